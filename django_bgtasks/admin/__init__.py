@@ -1,0 +1,7 @@
+"""The same row, read by people (6): jobs, idempotency records and workers in Django's admin."""
+
+from .idempotency import IdempotencyRecordAdmin
+from .jobs import JobAdmin
+from .workers import WorkerAdmin
+
+__all__ = ["IdempotencyRecordAdmin", "JobAdmin", "WorkerAdmin"]

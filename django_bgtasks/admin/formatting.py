@@ -1,0 +1,151 @@
+"""From stored values to safe HTML: badges, times, durations, JSON, links."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.admin.utils import quote
+from django.db import models
+from django.urls import NoReverseMatch, reverse
+from django.utils import formats, timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from ..core import clock
+
+NOTHING = "–"
+
+# A sign beside the colour: the badge must be told apart in any theme and by any eye.
+SIGNS = {
+    "blocked": "◇",
+    "scheduled": "◷",
+    "queued": "○",
+    "retrying": "↻",
+    "held": "!",
+    "running": "▶",
+    "succeeded": "✓",
+    "failed": "✕",
+    "cancelled": "⊘",
+    "timeout": "◷",
+    "crash": "✕",
+    "alive": "●",
+    "late": "!",
+    "stopped": "○",
+    "lost": "✕",
+    "in_progress": "▶",
+    "done": "✓",
+    "unknown": "?",
+}
+
+
+def badge(kind: str, label: object) -> SafeString:
+    """A sign and a word; `kind` picks the sign and the colour."""
+    return format_html(
+        '<span class="bgtasks-badge bgtasks-is-{}"><span aria-hidden="true">{}</span> {}</span>',
+        kind,
+        SIGNS.get(kind, "•"),
+        label,
+    )
+
+
+def ago(moment: datetime | None) -> SafeString | str:
+    """How long ago, or in how long, in words; the exact time on hover."""
+    if moment is None:
+        return NOTHING
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        moment.isoformat(),
+        exact(moment),
+        in_words(moment),
+    )
+
+
+def when(moment: datetime | None) -> SafeString | str:
+    """The exact time, and how long ago that is."""
+    if moment is None:
+        return NOTHING
+    return format_html(
+        '<time datetime="{}">{}</time> <span class="bgtasks-quiet">({})</span>',
+        moment.isoformat(),
+        exact(moment),
+        in_words(moment),
+    )
+
+
+def exact(moment: datetime) -> str:
+    """Date and time with seconds, in the viewer's time zone."""
+    local = timezone.localtime(_aware(moment))
+    return f"{formats.date_format(local, 'DATE_FORMAT')} {local:%H:%M:%S}"
+
+
+def in_words(moment: datetime) -> str:
+    """The largest unit is enough: "3 minutes ago", "in 2 hours", "just now"."""
+    now, moment = clock.now(), _aware(moment)
+    distance = abs(now - moment)
+    if distance < timedelta(seconds=60):
+        return _seconds_in_words(distance, moment > now)
+    if moment > now:
+        return _("in %s") % timesince(now, moment, depth=1)
+    return _("%s ago") % timesince(moment, now, depth=1)
+
+
+def _aware(moment: datetime) -> datetime:
+    # A site with USE_TZ = False stores times without a zone, in its own.
+    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+
+
+def _seconds_in_words(distance: timedelta, ahead: bool) -> str:
+    seconds = int(distance.total_seconds())
+    if seconds < 1:
+        return _("now") if ahead else _("just now")
+    words = ngettext("%d second", "%d seconds", seconds) % seconds
+    return (_("in %s") if ahead else _("%s ago")) % words
+
+
+def duration(span: timedelta | None) -> str:
+    """A length of time, short: 12 ms, 3.4 s, 5 min 20 s, 2 h 5 min."""
+    if span is None:
+        return NOTHING
+    seconds = max(0.0, span.total_seconds())
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{formats.number_format(round(seconds, 1), 1)} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def pretty(value: Any) -> SafeString:
+    """JSON with indentation, escaped."""
+    return code(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def code(text: str) -> SafeString:
+    """Text as it is, in a box that scrolls."""
+    # A box that scrolls must be reachable by keyboard.
+    return format_html('<pre class="bgtasks-code" tabindex="0">{}</pre>', text)
+
+
+def link(url: str | None, label: object) -> SafeString | str:
+    """The label, as a link when there is an address."""
+    return format_html('<a href="{}">{}</a>', url, label) if url else str(label)
+
+
+def page_of(site: str, model: type[models.Model], pk: Any) -> str | None:
+    """The address of an object in this admin site; None when its model is not there."""
+    meta = model._meta
+    try:
+        return reverse(
+            f"admin:{meta.app_label}_{meta.model_name}_change",
+            args=(quote(pk),),
+            current_app=site,
+        )
+    except NoReverseMatch:
+        return None

@@ -1,0 +1,113 @@
+"""The admin of the idempotency log: what was done once, and what nobody knows."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
+
+from ..models import EffectState, IdempotencyRecord, Job
+from . import formatting as show
+from .listing import ReadOnlyAdmin
+
+UNKNOWN = gettext_lazy(
+    "This effect was begun, and its worker died before it could say how it ended. Look on the "
+    "other side (the payment provider, the mail server) for this key. If it did not happen, "
+    "delete this record and retry the job: it will be done again. If it did happen, leave the "
+    "record: it keeps it from happening twice."
+)
+
+
+@admin.register(IdempotencyRecord)
+class IdempotencyRecordAdmin(ReadOnlyAdmin):
+    """Keys and what they gave. To delete a record is to forget its key."""
+
+    list_display = ("name", "state_badge", "job_link", "attempt", "created", "expires")
+    list_filter = ("state",)
+    ordering = ("-id",)
+    search_fields = ("key", "job")
+    search_help_text = gettext_lazy("A whole key, or the id of a job.")
+    fieldsets = (
+        (None, {"fields": ("state_badge", "what_to_do", "scope", "key")}),
+        (gettext_lazy("Effect"), {"fields": ("job_link", "attempt", "pretty_response")}),
+        (
+            gettext_lazy("Times"),
+            {"fields": ("time_created", "time_completed", "time_expires", "fingerprint")},
+        ),
+    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """What to do is only said where something is to be done."""
+        if obj is None or obj.state == EffectState.UNKNOWN:
+            return self.fieldsets
+        fields = [name for name in self.fieldsets[0][1]["fields"] if name != "what_to_do"]
+        return ((None, {"fields": fields}), *self.fieldsets[1:])
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """By the whole key, or by the job's id."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            return queryset.filter(Q(key=term) | Q(job=UUID(term))), False
+        except ValueError:
+            return queryset.filter(key=term), False
+
+    @admin.display(description=gettext_lazy("key"))
+    def name(self, record: IdempotencyRecord) -> str:
+        """Scope and key."""
+        return str(record)
+
+    @admin.display(description=gettext_lazy("state"))
+    def state_badge(self, record: IdempotencyRecord) -> SafeString:
+        """What is known of the effect."""
+        return show.badge(record.state, EffectState(record.state).label)
+
+    @admin.display(description=gettext_lazy("what to do"))
+    def what_to_do(self, record: IdempotencyRecord) -> str:
+        """How a person settles an unknown effect."""
+        return str(UNKNOWN) if record.state == EffectState.UNKNOWN else show.NOTHING
+
+    @admin.display(description=gettext_lazy("job"))
+    def job_link(self, record: IdempotencyRecord) -> SafeString | str:
+        """The job that wrote it."""
+        if record.job is None:
+            return show.NOTHING
+        return show.link(show.page_of(self.admin_site.name, Job, record.job), record.job)
+
+    @admin.display(description=gettext_lazy("response"))
+    def pretty_response(self, record: IdempotencyRecord) -> SafeString:
+        """What the effect gave, as JSON."""
+        return show.pretty(record.response)
+
+    @admin.display(description=gettext_lazy("created"))
+    def created(self, record: IdempotencyRecord) -> SafeString | str:
+        """In words."""
+        return show.ago(record.created_at)
+
+    @admin.display(description=gettext_lazy("expires"))
+    def expires(self, record: IdempotencyRecord) -> SafeString | str:
+        """In words."""
+        return show.ago(record.expires_at)
+
+    @admin.display(description=gettext_lazy("created"))
+    def time_created(self, record: IdempotencyRecord) -> SafeString | str:
+        """Exact, and in words."""
+        return show.when(record.created_at)
+
+    @admin.display(description=gettext_lazy("completed"))
+    def time_completed(self, record: IdempotencyRecord) -> SafeString | str:
+        """Exact, and in words."""
+        return show.when(record.completed_at)
+
+    @admin.display(description=gettext_lazy("expires"))
+    def time_expires(self, record: IdempotencyRecord) -> SafeString | str:
+        """Exact, and in words."""
+        return show.when(record.expires_at)

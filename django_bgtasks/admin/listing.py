@@ -1,0 +1,67 @@
+"""What the lists have in common: nothing is edited, and no page counts a large table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db import models
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[models.Model]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+COUNTED = 10_000
+
+
+class AtLeast(int):
+    """A number that stands for itself or more."""
+
+    def __str__(self) -> str:
+        return f"{int(self)}+"
+
+
+class CappedPaginator(Paginator[Any]):
+    """Counts no further than COUNTED rows: a list of millions opens as fast as one of ten."""
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, or COUNTED when there are more."""
+        rows: Any = self.object_list
+        found: int = rows.order_by()[: COUNTED + 1].count()
+        return AtLeast(COUNTED) if found > COUNTED else found
+
+
+class ReadOnlyAdmin(_ModelAdmin):
+    """Rows to read: none is added here and none is edited."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    sortable_by = ()
+    list_per_page = 50
+    list_max_show_all = 200
+
+    class Media:
+        css: ClassVar[dict[str, tuple[str, ...]]] = {"all": ("django_bgtasks/admin.css",)}
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never: only the application makes these rows."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never: the ledger is the only writer."""
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """All that the page shows."""
+        return [name for _, options in self.get_fieldsets(request, obj) for name in _flat(options)]
+
+
+def _flat(options: Any) -> list[Any]:
+    rows = [row if isinstance(row, list | tuple) else [row] for row in options["fields"]]
+    return [name for row in rows for name in row]

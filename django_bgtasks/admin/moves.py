@@ -1,0 +1,123 @@
+"""What a person may do to a job: the moves, who may make them, and how the outcome is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import router, transaction
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from ..core.errors import DuplicateJob, InvalidMove
+from ..core.states import LIVE, MOVES, State
+from ..flow import actions
+from ..models import Job
+
+TOLD = 5
+
+
+@dataclass(frozen=True)
+class Move:
+    """One thing to do to a job.
+
+    make: does it and says what became of it, a key of OUTCOMES.
+    """
+
+    name: str
+    permission: str
+    label: Any
+    allowed: frozenset[State]
+    make: Callable[[UUID], str]
+
+    def allows(self, state: str) -> bool:
+        """Whether a job in this state can make the move."""
+        return state in self.allowed
+
+    def permits(self, user: Any) -> bool:
+        """Whether this user may make the move."""
+        return bool(user.has_perm(f"{Job._meta.app_label}.{self.permission}"))
+
+
+def _retry(job_id: UUID) -> str:
+    actions.retry_job(job_id)
+    return "retried"
+
+
+def _run_now(job_id: UUID) -> str:
+    actions.run_job_now(job_id)
+    return "run now"
+
+
+RETRY = Move("retry", "retry_job", gettext_lazy("Retry"), MOVES["retry"][0], _retry)
+RUN_NOW = Move("run-now", "run_job_now", gettext_lazy("Run now"), MOVES["promote"][0], _run_now)
+CANCEL = Move("cancel", "cancel_job", gettext_lazy("Cancel"), LIVE, actions.cancel_job)
+ALL = (RETRY, RUN_NOW, CANCEL)
+
+# What the history of the job says.
+HISTORY = {
+    "retried": gettext_lazy("Retried."),
+    "run now": gettext_lazy("Run now instead of later."),
+    "cancelled": gettext_lazy("Cancelled before it started."),
+    "requested": gettext_lazy("Asked to stop while it was running."),
+}
+
+
+def perform(request: HttpRequest, move: Move, job_ids: Iterable[UUID]) -> None:
+    """Make the move for each job, log it, and tell the user what became of them."""
+    outcomes: dict[str, int] = {}
+    refusals = []
+    for job_id in job_ids:
+        try:
+            outcome = _perform_one(request, move, job_id)
+        except (InvalidMove, DuplicateJob) as refusal:
+            refusals.append(str(refusal))
+        except Job.DoesNotExist:
+            refusals.append(_("Job %s no longer exists.") % job_id)
+        else:
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    for outcome, count in outcomes.items():
+        messages.success(request, _done(outcome, count))
+    if refusals:
+        messages.error(request, refused(refusals))
+
+
+def _perform_one(request: HttpRequest, move: Move, job_id: UUID) -> str:
+    # The move and its entry in the history commit together.
+    user: Any = request.user
+    with transaction.atomic(router.db_for_write(Job)):
+        outcome = move.make(job_id)
+        job = Job.objects.only("task").get(pk=job_id)
+        LogEntry.objects.log_actions(user.pk, [job], CHANGE, str(HISTORY[outcome]))
+    return outcome
+
+
+def _done(outcome: str, count: int) -> str:
+    text = {
+        "retried": ngettext("%d job will run again.", "%d jobs will run again.", count),
+        "run now": ngettext(
+            "%d job will run as soon as a worker is free.",
+            "%d jobs will run as soon as a worker is free.",
+            count,
+        ),
+        "cancelled": ngettext("%d job was cancelled.", "%d jobs were cancelled.", count),
+        "requested": ngettext(
+            "%d job is running: it was asked to stop.",
+            "%d jobs are running: they were asked to stop.",
+            count,
+        ),
+    }[outcome]
+    return text % count
+
+
+def refused(reasons: list[str]) -> str:
+    """How many were refused and why; after TOLD of them it is enough."""
+    count = len(reasons)
+    start = ngettext("%d job was refused:", "%d jobs were refused:", count) % count
+    more = [_("… and %d more.") % (count - TOLD)] if count > TOLD else []
+    return " ".join([start, *reasons[:TOLD], *more])

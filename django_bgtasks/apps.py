@@ -1,0 +1,22 @@
+"""The Django app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class BgTasksConfig(AppConfig):
+    """Background tasks: the database is the ledger, Redis is the engine."""
+
+    name = "django_bgtasks"
+    verbose_name = _("Background tasks")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Make the backend known and register the checks; no I/O."""
+        from . import checks  # noqa: F401
+        from .core.options import default_alias
+        from .core.registry import ensure_backend
+
+        ensure_backend(default_alias())

@@ -1,0 +1,89 @@
+"""The task backend: Django's tasks API on the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+
+from .core.compat import BaseTaskBackend, InvalidTask, TaskResultDoesNotExist
+from .core.options import read
+from .core.registry import find_task
+from .core.tasks import BackgroundTask, validate
+from .flow.results import JobResult
+
+
+class RQBackend(BaseTaskBackend):
+    """Jobs are rows of the database; RQ carries pointers to them through Redis."""
+
+    task_class = BackgroundTask
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
+        super().__init__(alias, dict(params))
+        self.settings = read(alias, params)
+
+    def validate_task(self, task: Any) -> None:
+        """Refuse with InvalidTask what could not be enqueued or run."""
+        if self.queues and task.queue_name not in self.queues:
+            raise InvalidTask(
+                f"Queue '{task.queue_name}' is not valid for backend. {task.module_path} names it; "
+                f"TASKS[{self.alias!r}]['QUEUES'] has {', '.join(sorted(self.queues))}. "
+                f"Add it there."
+            )
+        super().validate_task(task)
+        if isinstance(task, BackgroundTask):
+            validate(task)
+
+    def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult[Any]:
+        """Insert a job in the current transaction and dispatch it after the commit."""
+        from .flow.enqueue import enqueue
+
+        self.validate_task(task)
+        return enqueue(task, args, kwargs)
+
+    async def aenqueue(
+        self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> JobResult[Any]:
+        """See enqueue()."""
+        return await sync_to_async(self.enqueue, thread_sensitive=True)(task, args, kwargs)
+
+    def enqueue_many(self, task: Any, calls: Iterable[Any]) -> list[JobResult[Any]]:
+        """Enqueue many calls at once; all of them or none."""
+        from .flow.enqueue import enqueue_many
+
+        self.validate_task(task)
+        return enqueue_many(task, calls)
+
+    def get_result(self, result_id: str) -> JobResult[Any]:
+        """The result of a job by its id.
+
+        Raises TaskResultDoesNotExist if there is no such job, and TaskNotFound if its task cannot
+        be imported here.
+        """
+        from .flow.results import result_of
+        from .ledger.sql import ledger_alias
+        from .models import Job
+
+        try:
+            job = Job.objects.using(ledger_alias()).get(pk=UUID(str(result_id)))
+        except (Job.DoesNotExist, ValueError):
+            raise TaskResultDoesNotExist(result_id) from None
+        return result_of(job, _task_of(job))
+
+
+def _task_of(job: Any) -> Any:
+    """The task as it was enqueued, where its queue and priority are still valid."""
+    task = find_task(job.task)
+    try:
+        return replace(
+            task, priority=job.priority, queue_name=job.queue, run_after=job.run_after
+        )
+    except InvalidTask:
+        return task

@@ -1,0 +1,84 @@
+"""One name for each part of the tasks API: Django's own (6.0 and later) or the backport's (5.2)."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import django
+
+if TYPE_CHECKING or django.VERSION >= (6, 0):
+    import django.tasks as api
+    from django.tasks import DEFAULT_TASK_QUEUE_NAME, TaskContext, TaskResultStatus, task_backends
+    from django.tasks import signals as api_signals
+    from django.tasks.backends.base import BaseTaskBackend
+    from django.tasks.base import TASK_MAX_PRIORITY, TASK_MIN_PRIORITY, Task, TaskError, TaskResult
+    from django.tasks.exceptions import (
+        InvalidTask,
+        InvalidTaskBackend,
+        TaskResultDoesNotExist,
+        TaskResultMismatch,
+    )
+else:
+    import django_tasks as api
+    from django_tasks import (
+        DEFAULT_TASK_QUEUE_NAME,
+        TaskContext,
+        TaskResultStatus,
+        task_backends,
+    )
+    from django_tasks import signals as api_signals
+    from django_tasks.backends.base import BaseTaskBackend
+    from django_tasks.base import (
+        TASK_MAX_PRIORITY,
+        TASK_MIN_PRIORITY,
+        Task,
+        TaskError,
+        TaskResult,
+    )
+    from django_tasks.exceptions import InvalidTaskBackendError as InvalidTaskBackend
+    from django_tasks.exceptions import InvalidTaskError as InvalidTask
+    from django_tasks.exceptions import TaskResultDoesNotExist
+    from django_tasks.exceptions import TaskResultMismatch
+
+__all__ = [
+    "DEFAULT_TASK_QUEUE_NAME",
+    "TASK_MAX_PRIORITY",
+    "TASK_MIN_PRIORITY",
+    "BaseTaskBackend",
+    "InvalidTask",
+    "InvalidTaskBackend",
+    "Task",
+    "TaskContext",
+    "TaskError",
+    "TaskResult",
+    "TaskResultDoesNotExist",
+    "TaskResultMismatch",
+    "TaskResultStatus",
+    "handlers",
+    "send_signal",
+    "task_backends",
+]
+
+
+def _apis() -> list[ModuleType]:
+    """The tasks APIs in use: ours to build on, and the backport where it is imported too."""
+    backport = sys.modules.get("django_tasks")
+    return [api] if backport is None or backport is api else [api, backport]
+
+
+def handlers() -> list[Any]:
+    """Every `task_backends` handler that may ask for our backend."""
+    return [module.task_backends for module in _apis()]
+
+
+def send_signal(name: str, **kwargs: Any) -> None:
+    """Send a signal of the tasks API to the receivers of Django's and of the backport's.
+
+    A receiver that raises is logged by Django and harms nobody else.
+    """
+    getattr(api_signals, name).send_robust(**kwargs)
+    backport = sys.modules.get("django_tasks.signals")
+    if backport is not None and backport is not api_signals:
+        getattr(backport, name).send_robust(**kwargs)

@@ -1,0 +1,102 @@
+"""From a call to its dedup key, and from the key to the slot that holds it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from .errors import InvalidArguments
+
+DedupKey = str | Callable[..., str | None] | None
+MAX_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Dedup:
+    """The dedup key of one call, as its row keeps it. `scope` is live, queued or window."""
+
+    key: str
+    slot: str
+    scope: str
+    window: timedelta | None = None
+
+
+def dedup_of(
+    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Dedup | None:
+    """The dedup key of this call of the task, or None where the call has none."""
+    key = key_of(task, args, kwargs)
+    if not key:
+        return None
+    slot = slot_of(task.module_path, key)
+    if isinstance(task.dedup_scope, timedelta):
+        return Dedup(key, slot, "window", task.dedup_scope)
+    return Dedup(key, slot, task.dedup_scope)
+
+
+def key_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Format the task's key over the arguments of the call, or ask its callable."""
+    if task.dedup_key is None:
+        return None
+    if callable(task.dedup_key):
+        key = task.dedup_key(*args, **kwargs)
+    else:
+        key = _format(task, bind(task, args, kwargs))
+    if key is not None and not isinstance(key, str):
+        raise InvalidArguments(
+            f"The dedup_key of {task.module_path} must give a string or None, not {key!r}."
+        )
+    if key is not None and len(key) > MAX_KEY:
+        raise InvalidArguments(
+            f"The dedup key of {task.module_path} is {len(key)} characters long; at most {MAX_KEY} "
+            f"are kept. Use a hash of it."
+        )
+    return key
+
+
+def slot_of(task_path: str, key: str) -> str:
+    """What the unique column holds: SHA-256 of the task and the key."""
+    return hashlib.sha256(f"{task_path}\0{key}".encode()).hexdigest()
+
+
+def bind(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The call's arguments by name, defaults included; a wrong call is refused here."""
+    placeholder = (None,) if task.takes_context else ()
+    try:
+        bound = signature(task.func).bind(*placeholder, *args, **kwargs)
+    except TypeError as error:
+        raise InvalidArguments(f"{task.module_path}: {error}.") from None
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+@cache
+def signature(func: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a task's function, read once."""
+    return inspect.signature(func)
+
+
+class _KeyFormatter(string.Formatter):
+    """str.format without private attributes: a key is made of the call's values only."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        if "._" in field_name or "[_" in field_name:
+            raise KeyError(field_name)
+        return super().get_field(field_name, args, kwargs)
+
+
+def _format(task: Any, arguments: Mapping[str, Any]) -> str:
+    try:
+        return _KeyFormatter().vformat(task.dedup_key, (), arguments)
+    except (KeyError, IndexError, AttributeError, ValueError) as error:
+        raise InvalidArguments(
+            f"The dedup_key {task.dedup_key!r} of {task.module_path} cannot be made: {error}. "
+            f"It may name these arguments: {', '.join(arguments) or 'none'}; "
+            f"write {{{{ and }}}} for literal braces."
+        ) from None

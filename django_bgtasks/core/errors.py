@@ -1,0 +1,110 @@
+"""The exceptions of this package: one small tree.
+
+    BgTasksError
+    ├── InvalidArguments (TypeError, ValueError)   the call cannot be stored
+    ├── DuplicateJob                               another live job holds the dedup key
+    ├── QueueFull                                  the queue has reached its max_depth
+    ├── InvalidMove                                the job's state does not allow this
+    ├── TaskNotFound                               the job's task is not importable here
+    ├── ClaimLost                                  the attempt belongs to someone else now
+    ├── Interruption                               what stops a running task
+    │   ├── JobTimeout                             its time is up
+    │   └── JobCancelled                           somebody cancelled it
+    ├── GiveUp                                     raised by a task: fail now, do not retry
+    ├── RetryLater                                 raised by a task: run again after a delay
+    │   └── EffectInProgress                       another caller is performing this effect
+    └── IdempotencyError
+        ├── FingerprintMismatch                    the key was used for another call
+        └── EffectUnknown                          at_most_once: nobody knows whether it happened
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class BgTasksError(Exception):
+    """Base of every exception of django_bgtasks."""
+
+
+class InvalidArguments(BgTasksError, TypeError, ValueError):
+    """The arguments or the result of a task cannot be stored as JSON within the caps."""
+
+
+class DuplicateJob(BgTasksError):
+    """Another live job holds the dedup key. `job_id` is that job's id."""
+
+    def __init__(self, message: str, job_id: object = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class QueueFull(BgTasksError):
+    """The queue holds `limit` waiting jobs; try again in `retry_after` seconds."""
+
+    def __init__(self, queue: str, limit: int, retry_after: int = 30) -> None:
+        super().__init__(
+            f"Queue {queue!r} is full: it holds its max_depth of {limit} waiting jobs. "
+            f"Nothing was enqueued. Try again in {retry_after} s, start more workers, "
+            f"or raise OPTIONS['max_depth'] for this queue."
+        )
+        self.queue = queue
+        self.limit = limit
+        self.retry_after = retry_after
+
+
+class InvalidMove(BgTasksError):
+    """The job's state does not allow the move that was asked for."""
+
+
+class TaskNotFound(BgTasksError):
+    """The dotted path of a job does not lead to a task."""
+
+
+class ClaimLost(BgTasksError):
+    """The claim no longer holds: whatever this attempt did must not be recorded."""
+
+
+class Interruption(BgTasksError):
+    """Raised inside a running task from outside of it."""
+
+
+class JobTimeout(Interruption):
+    """The attempt has used up its timeout."""
+
+
+class JobCancelled(Interruption):
+    """Somebody asked to cancel the running job."""
+
+
+class GiveUp(BgTasksError):
+    """Raise it in a task to fail the job now, without another attempt."""
+
+
+class RetryLater(BgTasksError):
+    """Raise it in a task to run the job again after `delay`; it costs no attempt.
+
+    `delay` is in seconds, or a timedelta.
+    """
+
+    def __init__(self, delay: float | timedelta = 60, message: str = "") -> None:
+        self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        if self.delay < timedelta(0):
+            raise ValueError(f"RetryLater takes a delay of zero or more seconds, not {delay!r}.")
+        super().__init__(message or f"again in {self.delay.total_seconds():g} s")
+
+
+class EffectInProgress(RetryLater):
+    """Another caller is performing the effect of this idempotency key right now."""
+
+
+class IdempotencyError(BgTasksError):
+    """Base of the errors of the idempotency log."""
+
+
+class FingerprintMismatch(IdempotencyError):
+    """The idempotency key was used before, for other arguments."""
+
+
+class EffectUnknown(IdempotencyError):
+    """An `at_most_once` effect was begun and its outcome was never recorded."""

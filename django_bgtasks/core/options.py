@@ -1,0 +1,145 @@
+"""The settings of a backend: `TASKS[alias]["OPTIONS"]`, read once into one frozen object."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from .compat import DEFAULT_TASK_QUEUE_NAME
+
+IMPLICIT_ALIAS = "bgtasks"
+BACKEND_PATH = "django_bgtasks.backend.RQBackend"
+IMPLICIT = {"BACKEND": BACKEND_PATH, "QUEUES": [], "OPTIONS": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What OPTIONS may hold, with the defaults. Durations are in seconds unless they say days."""
+
+    cache: str | None = None  # alias of a django-redis cache; default: the first one in CACHES
+    redis_url: str | None = None  # used when there is no django-redis cache
+    max_depth: int | Mapping[str, int] | None = None  # waiting jobs per queue; more are refused
+    timeout: float = 300.0  # of a task that names none
+    kill_after: float = 2.0  # from the timeout in the task to the kill
+    grace: float = 25.0  # from SIGTERM to the release of what still runs
+    beat_every: float = 3.0
+    dead_after: float = 10.0
+    keep_succeeded_days: float = 7.0
+    keep_failed_days: float = 90.0
+    keep_cancelled_days: float = 7.0
+    dispatch: bool = True  # False: never talk to Redis; workers read the database
+
+    def depth_of(self, queue: str) -> int | None:
+        """How many jobs may wait in this queue; None for any number."""
+        if isinstance(self.max_depth, Mapping):
+            return self.max_depth.get(queue)
+        return self.max_depth
+
+    def kept(self) -> dict[str, timedelta]:
+        """For each final state, how long its jobs are kept."""
+        return {
+            "succeeded": timedelta(days=self.keep_succeeded_days),
+            "failed": timedelta(days=self.keep_failed_days),
+            "cancelled": timedelta(days=self.keep_cancelled_days),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSettings:
+    """One of our entries in TASKS. Empty `queues` means: those that tasks declare."""
+
+    alias: str
+    queues: frozenset[str]
+    options: Options
+    unknown: tuple[str, ...] = field(default=())
+
+
+def entries() -> dict[str, Mapping[str, Any]]:
+    """The TASKS entries that use our backend; the implicit one when there is none."""
+    ours = {
+        alias: entry
+        for alias, entry in (getattr(settings, "TASKS", None) or {}).items()
+        if _is_ours(entry.get("BACKEND", ""))
+    }
+    return ours or {IMPLICIT_ALIAS: IMPLICIT}
+
+
+def default_alias() -> str:
+    """The backend alias of a task that names none: "default" if it is ours, else our first."""
+    aliases = entries()
+    return "default" if "default" in aliases else next(iter(aliases))
+
+
+@cache
+def backend_settings(alias: str) -> BackendSettings:
+    """The entry of this alias; ImproperlyConfigured if it is none of ours or its values are wrong."""
+    found = entries()
+    if alias not in found:
+        raise ImproperlyConfigured(
+            f"TASKS has no entry {alias!r} with the backend {BACKEND_PATH}. "
+            f"Its aliases with that backend are: {', '.join(found)}."
+        )
+    return read(alias, found[alias])
+
+
+def read(alias: str, entry: Mapping[str, Any]) -> BackendSettings:
+    """Parse one entry; options that do not exist are kept apart for the system check."""
+    given = dict(entry.get("OPTIONS") or {})
+    known = {option.name for option in fields(Options)}
+    unknown = tuple(sorted(set(given) - known))
+    options = Options(**{name: given[name] for name in given if name in known})
+    _check(alias, options)
+    queues = frozenset(entry.get("QUEUES", [DEFAULT_TASK_QUEUE_NAME]))
+    return BackendSettings(alias, queues, options, unknown)
+
+
+def suggestion(name: str) -> str:
+    """The known option that looks most like `name`, or all of them."""
+    known = [option.name for option in fields(Options)]
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known options: {', '.join(known)}."
+
+
+def _check(alias: str, options: Options) -> None:
+    for name in ("timeout", "kill_after", "grace", "beat_every", "dead_after"):
+        value = getattr(options, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise ImproperlyConfigured(
+                f"TASKS[{alias!r}]['OPTIONS'][{name!r}] must be a number of seconds above 0, "
+                f"not {value!r}."
+            )
+    if options.dead_after < 2 * options.beat_every:
+        raise ImproperlyConfigured(
+            f"TASKS[{alias!r}]['OPTIONS']: dead_after ({options.dead_after} s) must be at least "
+            f"twice beat_every ({options.beat_every} s), or live workers would be called dead."
+        )
+
+
+def _is_ours(path: str) -> bool:
+    if path == BACKEND_PATH:
+        return True
+    if not path or path.startswith(("django.tasks.", "django_tasks.")):
+        return False
+    from django.utils.module_loading import import_string
+
+    try:
+        backend = import_string(path)
+    except ImportError:
+        return False
+    return any(f"{cls.__module__}.{cls.__qualname__}" == BACKEND_PATH for cls in backend.__mro__)
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "TASKS":
+        backend_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_bgtasks.options")

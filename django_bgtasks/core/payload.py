@@ -1,0 +1,100 @@
+"""What may be stored of a call and of its result: JSON, within the caps, or a clear error."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import InvalidArguments
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 64
+MAX_TRACEBACK = 64 * 1024
+
+
+def checked(value: Any, what: str, where: str) -> Any:
+    """A JSON copy of `value`: tuples become lists, as they will be read back.
+
+    what: how the error names it, such as "args"; where: the task's path.
+    Raises InvalidArguments for a value that JSON or the database cannot keep.
+    """
+    try:
+        copy = _copy(value, what, 0)
+        size = len(json.dumps(copy, ensure_ascii=False, separators=(",", ":")).encode())
+    except (_Refused, UnicodeEncodeError, RecursionError) as refusal:
+        raise InvalidArguments(f"{where}: {refusal}") from None
+    if size > MAX_BYTES:
+        raise InvalidArguments(
+            f"{where}: {what} is too large: {size} bytes of JSON, at most {MAX_BYTES} are kept. "
+            f"Store the data in a file or a row and pass its id."
+        )
+    return copy
+
+
+class _Refused(Exception):
+    pass
+
+
+def _copy(value: Any, path: str, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise _Refused(f"{path[:80]}… is nested too deep: at most {MAX_DEPTH} levels are kept.")
+    if value is None or isinstance(value, bool | int):
+        return _integer(value, path)
+    if isinstance(value, float):
+        return _finite(value, path)
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, bytes):
+        return _text(_decoded(value, path), path)
+    if isinstance(value, Mapping):
+        return {_key(k, path): _copy(v, f"{path}[{k!r}]", depth + 1) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copy(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    raise _Refused(
+        f"Unsupported type: {type(value)} at {path} is not JSON. Pass a string, a number, a list "
+        f"or a dict, such as an id or .isoformat()."
+    )
+
+
+def _integer(value: Any, path: str) -> Any:
+    if isinstance(value, int) and value.bit_length() > 1024:
+        raise _Refused(f"{path} is an integer of {value.bit_length()} bits. Pass it as a string.")
+    return value
+
+
+def _finite(value: float, path: str) -> float:
+    if not math.isfinite(value):
+        raise _Refused(f"{path} is {value}, which JSON does not have. Pass None or a string.")
+    return value
+
+
+def _decoded(value: bytes, path: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise _Refused(f"Unsupported value: {path} is bytes that are not UTF-8 text.") from None
+
+
+def _text(value: str, path: str) -> str:
+    if "\0" in value:
+        raise _Refused(f"{path} contains a NUL character, which PostgreSQL does not store.")
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        raise _Refused(f"{path} contains a lone surrogate: it is not valid text. Decode it anew.")
+    return str(value)
+
+
+def _key(key: Any, path: str) -> str:
+    if not isinstance(key, str):
+        raise _Refused(f"{path} has the key {key!r}: JSON keys are strings.")
+    return _text(key, f"a key of {path}")
+
+
+def clipped(text: str, limit: int = MAX_TRACEBACK) -> str:
+    """Text that any database stores, at most `limit` characters: its head and its tail."""
+    if len(text) > limit:
+        half = (limit - 60) // 2
+        left_out = len(text) - 2 * half
+        text = f"{text[:half]}\n\n[… {left_out} characters left out …]\n\n{text[-half:]}"
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

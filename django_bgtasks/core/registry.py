@@ -1,0 +1,51 @@
+"""Which queues tasks declare, which backend an alias means, and which task a path names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from django.utils.module_loading import import_string
+
+from .compat import DEFAULT_TASK_QUEUE_NAME, Task, handlers, task_backends
+from .errors import TaskNotFound
+from .options import IMPLICIT, IMPLICIT_ALIAS, backend_settings
+
+if TYPE_CHECKING:
+    from ..backend import RQBackend
+
+_declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_NAME})
+
+
+def declare_queue(alias: str, queue: str) -> None:
+    """A task of this backend names this queue."""
+    _declared[alias].add(queue)
+
+
+def queues_of(alias: str) -> frozenset[str]:
+    """The queues of a backend: its QUEUES, or those that tasks declare when it names none."""
+    return backend_settings(alias).queues or frozenset(_declared[alias])
+
+
+def ensure_backend(alias: str) -> RQBackend:
+    """The backend of an alias; makes the implicit one known where TASKS does not name it.
+
+    Each handler gets a copy of its settings, so that the site's TASKS stays as it is.
+    """
+    if alias == IMPLICIT_ALIAS:
+        for handler in handlers():
+            if alias not in handler.settings:
+                handler.settings = {**handler.settings, alias: IMPLICIT}
+    backend: Any = task_backends[alias]
+    return backend
+
+
+def find_task(path: str) -> Any:
+    """The task at this dotted path; TaskNotFound when there is none on this host."""
+    try:
+        task = import_string(path)
+    except Exception as error:
+        raise TaskNotFound(f"The task {path} cannot be imported: {error}") from error
+    if not isinstance(task, Task):
+        raise TaskNotFound(f"{path} is not a task: decorate the function with @task.")
+    return task

@@ -1,0 +1,97 @@
+"""When an attempt did not succeed: again, and how long from now?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Literal
+
+Exceptions = tuple[type[BaseException], ...]
+
+CLASSIC_DELAYS = (60.0, 300.0, 900.0)
+MAX_CRASHES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and when a failed job runs again.
+
+    max_attempts: tries in all, the first one included; default: one more than `delays`.
+    delays: seconds before each further attempt; the last one repeats. Default 60, 300, 900.
+    backoff: "exponential" waits base, 2·base, 4·base … seconds, at most `cap`, instead of `delays`.
+    jitter: each delay is spread by up to this share of it, so that failures do not march in step.
+    on, not_on: retry only these exceptions; never these.
+
+    A crash (the worker died) is no exception: it is retried at once while attempts are left,
+    three crashes at most.
+    """
+
+    max_attempts: int = 0
+    delays: Iterable[float] = ()
+    backoff: Literal["exponential"] | None = None
+    base: float = 10.0
+    cap: float = 3600.0
+    jitter: float = 0.1
+    on: type[BaseException] | Iterable[type[BaseException]] = (Exception,)
+    not_on: type[BaseException] | Iterable[type[BaseException]] = ()
+
+    def __post_init__(self) -> None:
+        delays = tuple(_seconds(delay) for delay in self.delays) or CLASSIC_DELAYS
+        object.__setattr__(self, "delays", delays)
+        object.__setattr__(self, "on", _exceptions("on", self.on))
+        object.__setattr__(self, "not_on", _exceptions("not_on", self.not_on))
+        object.__setattr__(self, "max_attempts", self.max_attempts or len(delays) + 1)
+        self._check()
+
+    def _check(self) -> None:
+        if not isinstance(self.max_attempts, int) or not 1 <= self.max_attempts <= 10_000:
+            raise ValueError(f"Retry: max_attempts must be 1 to 10000, not {self.max_attempts!r}.")
+        if self.backoff not in (None, "exponential"):
+            raise ValueError(f"Retry: backoff must be 'exponential' or None, not {self.backoff!r}.")
+        if self.base <= 0 or self.cap <= 0:
+            raise ValueError("Retry: base and cap are seconds and must be above 0.")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"Retry: jitter is a share between 0 and 1, not {self.jitter!r}.")
+
+    def wants(self, error: BaseException) -> bool:
+        """Whether this exception is one to retry."""
+        return isinstance(error, tuple(self.on)) and not isinstance(error, tuple(self.not_on))  # type: ignore[arg-type]
+
+    def next_delay(self, attempt: int, rng: Random) -> timedelta:
+        """Wait before the attempt that follows `attempt` (1 is the first)."""
+        return timedelta(seconds=max(0.0, self._delay(attempt) * _spread(self.jitter, rng)))
+
+    def _delay(self, attempt: int) -> float:
+        if self.backoff == "exponential":
+            # 2**60 seconds is beyond any cap; a larger exponent would overflow a float.
+            return min(self.cap, self.base * 2 ** min(attempt - 1, 60))
+        delays = tuple(self.delays)
+        return delays[min(attempt, len(delays)) - 1]
+
+
+def _seconds(delay: float | timedelta) -> float:
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+    if not 0 <= seconds < 10**9:
+        raise ValueError(f"Retry: a delay is in seconds and must be 0 or more, not {delay!r}.")
+    return seconds
+
+
+def _exceptions(
+    name: str, value: type[BaseException] | Iterable[type[BaseException]]
+) -> Exceptions:
+    classes = (value,) if isinstance(value, type) else tuple(value)
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise ValueError(f"Retry: {name} takes exception classes, not {cls!r}.")
+    return classes
+
+
+def _spread(jitter: float, rng: Random) -> float:
+    return 1.0 + jitter * rng.uniform(-1.0, 1.0) if jitter else 1.0
+
+
+# Without a policy of its own a task is not run again after an exception, for nobody said that
+# this is safe; after a crash it is, or a deploy would lose jobs.
+DEFAULT_RETRY = Retry(max_attempts=MAX_CRASHES, on=())

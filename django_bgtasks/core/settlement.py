@@ -1,0 +1,99 @@
+"""What an attempt came to, and what to write for it: decided here, written by the ledger."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+from .errors import GiveUp, JobCancelled, JobTimeout, RetryLater
+from .payload import clipped
+from .retry import MAX_CRASHES, Retry
+
+NOW = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt did not succeed, as its Attempt row tells it."""
+
+    outcome: str
+    exception_class: str = ""
+    message: str = ""
+    traceback: str = ""
+
+    @property
+    def line(self) -> str:
+        """The class and the first line of the message."""
+        name = self.exception_class.rpartition(".")[2] or self.outcome
+        return clipped(f"{name}: {self.message}" if self.message else name)[:255]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One move out of `running`.
+
+    delay: before the next attempt. charged: whether this attempt counts against max_attempts.
+    """
+
+    move: str
+    delay: timedelta = NOW
+    result: Any = None
+    failure: Failure | None = None
+    charged: bool = True
+    note: str = ""
+
+
+def released(note: str = "", delay: timedelta = NOW) -> Settlement:
+    """Back to where it was, at no cost: the attempt had not begun or was interrupted."""
+    return Settlement("later" if delay else "release", delay=delay, charged=False, note=note)
+
+
+def raised(error: BaseException, attempt: int, max_attempts: int, retry: Retry, rng: Random) -> Settlement:
+    """What an exception of the task leads to."""
+    if isinstance(error, RetryLater):
+        return Settlement("later", delay=error.delay, charged=False)
+    failure = failure_of(error)
+    if isinstance(error, JobCancelled):
+        return Settlement("stop", failure=failure)
+    if isinstance(error, GiveUp) or attempt >= max_attempts or not retry.wants(error):
+        return Settlement("fail", failure=failure)
+    delay = retry.next_delay(attempt, rng)
+    return Settlement("later" if delay else "again", delay=delay, failure=failure)
+
+
+def crashed(failure: Failure, attempt: int, max_attempts: int, crashes: int, on_crash: str) -> Settlement:
+    """What a death of the worker leads to. crashes: earlier ones of this job."""
+    if on_crash == "fail" or attempt >= max_attempts or crashes + 1 >= MAX_CRASHES:
+        return Settlement("fail", failure=failure)
+    return Settlement("again", failure=failure)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Describe an exception, whatever its own methods do."""
+    cls = type(error)
+    outcome = "failed"
+    if isinstance(error, JobTimeout):
+        outcome = "timeout"
+    elif isinstance(error, JobCancelled):
+        outcome = "cancelled"
+    path = f"{cls.__module__}.{cls.__qualname__}"
+    return Failure(outcome, clipped(path)[:255], _message(error), clipped(_traceback(error)))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        lines = clipped(str(error), 4096).strip().splitlines()
+    except Exception as broken:
+        return f"<its __str__ raised {type(broken).__name__}>"
+    return lines[0][:255] if lines else ""
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception as broken:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        return f"{frames}{type(error).__name__}: <not printable: {type(broken).__name__}>\n"

@@ -1,0 +1,57 @@
+"""The states of a job and the one table of moves between them."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .compat import TaskResultStatus
+from .errors import InvalidMove
+
+
+class State(models.TextChoices):
+    """Where a job stands. Only the ledger writes it."""
+
+    BLOCKED = "blocked", _("Blocked")
+    SCHEDULED = "scheduled", _("Scheduled")
+    QUEUED = "queued", _("Queued")
+    RUNNING = "running", _("Running")
+    SUCCEEDED = "succeeded", _("Succeeded")
+    FAILED = "failed", _("Failed")
+    CANCELLED = "cancelled", _("Cancelled")
+
+
+WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
+LIVE = WAITING | {State.RUNNING}
+FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+
+MOVES: dict[str, tuple[frozenset[State], State]] = {
+    "unblock": (frozenset({State.BLOCKED}), State.QUEUED),
+    "promote": (frozenset({State.SCHEDULED}), State.QUEUED),
+    "postpone": (WAITING, State.SCHEDULED),
+    "claim": (frozenset({State.QUEUED}), State.RUNNING),
+    "succeed": (frozenset({State.RUNNING}), State.SUCCEEDED),
+    "fail": (frozenset({State.RUNNING}), State.FAILED),
+    "again": (frozenset({State.RUNNING}), State.QUEUED),
+    "later": (frozenset({State.RUNNING}), State.SCHEDULED),
+    "release": (frozenset({State.RUNNING}), State.QUEUED),
+    "stop": (frozenset({State.RUNNING}), State.CANCELLED),
+    "cancel": (WAITING, State.CANCELLED),
+    "retry": (frozenset({State.FAILED, State.CANCELLED}), State.QUEUED),
+}
+
+STATUS = {
+    State.BLOCKED: TaskResultStatus.READY,
+    State.SCHEDULED: TaskResultStatus.READY,
+    State.QUEUED: TaskResultStatus.READY,
+    State.RUNNING: TaskResultStatus.RUNNING,
+    State.SUCCEEDED: TaskResultStatus.SUCCESSFUL,
+    State.FAILED: TaskResultStatus.FAILED,
+    State.CANCELLED: TaskResultStatus.FAILED,
+}
+
+
+def refuse(move: str, state: str, job_id: object) -> InvalidMove:
+    """The error for a `move` that a job in `state` cannot make."""
+    allowed = ", ".join(sorted(MOVES[move][0]))
+    return InvalidMove(f"Job {job_id} is {state}: only a job that is {allowed} can {move}.")

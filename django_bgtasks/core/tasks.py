@@ -1,0 +1,168 @@
+"""Step 1, the call: `@task` makes a BackgroundTask, and its `enqueue` starts the line.
+
+Next: flow/enqueue.py (2 the row).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+
+from .compat import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task, TaskContext
+from .dedup import DedupKey
+from .options import default_alias
+from .registry import declare_queue, ensure_backend
+from .retry import DEFAULT_RETRY, Retry
+
+if TYPE_CHECKING:
+    from ..backend import RQBackend
+    from ..flow.results import JobResult
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Scope = Literal["live", "queued"] | timedelta
+OnDuplicate = Literal["return", "replace", "raise"]
+OnCrash = Literal["retry", "fail"]
+Call = tuple[Any, ...] | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
+    """The definition of a task: a function with the defaults of its jobs.
+
+    retry: a Retry; without one an exception fails the job, while a crash is retried.
+    timeout: seconds for one attempt; None takes the backend's.
+    dedup_key: a format string over the call's arguments, or a callable of them; None for no dedup.
+    dedup_scope: how long a job holds its key: "live" until it is final, "queued" until it starts,
+        a timedelta for that long at least.
+    on_duplicate: "return" the job that holds the key, "replace" its arguments and time while it has
+        not started, or "raise" DuplicateJob.
+    atomic: run inside the transaction that settles the job.
+    on_crash: "retry", or "fail" for effects that must not be repeated.
+    owner, about: the user whose job it is and the model instance it concerns.
+    """
+
+    retry: Retry = DEFAULT_RETRY
+    timeout: float | None = None
+    dedup_key: DedupKey = None
+    dedup_scope: Scope = "live"
+    on_duplicate: OnDuplicate = "return"
+    atomic: bool = False
+    on_crash: OnCrash = "retry"
+    owner: Any = None
+    about: Any = None
+
+    def __post_init__(self) -> None:
+        # Zero-argument super() fails in a dataclass with slots on Python 3.12 and earlier.
+        Task.__post_init__(self)
+
+    def get_backend(self) -> RQBackend:
+        """The backend of this task's alias, the implicit one included."""
+        ensure_backend(self.backend)
+        return Task.get_backend(self)  # type: ignore[return-value]
+
+    def using(self, **changes: Any) -> BackgroundTask[P, T]:  # type: ignore[override]
+        """A copy with other defaults: any option of the task, and `run_after`, `owner`, `about`."""
+        unknown = set(changes) - set(self.__dataclass_fields__) | set(changes) & {"func"}
+        if unknown:
+            raise TypeError(f"{self.module_path}.using() has no option {', '.join(sorted(unknown))}.")
+        return replace(self, **{name: new for name, new in changes.items() if new is not None})
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
+        """Insert a job in the current transaction and dispatch it after the commit.
+
+        Returns the TaskResult; its `.deduplicated` says whether an earlier job stands for it.
+        Raises InvalidArguments, DuplicateJob or QueueFull, and then nothing was enqueued.
+        """
+        return self.get_backend().enqueue(self, args, kwargs)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
+        """See enqueue()."""
+        return await self.get_backend().aenqueue(self, args, kwargs)
+
+    def enqueue_many(self, calls: Iterable[Call]) -> list[JobResult[T]]:
+        """Enqueue many calls at once: one INSERT and one pipeline for each 1,000 of them.
+
+        calls: for each job a tuple of arguments or a dict of keyword arguments.
+        Returns the results in order. Either all calls are enqueued or none is.
+        """
+        return self.get_backend().enqueue_many(self, calls)
+
+
+@overload
+def task(function: Callable[P, T], /) -> BackgroundTask[P, T]: ...
+
+
+@overload
+def task(
+    *,
+    takes_context: Literal[True],
+    priority: int = 0,
+    queue_name: str = DEFAULT_TASK_QUEUE_NAME,
+    backend: str | None = None,
+    **options: Any,
+) -> Callable[[Callable[Concatenate[TaskContext, P], T]], BackgroundTask[P, T]]: ...
+
+
+@overload
+def task(
+    *,
+    takes_context: Literal[False] = False,
+    priority: int = 0,
+    queue_name: str = DEFAULT_TASK_QUEUE_NAME,
+    backend: str | None = None,
+    **options: Any,
+) -> Callable[[Callable[P, T]], BackgroundTask[P, T]]: ...
+
+
+def task(
+    function: Callable[..., Any] | None = None,
+    *,
+    priority: int = 0,
+    queue_name: str = DEFAULT_TASK_QUEUE_NAME,
+    backend: str | None = None,
+    takes_context: bool = False,
+    **options: Any,
+) -> Any:
+    """Make a function at a module's top level a task. See BackgroundTask for the options."""
+    if "run_after" in options:
+        raise TypeError(
+            "run_after cannot be defined statically with the @task decorator. "
+            "Use .using(run_after=...) to set it dynamically."
+        )
+
+    def wrapper(func: Callable[..., Any]) -> BackgroundTask[Any, Any]:
+        alias = backend or default_alias()
+        declare_queue(alias, queue_name)
+        return ensure_backend(alias).task_class(
+            func=func,
+            priority=priority,
+            queue_name=queue_name,
+            backend=alias,
+            takes_context=takes_context,
+            run_after=None,
+            **options,
+        )
+
+    return wrapper(function) if function else wrapper
+
+
+def validate(task: BackgroundTask[Any, Any]) -> None:
+    """Refuse options that could not work, with InvalidTask that says which and why."""
+    name = task.module_path
+    if not isinstance(task.retry, Retry):
+        raise InvalidTask(f"{name}: retry takes a Retry, such as Retry(max_attempts=5).")
+    if task.timeout is not None and not 0 < task.timeout <= 10**7:
+        raise InvalidTask(f"{name}: timeout is in seconds and above 0, not {task.timeout!r}.")
+    if not isinstance(task.dedup_scope, timedelta) and task.dedup_scope not in ("live", "queued"):
+        raise InvalidTask(
+            f"{name}: dedup_scope is 'live', 'queued' or a timedelta, not {task.dedup_scope!r}."
+        )
+    if task.on_duplicate not in ("return", "replace", "raise"):
+        raise InvalidTask(f"{name}: on_duplicate is 'return', 'replace' or 'raise'.")
+    if task.on_crash not in ("retry", "fail"):
+        raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
+    if len(name) > 255:
+        raise InvalidTask(f"{name}: the path of a task has at most 255 characters.")

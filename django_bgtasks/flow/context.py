@@ -1,0 +1,95 @@
+"""What a task can ask and tell while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID, uuid5
+
+from ..core import clock
+from ..core.compat import TaskContext
+from ..core.errors import ClaimLost, JobCancelled
+from ..ledger import running
+from ..models import Job
+from .once import once
+from .results import JobResult
+
+T = TypeVar("T")
+# Progress more often than this is not written: a tight loop must not become a write load.
+WRITE_EVERY = 0.5
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext(TaskContext):
+    """Django's TaskContext, with progress, steps and cancellation."""
+
+    task_result: JobResult[Any]
+    alias: str
+    _clock: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def job(self) -> Job:
+        """The job's row as it was claimed."""
+        return self.task_result.job
+
+    @property
+    def job_id(self) -> UUID:
+        """The job's id."""
+        return self.job.pk
+
+    @property
+    def attempt(self) -> int:
+        """1 in the first attempt."""
+        return self.job.attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same in every attempt of this job: give it to payment and mail providers."""
+        return str(self.job.pk)
+
+    def step_key(self, step: str) -> str:
+        """The idempotency key of one step of this job, the same in every attempt."""
+        return str(uuid5(self.job.pk, step))
+
+    def once(self, step: str, func: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run a step's effect once for this job, whatever the attempt: see django_bgtasks.once()."""
+        return once(self.step_key(step), func, *args, **{"scope": "job", **kwargs})
+
+    def progress(self, done: int, total: int | None = None, message: str = "") -> None:
+        """Tell how far the job is; written at most twice a second, and at the end.
+
+        In an `atomic` task others see it when the task commits. Raises ClaimLost if the job is
+        no longer this attempt's.
+        """
+        if done != total and not self._is_time("progress"):
+            return
+        if not running.report(self.job, done, total, message, self.alias):
+            raise ClaimLost(f"Attempt {self.attempt} of job {self.job_id} is no longer the owner.")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked to cancel this job; asked of the database twice a second."""
+        if self._is_time("cancelled"):
+            self._clock["asked"] = float(running.is_cancelled(self.job, self.alias))
+        return bool(self._clock.get("asked"))
+
+    def heartbeat(self) -> None:
+        """A point where a long loop stops if it has to.
+
+        Raises JobCancelled if somebody asked to cancel the job, ClaimLost if it is no longer
+        this attempt's.
+        """
+        if not self._is_time("heartbeat"):
+            return
+        asked = running.is_cancelled(self.job, self.alias)
+        if asked is None:
+            raise ClaimLost(f"Attempt {self.attempt} of job {self.job_id} is no longer the owner.")
+        if asked:
+            raise JobCancelled("Cancelled on request.")
+
+    def _is_time(self, what: str) -> bool:
+        now = clock.monotonic()
+        if now < self._clock.get(what, 0.0):
+            return False
+        self._clock[what] = now + WRITE_EVERY
+        return True

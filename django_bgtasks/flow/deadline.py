@@ -1,0 +1,56 @@
+"""Time limits inside the task: a soft exception at the timeout, and one for a cancellation.
+
+The arbiter kills what outlives them.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ..core.errors import Interruption, JobCancelled, JobTimeout
+
+CANCEL_SIGNAL = signal.SIGUSR1
+# Whether a cancellation is meant for the job that runs now; the worker knows.
+_is_cancelled: list[Callable[[], bool]] = []
+
+
+def confirm_cancellation(is_cancelled: Callable[[], bool]) -> None:
+    """Ask this before raising JobCancelled: the signal may arrive when the next job runs."""
+    _is_cancelled[:] = [is_cancelled]
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Raise JobTimeout in this block after so many seconds, JobCancelled at CANCEL_SIGNAL.
+
+    Only the main thread can be interrupted; in another one the arbiter's kill is the only limit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    armed = True
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if armed and (signum != CANCEL_SIGNAL or all(ask() for ask in _is_cancelled)):
+            raise _interruption(signum, seconds)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)}
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+    finally:
+        # From here on a late signal must not hit the settlement.
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interruption(signum: int, seconds: float) -> Interruption:
+    if signum == CANCEL_SIGNAL:
+        return JobCancelled("Cancelled on request.")
+    return JobTimeout(f"The attempt took longer than its timeout of {seconds:g} s.")

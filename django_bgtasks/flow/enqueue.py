@@ -1,0 +1,144 @@
+"""Step 2, the row: insert a job in the caller's transaction, then arrange its dispatch.
+
+Next: flow/dispatch.py (3 the message).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+
+from ..core.compat import InvalidTask, send_signal
+from ..core.dedup import bind, dedup_of
+from ..core.errors import DuplicateJob, QueueFull
+from ..core.options import backend_settings
+from ..core.payload import checked
+from ..core.states import State
+from ..core.tasks import BackgroundTask
+from ..ledger.insert import hold, holder_of, insert, insert_many, replace_call, waiting_in
+from ..ledger.sql import ledger_alias
+from ..models import Job
+from ..signals import job_deduplicated
+from .dispatch import dispatch_on_commit
+from .results import JobResult, result_of
+
+CHUNK = 1000
+AnyTask = BackgroundTask[Any, Any]
+
+
+def enqueue(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult[Any]:
+    """Insert one job, or find the live one that stands for it."""
+    alias = ledger_alias()
+    job = build(task, args, kwargs)
+    _refuse_when_full(job.backend, job.queue, 1, alias)
+    return _insert(job, task, alias)
+
+
+def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> list[JobResult[Any]]:
+    """Insert a job for each call; all of them or none."""
+    alias = ledger_alias()
+    jobs = [build(task, *_split(call, task)) for call in calls]
+    if not jobs:
+        return []
+    with transaction.atomic(alias):
+        _refuse_when_full(jobs[0].backend, jobs[0].queue, len(jobs), alias)
+        if any(job.dedup_slot for job in jobs):
+            return [_insert(job, task, alias) for job in jobs]
+        results: list[JobResult[Any]] = []
+        for start in range(0, len(jobs), CHUNK):
+            chunk = jobs[start : start + CHUNK]
+            insert_many(chunk, alias)
+            results += _enqueued(chunk, task, alias)
+        return results
+
+
+def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
+    """The unsaved row of a call. Raises InvalidArguments for what cannot be stored or called."""
+    options = backend_settings(task.backend).options
+    bind(task, args, kwargs)
+    job = Job(
+        task=task.module_path,
+        queue=task.queue_name,
+        priority=task.priority,
+        args=checked(list(args), "args", task.module_path),
+        kwargs=checked(dict(kwargs), "kwargs", task.module_path),
+        state=State.SCHEDULED if task.run_after else State.QUEUED,
+        run_after=task.run_after,
+        max_attempts=task.retry.max_attempts,
+        timeout=task.timeout or options.timeout,
+        on_crash=task.on_crash,
+        backend=task.backend,
+    )
+    dedup = dedup_of(task, args, kwargs)
+    if dedup is not None:
+        hold(job, dedup)
+    _attach(job, task)
+    return job
+
+
+def _insert(job: Job, task: AnyTask, alias: str) -> JobResult[Any]:
+    if insert(job, alias):
+        return _enqueued([job], task, alias)[0]
+    return _deduplicated(job, task, alias)
+
+
+def _enqueued(jobs: list[Job], task: AnyTask, alias: str) -> list[JobResult[Any]]:
+    results = []
+    for job in jobs:
+        result = result_of(job, task)
+        results.append(result)
+        send_signal("task_enqueued", sender=type(task.get_backend()), task_result=result)
+    dispatch_on_commit(jobs, alias)
+    return results
+
+
+def _deduplicated(job: Job, task: AnyTask, alias: str) -> JobResult[Any]:
+    while True:
+        holder = holder_of(job.dedup_slot or "", alias)
+        if holder is None:
+            # It ended between our insert and our look: the key is free again.
+            if insert(job, alias):
+                return _enqueued([job], task, alias)[0]
+            continue
+        if task.on_duplicate == "raise":
+            raise DuplicateJob(
+                f"Job {holder.pk} ({holder.state}) holds the dedup key {job.dedup_key!r} of "
+                f"{task.module_path}. Nothing was enqueued.",
+                holder.pk,
+            )
+        if task.on_duplicate == "replace" and holder.state in (State.QUEUED, State.SCHEDULED):
+            if not replace_call(holder, job, alias):
+                continue
+            holder.refresh_from_db(using=alias)
+            dispatch_on_commit([holder], alias)
+        result = result_of(holder, task, deduplicated=True)
+        job_deduplicated.send_robust(sender=type(task.get_backend()), task_result=result)
+        return result
+
+
+def _refuse_when_full(backend: str, queue: str, count: int, alias: str) -> None:
+    limit = backend_settings(backend).options.depth_of(queue)
+    if limit is not None and waiting_in(queue, limit, alias) + count > limit:
+        raise QueueFull(queue, limit)
+
+
+def _split(call: Any, task: AnyTask) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    if isinstance(call, Mapping):
+        return (), call
+    if isinstance(call, tuple | list):
+        return call, {}
+    raise InvalidTask(
+        f"{task.module_path}.enqueue_many() takes for each job a tuple of arguments or a dict of "
+        f"keyword arguments, not {call!r}."
+    )
+
+
+def _attach(job: Job, task: AnyTask) -> None:
+    if task.owner is not None:
+        job.owner_id = task.owner.pk
+    if task.about is not None:
+        job.about_type_id = ContentType.objects.get_for_model(task.about).pk
+        job.about_key = str(task.about.pk)

@@ -1,0 +1,189 @@
+"""Step 5: claim the row, run the task, settle the row.
+
+Next: backend.get_result and the admin (6 the same row, read).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from ..core import clock
+from ..core.compat import send_signal
+from ..core.errors import ClaimLost, Interruption, TaskNotFound
+from ..core.options import backend_settings
+from ..core.payload import checked
+from ..core.registry import find_task
+from ..core.retry import DEFAULT_RETRY
+from ..core.settlement import Settlement, raised, released
+from ..core.states import FINAL, MOVES, State
+from ..ledger import running
+from ..ledger.claim import claim
+from ..ledger.settle import DISCONNECTED, insist, is_settled, settle, settle_once
+from ..models import Job
+from ..signals import job_retrying
+from .call import call
+from .connections import drop_connections, refresh_connections
+from .context import JobContext
+from .dispatch import dispatch_on_commit
+from .results import result_of
+
+logger = logging.getLogger("django_bgtasks")
+HELD = timedelta(seconds=30)
+COMMIT_AGAIN = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What became of one message: the claimed job and its settlement, for the log line."""
+
+    job: Job
+    settlement: Settlement
+    seconds: float
+
+    @property
+    def outcome(self) -> str:
+        """One word: succeeded, failed, cancelled, or what the job does next."""
+        state = MOVES[self.settlement.move][1]
+        if state in FINAL:
+            return str(state)
+        return "retrying" if self.settlement.failure else str(state)
+
+
+def run(job_id: UUID, worker: UUID, alias: str, begun: Callable[[Job], None]) -> Run | None:
+    """Run the job of a message. None if there was nothing to claim: the message is dropped.
+
+    begun: called with the claimed row before its task starts.
+    """
+    refresh_connections()
+    job = insist(lambda: claim(job_id, worker, alias), alias)
+    if job is None:
+        return None
+    begun(job)
+    return run_claimed(job, alias)
+
+
+def run_claimed(job: Job, alias: str) -> Run | None:
+    """Run a job that this worker has claimed, and settle it. None if the claim was lost."""
+    start = clock.monotonic()
+    try:
+        settlement = _perform(job, alias)
+    except ClaimLost as lost:
+        logger.warning("%s", lost)
+        return None
+    return Run(job, settlement, clock.monotonic() - start)
+
+
+def _perform(job: Job, alias: str) -> Settlement:
+    if job.cancel_requested_at is not None:
+        return _settled(job, Settlement("stop"), alias)
+    try:
+        task = find_task(job.task)
+    except TaskNotFound as error:
+        # Held, not failed: the job runs when the code is there again.
+        return _settled(job, released(str(error)[:255], HELD), alias)
+    context = JobContext(task_result=result_of(job, task), alias=alias)
+    send_signal("task_started", sender=sender_of(task), task_result=context.task_result)
+    if getattr(task, "atomic", False):
+        return _perform_atomic(job, task, context)
+    try:
+        value = checked(call(task, context, job.timeout), "the result", job.task)
+    except BaseException as error:
+        return _failed(job, task, error, alias)
+    return _settled(job, Settlement("succeed", result=value), alias)
+
+
+def _perform_atomic(job: Job, task: Any, context: JobContext) -> Settlement:
+    """The effects and the settlement commit together, or neither does."""
+    alias, settlement = context.alias, None
+    try:
+        with transaction.atomic(alias):
+            value = checked(call(task, context, job.timeout), "the result", job.task)
+            settlement = Settlement("succeed", result=value)
+            settle_once(job, settlement, alias)
+    except DISCONNECTED as error:
+        if settlement is None:
+            return _failed(job, task, error, alias)
+        return _after_lost_commit(job, settlement, alias)
+    except BaseException as error:
+        return _failed(job, task, error, alias)
+    _tell(job, settlement, alias)
+    return settlement
+
+
+def _after_lost_commit(job: Job, settlement: Settlement, alias: str) -> Settlement:
+    """COMMIT got no answer: look whether it went through; if not, nothing of it happened."""
+    drop_connections()
+    if insist(lambda: is_settled(job, settlement, alias), alias):
+        _tell(job, settlement, alias)
+        return settlement
+    return _settled(job, released("The commit failed; the job runs again.", COMMIT_AGAIN), alias)
+
+
+def _failed(job: Job, task: Any, error: BaseException, alias: str) -> Settlement:
+    """Settle an attempt that raised. Called inside the handler: receivers see the exception."""
+    if isinstance(error, ClaimLost):
+        raise error
+    if isinstance(error, Interruption):
+        # It may have struck in the middle of a query: the connection cannot be trusted.
+        drop_connections()
+    retry = getattr(task, "retry", DEFAULT_RETRY)
+    settlement = raised(error, job.attempt, job.max_attempts, retry, clock.rng)
+    refresh_connections()
+    if MOVES[settlement.move][1] not in FINAL:
+        if insist(lambda: running.is_cancelled(job, alias), alias):
+            settlement = Settlement("stop", failure=settlement.failure)
+    return _settled(job, settlement, alias)
+
+
+def _settled(job: Job, settlement: Settlement, alias: str) -> Settlement:
+    # A task may have left a transaction open on this connection: the settlement would hang in it.
+    refresh_connections()
+    settle(job, settlement, alias)
+    _tell(job, settlement, alias)
+    return settlement
+
+
+def _tell(job: Job, settlement: Settlement, alias: str) -> None:
+    """After the settlement: dispatch what runs again, and send the signals."""
+    settled_row(job, settlement)
+    if job.state == State.QUEUED:
+        dispatch_on_commit([job], alias)
+    if job.state in FINAL:
+        announce("finished", job)
+    elif settlement.failure is not None:
+        announce("retrying", job)
+
+
+def settled_row(job: Job, settlement: Settlement) -> None:
+    """Bring the row in memory to where the settlement put it."""
+    job.state = MOVES[settlement.move][1]
+    job.error = settlement.failure.line if settlement.failure else settlement.note
+    if job.state in FINAL:
+        job.result, job.finished_at = settlement.result, clock.now()
+    if not settlement.charged:
+        job.attempt -= 1
+
+
+def announce(what: str, job: Job) -> None:
+    """Send `task_finished` or `job_retrying` for a job, if its task can be found here."""
+    try:
+        task = find_task(job.task)
+    except TaskNotFound:
+        return
+    result = result_of(job, task)
+    if what == "finished":
+        send_signal("task_finished", sender=sender_of(task), task_result=result)
+    else:
+        job_retrying.send_robust(sender=sender_of(task), task_result=result)
+
+
+def sender_of(task: Any) -> type:
+    """The sender of the signals about jobs of this task: the class of its backend."""
+    return type(task.get_backend())

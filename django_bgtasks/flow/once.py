@@ -1,0 +1,195 @@
+"""`once`: an effect that happens once per key, and its recorded value afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, overload
+
+from django.db import connections, transaction
+
+from ..core import clock
+from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError
+from ..core.payload import checked
+from ..ledger import idempotency as log
+from ..ledger.sql import ledger_alias
+from ..models import EffectState, IdempotencyRecord
+from .current import current_job
+
+T = TypeVar("T")
+Mode = Literal["at_least_once", "at_most_once"]
+KEPT = timedelta(days=30)
+RETRY_SECONDS = 5
+WAIT_SECONDS = 5.0
+
+
+class _Call:
+    """One use of a key: who asks, for what, and how the record is kept."""
+
+    def __init__(self, scope: str, key: str, fingerprint: str, mode: Mode, kept: timedelta) -> None:
+        if mode not in ("at_least_once", "at_most_once"):
+            raise ValueError(f"once: mode is 'at_least_once' or 'at_most_once', not {mode!r}.")
+        if not key or len(key) > 255:
+            raise ValueError(f"once: a key has 1 to 255 characters, not {len(key)}.")
+        self.scope, self.key, self.fingerprint = scope, key, fingerprint
+        self.mode, self.kept, self.alias = mode, kept, ledger_alias()
+        context = current_job()
+        self.owner = log.Owner(context.job_id, context.attempt) if context else log.Owner()
+
+    def begin(self) -> IdempotencyRecord | None:
+        """Own the effect; None if it is done. Raises when it may not be performed now."""
+        deadline = clock.monotonic() + WAIT_SECONDS
+        while True:
+            record = log.begin(
+                self.scope, self.key, self.fingerprint, self.owner, self.kept, self.alias
+            )
+            if record is not None:
+                return record
+            found = self.find()
+            if found is None:
+                continue
+            if found.state == EffectState.DONE:
+                return None
+            if found.state == EffectState.UNKNOWN:
+                raise self.unknown()
+            if not log.owner_is_gone(found, self.owner, self.alias):
+                self.wait(deadline)
+                continue
+            taken = self.take_over(found)
+            if taken is not None:
+                return taken
+
+    def wait(self, deadline: float) -> None:
+        # In a transaction waiting would hold its locks, which the other caller may need.
+        if connections[self.alias].in_atomic_block or clock.monotonic() > deadline:
+            raise EffectInProgress(RETRY_SECONDS, f"The effect of key {self.key!r} is in progress.")
+        time.sleep(0.05)
+
+    def take_over(self, found: IdempotencyRecord) -> IdempotencyRecord | None:
+        if self.mode == "at_most_once":
+            log.give_up_on(found, self.alias)
+            raise self.unknown()
+        return log.take_over(found, self.owner, self.alias)
+
+    def find(self) -> IdempotencyRecord | None:
+        return log.find(self.scope, self.key, self.fingerprint, self.alias)
+
+    def unknown(self) -> EffectUnknown:
+        return EffectUnknown(
+            f"The effect of key {self.key!r} was begun and never recorded: it may or may not have "
+            f"happened. Check, then delete its record in the admin to allow it again."
+        )
+
+
+@overload
+def once(
+    key: str, /, *, mode: Mode = ..., scope: str = ..., kept: timedelta = ...
+) -> AbstractContextManager[bool]: ...
+
+
+@overload
+def once(
+    key: str,
+    func: Callable[..., T],
+    /,
+    *args: Any,
+    mode: Mode = ...,
+    atomic: bool = ...,
+    scope: str = ...,
+    kept: timedelta = ...,
+    **kwargs: Any,
+) -> T: ...
+
+
+def once(
+    key: str,
+    func: Callable[..., Any] | None = None,
+    /,
+    *args: Any,
+    mode: Mode = "at_least_once",
+    atomic: bool = False,
+    scope: str = "",
+    kept: timedelta = KEPT,
+    **kwargs: Any,
+) -> Any:
+    """Run an effect once per key, in a task, a view or a command.
+
+    `once(key, func, *args, **kwargs)` runs func(*args, **kwargs) and returns its value; later
+    calls return the recorded value. `with once(key) as first:` runs its block in one transaction
+    with the record; `first` is False when it was done before.
+
+    mode: "at_least_once" repeats an effect whose outcome a crash left unknown; "at_most_once"
+        marks it unknown instead and raises EffectUnknown, for a person to decide.
+    atomic: record and effect commit together, for effects in the database. Inside a transaction
+        this is always so.
+    scope: keeps the keys of different callers apart.
+    kept: how long the key is remembered.
+
+    Raises EffectInProgress when another caller does not finish within 5 s (a task then runs again
+    a little later by itself), EffectUnknown, or FingerprintMismatch when the key was used with
+    other arguments.
+    """
+    if func is None:
+        return _block(_Call(scope, key, "", mode, kept))
+    call = _Call(scope, key, log.fingerprint_of([args, kwargs]), mode, kept)
+    if atomic or connections[call.alias].in_atomic_block:
+        return _database_effect(call, func, args, kwargs)
+    return _external_effect(call, func, args, kwargs)
+
+
+@contextmanager
+def _block(call: _Call) -> Iterator[bool]:
+    if call.mode == "at_most_once":
+        raise IdempotencyError("`with once(…)` is one transaction: at_most_once takes a function.")
+    with transaction.atomic(call.alias):
+        record = call.begin()
+        yield record is not None
+        if record is not None:
+            log.complete(record, None, call.alias)
+
+
+def _database_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any) -> T:
+    """The record commits with the effect: either both happened or neither."""
+    if call.mode == "at_most_once":
+        raise IdempotencyError(
+            f"at_most_once needs commits of its own: call once({call.key!r}, …) outside of a "
+            f"transaction and without atomic=True."
+        )
+    with transaction.atomic(call.alias):
+        record = call.begin()
+        if record is None:
+            return _recorded(call)
+        return _perform(call, record, func, args, kwargs)
+
+
+def _external_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any) -> T:
+    """The record says `in_progress` before the call: a crash in between is seen afterwards."""
+    record = call.begin()
+    if record is None:
+        return _recorded(call)
+    try:
+        return _perform(call, record, func, args, kwargs)
+    except Exception:
+        # It raised, so it is known not to be done. An at_most_once effect may have happened all
+        # the same, say on a timeout: nobody may repeat it.
+        if call.mode == "at_most_once":
+            log.give_up_on(record, call.alias)
+        else:
+            log.withdraw(record, call.alias)
+        raise
+
+
+def _perform(
+    call: _Call, record: IdempotencyRecord, func: Callable[..., T], args: Any, kwargs: Any
+) -> T:
+    value = func(*args, **kwargs)
+    response = checked(value, f"the value of the effect {call.key!r}", "once")
+    log.complete(record, response, call.alias)
+    return value
+
+
+def _recorded(call: _Call) -> Any:
+    record = call.find()
+    return record.response if record is not None else None

@@ -1,0 +1,126 @@
+"""A job's row as the tasks API shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from ..core import clock
+from ..core.compat import TaskError, TaskResult
+from ..core.states import STATUS, State
+from ..core.tasks import BackgroundTask
+from ..models import Attempt, Job
+
+T = TypeVar("T")
+FIRST_LOOK, LAST_LOOK = 0.05, 1.0
+FRESH = (
+    "errors",
+    "_return_value",
+    "finished_at",
+    "started_at",
+    "last_attempted_at",
+    "status",
+    "enqueued_at",
+    "worker_ids",
+    "job",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult(TaskResult, Generic[T]):  # type: ignore[type-arg]
+    """The result of a job: Django's TaskResult with the job beside it.
+
+    deduplicated: the call did not make this job; an earlier one holds its dedup key.
+    """
+
+    job: Job
+    deduplicated: bool = field(default=False, compare=False)
+
+    def refresh(self) -> None:
+        """Read the job anew."""
+        self._take(self.task.get_backend().get_result(self.id))
+
+    async def arefresh(self) -> None:
+        """See refresh()."""
+        self._take(await self.task.get_backend().aget_result(self.id))
+
+    def wait(self, timeout: float | None = None) -> T:
+        """Wait until the job is final and return its return value.
+
+        timeout: seconds; TimeoutError if the job is not final by then. A failed job raises
+        ValueError, as `return_value` does. In a transaction the job could not even begin.
+        """
+        for pause in _pauses(self.id, timeout):
+            self.refresh()
+            if self.is_finished:
+                break
+            time.sleep(pause)
+        value: T = self.return_value  # type: ignore[assignment]
+        return value
+
+    async def await_result(self, timeout: float | None = None) -> T:
+        """See wait(); the event loop goes on meanwhile."""
+        for pause in _pauses(self.id, timeout):
+            await self.arefresh()
+            if self.is_finished:
+                break
+            await asyncio.sleep(pause)
+        value: T = self.return_value  # type: ignore[assignment]
+        return value
+
+    def _take(self, fresh: Any) -> None:
+        for name in FRESH:
+            object.__setattr__(self, name, getattr(fresh, name))
+
+
+def result_of(
+    job: Job, task: BackgroundTask[Any, Any], *, deduplicated: bool = False
+) -> JobResult[Any]:
+    """The result that a row stands for. Earlier attempts are read only where there were any."""
+    earlier = _attempts(job)
+    result: JobResult[Any] = JobResult(
+        task=task,
+        id=str(job.pk),
+        status=STATUS[State(job.state)],
+        enqueued_at=job.enqueued_at,
+        started_at=earlier[0].started_at if earlier else job.started_at,
+        finished_at=job.finished_at,
+        last_attempted_at=job.started_at,
+        args=job.args,
+        kwargs=job.kwargs,
+        backend=job.backend,
+        errors=[TaskError(exception_class_path=a.exception_class, traceback=a.traceback) for a in earlier],
+        worker_ids=_worker_ids(job, earlier),
+        job=job,
+        deduplicated=deduplicated,
+    )
+    object.__setattr__(result, "_return_value", job.result)
+    return result
+
+
+def _attempts(job: Job) -> list[Attempt]:
+    if job.attempt == 0 or (job.attempt == 1 and job.state in (State.RUNNING, State.SUCCEEDED)):
+        return []
+    return list(Attempt.objects.using(job._state.db).filter(job=job.pk).order_by("attempt"))
+
+
+def _worker_ids(job: Job, earlier: list[Attempt]) -> list[str]:
+    """One id for each attempt that was made, so that `attempts` is their number."""
+    ids = [str(attempt.worker) for attempt in earlier]
+    if len(ids) < job.attempt:
+        ids += [str(job.worker)] * (job.attempt - len(ids))
+    return ids
+
+
+def _pauses(job_id: str, timeout: float | None) -> Any:
+    """Pauses between looks, growing; TimeoutError when the time is up."""
+    end = None if timeout is None else clock.monotonic() + timeout
+    pause = FIRST_LOOK
+    while True:
+        left = LAST_LOOK if end is None else end - clock.monotonic()
+        yield max(0.0, min(pause, left))
+        if left <= 0:
+            raise TimeoutError(f"Job {job_id} is not final after {timeout:g} s.")
+        pause = min(pause * 1.5, LAST_LOOK)

@@ -1,0 +1,111 @@
+"""Duty: settle the job that a dead child left behind."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from uuid import UUID
+
+from ...core import clock
+from ...core.errors import ClaimLost, JobTimeout, TaskNotFound
+from ...core.registry import find_task
+from ...core.retry import DEFAULT_RETRY, Retry
+from ...core.settlement import Failure, Settlement, crashed, raised, released
+from ...core.states import State
+from ...ledger.settle import crashes_of, settle_once
+from ...models import Job
+from ...signals import job_rescued
+from ..execute import announce, sender_of, settled_row
+from ..results import result_of
+from .promote import send
+
+logger = logging.getLogger("django_bgtasks.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A child died while it held a job.
+
+    attempt: None if the job was still being claimed. why: crash, timeout, cancelled, or
+    interrupted (by a stop: not the job's fault). detail: how the child ended, in words.
+    """
+
+    job: UUID
+    attempt: int | None
+    worker: UUID | None
+    why: str
+    detail: str = ""
+
+
+def settle_death(death: Death, alias: str) -> bool:
+    """Settle the attempt that the death ended. False if there was nothing left to settle."""
+    job = Job.objects.using(alias).filter(pk=death.job).first()
+    if job is None:
+        return False
+    if job.state == State.QUEUED:
+        # It died between the pop and the claim: the message is gone, the job is not.
+        send([job])
+        return False
+    if not _is_of(job, death):
+        return False
+    settlement = _verdict(job, death, alias)
+    try:
+        settle_once(job, settlement, alias)
+    except ClaimLost:
+        return False
+    _tell(job, settlement, death)
+    return True
+
+
+def _is_of(job: Job, death: Death) -> bool:
+    return (
+        job.state == State.RUNNING
+        and job.worker == death.worker
+        and death.attempt in (None, job.attempt)
+    )
+
+
+def _verdict(job: Job, death: Death, alias: str) -> Settlement:
+    if death.attempt is None or death.why == "interrupted":
+        return released()
+    if death.why == "cancelled" or job.cancel_requested_at is not None:
+        return Settlement("stop", failure=Failure("cancelled", message=death.detail))
+    if death.why == "timeout":
+        error = JobTimeout(f"The attempt went on after its timeout of {job.timeout:g} s: killed.")
+        return raised(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
+    failure = Failure("crash", message=f"The worker process {death.detail}"[:255])
+    crashes = crashes_of(job.pk, alias)
+    return crashed(failure, job.attempt, job.max_attempts, crashes, job.on_crash)
+
+
+def _retry_of(job: Job) -> Retry:
+    try:
+        return getattr(find_task(job.task), "retry", DEFAULT_RETRY)
+    except TaskNotFound:
+        return DEFAULT_RETRY
+
+
+def _tell(job: Job, settlement: Settlement, death: Death) -> None:
+    settled_row(job, settlement)
+    logger.warning(
+        "job=%s task=%s attempt=%d outcome=%s: %s %s",
+        job.pk,
+        job.task,
+        job.attempt,
+        death.why if death.attempt else "released",
+        death.detail or "the worker stopped",
+        f"It is {job.state} now.",
+    )
+    if job.state == State.QUEUED:
+        send([job])
+    _signal(job)
+
+
+def _signal(job: Job) -> None:
+    try:
+        task = find_task(job.task)
+    except TaskNotFound:
+        return
+    job_rescued.send_robust(sender=sender_of(task), task_result=result_of(job, task))
+    if job.is_final:
+        announce("finished", job)

@@ -1,0 +1,31 @@
+"""Duty: queue the scheduled jobs that are due."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from ...ledger.moves import next_due
+from ...ledger.moves import promote as promote_due
+from ...models import Job
+from ..dispatch import dispatch, message_of
+
+CHUNK = 1000
+
+
+def tick(alias: str) -> int:
+    """Promote one chunk of due jobs and dispatch them. Returns how many there were."""
+    jobs = promote_due(CHUNK, alias)
+    send(jobs)
+    return len(jobs)
+
+
+def seconds_to_next(alias: str) -> float | None:
+    """Seconds until the next job is due; None if none is scheduled."""
+    return next_due(alias)
+
+
+def send(jobs: list[Job]) -> None:
+    """Dispatch queued jobs now, in the order in which they were enqueued."""
+    ordered = sorted(jobs, key=lambda job: (job.backend, job.pk))
+    for backend, group in groupby(ordered, key=lambda job: job.backend):
+        dispatch([message_of(job) for job in group], backend)

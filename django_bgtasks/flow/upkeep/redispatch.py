@@ -1,0 +1,104 @@
+"""Duty: send again the messages of queued jobs that Redis does not hold."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from uuid import UUID
+
+from redis import Redis
+
+from ...core import clock
+from ...core.options import backend_settings
+from ...ledger.queues import queued_jobs
+from ...transport.connection import RedisError, connection
+from ...transport.depth import held_ids, is_marked, mark
+from ...transport.messages import Message, push, rq_queue_name
+from ..dispatch import message_of
+
+logger = logging.getLogger("django_bgtasks.worker")
+
+SWEEP_EVERY = 10.0
+CONFIRM_AFTER = 2.0
+CHUNK = 1000
+LOCK_KEY = "bgtasks:redispatch"
+LOCK_SECONDS = 30
+# A sweep reads what is queued, in the ledger and in Redis: it may take this share of one core.
+SHARE = 0.02
+
+
+class Redispatch:
+    """One backend's sweep. It raises RedisError when Redis is away: nothing can be sent then."""
+
+    def __init__(self, backend: str, alias: str) -> None:
+        self.backend, self.alias = backend, alias
+        self._suspects: set[UUID] = set()
+        self._sweep_at = 0.0
+        self._was_away = False
+
+    def tick(self) -> int:
+        """Send again what is missing. Returns how many messages were sent.
+
+        A wiped Redis (its mark is gone) and one that comes back are looked through at once;
+        otherwise a missing message is sent when it is missing in two looks, for it may be on its
+        way just now.
+        """
+        if not backend_settings(self.backend).options.dispatch:
+            return 0
+        redis = connection(self.backend)
+        try:
+            if self._was_away or not is_marked(redis):
+                return self._restore(redis)
+            return self._sweep(redis) if clock.monotonic() >= self._sweep_at else 0
+        except RedisError:
+            self._was_away = True
+            raise
+
+    def soon(self) -> None:
+        """Sweep at the next tick: a child died, and its message may have died with it."""
+        self._sweep_at = 0.0
+
+    def _restore(self, redis: Redis) -> int:
+        if not self._lock(redis):
+            return 0
+        # The mark comes last: a crash in between makes the next one look again.
+        sent = self._send(redis, self._missing(redis))
+        mark(redis)
+        redis.delete(LOCK_KEY)
+        self._was_away = False
+        if sent:
+            logger.warning("Redis had lost its messages: %d queued jobs were sent again.", sent)
+        return sent
+
+    def _sweep(self, redis: Redis) -> int:
+        start = clock.monotonic()
+        missing = {message.job_id: message for message in self._missing(redis)}
+        lost = [message for job_id, message in missing.items() if job_id in self._suspects]
+        sent = self._send(redis, iter(lost))
+        self._suspects = set(missing) - {message.job_id for message in lost}
+        pause = max(SWEEP_EVERY, (clock.monotonic() - start) / SHARE)
+        self._sweep_at = clock.monotonic() + (CONFIRM_AFTER if self._suspects else pause)
+        if sent:
+            logger.warning("%d queued jobs were missing in Redis and were sent again.", sent)
+        return sent
+
+    def _missing(self, redis: Redis) -> Iterator[Message]:
+        held: dict[str, set[UUID]] = {}
+        for job in queued_jobs(self.backend, self.alias):
+            name = rq_queue_name(job.queue, job.priority)
+            if name not in held:
+                held[name] = held_ids([name], redis)
+            if job.pk not in held[name]:
+                yield message_of(job)
+
+    def _send(self, redis: Redis, messages: Iterator[Message]) -> int:
+        sent = 0
+        while chunk := list(islice(messages, CHUNK)):
+            push(chunk, redis)
+            sent += len(chunk)
+        return sent
+
+    def _lock(self, redis: Redis) -> bool:
+        return bool(redis.set(LOCK_KEY, 1, nx=True, ex=LOCK_SECONDS))
+

@@ -1,0 +1,68 @@
+"""Claim: `queued → running`, by exactly one worker. The attempt is counted here, so a crash counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, transaction
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Now
+
+from ..core.states import MOVES, State
+from ..models import Job
+from .sql import update_returning
+
+FROM, RUNNING = MOVES["claim"]
+
+
+def claim(job_id: UUID, worker: UUID, alias: str) -> Job | None:
+    """Claim this job for a worker and return its row; None if it is not there to be claimed.
+
+    (worker, attempt) of the returned row is the fencing token that settling it will need.
+    """
+    queued = Job.objects.using(alias).filter(pk=job_id, state__in=sorted(FROM))
+    claimed = update_returning(queued, _claimed_by(worker))
+    return claimed[0] if claimed else None
+
+
+def claim_next(
+    queues: Sequence[str], worker: UUID, alias: str, claiming: Callable[[UUID], None] | None = None
+) -> Job | None:
+    """Claim the first queued job of these queues without a message: highest priority first,
+    then the order of the queues, then the oldest. For the time when Redis is away, and for tests.
+
+    claiming: told the id before the claim, so that a crash from here on can be laid to it.
+    """
+    with transaction.atomic(alias):
+        job_id = _first(queues, alias)
+        if job_id is None:
+            return None
+        if claiming is not None:
+            claiming(job_id)
+        return claim(job_id, worker, alias)
+
+
+def _first(queues: Sequence[str], alias: str) -> UUID | None:
+    rank = Case(*(When(queue=name, then=Value(i)) for i, name in enumerate(queues)))
+    rows = Job.objects.using(alias).filter(queue__in=list(queues), state=State.QUEUED)
+    if connections[alias].features.has_select_for_update_skip_locked:
+        rows = rows.select_for_update(skip_locked=True, of=_self_only(alias))
+    return rows.order_by("-priority", rank, "id").values_list("pk", flat=True).first()
+
+
+def _self_only(alias: str) -> tuple[str, ...]:
+    return ("self",) if connections[alias].features.has_select_for_update_of else ()
+
+
+def _claimed_by(worker: UUID) -> dict[str, Any]:
+    return {
+        "state": RUNNING,
+        "attempt": F("attempt") + 1,
+        "worker": worker,
+        "started_at": Now(),
+        "dedup_slot": Case(
+            When(dedup_scope="queued", then=Value(None)), default=F("dedup_slot")
+        ),
+    }

@@ -1,0 +1,127 @@
+"""The rows of the idempotency log: who may perform an effect, and what it gave.
+
+A record is owned through its `token`: only its holder may complete or withdraw it, so that a
+caller that was taken over changes nothing when it wakes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db.models.functions import Now
+
+from ..core.errors import FingerprintMismatch
+from ..core.states import State
+from ..models import EffectState, IdempotencyRecord, Job
+from .insert import after
+from .sql import insert_returning
+
+LEASE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who performs an effect: an attempt of a job, or, without one, a view or a command."""
+
+    job: UUID | None = None
+    attempt: int | None = None
+
+
+def fingerprint_of(value: Any) -> str:
+    """SHA-256 of the canonical JSON of a value. What is not JSON counts by its type and key."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_name)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _name(value: Any) -> str:
+    return f"{type(value).__qualname__}:{getattr(value, 'pk', '')}"
+
+
+def begin(
+    scope: str, key: str, fingerprint: str, owner: Owner, kept: timedelta, alias: str
+) -> IdempotencyRecord | None:
+    """Insert the record of a new effect and return it; None if the key is there already."""
+    record = IdempotencyRecord(
+        scope=scope, key=key, fingerprint=fingerprint, token=uuid4(), expires_at=after(kept)
+    )
+    record.job, record.attempt = owner.job, owner.attempt
+    record.created_at = Now()  # type: ignore[assignment]
+    inserted = insert_returning(record, "created_at", alias, ignore_conflicts=True)
+    return record if inserted else None
+
+
+def find(scope: str, key: str, fingerprint: str, alias: str) -> IdempotencyRecord | None:
+    """The record of this key. FingerprintMismatch if it was made for another call."""
+    record = IdempotencyRecord.objects.using(alias).filter(scope=scope, key=key).first()
+    if record is not None and record.fingerprint != fingerprint:
+        raise FingerprintMismatch(
+            f"The idempotency key {key!r} was used before with other arguments. "
+            f"Use a new key for a new effect."
+        )
+    return record
+
+
+def complete(record: IdempotencyRecord, response: Any, alias: str) -> bool:
+    """Record what the effect gave. False if the record was taken over meanwhile."""
+    return bool(
+        _mine(record, alias).update(
+            state=EffectState.DONE, response=response, completed_at=Now()
+        )
+    )
+
+
+def withdraw(record: IdempotencyRecord, alias: str) -> None:
+    """Forget an effect that raised, so that the next attempt may perform it."""
+    _mine(record, alias).delete()
+
+
+def take_over(
+    record: IdempotencyRecord, owner: Owner, alias: str
+) -> IdempotencyRecord | None:
+    """Become the owner of an effect whose owner is gone; None if someone else was faster."""
+    token = uuid4()
+    taken = _mine(record, alias).update(
+        token=token, job=owner.job, attempt=owner.attempt, created_at=Now()
+    )
+    if not taken:
+        return None
+    record.token, record.job, record.attempt = token, owner.job, owner.attempt
+    return record
+
+
+def give_up_on(record: IdempotencyRecord, alias: str) -> None:
+    """Mark an effect whose owner is gone as unknown: a person must decide."""
+    _mine(record, alias).update(state=EffectState.UNKNOWN)
+
+
+def owner_is_gone(record: IdempotencyRecord, me: Owner, alias: str) -> bool:
+    """Whether nobody performs this effect any more.
+
+    A job's claim tells; an owner without a job is given LEASE. The caller's own claim counts as
+    gone, for it asks because an earlier life of the same attempt left the record behind.
+    """
+    if record.job is None:
+        stale = IdempotencyRecord.objects.using(alias).filter(
+            pk=record.pk, created_at__lt=after(-LEASE)
+        )
+        return stale.exists()
+    if record.job == me.job:
+        return True
+    live = Job.objects.using(alias).filter(
+        pk=record.job, state=State.RUNNING, attempt=record.attempt
+    )
+    return not live.exists()
+
+
+def _mine(record: IdempotencyRecord, alias: str) -> Any:
+    return IdempotencyRecord.objects.using(alias).filter(
+        scope=record.scope,
+        key=record.key,
+        token=record.token,
+        state=EffectState.IN_PROGRESS,
+    )

@@ -1,0 +1,75 @@
+"""Insert jobs: a row per call, in the caller's transaction; the dedup slot decides a race."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import DateTimeField, ExpressionWrapper, Value
+from django.db.models.functions import Now
+
+from ..core import clock
+from ..core.dedup import Dedup
+from ..core.states import FINAL, MOVES, WAITING, State
+from ..models import Job
+from .sql import insert_returning
+
+
+def insert(job: Job, alias: str) -> bool:
+    """Insert the job. False if its dedup slot is taken: nothing was written then."""
+    job.enqueued_at = Now()  # type: ignore[assignment]
+    inserted = insert_returning(job, "enqueued_at", alias, job.dedup_slot is not None)
+    job._state.adding, job._state.db = not inserted, alias
+    return inserted
+
+
+def insert_many(jobs: list[Job], alias: str) -> None:
+    """Insert jobs that have no dedup key, in one statement (SQLite: as few as it allows)."""
+    for job in jobs:
+        job.enqueued_at = Now()  # type: ignore[assignment]
+    Job.objects.using(alias).bulk_create(jobs, batch_size=1000)
+    for job in jobs:
+        # The rows have the database's time; this estimate spares the statement to read it.
+        job.enqueued_at = clock.now()
+
+
+def hold(job: Job, dedup: Dedup) -> None:
+    """Put the dedup key of a call onto its unsaved row."""
+    job.dedup_key, job.dedup_slot, job.dedup_scope = dedup.key, dedup.slot, dedup.scope
+    if dedup.window is not None:
+        job.dedup_until = after(dedup.window)
+
+
+def after(delay: Any) -> Any:
+    """The database's clock plus a timedelta, as an expression."""
+    return ExpressionWrapper(Now() + Value(delay), output_field=DateTimeField())
+
+
+def holder_of(slot: str, alias: str) -> Job | None:
+    """The job that holds a dedup slot. An expired window of a final job is released here."""
+    expired = Job.objects.using(alias).filter(
+        dedup_slot=slot, state__in=sorted(FINAL), dedup_until__lte=Now()
+    )
+    holder = Job.objects.using(alias).filter(dedup_slot=slot).first()
+    if holder is not None and holder.is_final and expired.update(dedup_slot=None):
+        return None
+    return holder
+
+
+def replace_call(holder: Job, job: Job, alias: str) -> bool:
+    """Give the holder the arguments and the time of a new call (debounce).
+
+    False if it has started or ended meanwhile: then nothing was written.
+    """
+    waiting = Job.objects.using(alias).filter(
+        pk=holder.pk, dedup_slot=job.dedup_slot, state__in=sorted(WAITING - {State.BLOCKED})
+    )
+    values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs, "run_after": job.run_after}
+    target = MOVES["postpone"][1] if job.run_after else State.QUEUED
+    if job.dedup_scope == "window":
+        values["dedup_until"] = job.dedup_until
+    return bool(waiting.update(state=target, priority=job.priority, queue=job.queue, **values))
+
+
+def waiting_in(queue: str, limit: int, alias: str) -> int:
+    """How many jobs wait in a queue, counted up to `limit`."""
+    return Job.objects.using(alias).waiting().filter(queue=queue)[:limit].count()

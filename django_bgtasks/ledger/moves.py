@@ -1,0 +1,116 @@
+"""The moves of jobs that no worker holds: promote, cancel, retry, run now."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db import IntegrityError, connections, transaction
+from django.db.models import F
+from django.db.models.functions import Greatest, Now
+
+from ..core.dedup import slot_of
+from ..core.errors import DuplicateJob
+from ..core.states import FINAL, MOVES, State, refuse
+from ..models import Job
+from .settle import slot_after_end
+from .sql import update_returning
+
+
+def promote(limit: int, alias: str) -> list[Job]:
+    """Queue scheduled jobs that are due, oldest first; at most `limit` at once."""
+    due = Job.objects.using(alias).filter(state=State.SCHEDULED, run_after__lte=Now())
+    with transaction.atomic(alias):
+        first = due.order_by("run_after")
+        if connections[alias].features.has_select_for_update_skip_locked:
+            first = first.select_for_update(skip_locked=True)
+        ids = list(first.values_list("pk", flat=True)[:limit])
+        if not ids:
+            return []
+        # The due time is checked again: without row locks the job may have been postponed.
+        return update_returning(due.filter(pk__in=ids), {"state": MOVES["promote"][1]})
+
+
+def next_due(alias: str) -> float | None:
+    """Seconds until the next scheduled job is due, by the database's clock; None if there is none."""
+    first = (
+        Job.objects.using(alias)
+        .filter(state=State.SCHEDULED)
+        .annotate(clock=Now())
+        .order_by("run_after")
+        .values_list("run_after", "clock")
+        .first()
+    )
+    if first is None or first[0] is None:
+        return None
+    due: datetime = first[0]
+    return max(0.0, (due - first[1]).total_seconds())
+
+
+def cancel(job_id: UUID, alias: str) -> State:
+    """Cancel a job that has not started; ask for the end of one that runs.
+
+    Returns the state that this led to: cancelled, or running when its worker is to stop it.
+    Raises Job.DoesNotExist, or InvalidMove for a job that is final.
+    """
+    allowed, cancelled = MOVES["cancel"]
+    row = Job.objects.using(alias).filter(pk=job_id)
+    while True:
+        waiting = row.filter(state__in=sorted(allowed))
+        ended = {"finished_at": Now(), "dedup_slot": slot_after_end()}
+        if waiting.update(state=cancelled, cancel_requested_at=Now(), **ended):
+            return cancelled
+        if row.filter(state=State.RUNNING).update(cancel_requested_at=Now()):
+            return State.RUNNING
+        state = row.values_list("state", flat=True).get()
+        # It moved between the two updates, say from running back to queued: look again.
+        if state in FINAL:
+            raise refuse("cancel", state, job_id)
+
+
+def retry(job_id: UUID, alias: str) -> Job:
+    """Queue a failed or cancelled job again, for at least one more attempt.
+
+    It takes its dedup key again. Raises DuplicateJob when another live job holds it,
+    InvalidMove when the job is in another state, Job.DoesNotExist when there is none.
+    """
+    job = Job.objects.using(alias).get(pk=job_id)
+    slot = slot_of(job.task, job.dedup_key) if job.dedup_key else None
+    ended = Job.objects.using(alias).filter(pk=job_id, state__in=sorted(MOVES["retry"][0]))
+    try:
+        with transaction.atomic(alias):
+            moved = ended.update(
+                state=MOVES["retry"][1],
+                finished_at=None,
+                run_after=None,
+                cancel_requested_at=None,
+                dedup_slot=slot,
+                max_attempts=Greatest(F("max_attempts"), F("attempt") + 1),
+            )
+    except IntegrityError:
+        raise _holder_error(job, slot, alias) from None
+    job.refresh_from_db(using=alias)
+    if not moved:
+        raise refuse("retry", job.state, job_id)
+    return job
+
+
+def run_now(job_id: UUID, alias: str) -> Job:
+    """Queue a scheduled job now. InvalidMove when it is not scheduled."""
+    scheduled = Job.objects.using(alias).filter(pk=job_id, state__in=sorted(MOVES["promote"][0]))
+    moved = scheduled.update(state=MOVES["promote"][1], run_after=None)
+    job = Job.objects.using(alias).get(pk=job_id)
+    if not moved:
+        raise refuse("promote", job.state, job_id)
+    return job
+
+
+def _holder_error(job: Job, slot: str | None, alias: str) -> Exception:
+    holder = Job.objects.using(alias).filter(dedup_slot=slot).first()
+    if holder is None:
+        return DuplicateJob(f"The dedup key {job.dedup_key!r} of job {job.pk} was held; try again.")
+    return DuplicateJob(
+        f"Job {job.pk} cannot run again: job {holder.pk}, which is {holder.state}, holds its dedup "
+        f"key {job.dedup_key!r}. Wait for that job or cancel it.",
+        holder.pk,
+    )

@@ -1,0 +1,133 @@
+"""Settle: write what an attempt came to, only if the claim still holds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, connections, models, transaction
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Now
+
+from ..core.errors import ClaimLost
+from ..core.settlement import Failure, Settlement
+from ..core.states import FINAL, MOVES
+from ..models import Attempt, Job
+from .insert import after
+
+logger = logging.getLogger("django_bgtasks")
+T = TypeVar("T")
+DISCONNECTED = (OperationalError, InterfaceError)
+
+
+def settle(job: Job, settlement: Settlement, alias: str) -> None:
+    """Settle the claimed job and outlive a lost connection: nobody else knows its outcome.
+
+    Raises ClaimLost if the claim no longer holds; nothing was written then.
+    """
+    insist(lambda: _settle_or_find_settled(job, settlement, alias), alias)
+
+
+def settle_once(job: Job, settlement: Settlement, alias: str) -> None:
+    """Settle in the current transaction, if there is one; see settle()."""
+    if settlement.failure is None:
+        _move(job, settlement, alias)
+        return
+    with transaction.atomic(alias):
+        _move(job, settlement, alias)
+        _record(job, settlement.failure, alias)
+
+
+def is_settled(job: Job, settlement: Settlement, alias: str) -> bool:
+    """Whether this very settlement is in the database, for one whose COMMIT got no answer."""
+    row = Job.objects.using(alias).filter(pk=job.pk, attempt=job.attempt, worker=job.worker)
+    return row.filter(state=MOVES[settlement.move][1]).exists()
+
+
+def insist(write: Callable[[], T], alias: str, first_wait: float = 0.05) -> T:
+    """Repeat a write that is safe to repeat until the database answers.
+
+    Inside a transaction the connection is the caller's, and so is the error. There is no limit
+    here: a worker that the database has forgotten is stopped by its arbiter.
+    """
+    wait = first_wait
+    while True:
+        try:
+            return write()
+        except DISCONNECTED as error:
+            if connections[alias].in_atomic_block:
+                raise
+            logger.warning("The database did not answer (%s); trying again in %.1f s.", _first_line(error), wait)
+            connections[alias].close()
+            time.sleep(wait)
+            wait = min(wait * 2, 2.0)
+
+
+def owned(job: Job, alias: str) -> models.QuerySet[Job]:
+    """The job's row, if this claim of it still holds."""
+    return Job.objects.using(alias).filter(
+        pk=job.pk, state__in=sorted(MOVES["succeed"][0]), attempt=job.attempt, worker=job.worker
+    )
+
+
+def crashes_of(job_id: UUID, alias: str) -> int:
+    """How often the worker died in this job."""
+    return Attempt.objects.using(alias).filter(job=job_id, outcome="crash").count()
+
+
+def _settle_or_find_settled(job: Job, settlement: Settlement, alias: str) -> None:
+    try:
+        settle_once(job, settlement, alias)
+    except ClaimLost:
+        # A COMMIT whose answer was lost may have gone through: then the row is final, by us.
+        if not is_settled(job, settlement, alias):
+            raise
+
+
+def _move(job: Job, settlement: Settlement, alias: str) -> None:
+    if not owned(job, alias).update(**_values(settlement)):
+        raise ClaimLost(
+            f"Attempt {job.attempt} of job {job.pk} ({job.task}) no longer holds its claim: "
+            f"it was rescued or cancelled. Its outcome is dropped."
+        )
+
+
+def _values(settlement: Settlement) -> dict[str, Any]:
+    state = MOVES[settlement.move][1]
+    values: dict[str, Any] = {"state": state, "error": settlement.note}
+    if settlement.failure is not None:
+        values["error"] = settlement.failure.line
+    if not settlement.charged:
+        values["attempt"] = F("attempt") - 1
+    if settlement.delay:
+        values["run_after"] = after(settlement.delay)
+    if state in FINAL:
+        values |= {"finished_at": Now(), "dedup_slot": slot_after_end(), "result": settlement.result}
+    return values
+
+
+def slot_after_end() -> Case:
+    """A final job keeps its dedup slot only while its window is open."""
+    open_window = Q(dedup_scope="window", dedup_until__gt=Now())
+    return Case(When(open_window, then=F("dedup_slot")), default=Value(None))
+
+
+def _record(job: Job, failure: Failure, alias: str) -> None:
+    Attempt.objects.using(alias).create(
+        job_id=job.pk,
+        attempt=job.attempt,
+        outcome=failure.outcome,
+        worker=job.worker,
+        started_at=job.started_at,
+        finished_at=Now(),
+        exception_class=failure.exception_class,
+        message=failure.message,
+        traceback=failure.traceback,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,79 @@
+"""UPDATE … RETURNING where the database has it, and the same promise where it has not."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from django.db import connections, models, router, transaction
+from django.db.models import sql
+from django.db.models.constants import OnConflict
+
+from ..models import Job
+
+M = TypeVar("M", bound=models.Model)
+
+
+def ledger_alias() -> str:
+    """The database that holds the ledger, as the site's router says."""
+    return router.db_for_write(Job)
+
+
+def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M]:
+    """Update the rows and return them as they are now, in no particular order.
+
+    One statement on PostgreSQL and SQLite. MySQL and MariaDB have no UPDATE … RETURNING: there
+    the rows are locked and read first, in one transaction with the update.
+    """
+    if connections[rows.db].vendor in ("postgresql", "sqlite"):
+        statement, params = _update_sql(rows, values)
+        names = _columns(rows.model, rows.db)
+        query = rows.model._base_manager.using(rows.db).raw
+        return list(query(f"{statement} RETURNING {names}", params))
+    with transaction.atomic(rows.db):
+        found = list(rows.select_for_update().values_list("pk", flat=True))
+        by_pk = rows.model._base_manager.using(rows.db).filter(pk__in=found)
+        by_pk.update(**values)
+        return list(by_pk) if found else []
+
+
+def insert_returning(row: M, name: str, alias: str, ignore_conflicts: bool = False) -> bool:
+    """INSERT the row and read back what the database gave it for the field `name`.
+
+    False if `ignore_conflicts` left it out. `bulk_create` does not say so, and asking would cost
+    another statement for every job with a dedup key.
+    """
+    connection = connections[alias]
+    statement, params = _insert_sql(row, alias, ignore_conflicts)
+    if not connection.features.can_return_columns_from_insert:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, params)
+            return bool(cursor.rowcount)
+    quote = connection.ops.quote_name
+    columns = [row._meta.pk.column, row._meta.get_field(name).column]  # type: ignore[union-attr]
+    returned = f"{statement} RETURNING {', '.join(map(quote, columns))}"
+    inserted = list(type(row)._base_manager.using(alias).raw(returned, params))
+    for copy in inserted:
+        setattr(row, name, getattr(copy, name))
+    return bool(inserted)
+
+
+def _insert_sql(row: models.Model, alias: str, ignore_conflicts: bool) -> tuple[str, Any]:
+    model = type(row)
+    query = sql.InsertQuery(model, on_conflict=OnConflict.IGNORE if ignore_conflicts else None)
+    fields = [field for field in model._meta.concrete_fields if field is not model._meta.auto_field]
+    query.insert_values(fields, [row])
+    [(statement, params)] = query.get_compiler(using=alias).as_sql()
+    return statement, params
+
+
+def _update_sql(rows: models.QuerySet[Any], values: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    query = rows.query.chain(sql.UpdateQuery)
+    query.clear_ordering(force=True)
+    query.add_update_values(values)
+    statement, params = query.get_compiler(using=rows.db).as_sql()
+    return statement, tuple(params)
+
+
+def _columns(model: type[models.Model], alias: str) -> str:
+    quote = connections[alias].ops.quote_name
+    return ", ".join(quote(field.column) for field in model._meta.concrete_fields)

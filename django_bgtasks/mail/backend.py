@@ -1,0 +1,107 @@
+"""The email backend that enqueues: a message becomes a job, in the caller's transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.message import EmailMessage
+from django.db import DatabaseError, transaction
+
+from ..core.errors import BgTasksError
+from ..ledger.sql import ledger_alias
+from .delivery import deliver_email
+from .envelope import Envelope, packed, unpacked
+from .letterbox import post
+from .stamps import stamped
+
+logger = logging.getLogger("django_bgtasks")
+
+
+class BackgroundEmailBackend(BaseEmailBackend):
+    """Enqueues each message as a job that delivers it with another backend.
+
+    With EMAIL_BACKEND, the setting BGTASKS_EMAIL_BACKEND names the backend that delivers (default:
+    Django's SMTP backend) and BGTASKS_EMAIL_QUEUE the queue (default: "default").
+    With MAILERS (Django 6.1 and later), OPTIONS takes `mailer`, the alias of the mailer that
+    delivers, and `queue`.
+
+    A message is enqueued if and only if the transaction it was sent in commits.
+    """
+
+    def __init__(
+        self,
+        fail_silently: bool = False,
+        *,
+        mailer: str | None = None,
+        queue: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        alias: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(alias=alias, **kwargs)
+        _check_mailer(alias, mailer)
+        if username or password:
+            raise ImproperlyConfigured(
+                "BackgroundEmailBackend takes no username and no password (auth_user and "
+                "auth_password of send_mail): a job does not keep credentials. Give them to the "
+                "backend that delivers."
+            )
+        self.fail_silently = fail_silently
+        self.mailer = mailer
+        self.queue = queue
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        """Enqueue the messages, all of them or none; how many there were.
+
+        Raises ValueError for a header or an address with a newline, as any Django backend does.
+        With fail_silently, what goes wrong after that is logged and 0 returned.
+        """
+        envelopes = [_sealed(message) for message in email_messages if message.recipients()]
+        try:
+            return self._enqueue(envelopes)
+        except (BgTasksError, DatabaseError):
+            if not self.fail_silently:
+                raise
+            logger.exception("%d emails could not be enqueued.", len(envelopes))
+            return 0
+
+    def _enqueue(self, envelopes: list[Envelope]) -> int:
+        if not envelopes:
+            return 0
+        queue = self.queue or getattr(settings, "BGTASKS_EMAIL_QUEUE", None)
+        alias = ledger_alias()
+        # A large message is a row of its own: it must commit, or not, together with its job.
+        with transaction.atomic(alias):
+            calls = [self._call(envelope, alias) for envelope in envelopes]
+            deliver_email.using(queue_name=queue).enqueue_many(calls)
+        return len(calls)
+
+    def _call(self, envelope: Envelope, alias: str) -> dict[str, Any]:
+        call = post(envelope, alias)
+        return {**call, "mailer": self.mailer} if self.mailer else call
+
+
+def _sealed(message: EmailMessage) -> Envelope:
+    for address in [message.from_email, *message.recipients()]:
+        if "\n" in str(address) or "\r" in str(address):
+            raise ValueError(f"An email address can't contain newlines: {str(address)!r}.")
+    envelope = packed(stamped(message))
+    # Built once from what is stored: a message that cannot be built fails its sender, not its job.
+    unpacked(envelope).message()
+    return envelope
+
+
+def _check_mailer(alias: str | None, mailer: str | None) -> None:
+    if alias is None:
+        return
+    if mailer is None or mailer == alias:
+        raise ImproperlyConfigured(
+            f"MAILERS[{alias!r}]: OPTIONS must name another mailer that delivers, such as "
+            f'{{"mailer": "smtp"}}, and MAILERS must have that alias.'
+        )

@@ -1,0 +1,89 @@
+"""The task that delivers a message with the site's real email backend."""
+
+from __future__ import annotations
+
+import smtplib
+import warnings
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail.backends.base import BaseEmailBackend
+from django.utils.module_loading import import_string
+
+from ..core.errors import GiveUp
+from ..core.retry import Retry
+from ..core.tasks import task
+from ..ledger.sql import ledger_alias
+from .envelope import Envelope, unpacked
+from .letterbox import discard, fetch
+
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+# smtplib's errors are OSErrors, and so are those of most clients of an HTTP API.
+RETRY = Retry(backoff="exponential", base=30, cap=3600, max_attempts=8, on=(OSError,))
+
+
+@task(retry=RETRY)
+def deliver_email(
+    message: Envelope | None = None, blob: str | None = None, mailer: str | None = None
+) -> int:
+    """Deliver one message; how many were sent (0 or 1).
+
+    message, blob: the stored message, or the id of the Blob that holds it.
+    mailer: the alias in MAILERS that delivers; without one, BGTASKS_EMAIL_BACKEND does.
+
+    Network and temporary SMTP errors are retried; a refusal for good (5xx) gives up at once.
+    """
+    alias = ledger_alias()
+    email = unpacked(fetch(message, blob, alias))
+    try:
+        sent = delivering_backend(mailer).send_messages([email])
+    except smtplib.SMTPException as error:
+        if is_permanent(error):
+            raise GiveUp(f"The mail server refuses this message for good: {error}") from error
+        raise
+    discard(blob, alias)
+    return sent or 0
+
+
+def delivering_backend(mailer: str | None) -> BaseEmailBackend:
+    """A new instance of the backend that really sends. ImproperlyConfigured if it enqueues."""
+    backend = _from_settings() if mailer is None else _from_mailers(mailer)
+    # Imported here, for the backend that enqueues imports this task.
+    from .backend import BackgroundEmailBackend
+
+    if isinstance(backend, BackgroundEmailBackend):
+        where = f"MAILERS[{mailer!r}]" if mailer else "The setting BGTASKS_EMAIL_BACKEND"
+        raise ImproperlyConfigured(
+            f"{where} must name a backend that delivers, not BackgroundEmailBackend: the message "
+            f"would be enqueued for ever."
+        )
+    return backend
+
+
+def is_permanent(error: smtplib.SMTPException) -> bool:
+    """Whether the server refused the sender, every recipient or the content for good (5xx)."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(500 <= code < 600 for code, _ in error.recipients.values())
+    if isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError):
+        return 500 <= error.smtp_code < 600
+    return False
+
+
+def _from_mailers(mailer: str) -> BaseEmailBackend:
+    from django.core import mail
+
+    handler: Any = mail.mailers  # type: ignore[attr-defined, unused-ignore]
+    backend: BaseEmailBackend = handler[mailer]
+    return backend
+
+
+def _from_settings() -> BaseEmailBackend:
+    backend_class = import_string(getattr(settings, "BGTASKS_EMAIL_BACKEND", SMTP))
+    with warnings.catch_warnings():
+        # Django tells a site at its start that the EMAIL_* settings are deprecated. They are read
+        # here for that site: to say it again with every message would help nobody.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        backend: BaseEmailBackend = backend_class()
+    return backend

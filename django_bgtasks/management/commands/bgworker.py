@@ -1,0 +1,111 @@
+"""`manage.py bgworker`: run background jobs."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+from django.utils.module_loading import autodiscover_modules
+
+from ...core.options import backend_settings, default_alias
+from ...core.registry import queues_of
+from ...ledger.sql import ledger_alias
+from ...worker import preflight
+from ...worker.arbiter import Arbiter
+from ...worker.lines import banner, set_up_logging
+from ...worker.plan import Plan
+from ...worker.reload import run_with_reload
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"a whole number above 0 is needed, not {text!r}")
+    return int(text)
+
+
+class Command(BaseCommand):
+    """Runs the jobs of the queues until it is stopped."""
+
+    help = "Run background jobs: one upkeep process and N processes that run jobs."
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """See docs/workers.md for each option with an example."""
+        parser.add_argument(
+            "queues", nargs="*", help="Queues in order of preference. Default: all of the backend."
+        )
+        parser.add_argument("--backend", help="Alias in TASKS. Default: the first of this package.")
+        parser.add_argument(
+            "--processes", type=positive, default=1, metavar="N", help="Job processes (default 1)."
+        )
+        parser.add_argument(
+            "--burst", action="store_true", help="Exit when no job is queued any more."
+        )
+        parser.add_argument(
+            "--max-jobs", type=positive, metavar="N", help="Replace a process after N jobs."
+        )
+        parser.add_argument(
+            "--max-memory", type=positive, metavar="MIB", help="Replace a process above so much."
+        )
+        parser.add_argument(
+            "--grace", type=float, metavar="S", help="Seconds for running jobs when stopped."
+        )
+        parser.add_argument(
+            "--reload", action="store_true", default=None, help="Restart when code changes."
+        )
+        parser.add_argument("--no-reload", dest="reload", action="store_false")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Check, say what this worker does, and do it."""
+        set_up_logging(options["verbosity"])
+        reload = settings.DEBUG if options["reload"] is None else options["reload"]
+        if reload and not options["burst"] and not run_with_reload():
+            return
+        autodiscover_modules("tasks")
+        plan = self._plan(options)
+        queues = self._queues(plan)
+        # What the start of the site may have opened must not be shared with the children.
+        connections.close_all()
+        code = preflight.look(plan)
+        if code:
+            sys.exit(code)
+        if options["verbosity"]:
+            self.stderr.write(banner(plan, queues))
+        sys.exit(Arbiter(plan).run())
+
+    def _plan(self, options: dict[str, Any]) -> Plan:
+        alias = options["backend"] or default_alias()
+        try:
+            found = backend_settings(alias).options
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
+        grace = found.grace if options["grace"] is None else options["grace"]
+        if grace < 0:
+            raise CommandError("--grace takes zero or more seconds.")
+        return Plan(
+            backend=alias,
+            alias=ledger_alias(),
+            queues=tuple(dict.fromkeys(options["queues"])),
+            processes=options["processes"],
+            burst=options["burst"],
+            max_jobs=options["max_jobs"],
+            max_memory=options["max_memory"],
+            grace=grace,
+        )
+
+    def _queues(self, plan: Plan) -> tuple[str, ...]:
+        known = queues_of(plan.backend)
+        configured = backend_settings(plan.backend).queues
+        unknown = [name for name in plan.queues if configured and name not in configured]
+        if unknown:
+            raise CommandError(
+                f"Unknown queue: {', '.join(unknown)}. TASKS[{plan.backend!r}]['QUEUES'] has "
+                f"{', '.join(sorted(known))}."
+            )
+        return plan.queues or tuple(sorted(known, key=lambda name: (name != "default", name)))

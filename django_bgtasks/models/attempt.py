@@ -1,0 +1,44 @@
+"""An attempt that did not succeed: what went wrong, where and when."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .job import Job
+
+
+class Outcome(models.TextChoices):
+    """How an attempt ended that did not succeed."""
+
+    FAILED = "failed", _("Raised an exception")
+    TIMEOUT = "timeout", _("Timed out")
+    CRASH = "crash", _("Crashed")
+    CANCELLED = "cancelled", _("Cancelled")
+
+
+class Attempt(models.Model):
+    """One try of a job that did not succeed. A success lives in the job's own row."""
+
+    job = models.ForeignKey(
+        Job, models.CASCADE, related_name="attempts", db_index=False, verbose_name=_("job")
+    )
+    attempt = models.PositiveSmallIntegerField(_("attempt"))
+    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome.choices)
+    worker = models.UUIDField(_("worker"), null=True, blank=True)
+    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished at"))
+    exception_class = models.CharField(_("exception"), max_length=255, blank=True, default="")
+    message = models.CharField(_("message"), max_length=255, blank=True, default="")
+    traceback = models.TextField(_("traceback"), blank=True, default="")
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        ordering = ("job_id", "attempt")
+        constraints = (
+            models.UniqueConstraint(fields=("job", "attempt"), name="bgtasks_attempt_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.job_id} #{self.attempt} {self.outcome}"

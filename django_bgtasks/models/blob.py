@@ -1,0 +1,23 @@
+"""Data of a job that is too large for its arguments, such as the attachments of an email."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from ..core import clock
+
+
+class Blob(models.Model):
+    """Bytes that commit with the job that needs them; `job` deletes them when it is done."""
+
+    id = models.UUIDField(_("id"), primary_key=True, default=clock.new_id, editable=False)
+    data = models.BinaryField(_("data"))
+    created_at = models.DateTimeField(_("created at"))
+
+    class Meta:
+        verbose_name = _("blob")
+        verbose_name_plural = _("blobs")
+
+    def __str__(self) -> str:
+        return str(self.id)

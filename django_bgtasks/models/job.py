@@ -1,0 +1,145 @@
+"""A job: one enqueued call of a task, from the moment its transaction commits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from ..core import clock
+from ..core.states import FINAL, LIVE, WAITING, State
+from .indexes import PartialIndex
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """Jobs by where they stand."""
+
+    def waiting(self) -> JobQuerySet:
+        """Jobs that have not started."""
+        return self.filter(state__in=sorted(WAITING))
+
+    def live(self) -> JobQuerySet:
+        """Jobs that are not final."""
+        return self.filter(state__in=sorted(LIVE))
+
+    def final(self) -> JobQuerySet:
+        """Jobs that succeeded, failed or were cancelled."""
+        return self.filter(state__in=sorted(FINAL))
+
+
+class Job(models.Model):
+    """One enqueued call of a task. Only `django_bgtasks.ledger` changes its state."""
+
+    id = models.UUIDField(_("id"), primary_key=True, default=clock.new_id, editable=False)
+    task = models.CharField(_("task"), max_length=255)
+    queue = models.CharField(_("queue"), max_length=100)
+    priority = models.SmallIntegerField(_("priority"), default=0)
+    args = models.JSONField(_("arguments"), default=list)
+    kwargs = models.JSONField(_("keyword arguments"), default=dict)
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    run_after = models.DateTimeField(_("run after"), null=True, blank=True)
+    enqueued_at = models.DateTimeField(_("enqueued at"))
+    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
+    max_attempts = models.PositiveSmallIntegerField(_("maximum of attempts"), default=1)
+    worker = models.UUIDField(_("worker"), null=True, blank=True)
+    timeout = models.FloatField(_("timeout"), help_text=_("Seconds for one attempt."))
+    on_crash = models.CharField(_("on crash"), max_length=5, default="retry")
+    dedup_key = models.CharField(_("dedup key"), max_length=255, blank=True, default="")
+    dedup_slot = models.CharField(max_length=64, null=True, blank=True, unique=True, editable=False)
+    dedup_scope = models.CharField(_("dedup scope"), max_length=6, blank=True, default="")
+    dedup_until = models.DateTimeField(_("dedup until"), null=True, blank=True)
+    result = models.JSONField(_("result"), null=True, blank=True)
+    progress_done = models.BigIntegerField(_("progress"), null=True, blank=True)
+    progress_total = models.BigIntegerField(_("progress total"), null=True, blank=True)
+    progress_message = models.CharField(
+        _("progress message"), max_length=255, blank=True, default=""
+    )
+    error = models.CharField(_("error"), max_length=255, blank=True, default="")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("owner"),
+    )
+    about_type = models.ForeignKey(
+        ContentType, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
+    about_key = models.CharField(max_length=64, blank=True, default="")
+    about = GenericForeignKey("about_type", "about_key")
+    batch = models.UUIDField(_("batch"), null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(_("cancel requested at"), null=True, blank=True)
+    backend = models.CharField(_("backend"), max_length=64)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        ordering = ("-id",)
+        permissions = (
+            ("retry_job", _("Can retry jobs")),
+            ("cancel_job", _("Can cancel jobs")),
+            ("run_job_now", _("Can run jobs now")),
+        )
+        constraints = (
+            models.CheckConstraint(
+                name="bgtasks_job_finished_iff_final",
+                condition=Q(finished_at__isnull=False, state__in=sorted(FINAL))
+                | Q(finished_at__isnull=True, state__in=sorted(LIVE)),
+            ),
+        )
+        indexes = (
+            PartialIndex(
+                "queue",
+                models.F("priority").desc(),
+                "id",
+                name="bgtasks_job_queued",
+                condition=Q(state=State.QUEUED),
+            ),
+            PartialIndex(
+                fields=("run_after",), name="bgtasks_job_due", condition=Q(state=State.SCHEDULED)
+            ),
+            PartialIndex(
+                fields=("worker",), name="bgtasks_job_running", condition=Q(state=State.RUNNING)
+            ),
+            PartialIndex(
+                fields=("id",), name="bgtasks_job_failed", condition=Q(state=State.FAILED)
+            ),
+            PartialIndex(
+                fields=("owner",), name="bgtasks_job_owner", condition=Q(owner__isnull=False)
+            ),
+            PartialIndex(
+                fields=("about_type", "about_key"),
+                name="bgtasks_job_about",
+                condition=Q(about_type__isnull=False),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.id}"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job will not run again by itself."""
+        return self.state in FINAL
+
+    @property
+    def progress(self) -> dict[str, Any] | None:
+        """What the task reported last, or None when it reported nothing."""
+        if self.progress_done is None:
+            return None
+        return {
+            "done": self.progress_done,
+            "total": self.progress_total,
+            "message": self.progress_message,
+        }

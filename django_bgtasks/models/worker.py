@@ -1,0 +1,30 @@
+"""A worker: one `bgworker`, from its start to its end."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Worker(models.Model):
+    """One row per `bgworker` and process life: its id is never a hostname and never used again."""
+
+    id = models.UUIDField(_("id"), primary_key=True, editable=False)
+    hostname = models.CharField(_("host"), max_length=255)
+    pid = models.PositiveIntegerField(_("process id"))
+    processes = models.PositiveSmallIntegerField(_("processes"))
+    queues = models.JSONField(_("queues"), default=list)
+    backend = models.CharField(_("backend"), max_length=64)
+    started_at = models.DateTimeField(_("started at"))
+    last_seen_at = models.DateTimeField(_("last seen at"))
+    stopped_at = models.DateTimeField(_("stopped at"), null=True, blank=True)
+    lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
+    children_lost = models.PositiveIntegerField(_("children lost"), default=0)
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+        ordering = ("-started_at",)
+
+    def __str__(self) -> str:
+        return f"{self.hostname}:{self.pid}"

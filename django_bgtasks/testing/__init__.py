@@ -1,0 +1,8 @@
+"""Test a site's jobs without Redis: the real state machine, run in the test's own process."""
+
+from __future__ import annotations
+
+from .assertions import assert_enqueued, assert_not_enqueued, enqueued
+from .running import run_jobs, without_redis
+
+__all__ = ["assert_enqueued", "assert_not_enqueued", "enqueued", "run_jobs", "without_redis"]

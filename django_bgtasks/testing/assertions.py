@@ -1,0 +1,44 @@
+"""Assertions about what was enqueued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..core.payload import checked
+from ..ledger.sql import ledger_alias
+from ..models import Job
+
+
+def enqueued(task: Any) -> list[Job]:
+    """The jobs of this task, oldest first, whatever their state."""
+    return list(Job.objects.using(ledger_alias()).filter(task=task.module_path).order_by("id"))
+
+
+def assert_enqueued(
+    task: Any, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None
+) -> Job:
+    """Assert that a job of this task was enqueued with these arguments; return the latest.
+
+    args, kwargs: compared as JSON keeps them; None for any.
+    """
+    jobs = enqueued(task)
+    for job in reversed(jobs):
+        if _same(job.args, args, list) and _same(job.kwargs, kwargs, dict):
+            return job
+    calls = "".join(f"\n  args={job.args!r} kwargs={job.kwargs!r}" for job in jobs)
+    raise AssertionError(
+        f"{task.module_path} was not enqueued with args={args!r} kwargs={kwargs!r}. "
+        f"Its jobs are:{calls or ' none'}"
+    )
+
+
+def assert_not_enqueued(task: Any) -> None:
+    """Assert that there is no job of this task."""
+    jobs = enqueued(task)
+    if jobs:
+        raise AssertionError(f"{task.module_path} was enqueued {len(jobs)} times.")
+
+
+def _same(stored: Any, wanted: Any, kind: type) -> bool:
+    return wanted is None or stored == checked(kind(wanted), "the expected arguments", "assert")

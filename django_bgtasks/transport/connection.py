@@ -1,0 +1,116 @@
+"""Where Redis is: the one module that knows. It connects lazily and never at import."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from django.conf import settings
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
+
+from ..core.options import backend_settings
+
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+# A site must answer while Redis is away or deaf: a push gives up after this.
+PUSH_SECONDS = 1.0
+__all__ = ["AuthenticationError", "RedisError"]
+
+
+def cache_alias(alias: str) -> str | None:
+    """The alias of the django-redis cache that a backend uses; None if there is none."""
+    named = backend_settings(alias).options.cache
+    if named is not None:
+        if named not in settings.CACHES:
+            raise ImproperlyConfigured(
+                f"TASKS[{alias!r}]['OPTIONS']['cache'] is {named!r}, which CACHES does not have."
+            )
+        return named
+    for name, entry in settings.CACHES.items():
+        if entry.get("BACKEND", "").startswith("django_redis."):
+            return name
+    return None
+
+
+def redis_url(alias: str) -> str:
+    """The URL for a backend without a django-redis cache."""
+    return backend_settings(alias).options.redis_url or os.environ.get("REDIS_URL") or DEFAULT_URL
+
+
+@cache
+def connection(alias: str, patience: float = PUSH_SECONDS) -> Redis:
+    """A Redis client of a backend: one a process, thread-safe, connected at its first command.
+
+    patience: seconds that a reply may take at most; a worker that blocks needs more than a view.
+    A command is tried once: redis-py's own retries would hold up a view for seconds.
+    """
+    name = cache_alias(alias)
+    if name is None:
+        pool = ConnectionPool.from_url(redis_url(alias))
+    else:
+        pool = _pool_of_cache(name)
+    defaults = {"socket_connect_timeout": PUSH_SECONDS, "socket_timeout": patience}
+    for setting, seconds in defaults.items():
+        pool.connection_kwargs[setting] = max(pool.connection_kwargs.get(setting) or 0, seconds)
+    pool.connection_kwargs.update(decode_responses=False, retry=Retry(NoBackoff(), 0))
+    return Redis(connection_pool=pool)
+
+
+def _pool_of_cache(name: str) -> ConnectionPool:
+    """A pool of our own with the settings of a django-redis cache, Sentinel and TLS included."""
+    client = getattr(caches[name], "client", None)
+    factory = getattr(client, "connection_factory", None)
+    if client is None or factory is None:
+        raise ImproperlyConfigured(
+            f"The cache {name!r} is not a django-redis cache: "
+            f"set its BACKEND to 'django_redis.cache.RedisCache', or set OPTIONS['redis_url']."
+        )
+    pool: ConnectionPool = factory.get_connection_pool(
+        factory.make_connection_params(client._server[0])
+    )
+    return pool
+
+
+def describe(alias: str) -> str:
+    """Redis's address without its password, for banners and messages."""
+    kwargs = connection(alias).connection_pool.connection_kwargs
+    if "path" in kwargs:
+        return f"unix:{kwargs['path']}"
+    if "host" not in kwargs:
+        return f"the cache {cache_alias(alias)!r}"
+    return f"{kwargs['host']}:{kwargs.get('port', 6379)}/{kwargs.get('db', 0)}"
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
+
+
+def reason(error: Exception) -> str:
+    """Why Redis did not answer, in one line, with the cure where there is one."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, AuthenticationError) or "NOAUTH" in line or "WRONGPASS" in line:
+        return f"{line} Check the password in CACHES or in OPTIONS['redis_url']."
+    return line
+
+
+def forget() -> None:
+    """Drop the clients of this process, as after a fork."""
+    connection.cache_clear()
+
+
+def _forget_settings(*, setting: str, **kwargs: Any) -> None:
+    if setting in ("TASKS", "CACHES"):
+        forget()
+
+
+setting_changed.connect(_forget_settings, dispatch_uid="django_bgtasks.connection")

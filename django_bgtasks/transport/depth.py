@@ -1,0 +1,67 @@
+"""What Redis holds: the queues in use and the ids that wait in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from uuid import UUID
+
+from redis import Redis
+
+from .messages import MARKER_KEY, QUEUES_KEY, job_id_of, queue_key
+
+PAGE = 10_000
+_PRIORITY = re.compile(r"(?P<queue>.+?)(?:-(?P<sign>[pm])(?P<size>\d{1,3}))?")
+
+
+def split(rq_queue: str, queues: Iterable[str]) -> tuple[str, int] | None:
+    """The (queue, priority) that an RQ queue stands for; None if it is none of `queues`."""
+    names = set(queues)
+    if rq_queue in names:
+        return rq_queue, 0
+    match = _PRIORITY.fullmatch(rq_queue)
+    if match is None or match["queue"] not in names or match["sign"] is None:
+        return None
+    size = int(match["size"])
+    return match["queue"], size if match["sign"] == "p" else -size
+
+
+def in_use(queues: Iterable[str], redis: Redis) -> list[str]:
+    """The RQ queues of these queues in the order in which a worker serves them.
+
+    Strictly by priority, then by the order of `queues`, which is always part of the answer.
+    """
+    order = {name: rank for rank, name in enumerate(queues)}
+    found = {(name, 0): name for name in order}
+    prefix = queue_key("")
+    for key in redis.smembers(QUEUES_KEY):
+        rq_queue = key.decode("utf-8", "replace").removeprefix(prefix)
+        place = split(rq_queue, order)
+        if place is not None:
+            found[place] = rq_queue
+    ranked = sorted(found, key=lambda place: (-place[1], order[place[0]]))
+    return [found[place] for place in ranked]
+
+
+def held_ids(rq_queues: Iterable[str], redis: Redis) -> set[UUID]:
+    """The ids of the messages that wait in these RQ queues."""
+    return {job_id for name in rq_queues for job_id in _ids(queue_key(name), redis)}
+
+
+def is_marked(redis: Redis) -> bool:
+    """Whether Redis still has what upkeep left there; a wiped one has not."""
+    return bool(redis.exists(MARKER_KEY))
+
+
+def mark(redis: Redis) -> None:
+    """Leave the mark."""
+    redis.set(MARKER_KEY, 1)
+
+
+def _ids(key: str, redis: Redis) -> Iterator[UUID]:
+    # From the tail to the head: pops at the head and pushes at the tail then make a page overlap
+    # the one before, and never leave an id out.
+    end = -1
+    while page := redis.lrange(key, end - PAGE + 1, end):
+        yield from (job_id for raw in page if (job_id := job_id_of(raw)) is not None)
+        end -= PAGE

@@ -1,0 +1,42 @@
+"""The RQ registration of children that cannot speak for themselves: busy ones and dead ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from redis import Redis
+from rq import worker_registration
+from rq.defaults import DEFAULT_WORKER_TTL
+from rq.utils import now, utcformat
+
+KEY = "rq:worker:{}"
+
+
+def keep_alive(names: Iterable[str], redis: Redis) -> None:
+    """Renew the heartbeat of these workers: one that runs a long job does not get to it."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for name in names:
+            key = KEY.format(name)
+            pipeline.eval(_RENEW, 1, key, utcformat(now()), DEFAULT_WORKER_TTL + 60)
+        pipeline.execute()
+
+
+def remove(name: str, redis: Redis) -> None:
+    """Take a dead worker out of RQ's registry."""
+    key = KEY.format(name)
+    queues = (redis.hget(key, "queues") or b"").decode().split(",")
+    with redis.pipeline(transaction=False) as pipeline:
+        pipeline.srem(worker_registration.REDIS_WORKER_KEYS, key)
+        for queue in filter(None, queues):
+            pipeline.srem(worker_registration.WORKERS_BY_QUEUE_KEY % queue, key)
+        pipeline.delete(key)
+        pipeline.execute()
+
+
+# A hash that has expired must not come back half empty.
+_RENEW = """
+if redis.call('exists', KEYS[1]) == 1 then
+  redis.call('hset', KEYS[1], 'last_heartbeat', ARGV[1])
+  redis.call('expire', KEYS[1], ARGV[2])
+end
+"""

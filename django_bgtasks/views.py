@@ -1,0 +1,76 @@
+"""Views that answer before the work is done, and say where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from .core.compat import TaskResult
+from .core.errors import QueueFull
+from .core.states import STATUS, State
+from .ledger.sql import ledger_alias
+from .models import Job
+
+RETRY_AFTER = 1
+
+
+def accepted(request: HttpRequest, result: TaskResult) -> JsonResponse:
+    """202 Accepted for an enqueued job: its id, and in Location where its state can be read.
+
+    Needs `django_bgtasks.urls` in the site's URLs; enqueue with `owner=request.user`.
+    """
+    url = reverse("django_bgtasks:job-status", args=[result.id])
+    body = {"id": result.id, "status": str(result.status), "status_url": url}
+    headers = {"Location": request.build_absolute_uri(url), "Retry-After": str(RETRY_AFTER)}
+    return JsonResponse(body, status=202, headers=headers)
+
+
+@never_cache
+@require_safe
+def job_status(request: HttpRequest, job_id: UUID) -> JsonResponse:
+    """Where a job stands, for its owner and for staff who may view jobs; 404 for others."""
+    job = Job.objects.using(ledger_alias()).filter(pk=job_id).first()
+    if job is None or not _may_see(request, job):
+        raise Http404("There is no such job.")
+    return JsonResponse(
+        {
+            "id": str(job.pk),
+            "state": job.state,
+            "status": str(STATUS[State(job.state)]),
+            "progress": job.progress,
+            "result": job.result if job.state == State.SUCCEEDED else None,
+            "error": job.error,
+            "finished": job.is_final,
+        },
+        headers={} if job.is_final else {"Retry-After": str(RETRY_AFTER)},
+    )
+
+
+def refuse_when_full(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Make a view answer 503 with Retry-After when it enqueues into a full queue."""
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except QueueFull as full:
+            body = {"error": "The queue is full. Try again later.", "queue": full.queue}
+            return JsonResponse(body, status=503, headers={"Retry-After": str(full.retry_after)})
+
+    return wrapper
+
+
+def _may_see(request: HttpRequest, job: Job) -> bool:
+    user: Any = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return False
+    if job.owner_id is not None and job.owner_id == user.pk:
+        return True
+    return bool(user.is_staff and user.has_perm("django_bgtasks.view_job"))

@@ -1,0 +1,1 @@
+"""The processes of `bgworker`: an arbiter, an upkeep child and job children."""

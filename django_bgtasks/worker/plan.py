@@ -1,0 +1,40 @@
+"""What one `bgworker` was asked to do."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from ..core import clock
+from ..core.options import Options, backend_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The command line and the settings of a worker, fixed for one life of it.
+
+    queues: in the order in which they are served; empty for all queues of the backend.
+    max_jobs, max_memory: a child is replaced after so many jobs, or above so many MiB.
+    grace: seconds from the request to stop until what still runs is released.
+    """
+
+    backend: str
+    alias: str
+    queues: tuple[str, ...] = ()
+    processes: int = 1
+    burst: bool = False
+    max_jobs: int | None = None
+    max_memory: int | None = None
+    grace: float = 25.0
+    worker: UUID = field(default_factory=clock.new_id)
+    hostname: str = field(default_factory=socket.gethostname)
+
+    @property
+    def options(self) -> Options:
+        """The backend's options."""
+        return backend_settings(self.backend).options
+
+    def child_name(self, pid: int) -> str:
+        """The name under which the child with this pid is registered as an RQ worker."""
+        return f"{self.hostname}.{pid}.{self.worker.hex[-8:]}"

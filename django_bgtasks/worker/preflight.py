@@ -1,0 +1,65 @@
+"""Before the first child: can this worker work? Asked in a child of its own, for the arbiter
+opens no connection."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+from django.db import DatabaseError, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from ..transport.connection import RedisError, connection, describe, reason
+from .plan import Plan
+from .processes import fork
+
+logger = logging.getLogger("django_bgtasks.worker")
+NOT_MIGRATED, NO_DATABASE = 3, 4
+TRY_EVERY = 2.0
+
+
+def look(plan: Plan) -> int:
+    """Look at the database and at Redis. Returns 0, or the exit code of what is in the way."""
+    pid = fork(lambda: sys.exit(_look(plan)))
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _look(plan: Plan) -> int:
+    while True:
+        try:
+            missing = unapplied(plan.alias)
+            break
+        except DatabaseError as error:
+            logger.error("The database does not answer: %s", reason(error))
+            if plan.burst:
+                return NO_DATABASE
+            time.sleep(TRY_EVERY)
+            connections[plan.alias].close()
+    if missing:
+        logger.error(
+            "The tables of django_bgtasks are not up to date in the database %r (missing: %s). "
+            "Run: python manage.py migrate",
+            plan.alias,
+            ", ".join(missing),
+        )
+        return NOT_MIGRATED
+    return 0
+
+
+def unapplied(alias: str) -> list[str]:
+    """The migrations of this app that the database lacks."""
+    executor = MigrationExecutor(connections[alias])
+    ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "django_bgtasks"]
+    return [migration.name for migration, _ in executor.migration_plan(ours)
+            if migration.app_label == "django_bgtasks"]
+
+
+def redis_problem(backend: str) -> str | None:
+    """Why Redis does not answer, in one line; None if it does."""
+    try:
+        connection(backend).ping()
+    except RedisError as error:
+        return f"Redis at {describe(backend)} does not answer: {reason(error)}"
+    return None

@@ -1,0 +1,96 @@
+"""Fork a child that cannot outlive its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from django.db import connections
+
+from ..transport.connection import forget
+
+logger = logging.getLogger("django_bgtasks.worker")
+PR_SET_PDEATHSIG = 1
+
+
+def fork(main: Callable[[], None]) -> int:
+    """Run main() in a child process and return its pid. The child exits when main returns.
+
+    The child gets the default signal handlers and no connection of its parent.
+    """
+    parent = os.getpid()
+    gc.freeze()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        _settle_in(parent)
+        main()
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:
+        logger.exception("A child of bgworker ended with an error.")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: the handlers of the parent's interpreter are not this process's.
+        os._exit(code)
+
+
+def _settle_in(parent: int) -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    random.seed()
+    forget()
+    connections.close_all()
+    die_with(parent)
+
+
+def die_with(parent: int) -> None:
+    """Let this process be killed when its parent is gone, however that ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def describe_end(status: int) -> str:
+    """How a child ended, in words, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def resident_mib() -> float:
+    """The memory that this process holds, in MiB."""
+    try:
+        with open("/proc/self/statm") as statm:
+            pages = int(statm.read().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,99 @@
+"""The RQ side of a job child: registered in Redis as RQ's tools expect, and lean.
+
+Only the seams that RQ's own worker has for its registration are used (birth, heartbeat, death).
+Nothing that Redis says is executed: no job is fetched, no command channel is listened to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from redis import Redis
+from rq import worker_registration
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+from rq.worker import SimpleWorker, WorkerStatus
+
+from ..transport.depth import in_use
+from ..transport.messages import SUSPENDED_KEY, job_id_of, message_key, queue_key
+
+
+class RQWorker(SimpleWorker):
+    """One job child, seen by `rq info` and `rq.Worker.all()`."""
+
+    def __init__(self, queues: Sequence[str], name: str, redis: Redis) -> None:
+        self._popped_from: str | bytes = b""
+        super().__init__(
+            in_use(queues, redis), name=name, connection=redis, serializer=JSONSerializer
+        )
+        self.register_birth()
+        self.set_state(WorkerStatus.IDLE)
+
+    def _set_connection(self, connection: Redis) -> Redis:
+        # RQ would wait minutes for the reply of a Redis that is gone.
+        return connection
+
+    def look_around(self, queues: Sequence[str]) -> bool:
+        """Notice new queues and priorities. True while `rq suspend` holds the workers."""
+        names = in_use(queues, self.connection)
+        if names != self.queue_names():
+            self._listen_to(names)
+        suspended = bool(self.connection.exists(SUSPENDED_KEY))
+        if suspended != (self._state == WorkerStatus.SUSPENDED):
+            self.set_state(WorkerStatus.SUSPENDED if suspended else WorkerStatus.IDLE)
+        return suspended
+
+    def pop(self, seconds: int) -> UUID | None:
+        """The id of the next message, after at most so many seconds; 0 does not wait.
+
+        Strictly in the order of the queues. What is not an id is dropped: there is no such job.
+        """
+        keys = [queue_key(name) for name in self.queue_names()]
+        if seconds:
+            popped = self.connection.blpop(keys, seconds)
+        else:
+            popped = next(((k, raw) for k in keys if (raw := self.connection.lpop(k))), None)
+        if popped is None:
+            return None
+        self._popped_from = popped[0]
+        return job_id_of(popped[1])
+
+    def begin(self, job_id: UUID) -> bool:
+        """Show the job as running. False if the workers are suspended: it must wait."""
+        with self.connection.pipeline(transaction=False) as pipeline:
+            pipeline.exists(SUSPENDED_KEY)
+            pipeline.hset(
+                self.key, mapping={"state": WorkerStatus.BUSY.value, "current_job": str(job_id)}
+            )
+            suspended: list[Any] = pipeline.execute()
+        return not suspended[0]
+
+    def finish(self, job_id: UUID, succeeded: bool | None) -> None:
+        """Forget the message: the ledger knows the rest. None for a job that was not run."""
+        with self.connection.pipeline(transaction=False) as pipeline:
+            pipeline.delete(message_key(job_id))
+            pipeline.hset(self.key, "state", WorkerStatus.IDLE.value)
+            pipeline.hdel(self.key, "current_job")
+            if succeeded is not None:
+                counter = "successful_job_count" if succeeded else "failed_job_count"
+                pipeline.hincrby(self.key, counter, 1)
+            pipeline.execute()
+
+    def put_back(self, job_id: UUID) -> None:
+        """Return the message that was popped last to the head of its queue."""
+        with self.connection.pipeline(transaction=False) as pipeline:
+            pipeline.lpush(self._popped_from, str(job_id))
+            pipeline.hdel(self.key, "current_job")
+            pipeline.execute()
+
+    def _listen_to(self, names: Sequence[str]) -> None:
+        self.queues = [
+            Queue(name, connection=self.connection, serializer=JSONSerializer) for name in names
+        ]
+        self._ordered_queues = self.queues[:]
+        with self.connection.pipeline() as pipeline:
+            worker_registration.register(self, pipeline)
+            pipeline.hset(self.key, "queues", ",".join(names))
+            pipeline.execute()

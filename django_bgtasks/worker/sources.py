@@ -1,0 +1,154 @@
+"""Where a job child finds its next job: in Redis, or in the database while Redis is away."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from uuid import UUID
+
+from redis.exceptions import RedisError
+
+from ..core import clock
+from ..core.registry import queues_of
+from ..ledger.queues import with_queued_jobs
+from ..ledger.settle import insist
+from ..transport.connection import connection, describe, reason
+from .plan import Plan
+from .rq_worker import RQWorker
+
+logger = logging.getLogger("django_bgtasks.worker")
+
+POP_SECONDS = 1
+LOOK_EVERY = 1.0
+TRY_REDIS_EVERY = 2.0
+HEARTBEAT_EVERY = 30.0
+DISCOVER_EVERY = 5.0
+
+
+class Queues:
+    """The queues that this child serves, in order; those that turn up later are found."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._found: tuple[str, ...] = ()
+        self._look_at = 0.0
+
+    def names(self) -> tuple[str, ...]:
+        """The queues of the command line, or all that the backend has."""
+        if self._plan.queues:
+            return self._plan.queues
+        if clock.monotonic() >= self._look_at:
+            self._look_at = clock.monotonic() + DISCOVER_EVERY
+            self._found = tuple(self._all())
+        return self._found
+
+    def _all(self) -> list[str]:
+        plan = self._plan
+        names = set(queues_of(plan.backend))
+        names.update(insist(lambda: with_queued_jobs(plan.backend, plan.alias), plan.alias))
+        return sorted(names, key=lambda name: (name != "default", name))
+
+
+@dataclass(slots=True)
+class Redis:
+    """The link of a child to Redis: it fails, it is left alone for a while, it comes back."""
+
+    plan: Plan
+    queues: Queues
+    worker: RQWorker | None = None
+    suspended: bool = False
+    _retry_at: float = 0.0
+    _look_at: float = 0.0
+    _beat_at: float = 0.0
+    _said: bool = False
+
+    def connected(self) -> bool:
+        """Whether Redis is there; tries again every two seconds when it was not."""
+        if not self.plan.options.dispatch:
+            return False
+        if self.worker is None:
+            if clock.monotonic() < self._retry_at:
+                return False
+            self._connect()
+        return self.worker is not None
+
+    def pop(self, seconds: int) -> UUID | None:
+        """The next message; None when there is none, Redis is away or the workers are suspended."""
+        if not self.connected() or self.worker is None:
+            return None
+        try:
+            self._look_around(self.worker)
+            return None if self.suspended else self.worker.pop(seconds)
+        except RedisError as error:
+            self._away(error)
+            return None
+
+    def begin(self, job_id: UUID, popped: bool = True) -> bool:
+        """Show the job as running; False if its message was put back, for the workers are held.
+
+        popped: whether there is such a message; a job from the database has none.
+        """
+        if self.worker is None:
+            return True
+        try:
+            if self.worker.begin(job_id) or not popped:
+                return True
+            self.worker.put_back(job_id)
+        except RedisError as error:
+            # The message is popped and the ledger decides: go on and claim it.
+            self._away(error)
+            return True
+        self.suspended = True
+        return False
+
+    def finish(self, job_id: UUID, succeeded: bool | None) -> None:
+        """Clean up after a job."""
+        if self.worker is None:
+            return
+        try:
+            self.worker.finish(job_id, succeeded)
+        except RedisError as error:
+            self._away(error)
+
+    def leave(self) -> None:
+        """Take this child out of RQ's registry."""
+        if self.worker is None:
+            return
+        try:
+            self.worker.register_death()
+        except RedisError as error:
+            logger.debug("Redis was away at the end: %s", reason(error))
+
+    def _connect(self) -> None:
+        name = self.plan.child_name(os.getpid())
+        try:
+            redis = connection(self.plan.backend, 5.0)
+            redis.delete(f"rq:worker:{name}")
+            self.worker = RQWorker(self.queues.names(), name, redis)
+        except RedisError as error:
+            self._away(error)
+            return
+        if self._said:
+            logger.info("Redis at %s is back.", describe(self.plan.backend))
+        self._said = False
+
+    def _away(self, error: RedisError) -> None:
+        self.worker = None
+        self._retry_at = clock.monotonic() + TRY_REDIS_EVERY
+        if not self._said:
+            logger.warning(
+                "Redis at %s is away: %s Jobs go on from the database.",
+                describe(self.plan.backend),
+                reason(error),
+            )
+        self._said = True
+
+    def _look_around(self, worker: RQWorker) -> None:
+        now = clock.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            self.suspended = worker.look_around(self.queues.names())
+        if now >= self._beat_at:
+            self._beat_at = now + HEARTBEAT_EVERY
+            worker.heartbeat()

@@ -1,0 +1,187 @@
+"""The upkeep child: the heartbeat of this worker, and the background duties."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, connections
+
+from ..core import clock
+from ..core.registry import queues_of
+from ..flow.upkeep import promote, prune, rescue
+from ..flow.upkeep.aftermath import Death, settle_death
+from ..flow.upkeep.redispatch import Redispatch
+from ..ledger import workers
+from ..models import Worker
+from ..transport import registry
+from ..transport.connection import RedisError, connection, reason
+from .pipes import Pipe
+from .plan import Plan
+
+logger = logging.getLogger("django_bgtasks.worker")
+BROKEN = (DatabaseError, InterfaceError, RedisError)
+
+
+class Duty:
+    """A tick and when it is due next. What it cannot do now it does later."""
+
+    def __init__(self, name: str, every: float, tick: Callable[[], Any]) -> None:
+        self.name, self.every, self.tick = name, every, tick
+        self.due = 0.0
+        self._failing = False
+
+    def run(self) -> None:
+        """Tick if it is time. A database or a Redis that is away is said once."""
+        if clock.monotonic() < self.due:
+            return
+        try:
+            pause = self.tick()
+        except BROKEN as error:
+            pause = None
+            self._say(error)
+            _forget_broken()
+        else:
+            self._failing = False
+        self.due = clock.monotonic() + (pause if isinstance(pause, float) else self.every)
+
+    def _say(self, error: Exception) -> None:
+        # A child says that Redis is away; of upkeep's duties it is a detail.
+        level = logging.DEBUG if self._failing or isinstance(error, RedisError) else logging.WARNING
+        logger.log(level, "Upkeep could not %s: %s", self.name, reason(error))
+        self._failing = True
+
+
+class Upkeep:
+    """One upkeep child. It ends when its arbiter says so or is gone."""
+
+    def __init__(self, plan: Plan, orders: Pipe, reports: Pipe) -> None:
+        self.plan, self.orders, self.reports = plan, orders, reports
+        self.children: list[int] = []
+        self.deaths: list[dict[str, Any]] = []
+        self.stopping = False
+        self.redispatch = Redispatch(plan.backend, plan.alias)
+        options = plan.options
+        self.duties = (
+            Duty("settle the jobs of dead children", 0.2, self._settle_deaths),
+            Duty("promote due jobs", 1.0, self._promote),
+            Duty("send messages again", 1.0, self.redispatch.tick),
+            Duty("rescue jobs", 2.0, lambda: rescue.tick(options.dead_after, plan.alias)),
+            Duty("renew the RQ workers", 30.0, self._keep_registered),
+            Duty("prune", 60.0, self._prune),
+        )
+
+    def main(self) -> None:
+        """Beat in one thread, do the duties in this one, until told to stop."""
+        # A stop of the whole process group is for the arbiter, which ends upkeep last.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
+        while not self.stopping or self.deaths:
+            self._take_orders(self._idle_seconds())
+            for duty in self.duties:
+                duty.run()
+        self._sign_off()
+
+    def _pulse(self) -> None:
+        """The heartbeat has a thread of its own: no slow duty may make a live worker look dead."""
+        beat = Duty("beat", self.plan.options.beat_every, self._beat)
+        cancel = Duty("look for cancellations", 1.0, self._report_cancellations)
+        while True:
+            beat.run()
+            cancel.run()
+            time.sleep(0.25)
+
+    def _beat(self) -> float | None:
+        plan = self.plan
+        if not workers.beat(plan.worker, plan.alias) and not self._register():
+            self.reports.send("forgotten")
+            return None
+        self.reports.send("beat")
+        return None
+
+    def _register(self) -> bool:
+        """Write this worker's row at its first beat. False if it was called dead before."""
+        plan = self.plan
+        if Worker.objects.using(plan.alias).filter(pk=plan.worker).exists():
+            return False
+        row = Worker(pk=plan.worker, hostname=plan.hostname, pid=os.getppid(), backend=plan.backend)
+        row.processes = plan.processes
+        row.queues = list(plan.queues or sorted(queues_of(plan.backend)))
+        workers.register(row, plan.alias)
+        return True
+
+    def _report_cancellations(self) -> None:
+        for job, attempt in workers.cancellations(self.plan.worker, self.plan.alias):
+            self.reports.send("cancel", job=job, attempt=attempt)
+
+    def _take_orders(self, seconds: float) -> None:
+        select.select([self.orders.reader], [], [], seconds)
+        orders = self.orders.receive()
+        if orders is None:
+            # The arbiter is gone. Its jobs are rescued by others, or by the next worker here.
+            os._exit(1)
+        for order in orders:
+            if order["kind"] == "died":
+                self.deaths.append(order)
+            elif order["kind"] == "children":
+                self.children = order["pids"]
+            elif order["kind"] == "stop":
+                self.stopping = True
+
+    def _idle_seconds(self) -> float:
+        next_due = min(duty.due for duty in self.duties if duty.every != 0.2 or self.deaths)
+        return max(0.0, min(1.0, next_due - clock.monotonic()))
+
+    def _settle_deaths(self) -> None:
+        while self.deaths:
+            death = self.deaths[0]
+            if death["job"] is not None:
+                settle_death(_death_of(death, self.plan.worker), self.plan.alias)
+            self.reports.send("settled", number=death["number"])
+            self.deaths.pop(0)
+            self.redispatch.soon()
+            self._deregister(death["pid"])
+
+    def _deregister(self, pid: int) -> None:
+        try:
+            registry.remove(self.plan.child_name(pid), connection(self.plan.backend))
+        except RedisError as error:
+            logger.debug("A dead child is still registered in RQ: %s", reason(error))
+
+    def _promote(self) -> float:
+        while promote.tick(self.plan.alias) == promote.CHUNK:
+            continue
+        until_next = promote.seconds_to_next(self.plan.alias)
+        return min(1.0, until_next if until_next is not None else 1.0)
+
+    def _keep_registered(self) -> None:
+        names = [self.plan.child_name(pid) for pid in self.children]
+        if names and self.plan.options.dispatch:
+            registry.keep_alive(names, connection(self.plan.backend))
+
+    def _prune(self) -> float:
+        return 0.5 if prune.tick(self.plan.options, self.plan.alias) else 60.0
+
+    def _sign_off(self) -> None:
+        try:
+            workers.sign_off(self.plan.worker, self.plan.alias)
+        except BROKEN as error:
+            logger.warning("The database did not take the end of this worker: %s", reason(error))
+
+
+def _death_of(order: dict[str, Any], worker: UUID) -> Death:
+    attempt = order["attempt"] or None
+    return Death(UUID(order["job"]), attempt, worker, order["why"], order["detail"])
+
+
+def _forget_broken() -> None:
+    for broken in connections.all(initialized_only=True):
+        broken.close()

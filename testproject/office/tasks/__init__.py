@@ -1,0 +1,1 @@
+"""The site's tasks, one kind of work a file."""

@@ -1,0 +1,89 @@
+"""How the pages name jobs and what they show of them."""
+
+from __future__ import annotations
+
+from django import template
+
+from django_bgtasks.models import Attempt, Job
+
+register = template.Library()
+
+TITLES = {
+    "make_sizes": "Make picture sizes",
+    "import_contacts": "Import contacts",
+    "build_report": "Build a report",
+    "send_welcome_email": "Send the welcome email",
+    "send_password_reset": "Send a password reset",
+    "deliver_email": "Deliver an email",
+    "add_to_tally": "Count",
+}
+
+
+@register.filter
+def title_of(job: Job) -> str:
+    """What the job does, in words."""
+    name = job.task.rpartition(".")[2]
+    return TITLES.get(name, name.replace("_", " ").capitalize())
+
+
+@register.filter
+def percent_of(job: Job) -> int | None:
+    """How far the job is, 0 to 100; None when it does not say."""
+    if job.state == "succeeded":
+        return 100
+    if job.progress_done is None or not job.progress_total:
+        return None
+    return max(0, min(100, 100 * job.progress_done // job.progress_total))
+
+
+@register.filter
+def failure_of(job: Job) -> str:
+    """Why the job failed, in words for its owner; the admin has all of it."""
+    kind, _, message = job.error.partition(": ")
+    return told(kind, message)
+
+
+@register.filter
+def explained(attempt: Attempt) -> str:
+    """Why the attempt failed, in words for the job's owner."""
+    return told(attempt.exception_class, attempt.message)
+
+
+def told(kind: str, message: str) -> str:
+    """The message, if the task meant it for people; others may name paths and addresses."""
+    name = kind.rpartition(".")[2]
+    if name == "GiveUp":
+        return message
+    return "It took too long." if name == "JobTimeout" else "Something went wrong on our side."
+
+
+@register.filter
+def made_by(job: Job) -> str:
+    """What the job made, in a line."""
+    result = job.result if isinstance(job.result, dict) else {}
+    if "sizes" in result:
+        return f"{len(result['sizes'])} sizes: {', '.join(result['sizes'])}"
+    if "contacts" in result:
+        skipped = result["skipped"]
+        lines = f", {skipped:,} line{'' if skipped == 1 else 's'} skipped" if skipped else ""
+        return f"{result['contacts']:,} contacts{lines}"
+    if "to" in result:
+        return f"mail to {result['to']}"
+    if "csv_bytes" in result:
+        return f"CSV {size(result['csv_bytes'])}, PDF {size(result['pdf_bytes'])}"
+    return sent_by(job)
+
+
+def sent_by(job: Job) -> str:
+    """Where an email of the site's own mailer went, and how a tally moved."""
+    if job.state == "succeeded" and "message" in job.kwargs:
+        return f"mail to {', '.join(job.kwargs['message']['to'])}"
+    if job.state == "succeeded" and job.task.endswith(".add_to_tally"):
+        name, amount = job.args
+        return f"{name} +{amount:,}"
+    return ""
+
+
+def size(count: int) -> str:
+    """A number of bytes for people."""
+    return f"{count / 10**6:.1f} MB" if count >= 10**6 else f"{max(1, count // 1000)} kB"

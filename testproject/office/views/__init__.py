@@ -1,0 +1,1 @@
+"""The views: each stores what it was given, enqueues, and answers at once."""

@@ -1,0 +1,74 @@
+"""A member's jobs: where each stands, what it made, and trying again."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.contenttypes.models import ContentType
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
+
+from django_bgtasks import DuplicateJob, InvalidMove, cancel_job, refuse_when_full, retry_job
+from django_bgtasks.models import Job
+
+from ..answers import member
+
+
+def visible(request: HttpRequest) -> QuerySet[Job]:
+    """The jobs that this user may see: their own, and all of them with the permission."""
+    user = member(request)
+    if user.is_staff and user.has_perm("django_bgtasks.view_job"):
+        return Job.objects.all()
+    return Job.objects.filter(owner=user)
+
+
+def latest_job(row: Model) -> Job | None:
+    """The last job about this row."""
+    kind = ContentType.objects.get_for_model(row)
+    return Job.objects.filter(about_type=kind, about_key=str(row.pk)).first()
+
+
+@login_required
+def jobs(request: HttpRequest) -> HttpResponse:
+    """List the member's own jobs."""
+    mine = Job.objects.filter(owner=member(request))
+    page = Paginator(mine, 25).get_page(request.GET.get("page"))
+    return render(request, "office/jobs.html", {"page": page})
+
+
+@login_required
+def job(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """One job, kept up to date by the site's script."""
+    found = get_object_or_404(visible(request), pk=job_id)
+    attempts = found.attempts.order_by("attempt")
+    return render(request, "office/job.html", {"job": found, "attempts": attempts})
+
+
+@login_required
+@require_POST
+@refuse_when_full
+def retry(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """Run a failed job of one's own once more."""
+    found = get_object_or_404(Job, pk=job_id, owner=member(request))
+    try:
+        retry_job(found.pk)
+    except (InvalidMove, DuplicateJob) as error:
+        messages.warning(request, str(error))
+    return redirect("office:job", job_id=job_id)
+
+
+@login_required
+@require_POST
+def cancel(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """Cancel a job of one's own: at once while it waits, soon while it runs."""
+    found = get_object_or_404(Job, pk=job_id, owner=member(request))
+    try:
+        cancel_job(found.pk)
+    except InvalidMove as error:
+        messages.warning(request, str(error))
+    return redirect("office:job", job_id=job_id)

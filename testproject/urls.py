@@ -1,0 +1,15 @@
+"""The site's addresses."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.staticfiles.views import serve
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("testproject.office.urls")),
+    path("jobs/status/", include("django_bgtasks.urls")),
+    path("admin/", admin.site.urls),
+    # With DEBUG off too: this site has no web server in front of it that would do it.
+    path("static/<path:path>", serve, {"insecure": True}),
+]

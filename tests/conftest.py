@@ -1,0 +1,81 @@
+"""The session's servers, and the fixtures that every floor's tests use."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+import redis
+from pytest_django import Settings
+
+from testproject.servers import RedisServer
+
+from . import session
+from .workers import WorkerFactory, WorkerProcess, environment, reap
+
+# Here and not in a hook: conftest modules further down may import models.
+session.start()
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+django.setup()
+
+DATABASE = os.environ.get("BGTASKS_TEST_DB", "sqlite")
+
+
+def pytest_report_header() -> str:
+    """What this session runs on, at the top of its output."""
+    return f"bgtasks: Python {platform.python_version()}, Django {django.__version__}, {DATABASE}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests that are about another database."""
+    wanted = {name for name in ("sqlite", "postgres", "mysql") if item.get_closest_marker(name)}
+    if wanted and DATABASE not in wanted:
+        pytest.skip(f"needs {' or '.join(sorted(wanted))}")
+
+
+@pytest.fixture
+def redis_client() -> Iterator[redis.Redis]:
+    """A client of the session's Redis, which is empty before and after the test."""
+    with redis.Redis.from_url(os.environ[RedisServer.variable]) as client:
+        client.flushdb()
+        yield client
+        client.flushdb()
+
+
+@pytest.fixture
+def own_redis(settings: Settings) -> Iterator[RedisServer]:
+    """A Redis of this test's own, to flush, kill and restart; the site and its workers use it."""
+    with RedisServer(private=True) as server:
+        cache = {**settings.CACHES["default"], "LOCATION": server.url}
+        settings.CACHES = {**settings.CACHES, "default": cache}
+        yield server
+
+
+@pytest.fixture
+def worker_env(transactional_db: None) -> dict[str, str]:
+    """The environment of a process that shall use this test's database and Redis."""
+    return environment()
+
+
+@pytest.fixture
+def bgworker(
+    transactional_db: None, redis_client: redis.Redis, tmp_path: Path
+) -> Iterator[WorkerFactory]:
+    """Start real workers: `bgworker("emails", "--processes", 2)` is a WorkerProcess.
+
+    They are gone when the test is; one that leaves a process behind fails it.
+    """
+    started: list[WorkerProcess] = []
+
+    def start(*arguments: object, env: dict[str, str] | None = None) -> WorkerProcess:
+        output = tmp_path / f"bgworker-{len(started)}.log"
+        worker = WorkerProcess(arguments, env={**environment(), **(env or {})}, output=output)
+        started.append(worker)
+        return worker
+
+    yield start
+    reap(started)

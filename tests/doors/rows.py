@@ -1,0 +1,60 @@
+"""Rows as the ledger and the workers leave them, for the pages that show them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django_bgtasks.core import clock
+from django_bgtasks.core.states import FINAL, State
+from django_bgtasks.models import Attempt, EffectState, IdempotencyRecord, Job, Worker
+
+
+def make_job(state: str = State.QUEUED, **fields: Any) -> Job:
+    """Enqueued 5 minutes ago; what has started ran for 3 seconds."""
+    now = clock.now()
+    defaults: dict[str, Any] = {
+        "task": "shop.tasks.send",
+        "queue": "default",
+        "enqueued_at": now - timedelta(minutes=5),
+        "started_at": now - timedelta(seconds=3) if state in (State.RUNNING, *FINAL) else None,
+        "finished_at": now if state in FINAL else None,
+        "timeout": 60,
+        "max_attempts": 3,
+        "backend": "default",
+    }
+    return Job.objects.create(state=state, **{**defaults, **fields})
+
+
+def make_attempt(job: Job, **fields: Any) -> Attempt:
+    """The first attempt, which failed."""
+    defaults: dict[str, Any] = {"attempt": 1, "outcome": "failed", "finished_at": clock.now()}
+    return Attempt.objects.create(job=job, **{**defaults, **fields})
+
+
+def make_record(state: str = EffectState.DONE, **fields: Any) -> IdempotencyRecord:
+    """A key that is remembered for another hour."""
+    now = clock.now()
+    defaults: dict[str, Any] = {
+        "key": "charge:7",
+        "token": clock.new_id(),
+        "created_at": now,
+        "expires_at": now + timedelta(hours=1, seconds=5),
+    }
+    return IdempotencyRecord.objects.create(state=state, **{**defaults, **fields})
+
+
+def make_worker(**fields: Any) -> Worker:
+    """A worker that has just been heard of."""
+    now = clock.now()
+    defaults: dict[str, Any] = {
+        "id": clock.new_id(),
+        "hostname": "db1",
+        "pid": 42,
+        "processes": 2,
+        "queues": ["default"],
+        "backend": "default",
+        "started_at": now,
+        "last_seen_at": now,
+    }
+    return Worker.objects.create(**{**defaults, **fields})

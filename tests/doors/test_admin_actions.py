@@ -1,0 +1,284 @@
+"""The moves in the admin: who may make them, what they do, and what is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+
+from django_bgtasks import testing
+from django_bgtasks.admin import actions
+from django_bgtasks.core.dedup import slot_of
+from django_bgtasks.core.states import State
+from django_bgtasks.models import Job
+
+from .rows import make_attempt, make_job
+
+pytestmark = pytest.mark.django_db
+Staff = Callable[..., Client]
+
+LIST = "/admin/django_bgtasks/job/"
+
+
+class Case(NamedTuple):
+    """A move: where it is made, who may, from which state to which, what is told and logged."""
+
+    action: str
+    button: str
+    permission: str
+    state: State
+    becomes: State
+    told: str
+    logged: str
+
+
+RETRY = Case(
+    "retry_selected",
+    "retry",
+    "retry_job",
+    State.FAILED,
+    State.QUEUED,
+    "1 job will run again.",
+    "Retried.",
+)
+RUN_NOW = Case(
+    "run_now_selected",
+    "run-now",
+    "run_job_now",
+    State.SCHEDULED,
+    State.QUEUED,
+    "1 job will run as soon as a worker is free.",
+    "Run now instead of later.",
+)
+CANCEL = Case(
+    "cancel_selected",
+    "cancel",
+    "cancel_job",
+    State.QUEUED,
+    State.CANCELLED,
+    "1 job was cancelled.",
+    "Cancelled before it started.",
+)
+CASES = [RETRY, RUN_NOW, CANCEL]
+each_move = pytest.mark.parametrize("move", CASES, ids=[case.button for case in CASES])
+
+
+@pytest.fixture(autouse=True)
+def no_redis() -> Iterator[None]:
+    with testing.without_redis():
+        yield
+
+
+def select(client: Client, action: str, *jobs: Job, **more: Any) -> str:
+    """Run an action of the list on these jobs; the page that follows."""
+    data = {"action": action, "_selected_action": [str(job.pk) for job in jobs], "index": 0}
+    response = client.post(LIST, {**data, **more}, follow=True)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def press(client: Client, name: str, job: Job) -> Any:
+    return client.post(f"{LIST}{job.pk}/{name}/", follow=True)
+
+
+def state_of(job: Job) -> str:
+    return Job.objects.values_list("state", flat=True).get(pk=job.pk)
+
+
+@each_move
+def test_an_action_of_the_list_moves_the_job_tells_and_logs_it(staff: Staff, move: Case) -> None:
+    job, client = make_job(move.state), staff("view_job", move.permission)
+    assert move.told in select(client, move.action, job)
+    assert state_of(job) == move.becomes
+    [entry] = LogEntry.objects.all()
+    assert (entry.object_id, entry.user.username) == (str(job.pk), "staff")
+    assert move.logged in entry.get_change_message()
+
+
+@each_move
+def test_a_button_moves_the_job_tells_and_logs_it(staff: Staff, move: Case) -> None:
+    job, client = make_job(move.state), staff("view_job", move.permission)
+    page = client.get(f"{LIST}{job.pk}/change/").content.decode()
+    assert f'action="{LIST}{job.pk}/{move.button}/"' in page
+    response = press(client, move.button, job)
+    assert response.redirect_chain == [(f"{LIST}{job.pk}/change/", 302)]
+    assert move.told in response.content.decode()
+    assert state_of(job) == move.becomes
+    assert move.logged in LogEntry.objects.get().get_change_message()
+
+
+@each_move
+def test_without_its_permission_a_move_is_neither_offered_nor_made(
+    staff: Staff, move: Case
+) -> None:
+    others = {"retry_job", "cancel_job", "run_job_now", "delete_job"} - {move.permission}
+    job, client = make_job(move.state), staff("view_job", *others)
+    assert f'value="{move.action}"' not in client.get(LIST).content.decode()
+    assert f"/{move.button}/" not in client.get(f"{LIST}{job.pk}/change/").content.decode()
+    select(client, move.action, job)
+    assert press(client, move.button, job).status_code == 403
+    assert state_of(job) == move.state
+    assert not LogEntry.objects.exists()
+
+
+@each_move
+def test_who_may_not_see_jobs_may_not_move_them(staff: Staff, move: Case) -> None:
+    job, client = make_job(move.state), staff(move.permission)
+    assert press(client, move.button, job).status_code == 403
+    assert (
+        client.post(LIST, {"action": move.action, "_selected_action": [job.pk]}).status_code == 403
+    )
+    assert state_of(job) == move.state
+
+
+@each_move
+def test_a_get_changes_nothing(admin_client: Client, move: Case) -> None:
+    job = make_job(move.state)
+    assert admin_client.get(f"{LIST}{job.pk}/{move.button}/").status_code == 405
+    admin_client.get(f"{LIST}?action={move.action}&_selected_action={job.pk}&index=0")
+    assert state_of(job) == move.state
+    assert not LogEntry.objects.exists()
+
+
+@each_move
+def test_a_post_from_another_site_changes_nothing(django_user_model: Any, move: Case) -> None:
+    job, client = make_job(move.state), Client(enforce_csrf_checks=True)
+    client.force_login(django_user_model.objects.create_superuser("root"))
+    assert client.post(f"{LIST}{job.pk}/{move.button}/").status_code == 403
+    assert state_of(job) == move.state
+
+
+@each_move
+def test_a_stranger_is_sent_to_the_login(client: Client, move: Case) -> None:
+    job = make_job(move.state)
+    assert "/login/" in client.post(f"{LIST}{job.pk}/{move.button}/").headers["Location"]
+    assert state_of(job) == move.state
+
+
+def test_a_button_is_only_there_where_the_state_allows_it(admin_client: Client) -> None:
+    offered = {
+        State.SCHEDULED: {"run-now", "cancel"},
+        State.QUEUED: {"cancel"},
+        State.RUNNING: {"cancel"},
+        State.SUCCEEDED: set(),
+        State.FAILED: {"retry"},
+        State.CANCELLED: {"retry"},
+    }
+    for state, names in offered.items():
+        job = make_job(state)
+        page = admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+        assert {case.button for case in CASES if f"/{job.pk}/{case.button}/" in page} == names
+
+
+def test_some_are_done_and_the_others_are_refused_with_the_reason(admin_client: Client) -> None:
+    failed = [make_job(State.FAILED) for _ in range(3)]
+    done = make_job(State.SUCCEEDED)
+    html = select(admin_client, "retry_selected", *failed, done)
+    assert "3 jobs will run again." in html
+    assert f"1 job was refused: Job {done.pk} is succeeded" in html
+    assert LogEntry.objects.count() == 3
+
+
+def test_many_refusals_are_summed_up(admin_client: Client) -> None:
+    jobs = [make_job(State.SUCCEEDED) for _ in range(8)]
+    html = select(admin_client, "retry_selected", *jobs)
+    assert "8 jobs were refused:" in html
+    assert "and 3 more" in html
+
+
+def test_a_retry_says_which_live_job_holds_the_key(admin_client: Client) -> None:
+    failed = make_job(State.FAILED, dedup_key="order:7", dedup_scope="live")
+    slot = slot_of(failed.task, "order:7")
+    holder = make_job(State.QUEUED, dedup_key="order:7", dedup_slot=slot, dedup_scope="live")
+    html = press(admin_client, "retry", failed).content.decode()
+    assert str(holder.pk) in html
+    assert "order:7" in html
+    assert state_of(failed) == State.FAILED
+    assert not LogEntry.objects.exists()
+
+
+def test_a_running_job_is_asked_to_stop(admin_client: Client) -> None:
+    job = make_job(State.RUNNING)
+    html = press(admin_client, "cancel", job).content.decode()
+    assert "it was asked to stop" in html
+    job.refresh_from_db()
+    assert job.cancel_requested_at is not None
+    assert "asked to stop" in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+
+
+def test_a_job_that_is_gone_is_said_to_be_gone(admin_client: Client) -> None:
+    job = make_job(State.FAILED)
+    pk = job.pk
+    job.delete()
+    response = admin_client.post(f"{LIST}{pk}/retry/", follow=True)
+    assert f"Job {pk} no longer exists." in response.content.decode()
+
+
+def test_a_move_from_a_filtered_list_returns_to_it(admin_client: Client) -> None:
+    job = make_job(State.FAILED)
+    query = "?_changelist_filters=state%3Dfailed"
+    page = admin_client.get(f"{LIST}{job.pk}/change/{query}").content.decode()
+    assert f'action="{LIST}{job.pk}/retry/{query}"' in page
+    response = admin_client.post(f"{LIST}{job.pk}/retry/{query}")
+    assert response.headers["Location"] == f"{LIST}{job.pk}/change/{query}"
+
+
+def test_one_action_takes_a_bounded_number_of_jobs(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "AT_ONCE", 3)
+    jobs = [make_job(State.FAILED) for _ in range(5)]
+    html = select(admin_client, "retry_selected", jobs[0], select_across=1)
+    assert "3 jobs will run again." in html
+    assert "Only the newest 3 jobs were taken" in html
+    assert Job.objects.filter(state=State.FAILED).count() == 2
+
+
+def test_delete_asks_and_then_deletes_with_the_attempts(staff: Staff) -> None:
+    job, client = make_job(State.FAILED), staff("view_job", "delete_job")
+    make_attempt(job)
+    assert "Are you sure" in client.get(f"{LIST}{job.pk}/delete/").content.decode()
+    assert Job.objects.exists()
+    client.post(f"{LIST}{job.pk}/delete/", {"post": "yes"})
+    assert not Job.objects.exists()
+    assert LogEntry.objects.get().is_deletion()
+
+
+def test_delete_needs_its_permission(staff: Staff) -> None:
+    job, client = make_job(State.FAILED), staff("view_job", "retry_job")
+    assert client.post(f"{LIST}{job.pk}/delete/", {"post": "yes"}).status_code == 403
+    select(client, "delete_selected", job, post="yes")
+    assert Job.objects.exists()
+
+
+def test_a_running_job_is_not_deleted(admin_client: Client) -> None:
+    job = make_job(State.RUNNING)
+    page = admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+    assert f"{LIST}{job.pk}/delete/" not in page
+    response = admin_client.post(f"{LIST}{job.pk}/delete/", {"post": "yes"}, follow=True)
+    assert f"Job {job.pk} is running: cancel it first" in response.content.decode()
+    assert Job.objects.exists()
+    assert not LogEntry.objects.exists()
+
+
+def test_deleting_several_leaves_the_running_ones(admin_client: Client) -> None:
+    running, failed = make_job(State.RUNNING), make_job(State.FAILED)
+    assert "Are you sure" in select(admin_client, "delete_selected", running, failed)
+    html = select(admin_client, "delete_selected", running, failed, post="yes")
+    assert f"Job {running.pk} is running: cancel it first" in html
+    assert list(Job.objects.all()) == [running]
+    assert LogEntry.objects.get().object_id == str(failed.pk)
+
+
+def test_a_job_that_starts_before_its_deletion_is_confirmed_stays(admin_client: Client) -> None:
+    from django.contrib import admin
+
+    job = make_job(State.QUEUED)
+    shown = Job.objects.get(pk=job.pk)
+    Job.objects.filter(pk=job.pk).update(state=State.RUNNING)
+    response = admin_client.get(LIST)
+    admin.site.get_model_admin(Job).delete_model(response.wsgi_request, shown)
+    assert Job.objects.exists()

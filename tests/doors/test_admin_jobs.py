@@ -1,0 +1,267 @@
+"""The admin of jobs: what it shows, to whom, and what it costs the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from django_bgtasks.admin import listing
+from django_bgtasks.core import clock
+from django_bgtasks.core.states import State
+from django_bgtasks.models import Job
+
+from .rows import make_attempt, make_job, make_record, make_worker
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/django_bgtasks/job/"
+SCRIPT = "<script>alert(1)</script>"
+SAFE = "&lt;script&gt;alert(1)&lt;/script&gt;"
+
+
+def page_of(job: Job) -> str:
+    return reverse("admin:django_bgtasks_job_change", args=(job.pk,))
+
+
+def html_of(client: Client, url: str) -> str:
+    response = client.get(url)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_the_list_shows_each_state_by_a_word_and_a_sign(admin_client: Client) -> None:
+    for state in State.values:
+        make_job(state, error="Boom" if state == State.FAILED else "")
+    make_job(attempt=1, error="ValueError: no")
+    make_job(error="The task cannot be imported")
+    html = html_of(admin_client, LIST)
+    for kind in [*State.values, "retrying", "held"]:
+        assert html.count(f'"bgtasks-badge bgtasks-is-{kind}"><span aria-hidden="true">') == 1
+    assert "Boom" in html
+
+
+def test_the_list_shows_age_duration_and_attempt(admin_client: Client) -> None:
+    job = make_job(State.SUCCEEDED, attempt=1)
+    html = html_of(admin_client, LIST)
+    assert "5 minutes ago" in html.replace("\xa0", " ")
+    assert f'datetime="{job.enqueued_at.isoformat()}"' in html
+    assert "3.0 s" in html
+    assert "1/3" in html
+
+
+def test_without_the_permission_to_view_there_is_nothing_to_see(
+    staff: Callable[..., Client],
+) -> None:
+    job, client = make_job(), staff("retry_job")
+    assert client.get(LIST).status_code == 403
+    assert client.get(page_of(job)).status_code == 403
+
+
+def test_nobody_adds_or_edits_a_job(admin_client: Client) -> None:
+    job = make_job()
+    assert admin_client.get(f"{LIST}add/").status_code == 403
+    assert admin_client.post(page_of(job), {"state": "succeeded"}).status_code == 403
+    job.refresh_from_db()
+    assert job.state == State.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("state=failed", "failed"),
+        ("state=retrying", "retrying"),
+        ("state=held", "held"),
+        ("queue=emails", "mailed"),
+        ("task=shop.tasks.rare", "rare"),
+        ("q=tasks.ra", "rare"),
+        ("q=order:7", "keyed"),
+        ("q=  order:7 ", "keyed"),
+    ],
+)
+def test_filters_and_search_find(admin_client: Client, query: str, found: str) -> None:
+    jobs = {
+        "failed": make_job(State.FAILED),
+        "retrying": make_job(State.SCHEDULED, attempt=1, error="no"),
+        "held": make_job(State.SCHEDULED, error="cannot be imported"),
+        "mailed": make_job(queue="emails"),
+        "rare": make_job(task="shop.tasks.rare"),
+        "keyed": make_job(dedup_key="order:7"),
+    }
+    response = admin_client.get(f"{LIST}?{query}")
+    assert [job.pk for job in response.context["cl"].result_list] == [jobs[found].pk]
+
+
+def test_search_finds_an_id(admin_client: Client) -> None:
+    job, _other = make_job(), make_job()
+    for term in (str(job.pk), job.pk.hex):
+        assert list(admin_client.get(f"{LIST}?q={term}").context["cl"].result_list) == [job]
+
+
+def test_the_filters_offer_the_queues_of_the_settings(admin_client: Client) -> None:
+    html = html_of(admin_client, LIST)
+    for queue in ("default", "emails", "reports", "uploads"):
+        assert f"?queue={queue}" in html
+
+
+def test_the_list_costs_the_same_for_ten_jobs_and_for_a_hundred(
+    admin_client: Client, django_user_model: Any
+) -> None:
+    owner = django_user_model.objects.get()
+    make_job(owner=owner)
+    few = queries_of(admin_client, LIST)
+    for number in range(60):
+        make_job(State.FAILED, owner=owner, task=f"shop.tasks.t{number % 3}")
+    many = queries_of(admin_client, LIST)
+    assert len(many) == len(few) <= 8
+
+
+def test_the_list_never_counts_the_whole_table_nor_reads_payloads(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "COUNTED", 70)
+    for _ in range(120):
+        make_job()
+    statements = queries_of(admin_client, LIST)
+    jobs = [sql for sql in statements if "django_bgtasks_job" in sql]
+    assert all("LIMIT" in sql for sql in jobs)
+    assert not [sql for sql in jobs if '"kwargs"' in sql or "`kwargs`" in sql]
+    assert not [sql for sql in jobs if "DISTINCT" in sql]
+    assert "70+ jobs" in html_of(admin_client, LIST)
+
+
+def test_the_page_of_a_job_shows_all_of_it(admin_client: Client, admin_user: Any) -> None:
+    worker = make_worker()
+    job = make_job(
+        State.FAILED,
+        attempt=2,
+        worker=worker.pk,
+        args=[1, "two"],
+        kwargs={"three": {"four": None}},
+        error="ValueError: it broke",
+        owner=admin_user,
+        progress_done=3,
+        progress_total=10,
+        progress_message="rows",
+        dedup_key="order:7",
+    )
+    job.about = admin_user
+    job.save()
+    make_attempt(
+        job,
+        attempt=2,
+        worker=worker.pk,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        exception_class="builtins.ValueError",
+        message="it broke",
+        traceback="Traceback (most recent call last):\n  File tasks.py",
+    )
+    make_record(key="charge", job=job.pk)
+    html = html_of(admin_client, page_of(job))
+    for text in (
+        "&quot;three&quot;: {",
+        "builtins.ValueError: it broke",
+        "Traceback (most recent call last)",
+        "db1:42",
+        '<progress value="3" max="10">',
+        "order:7",
+        "charge",
+    ):
+        assert text in html
+    user_page = reverse("admin:auth_user_change", args=(admin_user.pk,))
+    assert html.count(f'href="{user_page}"') >= 2
+    assert reverse("admin:django_bgtasks_worker_change", args=(worker.pk,)) in html
+
+
+def test_what_a_job_was_about_may_be_gone(admin_client: Client, django_user_model: Any) -> None:
+    job = make_job()
+    user = django_user_model.objects.create_user("short-lived")
+    job.about = user
+    job.save()
+    user.delete()
+    assert "(gone)" in html_of(admin_client, page_of(job))
+
+
+def test_stored_text_is_never_markup(admin_client: Client, admin_user: Any) -> None:
+    admin_user.username = SCRIPT
+    admin_user.save()
+    job = make_job(
+        State.SUCCEEDED,
+        task=f"shop.{SCRIPT}",
+        queue=SCRIPT,
+        args=[SCRIPT],
+        kwargs={SCRIPT: SCRIPT},
+        result=SCRIPT,
+        error=SCRIPT,
+        dedup_key=SCRIPT,
+        progress_done=1,
+        progress_total=2,
+        progress_message=SCRIPT,
+        owner=admin_user,
+        backend=SCRIPT,
+    )
+    job.about = admin_user
+    job.save()
+    make_attempt(job, exception_class=SCRIPT, message=SCRIPT, traceback=SCRIPT)
+    record = make_record(key=SCRIPT, scope=SCRIPT, job=job.pk, response=SCRIPT)
+    worker = make_worker(hostname=SCRIPT, queues=[SCRIPT], backend=SCRIPT)
+    for url in (
+        LIST,
+        page_of(job),
+        f"{LIST}{job.pk}/delete/",
+        f"{LIST}{job.pk}/history/",
+        "/admin/django_bgtasks/idempotencyrecord/",
+        f"/admin/django_bgtasks/idempotencyrecord/{record.pk}/change/",
+        "/admin/django_bgtasks/worker/",
+        f"/admin/django_bgtasks/worker/{worker.pk}/change/",
+    ):
+        html = html_of(admin_client, url)
+        assert SCRIPT not in html, url
+        assert SAFE in html, url
+
+
+def test_no_page_of_ours_has_inline_style_or_script(admin_client: Client) -> None:
+    job = make_job(State.RUNNING, progress_done=1, progress_total=2)
+    make_worker()
+    for url in (LIST, page_of(job), "/admin/django_bgtasks/worker/"):
+        html = html_of(admin_client, url)
+        assert " style=" not in html
+        assert " onclick=" not in html
+        assert "<style" not in html
+        assert "<script>" not in html
+
+
+def test_an_unknown_job_leads_back_with_a_message(admin_client: Client) -> None:
+    response = admin_client.get(f"{LIST}{clock.new_id()}/change/", follow=True)
+    assert response.redirect_chain
+    assert "exist" in response.content.decode()
+
+
+def test_an_empty_list_says_how_jobs_come(admin_client: Client) -> None:
+    html = html_of(admin_client, LIST)
+    assert "No jobs yet" in html
+    assert "python manage.py bgworker" in html
+    make_job()
+    assert "No job matches" in html_of(admin_client, f"{LIST}?state=failed")
+
+
+def test_reading_writes_nothing(admin_client: Client) -> None:
+    job = make_job(State.FAILED)
+    for url in (LIST, page_of(job), f"{LIST}{job.pk}/delete/"):
+        statements = queries_of(admin_client, url)
+        assert not [sql for sql in statements if sql.startswith(("UPDATE", "INSERT", "DELETE"))]
+    assert not LogEntry.objects.exists()
+
+
+def queries_of(client: Client, url: str) -> list[str]:
+    """The statements of one request."""
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(url).status_code == 200
+    return [query["sql"] for query in captured]

@@ -1,0 +1,29 @@
+"""The servers and the directory of one test session, told to the settings by the environment."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+
+from testproject.servers import DatabaseServer, MariaDBServer, PostgresServer, RedisServer
+
+DATABASE_SERVERS: dict[str, type[DatabaseServer]] = {
+    "postgres": PostgresServer,
+    "mysql": MariaDBServer,
+}
+
+
+def start() -> None:
+    """Start what the environment does not name, until this process exits."""
+    directory = tempfile.mkdtemp(prefix="bgtasks-tests-")
+    os.environ["BGTASKS_TEST_DIR"] = directory
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    wanted: list[type[RedisServer | DatabaseServer]] = [RedisServer]
+    if server := DATABASE_SERVERS.get(os.environ.get("BGTASKS_TEST_DB", "sqlite")):
+        wanted.append(server)
+    for kind in wanted:
+        running = kind().start()
+        os.environ[kind.variable] = running.url
+        atexit.register(running.stop)

@@ -1,0 +1,99 @@
+"""The site of the tests. Its servers are named by the environment; conftest.py starts them.
+
+BGTASKS_TEST_DB: sqlite (the default), postgres or mysql.
+BGTASKS_TEST_DB_NAME: in the processes that a test starts, the database of that test.
+BGTASKS_TEST_DIR: where files go; conftest.py makes a new one for each session.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from testproject.servers import database_settings
+
+DIR = Path(os.environ.get("BGTASKS_TEST_DIR", tempfile.gettempdir()))
+DATABASE = os.environ.get("BGTASKS_TEST_DB", "sqlite")
+REDIS_URL = os.environ.get("BGTASKS_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
+
+
+def _database() -> dict[str, Any]:
+    if DATABASE == "postgres":
+        url = os.environ.get("BGTASKS_TEST_POSTGRES_URL", "postgresql://127.0.0.1/postgres")
+        return database_settings(url)
+    if DATABASE == "mysql":
+        url = os.environ.get("BGTASKS_TEST_MYSQL_URL", "mysql://root@127.0.0.1/bgtasks")
+        return {**database_settings(url), "OPTIONS": {"isolation_level": "read committed"}}
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DIR / "site.sqlite3",
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+        # A file, for the processes that a test starts open it too.
+        "TEST": {"NAME": DIR / "test.sqlite3"},
+    }
+
+
+DATABASES = {"default": _database()}
+if test_database := os.environ.get("BGTASKS_TEST_DB_NAME"):
+    DATABASES["default"]["NAME"] = test_database
+
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
+    }
+}
+TASKS = {
+    "default": {
+        "BACKEND": "django_bgtasks.backend.RQBackend",
+        "QUEUES": ["default", "emails", "reports", "uploads"],
+        "OPTIONS": {},
+    }
+}
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_tasks",
+    "django_bgtasks",
+    "tests.app",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+ROOT_URLCONF = "tests.urls"
+SECRET_KEY = "for the tests only"
+ALLOWED_HOSTS = ["*"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+MEDIA_ROOT = DIR / "media"
+STATIC_URL = "static/"
+TIME_ZONE = "UTC"
+USE_TZ = True

@@ -1,0 +1,175 @@
+"""The shape of the package: its floors, and the size of its files and functions."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import django_bgtasks
+
+PACKAGE = Path(django_bgtasks.__file__).parent
+FLOORS = {
+    "core": 0,
+    "signals.py": 0,
+    "models": 1,
+    "migrations": 1,
+    "ledger": 2,
+    "transport": 3,
+    "flow": 4,
+    "worker": 5,
+}
+DOORS = 5
+REDIS_LIBRARIES = {"rq", "redis", "django_redis"}
+MAY_USE_REDIS = {"transport", "worker"}
+FILE_LINES = 300
+FUNCTION_LINES = 30
+
+FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+WRITTEN = [path for path in FILES if path.parts[0] != "migrations"]
+TEMPLATES = sorted(
+    path.relative_to(PACKAGE)
+    for suffix in ("html", "txt", "js", "css")
+    for path in PACKAGE.rglob(f"*.{suffix}")
+)
+
+each_file = pytest.mark.parametrize("path", FILES, ids=str)
+each_written_file = pytest.mark.parametrize("path", WRITTEN, ids=str)
+
+
+@each_file
+def test_a_file_imports_only_from_its_own_floor_or_a_lower_one(path: Path) -> None:
+    own = floor_of(path)
+    above = {
+        f"line {line}: {module} (floor {floor_of(target)})"
+        for line, module in imports_of(path)
+        if (target := file_of(module)) is not None and floor_of(target) > own
+    }
+    assert not above, f"{path} stands on floor {own} and reaches up"
+
+
+@each_file
+def test_only_transport_and_worker_import_rq_and_redis(path: Path) -> None:
+    if path.parts[0] in MAY_USE_REDIS:
+        return
+    libraries = {name for _, name in imports_of(path) if name.split(".")[0] in REDIS_LIBRARIES}
+    assert not libraries
+
+
+def test_core_imports_no_orm() -> None:
+    # TextChoices lives in the ORM's package, and is not of it.
+    orm = {
+        f"{path}:{line}: {module}"
+        for path in WRITTEN
+        if path.parts[0] == "core"
+        for line, module in imports_of(path)
+        if module.startswith(("django.db", "django.contrib")) and module != "django.db.models.enums"
+    }
+    assert not orm
+
+
+@each_written_file
+def test_no_file_is_longer_than_300_lines(path: Path) -> None:
+    assert len(source_of(path).splitlines()) <= FILE_LINES
+
+
+@each_written_file
+def test_no_function_is_longer_than_30_lines(path: Path) -> None:
+    long = {node.name: lines_of(node) for node in functions_of(path)}
+    assert not {name: lines for name, lines in long.items() if lines > FUNCTION_LINES}
+
+
+@each_written_file
+def test_only_management_commands_print(path: Path) -> None:
+    calls = [node.func for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
+    prints = [f.lineno for f in calls if isinstance(f, ast.Name) and f.id == "print"]
+    assert not prints or path.parts[:2] == ("management", "commands")
+
+
+@pytest.mark.parametrize("path", [*FILES, *TEMPLATES], ids=str)
+def test_nothing_is_left_to_be_done(path: Path) -> None:
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", source_of(path))
+
+
+def floor_of(path: Path) -> int:
+    """The floor of a file of the package; what is in no floor's directory is a door."""
+    return FLOORS.get(path.parts[0], DOORS)
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module of the package, relative to it; None for other modules and names."""
+    top, *parts = module.split(".")
+    if top != PACKAGE.name:
+        return None
+    candidates = [Path(*parts).with_suffix(".py")] if parts else []
+    candidates.append(Path(*parts, "__init__.py"))
+    return next((path for path in candidates if (PACKAGE / path).is_file()), None)
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and absolute name of all that a file imports, in functions too.
+
+    `from a import b` gives both a and a.b, for b may be a module. What only type checkers see is
+    left out.
+    """
+    for node in runtime_nodes(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute(path, node)
+            names = [f"{base}.{alias.name}" for alias in node.names]
+            # The package's own __init__ opens the doors: `from .. import x` means the module x.
+            yield from ((node.lineno, name) for name in [base, *names] if name != PACKAGE.name)
+
+
+def absolute(path: Path, node: ast.ImportFrom) -> str:
+    """The module that `from … import` names, without leading dots."""
+    package = ".".join([PACKAGE.name, *path.parent.parts])
+    return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+
+
+def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below this one but the bodies of `if TYPE_CHECKING:`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and is_type_checking(child.test):
+            for alternative in child.orelse:
+                yield alternative
+                yield from runtime_nodes(alternative)
+        else:
+            yield child
+            yield from runtime_nodes(child)
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    """Whether a condition is TYPE_CHECKING, and nothing else."""
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
+    return name == "TYPE_CHECKING"
+
+
+def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The functions and methods of a file."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """From `def` to the end, without the docstring."""
+    lines = (function.end_lineno or function.lineno) - function.lineno + 1
+    if (text := ast.get_docstring(function, clean=False)) is not None:
+        lines -= text.count("\n") + 1
+    return lines
+
+
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a file of the package."""
+    return ast.parse(source_of(path))
+
+
+def source_of(path: Path) -> str:
+    """The text of a file of the package."""
+    return (PACKAGE / path).read_text(encoding="utf-8")
