@@ -82,8 +82,6 @@ def _task_of(job: Any) -> Any:
     """The task as it was enqueued, where its queue and priority are still valid."""
     task = find_task(job.task)
     try:
-        return replace(
-            task, priority=job.priority, queue_name=job.queue, run_after=job.run_after
-        )
+        return replace(task, priority=job.priority, queue_name=job.queue, run_after=job.run_after)
     except InvalidTask:
         return task

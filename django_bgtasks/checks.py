@@ -1,1 +1,165 @@
-"""System checks. No I/O: what needs a look at Redis is in `bgdoctor`."""
+"""System checks. They read settings only: what needs a look at Redis is in `bgdoctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS
+
+from .core.options import BackendSettings, entries, read, suggestion
+from .ledger.sql import ledger_alias
+from .transport.connection import cache_alias, has_password, redis_is_named
+
+JSON_SERIALIZER = "django_redis.serializers.json.JSONSerializer"
+CACHES_HINT = """Add a django-redis cache:
+    CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": "redis://127.0.0.1:6379/0",
+            "OPTIONS": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
+        }
+    }
+or set the environment variable REDIS_URL."""
+SQLITE_HINT = """Add to DATABASES[%r]:
+    "OPTIONS": {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }"""
+
+
+@register("bgtasks")
+def check_backends(**kwargs: Any) -> list[CheckMessage]:
+    """The entries of TASKS that use this package."""
+    messages: list[CheckMessage] = []
+    for alias, entry in entries().items():
+        try:
+            found = read(alias, entry)
+        except ImproperlyConfigured as error:
+            messages.append(Error(str(error), hint="See docs/settings.md.", id="bgtasks.E002"))
+            continue
+        for check in (_unknown_options, _unknown_queues, _redis, _pickle):
+            messages += check(found)
+    return messages
+
+
+@register("bgtasks")
+def check_ledger(**kwargs: Any) -> list[CheckMessage]:
+    """The database that holds the ledger, as DATABASES describes it."""
+    alias = ledger_alias()
+    return [*_elsewhere(alias), *_sqlite(alias)]
+
+
+@register("bgtasks", deploy=True)
+def check_deployment(**kwargs: Any) -> list[CheckMessage]:
+    """What a site on the internet must not do."""
+    return [
+        CheckWarning(
+            f"The Redis of TASKS[{alias!r}] has no password.",
+            hint="Set requirepass in Redis and put the password into LOCATION: "
+            "redis://:password@host:6379/0. `manage.py bgdoctor` checks the server itself.",
+            id="bgtasks.W005",
+        )
+        for alias in entries()
+        if _is_readable(alias) and not has_password(alias)
+    ]
+
+
+def _unknown_options(found: BackendSettings) -> Iterable[CheckMessage]:
+    for name in found.unknown:
+        yield Error(
+            f"TASKS[{found.alias!r}]['OPTIONS'] has the unknown option {name!r}.",
+            hint=suggestion(name),
+            id="bgtasks.E001",
+        )
+
+
+def _unknown_queues(found: BackendSettings) -> Iterable[CheckMessage]:
+    depths = found.options.max_depth
+    if not found.queues or not isinstance(depths, dict):
+        return
+    for name in sorted(set(depths) - found.queues):
+        yield Error(
+            f"TASKS[{found.alias!r}]['OPTIONS']['max_depth'] names the queue {name!r}, which is "
+            f"not configured.",
+            hint=f"Add it to QUEUES, or remove it. QUEUES has: {', '.join(sorted(found.queues))}.",
+            id="bgtasks.E003",
+        )
+
+
+def _redis(found: BackendSettings) -> Iterable[CheckMessage]:
+    try:
+        named = redis_is_named(found.alias)
+    except ImproperlyConfigured as error:
+        yield Error(str(error), hint=CACHES_HINT, id="bgtasks.E004")
+        return
+    if not named:
+        yield CheckWarning(
+            "There is no django-redis cache and no Redis URL: redis://127.0.0.1:6379/0 is used.",
+            hint=CACHES_HINT,
+            id="bgtasks.W001",
+        )
+
+
+def _pickle(found: BackendSettings) -> Iterable[CheckMessage]:
+    name = cache_alias(found.alias) if _is_readable(found.alias) else None
+    if name is None:
+        return
+    options: Any = settings.CACHES[name].get("OPTIONS", {})
+    serializer = str(options.get("SERIALIZER", "pickle"))
+    if "pickle" in serializer.lower():
+        yield CheckWarning(
+            f"The cache {name!r} pickles its values: who can write to that Redis runs code here.",
+            hint=f'Set CACHES[{name!r}]["OPTIONS"]["SERIALIZER"] = "{JSON_SERIALIZER}". '
+            f"The messages of this package are JSON whatever the cache does.",
+            id="bgtasks.W002",
+        )
+
+
+def _elsewhere(alias: str) -> Iterable[CheckMessage]:
+    if alias != DEFAULT_DB_ALIAS:
+        yield CheckWarning(
+            f"Jobs live in the database {alias!r}, not in {DEFAULT_DB_ALIAS!r}: a job and the data "
+            f"of its view do not commit together.",
+            hint="Let the database router keep django_bgtasks where the site's own data is.",
+            id="bgtasks.W003",
+        )
+
+
+def _sqlite(alias: str) -> Iterable[CheckMessage]:
+    database = settings.DATABASES[alias]
+    if not database["ENGINE"].endswith("sqlite3") or ":memory:" in str(database.get("NAME")):
+        return
+    options = database.get("OPTIONS", {})
+    missing = [
+        what
+        for what, there in (
+            ("immediate transactions", options.get("transaction_mode") == "IMMEDIATE"),
+            ("WAL", "journal_mode=wal" in _squeezed(options.get("init_command", ""))),
+        )
+        if not there
+    ]
+    if missing:
+        yield CheckWarning(
+            f"The SQLite database {alias!r} is used without {' and '.join(missing)}: workers and "
+            f'the site will meet "database is locked".',
+            hint=SQLITE_HINT % alias,
+            id="bgtasks.W004",
+        )
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.lower().split())
+
+
+def _is_readable(alias: str) -> bool:
+    try:
+        redis_is_named(alias)
+    except ImproperlyConfigured:
+        return False
+    return True

@@ -21,7 +21,7 @@ from .models import Job
 RETRY_AFTER = 1
 
 
-def accepted(request: HttpRequest, result: TaskResult) -> JsonResponse:
+def accepted(request: HttpRequest, result: TaskResult[Any, Any]) -> JsonResponse:
     """202 Accepted for an enqueued job: its id, and in Location where its state can be read.
 
     Needs `django_bgtasks.urls` in the site's URLs; enqueue with `owner=request.user`.

@@ -25,8 +25,10 @@ class StateFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         """Every state, whether there are such jobs or not."""
-        waiting = [("retrying", _("Retrying")), ("held", _("Held"))]
-        return [*State.choices, *waiting]
+        choices: list[tuple[str, Any]] = list(State.choices)
+        after_queued = 1 + State.values.index(State.QUEUED)
+        choices[after_queued:after_queued] = [("retrying", _("Retrying")), ("held", _("Held"))]
+        return choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         """The jobs in the chosen state."""

@@ -33,11 +33,11 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
     search_fields = ("key", "job")
     search_help_text = gettext_lazy("A whole key, or the id of a job.")
     fieldsets = (
-        (None, {"fields": ("state_badge", "what_to_do", "scope", "key")}),
-        (gettext_lazy("Effect"), {"fields": ("job_link", "attempt", "pretty_response")}),
+        (None, {"fields": ("state_badge", "what_to_do", ("key", "scope"))}),
+        (gettext_lazy("Effect"), {"fields": (("job_link", "attempt"), "pretty_response")}),
         (
             gettext_lazy("Times"),
-            {"fields": ("time_created", "time_completed", "time_expires", "fingerprint")},
+            {"fields": (("time_created", "time_completed", "time_expires"), "fingerprint")},
         ),
     )
 

@@ -24,6 +24,12 @@ from .related import about_link, attempts_of, owner_link, records_of, worker_lin
 from .workers import is_any_alive
 
 PAYLOAD = ("args", "kwargs", "result")
+TIMES = [("time_enqueued", "time_due"), ("time_started", "time_finished", "took")]
+SETTINGS = [
+    ("queue", "priority", "backend"),
+    ("timeout", "on_crash", "by_worker"),
+    ("dedup_key", "dedup_scope", "dedup_until"),
+]
 
 
 class JobList(ChangeList):
@@ -38,53 +44,12 @@ class JobList(ChangeList):
 class JobAdmin(JobMoves):
     """Jobs, newest first. Nothing is edited: the moves act through the ledger."""
 
-    list_display = (
-        "task_name",
-        "state_badge",
-        "queue",
-        "rank",
-        "tries",
-        "age",
-        "took",
-        "error_line",
-    )
+    list_display = ("state_and_error", "task_name", "queue_rank", "tries", "age", "took")
+    list_display_links = ("task_name",)
     list_filter = (StateFilter, QueueFilter, TaskFilter)
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
     search_help_text = gettext_lazy("A job's id, a part of a task's name, or a whole dedup key.")
-    fieldsets = (
-        (None, {"fields": ("state_now", "full_error", "progress_bar", "full_task", "id")}),
-        (
-            gettext_lazy("Call"),
-            {"fields": ("pretty_args", "pretty_kwargs", "pretty_result", "about_what", "whose")},
-        ),
-        (
-            gettext_lazy("Times"),
-            {
-                "fields": (
-                    "time_enqueued",
-                    "time_due",
-                    "time_started",
-                    "time_finished",
-                    "took",
-                    "time_cancel_requested",
-                )
-            },
-        ),
-        (
-            gettext_lazy("Settings"),
-            {
-                "classes": ("collapse",),
-                "fields": (
-                    ("queue", "priority"),
-                    ("attempt", "max_attempts"),
-                    ("timeout", "on_crash"),
-                    ("dedup_key", "dedup_scope", "dedup_until"),
-                    ("backend", "by_worker"),
-                ),
-            },
-        ),
-    )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """See JobList."""
@@ -101,6 +66,10 @@ class JobAdmin(JobMoves):
             return queryset.filter(pk=UUID(term)), False
         except ValueError:
             return queryset.filter(Q(task__icontains=term) | Q(dedup_key=term)), False
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """What there is to say of this job: nothing has a row that has no value."""
+        return fieldsets_of(obj)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -125,7 +94,7 @@ class JobAdmin(JobMoves):
     def task_name(self, job: Job) -> SafeString:
         """The function's name, its module in a quiet line below."""
         module, _dot, name = job.task.rpartition(".")
-        return format_html('{} <span class="bgtasks-module">{}</span>', name, module)
+        return format_html('{} <span class="bgtasks-below">{}</span>', name, module)
 
     @admin.display(description=gettext_lazy("task"))
     def full_task(self, job: Job) -> str:
@@ -133,25 +102,33 @@ class JobAdmin(JobMoves):
         return job.task
 
     @admin.display(description=gettext_lazy("state"))
-    def state_badge(self, job: Job) -> SafeString:
-        """The state; waiting jobs that were tried, or are held, say so."""
-        kind, label = shade(job)
-        return show.badge(kind, label)
+    def state_and_error(self, job: Job) -> SafeString:
+        """The state, and below it the last failure, cut to the width; whole on hover."""
+        badge = show.badge(*shade(job))
+        if not job.error:
+            return badge
+        return format_html(
+            '{}<span class="bgtasks-error" title="{}">{}</span>', badge, job.error, job.error
+        )
 
     @admin.display(description=gettext_lazy("state"))
     def state_now(self, job: Job) -> SafeString:
         """The state, and what it is waiting for."""
         text = ""
         if job.state == State.RUNNING and job.cancel_requested_at:
-            text = _("asked to stop")
+            text = _("asked to stop %s") % show.in_words(job.cancel_requested_at)
         elif job.state == State.SCHEDULED and job.run_after:
             text = _("runs %s") % show.in_words(job.run_after)
-        return format_html('{} <span class="bgtasks-quiet">{}</span>', self.state_badge(job), text)
+        badge = show.badge(*shade(job))
+        return format_html('{} <span class="bgtasks-quiet">{}</span>', badge, text)
 
-    @admin.display(description=gettext_lazy("priority"))
-    def rank(self, job: Job) -> int | str:
-        """The priority where it is not the usual one."""
-        return job.priority or show.NOTHING
+    @admin.display(description=gettext_lazy("queue"))
+    def queue_rank(self, job: Job) -> SafeString | str:
+        """The queue, and the priority where it is not the usual one."""
+        if not job.priority:
+            return job.queue
+        rank = _("priority %d") % job.priority
+        return format_html('{}<span class="bgtasks-below">{}</span>', job.queue, rank)
 
     @admin.display(description=gettext_lazy("attempt"))
     def tries(self, job: Job) -> str:
@@ -171,13 +148,6 @@ class JobAdmin(JobMoves):
         return show.duration((job.finished_at or clock.now()) - job.started_at)
 
     @admin.display(description=gettext_lazy("error"))
-    def error_line(self, job: Job) -> SafeString | str:
-        """The last failure, cut to the width of the column; whole on hover."""
-        if not job.error:
-            return show.NOTHING
-        return format_html('<span class="bgtasks-error" title="{}">{}</span>', job.error, job.error)
-
-    @admin.display(description=gettext_lazy("error"))
     def full_error(self, job: Job) -> str:
         """The last failure."""
         return job.error or show.NOTHING
@@ -193,9 +163,9 @@ class JobAdmin(JobMoves):
         return show.pretty(job.kwargs)
 
     @admin.display(description=gettext_lazy("result"))
-    def pretty_result(self, job: Job) -> SafeString | str:
-        """As JSON, of a job that succeeded."""
-        return show.pretty(job.result) if job.state == State.SUCCEEDED else show.NOTHING
+    def pretty_result(self, job: Job) -> SafeString:
+        """As JSON."""
+        return show.pretty(job.result)
 
     @admin.display(description=gettext_lazy("progress"))
     def progress_bar(self, job: Job) -> SafeString | str:
@@ -248,10 +218,23 @@ class JobAdmin(JobMoves):
         """Exact, and in words."""
         return show.when(job.finished_at)
 
-    @admin.display(description=gettext_lazy("cancel requested"))
-    def time_cancel_requested(self, job: Job) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(job.cancel_requested_at)
+
+def fieldsets_of(job: Job) -> list[Any]:
+    """The groups of a job's page, without the rows that would be empty."""
+    state: list[Any] = [("state_now", "tries"), ("full_task", "id")]
+    if job.error:
+        state.insert(1, "full_error")
+    if job.progress_done is not None:
+        state.insert(1, "progress_bar")
+    call: list[Any] = ["pretty_args", "pretty_kwargs"]
+    if job.state == State.SUCCEEDED:
+        call.append("pretty_result")
+    return [
+        (None, {"fields": state}),
+        (gettext_lazy("Call"), {"fields": [*call, ("about_what", "whose")]}),
+        (gettext_lazy("Times"), {"fields": TIMES}),
+        (gettext_lazy("Settings"), {"fields": SETTINGS, "classes": ("collapse",)}),
+    ]
 
 
 def shade(job: Job) -> tuple[str, Any]:

@@ -35,14 +35,14 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_display = ("name", "health", "queue_names", "processes", "running", "seen", "started")
     ordering = ("-started_at",)
     fieldsets = (
-        (None, {"fields": ("health", "hostname", "pid", "id", "backend")}),
+        (None, {"fields": ("health", ("hostname", "pid", "backend"), "id")}),
         (
             gettext_lazy("Work"),
-            {"fields": ("queue_names", "processes", "running", "children_lost")},
+            {"fields": ("queue_names", ("processes", "running", "children_lost"))},
         ),
         (
             gettext_lazy("Times"),
-            {"fields": ("time_started", "time_seen", "time_stopped", "time_lost")},
+            {"fields": (("time_started", "time_seen"), ("time_stopped", "time_lost"))},
         ),
     )
 

@@ -39,8 +39,7 @@ else:
     )
     from django_tasks.exceptions import InvalidTaskBackendError as InvalidTaskBackend
     from django_tasks.exceptions import InvalidTaskError as InvalidTask
-    from django_tasks.exceptions import TaskResultDoesNotExist
-    from django_tasks.exceptions import TaskResultMismatch
+    from django_tasks.exceptions import TaskResultDoesNotExist, TaskResultMismatch
 
 __all__ = [
     "DEFAULT_TASK_QUEUE_NAME",

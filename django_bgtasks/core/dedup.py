@@ -27,9 +27,7 @@ class Dedup:
     window: timedelta | None = None
 
 
-def dedup_of(
-    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Dedup | None:
+def dedup_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Dedup | None:
     """The dedup key of this call of the task, or None where the call has none."""
     key = key_of(task, args, kwargs)
     if not key:

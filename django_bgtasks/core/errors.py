@@ -1,21 +1,21 @@
 """The exceptions of this package: one small tree.
 
-    BgTasksError
-    ├── InvalidArguments (TypeError, ValueError)   the call cannot be stored
-    ├── DuplicateJob                               another live job holds the dedup key
-    ├── QueueFull                                  the queue has reached its max_depth
-    ├── InvalidMove                                the job's state does not allow this
-    ├── TaskNotFound                               the job's task is not importable here
-    ├── ClaimLost                                  the attempt belongs to someone else now
-    ├── Interruption                               what stops a running task
-    │   ├── JobTimeout                             its time is up
-    │   └── JobCancelled                           somebody cancelled it
-    ├── GiveUp                                     raised by a task: fail now, do not retry
-    ├── RetryLater                                 raised by a task: run again after a delay
-    │   └── EffectInProgress                       another caller is performing this effect
-    └── IdempotencyError
-        ├── FingerprintMismatch                    the key was used for another call
-        └── EffectUnknown                          at_most_once: nobody knows whether it happened
+BgTasksError
+├── InvalidArguments (TypeError, ValueError)   the call cannot be stored
+├── DuplicateJob                               another live job holds the dedup key
+├── QueueFull                                  the queue has reached its max_depth
+├── InvalidMove                                the job's state does not allow this
+├── TaskNotFound                               the job's task is not importable here
+├── ClaimLost                                  the attempt belongs to someone else now
+├── Interruption                               what stops a running task
+│   ├── JobTimeout                             its time is up
+│   └── JobCancelled                           somebody cancelled it
+├── GiveUp                                     raised by a task: fail now, do not retry
+├── RetryLater                                 raised by a task: run again after a delay
+│   └── EffectInProgress                       another caller is performing this effect
+└── IdempotencyError
+    ├── FingerprintMismatch                    the key was used for another call
+    └── EffectUnknown                          at_most_once: nobody knows whether it happened
 """
 
 from __future__ import annotations

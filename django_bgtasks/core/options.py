@@ -80,7 +80,7 @@ def default_alias() -> str:
 
 @cache
 def backend_settings(alias: str) -> BackendSettings:
-    """The entry of this alias; ImproperlyConfigured if it is none of ours or its values are wrong."""
+    """The entry of this alias; ImproperlyConfigured if it is none of ours or has wrong values."""
     found = entries()
     if alias not in found:
         raise ImproperlyConfigured(

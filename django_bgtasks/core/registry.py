@@ -36,7 +36,7 @@ def ensure_backend(alias: str) -> RQBackend:
         for handler in handlers():
             if alias not in handler.settings:
                 handler.settings = {**handler.settings, alias: IMPLICIT}
-    backend: Any = task_backends[alias]
+    backend: RQBackend = task_backends[alias]  # type: ignore[assignment]
     return backend
 
 

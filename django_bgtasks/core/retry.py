@@ -66,7 +66,7 @@ class Retry:
     def _delay(self, attempt: int) -> float:
         if self.backoff == "exponential":
             # 2**60 seconds is beyond any cap; a larger exponent would overflow a float.
-            return min(self.cap, self.base * 2 ** min(attempt - 1, 60))
+            return min(self.cap, self.base * 2.0 ** min(attempt - 1, 60))
         delays = tuple(self.delays)
         return delays[min(attempt, len(delays)) - 1]
 

@@ -51,7 +51,9 @@ def released(note: str = "", delay: timedelta = NOW) -> Settlement:
     return Settlement("later" if delay else "release", delay=delay, charged=False, note=note)
 
 
-def raised(error: BaseException, attempt: int, max_attempts: int, retry: Retry, rng: Random) -> Settlement:
+def raised(
+    error: BaseException, attempt: int, max_attempts: int, retry: Retry, rng: Random
+) -> Settlement:
     """What an exception of the task leads to."""
     if isinstance(error, RetryLater):
         return Settlement("later", delay=error.delay, charged=False)
@@ -64,7 +66,9 @@ def raised(error: BaseException, attempt: int, max_attempts: int, retry: Retry, 
     return Settlement("later" if delay else "again", delay=delay, failure=failure)
 
 
-def crashed(failure: Failure, attempt: int, max_attempts: int, crashes: int, on_crash: str) -> Settlement:
+def crashed(
+    failure: Failure, attempt: int, max_attempts: int, crashes: int, on_crash: str
+) -> Settlement:
     """What a death of the worker leads to. crashes: earlier ones of this job."""
     if on_crash == "fail" or attempt >= max_attempts or crashes + 1 >= MAX_CRASHES:
         return Settlement("fail", failure=failure)

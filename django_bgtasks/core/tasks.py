@@ -63,11 +63,13 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         ensure_backend(self.backend)
         return Task.get_backend(self)  # type: ignore[return-value]
 
-    def using(self, **changes: Any) -> BackgroundTask[P, T]:  # type: ignore[override]
+    def using(self, **changes: Any) -> BackgroundTask[P, T]:
         """A copy with other defaults: any option of the task, and `run_after`, `owner`, `about`."""
         unknown = set(changes) - set(self.__dataclass_fields__) | set(changes) & {"func"}
         if unknown:
-            raise TypeError(f"{self.module_path}.using() has no option {', '.join(sorted(unknown))}.")
+            raise TypeError(
+                f"{self.module_path}.using() has no option {', '.join(sorted(unknown))}."
+            )
         return replace(self, **{name: new for name, new in changes.items() if new is not None})
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
@@ -103,7 +105,7 @@ def task(
     queue_name: str = DEFAULT_TASK_QUEUE_NAME,
     backend: str | None = None,
     **options: Any,
-) -> Callable[[Callable[Concatenate[TaskContext, P], T]], BackgroundTask[P, T]]: ...
+) -> Callable[[Callable[Concatenate[TaskContext[Any, Any], P], T]], BackgroundTask[P, T]]: ...
 
 
 @overload

@@ -37,6 +37,4 @@ async def _limited(func: Callable[..., Any], args: list[Any], kwargs: Any, secon
         # The coroutine may raise a TimeoutError of its own.
         if not limit.expired():
             raise
-        raise JobTimeout(
-            f"The attempt took longer than its timeout of {seconds:g} s."
-        ) from None
+        raise JobTimeout(f"The attempt took longer than its timeout of {seconds:g} s.") from None

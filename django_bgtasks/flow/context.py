@@ -19,8 +19,9 @@ T = TypeVar("T")
 # Progress more often than this is not written: a tight loop must not become a write load.
 WRITE_EVERY = 0.5
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobContext(TaskContext):
+class JobContext(TaskContext):  # type: ignore[misc,type-arg]
     """Django's TaskContext, with progress, steps and cancellation."""
 
     task_result: JobResult[Any]
@@ -52,7 +53,7 @@ class JobContext(TaskContext):
         return str(uuid5(self.job.pk, step))
 
     def once(self, step: str, func: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Run a step's effect once for this job, whatever the attempt: see django_bgtasks.once()."""
+        """Run a step's effect once for this job, whatever the attempt; see once()."""
         return once(self.step_key(step), func, *args, **{"scope": "job", **kwargs})
 
     def progress(self, done: int, total: int | None = None, message: str = "") -> None:
@@ -70,7 +71,7 @@ class JobContext(TaskContext):
     def cancelled(self) -> bool:
         """Whether somebody asked to cancel this job; asked of the database twice a second."""
         if self._is_time("cancelled"):
-            self._clock["asked"] = float(running.is_cancelled(self.job, self.alias))
+            self._clock["asked"] = float(bool(running.is_cancelled(self.job, self.alias)))
         return bool(self._clock.get("asked"))
 
     def heartbeat(self) -> None:

@@ -38,7 +38,9 @@ def deadline(seconds: float) -> Iterator[None]:
         if armed and (signum != CANCEL_SIGNAL or all(ask() for ask in _is_cancelled)):
             raise _interruption(signum, seconds)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)}
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)
+    }
     try:
         signal.setitimer(signal.ITIMER_REAL, seconds)
         yield

@@ -17,7 +17,6 @@ from django.db import transaction
 from ..core import clock
 from ..core.compat import send_signal
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
-from ..core.options import backend_settings
 from ..core.payload import checked
 from ..core.registry import find_task
 from ..core.retry import DEFAULT_RETRY
@@ -136,9 +135,9 @@ def _failed(job: Job, task: Any, error: BaseException, alias: str) -> Settlement
     retry = getattr(task, "retry", DEFAULT_RETRY)
     settlement = raised(error, job.attempt, job.max_attempts, retry, clock.rng)
     refresh_connections()
-    if MOVES[settlement.move][1] not in FINAL:
-        if insist(lambda: running.is_cancelled(job, alias), alias):
-            settlement = Settlement("stop", failure=settlement.failure)
+    goes_on = MOVES[settlement.move][1] not in FINAL
+    if goes_on and insist(lambda: running.is_cancelled(job, alias), alias):
+        settlement = Settlement("stop", failure=settlement.failure)
     return _settled(job, settlement, alias)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 from django.db import connections, transaction
 
@@ -160,7 +160,7 @@ def _database_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any
     with transaction.atomic(call.alias):
         record = call.begin()
         if record is None:
-            return _recorded(call)
+            return cast(T, _recorded(call))
         return _perform(call, record, func, args, kwargs)
 
 
@@ -168,7 +168,7 @@ def _external_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any
     """The record says `in_progress` before the call: a crash in between is seen afterwards."""
     record = call.begin()
     if record is None:
-        return _recorded(call)
+        return cast(T, _recorded(call))
     try:
         return _perform(call, record, func, args, kwargs)
     except Exception:

@@ -29,7 +29,7 @@ FRESH = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobResult(TaskResult, Generic[T]):  # type: ignore[type-arg]
+class JobResult(TaskResult, Generic[T]):  # type: ignore[misc,type-arg]
     """The result of a job: Django's TaskResult with the job beside it.
 
     deduplicated: the call did not make this job; an earlier one holds its dedup key.
@@ -57,7 +57,7 @@ class JobResult(TaskResult, Generic[T]):  # type: ignore[type-arg]
             if self.is_finished:
                 break
             time.sleep(pause)
-        value: T = self.return_value  # type: ignore[assignment]
+        value: T = self.return_value
         return value
 
     async def await_result(self, timeout: float | None = None) -> T:
@@ -67,7 +67,7 @@ class JobResult(TaskResult, Generic[T]):  # type: ignore[type-arg]
             if self.is_finished:
                 break
             await asyncio.sleep(pause)
-        value: T = self.return_value  # type: ignore[assignment]
+        value: T = self.return_value
         return value
 
     def _take(self, fresh: Any) -> None:
@@ -91,7 +91,10 @@ def result_of(
         args=job.args,
         kwargs=job.kwargs,
         backend=job.backend,
-        errors=[TaskError(exception_class_path=a.exception_class, traceback=a.traceback) for a in earlier],
+        errors=[
+            TaskError(exception_class_path=a.exception_class, traceback=a.traceback)
+            for a in earlier
+        ],
         worker_ids=_worker_ids(job, earlier),
         job=job,
         deduplicated=deduplicated,

@@ -1,4 +1,7 @@
-"""Claim: `queued → running`, by exactly one worker. The attempt is counted here, so a crash counts."""
+"""Claim: `queued → running`, by exactly one worker.
+
+The attempt is counted here, so a crash counts.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,5 @@ def _claimed_by(worker: UUID) -> dict[str, Any]:
         "attempt": F("attempt") + 1,
         "worker": worker,
         "started_at": Now(),
-        "dedup_slot": Case(
-            When(dedup_scope="queued", then=Value(None)), default=F("dedup_slot")
-        ),
+        "dedup_slot": Case(When(dedup_scope="queued", then=Value(None)), default=F("dedup_slot")),
     }

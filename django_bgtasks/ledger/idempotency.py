@@ -50,7 +50,7 @@ def begin(
         scope=scope, key=key, fingerprint=fingerprint, token=uuid4(), expires_at=after(kept)
     )
     record.job, record.attempt = owner.job, owner.attempt
-    record.created_at = Now()  # type: ignore[assignment]
+    record.created_at = Now()
     inserted = insert_returning(record, "created_at", alias, ignore_conflicts=True)
     return record if inserted else None
 
@@ -69,9 +69,7 @@ def find(scope: str, key: str, fingerprint: str, alias: str) -> IdempotencyRecor
 def complete(record: IdempotencyRecord, response: Any, alias: str) -> bool:
     """Record what the effect gave. False if the record was taken over meanwhile."""
     return bool(
-        _mine(record, alias).update(
-            state=EffectState.DONE, response=response, completed_at=Now()
-        )
+        _mine(record, alias).update(state=EffectState.DONE, response=response, completed_at=Now())
     )
 
 
@@ -80,9 +78,7 @@ def withdraw(record: IdempotencyRecord, alias: str) -> None:
     _mine(record, alias).delete()
 
 
-def take_over(
-    record: IdempotencyRecord, owner: Owner, alias: str
-) -> IdempotencyRecord | None:
+def take_over(record: IdempotencyRecord, owner: Owner, alias: str) -> IdempotencyRecord | None:
     """Become the owner of an effect whose owner is gone; None if someone else was faster."""
     token = uuid4()
     taken = _mine(record, alias).update(
@@ -113,7 +109,7 @@ def owner_is_gone(record: IdempotencyRecord, me: Owner, alias: str) -> bool:
     if record.job == me.job:
         return True
     live = Job.objects.using(alias).filter(
-        pk=record.job, state=State.RUNNING, attempt=record.attempt
+        pk=record.job, state=State.RUNNING, attempt=record.attempt or 0
     )
     return not live.exists()
 

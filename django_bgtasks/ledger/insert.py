@@ -16,7 +16,7 @@ from .sql import insert_returning
 
 def insert(job: Job, alias: str) -> bool:
     """Insert the job. False if its dedup slot is taken: nothing was written then."""
-    job.enqueued_at = Now()  # type: ignore[assignment]
+    job.enqueued_at = Now()
     inserted = insert_returning(job, "enqueued_at", alias, job.dedup_slot is not None)
     job._state.adding, job._state.db = not inserted, alias
     return inserted
@@ -25,7 +25,7 @@ def insert(job: Job, alias: str) -> bool:
 def insert_many(jobs: list[Job], alias: str) -> None:
     """Insert jobs that have no dedup key, in one statement (SQLite: as few as it allows)."""
     for job in jobs:
-        job.enqueued_at = Now()  # type: ignore[assignment]
+        job.enqueued_at = Now()
     Job.objects.using(alias).bulk_create(jobs, batch_size=1000)
     for job in jobs:
         # The rows have the database's time; this estimate spares the statement to read it.

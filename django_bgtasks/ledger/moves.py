@@ -32,7 +32,7 @@ def promote(limit: int, alias: str) -> list[Job]:
 
 
 def next_due(alias: str) -> float | None:
-    """Seconds until the next scheduled job is due, by the database's clock; None if there is none."""
+    """Seconds until the next scheduled job is due, by the database's clock; None without one."""
     first = (
         Job.objects.using(alias)
         .filter(state=State.SCHEDULED)

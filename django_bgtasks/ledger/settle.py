@@ -60,7 +60,11 @@ def insist(write: Callable[[], T], alias: str, first_wait: float = 0.05) -> T:
         except DISCONNECTED as error:
             if connections[alias].in_atomic_block:
                 raise
-            logger.warning("The database did not answer (%s); trying again in %.1f s.", _first_line(error), wait)
+            logger.warning(
+                "The database did not answer (%s); trying again in %.1f s.",
+                _first_line(error),
+                wait,
+            )
             connections[alias].close()
             time.sleep(wait)
             wait = min(wait * 2, 2.0)
@@ -105,7 +109,11 @@ def _values(settlement: Settlement) -> dict[str, Any]:
     if settlement.delay:
         values["run_after"] = after(settlement.delay)
     if state in FINAL:
-        values |= {"finished_at": Now(), "dedup_slot": slot_after_end(), "result": settlement.result}
+        values |= {
+            "finished_at": Now(),
+            "dedup_slot": slot_after_end(),
+            "result": settlement.result,
+        }
     return values
 
 

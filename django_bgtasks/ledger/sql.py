@@ -49,7 +49,7 @@ def insert_returning(row: M, name: str, alias: str, ignore_conflicts: bool = Fal
             cursor.execute(statement, params)
             return bool(cursor.rowcount)
     quote = connection.ops.quote_name
-    columns = [row._meta.pk.column, row._meta.get_field(name).column]  # type: ignore[union-attr]
+    columns: list[Any] = [field.column for field in (row._meta.pk, row._meta.get_field(name))]  # type: ignore[union-attr]
     returned = f"{statement} RETURNING {', '.join(map(quote, columns))}"
     inserted = list(type(row)._base_manager.using(alias).raw(returned, params))
     for copy in inserted:
@@ -67,7 +67,7 @@ def _insert_sql(row: models.Model, alias: str, ignore_conflicts: bool) -> tuple[
 
 
 def _update_sql(rows: models.QuerySet[Any], values: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
-    query = rows.query.chain(sql.UpdateQuery)
+    query: Any = rows.query.chain(sql.UpdateQuery)
     query.clear_ordering(force=True)
     query.add_update_values(values)
     statement, params = query.get_compiler(using=rows.db).as_sql()
@@ -75,5 +75,5 @@ def _update_sql(rows: models.QuerySet[Any], values: dict[str, Any]) -> tuple[str
 
 
 def _columns(model: type[models.Model], alias: str) -> str:
-    quote = connections[alias].ops.quote_name
+    quote: Any = connections[alias].ops.quote_name
     return ", ".join(quote(field.column) for field in model._meta.concrete_fields)

@@ -17,7 +17,7 @@ from .insert import after
 
 def register(worker: Worker, alias: str) -> None:
     """Write the row of a worker that starts."""
-    worker.started_at = worker.last_seen_at = Now()  # type: ignore[assignment]
+    worker.started_at = worker.last_seen_at = Now()
     worker.save(using=alias, force_insert=True)
 
 

@@ -15,7 +15,7 @@ class EffectState(models.TextChoices):
 
 
 class IdempotencyRecord(models.Model):
-    """What one idempotency key has done. `scope` keeps the keys of jobs, views and callers apart."""
+    """What one idempotency key has done. `scope` keeps the keys of callers apart."""
 
     scope = models.CharField(_("scope"), max_length=100, blank=True, default="")
     key = models.CharField(_("key"), max_length=255)

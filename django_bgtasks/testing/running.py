@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from uuid import UUID
 
 from ..core import clock
 from ..core.states import State
@@ -32,7 +33,8 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
     Jobs for later stay scheduled: turn the database's clock by setting `run_after`, or run one
     with `run_job_now`. A task's exception is settled as in a worker, never raised here.
     """
-    alias, worker, ran = ledger_alias(), clock.new_id(), []
+    alias, worker = ledger_alias(), clock.new_id()
+    ran: list[UUID] = []
     with held():
         while promote(1000, alias) or _any_queued(queues, alias):
             job = claim_next(queues or _queues(alias), worker, alias)

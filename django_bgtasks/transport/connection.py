@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
 from django.core.cache import caches
@@ -21,7 +20,7 @@ from ..core.options import backend_settings
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 # A site must answer while Redis is away or deaf: a push gives up after this.
 PUSH_SECONDS = 1.0
-__all__ = ["AuthenticationError", "RedisError"]
+__all__ = ["AuthenticationError", "Redis", "RedisError"]
 
 
 def cache_alias(alias: str) -> str | None:
@@ -34,7 +33,7 @@ def cache_alias(alias: str) -> str | None:
             )
         return named
     for name, entry in settings.CACHES.items():
-        if entry.get("BACKEND", "").startswith("django_redis."):
+        if str(entry.get("BACKEND", "")).startswith("django_redis."):
             return name
     return None
 
@@ -42,6 +41,21 @@ def cache_alias(alias: str) -> str | None:
 def redis_url(alias: str) -> str:
     """The URL for a backend without a django-redis cache."""
     return backend_settings(alias).options.redis_url or os.environ.get("REDIS_URL") or DEFAULT_URL
+
+
+def redis_is_named(alias: str) -> bool:
+    """Whether the site says where Redis is; ImproperlyConfigured if it says so wrongly."""
+    name = cache_alias(alias)
+    if name is None:
+        return bool(backend_settings(alias).options.redis_url or os.environ.get("REDIS_URL"))
+    if not str(settings.CACHES[name].get("BACKEND", "")).startswith("django_redis."):
+        raise _not_django_redis(name)
+    return True
+
+
+def has_password(alias: str) -> bool:
+    """Whether the settings hold a password for Redis."""
+    return bool(connection(alias).connection_pool.connection_kwargs.get("password"))
 
 
 @cache
@@ -52,10 +66,7 @@ def connection(alias: str, patience: float = PUSH_SECONDS) -> Redis:
     A command is tried once: redis-py's own retries would hold up a view for seconds.
     """
     name = cache_alias(alias)
-    if name is None:
-        pool = ConnectionPool.from_url(redis_url(alias))
-    else:
-        pool = _pool_of_cache(name)
+    pool = ConnectionPool.from_url(redis_url(alias)) if name is None else _pool_of_cache(name)
     defaults = {"socket_connect_timeout": PUSH_SECONDS, "socket_timeout": patience}
     for setting, seconds in defaults.items():
         pool.connection_kwargs[setting] = max(pool.connection_kwargs.get(setting) or 0, seconds)
@@ -68,14 +79,18 @@ def _pool_of_cache(name: str) -> ConnectionPool:
     client = getattr(caches[name], "client", None)
     factory = getattr(client, "connection_factory", None)
     if client is None or factory is None:
-        raise ImproperlyConfigured(
-            f"The cache {name!r} is not a django-redis cache: "
-            f"set its BACKEND to 'django_redis.cache.RedisCache', or set OPTIONS['redis_url']."
-        )
+        raise _not_django_redis(name)
     pool: ConnectionPool = factory.get_connection_pool(
         factory.make_connection_params(client._server[0])
     )
     return pool
+
+
+def _not_django_redis(name: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"The cache {name!r} is not a django-redis cache: "
+        f"set its BACKEND to 'django_redis.cache.RedisCache', or set OPTIONS['redis_url']."
+    )
 
 
 def describe(alias: str) -> str:
@@ -86,13 +101,6 @@ def describe(alias: str) -> str:
     if "host" not in kwargs:
         return f"the cache {cache_alias(alias)!r}"
     return f"{kwargs['host']}:{kwargs.get('port', 6379)}/{kwargs.get('db', 0)}"
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
 
 
 def reason(error: Exception) -> str:

@@ -35,7 +35,7 @@ def in_use(queues: Iterable[str], redis: Redis) -> list[str]:
     found = {(name, 0): name for name in order}
     prefix = queue_key("")
     for key in redis.smembers(QUEUES_KEY):
-        rq_queue = key.decode("utf-8", "replace").removeprefix(prefix)
+        rq_queue = _text(key).removeprefix(prefix)
         place = split(rq_queue, order)
         if place is not None:
             found[place] = rq_queue
@@ -56,6 +56,10 @@ def is_marked(redis: Redis) -> bool:
 def mark(redis: Redis) -> None:
     """Leave the mark."""
     redis.set(MARKER_KEY, 1)
+
+
+def _text(raw: bytes | str) -> str:
+    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
 
 
 def _ids(key: str, redis: Redis) -> Iterator[UUID]:

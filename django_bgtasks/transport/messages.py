@@ -88,7 +88,7 @@ def run_by_bgworker(job_id: str) -> None:
     )
 
 
-def _hash(message: Message, created: str) -> dict[str, Any]:
+def _hash(message: Message, created: str) -> dict[Any, Any]:
     call = json.dumps([FUNCTION, None, [str(message.job_id)], {}]).encode()
     return {
         "created_at": created,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from redis import Redis
 from rq import worker_registration
 from rq.defaults import DEFAULT_WORKER_TTL
-from rq.utils import now, utcformat
+from rq.utils import as_text, now, utcformat
 
 KEY = "rq:worker:{}"
 
@@ -24,7 +24,7 @@ def keep_alive(names: Iterable[str], redis: Redis) -> None:
 def remove(name: str, redis: Redis) -> None:
     """Take a dead worker out of RQ's registry."""
     key = KEY.format(name)
-    queues = (redis.hget(key, "queues") or b"").decode().split(",")
+    queues = as_text(redis.hget(key, "queues") or "").split(",")
     with redis.pipeline(transaction=False) as pipeline:
         pipeline.srem(worker_registration.REDIS_WORKER_KEYS, key)
         for queue in filter(None, queues):

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from ..core import clock
 from ..flow.deadline import CANCEL_SIGNAL
-from .child import Child
+from .child import OUT_OF_WORK, SPENT, Child
 from .pipes import Pipe
 from .plan import Plan
 from .processes import describe_end, fork
@@ -43,6 +43,7 @@ class JobChild:
     start_at: float = 0.0
     doom: tuple[UUID, str] | None = None
     cancel_at: float | None = None
+    killed: bool = False
 
 
 class Arbiter:
@@ -55,8 +56,11 @@ class Arbiter:
         self.orders, self.reports = Pipe(), Pipe()
         self.unsettled: dict[int, dict[str, object]] = {}
         self.deaths = 0
-        self.last_beat = clock.monotonic()
+        # No child may claim a job before this worker is known: it would look like an orphan's.
+        self.last_beat = float("-inf")
         self.stop_at: float | None = None
+        self.asked_to_stop = False
+        self.burst_is_over = False
         self.wake_reader, self.wake_writer = os.pipe()
 
     def run(self) -> int:
@@ -65,6 +69,8 @@ class Arbiter:
         self._start_upkeep()
         while True:
             self._reap()
+            if self.asked_to_stop:
+                self.stop()
             if self._is_over():
                 break
             self._read_reports()
@@ -78,11 +84,11 @@ class Arbiter:
     @property
     def stopping(self) -> bool:
         """Whether no new child is started any more."""
-        return self.stop_at is not None
+        return self.stop_at is not None or self.burst_is_over
 
     def stop(self) -> None:
         """Let the children finish their jobs; what still runs after the grace is released."""
-        if self.stopping:
+        if self.stop_at is not None:
             return
         self.stop_at = clock.monotonic() + self.plan.grace
         logger.info("Stopping: running jobs have %g s to finish.", self.plan.grace)
@@ -94,11 +100,11 @@ class Arbiter:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._asked_to_stop)
+            signal.signal(number, self._note_stop)
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
 
-    def _asked_to_stop(self, signum: int, frame: FrameType | None) -> None:
-        self.stop()
+    def _note_stop(self, signum: int, frame: FrameType | None) -> None:
+        self.asked_to_stop = True
 
     def _drain_wake(self) -> None:
         try:
@@ -117,7 +123,7 @@ class Arbiter:
         for child in self.children:
             if child.pid or self.stopping or now < child.start_at or self._is_silent():
                 continue
-            child.doom, child.cancel_at, child.born = None, None, now
+            child.doom, child.cancel_at, child.killed, child.born = None, None, False, now
             child.slot.clear()
             child.pid = fork(lambda slot=child.slot: Child(self.plan, slot).main())  # type: ignore[misc]
             self._tell_children()
@@ -126,7 +132,6 @@ class Arbiter:
         for pipe in (self.orders, self.reports):
             pipe.close()
         self.orders, self.reports = Pipe(), Pipe()
-        self.last_beat = clock.monotonic()
         self.upkeep_pid = fork(self._upkeep_main)
         self.orders.keep_writer()
         self.reports.keep_reader()
@@ -163,23 +168,18 @@ class Arbiter:
         child.quick_deaths = child.quick_deaths + 1 if quick else 0
         backoff = min(0.1 * 2**child.quick_deaths, LONGEST_BACKOFF) if quick else 0.0
         child.start_at = clock.monotonic() + backoff
-        self._report_death(pid, held, child.doom, describe_end(status))
-        if self.plan.burst and held is None and status == 0:
-            self._end_burst()
-
-    def _end_burst(self) -> None:
-        """A child found nothing more to do: when all have, this burst is over."""
-        if self.stop_at is None:
-            self.stop_at = float("inf")
+        code = os.waitstatus_to_exitcode(status)
+        if self.plan.burst and held is None and code == OUT_OF_WORK:
+            self.burst_is_over = True
+        if held is not None or code not in (OUT_OF_WORK, SPENT):
+            self._report_death(pid, held, child.doom, f"The process {describe_end(status)}.")
+        self._tell_children()
 
     def _report_death(
         self, pid: int, held: Held | None, doom: tuple[UUID, str] | None, detail: str
     ) -> None:
-        if held is None and detail == "exited with code 0":
-            self._tell_children()
-            return
         self.deaths += 1
-        death = {
+        death: dict[str, object] = {
             "pid": pid,
             "job": held.job if held else None,
             "attempt": held.attempt if held and held.begun else None,
@@ -188,12 +188,11 @@ class Arbiter:
         }
         self.unsettled[self.deaths] = death
         self.orders.send("died", number=self.deaths, **death)
-        self._tell_children()
 
     def _read_reports(self) -> None:
         for report in self.reports.receive() or []:
             if report["kind"] == "beat":
-                self.last_beat = clock.monotonic()
+                self.last_beat = max(self.last_beat, report["at"])
             elif report["kind"] == "settled":
                 self.unsettled.pop(report["number"], None)
             elif report["kind"] == "cancel":
@@ -221,10 +220,7 @@ class Arbiter:
             if child.doom and (held is None or held.job != child.doom[0]):
                 # It ended by itself in the meantime.
                 child.doom = child.cancel_at = None
-            if held is None or not held.begun:
-                if self.stop_at is not None and now > self.stop_at:
-                    self._kill(child, held, "interrupted")
-            elif now > held.kill_at:
+            if held is not None and held.begun and now > held.kill_at:
                 self._kill(child, held, "timeout")
             elif child.cancel_at is not None and now > child.cancel_at:
                 self._kill(child, held, "cancelled")
@@ -232,7 +228,9 @@ class Arbiter:
                 self._kill(child, held, "interrupted")
 
     def _kill(self, child: JobChild, held: Held | None, why: str) -> None:
-        child.doom = (held.job, why) if held else None
+        if child.killed:
+            return
+        child.killed, child.doom = True, (held.job, why) if held else None
         logger.warning(
             "Killing child %d: %s%s.", child.pid, why, f" in job {held.job}" if held else ""
         )
@@ -249,6 +247,7 @@ class Arbiter:
             child.pid = 0
         os.waitpid(self.upkeep_pid, 0)
         self.unsettled.clear()
+        self.last_beat = float("-inf")
         self.plan = replace(self.plan, worker=clock.new_id())
         self._start_upkeep()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import time
 from types import FrameType
 from uuid import UUID
@@ -28,6 +29,8 @@ from .sources import POP_SECONDS, Queues, Redis
 logger = logging.getLogger("django_bgtasks.worker")
 POLL_SECONDS = 0.5
 BURST_PROMOTE = 1000
+# Exit codes by which the arbiter knows an end that is no crash.
+OUT_OF_WORK, SPENT = 0, 75
 
 
 class Child:
@@ -53,6 +56,8 @@ class Child:
                     break
         finally:
             self.redis.leave()
+        if self._is_spent() and not self.stopping:
+            sys.exit(SPENT)
 
     def step(self) -> bool:
         """Run the next job, or wait a moment for one. False if there was none."""
@@ -99,7 +104,7 @@ class Child:
 
     def _ended(self, job_id: UUID, done: Run | None) -> None:
         self.slot.clear()
-        self.redis.finish(job_id, done.outcome == "succeeded" if done else None)
+        self.redis.finish(job_id, done)
         if done is not None:
             self.jobs += 1
             logger.info("%s", job_line(done))

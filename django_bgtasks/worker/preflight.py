@@ -32,7 +32,9 @@ def _look(plan: Plan) -> int:
             missing = unapplied(plan.alias)
             break
         except DatabaseError as error:
-            logger.error("The database does not answer: %s", reason(error))
+            logger.error(  # noqa: TRY400 - a traceback says nothing more
+                "The database does not answer: %s", reason(error)
+            )
             if plan.burst:
                 return NO_DATABASE
             time.sleep(TRY_EVERY)
@@ -52,8 +54,11 @@ def unapplied(alias: str) -> list[str]:
     """The migrations of this app that the database lacks."""
     executor = MigrationExecutor(connections[alias])
     ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "django_bgtasks"]
-    return [migration.name for migration, _ in executor.migration_plan(ours)
-            if migration.app_label == "django_bgtasks"]
+    return [
+        migration.name
+        for migration, _ in executor.migration_plan(ours)
+        if migration.app_label == "django_bgtasks"
+    ]
 
 
 def redis_problem(backend: str) -> str | None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from django.db import connections
 
@@ -87,8 +88,7 @@ def describe_end(status: int) -> str:
 def resident_mib() -> float:
     """The memory that this process holds, in MiB."""
     try:
-        with open("/proc/self/statm") as statm:
-            pages = int(statm.read().split()[1])
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
     except OSError:
         import resource

@@ -17,14 +17,18 @@ from types import FrameType
 
 from django.utils.autoreload import iter_all_python_module_files
 
+from .processes import die_with
+
 logger = logging.getLogger("django_bgtasks.worker")
 INSIDE = "DJANGO_BGTASKS_RELOADED"
 LOOK_EVERY = 0.5
+FAILED = 1
 
 
 def run_with_reload() -> bool:
     """True in the process that is to work. The parent stays here, and gets False at the end."""
     if os.environ.get(INSIDE):
+        die_with(os.getppid())
         return True
     _Reloader().run()
     return False
@@ -33,30 +37,42 @@ def run_with_reload() -> bool:
 class _Reloader:
     def __init__(self) -> None:
         self.stopping = False
-        self.worker: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         while not self.stopping:
             seen = _times()
-            self.worker = subprocess.Popen(
+            worker = subprocess.Popen(  # noqa: S603 - our own command line again
                 [sys.executable, *_interpreter_options(), *sys.argv],
                 env={**os.environ, INSIDE: "1"},
             )
-            self._watch(seen)
-            self.worker.send_signal(signal.SIGTERM)
-            self.worker.wait()
+            code = self._watch(worker, seen)
+            if code is not None:
+                sys.exit(code)
+            worker.send_signal(signal.SIGTERM)
+            worker.wait()
 
-    def _watch(self, seen: dict[Path, float]) -> None:
-        """Until a file changes or this worker is stopped; also beyond a failed start."""
+    def _watch(self, worker: subprocess.Popen[bytes], seen: dict[Path, float]) -> int | None:
+        """Until a file changes or the worker is stopped. Returns the code of one that ended.
+
+        A worker that fails with an exception, such as a syntax error, is left until a change.
+        """
+        said = False
         while not self.stopping:
             time.sleep(LOOK_EVERY)
+            code = worker.poll()
+            if code == FAILED and not said:
+                logger.warning("The worker failed. It starts again when a file changes.")
+                said = True
+            elif code not in (None, FAILED):
+                return code
             now = _times()
             changed = [path for path in now if seen.get(path, now[path]) != now[path]]
             if changed:
                 logger.info("%s changed; starting again.", changed[0])
-                return
+                return None
+        return None
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
@@ -66,7 +82,7 @@ def _times() -> dict[Path, float]:
     times = {}
     for path in iter_all_python_module_files():
         try:
-            times[Path(path)] = os.stat(path).st_mtime
+            times[Path(path)] = Path(path).stat().st_mtime
         except OSError:
             continue
     return times

@@ -16,6 +16,8 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker, WorkerStatus
 
+from ..core.states import State
+from ..flow.execute import Run
 from ..transport.depth import in_use
 from ..transport.messages import SUSPENDED_KEY, job_id_of, message_key, queue_key
 
@@ -28,7 +30,7 @@ class RQWorker(SimpleWorker):
         super().__init__(
             in_use(queues, redis), name=name, connection=redis, serializer=JSONSerializer
         )
-        self.register_birth()
+        self.register_birth()  # type: ignore[no-untyped-call]
         self.set_state(WorkerStatus.IDLE)
 
     def _set_connection(self, connection: Redis) -> Redis:
@@ -37,6 +39,8 @@ class RQWorker(SimpleWorker):
 
     def look_around(self, queues: Sequence[str]) -> bool:
         """Notice new queues and priorities. True while `rq suspend` holds the workers."""
+        if not self.connection.sismember(worker_registration.REDIS_WORKER_KEYS, self.key):
+            self._register_again()
         names = in_use(queues, self.connection)
         if names != self.queue_names():
             self._listen_to(names)
@@ -51,6 +55,7 @@ class RQWorker(SimpleWorker):
         Strictly in the order of the queues. What is not an id is dropped: there is no such job.
         """
         keys = [queue_key(name) for name in self.queue_names()]
+        popped: Any
         if seconds:
             popped = self.connection.blpop(keys, seconds)
         else:
@@ -70,13 +75,16 @@ class RQWorker(SimpleWorker):
             suspended: list[Any] = pipeline.execute()
         return not suspended[0]
 
-    def finish(self, job_id: UUID, succeeded: bool | None) -> None:
-        """Forget the message: the ledger knows the rest. None for a job that was not run."""
+    def finish(self, job_id: UUID, done: Run | None) -> None:
+        """Forget the message: the ledger knows the rest. `done` is None if its job was not run."""
         with self.connection.pipeline(transaction=False) as pipeline:
-            pipeline.delete(message_key(job_id))
+            if done is None or done.job.state != State.QUEUED:
+                # A job that runs again at once has a new message by now.
+                pipeline.delete(message_key(job_id))
             pipeline.hset(self.key, "state", WorkerStatus.IDLE.value)
             pipeline.hdel(self.key, "current_job")
-            if succeeded is not None:
+            if done is not None:
+                succeeded = done.job.state == State.SUCCEEDED
                 counter = "successful_job_count" if succeeded else "failed_job_count"
                 pipeline.hincrby(self.key, counter, 1)
             pipeline.execute()
@@ -87,6 +95,12 @@ class RQWorker(SimpleWorker):
             pipeline.lpush(self._popped_from, str(job_id))
             pipeline.hdel(self.key, "current_job")
             pipeline.execute()
+
+    def _register_again(self) -> None:
+        """Redis was wiped, and this worker with it."""
+        self.connection.delete(self.key)
+        self.register_birth()  # type: ignore[no-untyped-call]
+        self.set_state(self._state)
 
     def _listen_to(self, names: Sequence[str]) -> None:
         self.queues = [

@@ -1,7 +1,8 @@
 """Shared memory that tells the arbiter which job each child runs, and until when it may.
 
-One child writes a slot, the arbiter reads it; only the wish to cancel goes the other way. The state byte is written last when a job begins
-and first when it ends, so that a slot that says "running" is complete whenever its child dies.
+One child writes a slot, the arbiter reads it; only the wish to cancel goes the other way. The
+state byte is written last when a job begins and first when it ends, so that a slot that says
+"running" is complete whenever its child dies.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from ..core import clock
 from ..core.registry import queues_of
+from ..flow.execute import Run
 from ..ledger.queues import with_queued_jobs
 from ..ledger.settle import insist
 from ..transport.connection import connection, describe, reason
@@ -102,12 +103,12 @@ class Redis:
         self.suspended = True
         return False
 
-    def finish(self, job_id: UUID, succeeded: bool | None) -> None:
-        """Clean up after a job."""
+    def finish(self, job_id: UUID, done: Run | None) -> None:
+        """Clean up after a message; `done` is None if its job was not run."""
         if self.worker is None:
             return
         try:
-            self.worker.finish(job_id, succeeded)
+            self.worker.finish(job_id, done)
         except RedisError as error:
             self._away(error)
 
@@ -116,7 +117,7 @@ class Redis:
         if self.worker is None:
             return
         try:
-            self.worker.register_death()
+            self.worker.register_death()  # type: ignore[no-untyped-call]
         except RedisError as error:
             logger.debug("Redis was away at the end: %s", reason(error))
 

@@ -100,11 +100,11 @@ class Upkeep:
             time.sleep(0.25)
 
     def _beat(self) -> float | None:
-        plan = self.plan
+        plan, now = self.plan, clock.monotonic()
         if not workers.beat(plan.worker, plan.alias) and not self._register():
             self.reports.send("forgotten")
             return None
-        self.reports.send("beat")
+        self.reports.send("beat", at=now)
         return None
 
     def _register(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from contextlib import suppress
 
 from .stage import Stage, StageError
 
@@ -17,6 +18,8 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=12_000, help="contacts in the CSV file")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A shell starts its background commands with this signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Stage(port=options.port) as stage:
             return show(stage, options)
@@ -39,7 +42,9 @@ def show(stage: Stage, options: argparse.Namespace) -> int:
     for line in wrong:
         print(f"Not as it should be: {line}", file=sys.stderr)
     if options.serve and not wrong:
-        stage.serve()
+        with suppress(KeyboardInterrupt):
+            stage.serve()
+        print("\nStopping.", flush=True)
     return 1 if wrong else 0
 
 

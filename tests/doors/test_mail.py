@@ -14,6 +14,7 @@ from typing import Any
 
 import django
 import pytest
+from django.conf import settings as django_settings
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage, EmailMultiAlternatives, send_mail
@@ -148,7 +149,7 @@ def test_a_legacy_mime_part_arrives() -> None:
 
 @pytest.mark.skipif(django.VERSION < (6, 0), reason="Django 6.0 takes parts of the modern API")
 def test_a_modern_mime_part_arrives() -> None:
-    part = email.message.MIMEPart()
+    part: Any = email.message.MIMEPart()
     part.set_content(b"picture", "image", "png", disposition="inline", cid="<logo>")
     message = EmailMessage("Hello", "Text", to=["you@example.com"], attachments=[part])
     [attached] = send(message).attachments
@@ -283,7 +284,8 @@ def test_a_mailer_that_names_none_to_deliver_is_refused(options: dict[str, str])
 
 def test_without_mailers_the_old_settings_deliver_and_we_do_not_warn() -> None:
     message = EmailMessage("Hello", "Text", "me@example.com", ["you@example.com"])
-    with mail_server() as server, old_settings(EMAIL_HOST="127.0.0.1", EMAIL_PORT=server.port):
+    old = {"BGTASKS_EMAIL_BACKEND": SMTP, "EMAIL_HOST": "127.0.0.1"}
+    with mail_server() as server, old_settings(EMAIL_PORT=server.port, **old):
         assert BackgroundEmailBackend().send_messages([message]) == 1
         [job] = testing.run_jobs()
     assert job.state == State.SUCCEEDED, job.error
@@ -380,8 +382,7 @@ def old_settings(**settings: Any) -> Iterator[None]:
         with override_settings(**settings):
             yield
         return
-    from django.conf import settings as site
-
+    site: Any = django_settings
     holder = override_settings(**settings)
     with pytest.warns(PendingDeprecationWarning):
         holder.enable()

@@ -73,7 +73,7 @@ def _verdict(job: Job, death: Death, alias: str) -> Settlement:
     if death.why == "timeout":
         error = JobTimeout(f"The attempt went on after its timeout of {job.timeout:g} s: killed.")
         return raised(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
-    failure = Failure("crash", message=f"The worker process {death.detail}"[:255])
+    failure = Failure("crash", message=death.detail[:255])
     crashes = crashes_of(job.pk, alias)
     return crashed(failure, job.attempt, job.max_attempts, crashes, job.on_crash)
 
@@ -93,7 +93,7 @@ def _tell(job: Job, settlement: Settlement, death: Death) -> None:
         job.task,
         job.attempt,
         death.why if death.attempt else "released",
-        death.detail or "the worker stopped",
+        death.detail,
         f"It is {job.state} now.",
     )
     if job.state == State.QUEUED:

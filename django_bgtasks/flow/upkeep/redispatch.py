@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from itertools import islice
 from uuid import UUID
 
-from redis import Redis
-
 from ...core import clock
 from ...core.options import backend_settings
 from ...ledger.queues import queued_jobs
-from ...transport.connection import RedisError, connection
+from ...transport.connection import Redis, RedisError, connection
 from ...transport.depth import held_ids, is_marked, mark
 from ...transport.messages import Message, push, rq_queue_name
 from ..dispatch import message_of
@@ -101,4 +99,3 @@ class Redispatch:
 
     def _lock(self, redis: Redis) -> bool:
         return bool(redis.set(LOCK_KEY, 1, nx=True, ex=LOCK_SECONDS))
-

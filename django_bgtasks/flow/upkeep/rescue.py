@@ -16,6 +16,12 @@ def tick(dead_after: float, alias: str) -> int:
     call_dead(dead_after, alias)
     rescued = 0
     for job in orphans(CHUNK, alias):
-        death = Death(job.pk, job.attempt, job.worker, "crash", "Its worker is gone.")
+        death = Death(
+            job.pk,
+            job.attempt,
+            job.worker,
+            "crash",
+            "Its worker is gone: it was not heard of any more.",
+        )
         rescued += settle_death(death, alias)
     return rescued

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 
@@ -16,7 +15,7 @@ from ..answers import answer, member, refuse
 from ..forms import ContactsForm
 from ..models import Import
 from ..tasks.contacts import import_contacts
-from ..uploads import keep
+from ..uploads import kept
 from .jobs import latest_job
 
 TEMPLATE = "office/contacts.html"
@@ -33,8 +32,7 @@ def contacts(request: HttpRequest) -> HttpResponse:
     form = ContactsForm(request.POST, request.FILES)
     if not form.is_valid():
         return refuse(request, TEMPLATE, form, imports=mine)
-    with transaction.atomic():
-        source = keep(Import, owner, form.cleaned_data["file"])
+    with kept(Import, owner, form.cleaned_data["file"]) as source:
         job = import_contacts.using(dedup_key=source.content_key, owner=owner, about=source)
         result = job.enqueue(str(source.pk))
     return answer(request, result)

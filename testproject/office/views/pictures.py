@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
-from django.db import transaction
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 
@@ -15,7 +14,7 @@ from ..answers import answer, member, refuse
 from ..forms import PictureForm
 from ..models import Picture, PictureSize
 from ..tasks.pictures import make_sizes
-from ..uploads import keep
+from ..uploads import kept
 from .jobs import latest_job
 
 TEMPLATE = "office/pictures.html"
@@ -32,8 +31,7 @@ def pictures(request: HttpRequest) -> HttpResponse:
     form = PictureForm(request.POST, request.FILES)
     if not form.is_valid():
         return refuse(request, TEMPLATE, form, pictures=mine)
-    with transaction.atomic():
-        picture = keep(Picture, owner, form.cleaned_data["file"])
+    with kept(Picture, owner, form.cleaned_data["file"]) as picture:
         job = make_sizes.using(dedup_key=picture.content_key, owner=owner, about=picture)
         result = job.enqueue(str(picture.pk))
     return answer(request, result)

@@ -51,8 +51,8 @@ async function followPage(section) {
   await follow(section.dataset.statusUrl, async (job) => {
     say(job);
     if (job.state !== shown) {
-      shown = job.state;
       section = await redraw(section);
+      shown = job.state;
     } else if (job.progress) {
       showProgress(section.querySelector("progress"), job.progress);
       section.querySelector("[data-message]").textContent = job.progress.message;
