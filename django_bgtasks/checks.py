@@ -14,6 +14,7 @@ from django.db import DEFAULT_DB_ALIAS
 from .core.options import BackendSettings, entries, read, suggestion
 from .ledger.sql import ledger_alias
 from .transport.connection import cache_alias, has_password, redis_is_named
+from .transport.depth import split
 
 JSON_SERIALIZER = "django_redis.serializers.json.JSONSerializer"
 CACHES_HINT = """Add a django-redis cache:
@@ -43,7 +44,7 @@ def check_backends(**kwargs: Any) -> list[CheckMessage]:
         except ImproperlyConfigured as error:
             messages.append(Error(str(error), hint="See docs/settings.md.", id="bgtasks.E002"))
             continue
-        for check in (_unknown_options, _unknown_queues, _redis, _pickle):
+        for check in (_unknown_options, _unknown_queues, _ambiguous_queues, _redis, _pickle):
             messages += check(found)
     return messages
 
@@ -90,6 +91,18 @@ def _unknown_queues(found: BackendSettings) -> Iterable[CheckMessage]:
             hint=f"Add it to QUEUES, or remove it. QUEUES has: {', '.join(sorted(found.queues))}.",
             id="bgtasks.E003",
         )
+
+
+def _ambiguous_queues(found: BackendSettings) -> Iterable[CheckMessage]:
+    for name in sorted(found.queues):
+        place = split(name, found.queues - {name})
+        if place is not None:
+            yield Error(
+                f"The queue {name!r} has the name that RQ shows for priority {place[1]} of the "
+                f"queue {place[0]!r}.",
+                hint="Give the queue another name.",
+                id="bgtasks.E005",
+            )
 
 
 def _redis(found: BackendSettings) -> Iterable[CheckMessage]:

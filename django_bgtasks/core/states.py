@@ -51,7 +51,11 @@ STATUS = {
 }
 
 
+IN_WORDS = {"promote": "be run now", "retry": "be retried", "cancel": "be cancelled"}
+
+
 def refuse(move: str, state: str, job_id: object) -> InvalidMove:
     """The error for a `move` that a job in `state` cannot make."""
-    allowed = ", ".join(sorted(MOVES[move][0]))
-    return InvalidMove(f"Job {job_id} is {state}: only a job that is {allowed} can {move}.")
+    allowed = " or ".join(sorted(MOVES[move][0]))
+    verb = IN_WORDS.get(move, move)
+    return InvalidMove(f"Job {job_id} is {state}: only a job that is {allowed} can {verb}.")

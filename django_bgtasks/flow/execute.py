@@ -81,7 +81,7 @@ def run_claimed(job: Job, alias: str) -> Run | None:
 
 def _perform(job: Job, alias: str) -> Settlement:
     if job.cancel_requested_at is not None:
-        return _settled(job, Settlement("stop"), alias)
+        return _settled(job, Settlement("stop", charged=False), alias)
     try:
         task = find_task(job.task)
     except TaskNotFound as error:

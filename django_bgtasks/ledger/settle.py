@@ -106,7 +106,7 @@ def _values(settlement: Settlement) -> dict[str, Any]:
         values["error"] = settlement.failure.line
     if not settlement.charged:
         values["attempt"] = F("attempt") - 1
-    if settlement.delay:
+    if settlement.move == "later":
         values["run_after"] = after(settlement.delay)
     if state in FINAL:
         values |= {

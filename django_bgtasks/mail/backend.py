@@ -100,8 +100,8 @@ def _sealed(message: EmailMessage) -> Envelope:
 def _check_mailer(alias: str | None, mailer: str | None) -> None:
     if alias is None:
         return
-    if mailer is None or mailer == alias:
+    if mailer is None or mailer == alias or mailer not in getattr(settings, "MAILERS", {}):
         raise ImproperlyConfigured(
-            f"MAILERS[{alias!r}]: OPTIONS must name another mailer that delivers, such as "
-            f'{{"mailer": "smtp"}}, and MAILERS must have that alias.'
+            f"MAILERS[{alias!r}]: OPTIONS must name another mailer of MAILERS, the one that "
+            f'delivers, such as {{"mailer": "smtp"}}; it is {mailer!r}.'
         )

@@ -157,9 +157,9 @@ class Upkeep:
             logger.debug("A dead child is still registered in RQ: %s", reason(error))
 
     def _promote(self) -> float:
-        while promote.tick(self.plan.alias) == promote.CHUNK:
-            continue
-        until_next = promote.seconds_to_next(self.plan.alias)
+        # A read first: on SQLite promoting takes the write lock, whether or not a job is due.
+        while (until_next := promote.seconds_to_next(self.plan.alias)) == 0.0:
+            promote.tick(self.plan.alias)
         return min(1.0, until_next if until_next is not None else 1.0)
 
     def _keep_registered(self) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import django
-from django.conf import settings
-from django.core.mail import EmailMessage, get_connection
+from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
+
+from django_bgtasks.mail.delivery import delivering_backend
+
+# The alias in MAILERS; before Django 6.1 there are none, and BGTASKS_EMAIL_BACKEND says it.
+DIRECT = "direct" if django.VERSION >= (6, 1) else None
 
 
 def send_now(template: str, context: dict[str, Any], to: str, key: str) -> None:
@@ -19,7 +23,4 @@ def send_now(template: str, context: dict[str, Any], to: str, key: str) -> None:
     subject, _, body = text.partition("\n")
     headers = {"Message-ID": f"<{key}@example.com>"}
     message = EmailMessage(subject, body.lstrip("\n"), None, [to], headers=headers)
-    if django.VERSION >= (6, 1):
-        message.send(using="direct")
-    else:
-        get_connection(settings.BGTASKS_EMAIL_BACKEND).send_messages([message])
+    delivering_backend(DIRECT).send_messages([message])

@@ -92,7 +92,8 @@ class Import(Upload):
 class Contact(models.Model):
     """One row of an imported file."""
 
-    source = models.ForeignKey(Import, models.CASCADE, related_name="contacts")
+    # The index below serves the foreign key too.
+    source = models.ForeignKey(Import, models.CASCADE, related_name="contacts", db_index=False)
     name = models.CharField(max_length=200)
     email = models.CharField(max_length=254)
     company = models.CharField(max_length=200, blank=True)
@@ -100,6 +101,7 @@ class Contact(models.Model):
 
     class Meta:
         ordering = ("id",)
+        indexes = (models.Index(fields=("source", "id"), name="contact_source"),)
 
     def __str__(self) -> str:
         return f"{self.name} <{self.email}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -17,6 +18,8 @@ from django.db import IntegrityError, transaction
 from .models import Upload
 
 U = TypeVar("U", bound=Upload)
+# For so long the same content is the same job, also when that job is done or has failed.
+SAME_CONTENT = timedelta(days=1)
 
 
 class HashingUploadHandler(TemporaryFileUploadHandler):
@@ -41,7 +44,7 @@ class HashingUploadHandler(TemporaryFileUploadHandler):
         self.hash.update(raw_data)
         super().receive_data_chunk(raw_data, start)
 
-    def file_complete(self, file_size: int) -> UploadedFile | None:
+    def file_complete(self, file_size: int) -> UploadedFile[Any] | None:
         """A file has arrived."""
         file = super().file_complete(file_size)
         if file is not None:

@@ -64,6 +64,12 @@ def test_without_the_permission_to_view_there_is_nothing_to_see(
     assert client.get(page_of(job)).status_code == 403
 
 
+def test_records_are_only_shown_to_who_may_view_records(staff: Callable[..., Client]) -> None:
+    job, client = make_job(), staff("view_job")
+    make_record(key="charge-of-7", job=job.pk)
+    assert "charge-of-7" not in html_of(client, page_of(job))
+
+
 def test_nobody_adds_or_edits_a_job(admin_client: Client) -> None:
     job = make_job()
     assert admin_client.get(f"{LIST}add/").status_code == 403

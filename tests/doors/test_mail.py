@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import email
-import socket
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from email import policy
 from email.mime.base import MIMEBase
-from pathlib import Path
 from typing import Any
 
 import django
 import pytest
-from django.conf import settings as django_settings
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage, EmailMultiAlternatives, send_mail
@@ -24,59 +19,12 @@ from django.utils.translation import gettext_lazy
 
 from django_bgtasks import QueueFull, testing
 from django_bgtasks.core.states import State
-from django_bgtasks.flow.actions import run_job_now
 from django_bgtasks.mail import BackgroundEmailBackend, deliver_email
 from django_bgtasks.models import Blob, Job
 
-from .smtp import MailServer, mail_server
+from .mailing import HAS_MAILERS, outbox, send
 
-LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
-FILES = "django.core.mail.backends.filebased.EmailBackend"
-SMTP = "django.core.mail.backends.smtp.EmailBackend"
-OURS = "django_bgtasks.mail.BackgroundEmailBackend"
-HAS_MAILERS = django.VERSION >= (6, 1)
-
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def background() -> Iterator[None]:
-    """The site's mail goes through our backend and ends in `mail.outbox`."""
-    with testing.without_redis(), sending_with(LOCMEM):
-        yield
-
-
-@contextlib.contextmanager
-def sending_with(backend: str, **options: Any) -> Iterator[None]:
-    """Our backend is the site's, and `backend` delivers, set up as this Django wants it."""
-    if HAS_MAILERS:
-        mailers = {
-            "default": {"BACKEND": OURS, "OPTIONS": {"mailer": "real"}},
-            "real": {"BACKEND": backend, "OPTIONS": options},
-        }
-        with override_settings(MAILERS=mailers):
-            yield
-    else:
-        names = {"host": "EMAIL_HOST", "port": "EMAIL_PORT", "file_path": "EMAIL_FILE_PATH"}
-        settings = {names[option]: value for option, value in options.items()}
-        with override_settings(EMAIL_BACKEND=OURS, BGTASKS_EMAIL_BACKEND=backend, **settings):
-            yield
-
-
-def sending_to(server: MailServer) -> AbstractContextManager[None]:
-    return sending_with(SMTP, host="127.0.0.1", port=server.port)
-
-
-def outbox() -> list[Any]:
-    return list(mail.outbox)  # type: ignore[attr-defined, unused-ignore]
-
-
-def send(message: EmailMessage) -> Any:
-    """Send it, run the job, return what the real backend was given."""
-    assert message.send() == 1
-    [job] = testing.run_jobs()
-    assert job.state == State.SUCCEEDED, job.error
-    return outbox()[-1]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("background_mail")]
 
 
 def test_send_mail_makes_a_job_and_sends_nothing_itself() -> None:
@@ -264,83 +212,6 @@ def test_credentials_are_refused_for_a_job_must_not_keep_them() -> None:
         BackgroundEmailBackend(username="me", password="secret")
 
 
-def test_delivering_with_the_backend_that_enqueues_is_refused() -> None:
-    with override_settings(BGTASKS_EMAIL_BACKEND=OURS):
-        BackgroundEmailBackend().send_messages([EmailMessage("Hello", to=["you@example.com"])])
-        [job] = testing.run_jobs()
-    assert job.state == State.FAILED
-    assert "BGTASKS_EMAIL_BACKEND" in job.error
-
-
-@pytest.mark.skipif(not HAS_MAILERS, reason="MAILERS came with Django 6.1")
-@pytest.mark.parametrize("options", [{}, {"mailer": "default"}])
-def test_a_mailer_that_names_none_to_deliver_is_refused(options: dict[str, str]) -> None:
-    with (
-        override_settings(MAILERS={"default": {"BACKEND": OURS, "OPTIONS": options}}),
-        pytest.raises(ImproperlyConfigured, match="mailer"),
-    ):
-        send_mail("Hello", "Text", "me@example.com", ["you@example.com"])
-
-
-def test_without_mailers_the_old_settings_deliver_and_we_do_not_warn() -> None:
-    message = EmailMessage("Hello", "Text", "me@example.com", ["you@example.com"])
-    old = {"BGTASKS_EMAIL_BACKEND": SMTP, "EMAIL_HOST": "127.0.0.1"}
-    with mail_server() as server, old_settings(EMAIL_PORT=server.port, **old):
-        assert BackgroundEmailBackend().send_messages([message]) == 1
-        [job] = testing.run_jobs()
-    assert job.state == State.SUCCEEDED, job.error
-    assert len(server.messages) == 1
-
-
-def test_the_real_backend_may_write_files(tmp_path: Path) -> None:
-    with sending_with(FILES, file_path=str(tmp_path)):
-        send_mail("Hello", "Text", "me@example.com", ["you@example.com"])
-        [job] = testing.run_jobs()
-    assert job.state == State.SUCCEEDED, job.error
-    [file] = tmp_path.iterdir()
-    assert "Subject: Hello" in file.read_text()
-
-
-def test_blind_copies_are_delivered_and_not_shown() -> None:
-    with mail_server() as server, sending_to(server):
-        EmailMessage("Hello", "Text", to=["to@example.com"], bcc=["bcc@example.com"]).send()
-        [job] = testing.run_jobs()
-    assert job.state == State.SUCCEEDED, job.error
-    assert server.recipients == ["to@example.com", "bcc@example.com"]
-    assert b"bcc@example.com" not in server.messages[0]
-
-
-def test_a_recipient_refused_for_good_is_not_tried_again() -> None:
-    with mail_server("550 no such user") as server, sending_to(server):
-        send_mail("Hello", "Text", "me@example.com", ["nobody@example.com"])
-        [job] = testing.run_jobs()
-    assert job.state == State.FAILED
-    assert "no such user" in job.error
-    assert job.attempt == 1
-
-
-def test_a_recipient_refused_for_now_is_tried_again_and_arrives() -> None:
-    with mail_server("451 greylisted") as server, sending_to(server):
-        send_mail("Hello", "Text", "me@example.com", ["you@example.com"])
-        [job] = testing.run_jobs()
-        assert (job.state, job.attempt) == (State.SCHEDULED, 1)
-        server.rcpt_answer = "250 OK"
-        run_job_now(job.pk)
-        [job] = testing.run_jobs()
-    assert job.state == State.SUCCEEDED
-    assert len(server.messages) == 1
-
-
-def test_a_mail_server_that_is_down_is_tried_again() -> None:
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        with sending_with(SMTP, host="127.0.0.1", port=deaf.getsockname()[1]):
-            send_mail("Hello", "Text", "me@example.com", ["you@example.com"])
-            [job] = testing.run_jobs()
-    assert job.state == State.SCHEDULED
-    assert job.attempts.get().exception_class.endswith("ConnectionRefusedError")
-
-
 class Signed(EmailMessage):
     """A site's own class of messages, which builds itself in its own way."""
 
@@ -373,24 +244,6 @@ def test_a_class_that_cannot_be_imported_is_refused_by_its_sender() -> None:
 
     with pytest.raises(TypeError, match="top level"):
         Local("Hello", "Text", to=["you@example.com"]).send()
-
-
-@contextlib.contextmanager
-def old_settings(**settings: Any) -> Iterator[None]:
-    """A site that has not migrated to MAILERS. That it is told so is not the point here."""
-    if not HAS_MAILERS:
-        with override_settings(**settings):
-            yield
-        return
-    site: Any = django_settings
-    holder = override_settings(**settings)
-    with pytest.warns(PendingDeprecationWarning):
-        holder.enable()
-    del site.MAILERS
-    try:
-        yield
-    finally:
-        holder.disable()
 
 
 def parts_of(message: EmailMessage) -> list[tuple[str, str | None, bytes | None]]:

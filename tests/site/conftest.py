@@ -26,11 +26,9 @@ def site(settings: Settings, tmp_path: Path, db: None) -> None:
     settings.ROOT_URLCONF = "testproject.urls"
     settings.LOGIN_URL = "office:login"
     settings.LOGIN_REDIRECT_URL = "office:home"
-    settings.SITE_URL = "http://testserver"
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.FILE_UPLOAD_TEMP_DIR = tmp_path
     settings.FILE_UPLOAD_HANDLERS = ["testproject.office.uploads.HashingUploadHandler"]
-    settings.UPLOAD_MAX_BYTES = 10_000_000
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "testproject.middleware.content_security_policy"]
     deliver_in_the_background(settings)
 

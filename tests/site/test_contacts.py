@@ -66,7 +66,8 @@ def test_an_attempt_goes_on_where_the_last_one_was_cut_off(
 
 def cut_off_after(chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first attempt loses its connection after so many chunks."""
-    store, stored = contacts.store, []
+    store = contacts.store
+    stored: list[Any] = []
 
     def failing(*args: Any) -> None:
         if len(stored) == chunks:

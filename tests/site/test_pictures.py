@@ -100,7 +100,7 @@ def test_a_size_is_shown_to_its_owner_only(browser: Client, jobs: ModuleType) ->
     response = browser.get(path)
     assert response.headers["Content-Type"] == "image/webp"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
-    response.close()
+    assert response.getvalue().startswith(b"RIFF")
     other = Client()
     other.force_login(User.objects.create_user("ben"))
     assert other.get(path).status_code == 404

@@ -59,8 +59,9 @@ def test_its_owner_gets_one_email_about_it(report: Report) -> None:
 
 
 def test_pressing_twice_builds_one_report(browser: Client, jobs: ModuleType) -> None:
-    assert browser.post("/reports/").headers["Location"] == (
+    assert (
         browser.post("/reports/").headers["Location"]
+        == (browser.post("/reports/").headers["Location"])
     )
     jobs.run_jobs()
     assert Report.objects.get().rows == 0

@@ -9,7 +9,8 @@ from ...ledger import prune
 from ...ledger.workers import prune_workers
 
 WORKERS_KEPT = timedelta(days=1)
-BLOBS_KEPT = timedelta(days=120)
+# A failed job that is retried by hand on its last day still needs its blob.
+LONGER = timedelta(days=30)
 
 
 def tick(options: Options, alias: str) -> int:
@@ -17,5 +18,5 @@ def tick(options: Options, alias: str) -> int:
     prune.release_windows(alias)
     deleted = prune.prune_jobs(options.kept(), alias)
     deleted += prune.prune_records(alias)
-    deleted += prune.prune_blobs(BLOBS_KEPT, alias)
+    deleted += prune.prune_blobs(max(options.kept().values()) + LONGER, alias)
     return deleted + prune_workers(WORKERS_KEPT, alias)

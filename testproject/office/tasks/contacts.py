@@ -13,19 +13,18 @@ from django.utils import timezone
 from django_bgtasks import GiveUp, JobContext, Retry, RetryLater, task
 
 from ..models import Contact, Import
+from ..uploads import SAME_CONTENT
 from .tallies import add_to_tally
 
 CHUNK = 2_000
 MAX_LINE = 64 * 1024
 PROBLEMS_KEPT = 10
-LIMITS = {
-    name: Contact._meta.get_field(name).max_length or 0
-    for name in ("name", "email", "company", "city")
-}
+LIMITS = {"name": 200, "email": 254, "company": 200, "city": 100}
 
 
 @task(
     queue_name="uploads",
+    dedup_scope=SAME_CONTENT,
     timeout=3600,
     retry=Retry(max_attempts=5, delays=[1, 30, 300]),
     takes_context=True,

@@ -12,6 +12,7 @@ from django_bgtasks import GiveUp, JobContext, Retry, task
 
 from ..files import written
 from ..models import Picture, PictureSize
+from ..uploads import SAME_CONTENT
 from .tallies import add_to_tally
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
@@ -21,6 +22,7 @@ SIZES = {"large": 1920, "medium": 960, "small": 320}  # the longest side, in pix
 
 @task(
     queue_name="uploads",
+    dedup_scope=SAME_CONTENT,
     timeout=60,
     retry=Retry(max_attempts=3, delays=[5, 60], on=OSError),
     takes_context=True,

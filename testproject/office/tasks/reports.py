@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.mail import send_mail
 from django.db import transaction
-from django.db.models import Count, QuerySet
+from django.db.models import Count
 from django.utils import timezone
 
 from django_bgtasks import JobContext, Retry, task
@@ -35,30 +35,44 @@ SHOWN = 200
 def build_report(context: JobContext, owner_id: int) -> dict[str, Any]:
     """Write the files and note them. Again: the same names, and one report for one job."""
     owner = User.objects.get(pk=owner_id)
-    contacts = Contact.objects.filter(source__owner=owner)
     folder = f"report/{context.job_id.hex}"
     with written(f"{folder}/contacts.csv") as path:
-        rows = write_csv(context, path, contacts)
+        rows = write_csv(context, path, owner)
     with written(f"{folder}/summary.pdf") as path:
         context.progress(rows, rows + 1, "Setting the PDF")
-        write_pdf(path, f"Contacts of {owner.username}", sections(owner, contacts, rows))
+        write_pdf(path, f"Contacts of {owner.username}", sections(owner, rows))
     report = record(context, owner, rows, folder)
     context.progress(rows + 1, rows + 1, "Done")
     return {"rows": rows, "csv_bytes": report.csv.size, "pdf_bytes": report.pdf.size}
 
 
-def write_csv(context: JobContext, path: Path, contacts: QuerySet[Contact]) -> int:
+def write_csv(context: JobContext, path: Path, owner: User) -> int:
     """Write every contact, CHUNK in memory at a time, and return how many there were."""
-    total, row = contacts.count(), 0
+    total = Contact.objects.filter(source__owner=owner).count()
+    written_rows = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(FIELDS)
-        records = contacts.order_by("pk").values_list(*FIELDS).iterator(chunk_size=CHUNK)
-        for row, record in enumerate(records, start=1):
-            writer.writerow([harmless(cell) for cell in record])
-            if row % CHUNK == 0:
-                context.progress(row, max(total, row) + 1, f"{row:,} of {total:,} contacts written")
-    return row
+        for chunk in chunks(owner):
+            writer.writerows([harmless(cell) for cell in row] for _, *row in chunk)
+            written_rows += len(chunk)
+            message = f"{written_rows:,} of {total:,} contacts written"
+            context.progress(written_rows, max(total, written_rows) + 1, message)
+    return written_rows
+
+
+def chunks(owner: User) -> Iterator[list[tuple[Any, ...]]]:
+    """The member's contacts, CHUNK at a time, each with its primary key first.
+
+    Every chunk is a query of its own: on SQLite a query that stays open while the task reports its
+    progress would be refused with "database is locked" as soon as another process has written.
+    """
+    for source in Import.objects.filter(owner=owner).order_by("uploaded_at"):
+        rows = source.contacts.order_by("pk").values_list("pk", *FIELDS)
+        chunk = list(rows[:CHUNK])
+        while chunk:
+            yield chunk
+            chunk = list(rows.filter(pk__gt=chunk[-1][0])[:CHUNK])
 
 
 def harmless(cell: str) -> str:
@@ -66,8 +80,9 @@ def harmless(cell: str) -> str:
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
-def sections(owner: User, contacts: QuerySet[Contact], rows: int) -> Iterator[Section]:
+def sections(owner: User, rows: int) -> Iterator[Section]:
     """What the PDF says."""
+    contacts = Contact.objects.filter(source__owner=owner)
     imports = Import.objects.filter(owner=owner).order_by("uploaded_at")
     yield (
         f"{rows:,} contacts, {timezone.now():%d %B %Y}",
@@ -76,8 +91,8 @@ def sections(owner: User, contacts: QuerySet[Contact], rows: int) -> Iterator[Se
     )
     cities = contacts.exclude(city="").values_list("city").annotate(n=Count("pk")).order_by("-n")
     yield "Most frequent cities", [("City", "Contacts"), *((c, f"{n:,}") for c, n in cities[:10])]
-    first = contacts.order_by("pk").values_list(*FIELDS)[:SHOWN]
-    yield f"The first {min(rows, SHOWN)} contacts; the CSV has all", [FIELDS, *first]
+    first = [row for _, *row in next(chunks(owner), [])[:SHOWN]]
+    yield f"The first {len(first)} contacts; the CSV has all", [FIELDS, *first]
 
 
 def record(context: JobContext, owner: User, rows: int, folder: str) -> Report:

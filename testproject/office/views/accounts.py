@@ -24,29 +24,35 @@ TEMPLATE = "office/accounts/sign_up.html"
 @sensitive_post_parameters("password1", "password2")
 @refuse_when_full
 def sign_up(request: HttpRequest) -> HttpResponse:
-    """Create the account and enqueue its welcome email, in one transaction: both or neither."""
+    """Create the account and send a welcome email in the background."""
     if request.method != "POST":
         return render(request, TEMPLATE, {"form": SignUpForm()})
-    form = SignUpForm(request.POST)
-    user, result = registered(request, form)
-    if user is None or result is None:
-        return refuse(request, TEMPLATE, form)
-    login(request, user)
-    return answer(request, result)
+    for _ in range(2):  # a second look, for another press of the button may be faster
+        form = SignUpForm(request.POST)
+        user = newcomer(form) or pressed_again(request)
+        if user is None:
+            break
+        if result := welcomed(user):
+            login(request, user)
+            return answer(request, result)
+    return refuse(request, TEMPLATE, form)
 
 
-def registered(
-    request: HttpRequest, form: SignUpForm
-) -> tuple[User | None, JobResult[dict[str, str]] | None]:
-    """The new member and the job of the welcome email; None for a form that is not valid."""
+def newcomer(form: SignUpForm) -> User | None:
+    """The member that a valid form describes, with the password hashed, not yet saved."""
+    # Not saved here, because hashing takes its time and a transaction should not.
+    return form.save(commit=False) if form.is_valid() else None
+
+
+def welcomed(user: User) -> JobResult[dict[str, str]] | None:
+    """Save the account and enqueue its email: both or neither. None if the name is taken by now."""
     try:
         with transaction.atomic():
-            user = form.save() if form.is_valid() else pressed_again(request)
-            result = user and send_welcome_email.using(owner=user, about=user).enqueue(user.pk)
-    except IntegrityError:  # another press of the button was faster
-        user = pressed_again(request)
-        result = user and send_welcome_email.using(owner=user, about=user).enqueue(user.pk)
-    return user, result
+            if user._state.adding:
+                user.save()
+            return send_welcome_email.using(owner=user, about=user).enqueue(user.pk)
+    except IntegrityError:
+        return None
 
 
 def pressed_again(request: HttpRequest) -> User | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -14,7 +17,7 @@ LATEST = 8
 
 def home(request: HttpRequest) -> HttpResponse:
     """Say hello, or show where things stand."""
-    context = {"tallies": Tally.objects.all()}
+    context: dict[str, QuerySet[Any]] = {"tallies": Tally.objects.all()}
     if request.user.is_authenticated:
         context["jobs"] = Job.objects.filter(owner=request.user)[:LATEST]
     return render(request, "office/home.html", context)

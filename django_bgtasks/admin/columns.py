@@ -1,0 +1,70 @@
+"""The columns of the job list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..core import clock
+from ..core.states import WAITING, State
+from ..models import Job
+from . import formatting as show
+
+
+class JobColumns:
+    """What the list says of each job, and the page of a job says too."""
+
+    @admin.display(description=gettext_lazy("task"))
+    def task_name(self, job: Job) -> SafeString:
+        """The function's name, its module in a quiet line below."""
+        module, _dot, name = job.task.rpartition(".")
+        return format_html('{} <span class="bgtasks-below">{}</span>', name, module)
+
+    @admin.display(description=gettext_lazy("state"))
+    def state_and_error(self, job: Job) -> SafeString:
+        """The state, and below it the last failure, cut to the width; whole on hover."""
+        badge = show.badge(*shade(job))
+        if not job.error:
+            return badge
+        return format_html(
+            '{}<span class="bgtasks-error" title="{}">{}</span>', badge, job.error, job.error
+        )
+
+    @admin.display(description=gettext_lazy("queue"))
+    def queue_rank(self, job: Job) -> SafeString | str:
+        """The queue, and the priority where it is not the usual one."""
+        if not job.priority:
+            return job.queue
+        rank = _("priority %d") % job.priority
+        return format_html('{}<span class="bgtasks-below">{}</span>', job.queue, rank)
+
+    @admin.display(description=gettext_lazy("attempt"))
+    def tries(self, job: Job) -> str:
+        """Which attempt of how many."""
+        return f"{job.attempt}/{job.max_attempts}"
+
+    @admin.display(description=gettext_lazy("enqueued"))
+    def age(self, job: Job) -> SafeString | str:
+        """How long ago it was enqueued."""
+        return show.ago(job.enqueued_at)
+
+    @admin.display(description=gettext_lazy("duration"))
+    def took(self, job: Job) -> str:
+        """How long the last attempt took, or has been taking."""
+        if job.started_at is None or job.state in WAITING:
+            return show.NOTHING
+        return show.duration((job.finished_at or clock.now()) - job.started_at)
+
+
+def shade(job: Job) -> tuple[str, Any]:
+    """The state as people see it: a sort of badge and its word."""
+    if job.state in WAITING and job.attempt:
+        return "retrying", _("Retrying")
+    if job.state in WAITING and job.error:
+        return "held", _("Held")
+    return job.state, State(job.state).label

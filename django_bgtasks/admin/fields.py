@@ -1,0 +1,135 @@
+"""The fields of a job's page, and their groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..core.states import State
+from ..models import Job
+from . import formatting as show
+from .columns import shade
+from .related import about_link, owner_link, worker_link
+
+TIMES = [("time_enqueued", "time_due"), ("time_started", "time_finished", "took")]
+SETTINGS = [
+    ("queue", "priority", "backend"),
+    ("timeout", "on_crash", "by_worker"),
+    ("dedup_key", "dedup_scope", "dedup_until"),
+]
+
+
+class JobFields:
+    """What the page says of a job."""
+
+    admin_site: admin.AdminSite
+
+    @admin.display(description=gettext_lazy("task"))
+    def full_task(self, job: Job) -> str:
+        """The dotted path."""
+        return job.task
+
+    @admin.display(description=gettext_lazy("state"))
+    def state_now(self, job: Job) -> SafeString:
+        """The state, and what it is waiting for."""
+        text = ""
+        if job.state == State.RUNNING and job.cancel_requested_at:
+            text = _("asked to stop %s") % show.in_words(job.cancel_requested_at)
+        elif job.state == State.SCHEDULED and job.run_after:
+            text = _("runs %s") % show.in_words(job.run_after)
+        badge = show.badge(*shade(job))
+        return format_html('{} <span class="bgtasks-quiet">{}</span>', badge, text)
+
+    @admin.display(description=gettext_lazy("error"))
+    def full_error(self, job: Job) -> str:
+        """The last failure."""
+        return job.error or show.NOTHING
+
+    @admin.display(description=gettext_lazy("arguments"))
+    def pretty_args(self, job: Job) -> SafeString:
+        """As JSON."""
+        return show.pretty(job.args)
+
+    @admin.display(description=gettext_lazy("keyword arguments"))
+    def pretty_kwargs(self, job: Job) -> SafeString:
+        """As JSON."""
+        return show.pretty(job.kwargs)
+
+    @admin.display(description=gettext_lazy("result"))
+    def pretty_result(self, job: Job) -> SafeString:
+        """As JSON."""
+        return show.pretty(job.result)
+
+    @admin.display(description=gettext_lazy("progress"))
+    def progress_bar(self, job: Job) -> SafeString | str:
+        """What the task reported last."""
+        if job.progress_done is None:
+            return show.NOTHING
+        if not job.progress_total:
+            return format_html("{} {}", job.progress_done, job.progress_message)
+        return format_html(
+            '<progress value="{}" max="{}"></progress> {} / {} {}',
+            job.progress_done,
+            job.progress_total,
+            job.progress_done,
+            job.progress_total,
+            job.progress_message,
+        )
+
+    @admin.display(description=gettext_lazy("about"))
+    def about_what(self, job: Job) -> SafeString | str:
+        """The object this job concerns."""
+        return about_link(job, self.admin_site.name)
+
+    @admin.display(description=gettext_lazy("owner"))
+    def whose(self, job: Job) -> SafeString | str:
+        """The user whose job it is."""
+        return owner_link(job, self.admin_site.name)
+
+    @admin.display(description=gettext_lazy("worker"))
+    def by_worker(self, job: Job) -> SafeString | str:
+        """The worker of the last attempt."""
+        return worker_link(job.worker, self.admin_site.name)
+
+    @admin.display(description=gettext_lazy("enqueued"))
+    def time_enqueued(self, job: Job) -> SafeString | str:
+        """Exact, and in words."""
+        return show.when(job.enqueued_at)
+
+    @admin.display(description=gettext_lazy("run after"))
+    def time_due(self, job: Job) -> SafeString | str:
+        """Exact, and in words."""
+        return show.when(job.run_after)
+
+    @admin.display(description=gettext_lazy("started"))
+    def time_started(self, job: Job) -> SafeString | str:
+        """Exact, and in words."""
+        return show.when(job.started_at)
+
+    @admin.display(description=gettext_lazy("finished"))
+    def time_finished(self, job: Job) -> SafeString | str:
+        """Exact, and in words."""
+        return show.when(job.finished_at)
+
+
+def fieldsets_of(job: Job) -> list[Any]:
+    """The groups of a job's page, without the rows that would be empty."""
+    state: list[Any] = [("state_now", "tries"), ("full_task", "id")]
+    if job.error:
+        state.insert(1, "full_error")
+    if job.progress_done is not None:
+        state.insert(1, "progress_bar")
+    call: list[Any] = ["pretty_args", "pretty_kwargs"]
+    if job.state == State.SUCCEEDED:
+        call.append("pretty_result")
+    return [
+        (None, {"fields": state}),
+        (gettext_lazy("Call"), {"fields": [*call, ("about_what", "whose")]}),
+        (gettext_lazy("Times"), {"fields": TIMES}),
+        (gettext_lazy("Settings"), {"fields": SETTINGS, "classes": ("collapse",)}),
+    ]

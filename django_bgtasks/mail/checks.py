@@ -1,0 +1,46 @@
+"""System checks of the mail settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from ..core.options import backend_settings, default_alias
+
+OURS = "django_bgtasks.mail.BackgroundEmailBackend"
+
+
+@register("bgtasks")
+def check_mail(**kwargs: Any) -> list[CheckMessage]:
+    """The settings BGTASKS_EMAIL_BACKEND and BGTASKS_EMAIL_QUEUE."""
+    return [*_delivery(), *_queue()]
+
+
+def _delivery() -> list[CheckMessage]:
+    if not str(getattr(settings, "BGTASKS_EMAIL_BACKEND", "")).startswith("django_bgtasks.mail."):
+        return []
+    return [
+        Error(
+            "BGTASKS_EMAIL_BACKEND names the backend that enqueues: no email would ever go out.",
+            hint=f'EMAIL_BACKEND = "{OURS}" enqueues; set BGTASKS_EMAIL_BACKEND to the one that '
+            f'delivers, such as "django.core.mail.backends.smtp.EmailBackend".',
+            id="bgtasks.E006",
+        )
+    ]
+
+
+def _queue() -> list[CheckMessage]:
+    queue = getattr(settings, "BGTASKS_EMAIL_QUEUE", None)
+    queues = backend_settings(default_alias()).queues
+    if queue is None or not queues or queue in queues:
+        return []
+    return [
+        Error(
+            f"BGTASKS_EMAIL_QUEUE names the queue {queue!r}, which is not configured.",
+            hint=f"Add it to QUEUES in TASKS[{default_alias()!r}], which has: "
+            f"{', '.join(sorted(queues))}.",
+            id="bgtasks.E007",
+        )
+    ]
