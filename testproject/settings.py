@@ -83,6 +83,7 @@ CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"),
+        "OPTIONS": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
     },
 }
 

@@ -2,9 +2,11 @@
 
 BGTASKS_TEST_DB: sqlite (the default), postgres or mysql.
 BGTASKS_TEST_DB_NAME: in the processes that a test starts, the database of that test.
+BGTASKS_TEST_OPTIONS: the OPTIONS of the backend, as JSON.
 BGTASKS_TEST_DIR: where files go; conftest.py makes a new one for each session.
 """
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -52,7 +54,7 @@ TASKS = {
     "default": {
         "BACKEND": "django_bgtasks.backend.RQBackend",
         "QUEUES": ["default", "emails", "reports", "uploads"],
-        "OPTIONS": {},
+        "OPTIONS": json.loads(os.environ.get("BGTASKS_TEST_OPTIONS", "{}")),
     }
 }
 

@@ -12,8 +12,11 @@ from django.utils.functional import cached_property
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[models.Model]
+    _Paginator = Paginator[Any]
 else:
+    # Django's classes take no type arguments when they run.
     _ModelAdmin = admin.ModelAdmin
+    _Paginator = Paginator
 
 COUNTED = 10_000
 
@@ -25,7 +28,7 @@ class AtLeast(int):
         return f"{int(self)}+"
 
 
-class CappedPaginator(Paginator[Any]):
+class CappedPaginator(_Paginator):
     """Counts no further than COUNTED rows: a list of millions opens as fast as one of ten."""
 
     @cached_property

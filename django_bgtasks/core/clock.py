@@ -9,9 +9,10 @@ import os
 import random
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 rng = random.SystemRandom()
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> datetime:
@@ -38,5 +39,6 @@ def new_id() -> uuid.UUID:
 
 
 def id_floor(moment: datetime) -> uuid.UUID:
-    """The smallest id that could have been made at `moment`."""
-    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80 | 7 << 76 | 0b10 << 62)
+    """The smallest id that could have been made at `moment`; below all of them before 1970."""
+    millis = max(0, (moment - EPOCH) // timedelta(milliseconds=1))
+    return uuid.UUID(int=millis << 80 | 7 << 76 | 0b10 << 62)

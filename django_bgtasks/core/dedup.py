@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from .errors import InvalidArguments
+from .payload import checked
 
 DedupKey = str | Callable[..., str | None] | None
 MAX_KEY = 255
@@ -30,7 +31,7 @@ class Dedup:
 def dedup_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Dedup | None:
     """The dedup key of this call of the task, or None where the call has none."""
     key = key_of(task, args, kwargs)
-    if not key:
+    if key is None:
         return None
     slot = slot_of(task.module_path, key)
     if isinstance(task.dedup_scope, timedelta):
@@ -55,7 +56,7 @@ def key_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | N
             f"The dedup key of {task.module_path} is {len(key)} characters long; at most {MAX_KEY} "
             f"are kept. Use a hash of it."
         )
-    return key
+    return checked(key, "the key", f"The dedup key of {task.module_path}") if key else None
 
 
 def slot_of(task_path: str, key: str) -> str:
@@ -92,7 +93,7 @@ class _KeyFormatter(string.Formatter):
 def _format(task: Any, arguments: Mapping[str, Any]) -> str:
     try:
         return _KeyFormatter().vformat(task.dedup_key, (), arguments)
-    except (KeyError, IndexError, AttributeError, ValueError) as error:
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
         raise InvalidArguments(
             f"The dedup_key {task.dedup_key!r} of {task.module_path} cannot be made: {error}. "
             f"It may name these arguments: {', '.join(arguments) or 'none'}; "

@@ -12,6 +12,7 @@ Exceptions = tuple[type[BaseException], ...]
 
 CLASSIC_DELAYS = (60.0, 300.0, 900.0)
 MAX_CRASHES = 3
+MAX_SECONDS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Retry:
             raise ValueError(f"Retry: max_attempts must be 1 to 10000, not {self.max_attempts!r}.")
         if self.backoff not in (None, "exponential"):
             raise ValueError(f"Retry: backoff must be 'exponential' or None, not {self.backoff!r}.")
-        if self.base <= 0 or self.cap <= 0:
+        if not (0 < self.base < MAX_SECONDS and 0 < self.cap < MAX_SECONDS):
             raise ValueError("Retry: base and cap are seconds and must be above 0.")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"Retry: jitter is a share between 0 and 1, not {self.jitter!r}.")
@@ -73,7 +74,7 @@ class Retry:
 
 def _seconds(delay: float | timedelta) -> float:
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
-    if not 0 <= seconds < 10**9:
+    if not 0 <= seconds < MAX_SECONDS:
         raise ValueError(f"Retry: a delay is in seconds and must be 0 or more, not {delay!r}.")
     return seconds
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
-from .compat import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task, TaskContext
+from .compat import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task
 from .dedup import DedupKey
 from .options import default_alias
 from .registry import declare_queue, ensure_backend
@@ -18,6 +18,7 @@ from .retry import DEFAULT_RETRY, Retry
 
 if TYPE_CHECKING:
     from ..backend import RQBackend
+    from ..flow.context import JobContext
     from ..flow.results import JobResult
 
 P = ParamSpec("P")
@@ -105,7 +106,7 @@ def task(
     queue_name: str = DEFAULT_TASK_QUEUE_NAME,
     backend: str | None = None,
     **options: Any,
-) -> Callable[[Callable[Concatenate[TaskContext[Any, Any], P], T]], BackgroundTask[P, T]]: ...
+) -> Callable[[Callable[Concatenate[JobContext, P], T]], BackgroundTask[P, T]]: ...
 
 
 @overload

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
 
 from ..core.options import backend_settings, default_alias
 
@@ -33,7 +34,11 @@ def _delivery() -> list[CheckMessage]:
 
 def _queue() -> list[CheckMessage]:
     queue = getattr(settings, "BGTASKS_EMAIL_QUEUE", None)
-    queues = backend_settings(default_alias()).queues
+    try:
+        queues = backend_settings(default_alias()).queues
+    except ImproperlyConfigured:
+        # The check of the backends says it.
+        return []
     if queue is None or not queues or queue in queues:
         return []
     return [

@@ -1,0 +1,121 @@
+"""A worker that is left in peace: what it runs, says, and how it ends by itself."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from django.utils import timezone
+from pytest_django import Settings
+
+from testproject.servers import RedisServer
+from tests.app.tasks import add, fail
+from tests.waiting import wait_until
+from tests.workers import WorkerFactory
+
+from . import tasks
+from .conftest import Effects
+from .jobs import row, unfinished, wait_for_state
+
+JOB_LINE = (
+    r"job={id} task=tests\.app\.tasks\.{task} queue=default attempt={attempt}/3 "
+    r"outcome={outcome} duration=\d+\.\d{{3}}s wait=\d+\.\d{{3}}s{rest}$"
+)
+
+
+def line_of(job_id: str, task: str, outcome: str, attempt: int = 1, rest: str = "") -> re.Pattern[str]:
+    pattern = JOB_LINE.format(id=job_id, task=task, outcome=outcome, attempt=attempt, rest=rest)
+    return re.compile(pattern, re.MULTILINE)
+
+
+def test_two_processes_run_the_jobs_between_them(bgworker: WorkerFactory, effects: Effects) -> None:
+    worker = bgworker("--processes", 2)
+    first, second = (tasks.wait_at_gate.enqueue(str(effects)) for _ in range(2))
+    wait_until(lambda: len(effects.texts) == 2)
+    assert len(set(effects.pids)) == 2
+    effects.open_gate()
+    assert wait_for_state(first, "succeeded").result == "through"
+    assert wait_for_state(second, "succeeded").result == "through"
+    assert worker.stop() == 0
+
+
+def test_each_job_has_one_line_that_says_how_it_went(bgworker: WorkerFactory) -> None:
+    good, bad = add.enqueue(1, 2), fail.enqueue("no\nway")
+    worker = bgworker("--burst")
+    assert worker.wait() == 0
+    assert line_of(good.id, "add", "succeeded").search(worker.output)
+    assert line_of(bad.id, "fail", "failed", rest=" error=ValueError: no").search(worker.output)
+    assert worker.output.count(good.id) == worker.output.count(bad.id) == 1
+
+
+def test_the_banner_says_what_it_listens_to_and_no_password(
+    settings: Settings, bgworker: WorkerFactory
+) -> None:
+    with RedisServer(password="open-sesame") as server:
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": server.url}}
+        worker = bgworker("emails", "default", "--processes", 2)
+        worker.wait_for("database")
+        assert re.search(r"^bgworker [0-9a-f-]{36} on \S+: 2 processes$", worker.output, re.M)
+        assert re.search(r"^  queues    emails, default$", worker.output, re.M)
+        assert re.search(rf"^  redis     127\.0\.0\.1:{server.port}/0$", worker.output, re.M)
+        assert re.search(r"^  database  (sqlite|postgresql|mysql) \S*test", worker.output, re.M)
+        assert add.enqueue(1, 2).wait(15) == 3
+        assert worker.stop() == 0
+        assert "open-sesame" not in worker.output
+
+
+def test_burst_runs_what_is_due_and_leaves_what_is_not(bgworker: WorkerFactory) -> None:
+    now = timezone.now()
+    due = add.using(run_after=now - timedelta(seconds=1)).enqueue(1, 1)
+    later = add.using(run_after=now + timedelta(hours=1)).enqueue(2, 2)
+    queued = add.enqueue(3, 3)
+    assert bgworker("--burst", "--processes", 2).wait() == 0
+    assert [row(job).state for job in (due, later, queued)] == [
+        "succeeded",
+        "scheduled",
+        "succeeded",
+    ]
+
+
+def test_burst_runs_a_job_again_whose_process_died(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    job = tasks.exit_once.enqueue(str(effects))
+    assert bgworker("--burst").wait() == 0
+    assert row(job).result == "second"
+
+
+def test_max_jobs_replaces_the_process(bgworker: WorkerFactory, effects: Effects) -> None:
+    for number in range(5):
+        tasks.record.enqueue(str(effects), str(number))
+    worker = bgworker("--max-jobs", 2, "--burst")
+    assert worker.wait() == 0
+    assert effects.texts == ["0", "1", "2", "3", "4"]
+    pids = effects.pids
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+    assert worker.output.count("has run 2 jobs and is replaced") == 2
+    assert "crash" not in worker.output
+
+
+def test_max_memory_replaces_the_process_after_a_job(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    worker = bgworker("--max-memory", 1)
+    for number in range(2):
+        wait_for_state(tasks.record.enqueue(str(effects), str(number)), "succeeded")
+    assert len(set(effects.pids)) == 2
+    assert re.search(r"holds \d+ MiB and is replaced", worker.output)
+
+
+def test_verbosity_0_says_nothing_about_jobs_that_go_well(bgworker: WorkerFactory) -> None:
+    job = add.enqueue(1, 2)
+    worker = bgworker("--burst", "--verbosity", 0)
+    assert worker.wait() == 0
+    assert row(job).state == "succeeded"
+    assert worker.output == ""
+
+
+def test_a_site_without_work_is_left_with_nothing_unfinished(bgworker: WorkerFactory) -> None:
+    add.enqueue_many([(number, number) for number in range(100)])
+    assert bgworker("--burst", "--processes", 2).wait() == 0
+    assert unfinished() == 0
