@@ -17,6 +17,8 @@ from .compat import DEFAULT_TASK_QUEUE_NAME
 
 IMPLICIT_ALIAS = "bgtasks"
 BACKEND_PATH = "django_bgtasks.backend.RQBackend"
+MAX_SECONDS = 10**7
+MAX_DAYS = 36_500
 IMPLICIT = {"BACKEND": BACKEND_PATH, "QUEUES": [], "OPTIONS": {}}
 
 
@@ -111,16 +113,31 @@ def suggestion(name: str) -> str:
 def _check(alias: str, options: Options) -> None:
     for name in ("timeout", "kill_after", "grace", "beat_every", "dead_after"):
         value = getattr(options, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise ImproperlyConfigured(
-                f"TASKS[{alias!r}]['OPTIONS'][{name!r}] must be a number of seconds above 0, "
-                f"not {value!r}."
-            )
+        if not _is_number(value) or not 0 < value <= MAX_SECONDS:
+            raise _wrong(alias, name, value, "a number of seconds above 0")
+    for name in ("keep_succeeded_days", "keep_failed_days", "keep_cancelled_days"):
+        value = getattr(options, name)
+        if not _is_number(value) or not 0 <= value <= MAX_DAYS:
+            raise _wrong(alias, name, value, f"a number of days, at most {MAX_DAYS}")
+    depths = options.max_depth
+    for depth in depths.values() if isinstance(depths, Mapping) else (depths,):
+        if depth is not None and (type(depth) is not int or depth < 0):
+            raise _wrong(alias, "max_depth", depths, "a whole number, or one for each queue")
     if options.dead_after < 2 * options.beat_every:
         raise ImproperlyConfigured(
             f"TASKS[{alias!r}]['OPTIONS']: dead_after ({options.dead_after} s) must be at least "
             f"twice beat_every ({options.beat_every} s), or live workers would be called dead."
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _wrong(alias: str, name: str, value: Any, what: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"TASKS[{alias!r}]['OPTIONS'][{name!r}] must be {what}, not {value!r}."
+    )
 
 
 def _is_ours(path: str) -> bool:

@@ -56,7 +56,7 @@ def raised(
 ) -> Settlement:
     """What an exception of the task leads to."""
     if isinstance(error, RetryLater):
-        return Settlement("later", delay=error.delay, charged=False)
+        return released(delay=error.delay)
     failure = failure_of(error)
     if isinstance(error, JobCancelled):
         return Settlement("stop", failure=failure)
@@ -90,7 +90,7 @@ def failure_of(error: BaseException) -> Failure:
 def _message(error: BaseException) -> str:
     try:
         lines = clipped(str(error), 4096).strip().splitlines()
-    except Exception as broken:
+    except BaseException as broken:
         return f"<its __str__ raised {type(broken).__name__}>"
     return lines[0][:255] if lines else ""
 

@@ -157,8 +157,13 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
     name = task.module_path
     if not isinstance(task.retry, Retry):
         raise InvalidTask(f"{name}: retry takes a Retry, such as Retry(max_attempts=5).")
-    if task.timeout is not None and not 0 < task.timeout <= 10**7:
+    timeout = task.timeout
+    if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= 10**7):
         raise InvalidTask(f"{name}: timeout is in seconds and above 0, not {task.timeout!r}.")
+    if not (task.dedup_key is None or isinstance(task.dedup_key, str) or callable(task.dedup_key)):
+        raise InvalidTask(
+            f"{name}: dedup_key is a format string or a callable, not {task.dedup_key!r}."
+        )
     if not isinstance(task.dedup_scope, timedelta) and task.dedup_scope not in ("live", "queued"):
         raise InvalidTask(
             f"{name}: dedup_scope is 'live', 'queued' or a timedelta, not {task.dedup_scope!r}."

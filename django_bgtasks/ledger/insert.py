@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db.models import DateTimeField, ExpressionWrapper, Value
@@ -19,6 +20,9 @@ def insert(job: Job, alias: str) -> bool:
     job.enqueued_at = Now()
     inserted = insert_returning(job, "enqueued_at", alias, job.dedup_slot is not None)
     job._state.adding, job._state.db = not inserted, alias
+    if not isinstance(job.enqueued_at, datetime):
+        # This database does not tell; the row has its time, and the caller an estimate.
+        job.enqueued_at = clock.now()
     return inserted
 
 

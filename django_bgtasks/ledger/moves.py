@@ -13,6 +13,7 @@ from ..core.dedup import slot_of
 from ..core.errors import DuplicateJob
 from ..core.states import FINAL, MOVES, State, refuse
 from ..models import Job
+from .insert import holder_of
 from .settle import slot_after_end
 from .sql import update_returning
 
@@ -77,18 +78,23 @@ def retry(job_id: UUID, alias: str) -> Job:
     job = Job.objects.using(alias).get(pk=job_id)
     slot = slot_of(job.task, job.dedup_key) if job.dedup_key else None
     ended = Job.objects.using(alias).filter(pk=job_id, state__in=sorted(MOVES["retry"][0]))
+    queued = {
+        "state": MOVES["retry"][1],
+        "finished_at": None,
+        "run_after": None,
+        "cancel_requested_at": None,
+        "dedup_slot": slot,
+        "max_attempts": Greatest(F("max_attempts"), F("attempt") + 1),
+    }
     try:
         with transaction.atomic(alias):
-            moved = ended.update(
-                state=MOVES["retry"][1],
-                finished_at=None,
-                run_after=None,
-                cancel_requested_at=None,
-                dedup_slot=slot,
-                max_attempts=Greatest(F("max_attempts"), F("attempt") + 1),
-            )
+            moved = ended.update(**queued)
     except IntegrityError:
-        raise _holder_error(job, slot, alias) from None
+        holder = holder_of(slot or "", alias)
+        if holder is not None:
+            raise _held(job, holder) from None
+        # It was the window of a job that has ended, and it is over: the key is free now.
+        return retry(job_id, alias)
     job.refresh_from_db(using=alias)
     if not moved:
         raise refuse("retry", job.state, job_id)
@@ -105,12 +111,15 @@ def run_now(job_id: UUID, alias: str) -> Job:
     return job
 
 
-def _holder_error(job: Job, slot: str | None, alias: str) -> Exception:
-    holder = Job.objects.using(alias).filter(dedup_slot=slot).first()
-    if holder is None:
-        return DuplicateJob(f"The dedup key {job.dedup_key!r} of job {job.pk} was held; try again.")
+def _held(job: Job, holder: Job) -> DuplicateJob:
     return DuplicateJob(
         f"Job {job.pk} cannot run again: job {holder.pk}, which is {holder.state}, holds its dedup "
-        f"key {job.dedup_key!r}. Wait for that job or cancel it.",
+        f"key {job.dedup_key!r}. {_cure(holder)}",
         holder.pk,
     )
+
+
+def _cure(holder: Job) -> str:
+    if holder.is_final:
+        return f"Its window is open until {holder.dedup_until:%Y-%m-%d %H:%M:%S %Z}."
+    return "Wait for that job or cancel it."

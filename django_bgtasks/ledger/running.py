@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core.payload import clipped
 from ..models import Job
 from .settle import owned
 
@@ -13,7 +14,7 @@ def report(job: Job, done: int, total: int | None, message: str, alias: str) -> 
     values: dict[str, Any] = {
         "progress_done": done,
         "progress_total": total,
-        "progress_message": message[:255],
+        "progress_message": clipped(message)[:255],
     }
     return bool(owned(job, alias).update(**values))
 

@@ -11,6 +11,7 @@ from django.db.models.constants import OnConflict
 from ..models import Job
 
 M = TypeVar("M", bound=models.Model)
+UPDATE_RETURNING = frozenset({"postgresql", "sqlite"})
 
 
 def ledger_alias() -> str:
@@ -24,7 +25,7 @@ def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M
     One statement on PostgreSQL and SQLite. MySQL and MariaDB have no UPDATE … RETURNING: there
     the rows are locked and read first, in one transaction with the update.
     """
-    if connections[rows.db].vendor in ("postgresql", "sqlite"):
+    if connections[rows.db].vendor in UPDATE_RETURNING:
         statement, params = _update_sql(rows, values)
         names = _columns(rows.model, rows.db)
         query = rows.model._base_manager.using(rows.db).raw

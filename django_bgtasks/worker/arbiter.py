@@ -123,6 +123,9 @@ class Arbiter:
         for child in self.children:
             if child.pid or self.stopping or now < child.start_at or self._is_silent():
                 continue
+            if self.plan.burst and self.unsettled:
+                # The job of the one that died is not queued again yet.
+                continue
             child.doom, child.cancel_at, child.killed, child.born = None, None, False, now
             child.slot.clear()
             child.pid = fork(lambda slot=child.slot: Child(self.plan, slot).main())  # type: ignore[misc]
@@ -164,13 +167,14 @@ class Arbiter:
 
     def _bury(self, child: JobChild, status: int) -> None:
         held, pid, child.pid = child.slot.read(), child.pid, 0
-        quick = clock.monotonic() - child.born < 1.0 and held is None
+        code = os.waitstatus_to_exitcode(status)
+        quick = clock.monotonic() - child.born < 1.0 and held is None and code != SPENT
         child.quick_deaths = child.quick_deaths + 1 if quick else 0
         backoff = min(0.1 * 2**child.quick_deaths, LONGEST_BACKOFF) if quick else 0.0
         child.start_at = clock.monotonic() + backoff
-        code = os.waitstatus_to_exitcode(status)
-        if self.plan.burst and held is None and code == OUT_OF_WORK:
-            self.burst_is_over = True
+        if self.plan.burst:
+            # A job whose process died is queued again, and somebody must be there to run it.
+            self.burst_is_over = not self.unsettled and held is None and code == OUT_OF_WORK
         if held is not None or code not in (OUT_OF_WORK, SPENT):
             self._report_death(pid, held, child.doom, f"The process {describe_end(status)}.")
         self._tell_children()

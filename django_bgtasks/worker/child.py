@@ -50,13 +50,15 @@ class Child:
         # Outside of a task a cancellation comes too late to matter.
         signal.signal(CANCEL_SIGNAL, signal.SIG_IGN)
         confirm_cancellation(self.slot.is_cancelled)
+        spent = False
         try:
-            while not self.stopping and not self._is_spent():
+            while not self.stopping and not spent:
                 if not self.step() and self.plan.burst:
                     break
+                spent = self._is_spent()
         finally:
             self.redis.leave()
-        if self._is_spent() and not self.stopping:
+        if spent and not self.stopping:
             sys.exit(SPENT)
 
     def step(self) -> bool:
@@ -110,11 +112,14 @@ class Child:
             logger.info("%s", job_line(done))
 
     def _is_spent(self) -> bool:
+        # Not before its first job: with a limit below what Django itself needs, jobs still run.
+        if not self.jobs:
+            return False
         if self.plan.max_jobs is not None and self.jobs >= self.plan.max_jobs:
             logger.info("This child has run %d jobs and is replaced.", self.jobs)
             return True
-        if self.plan.max_memory is not None and resident_mib() > self.plan.max_memory:
-            logger.info("This child holds %.0f MiB and is replaced.", resident_mib())
+        if self.plan.max_memory is not None and (held := resident_mib()) > self.plan.max_memory:
+            logger.info("This child holds %.0f MiB and is replaced.", held)
             return True
         return False
 

@@ -19,7 +19,7 @@ from rq.worker import SimpleWorker, WorkerStatus
 from ..core.states import State
 from ..flow.execute import Run
 from ..transport.depth import in_use
-from ..transport.messages import SUSPENDED_KEY, job_id_of, message_key, queue_key
+from ..transport.messages import QUEUES_KEY, SUSPENDED_KEY, job_id_of, message_key, queue_key
 
 
 class RQWorker(SimpleWorker):
@@ -27,6 +27,7 @@ class RQWorker(SimpleWorker):
 
     def __init__(self, queues: Sequence[str], name: str, redis: Redis) -> None:
         self._popped_from: str | bytes = b""
+        self._queues_seen = 0
         super().__init__(
             in_use(queues, redis), name=name, connection=redis, serializer=JSONSerializer
         )
@@ -75,8 +76,11 @@ class RQWorker(SimpleWorker):
             suspended: list[Any] = pipeline.execute()
         return not suspended[0]
 
-    def finish(self, job_id: UUID, done: Run | None) -> None:
-        """Forget the message: the ledger knows the rest. `done` is None if its job was not run."""
+    def finish(self, job_id: UUID, done: Run | None) -> bool:
+        """Forget the message: the ledger knows the rest. `done` is None if its job was not run.
+
+        Returns whether there are more queues now: one of them may have a higher priority.
+        """
         with self.connection.pipeline(transaction=False) as pipeline:
             if done is None or done.job.state != State.QUEUED:
                 # A job that runs again at once has a new message by now.
@@ -87,7 +91,9 @@ class RQWorker(SimpleWorker):
                 succeeded = done.job.state == State.SUCCEEDED
                 counter = "successful_job_count" if succeeded else "failed_job_count"
                 pipeline.hincrby(self.key, counter, 1)
-            pipeline.execute()
+            pipeline.scard(QUEUES_KEY)
+            before, self._queues_seen = self._queues_seen, int(pipeline.execute()[-1])
+        return before != self._queues_seen
 
     def put_back(self, job_id: UUID) -> None:
         """Return the message that was popped last to the head of its queue."""

@@ -108,7 +108,8 @@ class Redis:
         if self.worker is None:
             return
         try:
-            self.worker.finish(job_id, done)
+            if self.worker.finish(job_id, done):
+                self._look_at = 0.0
         except RedisError as error:
             self._away(error)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -101,6 +101,14 @@ class Stage:
         User.objects.create_superuser("demo", "demo@example.com", self.password)
 
     def _start_site(self) -> None:
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", self.port))
+            except OSError as error:
+                raise StageError(
+                    f"port {self.port} is in use; choose another one with --port"
+                ) from error
         self._spawn("site", "runserver", "--noreload", f"127.0.0.1:{self.port}")
         if not wait_for(self._answers, timeout=30):
             raise StageError(f"the site does not answer at {self.url}:\n{self.log('site')}")
@@ -110,7 +118,7 @@ class Stage:
         try:
             with urllib.request.urlopen(self.url, timeout=5):
                 return True
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:
             return False
 
     def _spawn(self, name: str, *arguments: str) -> None:

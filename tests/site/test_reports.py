@@ -12,13 +12,15 @@ from django.test import Client
 
 from testproject.demo import samples
 from testproject.office.models import Report
+from testproject.office.tasks import reports
 from testproject.office.tasks.reports import build_report
 
 from .conftest import upload
 
 
 @pytest.fixture
-def report(browser: Client, jobs: ModuleType) -> Report:
+def report(browser: Client, jobs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Report:
+    monkeypatch.setattr(reports, "CHUNK", 10)
     text = samples.contacts(30) + b"<b>&amp;=1+1,=cmd@example.org,=HYPERLINK(),Graz\n"
     upload(browser, "/contacts/", "contacts.csv", text)
     jobs.run_jobs()

@@ -1,0 +1,117 @@
+"""The decorator and the options of a task."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from django_bgtasks import BackgroundTask, Retry, task
+from django_bgtasks.core.compat import InvalidTask
+
+
+def greet(name: str, times: int = 1) -> str:
+    """A function at a module's top level."""
+    return f"hello {name} " * times
+
+
+async def agreet(name: str) -> str:
+    """One that is a coroutine."""
+    return f"hello {name}"
+
+
+def with_context(context: Any) -> None:
+    """One that takes the context."""
+
+
+@pytest.mark.parametrize("made", [task(greet), task()(greet), task(priority=1)(greet)])
+def test_the_decorator_makes_a_task_with_and_without_arguments(made: Any) -> None:
+    assert isinstance(made, BackgroundTask)
+    assert made.name == "greet"
+    assert made.module_path == "tests.core.test_tasks.greet"
+
+
+def test_a_task_is_still_a_function_to_call() -> None:
+    assert task(greet).call("ada") == "hello ada "
+    assert task(greet).func("ada", times=2) == "hello ada hello ada "
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"retry": 3}, "retry takes a Retry, such as Retry(max_attempts=5)"),
+        ({"timeout": 0}, "timeout is in seconds and above 0, not 0"),
+        ({"timeout": -1}, "timeout is in seconds and above 0, not -1"),
+        ({"timeout": "30"}, "timeout is in seconds and above 0, not '30'"),
+        ({"timeout": float("nan")}, "timeout is in seconds and above 0, not nan"),
+        ({"timeout": float("inf")}, "timeout is in seconds and above 0, not inf"),
+        ({"dedup_scope": "alive"}, "dedup_scope is 'live', 'queued' or a timedelta, not 'alive'"),
+        ({"dedup_key": 7}, "dedup_key is a format string or a callable, not 7"),
+        ({"on_duplicate": "ignore"}, "on_duplicate is 'return', 'replace' or 'raise'"),
+        ({"on_crash": "loop"}, "on_crash is 'retry' or 'fail', not 'loop'"),
+        ({"queue_name": "nope"}, "Queue 'nope' is not valid for backend"),
+        ({"queue_name": "nope"}, "TASKS['default']['QUEUES'] has default, emails"),
+        ({"priority": 101}, "priority must be a whole number between -100 and 100"),
+        ({"priority": -101}, "priority must be a whole number between -100 and 100"),
+        ({"priority": 3.1}, "priority must be a whole number between -100 and 100"),
+        ({"takes_context": True}, "does not have a first argument of 'context'"),
+    ],
+)
+def test_an_option_that_could_not_work_is_refused_where_it_is_written(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidTask) as refusal:
+        task(**options)(greet)
+    assert message in str(refusal.value)
+
+
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(TypeError, match="dedupkey"):
+        task(dedupkey="x")(greet)
+
+
+def test_run_after_has_no_place_in_the_decorator() -> None:
+    with pytest.raises(TypeError, match="run_after cannot be defined statically"):
+        task(run_after=datetime.now(UTC))(greet)
+
+
+def test_a_nested_function_is_refused() -> None:
+    def inside() -> None:
+        pass
+
+    with pytest.raises(InvalidTask, match="must be defined at a module level"):
+        task(inside)
+
+
+def test_using_makes_a_copy_and_leaves_the_task_as_it_is() -> None:
+    original = task(greet)
+    changed = original.using(
+        priority=5, timeout=3, dedup_key="{name}", retry=Retry(max_attempts=2), queue_name="emails"
+    )
+    assert (changed.priority, changed.timeout, changed.dedup_key) == (5, 3, "{name}")
+    assert changed.retry.max_attempts == 2
+    assert original == task(greet)
+
+
+def test_using_can_be_chained() -> None:
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    changed = task(greet).using(run_after=moment).using(priority=7)
+    assert (changed.run_after, changed.priority) == (moment, 7)
+
+
+@pytest.mark.parametrize("change", ["dedup", "func", "prio"])
+def test_using_refuses_what_is_no_option(change: str) -> None:
+    with pytest.raises(TypeError, match=rf"greet\.using\(\) has no option {change}"):
+        task(greet).using(**{change: 1})
+
+
+def test_using_is_validated_like_the_decorator() -> None:
+    with pytest.raises(InvalidTask, match="on_duplicate"):
+        task(greet).using(on_duplicate="ignore")
+    assert task(greet).using(dedup_scope=timedelta(hours=1)).dedup_scope == timedelta(hours=1)
+
+
+def test_coroutines_and_the_context_are_welcome() -> None:
+    assert task(agreet).call("ada") == "hello ada"
+    assert task(takes_context=True)(with_context).takes_context

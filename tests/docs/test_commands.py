@@ -1,0 +1,68 @@
+"""The commands in the documents exist, with these options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from configparser import ConfigParser
+
+import pytest
+from django.core.management import get_commands, load_command_class
+from django.core.management.base import BaseCommand
+from rq.cli import main as rq_main
+
+from .markdown import PAGES, ROOT, Block, blocks_of
+
+SHOWN = [block for page in PAGES for block in blocks_of(page) if block.kind != "test"]
+CONSOLES = [block for block in SHOWN if block.kind == "console"]
+OTHERS = {"crontab", "django-admin", "export", "systemctl"}
+# Of a site, in an example.
+NOT_OURS = {"enqueue_digest"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.parametrize("block", CONSOLES, ids=str)
+def test_a_console_block_names_programs_that_are_known(block: Block) -> None:
+    for words in commands_of(block):
+        assert words[0] in {"pip", "python", "rq", "tox", *OTHERS}, words
+
+
+@pytest.mark.parametrize("block", SHOWN, ids=str)
+def test_a_management_command_takes_these_options(block: Block) -> None:
+    for line in re.findall(r"manage\.py[\"', ]+(.*)", block.text):
+        name, *arguments = shlex.split(re.sub(r"[\"',\]]+", " ", line))
+        if name in NOT_OURS:
+            continue
+        command = load_command_class(get_commands()[name], name)
+        assert isinstance(command, BaseCommand)
+        command.create_parser("manage.py", name).parse_args(arguments)
+
+
+@pytest.mark.parametrize("block", CONSOLES, ids=str)
+def test_rq_tox_and_pip_are_called_as_they_can_be(block: Block) -> None:
+    for program, *arguments in commands_of(block):
+        if program == "rq":
+            rq_main.commands[arguments[0]].make_context(arguments[0], arguments[1:])
+        elif program == "tox" and arguments:
+            assert arguments[:2] == ["run", "-e"]
+            assert f"testenv:{arguments[2]}" in tox_sections()
+            assert arguments[3:] in ([], ["--", "--serve"])
+        elif program == "pip":
+            assert arguments[0] == "install"
+            assert arguments[1:] in (["tox"], ["django"], [PROJECT["name"]])
+
+
+def commands_of(block: Block) -> Iterator[list[str]]:
+    """The words of each command that is typed behind a prompt."""
+    for line in re.findall(r"^\$ (.+)$", block.text, re.MULTILINE):
+        for command in line.split(" && "):
+            yield shlex.split(command, comments=True)
+
+
+def tox_sections() -> list[str]:
+    """The environments of tox.ini."""
+    parser = ConfigParser(interpolation=None)
+    parser.read(ROOT / "tox.ini")
+    return parser.sections()

@@ -1,0 +1,88 @@
+"""What there is, is documented: the documents cannot fall behind."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import django_bgtasks
+from django_bgtasks import BackgroundTask, Retry, testing
+from django_bgtasks.core import errors
+from django_bgtasks.core.options import Options
+from django_bgtasks.flow.context import JobContext
+from django_bgtasks.management.commands import bgdoctor, bgworker
+
+from .markdown import PAGES, ROOT
+
+PACKAGE = Path(django_bgtasks.__file__).parent
+# Django's own, for every command.
+STANDARD = {"help", "version", "settings", "pythonpath", "traceback", "no-color", "force-color"}
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text()
+
+
+def test_every_public_name_is_in_the_documents() -> None:
+    text = "\n".join(path.read_text() for path in PAGES)
+    missing = [name for name in django_bgtasks.__all__ if not re.search(rf"\b{name}\b", text)]
+    assert not missing
+
+
+def test_every_option_is_in_the_table_of_the_settings_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page("settings"), re.MULTILINE))
+    assert {name: ast.literal_eval(text) for name, text in rows.items()} == {
+        option.name: option.default for option in fields(Options)
+    }
+
+
+def test_every_option_of_a_task_is_in_the_table_of_tasks() -> None:
+    rows = set(re.findall(r"^\| `(\w+)` \|", page("tasks"), re.MULTILINE))
+    assert {option.name for option in fields(BackgroundTask)} - {"func"} <= rows
+
+
+def test_every_field_of_retry_is_in_its_table_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+|[^|]+) \|", page("tasks"), re.MULTILINE))
+    for option in fields(Retry):
+        assert option.name in rows
+        if option.default is not MISSING and isinstance(option.default, float):
+            assert float(rows[option.name]) == option.default
+
+
+def test_everything_that_the_context_can_do_is_in_tasks() -> None:
+    public = [name for name in vars(JobContext) if not name.startswith("_")]
+    own = set(public) - {"alias"}
+    assert not [name for name in own if f"context.{name}" not in page("tasks")]
+
+
+def test_every_exception_is_explained() -> None:
+    classes = [name for name, value in vars(errors).items() if isinstance(value, type)]
+    raised = [name for name in classes if issubclass(getattr(errors, name), errors.BgTasksError)]
+    assert not [name for name in raised if not re.search(rf"\b{name}\b", page("errors"))]
+    explained = re.findall(r"(?:\*\*|`)(\w+)(?:\.?\*\*|`)", page("errors"))
+    assert not set(raised) - set(explained) - {"Interruption"}
+
+
+def test_every_check_is_explained_and_no_other() -> None:
+    sources = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    pattern = r"bgtasks\.[EW]\d{3}"
+    assert set(re.findall(pattern, page("errors"))) == set(re.findall(pattern, sources))
+
+
+def test_every_option_of_the_commands_is_in_workers() -> None:
+    for module in (bgworker, bgdoctor):
+        parser = module.Command().create_parser("manage.py", "command")
+        strings = [string for action in parser._actions for string in action.option_strings]
+        own = {string for string in strings if string.startswith("--")}
+        own -= {f"--{name}" for name in STANDARD} | {"--skip-checks"}
+        assert not [string for string in own if string not in page("workers")]
+
+
+def test_every_name_of_the_test_kit_is_in_testing() -> None:
+    assert not [name for name in testing.__all__ if name not in page("testing")]
+
+
+def test_the_changelog_has_this_version() -> None:
+    assert django_bgtasks.__version__ in (ROOT / "CHANGELOG.md").read_text()

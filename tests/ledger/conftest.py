@@ -1,0 +1,18 @@
+"""Each promise of the ledger is tried with both forms of its SQL."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from django_bgtasks.ledger import sql
+
+
+@pytest.fixture(autouse=True, params=["returning", "portable"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """UPDATE … RETURNING where the database has it, and the form for those that have not."""
+    form: str = request.param
+    if form == "portable":
+        monkeypatch.setattr(sql, "UPDATE_RETURNING", frozenset())
+        monkeypatch.setattr(type(connection.features), "can_return_columns_from_insert", False)
+    return form

@@ -1,0 +1,143 @@
+"""Inserting a job: what the row holds, and the slot that decides a race."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from django_bgtasks.core import clock
+from django_bgtasks.core.settlement import Settlement
+from django_bgtasks.core.states import FINAL, State
+from django_bgtasks.ledger.insert import (
+    holder_of,
+    insert,
+    insert_many,
+    replace_call,
+    waiting_in,
+)
+from django_bgtasks.ledger.moves import cancel
+from django_bgtasks.models import Job
+
+from .rows import DB, added, aged, claimed, in_state, keyed, new, now, settled
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_job_is_one_statement_and_reads_back_as_it_was_written() -> None:
+    job = new(args=[1, "ä", None], kwargs={"a": [1.5, {}]}, priority=-100)
+    with CaptureQueriesContext(connection) as queries:
+        assert insert(job, DB)
+    assert len(queries) == 1
+    row = now(job)
+    assert (row.args, row.kwargs, row.priority) == ([1, "ä", None], {"a": [1.5, {}]}, -100)
+    assert (row.state, row.attempt, row.worker) == ("queued", 0, None)
+
+
+def test_the_caller_knows_when_the_job_was_enqueued() -> None:
+    job = added()
+    assert isinstance(job.enqueued_at, datetime)
+    assert abs(job.enqueued_at - clock.now()) < timedelta(seconds=60)
+
+
+def test_a_slot_holds_one_job_and_a_second_insert_writes_nothing() -> None:
+    first = added(keyed())
+    assert not insert(keyed(), DB)
+    assert list(Job.objects.all()) == [first]
+
+
+def test_a_key_belongs_to_its_task() -> None:
+    added(keyed("a"))
+    assert insert(keyed("b"), DB)
+
+
+@pytest.mark.parametrize("scope", ["live", "queued"])
+@pytest.mark.parametrize("state", [Settlement("succeed"), Settlement("fail"), Settlement("stop")])
+def test_a_final_job_gives_its_slot_back(scope: str, state: Settlement) -> None:
+    settled(state, keyed(scope=scope))
+    assert insert(keyed(scope=scope), DB)
+
+
+def test_a_cancelled_job_gives_its_slot_back() -> None:
+    cancel(added(keyed()).pk, DB)
+    assert insert(keyed(), DB)
+
+
+def test_a_live_scope_holds_its_slot_while_the_job_runs_and_a_queued_scope_does_not() -> None:
+    claimed(keyed("a", "live"))
+    claimed(keyed("b", "queued"))
+    assert not insert(keyed("a", "live"), DB)
+    assert insert(keyed("b", "queued"), DB)
+
+
+def test_a_window_holds_its_slot_beyond_the_end_of_the_job() -> None:
+    job = settled(Settlement("succeed"), keyed(scope="window"))
+    assert not insert(keyed(scope="window"), DB)
+    assert holder_of(job.dedup_slot or "", DB) == job
+
+
+def test_an_expired_window_of_a_final_job_is_released_by_the_one_who_asks() -> None:
+    job = settled(Settlement("succeed"), keyed(scope="window"))
+    Job.objects.update(dedup_until=clock.now() - timedelta(seconds=1))
+    assert holder_of(job.dedup_slot or "", DB) is None
+    assert insert(keyed(scope="window"), DB)
+
+
+def test_an_expired_window_of_a_live_job_still_holds() -> None:
+    job = added(keyed(scope="window"))
+    Job.objects.update(dedup_until=clock.now() - timedelta(seconds=1))
+    assert holder_of(job.dedup_slot or "", DB) == job
+
+
+@pytest.mark.parametrize("later", [None, timedelta(hours=1)])
+@pytest.mark.parametrize("before", [State.QUEUED, State.SCHEDULED])
+def test_a_job_that_waits_takes_the_arguments_and_the_time_of_a_new_call(
+    before: State, later: timedelta | None
+) -> None:
+    first = keyed(args=[1])
+    first.run_after = clock.now() + timedelta(days=1) if before == State.SCHEDULED else None
+    holder, call = added(first), keyed(args=[2], priority=5, queue="emails")
+    call.run_after = clock.now() + later if later else None
+    assert replace_call(holder, call, DB)
+    row = now(holder)
+    assert (row.args, row.priority, row.queue) == ([2], 5, "emails")
+    assert row.run_after == call.run_after
+    assert row.state == (State.SCHEDULED if later else State.QUEUED)
+
+
+def test_a_job_that_has_started_keeps_its_arguments() -> None:
+    holder = claimed(keyed(args=[1]))
+    assert not replace_call(holder, keyed(args=[2]), DB)
+    assert now(holder).args == [1]
+
+
+def test_many_jobs_are_there_together() -> None:
+    jobs = [new(args=[n]) for n in range(250)]
+    insert_many(jobs, DB)
+    assert [job.args for job in Job.objects.order_by("id")] == [[n] for n in range(250)]
+    assert all(isinstance(job.enqueued_at, datetime) for job in jobs)
+
+
+def test_what_waits_is_counted_up_to_the_limit_only() -> None:
+    for state in State:
+        in_state(state)
+    in_state(State.QUEUED, queue="emails")
+    assert waiting_in("default", 100, DB) == 3
+    assert waiting_in("default", 2, DB) == 2
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_database_itself_refuses_a_final_job_without_an_end(state: State) -> None:
+    """And a live one with an end: `finished_at` is set if and only if the state is final."""
+    job = in_state(state)
+    wrong = None if state in FINAL else clock.now()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(finished_at=wrong)
+
+
+def test_an_aged_job_sorts_where_its_time_puts_it() -> None:
+    young = added()
+    old = aged(added(), timedelta(days=3))
+    assert list(Job.objects.order_by("id")) == [old, young]

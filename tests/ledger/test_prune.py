@@ -1,0 +1,82 @@
+"""Deleting what has served its time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from django_bgtasks.core import clock
+from django_bgtasks.core.settlement import Settlement
+from django_bgtasks.core.states import FINAL, State
+from django_bgtasks.ledger import prune
+from django_bgtasks.models import Attempt, Blob, IdempotencyRecord, Job
+
+from .rows import DB, added, aged, in_state, keyed, now, settled
+
+pytestmark = pytest.mark.django_db
+DAY = timedelta(days=1)
+EACH_A_DAY = {str(state): DAY for state in FINAL}
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_final_job_is_deleted_when_its_time_is_over_and_a_live_one_never(state: State) -> None:
+    aged(in_state(state), 2 * DAY)
+    assert prune.prune_jobs(EACH_A_DAY, DB) == int(state in FINAL)
+    assert Job.objects.exists() == (state not in FINAL)
+
+
+def test_each_state_has_a_time_of_its_own() -> None:
+    jobs = {str(state): aged(in_state(state), 10 * DAY) for state in FINAL}
+    prune.prune_jobs({"succeeded": 7 * DAY, "failed": 90 * DAY, "cancelled": 7 * DAY}, DB)
+    assert list(Job.objects.all()) == [jobs["failed"]]
+
+
+def test_an_old_job_that_has_just_ended_stays() -> None:
+    job = aged(in_state(State.FAILED), 10 * DAY)
+    Job.objects.update(finished_at=clock.now())
+    assert prune.prune_jobs(EACH_A_DAY, DB) == 0
+    assert now(job)
+
+
+def test_a_chunk_is_deleted_at_a_time_oldest_first_with_its_attempts() -> None:
+    jobs = [aged(in_state(State.FAILED), age * DAY) for age in (2, 4, 3)]
+    assert prune.prune_jobs(EACH_A_DAY, DB, chunk=2) == 2
+    assert [attempt.job_id for attempt in Attempt.objects.all()] == [jobs[0].pk]
+    assert [prune.prune_jobs(EACH_A_DAY, DB, chunk=2) for _ in range(2)] == [1, 0]
+
+
+def test_what_is_kept_for_a_hundred_years_is_kept() -> None:
+    aged(in_state(State.FAILED), 2 * DAY)
+    assert prune.prune_jobs({"failed": 36_500 * DAY}, DB) == 0
+
+
+def test_windows_that_are_over_are_released_in_chunks() -> None:
+    for n in range(3):
+        settled(Settlement("succeed"), keyed(f"over {n}", "window"))
+    Job.objects.update(dedup_until=clock.now() - timedelta(seconds=1))
+    still_open = settled(Settlement("succeed"), keyed("open", "window"))
+    live = added(keyed("live", "window"))
+    Job.objects.filter(pk=live.pk).update(dedup_until=clock.now() - timedelta(seconds=1))
+    assert [prune.release_windows(DB, chunk=2) for _ in range(3)] == [2, 1, 0]
+    held = Job.objects.exclude(dedup_slot=None)
+    assert set(held) == {still_open, live}
+
+
+def test_idempotency_records_are_forgotten_when_they_expire() -> None:
+    for hours in (-1, 1):
+        IdempotencyRecord.objects.create(
+            key=f"in {hours} h",
+            token=clock.new_id(),
+            created_at=clock.now(),
+            expires_at=clock.now() + timedelta(hours=hours),
+        )
+    assert [prune.prune_records(DB) for _ in range(2)] == [1, 0]
+    assert IdempotencyRecord.objects.get().key == "in 1 h"
+
+
+def test_blobs_that_no_job_can_need_any_more_are_deleted() -> None:
+    for age in (1, 9):
+        Blob.objects.create(data=b"x", created_at=clock.now() - age * DAY)
+    assert prune.prune_blobs(5 * DAY, DB) == 1
+    assert Blob.objects.count() == 1

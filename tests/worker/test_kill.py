@@ -1,0 +1,233 @@
+"""Kills: whatever process dies at whatever moment, its job runs again and the death is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import redis
+import rq
+from django.db import transaction
+
+from django_bgtasks.models import Attempt, Job, Worker
+from tests.waiting import wait_until
+from tests.workers import WorkerFactory, WorkerProcess
+
+from . import tasks
+from .conftest import QUICK, Effects
+from .jobs import outcomes, row, wait_for_state
+
+pytestmark = pytest.mark.faults
+
+
+def upkeep_of(worker: WorkerProcess) -> psutil.Process:
+    """The first child that the arbiter started."""
+    children = psutil.Process(worker.pid).children()
+    return min(children, key=lambda process: process.pid)
+
+
+@pytest.fixture
+def busy(bgworker: WorkerFactory, effects: Effects) -> Iterator[WorkerProcess]:
+    """A worker whose job waits at the gate."""
+    worker = bgworker()
+    tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    yield worker
+
+
+def test_a_job_whose_process_is_killed_runs_again_within_3_s_and_the_attempt_is_charged(
+    busy: WorkerProcess, effects: Effects
+) -> None:
+    psutil.Process(effects.pids[0]).kill()
+    wait_until(lambda: effects.texts == ["begin", "begin"], timeout=3)
+    effects.open_gate()
+    job = Job.objects.get()
+    wait_until(lambda: Job.objects.get().state == "succeeded")
+    attempt = Attempt.objects.get()
+    assert (attempt.job_id, attempt.attempt, attempt.outcome) == (job.pk, 1, "crash")
+    assert "SIGKILL" in attempt.message
+    assert attempt.worker == Worker.objects.get().pk
+    assert Job.objects.get().attempt == 2
+
+
+def test_an_exit_with_the_code_of_success_is_a_crash(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    bgworker()
+    job = tasks.exit_once.enqueue(str(effects))
+    done = wait_for_state(job, "succeeded")
+    assert (done.result, done.attempt) == ("second", 2)
+    assert outcomes(job) == ["crash"]
+    assert "exited with code 0" in Attempt.objects.get().message
+
+
+def test_a_job_that_always_crashes_fails_after_three_crashes(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    worker = bgworker()
+    job = tasks.crash_always.enqueue(str(effects))
+    failed = wait_for_state(job, "failed")
+    assert outcomes(job) == ["crash", "crash", "crash"]
+    assert effects.texts == ["begin"] * 3
+    assert "SIGSEGV" in failed.error
+    wait_for_state(tasks.record.enqueue(str(effects), "next"), "succeeded")
+    assert worker.returncode is None
+
+
+def test_a_job_that_must_not_be_repeated_fails_at_its_first_crash(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    bgworker()
+    job = tasks.wait_at_gate_only_once.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    psutil.Process(effects.pids[0]).kill()
+    wait_for_state(job, "failed", timeout=3)
+    assert outcomes(job) == ["crash"]
+
+
+def test_the_children_die_with_their_arbiter(busy: WorkerProcess) -> None:
+    family = busy.family()
+    assert len(family) == 3
+    psutil.Process(busy.pid).kill()
+    assert busy.wait(5) == -9
+    _, alive = psutil.wait_procs(family, timeout=3)
+    assert alive == []
+
+
+def test_upkeep_is_started_again(busy: WorkerProcess, effects: Effects) -> None:
+    upkeep_of(busy).kill()
+    busy.wait_for("Upkeep was killed by SIGKILL; starting it again.")
+    # The new one does its work: a crash is settled.
+    psutil.Process(effects.pids[0]).kill()
+    wait_until(lambda: effects.texts == ["begin", "begin"], timeout=3)
+    effects.open_gate()
+    wait_until(lambda: Job.objects.get().state == "succeeded")
+    assert busy.stop() == 0
+
+
+def test_a_crash_is_settled_though_upkeep_died_with_it(
+    busy: WorkerProcess, effects: Effects
+) -> None:
+    upkeep = upkeep_of(busy)
+    psutil.Process(effects.pids[0]).kill()
+    upkeep.kill()
+    wait_until(lambda: effects.texts == ["begin", "begin"], timeout=4)
+    effects.open_gate()
+    wait_until(lambda: Job.objects.get().state == "succeeded")
+    assert [attempt.outcome for attempt in Attempt.objects.all()] == ["crash"]
+
+
+@pytest.mark.parametrize("victim", ["tree", "arbiter"])
+def test_the_job_of_a_dead_worker_is_rescued_by_another(
+    bgworker: WorkerFactory, effects: Effects, victim: str
+) -> None:
+    first = bgworker(env=QUICK)
+    job = tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    if victim == "tree":
+        first.kill()
+    else:
+        psutil.Process(first.pid).kill()
+    bgworker(env=QUICK)
+    wait_until(lambda: effects.texts == ["begin", "begin"], timeout=6)
+    effects.open_gate()
+    assert wait_for_state(job, "succeeded").attempt == 2
+    assert outcomes(job) == ["crash"]
+    assert Worker.objects.filter(lost_at__isnull=False).count() == 1
+
+
+@pytest.mark.slow
+def test_with_the_defaults_a_dead_worker_is_rescued_within_15_s(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    first = bgworker()
+    tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    bgworker()
+    wait_until(lambda: Worker.objects.count() == 2)
+    first.kill()
+    died = time.monotonic()
+    wait_until(lambda: effects.texts == ["begin", "begin"], timeout=20)
+    assert time.monotonic() - died <= 15
+    effects.open_gate()
+
+
+def test_a_process_killed_while_it_claims_loses_no_job_and_charges_no_attempt(
+    bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
+) -> None:
+    bgworker(env=QUICK)
+    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    redis_client.set("rq:suspended", 1)
+    job = tasks.attempt_number.enqueue(str(effects))
+    with transaction.atomic():
+        # The claim has to wait for this lock, so that the kill finds it begun and not done.
+        Job.objects.select_for_update().get(pk=job.id)
+        redis_client.delete("rq:suspended")
+        wait_until(lambda: current_jobs(redis_client) == {job.id: effects.pids[0]})
+        psutil.Process(effects.pids[0]).kill()
+        wait_until(lambda: not psutil.pid_exists(effects.pids[0]))
+    done = wait_for_state(job, "succeeded", timeout=12)
+    assert effects.texts == ["warm", "attempt 1"]
+    assert done.attempt == 1
+    assert outcomes(job) == []
+
+
+def current_jobs(redis_client: redis.Redis) -> dict[str | None, int | None]:
+    """The process that holds each job, as RQ's registry says."""
+    workers = rq.Worker.all(connection=redis_client)
+    return {w.get_current_job_id(): w.pid for w in workers if w.get_current_job_id()}
+
+
+@pytest.mark.slow
+def test_a_message_that_vanished_is_sent_again_within_30_s(
+    bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
+) -> None:
+    worker = bgworker()
+    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    redis_client.set("rq:suspended", 1)
+    job = tasks.record.enqueue(str(effects), "lost")
+    wait_until(lambda: redis_client.llen("rq:queue:default") == 1)
+    assert redis_client.lpop("rq:queue:default") == job.id.encode()
+    redis_client.delete("rq:suspended")
+    wait_for_state(job, "succeeded", timeout=30)
+    assert effects.texts == ["warm", "lost"]
+    assert "1 queued jobs were missing in Redis and were sent again." in worker.output
+
+
+def test_ten_kills_in_a_row_leave_no_descriptor_and_no_zombie_with_the_arbiter(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    worker = bgworker()
+    arbiter = psutil.Process(worker.pid)
+
+    def run_one(number: int) -> None:
+        wait_for_state(tasks.record.enqueue(str(effects), str(number)), "succeeded")
+
+    run_one(0)
+    before = arbiter.num_fds(), arbiter.num_threads()
+    for number in range(1, 6):
+        psutil.Process(effects.pids[-1]).kill()
+        upkeep_of(worker).kill()
+        run_one(number)
+    wait_until(lambda: len(arbiter.children()) == 2)
+    assert (arbiter.num_fds(), arbiter.num_threads()) == before
+    assert not [c for c in arbiter.children() if c.status() == psutil.STATUS_ZOMBIE]
+
+
+def test_a_process_that_runs_many_jobs_keeps_its_descriptors_and_threads(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    bgworker()
+    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    child = psutil.Process(effects.pids[0])
+    before = child.num_fds(), child.num_threads()
+    jobs = tasks.record.enqueue_many([(str(effects), "more")] * 50)
+    jobs += tasks.fail_once.enqueue_many([(str(effects),)])
+    for job in jobs:
+        wait_for_state(job, "succeeded")
+    assert set(effects.pids) == {child.pid}
+    assert (child.num_fds(), child.num_threads()) == before
+
+

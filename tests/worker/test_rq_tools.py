@@ -1,0 +1,141 @@
+"""RQ's own tools beside a running worker: they see it, hold it and release it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+import rq
+
+from testproject.servers import RedisServer
+from tests.app.tasks import add
+from tests.waiting import wait_until
+from tests.workers import WorkerFactory, WorkerProcess
+
+from . import tasks
+from .conftest import Effects
+from .jobs import row, wait_for_state
+
+
+def rq_command(redis_client: redis.Redis, *arguments: str) -> str:
+    """Run RQ's command line; returns what it prints."""
+    kwargs = redis_client.connection_pool.connection_kwargs
+    url = f"redis://{kwargs['host']}:{kwargs['port']}/{kwargs.get('db', 0)}"
+    command = [str(Path(sys.executable).with_name("rq")), *arguments, "--url", url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout + done.stderr
+
+
+def workers_of(redis_client: redis.Redis) -> list[rq.Worker]:
+    return rq.Worker.all(connection=redis_client)
+
+
+def started(bgworker: WorkerFactory, redis_client: redis.Redis, processes: int) -> WorkerProcess:
+    worker = bgworker("emails", "default", "--processes", processes)
+    wait_until(
+        lambda: [w.get_state() for w in workers_of(redis_client)] == ["idle"] * processes
+    )
+    return worker
+
+
+def test_rq_sees_the_workers_their_queues_and_what_they_do(
+    bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
+) -> None:
+    started(bgworker, redis_client, 2)
+    assert [w.queue_names() for w in workers_of(redis_client)] == [["emails", "default"]] * 2
+    job = tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    busy, idle = sorted(workers_of(redis_client), key=lambda w: str(w.get_state()))
+    assert (busy.get_state(), idle.get_state()) == ("busy", "idle")
+    assert busy.get_current_job_id() == job.id
+    assert idle.get_current_job_id() is None
+    assert busy.pid == effects.pids[0]
+    effects.open_gate()
+    wait_for_state(job, "succeeded")
+    wait_until(lambda: {w.get_state() for w in workers_of(redis_client)} == {"idle"})
+    assert sum(w.successful_job_count for w in workers_of(redis_client)) == 1
+
+
+def test_rq_info_shows_the_workers_and_the_jobs_that_wait(
+    bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
+) -> None:
+    started(bgworker, redis_client, 1)
+    tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    waiting = tasks.record_email.using(priority=50).enqueue(str(effects), "later")
+    printed = rq_command(redis_client, "info")
+    [name] = [w.name for w in workers_of(redis_client)]
+    assert name in printed
+    assert "emails-p50" in printed
+    assert "1 workers" in printed
+    assert "busy" in printed
+    effects.open_gate()
+    wait_for_state(waiting, "succeeded")
+
+
+@pytest.mark.parametrize("ending", ["stop", "kill"])
+def test_a_worker_that_has_ended_is_gone_from_rq(
+    bgworker: WorkerFactory, redis_client: redis.Redis, ending: str
+) -> None:
+    worker = started(bgworker, redis_client, 2)
+    if ending == "stop":
+        assert worker.stop() == 0
+    else:
+        [first, _] = workers_of(redis_client)
+        assert first.pid is not None
+        wait_until(lambda: first.pid in {process.pid for process in worker.family()})
+        [dead] = [process for process in worker.family() if process.pid == first.pid]
+        dead.kill()
+        wait_until(lambda: first.name not in {w.name for w in workers_of(redis_client)})
+        worker.stop()
+    wait_until(lambda: workers_of(redis_client) == [])
+
+
+def test_rq_suspend_holds_all_jobs_and_rq_resume_lets_them_go(
+    bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
+) -> None:
+    started(bgworker, redis_client, 2)
+    rq_command(redis_client, "suspend")
+    # At once: the workers wait for a message and have not looked since.
+    jobs = [tasks.record.enqueue(str(effects), str(number)) for number in range(4)]
+    wait_until(lambda: {w.get_state() for w in workers_of(redis_client)} == {"suspended"})
+    jobs.append(tasks.record.enqueue(str(effects), "4"))
+    assert {row(job).state for job in jobs} == {"queued"}
+    assert effects.texts == []
+    assert redis_client.llen("rq:queue:default") == 5
+    rq_command(redis_client, "resume")
+    for job in jobs:
+        wait_for_state(job, "succeeded", timeout=3)
+    assert sorted(effects.texts) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_running_job_goes_on_while_the_workers_are_suspended(
+    bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
+) -> None:
+    started(bgworker, redis_client, 1)
+    job = tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    rq_command(redis_client, "suspend")
+    effects.open_gate()
+    wait_for_state(job, "succeeded")
+    wait_until(lambda: {w.get_state() for w in workers_of(redis_client)} == {"suspended"})
+
+
+def test_another_rq_worker_cannot_run_a_job_of_ours(
+    transactional_db: None, redis_client: redis.Redis
+) -> None:
+    job = add.enqueue(1, 2)
+    url = RedisServer().url
+    arguments = ["worker", "default", "--burst", "--serializer", "rq.serializers.JSONSerializer"]
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("rq")), *arguments, "--url", url],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert "Run it with `python manage.py bgworker`" in done.stdout + done.stderr
+    assert row(job).state == "queued"

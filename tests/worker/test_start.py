@@ -1,0 +1,62 @@
+"""What a worker cannot work with is said at its start, with the cure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from tests.workers import WorkerFactory
+
+
+@pytest.fixture
+def empty_database(transactional_db: None, tmp_path: Path) -> Iterator[str]:
+    """The name of a database without tables."""
+    if connection.vendor == "sqlite":
+        yield str(tmp_path / "empty.sqlite3")
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE test_empty")
+    yield "test_empty"
+    with connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE test_empty")
+
+
+def test_an_unknown_queue_is_refused_with_the_known_ones(bgworker: WorkerFactory) -> None:
+    worker = bgworker("emials")
+    assert worker.wait() == 1
+    assert (
+        "CommandError: Unknown queue: emials. TASKS['default']['QUEUES'] has "
+        "default, emails, reports, uploads." in worker.output
+    )
+    assert "Traceback" not in worker.output
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones(bgworker: WorkerFactory) -> None:
+    worker = bgworker("--backend", "dfault")
+    assert worker.wait() == 1
+    assert "TASKS has no entry 'dfault'" in worker.output
+    assert "aliases with that backend are: default." in worker.output
+    assert "Traceback" not in worker.output
+
+
+def test_a_database_without_migrations_is_named_with_the_command_to_run(
+    bgworker: WorkerFactory, empty_database: str
+) -> None:
+    worker = bgworker(env={"BGTASKS_TEST_DB_NAME": empty_database})
+    assert worker.wait() not in (0, None)
+    assert "Run: python manage.py migrate" in worker.output
+    assert "0001_initial" in worker.output
+    assert "Traceback" not in worker.output
+
+
+@pytest.mark.parametrize("arguments", [("--processes", 0), ("--max-jobs", "x"), ("--grace", -1)])
+def test_an_option_out_of_range_is_refused(
+    bgworker: WorkerFactory, arguments: tuple[object, ...]
+) -> None:
+    worker = bgworker(*arguments)
+    assert worker.wait() in (1, 2)
+    assert str(arguments[0]) in worker.output
+    assert "Traceback" not in worker.output

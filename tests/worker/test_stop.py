@@ -1,0 +1,109 @@
+"""A worker that is told to stop: what runs is finished or given back, and nothing is stranded."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.waiting import wait_until
+from tests.workers import WorkerFactory, WorkerProcess
+
+from . import tasks
+from .conftest import Effects
+from .jobs import outcomes, row, wait_for_state
+
+Stop = Callable[[WorkerProcess], None]
+
+
+def to_arbiter(number: signal.Signals) -> Stop:
+    return lambda worker: worker.send(number)
+
+
+def to_group(number: signal.Signals) -> Stop:
+    return lambda worker: os.killpg(worker.pid, number)
+
+
+def twice(worker: WorkerProcess) -> None:
+    worker.send(signal.SIGTERM)
+    worker.wait_for("Stopping")
+    os.killpg(worker.pid, signal.SIGTERM)
+
+
+each_way = pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(to_arbiter(signal.SIGTERM), id="SIGTERM"),
+        pytest.param(to_arbiter(signal.SIGINT), id="SIGINT"),
+        pytest.param(to_group(signal.SIGTERM), id="SIGTERM-group"),
+        pytest.param(to_group(signal.SIGINT), id="SIGINT-group"),
+        pytest.param(twice, id="SIGTERM-twice"),
+    ],
+)
+
+
+@each_way
+def test_an_idle_worker_stops_and_says_that_all_is_well(
+    bgworker: WorkerFactory, effects: Effects, stop: Stop
+) -> None:
+    worker = bgworker("--processes", 2)
+    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    stop(worker)
+    assert worker.wait(5) == 0
+    assert "Traceback" not in worker.output
+    assert "crash" not in worker.output
+
+
+@each_way
+def test_a_busy_worker_finishes_its_job_and_leaves_the_next_one_queued(
+    bgworker: WorkerFactory, effects: Effects, stop: Stop
+) -> None:
+    worker = bgworker()
+    running = tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    waiting = tasks.record.enqueue(str(effects), "next")
+    stop(worker)
+    worker.wait_for("Stopping")
+    effects.open_gate()
+    assert worker.wait(5) == 0
+    assert row(running).state == "succeeded"
+    assert row(running).attempt == 1
+    assert row(waiting).state == "queued"
+    assert effects.texts == ["begin", "end"]
+    bgworker("--burst").wait()
+    assert row(waiting).state == "succeeded"
+
+
+@pytest.mark.parametrize("stop", [to_arbiter(signal.SIGTERM), to_group(signal.SIGTERM)])
+def test_what_outlives_the_grace_is_released_and_costs_no_attempt(
+    bgworker: WorkerFactory, effects: Effects, stop: Stop
+) -> None:
+    worker = bgworker("--grace", 0.3)
+    job = tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    stop(worker)
+    assert worker.wait(5) == 0
+    released = row(job)
+    assert (released.state, released.attempt) == ("queued", 0)
+    assert outcomes(job) == []
+    effects.open_gate()
+    bgworker()
+    done = wait_for_state(job, "succeeded", timeout=4)
+    assert done.attempt == 1
+    assert effects.texts == ["begin", "begin", "end"]
+
+
+def test_a_worker_stopped_again_and_again_under_load_loses_and_repeats_nothing(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    jobs = tasks.record.enqueue_many([(str(effects), str(number)) for number in range(300)])
+    while len(effects.texts) < len(jobs):
+        worker = bgworker("--processes", 2)
+        goal = min(len(effects.texts) + 60, len(jobs))
+        wait_until(lambda goal=goal: len(effects.texts) >= goal)  # type: ignore[misc]
+        os.killpg(worker.pid, signal.SIGTERM)
+        assert worker.wait(10) == 0
+    assert sorted(effects.texts, key=int) == [str(number) for number in range(300)]
+    assert {row(job).state for job in jobs} == {"succeeded"}
