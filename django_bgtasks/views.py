@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -46,7 +47,7 @@ def job_status(request: HttpRequest, job_id: UUID) -> JsonResponse:
             "status": str(STATUS[State(job.state)]),
             "progress": job.progress,
             "result": job.result if job.state == State.SUCCEEDED else None,
-            "error": job.error,
+            "error": job.error if _is_operator(request) else _for_its_owner(job),
             "finished": job.is_final,
         },
         headers={} if job.is_final else {"Retry-After": str(RETRY_AFTER)},
@@ -75,4 +76,19 @@ def _may_see(request: HttpRequest, job: Job) -> bool:
         return False
     if job.owner_id is not None and job.owner_id == user.pk:
         return True
+    return _is_operator(request)
+
+
+def _is_operator(request: HttpRequest) -> bool:
+    user: Any = request.user
     return bool(user.is_staff and user.has_perm("django_bgtasks.view_job"))
+
+
+def _for_its_owner(job: Job) -> str:
+    """An exception may name paths and addresses; what GiveUp says is meant to be read."""
+    name, _colon, message = job.error.partition(": ")
+    if job.state != State.FAILED:
+        return ""
+    if name == "GiveUp" and message:
+        return message
+    return gettext("It took too long.") if name == "JobTimeout" else gettext("It failed.")

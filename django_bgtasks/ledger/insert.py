@@ -20,7 +20,8 @@ def insert(job: Job, alias: str) -> bool:
     job.enqueued_at = Now()
     inserted = insert_returning(job, "enqueued_at", alias, job.dedup_slot is not None)
     job._state.adding, job._state.db = not inserted, alias
-    if not isinstance(job.enqueued_at, datetime):
+    told: Any = job.enqueued_at
+    if not isinstance(told, datetime):
         # This database does not tell; the row has its time, and the caller an estimate.
         job.enqueued_at = clock.now()
     return inserted
