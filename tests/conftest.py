@@ -21,6 +21,9 @@ from .workers import WorkerFactory, WorkerProcess, environment, reap
 session.start()
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
+# An xdist worker must not inherit it: pytest-django would read the settings there before the
+# worker has servers of its own.
+del os.environ["DJANGO_SETTINGS_MODULE"]
 
 DATABASE = os.environ.get("BGTASKS_TEST_DB", "sqlite")
 

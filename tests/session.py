@@ -15,8 +15,15 @@ DATABASE_SERVERS: dict[str, type[DatabaseServer]] = {
 }
 
 
+# The variables that a session has set itself. Its xdist workers inherit them, and need servers of
+# their own: tests flush Redis.
+STARTED = "BGTASKS_TEST_STARTED"
+
+
 def start() -> None:
     """Start what the environment does not name, until this process exits."""
+    for variable in os.environ.pop(STARTED, "").split():
+        os.environ.pop(variable, None)
     directory = tempfile.mkdtemp(prefix="bgtasks-tests-")
     os.environ["BGTASKS_TEST_DIR"] = directory
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -24,6 +31,8 @@ def start() -> None:
     if server := DATABASE_SERVERS.get(os.environ.get("BGTASKS_TEST_DB", "sqlite")):
         wanted.append(server)
     for kind in wanted:
+        if kind.variable not in os.environ:
+            os.environ[STARTED] = f"{os.environ.get(STARTED, '')} {kind.variable}"
         running = kind().start()
         os.environ[kind.variable] = running.url
         atexit.register(running.stop)

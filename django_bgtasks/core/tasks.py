@@ -26,6 +26,7 @@ T = TypeVar("T")
 Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
+CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
 Call = tuple[Any, ...] | Mapping[str, Any]
 
 
@@ -65,13 +66,17 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         return Task.get_backend(self)  # type: ignore[return-value]
 
     def using(self, **changes: Any) -> BackgroundTask[P, T]:
-        """A copy with other defaults: any option of the task, and `run_after`, `owner`, `about`."""
+        """A copy with other defaults: any option of the task, and `run_after`, `owner`, `about`.
+
+        None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
+        """
         unknown = set(changes) - set(self.__dataclass_fields__) | set(changes) & {"func"}
         if unknown:
             raise TypeError(
                 f"{self.module_path}.using() has no option {', '.join(sorted(unknown))}."
             )
-        return replace(self, **{name: new for name, new in changes.items() if new is not None})
+        kept = {name for name, new in changes.items() if new is None} - CAN_BE_NONE
+        return replace(self, **{name: new for name, new in changes.items() if name not in kept})
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
         """Insert a job in the current transaction and dispatch it after the commit.
@@ -172,5 +177,7 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
         raise InvalidTask(f"{name}: on_duplicate is 'return', 'replace' or 'raise'.")
     if task.on_crash not in ("retry", "fail"):
         raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
+    if len(task.queue_name) > 100:
+        raise InvalidTask(f"{name}: the name of a queue has at most 100 characters.")
     if len(name) > 255:
         raise InvalidTask(f"{name}: the path of a task has at most 255 characters.")

@@ -10,6 +10,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from ..core.errors import JobTimeout
+from .connections import no_transaction_left_open
 from .context import JobContext
 from .current import entered
 from .deadline import deadline
@@ -22,7 +23,7 @@ def call(task: Any, context: JobContext, timeout: float) -> Any:
     """
     job = context.job
     args = [context, *job.args] if task.takes_context else list(job.args)
-    with entered(context):
+    with entered(context), no_transaction_left_open():
         if iscoroutinefunction(task.func):
             return async_to_sync(_limited)(task.func, args, job.kwargs, timeout)
         with deadline(timeout):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from django.db import connections
 
 
@@ -24,3 +28,38 @@ def drop_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+
+
+@contextmanager
+def no_transaction_left_open() -> Iterator[None]:
+    """Roll back a transaction that is begun within it and not ended, and say so.
+
+    The settlement, and all jobs after this one, would otherwise hang in it.
+    """
+    before = {connection.alias: len(_blocks(connection)) for connection in connections.all(True)}
+    try:
+        yield
+    except BaseException:
+        _leave(before)
+        raise
+    if _leave(before):
+        raise RuntimeError(
+            "The task left a transaction open; what it wrote there was rolled back. "
+            "Use `with transaction.atomic():`."
+        )
+
+
+def _leave(before: dict[str, int]) -> bool:
+    """Leave the atomic blocks that are open beyond `before`, as an exception would leave them."""
+    left = False
+    for connection in connections.all(initialized_only=True):
+        while len(blocks := _blocks(connection)) > before.get(connection.alias, 0):
+            blocks[-1].__exit__(RuntimeError, RuntimeError("left open"), None)
+            left = True
+    return left
+
+
+def _blocks(connection: Any) -> list[Any]:
+    """The atomic blocks that the connection is in, the outermost first."""
+    blocks: list[Any] = connection.atomic_blocks
+    return blocks

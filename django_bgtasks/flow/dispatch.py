@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from weakref import WeakKeyDictionary
 
 from django.db import transaction
 
@@ -16,7 +17,7 @@ from ..core import clock
 from ..core.options import backend_settings
 from ..core.states import State
 from ..models import Job
-from ..transport.connection import RedisError, connection, describe, reason
+from ..transport.connection import Redis, RedisError, connection, describe, reason
 from ..transport.messages import Message, push
 
 logger = logging.getLogger("django_bgtasks")
@@ -25,7 +26,7 @@ logger = logging.getLogger("django_bgtasks")
 # the same dead Redis again and again.
 PAUSE_SECONDS = 2.0
 _held: ContextVar[bool] = ContextVar("bgtasks_dispatch_held", default=False)
-_away_until: dict[str, float] = {}
+_away_until: WeakKeyDictionary[Redis, float] = WeakKeyDictionary()
 
 
 def dispatch_on_commit(jobs: list[Job], alias: str) -> None:
@@ -42,12 +43,13 @@ def dispatch_on_commit(jobs: list[Job], alias: str) -> None:
 
 def dispatch(messages: Iterable[Message], backend: str) -> bool:
     """Push messages now. False if Redis is away: the rows stand, and upkeep dispatches them."""
-    if clock.monotonic() < _away_until.get(backend, 0.0):
+    redis = connection(backend)
+    if clock.monotonic() < _away_until.get(redis, 0.0):
         return False
     try:
-        push(messages, connection(backend))
+        push(messages, redis)
     except RedisError as error:
-        _away_until[backend] = clock.monotonic() + PAUSE_SECONDS
+        _away_until[redis] = clock.monotonic() + PAUSE_SECONDS
         logger.warning(
             "Redis at %s is away (%s). The job is stored; workers find it in the database.",
             describe(backend),

@@ -33,7 +33,12 @@ def enqueue(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Jo
     """Insert one job, or find the live one that stands for it."""
     alias = ledger_alias()
     job = build(task, args, kwargs)
-    _refuse_when_full(job.backend, job.queue, 1, alias)
+    try:
+        _refuse_when_full(job.backend, job.queue, 1, alias)
+    except QueueFull:
+        # A duplicate adds nothing to the queue.
+        if job.dedup_slot is None or holder_of(job.dedup_slot, alias) is None:
+            raise
     return _insert(job, task, alias)
 
 
@@ -62,7 +67,7 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     job = Job(
         task=task.module_path,
         queue=task.queue_name,
-        priority=task.priority,
+        priority=int(task.priority),
         args=checked(list(args), "args", task.module_path),
         kwargs=checked(dict(kwargs), "kwargs", task.module_path),
         state=State.SCHEDULED if task.run_after else State.QUEUED,

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 from django.db import connections, transaction
 
 from ..core import clock
-from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError
+from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, InvalidArguments
 from ..core.payload import checked
 from ..ledger import idempotency as log
 from ..ledger.sql import ledger_alias
@@ -161,7 +161,9 @@ def _database_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any
         record = call.begin()
         if record is None:
             return cast(T, _recorded(call))
-        return _perform(call, record, func, args, kwargs)
+        value = func(*args, **kwargs)
+        _complete(call, record, value)
+        return value
 
 
 def _external_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any) -> T:
@@ -170,7 +172,7 @@ def _external_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any
     if record is None:
         return cast(T, _recorded(call))
     try:
-        return _perform(call, record, func, args, kwargs)
+        value = func(*args, **kwargs)
     except Exception:
         # It raised, so it is known not to be done. An at_most_once effect may have happened all
         # the same, say on a timeout: nobody may repeat it.
@@ -179,15 +181,18 @@ def _external_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any
         else:
             log.withdraw(record, call.alias)
         raise
-
-
-def _perform(
-    call: _Call, record: IdempotencyRecord, func: Callable[..., T], args: Any, kwargs: Any
-) -> T:
-    value = func(*args, **kwargs)
-    response = checked(value, f"the value of the effect {call.key!r}", "once")
-    log.complete(record, response, call.alias)
+    _complete(call, record, value)
     return value
+
+
+def _complete(call: _Call, record: IdempotencyRecord, value: Any) -> None:
+    try:
+        response = checked(value, f"the value of the effect {call.key!r}", "once")
+    except InvalidArguments:
+        # It has happened and cannot be told: nobody may repeat it unseen.
+        log.give_up_on(record, call.alias)
+        raise
+    log.complete(record, response, call.alias)
 
 
 def _recorded(call: _Call) -> Any:

@@ -11,12 +11,21 @@ from django.db.models.constants import OnConflict
 from ..models import Job
 
 M = TypeVar("M", bound=models.Model)
-UPDATE_RETURNING = frozenset({"postgresql", "sqlite"})
 
 
 def ledger_alias() -> str:
     """The database that holds the ledger, as the site's router says."""
     return router.db_for_write(Job)
+
+
+def update_returns(alias: str) -> bool:
+    """Whether this database has UPDATE … RETURNING."""
+    return connections[alias].vendor in ("postgresql", "sqlite")
+
+
+def insert_returns(alias: str) -> bool:
+    """Whether this database has INSERT … RETURNING."""
+    return bool(connections[alias].features.can_return_columns_from_insert)
 
 
 def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M]:
@@ -25,7 +34,7 @@ def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M
     One statement on PostgreSQL and SQLite. MySQL and MariaDB have no UPDATE … RETURNING: there
     the rows are locked and read first, in one transaction with the update.
     """
-    if connections[rows.db].vendor in UPDATE_RETURNING:
+    if update_returns(rows.db):
         statement, params = _update_sql(rows, values)
         names = _columns(rows.model, rows.db)
         query = rows.model._base_manager.using(rows.db).raw
@@ -45,7 +54,7 @@ def insert_returning(row: M, name: str, alias: str, ignore_conflicts: bool = Fal
     """
     connection = connections[alias]
     statement, params = _insert_sql(row, alias, ignore_conflicts)
-    if not connection.features.can_return_columns_from_insert:
+    if not insert_returns(alias):
         with connection.cursor() as cursor:
             cursor.execute(statement, params)
             return bool(cursor.rowcount)

@@ -37,11 +37,11 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
     ran: list[UUID] = []
     with held():
         while promote(1000, alias) or _any_queued(queues, alias):
+            if len(ran) >= limit and _any_queued(queues, alias):
+                raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
             job = claim_next(queues or _queues(alias), worker, alias)
             if job is None:
                 continue
-            if len(ran) >= limit:
-                raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
             run_claimed(job, alias)
             ran.append(job.pk)
     rows = Job.objects.using(alias).in_bulk(ran)

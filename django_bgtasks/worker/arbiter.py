@@ -26,8 +26,8 @@ from .upkeep import Upkeep
 logger = logging.getLogger("django_bgtasks.worker")
 
 TICK = 0.2
-# Without a heartbeat for so long, this worker's claims are about to be someone else's.
-SILENT_SECONDS = 8.0
+# Without a heartbeat for this share of `dead_after`, the claims are about to be someone else's.
+SILENT_SHARE = 0.8
 CANCEL_GRACE = 2.0
 LONGEST_BACKOFF = 5.0
 
@@ -145,7 +145,8 @@ class Arbiter:
     def _upkeep_main(self) -> None:
         self.orders.keep_reader()
         self.reports.keep_writer()
-        Upkeep(self.plan, self.orders, self.reports).main()
+        slots = [child.slot for child in self.children]
+        Upkeep(self.plan, self.orders, self.reports, slots).main()
 
     def _tell_children(self) -> None:
         self.orders.send("children", pids=[child.pid for child in self._alive()])
@@ -214,7 +215,8 @@ class Arbiter:
                 _signal(child.pid, CANCEL_SIGNAL)
 
     def _is_silent(self) -> bool:
-        return clock.monotonic() - self.last_beat > SILENT_SECONDS
+        silent_after = SILENT_SHARE * self.plan.options.dead_after
+        return clock.monotonic() - self.last_beat > silent_after
 
     def _enforce(self) -> None:
         """Kill what has outlived its time."""

@@ -64,6 +64,10 @@ class Child:
     def step(self) -> bool:
         """Run the next job, or wait a moment for one. False if there was none."""
         job_id = self.redis.pop(0 if self.plan.burst else POP_SECONDS)
+        if job_id is not None and self.stopping:
+            # The stop came while it waited: others can begin this job now.
+            self.redis.put_back(job_id)
+            return False
         if job_id is not None:
             return self._run_message(job_id)
         if self.redis.suspended and self.redis.worker is not None:

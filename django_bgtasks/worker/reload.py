@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from django.utils.autoreload import iter_all_python_module_files
+from django.utils.autoreload import get_child_arguments, iter_all_python_module_files
 
 from .processes import die_with
 
@@ -44,7 +44,7 @@ class _Reloader:
         while not self.stopping:
             seen = _times()
             worker = subprocess.Popen(  # noqa: S603 - our own command line again
-                [sys.executable, *_interpreter_options(), *sys.argv],
+                get_child_arguments(),
                 env={**os.environ, INSIDE: "1"},
             )
             code = self._watch(worker, seen)
@@ -86,7 +86,3 @@ def _times() -> dict[Path, float]:
         except OSError:
             continue
     return times
-
-
-def _interpreter_options() -> list[str]:
-    return [f"-W{option}" for option in sys.warnoptions]

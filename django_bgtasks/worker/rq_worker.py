@@ -14,6 +14,7 @@ from redis import Redis
 from rq import worker_registration
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
+from rq.utils import now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
 from ..core.states import State
@@ -40,6 +41,8 @@ class RQWorker(SimpleWorker):
 
     def look_around(self, queues: Sequence[str]) -> bool:
         """Notice new queues and priorities. True while `rq suspend` holds the workers."""
+        # A Redis that takes no writes still answers: then jobs come only by the database.
+        self.connection.hset(self.key, "last_heartbeat", utcformat(now()))
         if not self.connection.sismember(worker_registration.REDIS_WORKER_KEYS, self.key):
             self._register_again()
         names = in_use(queues, self.connection)

@@ -103,6 +103,15 @@ class Redis:
         self.suspended = True
         return False
 
+    def put_back(self, job_id: UUID) -> None:
+        """Return a message that was popped and not begun; upkeep sends again what is lost here."""
+        if self.worker is None:
+            return
+        try:
+            self.worker.put_back(job_id)
+        except RedisError as error:
+            self._away(error)
+
     def finish(self, job_id: UUID, done: Run | None) -> None:
         """Clean up after a message; `done` is None if its job was not run."""
         if self.worker is None:

@@ -19,12 +19,14 @@ from ..core.registry import queues_of
 from ..flow.upkeep import promote, prune, rescue
 from ..flow.upkeep.aftermath import Death, settle_death
 from ..flow.upkeep.redispatch import Redispatch
+from ..flow.upkeep.strays import Strays
 from ..ledger import workers
 from ..models import Worker
 from ..transport import registry
 from ..transport.connection import RedisError, connection, reason
 from .pipes import Pipe
 from .plan import Plan
+from .slots import Slot
 
 logger = logging.getLogger("django_bgtasks.worker")
 BROKEN = (DatabaseError, InterfaceError, RedisError)
@@ -62,18 +64,20 @@ class Duty:
 class Upkeep:
     """One upkeep child. It ends when its arbiter says so or is gone."""
 
-    def __init__(self, plan: Plan, orders: Pipe, reports: Pipe) -> None:
-        self.plan, self.orders, self.reports = plan, orders, reports
+    def __init__(self, plan: Plan, orders: Pipe, reports: Pipe, slots: list[Slot]) -> None:
+        self.plan, self.orders, self.reports, self.slots = plan, orders, reports, slots
         self.children: list[int] = []
         self.deaths: list[dict[str, Any]] = []
         self.stopping = False
         self.redispatch = Redispatch(plan.backend, plan.alias)
+        strays = Strays(plan.worker, plan.alias, self._held_jobs)
         options = plan.options
         self.duties = (
             Duty("settle the jobs of dead children", 0.2, self._settle_deaths),
             Duty("promote due jobs", 1.0, self._promote),
             Duty("send messages again", 1.0, self.redispatch.tick),
             Duty("rescue jobs", 2.0, lambda: rescue.tick(options.dead_after, plan.alias)),
+            Duty("release stray claims", 2.0, strays.tick),
             Duty("renew the RQ workers", 30.0, self._keep_registered),
             Duty("prune", 60.0, self._prune),
         )
@@ -149,6 +153,11 @@ class Upkeep:
             self.deaths.pop(0)
             self.redispatch.soon()
             self._deregister(death["pid"])
+
+    def _held_jobs(self) -> set[UUID]:
+        """What the children show in their slots, and what is about to be settled for a dead one."""
+        held = {held.job for slot in self.slots if (held := slot.read())}
+        return held | {UUID(death["job"]) for death in self.deaths if death["job"]}
 
     def _deregister(self, pid: int) -> None:
         try:

@@ -122,7 +122,9 @@ def test_the_same_key_of_two_tasks_has_two_slots() -> None:
 
 def test_the_scope_is_live_queued_or_a_window() -> None:
     hour = timedelta(hours=1)
-    found = [dedup_of(keyed("k", dedup_scope=scope), (1,), {}) for scope in ("live", "queued", hour)]
+    found = [
+        dedup_of(keyed("k", dedup_scope=scope), (1,), {}) for scope in ("live", "queued", hour)
+    ]
     assert [(d.scope, d.window) for d in found if d] == [
         ("live", None),
         ("queued", None),

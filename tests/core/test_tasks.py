@@ -94,6 +94,12 @@ def test_using_makes_a_copy_and_leaves_the_task_as_it_is() -> None:
     assert original == task(greet)
 
 
+def test_using_takes_an_option_away_that_may_be_absent_and_leaves_the_others() -> None:
+    keyed = task(dedup_key="greet:{name}", timeout=5, priority=3)(greet)
+    changed = keyed.using(dedup_key=None, timeout=None, priority=None)
+    assert (changed.dedup_key, changed.timeout, changed.priority) == (None, None, 3)
+
+
 def test_using_can_be_chained() -> None:
     moment = datetime(2030, 1, 1, tzinfo=UTC)
     changed = task(greet).using(run_after=moment).using(priority=7)

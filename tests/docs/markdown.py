@@ -75,7 +75,8 @@ def blocks_of(page: Path) -> list[Block]:
 
 def section(page: Path, title: str) -> list[Block]:
     """The blocks from the heading with this title to the next one of its rank or higher."""
-    text = page.read_text()
+    # Without the code: a comment in it would look like a heading.
+    text = _BLOCK.sub(lambda found: "\n" * found[0].count("\n"), page.read_text())
     heading = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
     assert heading, f"{page.name} has no heading {title!r}"
     rest = text[heading.end() :]

@@ -11,7 +11,7 @@ from configparser import ConfigParser
 import pytest
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
-from rq.cli import main as rq_main
+from rq.cli.cli import main as rq_main
 
 from .markdown import PAGES, ROOT, Block, blocks_of
 

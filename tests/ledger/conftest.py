@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection
 
 from django_bgtasks.ledger import sql
 
@@ -13,6 +12,6 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     """UPDATE … RETURNING where the database has it, and the form for those that have not."""
     form: str = request.param
     if form == "portable":
-        monkeypatch.setattr(sql, "UPDATE_RETURNING", frozenset())
-        monkeypatch.setattr(type(connection.features), "can_return_columns_from_insert", False)
+        monkeypatch.setattr(sql, "update_returns", lambda alias: False)
+        monkeypatch.setattr(sql, "insert_returns", lambda alias: False)
     return form

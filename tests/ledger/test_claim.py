@@ -36,7 +36,7 @@ def test_a_claim_makes_a_queued_job_run_and_tells_all_that_the_row_holds() -> No
 
 
 @each_database
-@pytest.mark.parametrize("state", set(State) - {State.QUEUED})
+@pytest.mark.parametrize("state", sorted(set(State) - {State.QUEUED}))
 def test_only_a_queued_job_can_be_claimed(state: State) -> None:
     job = in_state(state)
     assert claim(job.pk, clock.new_id(), DB) is None

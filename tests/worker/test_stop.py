@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
+import redis
 
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
@@ -93,6 +94,25 @@ def test_what_outlives_the_grace_is_released_and_costs_no_attempt(
     done = wait_for_state(job, "succeeded", timeout=4)
     assert done.attempt == 1
     assert effects.texts == ["begin", "begin", "end"]
+
+
+def test_a_job_that_comes_after_the_stop_is_left_to_others(
+    bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
+) -> None:
+    worker = bgworker()
+    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    # Now it waits for a message: a second, if none comes.
+    wait_until(lambda: blocked_clients(redis_client) == 1)
+    worker.send(signal.SIGTERM)
+    worker.wait_for("Stopping")
+    job = tasks.record.enqueue(str(effects), "late")
+    assert worker.wait(5) == 0
+    assert row(job).state == "queued"
+    assert redis_client.lrange("rq:queue:default", 0, -1) == [job.id.encode()]
+
+
+def blocked_clients(redis_client: redis.Redis) -> int:
+    return int(redis_client.info("clients")["blocked_clients"])
 
 
 def test_a_worker_stopped_again_and_again_under_load_loses_and_repeats_nothing(

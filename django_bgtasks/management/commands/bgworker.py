@@ -34,6 +34,8 @@ class Command(BaseCommand):
 
     help = "Run background jobs: one upkeep process and N processes that run jobs."
     requires_migrations_checks = False
+    # Made in handle(), in the process that works: with --reload there are two.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See docs/workers.md for each option with an example."""
@@ -64,10 +66,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Check, say what this worker does, and do it."""
         set_up_logging(options["verbosity"])
+        # First of all, for --reload watches the files of what is loaded here.
+        self.check()
+        autodiscover_modules("tasks")
         reload = settings.DEBUG if options["reload"] is None else options["reload"]
         if reload and not options["burst"] and not run_with_reload():
             return
-        autodiscover_modules("tasks")
         plan = self._plan(options)
         queues = self._queues(plan)
         # What the start of the site may have opened must not be shared with the children.

@@ -1,0 +1,38 @@
+"""Duty: release the jobs that this worker has claimed without knowing it.
+
+A claim whose answer was lost, because its child died or its connection broke while it waited, may
+have gone through all the same: then the worker lives, and none of its children runs the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from ...ledger.workers import running_of
+from .aftermath import Death, settle_death
+
+
+class Strays:
+    """One worker's search. held: the ids of the jobs that its children hold just now."""
+
+    def __init__(self, worker: UUID, alias: str, held: Callable[[], set[UUID]]) -> None:
+        self.worker, self.alias, self.held = worker, alias, held
+        self._suspects: set[tuple[UUID, int]] = set()
+
+    def tick(self) -> int:
+        """Release what is nobody's in two looks; how many. In one look a job may just change hands.
+
+        A child shows a job before it claims it and until it is settled.
+        """
+        before = self.held()
+        claims = set(running_of(self.worker, self.alias).values_list("pk", "attempt"))
+        known = before | self.held()
+        strays = {(job, attempt) for job, attempt in claims if job not in known}
+        confirmed = strays & self._suspects
+        self._suspects = strays - confirmed
+        return sum(self._release(job, attempt) for job, attempt in confirmed)
+
+    def _release(self, job: UUID, attempt: int) -> bool:
+        detail = "Its claim was committed, but the answer was lost."
+        return settle_death(Death(job, attempt, self.worker, "interrupted", detail), self.alias)

@@ -1,0 +1,69 @@
+"""What the happy path costs: three SQL statements and at most 20 Redis commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from django_bgtasks.models import Job
+from django_bgtasks.worker.child import Child
+from django_bgtasks.worker.plan import Plan
+from django_bgtasks.worker.slots import Slot
+from tests.app.tasks import add
+
+from .tasks import welcome
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def child(redis_client: redis.Redis) -> Iterator[Child]:
+    """A job child of a worker that has registered and has run its first job."""
+    worker = Child(Plan("default", "default", queues=("default",)), Slot())
+    add.enqueue(1, 2)
+    assert worker.step()
+    yield worker
+    worker.redis.leave()
+
+
+def commands(client: redis.Redis) -> int:
+    """How many commands this Redis has ever served, those that ask for it left out."""
+    stats = client.info("commandstats")
+    return sum(
+        stat["calls"] for name, stat in stats.items() if name not in ("cmdstat_info", "cmdstat_eval")
+    )
+
+
+@pytest.mark.parametrize("dedup", [False, True])
+def test_a_job_costs_an_insert_a_claim_and_a_settlement(child: Child, dedup: bool) -> None:
+    if connection.vendor == "mysql":
+        pytest.skip("there the claim locks and reads the row first")
+    with CaptureQueriesContext(connection) as queries:
+        result = welcome.enqueue(7) if dedup else add.enqueue(1, 2)
+        assert child.step()
+    assert Job.objects.get(pk=result.id).state == "succeeded"
+    assert [query["sql"].split()[0] for query in queries] == ["INSERT", "UPDATE", "UPDATE"]
+
+
+def test_a_job_costs_at_most_20_redis_commands(
+    child: Child, redis_client: redis.Redis
+) -> None:
+    before = commands(redis_client)
+    result = add.enqueue(1, 2)
+    assert child.step()
+    spent = commands(redis_client) - before
+    assert Job.objects.get(pk=result.id).state == "succeeded"
+    assert 1 <= spent <= 20
+
+
+def test_redis_keeps_nothing_of_a_job_that_is_done(
+    child: Child, redis_client: redis.Redis
+) -> None:
+    before = set(redis_client.keys())
+    add.enqueue(1, 2)
+    assert child.step()
+    assert set(redis_client.keys()) == before

@@ -1,0 +1,165 @@
+"""Redis that is emptied, gone, back, or closed to us: the ledger knows what there is to do."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from pytest_django import Settings
+
+from testproject.servers import RedisServer
+from tests.waiting import wait_until
+from tests.workers import WorkerFactory, WorkerProcess
+
+from . import tasks
+from .conftest import Effects
+from .jobs import unfinished, wait_for_state
+
+pytestmark = pytest.mark.faults
+
+AWAY = "is away"
+LATENCY = 2.0
+
+
+def lines_with(worker: WorkerProcess, text: str) -> list[str]:
+    return [line for line in worker.output.splitlines() if text in line]
+
+
+def latency_of(job: object) -> float:
+    done = wait_for_state(job, "succeeded", timeout=5)
+    assert done.started_at is not None
+    return (done.started_at - done.enqueued_at).total_seconds()
+
+
+def test_a_thousand_queued_jobs_are_back_within_5_s_of_a_flush(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    worker = bgworker()
+    tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    tasks.record.enqueue_many([(str(effects), str(number)) for number in range(1000)])
+    with own_redis.client() as client:
+        wait_until(lambda: client.llen("rq:queue:default") == 1000)
+        own_redis.flushall()
+        wait_until(lambda: client.llen("rq:queue:default") == 1000, timeout=5)
+    worker.wait_for("1000 queued jobs were sent again.")
+    effects.open_gate()
+    wait_until(lambda: unfinished() == 0, timeout=30)
+    assert sorted(effects.texts[2:], key=int) == [str(number) for number in range(1000)]
+
+
+def test_a_worker_that_starts_after_a_flush_runs_all(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    tasks.record.enqueue_many([(str(effects), str(number)) for number in range(1000)])
+    own_redis.flushall()
+    bgworker("--processes", 2)
+    wait_until(lambda: unfinished() == 0, timeout=30)
+    assert sorted(effects.texts, key=int) == [str(number) for number in range(1000)]
+
+
+def test_a_worker_says_once_that_redis_went_works_on_and_returns_to_it(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    worker = bgworker()
+    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    own_redis.kill()
+    worker.wait_for(AWAY)
+    meanwhile = [tasks.record.enqueue(str(effects), str(number)) for number in range(3)]
+    assert max(latency_of(job) for job in meanwhile) < LATENCY
+    assert lines_with(worker, "Jobs go on from the database.") == lines_with(worker, AWAY)
+    assert len(lines_with(worker, AWAY)) == 1
+    own_redis.start()
+    worker.wait_for("is back.")
+    with own_redis.client() as client:
+        wait_until(lambda: client.scard("rq:workers") == 1)
+        wait_until(lambda: client.exists("bgtasks:alive"))
+    # The site's process spares a Redis that did not answer for two seconds.
+    assert latency_of(tasks.record.enqueue(str(effects), "after")) < LATENCY
+    assert "Traceback" not in worker.output
+    assert worker.stop() == 0
+    assert effects.texts == ["warm", "0", "1", "2", "after"]
+
+
+def test_a_job_that_runs_while_redis_goes_is_settled_and_runs_once(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    worker = bgworker()
+    job = tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    own_redis.kill()
+    effects.open_gate()
+    assert wait_for_state(job, "succeeded").attempt == 1
+    worker.wait_for(AWAY)
+    own_redis.start()
+    worker.wait_for("is back.")
+    assert effects.texts == ["begin", "end"]
+
+
+def test_a_worker_starts_without_redis_and_can_be_stopped_without_it(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    own_redis.kill()
+    job = tasks.record.enqueue(str(effects), "stored")
+    worker = bgworker()
+    wait_for_state(job, "succeeded")
+    assert len(lines_with(worker, AWAY)) == 1
+    assert worker.stop(5) == 0
+    assert "Traceback" not in worker.output
+
+
+def test_a_redis_that_hangs_does_not_hold_up_the_jobs_for_long(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    worker = bgworker()
+    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    with own_redis.client() as client:
+        client.execute_command("CLIENT", "PAUSE", "12000", "ALL")
+    started = time.monotonic()
+    job = tasks.record.enqueue(str(effects), "meanwhile")
+    assert time.monotonic() - started < 2
+    wait_for_state(job, "succeeded", timeout=11)
+    worker.wait_for(AWAY)
+    assert worker.returncode is None
+
+
+def test_a_wrong_password_is_said_once_with_the_cure_and_jobs_go_on(
+    settings: Settings, bgworker: WorkerFactory, effects: Effects
+) -> None:
+    with RedisServer(password="right") as server:
+        wrong = server.url.replace("right", "wrong")
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": wrong}}
+        worker = bgworker()
+        assert latency_of(tasks.record.enqueue(str(effects), "first")) < 5
+        assert latency_of(tasks.record.enqueue(str(effects), "second")) < LATENCY
+        [line] = lines_with(worker, AWAY)
+        assert "Check the password in CACHES or in OPTIONS['redis_url']." in line
+        assert "wrong" not in line
+        assert "Traceback" not in worker.output
+        assert worker.stop(5) == 0
+
+
+def test_a_redis_that_only_reads_is_one_that_is_away(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    with own_redis.client() as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        worker = bgworker()
+        assert latency_of(tasks.record.enqueue(str(effects), "stored")) < 5
+        worker.wait_for(AWAY)
+        client.execute_command("REPLICAOF", "NO", "ONE")
+    worker.wait_for("is back.")
+    assert "Traceback" not in worker.output
+
+
+def test_a_full_redis_is_one_that_is_away(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    worker = bgworker()
+    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    with own_redis.client() as client:
+        client.config_set("maxmemory", "1")
+        assert latency_of(tasks.record.enqueue(str(effects), "stored")) < LATENCY
+        worker.wait_for(AWAY)
+        client.config_set("maxmemory", "0")
+    worker.wait_for("is back.")
