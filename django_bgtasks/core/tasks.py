@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 from .compat import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task
 from .dedup import DedupKey
 from .options import default_alias
-from .registry import declare_queue, ensure_backend
+from .registry import declare_queue, ensure_backend, find_task
 from .retry import DEFAULT_RETRY, Retry
 
 if TYPE_CHECKING:
@@ -60,6 +60,13 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         # Zero-argument super() fails in a dataclass with slots on Python 3.12 and earlier.
         Task.__post_init__(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By the path of its function and what differs there: a pickled key need not be code."""
+        original = find_task(self.module_path)
+        options = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "func"}
+        changes = {name: new for name, new in options.items() if new != getattr(original, name)}
+        return _unpickled, (self.module_path, changes)
+
     def get_backend(self) -> RQBackend:
         """The backend of this task's alias, the implicit one included."""
         ensure_backend(self.backend)
@@ -97,6 +104,11 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         Returns the results in order. Either all calls are enqueued or none is.
         """
         return self.get_backend().enqueue_many(self, calls)
+
+
+def _unpickled(path: str, changes: dict[str, Any]) -> BackgroundTask[Any, Any]:
+    made: BackgroundTask[Any, Any] = replace(find_task(path), **changes)
+    return made
 
 
 @overload

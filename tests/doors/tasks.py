@@ -1,0 +1,53 @@
+"""Tasks of third parties: made with Django's own decorator, and with the backport's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_tasks
+
+from django_bgtasks import task
+from django_bgtasks.core.compat import api
+
+if not hasattr(api, "task"):
+    raise ImportError("The tasks API has no decorator.")
+
+
+@api.task
+def by_django(a: int, b: int = 2) -> int:
+    return a + b
+
+
+@django_tasks.task
+def by_the_backport(a: int, b: int = 2) -> int:
+    return a + b
+
+
+@api.task(queue_name="emails", priority=7, takes_context=True)
+def by_django_with_options(context: Any) -> list[Any]:
+    return [context.attempt, context.task_result.id]
+
+
+@django_tasks.task(queue_name="emails", priority=7, takes_context=True)
+def by_the_backport_with_options(context: Any) -> list[Any]:
+    return [context.attempt, context.task_result.id]
+
+
+@task
+def ours(a: int, b: int = 2) -> int:
+    return a + b
+
+
+@task
+async def ours_async(a: int, b: int = 2) -> int:
+    return a + b
+
+
+@task
+def raises(message: str) -> None:
+    raise ValueError(ValueError(message))
+
+
+@task(dedup_key=lambda a: f"key of {a}")
+def with_a_lambda(a: int) -> int:
+    return a

@@ -1,0 +1,80 @@
+"""The signals of the tasks API: Django's, and the backport's where both are installed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import django
+import pytest
+
+from django_bgtasks.backend import RQBackend
+from django_bgtasks.core.compat import TaskResultStatus
+from django_bgtasks.testing import run_jobs
+
+from . import tasks
+
+pytestmark = pytest.mark.django_db
+MODULES = ["django_tasks.signals", *(["django.tasks.signals"] if django.VERSION >= (6, 0) else [])]
+NAMES = ("task_enqueued", "task_started", "task_finished")
+
+
+@pytest.fixture(params=MODULES)
+def told(request: pytest.FixtureRequest) -> Iterator[list[tuple[str, Any, Any]]]:
+    """What receivers of the signals were told: which, by whom, and the result."""
+    module = importlib.import_module(request.param)
+    heard: list[tuple[str, Any, Any]] = []
+    receivers = {name: _receiver(name, heard) for name in NAMES}
+    for name, receiver in receivers.items():
+        getattr(module, name).connect(receiver)
+    yield heard
+    for name, receiver in receivers.items():
+        getattr(module, name).disconnect(receiver)
+
+
+def _receiver(name: str, heard: list[tuple[str, Any, Any]]) -> Any:
+    def receiver(sender: Any, task_result: Any, **kwargs: Any) -> None:
+        heard.append((name, sender, (task_result.id, task_result.status)))
+
+    return receiver
+
+
+@pytest.mark.parametrize("made", [tasks.by_django, tasks.by_the_backport, tasks.ours])
+def test_each_step_of_a_job_is_told(made: Any, told: list[tuple[str, Any, Any]]) -> None:
+    result = made.enqueue(1)
+    run_jobs()
+    assert told == [
+        ("task_enqueued", RQBackend, (result.id, TaskResultStatus.READY)),
+        ("task_started", RQBackend, (result.id, TaskResultStatus.RUNNING)),
+        ("task_finished", RQBackend, (result.id, TaskResultStatus.SUCCESSFUL)),
+    ]
+
+
+def test_a_failure_is_told_as_such(told: list[tuple[str, Any, Any]]) -> None:
+    result = tasks.raises.enqueue("no")
+    run_jobs()
+    assert told[-1] == ("task_finished", RQBackend, (result.id, TaskResultStatus.FAILED))
+
+
+def test_a_duplicate_is_not_told_as_enqueued(told: list[tuple[str, Any, Any]]) -> None:
+    tasks.with_a_lambda.enqueue(1)
+    tasks.with_a_lambda.enqueue(1)
+    assert [name for name, _, _ in told] == ["task_enqueued"]
+
+
+def test_a_receiver_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    module = importlib.import_module(MODULES[-1])
+
+    def broken(**kwargs: Any) -> None:
+        raise ValueError("a broken receiver")
+
+    for name in NAMES:
+        getattr(module, name).connect(broken)
+    try:
+        tasks.ours.enqueue(1)
+        assert [job.state for job in run_jobs()] == ["succeeded"]
+    finally:
+        for name in NAMES:
+            getattr(module, name).disconnect(broken)
+    assert "a broken receiver" in caplog.text
