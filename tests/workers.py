@@ -116,10 +116,11 @@ def environment() -> dict[str, str]:
 
 
 def reap(workers: Sequence[WorkerProcess]) -> None:
-    """End all workers; fail the test if one of them left a process behind."""
-    for worker in workers:
-        if worker.returncode is None:
-            worker.send(signal.SIGTERM)
+    """End all workers; fail the test if one of them left a process behind.
+
+    A polite stop takes a second, which the tests about it take: here the arbiter is killed, and its
+    children have to go with it.
+    """
     left = [name for worker in workers for name in _bury(worker)]
     if left:
         pytest.fail(f"bgworker left processes behind: {', '.join(left)}")
@@ -127,7 +128,7 @@ def reap(workers: Sequence[WorkerProcess]) -> None:
 
 def _bury(worker: WorkerProcess) -> list[str]:
     """Wait for its end, show its output, and kill and name what outlived it."""
-    end(worker.process, signal.SIGTERM, timeout=5)
+    end(worker.process, signal.SIGKILL, timeout=5)
     print(f"--- the output of bgworker {worker.pid}:\n{worker.output}")
     try:
         wait_until(lambda: not worker.family(), 3)

@@ -63,7 +63,9 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
     def __reduce__(self) -> tuple[Any, ...]:
         """By the path of its function and what differs there: a pickled key need not be code."""
         original = find_task(self.module_path)
-        options = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "func"}
+        options = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name != "func"
+        }
         changes = {name: new for name, new in options.items() if new != getattr(original, name)}
         return _unpickled, (self.module_path, changes)
 
@@ -172,6 +174,9 @@ def task(
 def validate(task: BackgroundTask[Any, Any]) -> None:
     """Refuse options that could not work, with InvalidTask that says which and why."""
     name = task.module_path
+    if not task.func.__qualname__.isidentifier():
+        # A method or a lambda: no worker could import it by its path.
+        raise InvalidTask(f"{name}: a task must be defined at a module level, as a function.")
     if not isinstance(task.retry, Retry):
         raise InvalidTask(f"{name}: retry takes a Retry, such as Retry(max_attempts=5).")
     timeout = task.timeout

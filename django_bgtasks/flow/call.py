@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
 from asgiref.sync import async_to_sync
 
-from ..core.errors import JobTimeout
+from ..core.errors import JobCancelled, JobTimeout
 from .connections import no_transaction_left_open
 from .context import JobContext
 from .current import entered
-from .deadline import deadline
+from .deadline import deadline, on_cancellation
 
 
 def call(task: Any, context: JobContext, timeout: float) -> Any:
@@ -25,17 +26,46 @@ def call(task: Any, context: JobContext, timeout: float) -> Any:
     args = [context, *job.args] if task.takes_context else list(job.args)
     with entered(context), no_transaction_left_open():
         if iscoroutinefunction(task.func):
-            return async_to_sync(_limited)(task.func, args, job.kwargs, timeout)
+            coroutine = _Coroutine(task.func)
+            with on_cancellation(coroutine.cancel):
+                return async_to_sync(coroutine.run)(args, job.kwargs, timeout)
         with deadline(timeout):
             return task.func(*args, **job.kwargs)
 
 
-async def _limited(func: Callable[..., Any], args: list[Any], kwargs: Any, seconds: float) -> Any:
-    try:
-        async with asyncio.timeout(seconds) as limit:
-            return await func(*args, **kwargs)
-    except TimeoutError:
-        # The coroutine may raise a TimeoutError of its own.
-        if not limit.expired():
-            raise
-        raise JobTimeout(f"The attempt took longer than its timeout of {seconds:g} s.") from None
+class _Coroutine:
+    """An async task with its limits. It runs in another thread, where no exception reaches it."""
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self._func = func
+        self._stop: Callable[[], object] | None = None
+        self._asked = False
+
+    def cancel(self) -> None:
+        """Raise JobCancelled where the coroutine awaits; from any thread or signal handler."""
+        self._asked = True
+        if self._stop is not None:
+            self._stop()
+
+    async def run(self, args: list[Any], kwargs: Any, seconds: float) -> Any:
+        """Await the coroutine. Raises JobTimeout or JobCancelled at its limits."""
+        running, loop = asyncio.current_task(), asyncio.get_running_loop()
+        if running is not None:
+            self._stop = partial(loop.call_soon_threadsafe, running.cancel)
+        try:
+            if self._asked:
+                raise asyncio.CancelledError
+            async with asyncio.timeout(seconds) as limit:
+                return await self._func(*args, **kwargs)
+        except TimeoutError:
+            # The coroutine may raise a TimeoutError of its own.
+            if not limit.expired():
+                raise
+            text = f"The attempt took longer than its timeout of {seconds:g} s."
+            raise JobTimeout(text) from None
+        except asyncio.CancelledError:
+            if not self._asked:
+                raise
+            raise JobCancelled("Cancelled on request.") from None
+        finally:
+            self._stop = None

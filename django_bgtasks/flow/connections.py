@@ -49,6 +49,27 @@ def no_transaction_left_open() -> Iterator[None]:
         )
 
 
+@contextmanager
+def kept_usable(alias: str) -> Iterator[None]:
+    """Within somebody's transaction, as a test's: an error of the database must not end it.
+
+    What the task wrote before such an error goes with it there; a worker has no such transaction.
+    """
+    connection: Any = connections[alias]
+    if not connection.in_atomic_block:
+        yield
+        return
+    savepoint = connection.savepoint()
+    try:
+        yield
+    except BaseException:
+        if connection.needs_rollback or not connection.is_usable():
+            connection.needs_rollback = False
+            connection.savepoint_rollback(savepoint)
+        raise
+    connection.savepoint_commit(savepoint)
+
+
 def _leave(before: dict[str, int]) -> bool:
     """Leave the atomic blocks that are open beyond `before`, as an exception would leave them."""
     left = False

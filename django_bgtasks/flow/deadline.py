@@ -52,6 +52,24 @@ def deadline(seconds: float) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def on_cancellation(act: Callable[[], None]) -> Iterator[None]:
+    """Call act() at CANCEL_SIGNAL in this block; it runs in a signal handler of the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def heed(signum: int, frame: FrameType | None) -> None:
+        if all(ask() for ask in _is_cancelled):
+            act()
+
+    before = signal.signal(CANCEL_SIGNAL, heed)
+    try:
+        yield
+    finally:
+        signal.signal(CANCEL_SIGNAL, before)
+
+
 def _interruption(signum: int, seconds: float) -> Interruption:
     if signum == CANCEL_SIGNAL:
         return JobCancelled("Cancelled on request.")

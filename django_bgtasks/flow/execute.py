@@ -28,7 +28,7 @@ from ..ledger.settle import DISCONNECTED, insist, is_settled, settle, settle_onc
 from ..models import Job
 from ..signals import job_retrying
 from .call import call
-from .connections import drop_connections, refresh_connections
+from .connections import drop_connections, kept_usable, refresh_connections
 from .context import JobContext
 from .dispatch import dispatch_on_commit
 from .results import result_of
@@ -92,7 +92,8 @@ def _perform(job: Job, alias: str) -> Settlement:
     if getattr(task, "atomic", False):
         return _perform_atomic(job, task, context)
     try:
-        value = checked(call(task, context, job.timeout), "the result", job.task)
+        with kept_usable(alias):
+            value = checked(call(task, context, job.timeout), "the result", job.task)
     except BaseException as error:
         return _failed(job, task, error, alias)
     return _settled(job, Settlement("succeed", result=value), alias)

@@ -40,6 +40,11 @@ def call_dead(dead_after: float, alias: str) -> int:
     return silent.update(lost_at=Now())
 
 
+def lost(alias: str) -> list[UUID]:
+    """The workers that were called dead and are not forgotten yet."""
+    return list(Worker.objects.using(alias).exclude(lost_at=None).values_list("pk", flat=True))
+
+
 def orphans(limit: int, alias: str) -> list[Job]:
     """Running jobs whose worker has stopped, is dead, or was never known."""
     alive = Worker.objects.using(alias).filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None)

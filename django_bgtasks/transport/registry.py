@@ -33,6 +33,15 @@ def remove(name: str, redis: Redis) -> None:
         pipeline.execute()
 
 
+def remove_ending(suffixes: tuple[str, ...], redis: Redis) -> int:
+    """Take the workers whose names end so out of RQ's registry; how many there were."""
+    keys = map(as_text, redis.smembers(worker_registration.REDIS_WORKER_KEYS))
+    names = [key.removeprefix(KEY.format("")) for key in keys if key.endswith(suffixes)]
+    for name in names:
+        remove(name, redis)
+    return len(names)
+
+
 # A hash that has expired must not come back half empty.
 _RENEW = """
 if redis.call('exists', KEYS[1]) == 1 then

@@ -28,6 +28,8 @@ logger = logging.getLogger("django_bgtasks.worker")
 TICK = 0.2
 # Without a heartbeat for this share of `dead_after`, the claims are about to be someone else's.
 SILENT_SHARE = 0.8
+# An upkeep that is silent for so many times `dead_after` hangs, say on a half-open connection.
+STUCK_SHARE = 3.0
 CANCEL_GRACE = 2.0
 LONGEST_BACKOFF = 5.0
 
@@ -52,7 +54,7 @@ class Arbiter:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.children = [JobChild() for _ in range(plan.processes)]
-        self.upkeep_pid = 0
+        self.upkeep_pid, self.upkeep_born = 0, 0.0
         self.orders, self.reports = Pipe(), Pipe()
         self.unsettled: dict[int, dict[str, object]] = {}
         self.deaths = 0
@@ -135,7 +137,7 @@ class Arbiter:
         for pipe in (self.orders, self.reports):
             pipe.close()
         self.orders, self.reports = Pipe(), Pipe()
-        self.upkeep_pid = fork(self._upkeep_main)
+        self.upkeep_pid, self.upkeep_born = fork(self._upkeep_main), clock.monotonic()
         self.orders.keep_writer()
         self.reports.keep_reader()
         for number, death in self.unsettled.items():
@@ -169,7 +171,8 @@ class Arbiter:
     def _bury(self, child: JobChild, status: int) -> None:
         held, pid, child.pid = child.slot.read(), child.pid, 0
         code = os.waitstatus_to_exitcode(status)
-        quick = clock.monotonic() - child.born < 1.0 and held is None and code != SPENT
+        idle = held is None or not held.begun
+        quick = clock.monotonic() - child.born < 1.0 and idle and code != SPENT
         child.quick_deaths = child.quick_deaths + 1 if quick else 0
         backoff = min(0.1 * 2**child.quick_deaths, LONGEST_BACKOFF) if quick else 0.0
         child.start_at = clock.monotonic() + backoff
@@ -221,6 +224,9 @@ class Arbiter:
     def _enforce(self) -> None:
         """Kill what has outlived its time."""
         now = clock.monotonic()
+        if now - max(self.last_beat, self.upkeep_born) > STUCK_SHARE * self.plan.options.dead_after:
+            # It is started again when it is reaped.
+            _signal(self.upkeep_pid, signal.SIGKILL)
         for child in self._alive():
             held = child.slot.read()
             if child.doom and (held is None or held.job != child.doom[0]):

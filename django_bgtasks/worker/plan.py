@@ -37,4 +37,9 @@ class Plan:
 
     def child_name(self, pid: int) -> str:
         """The name under which the child with this pid is registered as an RQ worker."""
-        return f"{self.hostname}.{pid}.{self.worker.hex[-8:]}"
+        return f"{self.hostname}.{pid}{ending_of(self.worker)}"
+
+
+def ending_of(worker: UUID) -> str:
+    """How the names of all children of a worker end."""
+    return f".{worker.hex[-8:]}"

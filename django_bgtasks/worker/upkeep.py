@@ -25,7 +25,7 @@ from ..models import Worker
 from ..transport import registry
 from ..transport.connection import RedisError, connection, reason
 from .pipes import Pipe
-from .plan import Plan
+from .plan import Plan, ending_of
 from .slots import Slot
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -79,6 +79,7 @@ class Upkeep:
             Duty("rescue jobs", 2.0, lambda: rescue.tick(options.dead_after, plan.alias)),
             Duty("release stray claims", 2.0, strays.tick),
             Duty("renew the RQ workers", 30.0, self._keep_registered),
+            Duty("take dead workers out of RQ", 5.0, self._deregister_lost),
             Duty("prune", 60.0, self._prune),
         )
 
@@ -164,6 +165,13 @@ class Upkeep:
             registry.remove(self.plan.child_name(pid), connection(self.plan.backend))
         except RedisError as error:
             logger.debug("A dead child is still registered in RQ: %s", reason(error))
+
+    def _deregister_lost(self) -> None:
+        """RQ itself would show the children of a worker that was killed for minutes yet."""
+        lost = workers.lost(self.plan.alias)
+        if lost and self.plan.options.dispatch:
+            endings = tuple(ending_of(worker) for worker in lost)
+            registry.remove_ending(endings, connection(self.plan.backend))
 
     def _promote(self) -> float:
         # A read first: on SQLite promoting takes the write lock, whether or not a job is due.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 from django.db import transaction
+from django.db.models import Max, Min
 
 from django_bgtasks.models import Job
 from tests.app.tasks import add
@@ -30,7 +31,7 @@ def pickup(directory: Path) -> Figures:
     committed: list[float] = []
     with worker(directory, "--processes", 1, "--verbosity", 0):
         tasks.note_begin.enqueue(str(log))
-        wait_until(lambda: log.exists())
+        wait_until(log.exists)
         for _ in range(PICKUP_JOBS):
             time.sleep(PICKUP_EVERY)
             with transaction.atomic():
@@ -59,9 +60,7 @@ def memory(directory: Path) -> Figures:
         time.sleep(5)
         family = sorted(started.family(), key=lambda process: process.pid)
         names = ["arbiter", "upkeep", "child 1", "child 2"]
-        figures = {
-            f"{name} MiB": pss(process) for name, process in zip(names, family, strict=True)
-        }
+        figures = {f"{name} MiB": pss(process) for name, process in zip(names, family, strict=True)}
         figures["Pillow loaded"] = float(all(has_pillow(process) for process in family))
     return {**figures, "sum MiB": sum(v for name, v in figures.items() if name.endswith("MiB"))}
 
@@ -81,13 +80,14 @@ def enqueue(directory: Path) -> Figures:
 
 def drain(directory: Path) -> Figures:
     """Short jobs a second that `bgworker --processes 2` runs."""
+    Job.objects.all().delete()
     jobs = add.enqueue_many([(number, 1) for number in range(DRAIN_JOBS)])
     with worker(directory, "--processes", 2, "--verbosity", 0):
         done = Job.objects.filter(state="succeeded")
         wait_until(lambda: done.count() == len(jobs), timeout=120)
-    times = list(done.order_by("finished_at").values_list("finished_at", flat=True))
+    ends = done.aggregate(first=Min("finished_at"), last=Max("finished_at"))
     # Between the first and the last: the start of the processes is no part of the rate.
-    return {"jobs /s": (len(times) - 1) / (times[-1] - times[0]).total_seconds()}
+    return {"jobs /s": (len(jobs) - 1) / (ends["last"] - ends["first"]).total_seconds()}
 
 
 @contextmanager

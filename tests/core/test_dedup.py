@@ -20,7 +20,8 @@ def with_context(context: Any, user_id: int) -> None:
 
 
 def keyed(dedup_key: Any, **options: Any) -> Any:
-    return task(dedup_key=dedup_key, **options)(send)
+    decorator: Any = task
+    return decorator(dedup_key=dedup_key, **options)(send)
 
 
 def test_a_format_string_is_filled_with_the_arguments_of_the_call() -> None:
@@ -103,7 +104,7 @@ def test_a_key_that_is_too_long_is_refused_with_the_cure() -> None:
 
 @pytest.mark.parametrize("key", ["a\0b", "\ud800"])
 def test_a_key_that_no_database_stores_is_refused(key: str) -> None:
-    with pytest.raises(InvalidArguments, match="dedup key of tests.core.test_dedup.send"):
+    with pytest.raises(InvalidArguments, match=r"dedup key of tests\.core\.test_dedup\.send"):
         dedup_of(keyed(lambda *a: key), (1,), {})
 
 

@@ -63,7 +63,7 @@ def test_jobs_are_kept_for_a_number_of_days(state: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", [-1, "10", 1.5, True, {"default": "10"}, {"default": -1}])
 def test_a_depth_is_a_whole_number(value: Any) -> None:
-    with pytest.raises(ImproperlyConfigured, match="'max_depth'.*whole number"):
+    with pytest.raises(ImproperlyConfigured, match=r"'max_depth'.*whole number"):
         options(max_depth=value)
 
 

@@ -48,9 +48,9 @@ def test_only_a_claim_makes_a_job_run() -> None:
 
 
 def test_every_state_is_either_live_or_final() -> None:
-    assert LIVE | FINAL == set(State)
+    assert set(State) == LIVE | FINAL
     assert not LIVE & FINAL
-    assert WAITING == LIVE - {State.RUNNING}
+    assert LIVE - {State.RUNNING} == WAITING
 
 
 def test_every_state_has_a_status_in_the_tasks_api() -> None:

@@ -61,8 +61,9 @@ def test_a_task_is_still_a_function_to_call() -> None:
 def test_an_option_that_could_not_work_is_refused_where_it_is_written(
     options: dict[str, Any], message: str
 ) -> None:
+    decorator: Any = task
     with pytest.raises(InvalidTask) as refusal:
-        task(**options)(greet)
+        decorator(**options)(greet)
     assert message in str(refusal.value)
 
 

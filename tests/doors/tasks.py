@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import django
 import django_tasks
 
 from django_bgtasks import task
-from django_bgtasks.core.compat import api
 
-if not hasattr(api, "task"):
-    raise ImportError("The tasks API has no decorator.")
+if TYPE_CHECKING or django.VERSION >= (6, 0):
+    from django.tasks import task as django_task
+else:
+    from django_tasks import task as django_task
 
 
-@api.task
+@django_task
 def by_django(a: int, b: int = 2) -> int:
     return a + b
 
@@ -23,7 +25,7 @@ def by_the_backport(a: int, b: int = 2) -> int:
     return a + b
 
 
-@api.task(queue_name="emails", priority=7, takes_context=True)
+@django_task(queue_name="emails", priority=7, takes_context=True)
 def by_django_with_options(context: Any) -> list[Any]:
     return [context.attempt, context.task_result.id]
 

@@ -39,6 +39,14 @@ with_options = pytest.mark.parametrize(
 )
 
 
+class Holder:
+    """Its method has no path from which a worker could import it."""
+
+    @staticmethod
+    def method() -> None:
+        pass
+
+
 def backend() -> Any:
     return task_backends["default"]
 
@@ -102,12 +110,12 @@ def test_a_failed_task_tells_its_exception_and_its_traceback() -> None:
     result.refresh()
     assert result.status == TaskResultStatus.FAILED
     assert result.is_finished
-    with pytest.raises(ValueError, match="^Task failed$"):
+    with pytest.raises(ValueError, match="Task failed"):
         _ = result.return_value
     [error] = result.errors
     assert error.exception_class is ValueError
     assert error.traceback.startswith("Traceback")
-    assert 'raise ValueError(ValueError(message))' in error.traceback
+    assert "raise ValueError(ValueError(message))" in error.traceback
     assert error.traceback.endswith("ValueError: no\n")
 
 
@@ -227,7 +235,7 @@ def test_without_the_backend_a_task_says_so(settings: Settings) -> None:
         add.enqueue(1, 2)
 
 
-@pytest.mark.parametrize("function", [any, pickle.Pickler.dump])
+@pytest.mark.parametrize("function", [any, lambda: None, Holder.method, Holder().method])
 def test_what_is_no_function_of_a_module_is_refused(function: Callable[..., Any]) -> None:
     with pytest.raises(InvalidTask, match="must be defined at a module level"):
         task(function)

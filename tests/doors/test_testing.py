@@ -17,8 +17,10 @@ from django_bgtasks.flow.actions import run_job_now
 from django_bgtasks.models import Job
 from django_bgtasks.testing import assert_enqueued, assert_not_enqueued, enqueued, run_jobs
 from tests.app.models import Note
-from tests.app.tasks import add, echo, fail, on_the_emails_queue, write
+from tests.app.tasks import add, fail, on_the_emails_queue, write
 from tests.flow.tasks import enqueues_another
+
+from . import breaking
 
 pytestmark = pytest.mark.django_db
 
@@ -78,11 +80,17 @@ def test_a_task_without_an_end_is_stopped_at_the_limit() -> None:
 
 def test_a_task_that_breaks_the_transaction_of_the_test_is_settled_all_the_same() -> None:
     write.enqueue("kept")
-    broken = echo.enqueue()
-    Job.objects.filter(pk=broken.id).update(task="tests.doors.breaking.break_the_database")
+    breaking.ask_for_what_is_not_there.enqueue()
     write.enqueue("kept too")
     assert [job.state for job in run_jobs()] == ["succeeded", "failed", "succeeded"]
-    assert [note.text for note in Note.objects.all()] == ["kept", "before", "kept too"]
+    assert {"kept", "kept too"} <= {note.text for note in Note.objects.all()}
+
+
+def test_a_task_that_breaks_a_constraint_is_settled_all_the_same() -> None:
+    breaking.write_twice.enqueue()
+    write.enqueue("kept")
+    assert [job.state for job in run_jobs()] == ["failed", "succeeded"]
+    assert Note.objects.filter(text="kept").exists()
 
 
 def test_the_fixture_touches_no_redis(

@@ -77,10 +77,20 @@ def test_a_job_that_runs_tells_its_progress(user: Any) -> None:
     assert answer["progress"] == {"done": 3, "total": 10, "message": "row 3"}
 
 
-def test_a_failure_is_told_in_one_line_and_without_a_traceback(user: Any) -> None:
-    job = fail.using(owner=user).enqueue("<script>").job
+def test_the_owner_of_a_failed_job_reads_no_insides_of_the_site(user: Any) -> None:
+    job = fail.using(owner=user).enqueue("password=secret").job
     run_jobs()
     response = browser(user).get(f"/jobs/{job.pk}/")
+    assert response.json()["error"] == "It failed."
+    assert "secret" not in response.text
+
+
+def test_an_operator_reads_the_failure_in_one_line_and_without_a_traceback(
+    admin_client: Client,
+) -> None:
+    job = fail.enqueue("<script>").job
+    run_jobs()
+    response = admin_client.get(f"/jobs/{job.pk}/")
     assert response.json()["error"] == "ValueError: <script>"
     assert "Traceback" not in response.text
     assert response["Content-Type"] == "application/json"

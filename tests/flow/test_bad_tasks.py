@@ -86,8 +86,10 @@ def test_a_task_that_leaves_autocommit_off_takes_nothing_with_it() -> None:
 def test_a_task_that_leaves_a_transaction_open_fails_and_takes_nothing_with_it(
     atomic: bool, error: str
 ) -> None:
-    leaving = tasks.leaves_a_transaction_open_atomically if atomic else tasks.leaves_a_transaction_open
-    leaving.enqueue("lost", error)
+    if atomic:
+        tasks.leaves_a_transaction_open_atomically.enqueue("lost", error)
+    else:
+        tasks.leaves_a_transaction_open.enqueue("lost", error)
     write.enqueue("kept")
     assert [job.state for job in run_jobs()] == ["failed", "succeeded"]
     connection.close()

@@ -10,7 +10,6 @@ import pytest
 from django.db import transaction
 from pytest_django import Settings
 
-from django_bgtasks.flow import dispatch
 from django_bgtasks.models import Job
 from testproject.servers.processes import free_port
 from tests.app.tasks import add
@@ -19,16 +18,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def redis_at(settings: Settings) -> Iterator[Callable[[int], None]]:
-    """Say where Redis is; the memory of a Redis that was away goes with the test."""
+def redis_at(settings: Settings) -> Callable[[int], None]:
+    """Say where Redis is."""
 
     def at(port: int) -> None:
         url = f"redis://127.0.0.1:{port}/0"
         settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": url}}
-        dispatch._away_until.clear()
 
-    yield at
-    dispatch._away_until.clear()
+    return at
 
 
 @pytest.fixture

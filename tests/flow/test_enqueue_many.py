@@ -53,8 +53,8 @@ def test_a_chunk_is_one_insert(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_the_messages_are_pushed_in_order(redis_client: redis.Redis) -> None:
     results = add.enqueue_many((n, 1) for n in range(30))
-    pushed = [raw.decode() for raw in redis_client.lrange("rq:queue:default", 0, -1)]
-    assert pushed == [result.id for result in results]
+    pushed = redis_client.lrange("rq:queue:default", 0, -1)
+    assert pushed == [result.id.encode() for result in results]
 
 
 @pytest.mark.parametrize("bad", [(1, object()), (1,), {"c": 3}])

@@ -96,7 +96,7 @@ def test_workers_that_ask_the_database_never_get_the_same_job() -> None:
 @each_database
 def test_the_database_is_served_by_priority_then_queue_then_age() -> None:
     order = [("b", 9), ("a", 0), ("a", 0), ("b", 0), ("a", -5), ("c", 100)]
-    jobs = {added(queue=queue, priority=priority).pk: (queue, priority) for queue, priority in order}
+    jobs = {added(queue=queue, priority=rank).pk: (queue, rank) for queue, rank in order}
     got = []
     while (job := claim_next(["a", "b"], clock.new_id(), DB)) is not None:
         got.append(job.pk)

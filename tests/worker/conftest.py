@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from django_bgtasks.flow import dispatch
 
 # A worker that is called dead soon. The defaults are 3 s and 10 s.
 QUICK = {"BGTASKS_TEST_OPTIONS": json.dumps({"beat_every": 0.5, "dead_after": 1.5})}
@@ -50,11 +47,3 @@ class Effects:
 def effects(tmp_path: Path) -> Effects:
     """The effects of this test's tasks."""
     return Effects(tmp_path / "effects.log")
-
-
-@pytest.fixture(autouse=True)
-def no_pause_after_a_failed_push() -> Iterator[None]:
-    """A Redis that was away in one test is no reason to spare the next one's."""
-    dispatch._away_until.clear()
-    yield
-    dispatch._away_until.clear()

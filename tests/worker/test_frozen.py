@@ -54,8 +54,9 @@ def test_a_zombie_that_wakes_after_its_rescue_settles_nothing_and_begins_a_new_l
     assert frozen.wait(5) == 0
 
 
+@pytest.mark.parametrize("for_good", [False, True], ids=["for a while", "for good"])
 def test_a_worker_whose_upkeep_stands_still_stops_its_jobs_before_others_take_them(
-    bgworker: WorkerFactory, effects: Effects
+    bgworker: WorkerFactory, effects: Effects, for_good: bool
 ) -> None:
     worker = bgworker(env=QUICK)
     job = tasks.wait_at_gate.enqueue(str(effects))
@@ -64,7 +65,8 @@ def test_a_worker_whose_upkeep_stands_still_stops_its_jobs_before_others_take_th
     upkeep.suspend()
     worker.wait_for("interrupted in job", timeout=5)
     wait_until(lambda: not psutil.pid_exists(effects.pids[0]))
-    upkeep.resume()
-    wait_until(lambda: effects.texts == ["begin", "begin"], timeout=8)
+    if not for_good:
+        upkeep.resume()
+    wait_until(lambda: effects.texts == ["begin", "begin"], timeout=12)
     effects.open_gate()
     wait_for_state(job, "succeeded")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -17,7 +16,7 @@ from tests.workers import WorkerFactory, WorkerProcess
 
 from . import tasks
 from .conftest import QUICK, Effects
-from .jobs import outcomes, row, wait_for_state
+from .jobs import outcomes, wait_for_state
 
 pytestmark = pytest.mark.faults
 
@@ -29,12 +28,12 @@ def upkeep_of(worker: WorkerProcess) -> psutil.Process:
 
 
 @pytest.fixture
-def busy(bgworker: WorkerFactory, effects: Effects) -> Iterator[WorkerProcess]:
+def busy(bgworker: WorkerFactory, effects: Effects) -> WorkerProcess:
     """A worker whose job waits at the gate."""
     worker = bgworker()
     tasks.wait_at_gate.enqueue(str(effects))
     wait_until(lambda: effects.texts == ["begin"])
-    yield worker
+    return worker
 
 
 def test_a_job_whose_process_is_killed_runs_again_within_3_s_and_the_attempt_is_charged(
@@ -229,10 +228,7 @@ def test_a_process_that_runs_many_jobs_keeps_its_descriptors_and_threads(
     child = psutil.Process(effects.pids[0])
     before = child.num_fds(), child.num_threads()
     jobs = tasks.record.enqueue_many([(str(effects), "more")] * 50)
-    jobs += tasks.fail_once.enqueue_many([(str(effects),)])
-    for job in jobs:
+    for job in (*jobs, tasks.fail_once.enqueue(str(effects))):
         wait_for_state(job, "succeeded")
     assert set(effects.pids) == {child.pid}
     assert (child.num_fds(), child.num_threads()) == before
-
-

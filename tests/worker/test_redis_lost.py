@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 from pytest_django import Settings
 
+from django_bgtasks.flow import dispatch
 from testproject.servers import RedisServer
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
 
 from . import tasks
 from .conftest import Effects
-from .jobs import unfinished, wait_for_state
+from .jobs import row, unfinished, wait_for_state
 
 pytestmark = pytest.mark.faults
 
@@ -25,8 +27,8 @@ def lines_with(worker: WorkerProcess, text: str) -> list[str]:
     return [line for line in worker.output.splitlines() if text in line]
 
 
-def latency_of(job: object) -> float:
-    done = wait_for_state(job, "succeeded", timeout=5)
+def latency_of(job: object, within: float = 5) -> float:
+    done = wait_for_state(job, "succeeded", timeout=within)
     assert done.started_at is not None
     return (done.started_at - done.enqueued_at).total_seconds()
 
@@ -81,6 +83,22 @@ def test_a_worker_says_once_that_redis_went_works_on_and_returns_to_it(
     assert effects.texts == ["warm", "0", "1", "2", "after"]
 
 
+def test_a_site_that_still_spares_redis_when_it_is_back_does_not_make_its_jobs_wait_long(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    worker = bgworker()
+    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    own_redis.kill()
+    worker.wait_for(AWAY)
+    own_redis.start()
+    worker.wait_for("is back.")
+    with own_redis.client() as client:
+        wait_until(lambda: client.exists("bgtasks:alive"))
+        with dispatch.held():
+            job = tasks.record.enqueue(str(effects), "spared")
+    assert latency_of(job, within=7) < 7
+
+
 def test_a_job_that_runs_while_redis_goes_is_settled_and_runs_once(
     bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
 ) -> None:
@@ -106,6 +124,27 @@ def test_a_worker_starts_without_redis_and_can_be_stopped_without_it(
     assert len(lines_with(worker, AWAY)) == 1
     assert worker.stop(5) == 0
     assert "Traceback" not in worker.output
+
+
+def test_burst_runs_all_without_redis(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    own_redis.kill()
+    jobs = [tasks.record.enqueue(str(effects), str(number)) for number in range(3)]
+    assert bgworker("--burst").wait() == 0
+    assert {row(job).state for job in jobs} == {"succeeded"}
+    assert effects.texts == ["0", "1", "2"]
+
+
+def test_a_worker_that_shall_not_use_redis_works_from_the_database_alone(
+    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
+) -> None:
+    worker = bgworker(env={"BGTASKS_TEST_OPTIONS": json.dumps({"dispatch": False})})
+    worker.wait_for("redis     not used")
+    assert latency_of(tasks.record.enqueue(str(effects), "stored")) < LATENCY
+    with own_redis.client() as client:
+        assert client.scard("rq:workers") == 0
+    assert AWAY not in worker.output
 
 
 def test_a_redis_that_hangs_does_not_hold_up_the_jobs_for_long(

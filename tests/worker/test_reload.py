@@ -61,7 +61,9 @@ def test_a_change_restarts_the_worker_and_a_syntax_error_waits_for_the_next(
     worker = bgworker("--reload", env=env)
     assert wait_for_state(version.enqueue(), "succeeded").result == 1
     bookshop("2")
-    worker.wait_for(re.compile(r"tasks\.py changed; starting again\..*^bgworker ", re.M | re.S))
+    worker.wait_for(
+        re.compile(r"tasks\.py changed; starting again\..*^bgworker ", re.MULTILINE | re.DOTALL)
+    )
     assert wait_for_state(version.enqueue(), "succeeded").result == 2
     bookshop("3 +")
     worker.wait_for("SyntaxError")

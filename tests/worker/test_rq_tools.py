@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 import rq
+from rq.worker import BaseWorker
 
 from testproject.servers import RedisServer
 from tests.app.tasks import add
@@ -16,7 +17,7 @@ from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
 
 from . import tasks
-from .conftest import Effects
+from .conftest import QUICK, Effects
 from .jobs import row, wait_for_state
 
 
@@ -29,15 +30,13 @@ def rq_command(redis_client: redis.Redis, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def workers_of(redis_client: redis.Redis) -> list[rq.Worker]:
+def workers_of(redis_client: redis.Redis) -> list[BaseWorker]:
     return rq.Worker.all(connection=redis_client)
 
 
 def started(bgworker: WorkerFactory, redis_client: redis.Redis, processes: int) -> WorkerProcess:
     worker = bgworker("emails", "default", "--processes", processes)
-    wait_until(
-        lambda: [w.get_state() for w in workers_of(redis_client)] == ["idle"] * processes
-    )
+    wait_until(lambda: [w.get_state() for w in workers_of(redis_client)] == ["idle"] * processes)
     return worker
 
 
@@ -92,6 +91,18 @@ def test_a_worker_that_has_ended_is_gone_from_rq(
         wait_until(lambda: first.name not in {w.name for w in workers_of(redis_client)})
         worker.stop()
     wait_until(lambda: workers_of(redis_client) == [])
+
+
+def test_another_worker_takes_one_that_was_killed_whole_out_of_rq(
+    bgworker: WorkerFactory, redis_client: redis.Redis
+) -> None:
+    dead = bgworker("--processes", 2, env=QUICK)
+    wait_until(lambda: len(workers_of(redis_client)) == 2)
+    names = {w.name for w in workers_of(redis_client)}
+    dead.kill()
+    bgworker(env=QUICK)
+    wait_until(lambda: len({w.name for w in workers_of(redis_client)} - names) == 1)
+    wait_until(lambda: not names & {w.name for w in workers_of(redis_client)})
 
 
 def test_rq_suspend_holds_all_jobs_and_rq_resume_lets_them_go(

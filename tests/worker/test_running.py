@@ -23,7 +23,9 @@ JOB_LINE = (
 )
 
 
-def line_of(job_id: str, task: str, outcome: str, attempt: int = 1, rest: str = "") -> re.Pattern[str]:
+def line_of(
+    job_id: str, task: str, outcome: str, attempt: int = 1, rest: str = ""
+) -> re.Pattern[str]:
     pattern = JOB_LINE.format(id=job_id, task=task, outcome=outcome, attempt=attempt, rest=rest)
     return re.compile(pattern, re.MULTILINE)
 
@@ -56,10 +58,16 @@ def test_the_banner_says_what_it_listens_to_and_no_password(
         settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": server.url}}
         worker = bgworker("emails", "default", "--processes", 2)
         worker.wait_for("database")
-        assert re.search(r"^bgworker [0-9a-f-]{36} on \S+: 2 processes$", worker.output, re.M)
-        assert re.search(r"^  queues    emails, default$", worker.output, re.M)
-        assert re.search(rf"^  redis     127\.0\.0\.1:{server.port}/0$", worker.output, re.M)
-        assert re.search(r"^  database  (sqlite|postgresql|mysql) \S*test", worker.output, re.M)
+        assert re.search(
+            r"^bgworker [0-9a-f-]{36} on \S+: 2 processes$", worker.output, re.MULTILINE
+        )
+        assert re.search(r"^  queues    emails, default$", worker.output, re.MULTILINE)
+        assert re.search(
+            rf"^  redis     127\.0\.0\.1:{server.port}/0$", worker.output, re.MULTILINE
+        )
+        assert re.search(
+            r"^  database  (sqlite|postgresql|mysql) \S*test", worker.output, re.MULTILINE
+        )
         assert add.enqueue(1, 2).wait(15) == 3
         assert worker.stop() == 0
         assert "open-sesame" not in worker.output

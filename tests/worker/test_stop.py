@@ -46,35 +46,22 @@ each_way = pytest.mark.parametrize(
 
 
 @each_way
-def test_an_idle_worker_stops_and_says_that_all_is_well(
+def test_the_running_job_is_finished_the_idle_process_goes_and_nothing_more_is_begun(
     bgworker: WorkerFactory, effects: Effects, stop: Stop
 ) -> None:
     worker = bgworker("--processes", 2)
-    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
-    stop(worker)
-    assert worker.wait(5) == 0
-    assert "Traceback" not in worker.output
-    assert "crash" not in worker.output
-
-
-@each_way
-def test_a_busy_worker_finishes_its_job_and_leaves_the_next_one_queued(
-    bgworker: WorkerFactory, effects: Effects, stop: Stop
-) -> None:
-    worker = bgworker()
     running = tasks.wait_at_gate.enqueue(str(effects))
     wait_until(lambda: effects.texts == ["begin"])
-    waiting = tasks.record.enqueue(str(effects), "next")
     stop(worker)
-    worker.wait_for("Stopping")
+    wait_until(lambda: len(worker.family()) == 3, timeout=5)
+    waiting = tasks.record.enqueue(str(effects), "next")
     effects.open_gate()
     assert worker.wait(5) == 0
-    assert row(running).state == "succeeded"
-    assert row(running).attempt == 1
+    assert (row(running).state, row(running).attempt) == ("succeeded", 1)
     assert row(waiting).state == "queued"
     assert effects.texts == ["begin", "end"]
-    bgworker("--burst").wait()
-    assert row(waiting).state == "succeeded"
+    assert "Traceback" not in worker.output
+    assert "crash" not in worker.output
 
 
 @pytest.mark.parametrize("stop", [to_arbiter(signal.SIGTERM), to_group(signal.SIGTERM)])

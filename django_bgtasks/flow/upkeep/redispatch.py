@@ -65,6 +65,8 @@ class Redispatch:
         mark(redis)
         redis.delete(LOCK_KEY)
         self._was_away = False
+        # A site that found Redis away spares it for a while yet, and sends nothing.
+        self._sweep_at = clock.monotonic() + CONFIRM_AFTER
         if sent:
             logger.warning("Redis had lost its messages: %d queued jobs were sent again.", sent)
         return sent

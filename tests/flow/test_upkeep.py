@@ -1,0 +1,210 @@
+"""The background duties: each tick repairs what it finds and is safe to run twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+
+from django_bgtasks import Retry, job_rescued
+from django_bgtasks.core import clock
+from django_bgtasks.core.options import Options
+from django_bgtasks.flow.upkeep import promote, prune, rescue
+from django_bgtasks.flow.upkeep.aftermath import Death, settle_death
+from django_bgtasks.flow.upkeep.redispatch import Redispatch
+from django_bgtasks.ledger.claim import claim
+from django_bgtasks.ledger.moves import cancel
+from django_bgtasks.models import Job, Worker
+from django_bgtasks.testing import run_jobs, without_redis
+from tests.app.tasks import add
+from tests.threads import in_threads
+
+from .tasks import third_time_lucky
+
+pytestmark = pytest.mark.django_db(transaction=True)
+DB = "default"
+
+
+def waiting(client: redis.Redis) -> list[bytes]:
+    found: list[Any] = client.lrange("rq:queue:default", 0, -1)
+    return found
+
+
+def held(**options: Any) -> Job:
+    """A job in the hands of a worker that nobody knows."""
+    with without_redis():
+        job = add.using(**options).enqueue(1, 2).job
+    claimed = claim(job.pk, uuid4(), DB)
+    assert claimed is not None
+    return claimed
+
+
+def death_of(held_job: Job, why: str = "crash", **changes: Any) -> Death:
+    fields = {"job": held_job.pk, "attempt": held_job.attempt, "worker": held_job.worker}
+    return Death(**{**fields, "why": why, "detail": "killed by SIGKILL", **changes})
+
+
+def state_of(job: Job) -> tuple[str, int]:
+    row = Job.objects.get(pk=job.pk)
+    return row.state, row.attempt
+
+
+def test_due_jobs_are_queued_and_dispatched(
+    redis_client: redis.Redis, make_due: Callable[[], None]
+) -> None:
+    later = clock.now() + timedelta(hours=1)
+    results = [add.using(run_after=later).enqueue(n, 1) for n in range(3)]
+    assert promote.tick(DB) == 0
+    assert 3500 < (promote.seconds_to_next(DB) or 0) <= 3600
+    make_due()
+    assert promote.tick(DB) == 3
+    assert waiting(redis_client) == [result.id.encode() for result in results]
+    assert promote.tick(DB) == 0
+
+
+def test_the_jobs_of_a_worker_that_is_gone_run_again(redis_client: redis.Redis) -> None:
+    job = held()
+    assert rescue.tick(10, DB) == 1
+    assert state_of(job) == ("queued", 1)
+    assert job.attempts.get().outcome == "crash"
+    assert waiting(redis_client) == [str(job.pk).encode()]
+    assert rescue.tick(10, DB) == 0
+
+
+def test_the_jobs_of_a_worker_that_beats_are_left_alone() -> None:
+    job, seen = held(), clock.now()
+    assert job.worker is not None
+    Worker.objects.create(
+        id=job.worker, hostname="h", pid=1, processes=1, started_at=seen, last_seen_at=seen
+    )
+    assert rescue.tick(10, DB) == 0
+    Worker.objects.update(last_seen_at=seen - timedelta(seconds=11))
+    assert rescue.tick(10, DB) == 1
+
+
+def test_many_who_rescue_at_once_rescue_each_job_once(redis_client: redis.Redis) -> None:
+    jobs = [held() for _ in range(10)]
+    assert sum(in_threads(*[partial(rescue.tick, 10, DB)] * 4)) == 10
+    assert {state_of(job) for job in jobs} == {("queued", 1)}
+
+
+def test_the_third_crash_of_a_job_is_its_last() -> None:
+    job = held(retry=Retry(max_attempts=10))
+    for crash in range(1, 4):
+        assert settle_death(death_of(Job.objects.get()), DB)
+        if crash < 3:
+            assert state_of(job) == ("queued", crash)
+            claim(job.pk, uuid4(), DB)
+    assert state_of(job) == ("failed", 3)
+
+
+def test_a_task_that_must_not_be_repeated_fails_at_its_first_crash() -> None:
+    job = held(on_crash="fail")
+    assert settle_death(death_of(job), DB)
+    assert state_of(job) == ("failed", 1)
+
+
+def test_a_job_that_was_not_begun_is_released_at_no_cost(redis_client: redis.Redis) -> None:
+    job = held()
+    assert settle_death(death_of(job, attempt=None), DB)
+    assert state_of(job) == ("queued", 0)
+    assert waiting(redis_client) == [str(job.pk).encode()]
+
+
+def test_an_interruption_is_not_the_jobs_fault() -> None:
+    job = held()
+    assert settle_death(death_of(job, "interrupted"), DB)
+    assert state_of(job) == ("queued", 0)
+    assert not job.attempts.exists()
+
+
+def test_a_kill_for_a_timeout_is_settled_by_the_policy_of_the_task() -> None:
+    job = held()
+    assert settle_death(death_of(job, "timeout"), DB)
+    assert state_of(job) == ("failed", 1)
+    assert job.attempts.get().outcome == "timeout"
+
+
+def test_a_kill_for_a_cancellation_cancels() -> None:
+    job = held()
+    cancel(job.pk, DB)
+    assert settle_death(death_of(job), DB)
+    assert state_of(job) == ("cancelled", 1)
+
+
+def test_a_death_between_the_pop_and_the_claim_sends_the_message_again(
+    redis_client: redis.Redis,
+) -> None:
+    with without_redis():
+        job = add.enqueue(1, 2).job
+    assert not settle_death(death_of(job, attempt=None, worker=uuid4()), DB)
+    assert waiting(redis_client) == [str(job.pk).encode()]
+
+
+@pytest.mark.parametrize("changes", [{"attempt": 7}, {"worker": uuid4()}, {"job": uuid4()}])
+def test_a_death_that_is_not_of_this_attempt_settles_nothing(changes: dict[str, Any]) -> None:
+    job = held()
+    assert not settle_death(death_of(job, **changes), DB)
+    assert state_of(job) == ("running", 1)
+
+
+def test_receivers_are_told_of_a_rescue() -> None:
+    told: list[tuple[str, str]] = []
+
+    def receiver(task_result: Any, **kwargs: Any) -> None:
+        told.append((task_result.id, task_result.job.state))
+
+    job_rescued.connect(receiver)
+    try:
+        job = held()
+        rescue.tick(10, DB)
+    finally:
+        job_rescued.disconnect(receiver)
+    assert told == [(str(job.pk), "queued")]
+
+
+def test_a_wiped_redis_gets_its_messages_back_at_the_next_tick(redis_client: redis.Redis) -> None:
+    duty = Redispatch("default", DB)
+    duty.tick()
+    results = [add.enqueue(n, 1) for n in range(5)]
+    redis_client.flushdb()
+    assert duty.tick() == 5
+    assert sorted(waiting(redis_client)) == sorted(result.id.encode() for result in results)
+    assert duty.tick() == 0
+
+
+def test_a_single_lost_message_is_sent_again_when_it_is_missing_twice(
+    redis_client: redis.Redis,
+) -> None:
+    duty = Redispatch("default", DB)
+    duty.tick()
+    lost, kept = (add.enqueue(n, 1).id.encode() for n in range(2))
+    redis_client.lrem("rq:queue:default", 0, lost.decode())
+    sent = []
+    for _ in range(3):
+        duty.soon()
+        sent.append(duty.tick())
+    assert sent == [0, 1, 0]
+    assert waiting(redis_client) == [kept, lost]
+
+
+def test_a_tick_of_prune_does_what_is_due_and_then_nothing() -> None:
+    third_time_lucky.enqueue()
+    run_jobs()
+    assert prune.tick(Options(), DB) == 0
+    Worker.objects.create(
+        id=uuid4(),
+        hostname="h",
+        pid=1,
+        processes=1,
+        started_at=clock.now(),
+        last_seen_at=clock.now() - timedelta(days=2),
+        stopped_at=clock.now(),
+    )
+    assert [prune.tick(Options(), DB) for _ in range(2)] == [1, 0]
+    assert Job.objects.count() == 1
