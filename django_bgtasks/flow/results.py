@@ -7,10 +7,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from asgiref.sync import sync_to_async
+
 from ..core import clock
-from ..core.compat import TaskError, TaskResult
+from ..core.compat import TaskError, TaskResult, TaskResultDoesNotExist
 from ..core.states import STATUS, State
-from ..core.tasks import BackgroundTask
+from ..ledger.sql import ledger_alias
 from ..models import Attempt, Job
 
 T = TypeVar("T")
@@ -39,12 +41,17 @@ class JobResult(TaskResult, Generic[T]):  # type: ignore[misc,type-arg]
     deduplicated: bool = field(default=False, compare=False)
 
     def refresh(self) -> None:
-        """Read the job anew."""
-        self._take(self.task.get_backend().get_result(self.id))
+        """Read the job anew. Raises TaskResultDoesNotExist if it was pruned meanwhile."""
+        row = Job.objects.using(self.job._state.db or ledger_alias()).filter(pk=self.job.pk).first()
+        if row is None:
+            raise TaskResultDoesNotExist(self.id)
+        fresh = result_of(row, self.task)
+        for name in FRESH:
+            object.__setattr__(self, name, getattr(fresh, name))
 
     async def arefresh(self) -> None:
         """See refresh()."""
-        self._take(await self.task.get_backend().aget_result(self.id))
+        await sync_to_async(self.refresh, thread_sensitive=True)()
 
     def wait(self, timeout: float | None = None) -> T:
         """Wait until the job is final and return its return value.
@@ -70,13 +77,9 @@ class JobResult(TaskResult, Generic[T]):  # type: ignore[misc,type-arg]
         value: T = self.return_value
         return value
 
-    def _take(self, fresh: Any) -> None:
-        for name in FRESH:
-            object.__setattr__(self, name, getattr(fresh, name))
-
 
 def result_of(
-    job: Job, task: BackgroundTask[Any, Any], *, deduplicated: bool = False
+    job: Job, task: Any, *, deduplicated: bool = False
 ) -> JobResult[Any]:
     """The result that a row stands for. Earlier attempts are read only where there were any."""
     earlier = _attempts(job)

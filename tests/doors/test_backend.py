@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -133,7 +133,7 @@ def test_a_result_can_be_found_by_its_id() -> None:
     assert add.get_result(result.id) == result
 
 
-@pytest.mark.parametrize("result_id", ["123", "", str(uuid4()), 123, None])
+@pytest.mark.parametrize("result_id", ["123", "", str(UUID(int=7)), 123, None])
 def test_a_result_that_is_not_there_is_said_not_to_be(result_id: Any) -> None:
     with pytest.raises(TaskResultDoesNotExist):
         add.get_result(result_id)
@@ -154,6 +154,20 @@ def test_a_result_whose_task_is_gone_says_which(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("tests.app.tasks.add", None)
     with pytest.raises(TaskNotFound, match=r"tests\.app\.tasks\.add is not a task"):
         backend().get_result(result.id)
+
+
+def test_a_result_is_refreshed_while_its_task_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = add.enqueue(1, 2)
+    monkeypatch.setattr("tests.app.tasks.add", None)
+    result.refresh()
+    assert result.status == TaskResultStatus.READY
+
+
+def test_a_result_whose_job_was_deleted_says_so() -> None:
+    result = add.enqueue(1, 2)
+    result.job.delete()
+    with pytest.raises(TaskResultDoesNotExist):
+        result.refresh()
 
 
 def test_a_result_refreshed_without_a_change_is_the_same() -> None:
