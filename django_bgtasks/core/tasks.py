@@ -26,6 +26,7 @@ T = TypeVar("T")
 Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
+OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic"}
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
 Call = tuple[Any, ...] | Mapping[str, Any]
 
@@ -75,15 +76,13 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         return Task.get_backend(self)  # type: ignore[return-value]
 
     def using(self, **changes: Any) -> BackgroundTask[P, T]:
-        """A copy with other defaults: any option of the task, and `run_after`, `owner`, `about`.
+        """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
         None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
+        `retry`, `atomic` and `takes_context` are the definition's: a worker reads them there.
         """
-        unknown = set(changes) - set(self.__dataclass_fields__) | set(changes) & {"func"}
-        if unknown:
-            raise TypeError(
-                f"{self.module_path}.using() has no option {', '.join(sorted(unknown))}."
-            )
+        _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
+        _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
         kept = {name for name, new in changes.items() if new is None} - CAN_BE_NONE
         return replace(self, **{name: new for name, new in changes.items() if name not in kept})
 
@@ -169,6 +168,11 @@ def task(
         )
 
     return wrapper(function) if function else wrapper
+
+
+def _refuse(name: str, options: set[str], why: str) -> None:
+    if options:
+        raise TypeError(f"{name}.using() {why} {', '.join(sorted(options))}.")
 
 
 def validate(task: BackgroundTask[Any, Any]) -> None:

@@ -78,9 +78,7 @@ class JobResult(TaskResult, Generic[T]):  # type: ignore[misc,type-arg]
         return value
 
 
-def result_of(
-    job: Job, task: Any, *, deduplicated: bool = False
-) -> JobResult[Any]:
+def result_of(job: Job, task: Any, *, deduplicated: bool = False) -> JobResult[Any]:
     """The result that a row stands for. Earlier attempts are read only where there were any."""
     earlier = _attempts(job)
     result: JobResult[Any] = JobResult(

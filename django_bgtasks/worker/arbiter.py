@@ -11,6 +11,7 @@ import select
 import signal
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import FrameType
 from uuid import UUID
 
@@ -130,8 +131,11 @@ class Arbiter:
                 continue
             child.doom, child.cancel_at, child.killed, child.born = None, None, False, now
             child.slot.clear()
-            child.pid = fork(lambda slot=child.slot: Child(self.plan, slot).main())  # type: ignore[misc]
+            child.pid = fork(partial(self._child_main, child))
             self._tell_children()
+
+    def _child_main(self, child: JobChild) -> None:
+        Child(self.plan, child.slot, speaks=child is self.children[0]).main()
 
     def _start_upkeep(self) -> None:
         for pipe in (self.orders, self.reports):

@@ -36,12 +36,12 @@ OUT_OF_WORK, SPENT = 0, 75
 class Child:
     """One job child: its loop, from the first message to the last."""
 
-    def __init__(self, plan: Plan, slot: Slot) -> None:
+    def __init__(self, plan: Plan, slot: Slot, speaks: bool = True) -> None:
         self.plan, self.slot = plan, slot
         self.stopping = False
         self.jobs = 0
         self.queues = Queues(plan)
-        self.redis = Redis(plan, self.queues)
+        self.redis = Redis(plan, self.queues, speaks)
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""

@@ -53,10 +53,14 @@ class Queues:
 
 @dataclass(slots=True)
 class Redis:
-    """The link of a child to Redis: it fails, it is left alone for a while, it comes back."""
+    """The link of a child to Redis: it fails, it is left alone for a while, it comes back.
+
+    speaks: whether this child says so; one line for all of them is enough.
+    """
 
     plan: Plan
     queues: Queues
+    speaks: bool = True
     worker: RQWorker | None = None
     suspended: bool = False
     _retry_at: float = 0.0
@@ -140,14 +144,14 @@ class Redis:
         except RedisError as error:
             self._away(error)
             return
-        if self._said:
+        if self._said and self.speaks:
             logger.info("Redis at %s is back.", describe(self.plan.backend))
         self._said = False
 
     def _away(self, error: RedisError) -> None:
         self.worker = None
         self._retry_at = clock.monotonic() + TRY_REDIS_EVERY
-        if not self._said:
+        if not self._said and self.speaks:
             logger.warning(
                 "Redis at %s is away: %s Jobs go on from the database.",
                 describe(self.plan.backend),

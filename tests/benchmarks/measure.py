@@ -27,7 +27,7 @@ ENQUEUE_JOBS, DRAIN_JOBS = 1000, 2000
 
 def pickup(directory: Path) -> Figures:
     """From the commit of a job until its task begins, in an idle worker."""
-    log = directory / "began.log"
+    log = new_log(directory)
     committed: list[float] = []
     with worker(directory, "--processes", 1, "--verbosity", 0):
         tasks.note_begin.enqueue(str(log))
@@ -52,7 +52,7 @@ def pickup(directory: Path) -> Figures:
 def memory(directory: Path) -> Figures:
     """What an idle `bgworker --processes 2` holds: proportional set size, in MiB."""
     with worker(directory, "--processes", 2) as started:
-        log = directory / "warm.log"
+        log = new_log(directory)
         for _ in range(20):
             tasks.note_begin.enqueue(str(log))
         wait_until(lambda: len(lines_of(log)) == 20)
@@ -93,14 +93,17 @@ def drain(directory: Path) -> Figures:
 @contextmanager
 def worker(directory: Path, *arguments: object) -> Iterator[WorkerProcess]:
     """A running bgworker that has said its banner."""
-    started = WorkerProcess(
-        arguments, env=environment(), output=directory / f"{time.monotonic_ns()}.log"
-    )
+    started = WorkerProcess(arguments, env=environment(), output=new_log(directory))
     try:
         wait_until(lambda: len(started.family()) > 2, timeout=20)
         yield started
     finally:
         started.stop()
+
+
+def new_log(directory: Path) -> Path:
+    """A file that no repetition before has used."""
+    return directory / f"{time.monotonic_ns()}.log"
 
 
 def share(ordered: list[float], part: float) -> float:

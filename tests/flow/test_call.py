@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from django_bgtasks import Retry, current_job, retry_job
+from django_bgtasks import current_job, retry_job
 from django_bgtasks.core import clock
 from django_bgtasks.flow.execute import run_claimed
 from django_bgtasks.ledger.claim import claim
@@ -109,11 +109,10 @@ def test_progress_is_written_at_most_twice_a_second_and_at_the_end() -> None:
 
 
 def test_a_step_is_not_repeated_by_the_next_attempt() -> None:
-    retried = tasks.in_steps.using(retry=Retry(delays=[0]))
-    result = retried.enqueue(True)
+    result = tasks.in_steps.enqueue(True)
     run_jobs()
     first = Note.objects.get()
-    assert Job.objects.get().state == "failed", "the retry policy is the task's, not the call's"
+    assert Job.objects.get().state == "failed"
     retry_job(result.id)
     [job] = run_jobs()
     assert job.state == "succeeded"

@@ -94,7 +94,8 @@ def test_many_who_rescue_at_once_rescue_each_job_once(redis_client: redis.Redis)
 
 
 def test_the_third_crash_of_a_job_is_its_last() -> None:
-    job = held(retry=Retry(max_attempts=10))
+    job = held()
+    Job.objects.update(max_attempts=10)
     for crash in range(1, 4):
         assert settle_death(death_of(Job.objects.get()), DB)
         if crash < 3:
