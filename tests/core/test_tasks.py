@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_bgtasks import BackgroundTask, Retry, task
+from django_bgtasks import BackgroundTask, task
 from django_bgtasks.core.compat import InvalidTask
 
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from django_bgtasks import Retry, job_rescued
+from django_bgtasks import job_rescued
 from django_bgtasks.core import clock
 from django_bgtasks.core.options import Options
 from django_bgtasks.flow.upkeep import promote, prune, rescue
