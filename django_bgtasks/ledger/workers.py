@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
 from ..core.states import State
@@ -25,6 +25,11 @@ def beat(worker: UUID, alias: str) -> bool:
     """Say that this worker lives. False if others have called it dead: then it must not go on."""
     alive = Worker.objects.using(alias).filter(pk=worker, lost_at=None, stopped_at=None)
     return bool(alive.update(last_seen_at=Now()))
+
+
+def count_death(worker: UUID, alias: str) -> None:
+    """One more child of this worker has died instead of ending."""
+    Worker.objects.using(alias).filter(pk=worker).update(children_lost=F("children_lost") + 1)
 
 
 def sign_off(worker: UUID, alias: str) -> None:

@@ -50,6 +50,10 @@ class Duty:
             pause = None
             self._say(error)
             _forget_broken()
+        except Exception:
+            # A mistake in one duty must not take the heartbeat and the others with it.
+            pause = None
+            logger.exception("Upkeep could not %s.", self.name)
         else:
             self._failing = False
         self.due = clock.monotonic() + (pause if isinstance(pause, float) else self.every)
@@ -150,6 +154,7 @@ class Upkeep:
             death = self.deaths[0]
             if death["job"] is not None:
                 settle_death(_death_of(death, self.plan.worker), self.plan.alias)
+            workers.count_death(self.plan.worker, self.plan.alias)
             self.reports.send("settled", number=death["number"])
             self.deaths.pop(0)
             self.redispatch.soon()
@@ -175,9 +180,11 @@ class Upkeep:
 
     def _promote(self) -> float:
         # A read first: on SQLite promoting takes the write lock, whether or not a job is due.
-        while (until_next := promote.seconds_to_next(self.plan.alias)) == 0.0:
-            promote.tick(self.plan.alias)
-        return min(1.0, until_next if until_next is not None else 1.0)
+        due_in = promote.seconds_to_next(self.plan.alias)
+        if due_in is None or due_in > 0:
+            return min(1.0, due_in or 1.0)
+        # Nothing promoted although due: another worker is at it.
+        return 0.0 if promote.tick(self.plan.alias) else 0.1
 
     def _keep_registered(self) -> None:
         names = [self.plan.child_name(pid) for pid in self.children]
