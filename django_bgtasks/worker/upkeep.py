@@ -154,11 +154,11 @@ class Upkeep:
             death = self.deaths[0]
             if death["job"] is not None:
                 settle_death(_death_of(death, self.plan.worker), self.plan.alias)
-            workers.count_death(self.plan.worker, self.plan.alias)
             self.reports.send("settled", number=death["number"])
             self.deaths.pop(0)
             self.redispatch.soon()
             self._deregister(death["pid"])
+            workers.count_death(self.plan.worker, self.plan.alias)
 
     def _held_jobs(self) -> set[UUID]:
         """What the children show in their slots, and what is about to be settled for a dead one."""

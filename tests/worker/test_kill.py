@@ -48,7 +48,7 @@ def test_a_job_whose_process_is_killed_runs_again_within_3_s_and_the_attempt_is_
     assert (attempt.job_id, attempt.attempt, attempt.outcome) == (job.pk, 1, "crash")
     assert "SIGKILL" in attempt.message
     assert attempt.worker == Worker.objects.get().pk
-    assert Worker.objects.get().children_lost == 1
+    wait_until(lambda: Worker.objects.get().children_lost == 1)
     assert Job.objects.get().attempt == 2
 
 
