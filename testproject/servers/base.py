@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -21,7 +22,7 @@ class ServerMissing(RuntimeError):
     """No binary of the server was found here, or it did not start."""
 
 
-class Server:
+class Server(ABC):
     """A server in a directory of its own; a context manager that starts and stops it."""
 
     variable: ClassVar[str]
@@ -93,13 +94,15 @@ class Server:
     ) -> None:
         self.stop()
 
+    @abstractmethod
     def _command(self) -> list[str]:
-        raise NotImplementedError
+        """The command line that runs the server in the foreground."""
 
+    @abstractmethod
     def _answers(self) -> bool:
-        raise NotImplementedError
+        """Whether the server takes connections."""
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> None:  # noqa: B027 - most servers need nothing
         """Make what the first start needs."""
 
     def _make_directory(self) -> Path:

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,8 +64,9 @@ class DatabaseServer(Server):
     def _host(self) -> Path:
         return self.home
 
+    @abstractmethod
     def _database(self) -> str:
-        raise NotImplementedError
+        """The name of the database that the server is for."""
 
     def _user(self) -> str:
         return "nobody" if os.geteuid() == 0 else ""

@@ -181,6 +181,7 @@ def test_what_runs_or_has_ended_does_not_fill_a_queue(settings: Settings) -> Non
     for _ in range(3):
         add.enqueue(1, 2)
         run_jobs()
+    assert Job.objects.filter(state="succeeded").count() == 3
 
 
 def test_a_duplicate_adds_nothing_and_is_welcome_in_a_full_queue(settings: Settings) -> None:

@@ -67,7 +67,9 @@ def test_the_timeout_of_one_attempt_leaves_the_full_time_to_the_next(
     second = tasks.wait_at_gate.using(timeout=30).enqueue(str(effects))
     wait_for_state(first, "failed")
     wait_until(lambda: effects.texts == ["begin", "begin"])
-    time.sleep(0.5)
+    # Longer than the first one's timeout and the time to its kill.
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 0.5)
     effects.open_gate()
     assert wait_for_state(second, "succeeded").attempt == 1
 
