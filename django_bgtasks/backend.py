@@ -9,7 +9,7 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 
-from .core.compat import BaseTaskBackend, InvalidTask, TaskResultDoesNotExist
+from .core.compat import BaseTaskBackend, InvalidTask, TaskResultDoesNotExist, for_both
 from .core.options import read
 from .core.registry import find_task
 from .core.tasks import BackgroundTask, validate
@@ -31,6 +31,12 @@ class RQBackend(BaseTaskBackend):
 
     def validate_task(self, task: Any) -> None:
         """Refuse with InvalidTask what could not be enqueued or run."""
+        try:
+            self._validate(task)
+        except InvalidTask as error:
+            raise for_both(error) from None
+
+    def _validate(self, task: Any) -> None:
         if self.queues and task.queue_name not in self.queues:
             raise InvalidTask(
                 f"Queue '{task.queue_name}' is not valid for backend. {task.module_path} names it; "
@@ -74,7 +80,7 @@ class RQBackend(BaseTaskBackend):
         try:
             job = Job.objects.using(ledger_alias()).get(pk=UUID(str(result_id)))
         except (Job.DoesNotExist, ValueError):
-            raise TaskResultDoesNotExist(result_id) from None
+            raise for_both(TaskResultDoesNotExist(result_id)) from None
         return result_of(job, _task_of(job))
 
 

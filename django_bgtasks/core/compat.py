@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +56,14 @@ __all__ = [
     "TaskResultDoesNotExist",
     "TaskResultMismatch",
     "TaskResultStatus",
+    "for_both",
     "handlers",
     "send_signal",
     "task_backends",
 ]
+
+
+_BACKPORT_NAMES = {"InvalidTask": "InvalidTaskError"}
 
 
 def _apis() -> list[ModuleType]:
@@ -70,6 +75,25 @@ def _apis() -> list[ModuleType]:
 def handlers() -> list[Any]:
     """Every `task_backends` handler that may ask for our backend."""
     return [module.task_backends for module in _apis()]
+
+
+def for_both(error: Exception) -> Exception:
+    """The same error as one that users of the backport catch too, where the backport is loaded.
+
+    Beside Django's own API the backport has exception classes of its own.
+    """
+    backport = sys.modules.get("django_tasks.exceptions")
+    ours: Any = type(error)
+    theirs: Any = getattr(backport, _BACKPORT_NAMES.get(ours.__name__, ours.__name__), None)
+    if theirs is None or issubclass(ours, theirs):
+        return error
+    both: Exception = _both(ours, theirs)(*error.args)
+    return both
+
+
+@cache
+def _both(ours: Any, theirs: Any) -> Any:
+    return type(ours.__name__, (ours, theirs), {"__module__": ours.__module__})
 
 
 def send_signal(name: str, **kwargs: Any) -> None:

@@ -275,3 +275,15 @@ def _context_class() -> type:
     from django_bgtasks import JobContext
 
     return JobContext
+
+
+def test_users_of_the_backport_catch_its_own_exceptions() -> None:
+    from django_tasks import exceptions as backports
+
+    names = vars(backports)
+    with pytest.raises(names["TaskResultDoesNotExist"]):
+        tasks.by_the_backport.get_result("123")
+    with pytest.raises(names["InvalidTaskError"], match="'nowhere' is not valid"):
+        tasks.by_the_backport.using(queue_name="nowhere")
+    with pytest.raises(names["InvalidTaskError"], match="priority must be a whole number"):
+        tasks.by_the_backport.using(priority=101)
