@@ -23,7 +23,8 @@ class JobColumns:
     def task_name(self, job: Job) -> SafeString:
         """The function's name, its module in a quiet line below."""
         module, _dot, name = job.task.rpartition(".")
-        return format_html('{} <span class="bgtasks-below">{}</span>', name, module)
+        quiet = show.breakable(module)
+        return format_html('{} <span class="bgtasks-below">{}</span>', name, quiet)
 
     @admin.display(description=gettext_lazy("state"))
     def state_and_error(self, job: Job) -> SafeString:

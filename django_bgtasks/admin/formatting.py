@@ -10,7 +10,7 @@ from django.contrib.admin.utils import quote
 from django.db import models
 from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
@@ -131,6 +131,12 @@ def code(text: str) -> SafeString:
     """Text as it is, in a box that scrolls."""
     # A box that scrolls must be reachable by keyboard.
     return format_html('<pre class="bgtasks-code" tabindex="0">{}</pre>', text)
+
+
+def breakable(path: str) -> SafeString:
+    """A dotted path that a narrow column breaks after a dot, and not within a word."""
+    parts = path.split(".")
+    return format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in parts))
 
 
 def link(url: str | None, label: object) -> SafeString | str:
