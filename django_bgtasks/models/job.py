@@ -100,9 +100,7 @@ class Job(models.Model):
         )
         indexes = (
             PartialIndex(
-                "queue",
-                models.F("priority").desc(),
-                "id",
+                fields=("queue", "-priority", "id"),
                 name="bgtasks_job_queued",
                 condition=Q(state=State.QUEUED),
             ),
