@@ -34,7 +34,7 @@ class RQBackend(BaseTaskBackend):
         try:
             self._validate(task)
         except InvalidTask as error:
-            raise for_both(error) from None
+            raise for_both(_naming(task, error)) from None
 
     def _validate(self, task: Any) -> None:
         if self.queues and task.queue_name not in self.queues:
@@ -91,3 +91,11 @@ def _task_of(job: Any) -> Any:
         return replace(task, priority=job.priority, queue_name=job.queue, run_after=job.run_after)
     except InvalidTask:
         return task
+
+
+def _naming(task: Any, error: InvalidTask) -> InvalidTask:
+    """Django's own messages do not say which task they are about."""
+    name = getattr(task.func, "__qualname__", repr(task.func))
+    if name in str(error):
+        return error
+    return InvalidTask(f"{getattr(task.func, '__module__', None)}.{name}: {error}")

@@ -20,7 +20,7 @@ from ..models import Job
 from ..transport.connection import Redis, RedisError, connection, describe, reason
 from ..transport.messages import Message, push
 
-logger = logging.getLogger("django_bgtasks")
+logger = logging.getLogger("django_bgtasks.dispatch")
 
 # After a push that failed, the next ones are left to upkeep for so long: a view must not wait for
 # the same dead Redis again and again.

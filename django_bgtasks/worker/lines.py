@@ -47,6 +47,9 @@ def set_up_logging(verbosity: int) -> None:
     # Ours is one line a job; Django's own would be two more.
     for name in ("django.tasks", "django_tasks"):
         logging.getLogger(name).setLevel(logging.ERROR if verbosity < 2 else logging.DEBUG)
+    # A child says once that Redis is away; each retry that cannot be pushed need not say it too.
+    dispatch = logging.ERROR if verbosity < 2 else logging.DEBUG
+    logging.getLogger("django_bgtasks.dispatch").setLevel(dispatch)
     if _handled_by_site(settings.LOGGING):
         return
     handler = logging.StreamHandler(sys.stderr)

@@ -287,3 +287,8 @@ def test_users_of_the_backport_catch_its_own_exceptions() -> None:
         tasks.by_the_backport.using(queue_name="nowhere")
     with pytest.raises(names["InvalidTaskError"], match="priority must be a whole number"):
         tasks.by_the_backport.using(priority=101)
+
+
+def test_an_invalid_task_is_named_also_where_djangos_message_does_not() -> None:
+    with pytest.raises(InvalidTask, match=r"tests\.app\.tasks\.add: priority must be a whole"):
+        add.using(priority=500)

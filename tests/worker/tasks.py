@@ -125,3 +125,12 @@ def attempt_number(context: Any, log: str) -> int:
     number: int = context.attempt
     note(log, f"attempt {number}")
     return number
+
+
+@task(retry=Retry(max_attempts=6, delays=[0.7], jitter=0), takes_context=True)
+def fails_five_times(context: Any) -> int:
+    """Takes longer than a process spares a Redis that is away."""
+    attempt: int = context.attempt
+    if attempt <= 5:
+        raise ValueError("not yet")
+    return attempt

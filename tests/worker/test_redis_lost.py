@@ -202,3 +202,13 @@ def test_a_full_redis_is_one_that_is_away(
         worker.wait_for(AWAY)
         client.config_set("maxmemory", "0")
     worker.wait_for("is back.")
+
+
+def test_jobs_that_are_retried_while_redis_is_away_add_no_lines_about_it(
+    bgworker: WorkerFactory, own_redis: RedisServer
+) -> None:
+    worker = bgworker("--processes", 2)
+    job = tasks.fails_five_times.enqueue()
+    own_redis.stop()
+    wait_for_state(job, "succeeded", timeout=20)
+    assert len(lines_with(worker, "is away")) == 1
