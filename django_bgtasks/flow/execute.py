@@ -17,6 +17,7 @@ from django.db import transaction
 from ..core import clock
 from ..core.compat import send_signal
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
+from ..core.faultpoints import fault_point
 from ..core.payload import checked
 from ..core.registry import find_task
 from ..core.retry import DEFAULT_RETRY
@@ -150,6 +151,7 @@ def _settled(job: Job, settlement: Settlement, alias: str) -> Settlement:
     return settlement
 
 
+@fault_point("tell")
 def _tell(job: Job, settlement: Settlement, alias: str) -> None:
     """After the settlement: dispatch what runs again, and send the signals."""
     settled_row(job, settlement)

@@ -1,6 +1,7 @@
 """Claim: `queued → running`, by exactly one worker.
 
-The attempt is counted here, so a crash counts.
+The attempt is counted here, so a crash counts. The claim is counted too: an attempt that had not
+begun is given back, a claim never is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from django.db import connections, transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
+from ..core.faultpoints import fault_point
 from ..core.states import MOVES, State
 from ..models import Job
 from .sql import update_returning
@@ -20,10 +22,11 @@ from .sql import update_returning
 FROM, RUNNING = MOVES["claim"]
 
 
+@fault_point("claim")
 def claim(job_id: UUID, worker: UUID, alias: str) -> Job | None:
     """Claim this job for a worker and return its row; None if it is not there to be claimed.
 
-    (worker, attempt) of the returned row is the fencing token that settling it will need.
+    (worker, claims) of the returned row is the fencing token that settling it will need.
     """
     queued = Job.objects.using(alias).filter(pk=job_id, state__in=sorted(FROM))
     claimed = update_returning(queued, _claimed_by(worker))
@@ -63,6 +66,7 @@ def _claimed_by(worker: UUID) -> dict[str, Any]:
     return {
         "state": RUNNING,
         "attempt": F("attempt") + 1,
+        "claims": F("claims") + 1,
         "worker": worker,
         "started_at": Now(),
         "dedup_slot": Case(When(dedup_scope="queued", then=Value(None)), default=F("dedup_slot")),

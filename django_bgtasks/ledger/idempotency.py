@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from django.db.models.functions import Now
 
 from ..core.errors import FingerprintMismatch
+from ..core.faultpoints import fault_point
 from ..core.states import State
 from ..models import EffectState, IdempotencyRecord, Job
 from .insert import after
@@ -66,6 +67,7 @@ def find(scope: str, key: str, fingerprint: str, alias: str) -> IdempotencyRecor
     return record
 
 
+@fault_point("record")
 def complete(record: IdempotencyRecord, response: Any, alias: str) -> bool:
     """Record what the effect gave. False if the record was taken over meanwhile."""
     return bool(

@@ -10,11 +10,13 @@ from django.db.models.functions import Now
 
 from ..core import clock
 from ..core.dedup import Dedup
+from ..core.faultpoints import fault_point
 from ..core.states import FINAL, MOVES, WAITING, State
 from ..models import Job
 from .sql import insert_returning
 
 
+@fault_point("insert")
 def insert(job: Job, alias: str) -> bool:
     """Insert the job. False if its dedup slot is taken: nothing was written then."""
     job.enqueued_at = Now()

@@ -11,6 +11,7 @@ from django.db.models.functions import Greatest, Now
 
 from ..core.dedup import slot_of
 from ..core.errors import DuplicateJob
+from ..core.faultpoints import fault_point
 from ..core.states import FINAL, MOVES, State, refuse
 from ..models import Job
 from .insert import holder_of
@@ -18,6 +19,7 @@ from .settle import slot_after_end
 from .sql import update_returning
 
 
+@fault_point("promote")
 def promote(limit: int, alias: str) -> list[Job]:
     """Queue scheduled jobs that are due, oldest first; at most `limit` at once."""
     due = Job.objects.using(alias).filter(state=State.SCHEDULED, run_after__lte=Now())

@@ -13,6 +13,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 from ..core.errors import ClaimLost
+from ..core.faultpoints import fault_point
 from ..core.settlement import Failure, Settlement
 from ..core.states import FINAL, MOVES
 from ..models import Attempt, Job
@@ -31,6 +32,7 @@ def settle(job: Job, settlement: Settlement, alias: str) -> None:
     insist(lambda: _settle_or_find_settled(job, settlement, alias), alias)
 
 
+@fault_point("settle")
 def settle_once(job: Job, settlement: Settlement, alias: str) -> None:
     """Settle in the current transaction, if there is one; see settle()."""
     if settlement.failure is None:
@@ -43,7 +45,7 @@ def settle_once(job: Job, settlement: Settlement, alias: str) -> None:
 
 def is_settled(job: Job, settlement: Settlement, alias: str) -> bool:
     """Whether this very settlement is in the database, for one whose COMMIT got no answer."""
-    row = Job.objects.using(alias).filter(pk=job.pk, attempt=job.attempt, worker=job.worker)
+    row = Job.objects.using(alias).filter(pk=job.pk, claims=job.claims, worker=job.worker)
     return row.filter(state=MOVES[settlement.move][1]).exists()
 
 
@@ -73,7 +75,7 @@ def insist(write: Callable[[], T], alias: str, first_wait: float = 0.05) -> T:
 def owned(job: Job, alias: str) -> models.QuerySet[Job]:
     """The job's row, if this claim of it still holds."""
     return Job.objects.using(alias).filter(
-        pk=job.pk, state__in=sorted(MOVES["succeed"][0]), attempt=job.attempt, worker=job.worker
+        pk=job.pk, state__in=sorted(MOVES["succeed"][0]), claims=job.claims, worker=job.worker
     )
 
 
@@ -91,6 +93,7 @@ def _settle_or_find_settled(job: Job, settlement: Settlement, alias: str) -> Non
             raise
 
 
+@fault_point("move")
 def _move(job: Job, settlement: Settlement, alias: str) -> None:
     if not owned(job, alias).update(**_values(settlement)):
         raise ClaimLost(

@@ -58,9 +58,9 @@ def orphans(limit: int, alias: str) -> list[Job]:
 
 
 def cancellations(worker: UUID, alias: str) -> list[tuple[UUID, int]]:
-    """The (job, attempt) pairs that this worker runs and that somebody asked to cancel."""
+    """The (job, claim) pairs that this worker runs and that somebody asked to cancel."""
     asked = running_of(worker, alias).filter(cancel_requested_at__isnull=False)
-    return list(asked.values_list("pk", "attempt"))
+    return list(asked.values_list("pk", "claims"))
 
 
 def running_of(worker: UUID, alias: str) -> models.QuerySet[Job]:

@@ -49,6 +49,8 @@ class Job(models.Model):
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
     max_attempts = models.PositiveSmallIntegerField(_("maximum of attempts"), default=1)
     worker = models.UUIDField(_("worker"), null=True, blank=True)
+    # Unlike `attempt` it is never given back: a fencing token must not come twice.
+    claims = models.PositiveIntegerField(_("claims"), default=0, editable=False)
     timeout = models.FloatField(_("timeout"), help_text=_("Seconds for one attempt."))
     on_crash = models.CharField(_("on crash"), max_length=5, default="retry")
     dedup_key = models.CharField(_("dedup key"), max_length=255, blank=True, default="")

@@ -17,6 +17,8 @@ from redis import Redis
 from rq.queue import Queue
 from rq.utils import now, utcformat
 
+from ..core.faultpoints import fault_point
+
 FUNCTION = "django_bgtasks.transport.messages.run_by_bgworker"
 QUEUES_KEY = "rq:queues"
 SUSPENDED_KEY = "rq:suspended"
@@ -66,6 +68,7 @@ def job_id_of(raw: Any) -> UUID | None:
         return None
 
 
+@fault_point("push")
 def push(messages: Iterable[Message], redis: Redis) -> None:
     """Push the messages in one pipeline. Raises RedisError; the rows stand all the same."""
     created = utcformat(now())

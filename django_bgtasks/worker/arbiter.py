@@ -194,7 +194,7 @@ class Arbiter:
         death: dict[str, object] = {
             "pid": pid,
             "job": held.job if held else None,
-            "attempt": held.attempt if held and held.begun else None,
+            "claim": held.claim if held and held.begun else None,
             "why": _why(held, doom),
             "detail": detail,
         }
@@ -208,14 +208,14 @@ class Arbiter:
             elif report["kind"] == "settled":
                 self.unsettled.pop(report["number"], None)
             elif report["kind"] == "cancel":
-                self._cancel(UUID(report["job"]), report["attempt"])
+                self._cancel(UUID(report["job"]), report["claim"])
             elif report["kind"] == "forgotten":
                 self._begin_new_life()
 
-    def _cancel(self, job: UUID, attempt: int) -> None:
+    def _cancel(self, job: UUID, claim: int) -> None:
         for child in self._alive():
             held = child.slot.read()
-            if held and held.job == job and held.attempt == attempt and child.cancel_at is None:
+            if held and held.job == job and held.claim == claim and child.cancel_at is None:
                 child.slot.cancel(job)
                 child.cancel_at = clock.monotonic() + CANCEL_GRACE
                 child.doom = (job, "cancelled")

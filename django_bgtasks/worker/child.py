@@ -106,7 +106,7 @@ class Child:
 
     def _begun(self, job: Job) -> None:
         kill_at = clock.monotonic() + job.timeout + self.plan.options.kill_after
-        self.slot.running(job.pk, job.attempt, kill_at)
+        self.slot.running(job.pk, job.claims, kill_at)
 
     def _ended(self, job_id: UUID, done: Run | None) -> None:
         self.slot.clear()

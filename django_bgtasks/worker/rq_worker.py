@@ -17,6 +17,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
+from ..core.faultpoints import fault_point
 from ..core.states import State
 from ..flow.execute import Run
 from ..transport.depth import in_use
@@ -53,6 +54,7 @@ class RQWorker(SimpleWorker):
             self.set_state(WorkerStatus.SUSPENDED if suspended else WorkerStatus.IDLE)
         return suspended
 
+    @fault_point("pop")
     def pop(self, seconds: int) -> UUID | None:
         """The id of the next message, after at most so many seconds; 0 does not wait.
 
@@ -79,6 +81,7 @@ class RQWorker(SimpleWorker):
             suspended: list[Any] = pipeline.execute()
         return not suspended[0]
 
+    @fault_point("clean-up")
     def finish(self, job_id: UUID, done: Run | None) -> bool:
         """Forget the message: the ledger knows the rest. `done` is None if its job was not run.
 

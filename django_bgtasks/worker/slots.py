@@ -23,11 +23,12 @@ SIZE = 64
 class Held:
     """The job in a child's hands.
 
-    begun: False while it is being claimed. kill_at: monotonic time at which the arbiter ends it.
+    claim: its number. begun: False while it is being claimed. kill_at: monotonic time at which
+    the arbiter ends it.
     """
 
     job: UUID
-    attempt: int
+    claim: int
     begun: bool
     kill_at: float
 
@@ -42,9 +43,9 @@ class Slot:
         """A message was popped: its job is about to be claimed."""
         self._write(CLAIMING, job, 0, 0.0)
 
-    def running(self, job: UUID, attempt: int, kill_at: float) -> None:
+    def running(self, job: UUID, claim: int, kill_at: float) -> None:
         """The job is claimed and its task begins."""
-        self._write(RUNNING, job, attempt, kill_at)
+        self._write(RUNNING, job, claim, kill_at)
 
     def clear(self) -> None:
         """The job is settled."""
@@ -55,8 +56,8 @@ class Slot:
         state = self._memory[0]
         if state == IDLE:
             return None
-        job, attempt, kill_at = _BODY.unpack_from(self._memory, _BODY_AT)
-        return Held(UUID(bytes=job), attempt, state == RUNNING, kill_at)
+        job, claim, kill_at = _BODY.unpack_from(self._memory, _BODY_AT)
+        return Held(UUID(bytes=job), claim, state == RUNNING, kill_at)
 
     def cancel(self, job: UUID) -> None:
         """Written by the arbiter: this job is to be cancelled."""
@@ -70,7 +71,7 @@ class Slot:
         """Give the memory back."""
         self._memory.close()
 
-    def _write(self, state: int, job: UUID, attempt: int, kill_at: float) -> None:
+    def _write(self, state: int, job: UUID, claim: int, kill_at: float) -> None:
         self._memory[0] = IDLE
-        _BODY.pack_into(self._memory, _BODY_AT, job.bytes, attempt, kill_at)
+        _BODY.pack_into(self._memory, _BODY_AT, job.bytes, claim, kill_at)
         self._memory[0] = state

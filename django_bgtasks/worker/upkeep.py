@@ -128,8 +128,8 @@ class Upkeep:
         return True
 
     def _report_cancellations(self) -> None:
-        for job, attempt in workers.cancellations(self.plan.worker, self.plan.alias):
-            self.reports.send("cancel", job=job, attempt=attempt)
+        for job, claim in workers.cancellations(self.plan.worker, self.plan.alias):
+            self.reports.send("cancel", job=job, claim=claim)
 
     def _take_orders(self, seconds: float) -> None:
         select.select([self.orders.reader], [], [], seconds)
@@ -202,8 +202,8 @@ class Upkeep:
 
 
 def _death_of(order: dict[str, Any], worker: UUID) -> Death:
-    attempt = order["attempt"] or None
-    return Death(UUID(order["job"]), attempt, worker, order["why"], order["detail"])
+    claim = order["claim"] or None
+    return Death(UUID(order["job"]), claim, worker, order["why"], order["detail"])
 
 
 def _forget_broken() -> None:

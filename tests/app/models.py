@@ -8,3 +8,15 @@ class Note(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class Move(models.Model):
+    """A change of a job's state, written by a trigger of the database itself; see tests/faults."""
+
+    job = models.UUIDField()
+    old = models.CharField(max_length=10)
+    new = models.CharField(max_length=10)
+    claims = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.job} {self.old} -> {self.new} ({self.claims})"

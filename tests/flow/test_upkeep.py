@@ -45,7 +45,7 @@ def held(**options: Any) -> Job:
 
 
 def death_of(held_job: Job, why: str = "crash", **changes: Any) -> Death:
-    fields = {"job": held_job.pk, "attempt": held_job.attempt, "worker": held_job.worker}
+    fields = {"job": held_job.pk, "claim": held_job.claims, "worker": held_job.worker}
     return Death(**{**fields, "why": why, "detail": "killed by SIGKILL", **changes})
 
 
@@ -112,7 +112,7 @@ def test_a_task_that_must_not_be_repeated_fails_at_its_first_crash() -> None:
 
 def test_a_job_that_was_not_begun_is_released_at_no_cost(redis_client: redis.Redis) -> None:
     job = held()
-    assert settle_death(death_of(job, attempt=None), DB)
+    assert settle_death(death_of(job, claim=None), DB)
     assert state_of(job) == ("queued", 0)
     assert waiting(redis_client) == [str(job.pk).encode()]
 
@@ -143,7 +143,7 @@ def test_a_death_between_the_pop_and_the_claim_sends_the_message_again(
 ) -> None:
     with without_redis():
         job = add.enqueue(1, 2).job
-    assert not settle_death(death_of(job, attempt=None, worker=uuid4()), DB)
+    assert not settle_death(death_of(job, claim=None, worker=uuid4()), DB)
     assert waiting(redis_client) == [str(job.pk).encode()]
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ...core import clock
 from ...core.errors import ClaimLost, JobTimeout, TaskNotFound
+from ...core.faultpoints import fault_point
 from ...core.registry import find_task
 from ...core.retry import DEFAULT_RETRY, Retry
 from ...core.settlement import Failure, Settlement, crashed, raised, released
@@ -26,17 +27,18 @@ logger = logging.getLogger("django_bgtasks.worker")
 class Death:
     """A child died while it held a job.
 
-    attempt: None if the job was still being claimed. why: crash, timeout, cancelled, or
-    interrupted (by a stop: not the job's fault). detail: how the child ended, in words.
+    claim: the number of the claim; None if the job was still being claimed. why: crash, timeout,
+    cancelled, or interrupted (by a stop: not the job's fault). detail: how the child ended.
     """
 
     job: UUID
-    attempt: int | None
+    claim: int | None
     worker: UUID | None
     why: str
     detail: str = ""
 
 
+@fault_point("aftermath")
 def settle_death(death: Death, alias: str) -> bool:
     """Settle the attempt that the death ended. False if there was nothing left to settle."""
     job = Job.objects.using(alias).filter(pk=death.job).first()
@@ -61,12 +63,12 @@ def _is_of(job: Job, death: Death) -> bool:
     return (
         job.state == State.RUNNING
         and job.worker == death.worker
-        and death.attempt in (None, job.attempt)
+        and death.claim in (None, job.claims)
     )
 
 
 def _verdict(job: Job, death: Death, alias: str) -> Settlement:
-    if death.attempt is None or death.why == "interrupted":
+    if death.claim is None or death.why == "interrupted":
         return released()
     if death.why == "cancelled" or job.cancel_requested_at is not None:
         return Settlement("stop", failure=Failure("cancelled", message=death.detail))
@@ -92,7 +94,7 @@ def _tell(job: Job, settlement: Settlement, death: Death) -> None:
         job.pk,
         job.task,
         job.attempt,
-        death.why if death.attempt else "released",
+        death.why if death.claim else "released",
         death.detail,
         f"It is {job.state} now.",
     )

@@ -18,7 +18,7 @@ def tick(dead_after: float, alias: str) -> int:
     for job in orphans(CHUNK, alias):
         death = Death(
             job.pk,
-            job.attempt,
+            job.claims,
             job.worker,
             "crash",
             "Its worker is gone: it was not heard of any more.",

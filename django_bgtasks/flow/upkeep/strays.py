@@ -26,13 +26,13 @@ class Strays:
         A child shows a job before it claims it and until it is settled.
         """
         before = self.held()
-        claims = set(running_of(self.worker, self.alias).values_list("pk", "attempt"))
+        claims = set(running_of(self.worker, self.alias).values_list("pk", "claims"))
         known = before | self.held()
-        strays = {(job, attempt) for job, attempt in claims if job not in known}
+        strays = {(job, claim) for job, claim in claims if job not in known}
         confirmed = strays & self._suspects
         self._suspects = strays - confirmed
-        return sum(self._release(job, attempt) for job, attempt in confirmed)
+        return sum(self._release(job, claim) for job, claim in confirmed)
 
-    def _release(self, job: UUID, attempt: int) -> bool:
+    def _release(self, job: UUID, claim: int) -> bool:
         detail = "Its claim was committed, but the answer was lost."
-        return settle_death(Death(job, attempt, self.worker, "interrupted", detail), self.alias)
+        return settle_death(Death(job, claim, self.worker, "interrupted", detail), self.alias)

@@ -1,0 +1,45 @@
+"""What every case of the fault plan gets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.workers import WorkerFactory
+
+from .case import Case
+from .effects import VARIABLE, EffectsLog
+from .moves import moves_logged
+
+ALL = "BGTASKS_TEST_FAULTS"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long cases to `tox run -e faults`, which sets BGTASKS_TEST_FAULTS=all."""
+    if os.environ.get(ALL) == "all":
+        return
+    here = Path(__file__).parent
+    long = [i for i in items if here in i.path.parents and i.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+@pytest.fixture
+def effects_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EffectsLog:
+    """The effects log of this case."""
+    path = tmp_path / "effects.log"
+    monkeypatch.setenv(VARIABLE, str(path))
+    return EffectsLog(path)
+
+
+@pytest.fixture
+def case(bgworker: WorkerFactory, effects_log: EffectsLog) -> Iterator[Case]:
+    """A case; when its test has passed, the oracle judges what is left."""
+    with moves_logged():
+        made = Case(bgworker, effects_log)
+        yield made
+        made.close()

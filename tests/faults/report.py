@@ -1,0 +1,105 @@
+"""The table of docs/reliability.md, made from what the cases recorded.
+
+BGTASKS_TEST_REPORT names the file to which each case appends a line of JSON.
+`python -m tests.faults.report FILE` writes the table between the marks of the page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+VARIABLE = "BGTASKS_TEST_REPORT"
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+HEAD = (
+    "| | what was injected | times | jobs | lost | duplicate | ran again | recovery: median |"
+    " worst |"
+    "\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n"
+)
+
+
+@dataclass
+class Entry:
+    """What one case saw, or all cases of one row together. recovery: seconds, one a strike."""
+
+    section: str
+    injected: str
+    system: str = "django_bgtasks"
+    times: int = 0
+    jobs: int = 0
+    lost: int = 0
+    duplicates: int = 0
+    again: int = 0
+    recovery: list[float] = field(default_factory=list)
+
+    def add(self, other: Entry) -> None:
+        """Count another case of the same row in."""
+        self.times += other.times
+        self.jobs += other.jobs
+        self.lost += other.lost
+        self.duplicates += other.duplicates
+        self.again += other.again
+        self.recovery += other.recovery
+
+    @property
+    def line(self) -> str:
+        """The row in Markdown."""
+        counts = (self.times, self.jobs, self.lost, self.duplicates, self.again)
+        times = "–", "–"
+        if self.recovery:
+            middle, worst = statistics.median(self.recovery), max(self.recovery)
+            times = f"{middle:.2f} s", f"{worst:.2f} s"
+        cells = (self.section, self.injected, *map(str, counts), *times)
+        return f"| {' | '.join(cells)} |\n"
+
+
+def record(entry: Entry) -> None:
+    """Append one entry to the session's report, if there is to be one."""
+    if path := os.environ.get(VARIABLE):
+        with Path(path).open("a") as report:
+            report.write(json.dumps(asdict(entry)) + "\n")
+
+
+def entries_of(lines: Iterable[str]) -> list[Entry]:
+    """The rows of a report, in the order of their sections; cases of one row are added up."""
+    rows: dict[tuple[str, str, str], Entry] = {}
+    for line in lines:
+        entry = Entry(**json.loads(line))
+        key = (entry.system, entry.section, entry.injected)
+        rows.setdefault(key, Entry(entry.section, entry.injected, entry.system)).add(entry)
+    return sorted(rows.values(), key=lambda row: (row.section, row.injected))
+
+
+def table_of(system: str, rows: Iterable[Entry]) -> str:
+    """The table of one system."""
+    return HEAD + "".join(row.line for row in rows if row.system == system)
+
+
+def with_table(page: str, name: str, table: str) -> str:
+    """The page with the table between `<!-- name -->` and `<!-- end of name -->`."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, _, rest = page.partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}\n{table}\n{end}{after}"
+
+
+def _tables(rows: list[Entry]) -> Iterator[tuple[str, str]]:
+    for system in dict.fromkeys(row.system for row in rows):
+        yield system, table_of(system, rows)
+
+
+def main(report: str) -> None:
+    """Write the tables of a report into the page."""
+    page = PAGE.read_text()
+    for system, table in _tables(entries_of(Path(report).read_text().splitlines())):
+        page = with_table(page, system, table)
+    PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,76 @@
+"""Strikes: a process under test ends, or halts, at a named point, once.
+
+Points are `before NAME` and `after NAME` for each `@fault_point(NAME)` of the package, and what
+tasks reach themselves, such as `in body`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .effects import VARIABLE as EFFECTS
+from .effects import note
+
+VARIABLE = "BGTASKS_TEST_STRIKE"
+Victim = Literal["child", "arbiter", "tree", "self", "nobody"]
+# At these points a None says that there was nothing to do, and nothing to strike at.
+MUST_ANSWER = ("after pop", "after claim", "after promote")
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """Who is hit by which signal at which point, the first time anybody comes there.
+
+    victim: child (the process that is there), its arbiter, its whole tree, or nobody.
+    hold: the process that is there then waits for the test's go (`EffectsLog.open_gate`).
+    """
+
+    point: str
+    victim: Victim = "child"
+    number: int = signal.SIGKILL
+    hold: bool = False
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What makes a process take this strike."""
+        return {VARIABLE: json.dumps(asdict(self)), "DJANGO_SETTINGS_MODULE": "tests.faults.armed"}
+
+
+PLAN = Strike(**json.loads(os.environ[VARIABLE])) if VARIABLE in os.environ else None
+
+
+def strike(point: str, value: Any = None) -> None:
+    """What every fault point calls in an armed process."""
+    if PLAN is None or point != PLAN.point:
+        return
+    if (point in MUST_ANSWER and not value) or not _is_first():
+        return
+    note("struck", point.replace(" ", "-"))
+    _hit(PLAN)
+    if PLAN.hold:
+        while not Path(f"{os.environ[EFFECTS]}.gate").exists():
+            time.sleep(0.01)
+
+
+def _hit(plan: Strike) -> None:
+    if plan.victim == "tree":
+        os.killpg(os.getpgrp(), plan.number)
+    elif plan.victim != "nobody":
+        os.kill(os.getppid() if plan.victim == "arbiter" else os.getpid(), plan.number)
+        # A process that has killed its parent is killed by the kernel a moment later.
+        time.sleep(10 if plan.number == signal.SIGKILL else 0)
+
+
+def _is_first() -> bool:
+    """Whether nobody was here before: lightning strikes once."""
+    try:
+        os.close(os.open(f"{os.environ[EFFECTS]}.struck", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
