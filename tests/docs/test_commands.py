@@ -48,7 +48,7 @@ def test_rq_tox_and_pip_are_called_as_they_can_be(block: Block) -> None:
         elif program == "tox" and arguments:
             assert arguments[:2] == ["run", "-e"]
             assert f"testenv:{arguments[2]}" in tox_sections()
-            assert arguments[3:] in ([], ["--", "--serve"])
+            assert arguments[3:] in ([], ["--", "--serve"], ["--", "--minutes", "10"])
         elif program == "pip":
             assert arguments[0] == "install"
             assert arguments[1:] in (["tox"], ["django"], [PROJECT["name"]])
