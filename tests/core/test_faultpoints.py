@@ -18,7 +18,7 @@ from tests.workers import ROOT, environment
 
 PACKAGE = Path(django_bgtasks.__file__).parent
 NAMES = sorted(
-    argument.value
+    str(argument.value)
     for path in PACKAGE.rglob("*.py")
     for node in ast.walk(ast.parse(path.read_text()))
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "fault_point"
@@ -48,7 +48,9 @@ def test_unarmed_a_fault_point_is_the_very_function() -> None:
     assert fault_point("name")(function) is function
 
 
-@pytest.mark.parametrize("function", [insert.insert, claim.claim, settle.settle_once, execute.run])
+@pytest.mark.parametrize(
+    "function", [insert.insert, claim.claim, settle.settle_once, execute.run_claimed]
+)
 def test_the_hot_path_is_wrapped_by_nothing(function: object) -> None:
     assert not hasattr(function, "__wrapped__")
 

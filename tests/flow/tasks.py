@@ -161,7 +161,7 @@ def stops_when_asked(context: Any) -> None:
 
 @task(takes_context=True)
 def loses_its_claim(context: Any) -> None:
-    context.job.__class__.objects.filter(pk=context.job_id).update(attempt=7)
+    context.job.__class__.objects.filter(pk=context.job_id).update(claims=7)
     context.heartbeat()
     raise AssertionError("it went on")
 

@@ -147,8 +147,8 @@ def test_a_death_between_the_pop_and_the_claim_sends_the_message_again(
     assert waiting(redis_client) == [str(job.pk).encode()]
 
 
-@pytest.mark.parametrize("changes", [{"attempt": 7}, {"worker": uuid4()}, {"job": uuid4()}])
-def test_a_death_that_is_not_of_this_attempt_settles_nothing(changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", [{"claim": 7}, {"worker": uuid4()}, {"job": uuid4()}])
+def test_a_death_that_is_not_of_this_claim_settles_nothing(changes: dict[str, Any]) -> None:
     job = held()
     assert not settle_death(death_of(job, **changes), DB)
     assert state_of(job) == ("running", 1)

@@ -38,7 +38,7 @@ def test_a_job_is_where_its_settlement_puts_it(end: Settlement) -> None:
     row = now(job)
     assert row.state == MOVES[end.move][1]
     assert (row.finished_at is not None) == (row.state in FINAL)
-    assert is_settled(row if end.charged else job, end, DB) == end.charged
+    assert is_settled(job, end, DB)
 
 
 def test_a_success_is_one_statement_and_keeps_the_result() -> None:
@@ -94,8 +94,8 @@ def test_a_zombie_that_wakes_after_its_rescue_settles_nothing(end: Settlement) -
     assert Attempt.objects.count() == attempts
 
 
-@pytest.mark.parametrize("token", [{"attempt": 2}, {"worker": clock.new_id()}, {"worker": None}])
-def test_the_token_is_the_worker_and_the_attempt(token: dict[str, Any]) -> None:
+@pytest.mark.parametrize("token", [{"claims": 2}, {"worker": clock.new_id()}, {"worker": None}])
+def test_the_token_is_the_worker_and_the_claim(token: dict[str, Any]) -> None:
     job = claimed()
     for name, value in token.items():
         setattr(job, name, value)
