@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from .core.compat import TaskResult
 from .core.errors import QueueFull
+from .core.sensitive import masked, may_see_secrets
 from .core.states import STATUS, State
 from .ledger.sql import ledger_alias
 from .models import Job
@@ -46,7 +47,7 @@ def job_status(request: HttpRequest, job_id: UUID) -> JsonResponse:
             "state": job.state,
             "status": str(STATUS[State(job.state)]),
             "progress": job.progress,
-            "result": job.result if job.state == State.SUCCEEDED else None,
+            "result": _result(request, job) if job.state == State.SUCCEEDED else None,
             "error": job.error if _is_operator(request) else _for_its_owner(job),
             "finished": job.is_final,
         },
@@ -77,6 +78,13 @@ def _may_see(request: HttpRequest, job: Job) -> bool:
     if job.owner_id is not None and job.owner_id == user.pk:
         return True
     return _is_operator(request)
+
+
+def _result(request: HttpRequest, job: Job) -> Any:
+    """Its owner gets what the task returned; an operator as much as in the admin."""
+    user: Any = request.user
+    own = job.owner_id is not None and job.owner_id == user.pk
+    return job.result if own or may_see_secrets(user) else masked(job.result)
 
 
 def _is_operator(request: HttpRequest) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import django
@@ -74,9 +74,12 @@ def bgworker(
     """
     started: list[WorkerProcess] = []
 
-    def start(*arguments: object, env: dict[str, str] | None = None) -> WorkerProcess:
+    def start(
+        *arguments: object, env: dict[str, str] | None = None, within: Sequence[str] = ()
+    ) -> WorkerProcess:
         output = tmp_path / f"bgworker-{len(started)}.log"
-        worker = WorkerProcess(arguments, env={**environment(), **(env or {})}, output=output)
+        environ = {**environment(), **(env or {})}
+        worker = WorkerProcess(arguments, env=environ, output=output, within=within)
         started.append(worker)
         return worker
 

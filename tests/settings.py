@@ -3,6 +3,9 @@
 BGTASKS_TEST_DB: sqlite (the default), postgres or mysql.
 BGTASKS_TEST_DB_NAME: in the processes that a test starts, the database of that test.
 BGTASKS_TEST_OPTIONS: the OPTIONS of the backend, as JSON.
+BGTASKS_TEST_CACHE_OPTIONS: more OPTIONS of the cache, as JSON, such as those for Sentinel.
+BGTASKS_TEST_DB_OPTIONS: more OPTIONS of PostgreSQL or SQLite, as JSON.
+BGTASKS_TEST_LOGGING: the LOGGING of the site, as JSON.
 BGTASKS_TEST_DIR: where files go; conftest.py makes a new one for each session.
 """
 
@@ -20,9 +23,10 @@ REDIS_URL = os.environ.get("BGTASKS_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
 
 
 def _database() -> dict[str, Any]:
+    options = json.loads(os.environ.get("BGTASKS_TEST_DB_OPTIONS", "{}"))
     if DATABASE == "postgres":
         url = os.environ.get("BGTASKS_TEST_POSTGRES_URL", "postgresql://127.0.0.1/postgres")
-        return database_settings(url)
+        return {**database_settings(url), "OPTIONS": options}
     if DATABASE == "mysql":
         url = os.environ.get("BGTASKS_TEST_MYSQL_URL", "mysql://root@127.0.0.1/bgtasks")
         return {**database_settings(url), "OPTIONS": {"isolation_level": "read committed"}}
@@ -33,6 +37,7 @@ def _database() -> dict[str, Any]:
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            **options,
         },
         # A file, for the processes that a test starts open it too.
         "TEST": {"NAME": DIR / "test.sqlite3"},
@@ -47,7 +52,10 @@ CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
-        "OPTIONS": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
+        "OPTIONS": {
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+            **json.loads(os.environ.get("BGTASKS_TEST_CACHE_OPTIONS", "{}")),
+        },
     }
 }
 TASKS = {
@@ -92,6 +100,7 @@ TEMPLATES = [
     }
 ]
 
+LOGGING: dict[str, Any] = json.loads(os.environ.get("BGTASKS_TEST_LOGGING", "{}"))
 ROOT_URLCONF = "tests.urls"
 SECRET_KEY = "for the tests only"
 ALLOWED_HOSTS = ["*"]

@@ -28,18 +28,28 @@ TOKEN = "BGTASKS_TEST_WORKER"
 class WorkerFactory(Protocol):
     """What the fixture `bgworker` gives."""
 
-    def __call__(self, *arguments: object, env: dict[str, str] | None = None) -> WorkerProcess: ...
+    def __call__(
+        self, *arguments: object, env: dict[str, str] | None = None, within: Sequence[str] = ()
+    ) -> WorkerProcess: ...
 
 
 class WorkerProcess:
-    """One running `bgworker` with all the processes it started."""
+    """One running `bgworker` with all the processes it started.
+
+    within: a command that runs another one elsewhere, such as `ip netns exec NAME`.
+    """
 
     def __init__(
-        self, arguments: Sequence[object], *, env: Mapping[str, str], output: Path
+        self,
+        arguments: Sequence[object],
+        *,
+        env: Mapping[str, str],
+        output: Path,
+        within: Sequence[str] = (),
     ) -> None:
         self.token = uuid.uuid4().hex
         self.log = output
-        command = [sys.executable, "-m", "django", "bgworker", *map(str, arguments)]
+        command = [*within, sys.executable, "-m", "django", "bgworker", *map(str, arguments)]
         self.process = spawn(command, output=output, cwd=ROOT, env={**env, TOKEN: self.token})
 
     @property

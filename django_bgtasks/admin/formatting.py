@@ -17,6 +17,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core import clock
+from ..core.errors import TaskNotFound
+from ..core.registry import find_task
+from ..core.sensitive import masked, masked_call, masked_key, may_see_secrets
+from ..models import Job
 
 NOTHING = "–"
 
@@ -125,6 +129,22 @@ def duration(span: timedelta | None) -> str:
 def pretty(value: Any) -> SafeString:
     """JSON with indentation, escaped."""
     return code(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def conceal(job: Job, user: Any) -> Job:
+    """Mask the sensitive values of a row that is shown and never saved, unless `user` may see."""
+    if not may_see_secrets(user):
+        task = _task_of(job)
+        job.args, job.kwargs = masked_call(task, job.args, job.kwargs)
+        job.result, job.dedup_key = masked(job.result), masked_key(task, job.dedup_key)
+    return job
+
+
+def _task_of(job: Job) -> Any:
+    try:
+        return find_task(job.task)
+    except TaskNotFound:
+        return None
 
 
 def code(text: str) -> SafeString:

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
+from ..core.sensitive import masked, may_see_secrets
 from ..models import EffectState, IdempotencyRecord, Job
 from . import formatting as show
 from .listing import ReadOnlyAdmin
@@ -40,6 +41,15 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
             {"fields": (("time_created", "time_completed", "time_expires"), "fingerprint")},
         ),
     )
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """The record to show: what this user may not see is not in it."""
+        record: Any = super().get_object(request, object_id, from_field)
+        if record and not may_see_secrets(request.user):
+            record.response = masked(record.response)
+        return record
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """What to do is only said where something is to be done."""

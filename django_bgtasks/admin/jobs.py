@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy
 
 from ..models import Job
+from . import formatting as show
 from .actions import JobMoves, is_running
 from .columns import JobColumns
 from .fields import JobFields, fieldsets_of
@@ -56,6 +57,13 @@ class JobAdmin(JobColumns, JobFields, JobMoves):
             return queryset.filter(pk=UUID(term)), False
         except ValueError:
             return queryset.filter(Q(task__icontains=term) | Q(dedup_key=term)), False
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """The job to show: what this user may not see is not in it."""
+        job: Any = super().get_object(request, object_id, from_field)
+        return job and show.conceal(job, request.user)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """What there is to say of this job: nothing has a row that has no value."""

@@ -49,7 +49,7 @@ def key_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | N
         key = _format(task, bind(task, args, kwargs))
     if key is not None and not isinstance(key, str):
         raise InvalidArguments(
-            f"The dedup_key of {task.module_path} must give a string or None, not {key!r}."
+            f"The dedup_key of {task.module_path} must give a string or None, not {type(key)}."
         )
     if key is not None and len(key) > MAX_KEY:
         raise InvalidArguments(

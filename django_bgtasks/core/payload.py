@@ -98,3 +98,8 @@ def clipped(text: str, limit: int = MAX_TRACEBACK) -> str:
         left_out = len(text) - 2 * half
         text = f"{text[:half]}\n\n[… {left_out} characters left out …]\n\n{text[-half:]}"
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def printable(text: str) -> str:
+    """One line without control characters: a log must not be written by its contents."""
+    return "".join(char if char.isprintable() else "?" for char in text)

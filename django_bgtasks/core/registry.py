@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 from .compat import DEFAULT_TASK_QUEUE_NAME, Task, handlers, task_backends
 from .errors import TaskNotFound
 from .options import IMPLICIT, IMPLICIT_ALIAS, backend_settings
+from .settlement import message_of
 
 if TYPE_CHECKING:
     from ..backend import RQBackend
@@ -44,8 +45,9 @@ def find_task(path: str) -> Any:
     """The task at this dotted path; TaskNotFound when there is none on this host."""
     try:
         task = import_string(path)
-    except Exception as error:
-        raise TaskNotFound(f"The task {path} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:
+        why = message_of(error)
+        raise TaskNotFound(f"The task {path} cannot be imported: {why}") from error
     if not isinstance(task, Task):
         raise TaskNotFound(f"{path} is not a task: decorate the function with @task.")
     return task

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -13,6 +14,9 @@ from .payload import clipped
 from .retry import MAX_CRASHES, Retry
 
 NOW = timedelta(0)
+# Seconds until an attempt that the database undid is made again; those that were in each other's
+# way must not meet again.
+SOON = (0.5, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,13 @@ class Settlement:
     charged: bool = True
     note: str = ""
 
+    def telling(self, edited: Callable[[str], str]) -> Settlement:
+        """The same with the texts of its failure edited."""
+        if self.failure is None:
+            return self
+        message, trace = edited(self.failure.message)[:255], edited(self.failure.traceback)
+        return replace(self, failure=replace(self.failure, message=message, traceback=trace))
+
 
 def released(note: str = "", delay: timedelta = NOW) -> Settlement:
     """Back to where it was, at no cost: the attempt had not begun or was interrupted."""
@@ -75,6 +86,21 @@ def crashed(
     return Settlement("again", failure=failure)
 
 
+def interrupted(failure: Failure, on_crash: str) -> Settlement:
+    """What a kill leads to that was not the job's fault: it was in the way of a stop, say."""
+    return Settlement("fail", failure=failure) if on_crash == "fail" else released()
+
+
+def undone(
+    error: BaseException, attempt: int, max_attempts: int, on_crash: str, rng: Random
+) -> Settlement:
+    """What it leads to that the database undid an attempt: that is no exception of the task."""
+    failure = failure_of(error)
+    if on_crash == "fail" or attempt >= max_attempts:
+        return Settlement("fail", failure=failure)
+    return Settlement("later", delay=timedelta(seconds=rng.uniform(*SOON)), failure=failure)
+
+
 def failure_of(error: BaseException) -> Failure:
     """Describe an exception, whatever its own methods do."""
     cls = type(error)
@@ -84,10 +110,11 @@ def failure_of(error: BaseException) -> Failure:
     elif isinstance(error, JobCancelled):
         outcome = "cancelled"
     path = f"{cls.__module__}.{cls.__qualname__}"
-    return Failure(outcome, clipped(path)[:255], _message(error), clipped(_traceback(error)))
+    return Failure(outcome, clipped(path)[:255], message_of(error), clipped(_traceback(error)))
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """The first line of what it says, as any database stores it."""
     try:
         lines = clipped(str(error), 4096).strip().splitlines()
     except BaseException as broken:
@@ -97,7 +124,20 @@ def _message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(error))
+        told = traceback.TracebackException.from_exception(error)
+        _shorten(told)
+        return "".join(told.format())
     except Exception as broken:
         frames = "".join(traceback.format_tb(error.__traceback__))
         return f"{frames}{type(error).__name__}: <not printable: {type(broken).__name__}>\n"
+
+
+def _shorten(told: Any) -> None:
+    """Clip the texts before they are formatted: Python takes seconds for megabytes of lines."""
+    rest = [told]
+    while rest:
+        one = rest.pop()
+        one._str = clipped(one._str)
+        if one.__notes__:
+            one.__notes__ = [clipped(str(note)) for note in one.__notes__]
+        rest += filter(None, (one.__cause__, one.__context__, *(one.exceptions or ())))

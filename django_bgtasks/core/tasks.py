@@ -5,7 +5,7 @@ Next: flow/enqueue.py (2 the row).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
@@ -15,6 +15,7 @@ from .dedup import DedupKey
 from .options import default_alias
 from .registry import declare_queue, ensure_backend, find_task
 from .retry import DEFAULT_RETRY, Retry
+from .sensitive import check
 
 if TYPE_CHECKING:
     from ..backend import RQBackend
@@ -26,7 +27,7 @@ T = TypeVar("T")
 Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
-OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic"}
+OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive"}
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
 Call = tuple[Any, ...] | Mapping[str, Any]
 
@@ -45,6 +46,7 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
     atomic: run inside the transaction that settles the job.
     on_crash: "retry", or "fail" for effects that must not be repeated.
     owner, about: the user whose job it is and the model instance it concerns.
+    sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     """
 
     retry: Retry = DEFAULT_RETRY
@@ -56,6 +58,7 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
     on_crash: OnCrash = "retry"
     owner: Any = None
     about: Any = None
+    sensitive: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         # Zero-argument super() fails in a dataclass with slots on Python 3.12 and earlier.
@@ -79,7 +82,7 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
         None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
-        `retry`, `atomic` and `takes_context` are the definition's: a worker reads them there.
+        `retry`, `atomic`, `takes_context` and `sensitive` are the definition's, and read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
@@ -202,3 +205,4 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
         raise InvalidTask(f"{name}: the name of a queue has at most 100 characters.")
     if len(name) > 255:
         raise InvalidTask(f"{name}: the path of a task has at most 255 characters.")
+    check(task)

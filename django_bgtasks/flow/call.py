@@ -13,8 +13,10 @@ from asgiref.sync import async_to_sync
 from ..core.errors import JobCancelled, JobTimeout
 from .connections import no_transaction_left_open
 from .context import JobContext
+from .copies import only_here
 from .current import entered
 from .deadline import deadline, on_cancellation
+from .footing import kept
 
 
 def call(task: Any, context: JobContext, timeout: float) -> Any:
@@ -24,7 +26,7 @@ def call(task: Any, context: JobContext, timeout: float) -> Any:
     """
     job = context.job
     args = [context, *job.args] if task.takes_context else list(job.args)
-    with entered(context), no_transaction_left_open():
+    with entered(context), no_transaction_left_open(), kept(), only_here():
         if iscoroutinefunction(task.func):
             coroutine = _Coroutine(task.func)
             with on_cancellation(coroutine.cancel):
@@ -56,7 +58,8 @@ class _Coroutine:
             if self._asked:
                 raise asyncio.CancelledError
             async with asyncio.timeout(seconds) as limit:
-                return await self._func(*args, **kwargs)
+                with only_here():
+                    return await self._func(*args, **kwargs)
         except TimeoutError:
             # The coroutine may raise a TimeoutError of its own.
             if not limit.expired():

@@ -8,6 +8,9 @@ from typing import Any
 
 from django.db import connections
 
+# Kept for good: a connection that nobody refers to any more is closed.
+_abandoned: list[Any] = []
+
 
 def refresh_connections() -> None:
     """Close what is broken or too old.
@@ -28,6 +31,28 @@ def drop_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+
+
+def abandon_connections() -> None:
+    """In a fork: leave all connections to the parent. Closing them here would end them there."""
+    for connection in connections.all(initialized_only=True):
+        _abandoned.append(connection)
+        del connections[connection.alias]
+
+
+def give_back_connections() -> None:
+    """Let others of this process have a pool's connections, which this thread has used."""
+    for connection in connections.all(initialized_only=True):
+        if getattr(connection, "pool", None) is not None and not connection.in_atomic_block:
+            connection.close()
+
+
+def close_for_good() -> None:
+    """Before a fork: close all connections, and the pools, whose threads a fork does not take."""
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        if getattr(connection, "pool", None) is not None:
+            connection.close_pool()  # type: ignore[attr-defined]
 
 
 @contextmanager

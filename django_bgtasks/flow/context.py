@@ -27,6 +27,9 @@ class JobContext(TaskContext):  # type: ignore[misc,type-arg]
     task_result: JobResult[Any]
     alias: str
     _clock: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
+    _untold: list[tuple[int, int | None, str]] = field(
+        default_factory=list, repr=False, compare=False
+    )
 
     @property
     def job(self) -> Job:
@@ -59,13 +62,13 @@ class JobContext(TaskContext):  # type: ignore[misc,type-arg]
     def progress(self, done: int, total: int | None = None, message: str = "") -> None:
         """Tell how far the job is; written at most twice a second, and at the end.
 
-        In an `atomic` task others see it when the task commits. Raises ClaimLost if the job is
+        In an `atomic` task it is written when the task commits. Raises ClaimLost if the job is
         no longer this attempt's.
         """
-        if done != total and not self._is_time("progress"):
-            return
-        if not running.report(self.job, done, total, message, self.alias):
-            raise ClaimLost(f"Attempt {self.attempt} of job {self.job_id} is no longer the owner.")
+        self._untold[:] = [(done, total, message)]
+        is_atomic = getattr(self.task_result.task, "atomic", False)
+        if not is_atomic and (done == total or self._is_time("progress")):
+            write_progress(self)
 
     @property
     def cancelled(self) -> bool:
@@ -94,3 +97,15 @@ class JobContext(TaskContext):  # type: ignore[misc,type-arg]
             return False
         self._clock[what] = now + WRITE_EVERY
         return True
+
+
+def write_progress(context: JobContext) -> None:
+    """Write what progress() was told last, if it is not written yet.
+
+    Not in the middle of a transaction: it would lock the job's row until the commit, for whoever
+    wants to cancel the job or to rescue it.
+    """
+    while context._untold:
+        if not running.report(context.job, *context._untold.pop(), context.alias):
+            text = f"Attempt {context.attempt} of job {context.job_id} is no longer the owner."
+            raise ClaimLost(text)

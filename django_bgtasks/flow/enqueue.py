@@ -16,6 +16,7 @@ from ..core.dedup import bind, dedup_of
 from ..core.errors import DuplicateJob, QueueFull
 from ..core.options import backend_settings
 from ..core.payload import checked
+from ..core.sensitive import masked_key
 from ..core.states import State
 from ..core.tasks import BackgroundTask
 from ..ledger.insert import hold, holder_of, insert, insert_many, replace_call, waiting_in
@@ -51,7 +52,7 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> list[JobResult[Any]]:
     with transaction.atomic(alias):
         _refuse_when_full(jobs[0].backend, jobs[0].queue, len(jobs), alias)
         if any(job.dedup_slot for job in jobs):
-            return [_insert(job, task, alias) for job in jobs]
+            return _insert_keyed(jobs, task, alias)
         results: list[JobResult[Any]] = []
         for start in range(0, len(jobs), CHUNK):
             chunk = jobs[start : start + CHUNK]
@@ -90,6 +91,18 @@ def _insert(job: Job, task: AnyTask, alias: str) -> JobResult[Any]:
     return _deduplicated(job, task, alias)
 
 
+def _insert_keyed(jobs: list[Job], task: AnyTask, alias: str) -> list[JobResult[Any]]:
+    # All calls take their keys in the same order, so that no two of them wait for each other.
+    ordered = sorted(jobs, key=lambda job: job.dedup_slot or "")
+    inserted = {job.pk for job in ordered if insert(job, alias)}
+    new = [job for job in jobs if job.pk in inserted]
+    results = dict(zip([job.pk for job in new], _enqueued(new, task, alias), strict=True))
+    for job in ordered:
+        if job.pk not in inserted:
+            results[job.pk] = _deduplicated(job, task, alias)
+    return [results[job.pk] for job in jobs]
+
+
 def _enqueued(jobs: list[Job], task: AnyTask, alias: str) -> list[JobResult[Any]]:
     results = []
     for job in jobs:
@@ -110,8 +123,9 @@ def _deduplicated(job: Job, task: AnyTask, alias: str) -> JobResult[Any]:
             continue
         if task.on_duplicate == "raise":
             raise DuplicateJob(
-                f"Job {holder.pk} ({holder.state}) holds the dedup key {job.dedup_key!r} of "
-                f"{task.module_path}. Nothing was enqueued.",
+                f"Job {holder.pk} ({holder.state}) holds the dedup key "
+                f"{masked_key(task, job.dedup_key)!r} of {task.module_path}. "
+                f"Nothing was enqueued.",
                 holder.pk,
             )
         if task.on_duplicate == "replace" and holder.state in (State.QUEUED, State.SCHEDULED):
@@ -137,7 +151,7 @@ def _split(call: Any, task: AnyTask) -> tuple[Sequence[Any], Mapping[str, Any]]:
         return call, {}
     raise InvalidTask(
         f"{task.module_path}.enqueue_many() takes for each job a tuple of arguments or a dict of "
-        f"keyword arguments, not {call!r}."
+        f"keyword arguments, not {type(call)}."
     )
 
 

@@ -6,13 +6,13 @@ Next: backend.get_result and the admin (6 the same row, read).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import InternalError, connections, transaction
 
 from ..core import clock
 from ..core.compat import send_signal
@@ -21,22 +21,25 @@ from ..core.faultpoints import fault_point
 from ..core.payload import checked
 from ..core.registry import find_task
 from ..core.retry import DEFAULT_RETRY
-from ..core.settlement import Settlement, raised, released
+from ..core.sensitive import struck_out
+from ..core.settlement import Settlement, raised, released, undone
 from ..core.states import FINAL, MOVES, State
 from ..ledger import running
 from ..ledger.claim import claim
-from ..ledger.settle import DISCONNECTED, insist, is_settled, settle, settle_once
+from ..ledger.outages import DISCONNECTED, undid
+from ..ledger.settle import insist, is_settled, settle, settle_once
+from ..ledger.sql import ledger_alias
 from ..models import Job
 from ..signals import job_retrying
 from .call import call
 from .connections import drop_connections, kept_usable, refresh_connections
-from .context import JobContext
+from .context import JobContext, write_progress
 from .dispatch import dispatch_on_commit
 from .results import result_of
 
 logger = logging.getLogger("django_bgtasks")
 HELD = timedelta(seconds=30)
-COMMIT_AGAIN = timedelta(seconds=5)
+BEGIN_AGAIN = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,20 @@ class Run:
         return "retrying" if self.settlement.failure else str(state)
 
 
-def run(job_id: UUID, worker: UUID, alias: str, begun: Callable[[Job], None]) -> Run | None:
+def run(
+    job_id: UUID,
+    worker: UUID,
+    alias: str,
+    begun: Callable[[Job], None],
+    queues: Sequence[str] = (),
+) -> Run | None:
     """Run the job of a message. None if there was nothing to claim: the message is dropped.
 
-    begun: called with the claimed row before its task starts.
+    begun: called with the claimed row before its task starts. queues: those that the worker was
+    told; which list of Redis brought the message says nothing.
     """
     refresh_connections()
-    job = insist(lambda: claim(job_id, worker, alias), alias)
+    job = insist(lambda: claim(job_id, worker, alias, queues), alias)
     if job is None:
         return None
     begun(job)
@@ -88,7 +98,7 @@ def _perform(job: Job, alias: str) -> Settlement:
     except TaskNotFound as error:
         # Held, not failed: the job runs when the code is there again.
         return _settled(job, released(str(error)[:255], HELD), alias)
-    context = JobContext(task_result=result_of(job, task), alias=alias)
+    context = JobContext(task_result=insist(lambda: result_of(job, task), alias), alias=alias)
     send_signal("task_started", sender=sender_of(task), task_result=context.task_result)
     if getattr(task, "atomic", False):
         return _perform_atomic(job, task, context)
@@ -102,29 +112,45 @@ def _perform(job: Job, alias: str) -> Settlement:
 
 def _perform_atomic(job: Job, task: Any, context: JobContext) -> Settlement:
     """The effects and the settlement commit together, or neither does."""
-    alias, settlement = context.alias, None
+    alias, session, settlement = context.alias, None, None
     try:
         with transaction.atomic(alias):
+            session = connections[alias].connection
             value = checked(call(task, context, job.timeout), "the result", job.task)
             settlement = Settlement("succeed", result=value)
+            write_progress(context)
             settle_once(job, settlement, alias)
     except DISCONNECTED as error:
-        if settlement is None:
+        if session is None:
+            return _settled(job, released("Its transaction could not begin.", BEGIN_AGAIN), alias)
+        # A task that swallowed an error of the database has broken its transaction itself.
+        its_own = settlement is None or isinstance(error, InternalError)
+        if its_own and not undid(error, session, alias):
             return _failed(job, task, error, alias)
-        return _after_lost_commit(job, settlement, alias)
+        return _undone(job, task, error, settlement, alias)
     except BaseException as error:
         return _failed(job, task, error, alias)
     _tell(job, settlement, alias)
     return settlement
 
 
-def _after_lost_commit(job: Job, settlement: Settlement, alias: str) -> Settlement:
-    """COMMIT got no answer: look whether it went through; if not, nothing of it happened."""
+def _undone(
+    job: Job, task: Any, error: BaseException, settlement: Settlement | None, alias: str
+) -> Settlement:
+    """The database undid the attempt, unless only the answer to its COMMIT was lost."""
     drop_connections()
-    if insist(lambda: is_settled(job, settlement, alias), alias):
-        _tell(job, settlement, alias)
-        return settlement
-    return _settled(job, released("The commit failed; the job runs again.", COMMIT_AGAIN), alias)
+    again = undone(error, job.attempt, job.max_attempts, job.on_crash, clock.rng)
+    if settlement is None:
+        return _ended(job, task, again, alias)
+    try:
+        if not insist(lambda: is_settled(job, settlement, alias), alias):
+            return _ended(job, task, again, alias)
+    except ClaimLost:
+        # The COMMIT was still under way when it was looked for: the write has waited for its end.
+        if not insist(lambda: is_settled(job, settlement, alias), alias):
+            raise
+    _tell(job, settlement, alias)
+    return settlement
 
 
 def _failed(job: Job, task: Any, error: BaseException, alias: str) -> Settlement:
@@ -136,6 +162,12 @@ def _failed(job: Job, task: Any, error: BaseException, alias: str) -> Settlement
         drop_connections()
     retry = getattr(task, "retry", DEFAULT_RETRY)
     settlement = raised(error, job.attempt, job.max_attempts, retry, clock.rng)
+    return _ended(job, task, settlement, alias)
+
+
+def _ended(job: Job, task: Any, settlement: Settlement, alias: str) -> Settlement:
+    """Settle an attempt that did not succeed; a job that was cancelled meanwhile does not go on."""
+    settlement = settlement.telling(lambda text: struck_out(text, task, job.args, job.kwargs))
     refresh_connections()
     goes_on = MOVES[settlement.move][1] not in FINAL
     if goes_on and insist(lambda: running.is_cancelled(job, alias), alias):
@@ -179,7 +211,7 @@ def announce(what: str, job: Job) -> None:
         task = find_task(job.task)
     except TaskNotFound:
         return
-    result = result_of(job, task)
+    result = insist(lambda: result_of(job, task), job._state.db or ledger_alias())
     if what == "finished":
         send_signal("task_finished", sender=sender_of(task), task_result=result)
     else:

@@ -11,6 +11,7 @@ from asgiref.sync import sync_to_async
 
 from ..core import clock
 from ..core.compat import TaskError, TaskResult, TaskResultDoesNotExist
+from ..core.sensitive import masked_call
 from ..core.states import STATUS, State
 from ..ledger.sql import ledger_alias
 from ..models import Attempt, Job
@@ -39,6 +40,14 @@ class JobResult(TaskResult, Generic[T]):  # type: ignore[misc,type-arg]
 
     job: Job
     deduplicated: bool = field(default=False, compare=False)
+
+    def __repr__(self) -> str:
+        """Without the result, and with sensitive arguments masked: a log may quote it."""
+        args, kwargs = masked_call(self.task, self.args, self.kwargs)
+        return (
+            f"<JobResult {self.id} of {self.task.module_path}: {self.status}, "
+            f"args={args!r}, kwargs={kwargs!r}>"
+        )
 
     def refresh(self) -> None:
         """Read the job anew. Raises TaskResultDoesNotExist if it was pruned meanwhile."""

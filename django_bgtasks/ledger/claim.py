@@ -10,25 +10,28 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
 from ..core.faultpoints import fault_point
 from ..core.states import MOVES, State
 from ..models import Job
-from .sql import update_returning
+from .sql import skipping_locked, update_returning
 
 FROM, RUNNING = MOVES["claim"]
 
 
 @fault_point("claim")
-def claim(job_id: UUID, worker: UUID, alias: str) -> Job | None:
+def claim(job_id: UUID, worker: UUID, alias: str, queues: Sequence[str] = ()) -> Job | None:
     """Claim this job for a worker and return its row; None if it is not there to be claimed.
 
+    queues: only if it is in one of these; none for any.
     (worker, claims) of the returned row is the fencing token that settling it will need.
     """
     queued = Job.objects.using(alias).filter(pk=job_id, state__in=sorted(FROM))
+    if queues:
+        queued = queued.filter(queue__in=queues)
     claimed = update_returning(queued, _claimed_by(worker))
     return claimed[0] if claimed else None
 
@@ -53,13 +56,8 @@ def claim_next(
 def _first(queues: Sequence[str], alias: str) -> UUID | None:
     rank = Case(*(When(queue=name, then=Value(i)) for i, name in enumerate(queues)))
     rows = Job.objects.using(alias).filter(queue__in=list(queues), state=State.QUEUED)
-    if connections[alias].features.has_select_for_update_skip_locked:
-        rows = rows.select_for_update(skip_locked=True, of=_self_only(alias))
-    return rows.order_by("-priority", rank, "id").values_list("pk", flat=True).first()
-
-
-def _self_only(alias: str) -> tuple[str, ...]:
-    return ("self",) if connections[alias].features.has_select_for_update_of else ()
+    first = skipping_locked(rows).order_by("-priority", rank, "id")
+    return first.values_list("pk", flat=True).first()
 
 
 def _claimed_by(worker: UUID) -> dict[str, Any]:

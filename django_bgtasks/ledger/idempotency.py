@@ -10,9 +10,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from ..core.errors import FingerprintMismatch
@@ -46,14 +48,28 @@ def _name(value: Any) -> str:
 def begin(
     scope: str, key: str, fingerprint: str, owner: Owner, kept: timedelta, alias: str
 ) -> IdempotencyRecord | None:
-    """Insert the record of a new effect and return it; None if the key is there already."""
+    """Insert the record of a new effect and return it; None if the key is there already.
+
+    One whose time is over gives way, whether or not it was pruned by now.
+    """
     record = IdempotencyRecord(
         scope=scope, key=key, fingerprint=fingerprint, token=uuid4(), expires_at=after(kept)
     )
     record.job, record.attempt = owner.job, owner.attempt
     record.created_at = Now()
-    inserted = insert_returning(record, "created_at", alias, ignore_conflicts=True)
-    return record if inserted else None
+    insert = partial(insert_returning, record, "created_at", alias, ignore_conflicts=True)
+    if insert():
+        return record
+    forgotten = expired(alias).filter(scope=scope, key=key)._raw_delete(alias)
+    return record if forgotten and insert() else None
+
+
+def expired(alias: str) -> Any:
+    """The records whose time is over, without those of effects that are going on."""
+    running = Job.objects.using(alias).filter(pk=OuterRef("job"), state=State.RUNNING)
+    held = Q(Exists(running)) | Q(job=None, created_at__gte=after(-LEASE))
+    over = IdempotencyRecord.objects.using(alias).filter(expires_at__lt=Now())
+    return over.exclude(held, state=EffectState.IN_PROGRESS)
 
 
 def find(scope: str, key: str, fingerprint: str, alias: str) -> IdempotencyRecord | None:

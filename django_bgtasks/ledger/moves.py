@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Greatest, Now
 
@@ -16,7 +16,7 @@ from ..core.states import FINAL, MOVES, State, refuse
 from ..models import Job
 from .insert import holder_of
 from .settle import slot_after_end
-from .sql import update_returning
+from .sql import skipping_locked, update_returning
 
 
 @fault_point("promote")
@@ -24,9 +24,7 @@ def promote(limit: int, alias: str) -> list[Job]:
     """Queue scheduled jobs that are due, oldest first; at most `limit` at once."""
     due = Job.objects.using(alias).filter(state=State.SCHEDULED, run_after__lte=Now())
     with transaction.atomic(alias):
-        first = due.order_by("run_after")
-        if connections[alias].features.has_select_for_update_skip_locked:
-            first = first.select_for_update(skip_locked=True)
+        first = skipping_locked(due).order_by("run_after")
         ids = list(first.values_list("pk", flat=True)[:limit])
         if not ids:
             return []
@@ -116,7 +114,7 @@ def run_now(job_id: UUID, alias: str) -> Job:
 def _held(job: Job, holder: Job) -> DuplicateJob:
     return DuplicateJob(
         f"Job {job.pk} cannot run again: job {holder.pk}, which is {holder.state}, holds its dedup "
-        f"key {job.dedup_key!r}. {_cure(holder)}",
+        f"key. {_cure(holder)}",
         holder.pk,
     )
 

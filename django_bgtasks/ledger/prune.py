@@ -10,7 +10,8 @@ from django.db.models.functions import Now
 
 from ..core import clock
 from ..core.states import FINAL
-from ..models import Attempt, Blob, IdempotencyRecord, Job
+from ..models import Attempt, Blob, Job
+from . import idempotency
 from .insert import after
 
 CHUNK = 1000
@@ -35,9 +36,9 @@ def release_windows(alias: str, chunk: int = CHUNK) -> int:
 
 def prune_records(alias: str, chunk: int = CHUNK) -> int:
     """Forget idempotency records that have expired; one chunk."""
-    expired = IdempotencyRecord.objects.using(alias).filter(expires_at__lt=Now())
-    ids = list(expired.values_list("pk", flat=True)[:chunk])
-    return expired.filter(pk__in=ids)._raw_delete(alias) if ids else 0
+    over = idempotency.expired(alias)
+    ids = list(over.values_list("pk", flat=True)[:chunk])
+    return over.filter(pk__in=ids)._raw_delete(alias) if ids else 0
 
 
 def prune_blobs(kept: timedelta, alias: str, chunk: int = CHUNK) -> int:

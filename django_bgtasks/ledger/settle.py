@@ -8,20 +8,21 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connections, models, transaction
+from django.db import IntegrityError, connections, models, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
+from ..core.dedup import slot_of
 from ..core.errors import ClaimLost
 from ..core.faultpoints import fault_point
 from ..core.settlement import Failure, Settlement
-from ..core.states import FINAL, MOVES
+from ..core.states import FINAL, MOVES, WAITING
 from ..models import Attempt, Job
 from .insert import after
+from .outages import DISCONNECTED
 
 logger = logging.getLogger("django_bgtasks")
 T = TypeVar("T")
-DISCONNECTED = (OperationalError, InterfaceError)
 
 
 def settle(job: Job, settlement: Settlement, alias: str) -> None:
@@ -95,11 +96,23 @@ def _settle_or_find_settled(job: Job, settlement: Settlement, alias: str) -> Non
 
 @fault_point("move")
 def _move(job: Job, settlement: Settlement, alias: str) -> None:
-    if not owned(job, alias).update(**_values(settlement)):
+    if not _moved(owned(job, alias), job, _values(settlement)):
         raise ClaimLost(
             f"Attempt {job.attempt} of job {job.pk} ({job.task}) no longer holds its claim: "
             f"it was rescued or cancelled. Its outcome is dropped."
         )
+
+
+def _moved(row: models.QuerySet[Job], job: Job, values: dict[str, Any]) -> int:
+    """Update the row. A job that waits again takes the key again that it gave up when it began."""
+    if job.dedup_scope != "queued" or values["state"] not in WAITING:
+        return row.update(**values)
+    try:
+        with transaction.atomic(row.db):
+            return row.update(**values, dedup_slot=slot_of(job.task, job.dedup_key))
+    except IntegrityError:
+        # A newer job waits with it.
+        return row.update(**values)
 
 
 def _values(settlement: Settlement) -> dict[str, Any]:

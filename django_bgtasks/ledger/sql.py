@@ -28,6 +28,15 @@ def insert_returns(alias: str) -> bool:
     return bool(connections[alias].features.can_return_columns_from_insert)
 
 
+def skipping_locked(rows: models.QuerySet[M]) -> models.QuerySet[M]:
+    """Lock these rows and leave out those that others have locked, where the database can."""
+    features = connections[rows.db].features
+    if not features.has_select_for_update_skip_locked:
+        return rows
+    of = ("self",) if features.has_select_for_update_of else ()
+    return rows.select_for_update(skip_locked=True, of=of)
+
+
 def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M]:
     """Update the rows and return them as they are now, in no particular order.
 

@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
 from ..core.states import State
 from ..models import Job, Worker
 from .insert import after
+from .sql import skipping_locked
 
 
 def register(worker: Worker, alias: str) -> None:
@@ -51,10 +52,18 @@ def lost(alias: str) -> list[UUID]:
 
 
 def orphans(limit: int, alias: str) -> list[Job]:
-    """Running jobs whose worker has stopped, is dead, or was never known."""
+    """Running jobs whose worker has stopped, is dead, or was never known.
+
+    Without those whose row is locked: a host that lost its network may leave a transaction behind
+    in the database, and to wait for its end would hold up all other duties. They come later.
+    """
     alive = Worker.objects.using(alias).filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None)
-    running = Job.objects.using(alias).filter(state=State.RUNNING)
-    return list(running.filter(~Exists(alive))[:limit])
+    orphaned = Job.objects.using(alias).filter(~Exists(alive), state=State.RUNNING)
+    # A read first: on SQLite a transaction takes the write lock, whatever it does.
+    if not orphaned.exists():
+        return []
+    with transaction.atomic(alias):
+        return list(skipping_locked(orphaned)[:limit])
 
 
 def cancellations(worker: UUID, alias: str) -> list[tuple[UUID, int]]:

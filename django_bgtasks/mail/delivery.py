@@ -23,7 +23,8 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 RETRY = Retry(backoff="exponential", base=30, cap=3600, max_attempts=8, on=(OSError,))
 
 
-@task(retry=RETRY)
+# The links of a password reset are in a message.
+@task(retry=RETRY, sensitive=("message",))
 def deliver_email(
     message: Envelope | None = None, blob: str | None = None, mailer: str | None = None
 ) -> int:

@@ -274,6 +274,7 @@ class Migration(migrations.Migration):
                     ("retry_job", "Can retry jobs"),
                     ("cancel_job", "Can cancel jobs"),
                     ("run_job_now", "Can run jobs now"),
+                    ("view_sensitive", "Can view sensitive values"),
                 ),
             },
         ),

@@ -92,6 +92,7 @@ class Job(models.Model):
             ("retry_job", _("Can retry jobs")),
             ("cancel_job", _("Can cancel jobs")),
             ("run_job_now", _("Can run jobs now")),
+            ("view_sensitive", _("Can view sensitive values")),
         )
         constraints = (
             models.CheckConstraint(

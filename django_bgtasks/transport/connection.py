@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ..core.options import backend_settings
 
@@ -67,19 +69,34 @@ def connection(alias: str, patience: float = PUSH_SECONDS) -> Redis:
     """
     name = cache_alias(alias)
     pool = ConnectionPool.from_url(redis_url(alias)) if name is None else _pool_of_cache(name)
-    defaults = {"socket_connect_timeout": PUSH_SECONDS, "socket_timeout": patience}
-    for setting, seconds in defaults.items():
-        pool.connection_kwargs[setting] = max(pool.connection_kwargs.get(setting) or 0, seconds)
-    pool.connection_kwargs.update(decode_responses=False, retry=Retry(NoBackoff(), 0))
+    _limit(pool, pool.connection_kwargs, PUSH_SECONDS, patience)
+    if isinstance(pool, SentinelConnectionPool):
+        _limit_sentinels(pool.sentinel_manager)
+    pool.connection_kwargs["decode_responses"] = False
     return Redis(connection_pool=pool)
+
+
+def _limit(pool: ConnectionPool, site: Mapping[str, Any], connect: float, reply: float) -> None:
+    """Try once, and wait at most so many seconds, or as long as the site's settings say."""
+    for setting, seconds in {"socket_connect_timeout": connect, "socket_timeout": reply}.items():
+        pool.connection_kwargs[setting] = max(site.get(setting) or 0, seconds)
+    pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
+
+
+def _limit_sentinels(manager: Sentinel) -> None:
+    """Sentinels are asked one after the other: all that hang may take as long as one Redis."""
+    share = PUSH_SECONDS / len(manager.sentinels)
+    for sentinel in manager.sentinels:
+        _limit(sentinel.connection_pool, manager.sentinel_kwargs, share, share)
 
 
 def _pool_of_cache(name: str) -> ConnectionPool:
     """A pool of our own with the settings of a django-redis cache, Sentinel and TLS included."""
     client = getattr(caches[name], "client", None)
-    factory = getattr(client, "connection_factory", None)
-    if client is None or factory is None:
+    if client is None or getattr(client, "connection_factory", None) is None:
         raise _not_django_redis(name)
+    # A factory of our own too: it holds the clients for the Sentinels, and the cache keeps its own.
+    factory = type(client.connection_factory)(client.connection_factory.options)
     pool: ConnectionPool = factory.get_connection_pool(
         factory.make_connection_params(client._server[0])
     )

@@ -141,18 +141,19 @@ class Arbiter:
         for pipe in (self.orders, self.reports):
             pipe.close()
         self.orders, self.reports = Pipe(), Pipe()
+        # All of them before it begins to settle the first: one may explain the claim of another.
+        for number, death in self.unsettled.items():
+            self.orders.send("died", number=number, **death)
         self.upkeep_pid, self.upkeep_born = fork(self._upkeep_main), clock.monotonic()
         self.orders.keep_writer()
         self.reports.keep_reader()
-        for number, death in self.unsettled.items():
-            self.orders.send("died", number=number, **death)
         self._tell_children()
 
     def _upkeep_main(self) -> None:
         self.orders.keep_reader()
         self.reports.keep_writer()
         slots = [child.slot for child in self.children]
-        Upkeep(self.plan, self.orders, self.reports, slots).main()
+        Upkeep(self.plan, self.orders, self.reports, slots, self.last_beat).main()
 
     def _tell_children(self) -> None:
         self.orders.send("children", pids=[child.pid for child in self._alive()])
@@ -185,6 +186,8 @@ class Arbiter:
             self.burst_is_over = not self.unsettled and held is None and code == OUT_OF_WORK
         if held is not None or code not in (OUT_OF_WORK, SPENT):
             self._report_death(pid, held, child.doom, f"The process {describe_end(status)}.")
+        # Told first: upkeep takes a claim that it sees in neither place for nobody's.
+        child.slot.clear()
         self._tell_children()
 
     def _report_death(

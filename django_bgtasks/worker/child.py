@@ -13,6 +13,7 @@ from types import FrameType
 from uuid import UUID
 
 from ..core import clock
+from ..flow import footing
 from ..flow.connections import refresh_connections
 from ..flow.deadline import CANCEL_SIGNAL, confirm_cancellation
 from ..flow.execute import Run, run, run_claimed
@@ -22,7 +23,7 @@ from ..ledger.settle import insist
 from ..models import Job
 from .lines import job_line
 from .plan import Plan
-from .processes import resident_mib
+from .processes import disown_copies, resident_mib
 from .slots import Slot
 from .sources import POP_SECONDS, Queues, Redis
 
@@ -47,8 +48,12 @@ class Child:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        # Outside of a task a cancellation comes too late to matter.
-        signal.signal(CANCEL_SIGNAL, signal.SIG_IGN)
+        # Outside of a task a cancellation comes too late to matter, and so does an alarm. They are
+        # not ignored: that would be inherited by the programs that tasks start.
+        for number in (CANCEL_SIGNAL, signal.SIGALRM):
+            signal.signal(number, _come_too_late)
+        footing.take()
+        disown_copies()
         confirm_cancellation(self.slot.is_cancelled)
         spent = False
         try:
@@ -73,7 +78,7 @@ class Child:
         if self.redis.suspended and self.redis.worker is not None:
             time.sleep(POLL_SECONDS)
             return False
-        if self.redis.worker is not None and not self.plan.burst:
+        if self.redis.has_all() and not self.plan.burst:
             return False
         return self._run_from_database()
 
@@ -82,12 +87,13 @@ class Child:
         if not self.redis.begin(job_id):
             self.slot.clear()
             return False
-        done = run(job_id, self.plan.worker, self.plan.alias, self._begun)
+        plan = self.plan
+        done = run(job_id, plan.worker, plan.alias, self._begun, plan.queues)
         self._ended(job_id, done)
         return True
 
     def _run_from_database(self) -> bool:
-        """While Redis is away, and at the end of a burst: the ledger has what Redis lost."""
+        """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
         refresh_connections()
         plan, claiming = self.plan, self.slot.claiming
         names = self.queues.names()
@@ -129,3 +135,7 @@ class Child:
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
+
+
+def _come_too_late(signum: int, frame: FrameType | None) -> None:
+    """A signal for a task that has ended."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from datetime import datetime
 
 from django.conf import settings
 from django.db import connections
 
+from ..core.errors import TaskNotFound
+from ..core.payload import printable
+from ..core.registry import find_task
+from ..core.settlement import failure_of
 from ..flow.execute import Run
 from ..models import Job
 from ..transport.connection import describe
@@ -25,7 +30,7 @@ def job_line(run: Run) -> str:
         f"job={job.pk} task={job.task} queue={job.queue} attempt={attempt}/{job.max_attempts} "
         f"outcome={run.outcome} duration={run.seconds:.3f}s wait={_waited(job):.3f}s"
     )
-    return f"{line} error={_printable(job.error)}" if job.error else line
+    return printable(f"{line} error={job.error}" if job.error else line)
 
 
 def banner(plan: Plan, queues: tuple[str, ...]) -> str:
@@ -47,6 +52,8 @@ def set_up_logging(verbosity: int) -> None:
     # Ours is one line a job; Django's own would be two more.
     for name in ("django.tasks", "django_tasks"):
         logging.getLogger(name).setLevel(logging.ERROR if verbosity < 2 else logging.DEBUG)
+        logging.getLogger(name).addFilter(_without_secrets)
+        logging.getLogger(name).addFilter(_with_clipped_traceback)
     # A child says once that Redis is away; each retry that cannot be pushed need not say it too.
     dispatch = logging.ERROR if verbosity < 2 else logging.DEBUG
     logging.getLogger("django_bgtasks.dispatch").setLevel(dispatch)
@@ -56,6 +63,34 @@ def set_up_logging(verbosity: int) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s [%(process)d] %(message)s"))
     logger.addHandler(handler)
     logger.propagate = False
+    # The backport's has no handler: Python would print a failure's traceback as it comes.
+    logging.getLogger("django_tasks").addHandler(logging.NullHandler())
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Take the traceback from Django's own line about a task with sensitive arguments.
+
+    It may quote them. With the mask in their place it is in the job's row.
+    """
+    found = re.search(r"\bpath=(\S+)", record.getMessage()) if record.exc_info else None
+    if found and _is_sensitive(found[1]):
+        record.exc_info = record.exc_text = None
+    return True
+
+
+def _is_sensitive(path: str) -> bool:
+    """Whether the task at this path has sensitive arguments, as far as this host knows."""
+    try:
+        return bool(getattr(find_task(path), "sensitive", ()))
+    except TaskNotFound:
+        return True
+
+
+def _with_clipped_traceback(record: logging.LogRecord) -> bool:
+    """A task may raise megabytes: the log gets what the job's row gets."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.exc_text = failure_of(record.exc_info[1]).traceback.rstrip()
+    return True
 
 
 def _handled_by_site(config: dict[str, object]) -> bool:
@@ -76,8 +111,3 @@ def _database(alias: str) -> str:
     values = connections[alias].settings_dict
     host = f" at {values['HOST']}" if values["HOST"] else ""
     return f"{connections[alias].vendor} {values['NAME']}{host}"
-
-
-def _printable(text: str) -> str:
-    """One line without control characters: a log must not be written by its contents."""
-    return "".join(char if char.isprintable() else "?" for char in text)

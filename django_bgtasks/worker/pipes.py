@@ -14,6 +14,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
+        os.set_blocking(self.writer, False)
         self._rest = b""
         self._lock = threading.Lock()
 
@@ -45,7 +46,6 @@ class Pipe:
     def keep_writer(self) -> None:
         """In the writing process, after the fork."""
         os.close(self.reader)
-        os.set_blocking(self.writer, False)
 
     def close(self) -> None:
         """Close what is open of it here."""

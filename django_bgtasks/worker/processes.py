@@ -16,6 +16,8 @@ from pathlib import Path
 
 from django.db import connections
 
+from ..flow.connections import abandon_connections
+from ..flow.footing import ROBBED
 from ..transport.connection import forget
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -42,10 +44,12 @@ def fork(main: Callable[[], None]) -> int:
     except BaseException:
         logger.exception("A child of bgworker ended with an error.")
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not sys.exit: the handlers of the parent's interpreter are not this process's.
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            # Not sys.exit: the handlers of the parent's interpreter are not this process's.
+            os._exit(code)
 
 
 def _settle_in(parent: int) -> None:
@@ -56,6 +60,21 @@ def _settle_in(parent: int) -> None:
     forget()
     connections.close_all()
     die_with(parent)
+
+
+def disown_copies() -> None:
+    """A copy that a task forks, for a pool say, gets what any process has: default handlers, so
+    that it can be terminated, and database connections of its own when it asks for them.
+    """
+    ours = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def disown() -> None:
+        for number, handler in ours.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, signal.SIG_DFL)
+        abandon_connections()
+
+    os.register_at_fork(after_in_child=disown)
 
 
 def die_with(parent: int) -> None:
@@ -77,6 +96,8 @@ def _watch(parent: int) -> None:
 def describe_end(status: int) -> str:
     """How a child ended, in words, from its wait status."""
     code = os.waitstatus_to_exitcode(status)
+    if code == ROBBED:
+        return f"exited with code {code}: the task had closed the descriptors of its process"
     if code >= 0:
         return f"exited with code {code}"
     try:

@@ -1,8 +1,9 @@
 """Shared memory that tells the arbiter which job each child runs, and until when it may.
 
-One child writes a slot, the arbiter reads it; only the wish to cancel goes the other way. The
-state byte is written last when a job begins and first when it ends, so that a slot that says
-"running" is complete whenever its child dies.
+One child writes a slot, the arbiter and upkeep read it; only the wish to cancel goes the other way.
+The state byte is written last when a job begins and first when it ends, so that a slot that says
+"running" is complete whenever its child dies. From before the claim until after the settlement the
+slot names the job without a gap: a claim that no slot shows is nobody's, and is released.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from uuid import UUID
 IDLE, CLAIMING, RUNNING = 0, 1, 2
 _BODY = struct.Struct("=16sId")
 _BODY_AT = 8
+_CLAIM = struct.Struct("=Id")
+_CLAIM_AT = _BODY_AT + 16
 _CANCEL_AT = 48
 SIZE = 64
 
@@ -41,11 +44,15 @@ class Slot:
 
     def claiming(self, job: UUID) -> None:
         """A message was popped: its job is about to be claimed."""
-        self._write(CLAIMING, job, 0, 0.0)
+        self._memory[0] = IDLE
+        _BODY.pack_into(self._memory, _BODY_AT, job.bytes, 0, 0.0)
+        self._memory[0] = CLAIMING
 
     def running(self, job: UUID, claim: int, kill_at: float) -> None:
-        """The job is claimed and its task begins."""
-        self._write(RUNNING, job, claim, kill_at)
+        """The job that was being claimed is claimed, and its task begins."""
+        # Not by way of IDLE, and the id stays as it is: the claim stands already.
+        _CLAIM.pack_into(self._memory, _CLAIM_AT, claim, kill_at)
+        self._memory[0] = RUNNING
 
     def clear(self) -> None:
         """The job is settled."""
@@ -70,8 +77,3 @@ class Slot:
     def close(self) -> None:
         """Give the memory back."""
         self._memory.close()
-
-    def _write(self, state: int, job: UUID, claim: int, kill_at: float) -> None:
-        self._memory[0] = IDLE
-        _BODY.pack_into(self._memory, _BODY_AT, job.bytes, claim, kill_at)
-        self._memory[0] = state

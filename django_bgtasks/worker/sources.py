@@ -21,8 +21,13 @@ from .rq_worker import RQWorker
 logger = logging.getLogger("django_bgtasks.worker")
 
 POP_SECONDS = 1
+# A Redis that hangs is one that is away: a reply may take so long, the wait for a message included.
+# A job waits so much longer at most for a child that learns of it only now.
+PATIENCE = 1.8
 LOOK_EVERY = 1.0
 TRY_REDIS_EVERY = 2.0
+# A site that found Redis away spares it for a while yet (PAUSE_SECONDS), and pushes nothing.
+DOUBT_SECONDS = 5.0
 HEARTBEAT_EVERY = 30.0
 DISCOVER_EVERY = 5.0
 
@@ -64,6 +69,7 @@ class Redis:
     worker: RQWorker | None = None
     suspended: bool = False
     _retry_at: float = 0.0
+    _doubt_until: float = 0.0
     _look_at: float = 0.0
     _beat_at: float = 0.0
     _said: bool = False
@@ -77,6 +83,10 @@ class Redis:
                 return False
             self._connect()
         return self.worker is not None
+
+    def has_all(self) -> bool:
+        """Whether each queued job has its message there: not while it is away, nor just after."""
+        return self.worker is not None and clock.monotonic() >= self._doubt_until
 
     def pop(self, seconds: int) -> UUID | None:
         """The next message; None when there is none, Redis is away or the workers are suspended."""
@@ -138,14 +148,18 @@ class Redis:
     def _connect(self) -> None:
         name = self.plan.child_name(os.getpid())
         try:
-            redis = connection(self.plan.backend, 5.0)
+            # With the little patience of a push: who asks a Redis that still hangs runs no jobs.
+            connection(self.plan.backend).ping()
+            redis = connection(self.plan.backend, PATIENCE)
             redis.delete(f"rq:worker:{name}")
             self.worker = RQWorker(self.queues.names(), name, redis)
         except RedisError as error:
             self._away(error)
             return
-        if self._said and self.speaks:
-            logger.info("Redis at %s is back.", describe(self.plan.backend))
+        if self._said:
+            self._doubt_until = clock.monotonic() + DOUBT_SECONDS
+            if self.speaks:
+                logger.info("Redis at %s is back.", describe(self.plan.backend))
         self._said = False
 
     def _away(self, error: RedisError) -> None:

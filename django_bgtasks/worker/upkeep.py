@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from ..core import clock
 from ..core.registry import queues_of
+from ..flow.connections import give_back_connections
 from ..flow.upkeep import promote, prune, rescue
 from ..flow.upkeep.aftermath import Death, settle_death
 from ..flow.upkeep.redispatch import Redispatch
@@ -33,10 +34,16 @@ BROKEN = (DatabaseError, InterfaceError, RedisError)
 
 
 class Duty:
-    """A tick and when it is due next. What it cannot do now it does later."""
+    """A tick and when it is due next. What it cannot do now it does later.
 
-    def __init__(self, name: str, every: float, tick: Callable[[], Any]) -> None:
+    again: seconds after a tick that failed; as ever, if it is not given.
+    """
+
+    def __init__(
+        self, name: str, every: float, tick: Callable[[], Any], again: float | None = None
+    ) -> None:
         self.name, self.every, self.tick = name, every, tick
+        self.again = every if again is None else again
         self.due = 0.0
         self._failing = False
 
@@ -47,15 +54,17 @@ class Duty:
         try:
             pause = self.tick()
         except BROKEN as error:
-            pause = None
+            pause = self.again
             self._say(error)
             _forget_broken()
         except Exception:
             # A mistake in one duty must not take the heartbeat and the others with it.
-            pause = None
+            pause = self.again
             logger.exception("Upkeep could not %s.", self.name)
         else:
             self._failing = False
+        finally:
+            give_back_connections()
         self.due = clock.monotonic() + (pause if isinstance(pause, float) else self.every)
 
     def _say(self, error: Exception) -> None:
@@ -66,9 +75,14 @@ class Duty:
 
 
 class Upkeep:
-    """One upkeep child. It ends when its arbiter says so or is gone."""
+    """One upkeep child. It ends when its arbiter says so or is gone.
 
-    def __init__(self, plan: Plan, orders: Pipe, reports: Pipe, slots: list[Slot]) -> None:
+    last_beat: when an upkeep before this one reached the database last; -inf if there was none.
+    """
+
+    def __init__(
+        self, plan: Plan, orders: Pipe, reports: Pipe, slots: list[Slot], last_beat: float
+    ) -> None:
         self.plan, self.orders, self.reports, self.slots = plan, orders, reports, slots
         self.children: list[int] = []
         self.deaths: list[dict[str, Any]] = []
@@ -76,11 +90,13 @@ class Upkeep:
         self.redispatch = Redispatch(plan.backend, plan.alias)
         strays = Strays(plan.worker, plan.alias, self._held_jobs)
         options = plan.options
+        heard = last_beat if last_beat > float("-inf") else clock.monotonic()
+        rescuer = rescue.Rescue(options.dead_after, plan.alias, heard)
         self.duties = (
             Duty("settle the jobs of dead children", 0.2, self._settle_deaths),
             Duty("promote due jobs", 1.0, self._promote),
             Duty("send messages again", 1.0, self.redispatch.tick),
-            Duty("rescue jobs", 2.0, lambda: rescue.tick(options.dead_after, plan.alias)),
+            Duty("rescue jobs", rescue.EVERY, rescuer.tick),
             Duty("release stray claims", 2.0, strays.tick),
             Duty("renew the RQ workers", 30.0, self._keep_registered),
             Duty("take dead workers out of RQ", 5.0, self._deregister_lost),
@@ -101,7 +117,8 @@ class Upkeep:
 
     def _pulse(self) -> None:
         """The heartbeat has a thread of its own: no slow duty may make a live worker look dead."""
-        beat = Duty("beat", self.plan.options.beat_every, self._beat)
+        # After an outage the first sign of life must not be late.
+        beat = Duty("beat", self.plan.options.beat_every, self._beat, again=0.5)
         cancel = Duty("look for cancellations", 1.0, self._report_cancellations)
         while True:
             beat.run()
@@ -153,7 +170,8 @@ class Upkeep:
         while self.deaths:
             death = self.deaths[0]
             if death["job"] is not None:
-                settle_death(_death_of(death, self.plan.worker), self.plan.alias)
+                lost = _death_of(death, self.plan.worker)
+                settle_death(lost, self.plan.alias, self._held_by_others)
             self.reports.send("settled", number=death["number"])
             self.deaths.pop(0)
             self.redispatch.soon()
@@ -162,8 +180,17 @@ class Upkeep:
 
     def _held_jobs(self) -> set[UUID]:
         """What the children show in their slots, and what is about to be settled for a dead one."""
-        held = {held.job for slot in self.slots if (held := slot.read())}
-        return held | {UUID(death["job"]) for death in self.deaths if death["job"]}
+        return self._shown() | _jobs_of(self.deaths)
+
+    def _held_by_others(self) -> set[UUID]:
+        """The same without the death that is being settled, the first one."""
+        shown = self._shown()
+        # In this order: a slot is cleared after the death of its child was told.
+        self._take_orders(0)
+        return shown | _jobs_of(self.deaths[1:])
+
+    def _shown(self) -> set[UUID]:
+        return {held.job for slot in self.slots if (held := slot.read())}
 
     def _deregister(self, pid: int) -> None:
         try:
@@ -199,6 +226,10 @@ class Upkeep:
             workers.sign_off(self.plan.worker, self.plan.alias)
         except BROKEN as error:
             logger.warning("The database did not take the end of this worker: %s", reason(error))
+
+
+def _jobs_of(deaths: list[dict[str, Any]]) -> set[UUID]:
+    return {UUID(death["job"]) for death in deaths if death["job"]}
 
 
 def _death_of(order: dict[str, Any], worker: UUID) -> Death:

@@ -101,14 +101,6 @@ def test_a_job_that_is_not_there_is_404(user: Any) -> None:
     assert browser(user).get("/jobs/1/").status_code == 404
 
 
-def test_nobody_but_its_owner_sees_a_job(user: Any, django_user_model: Any) -> None:
-    mine, nobodys = add.using(owner=user).enqueue(1, 2), add.enqueue(1, 2)
-    other = django_user_model.objects.create_user("bob")
-    for client in (browser(other), Client()):
-        assert client.get(f"/jobs/{mine.id}/").status_code == 404
-        assert client.get(f"/jobs/{nobodys.id}/").status_code == 404
-
-
 @pytest.mark.parametrize(
     ("is_staff", "permitted", "status"),
     [(True, True, 200), (True, False, 404), (False, True, 404)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,13 +38,15 @@ class Case:
         self.entry = Entry(section, injected, times=times)
 
     def worker(
-        self, *arguments: object, strike: Strike | None = None, env: dict[str, str] | None = None
+        self,
+        *arguments: object,
+        strike: Strike | None = None,
+        env: dict[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> WorkerProcess:
-        """Start a worker; one with a strike may be killed by it."""
-        struck = strike.env if strike else {}
-        worker = self._start(
-            *arguments, env={EFFECTS: str(self.effects.path), **struck, **(env or {})}
-        )
+        """Start a worker; one with a strike may be killed by it. within: see WorkerProcess."""
+        environ = {EFFECTS: str(self.effects.path), **(strike.env if strike else {}), **(env or {})}
+        worker = self._start(*arguments, env=environ, within=within)
         self.workers.append(worker)
         if strike and strike.victim in ("arbiter", "tree"):
             self.may_end.add(worker.pid)

@@ -43,3 +43,10 @@ def case(bgworker: WorkerFactory, effects_log: EffectsLog) -> Iterator[Case]:
         made = Case(bgworker, effects_log)
         yield made
         made.close()
+
+
+@pytest.fixture
+def no_traceback(case: Case) -> Iterator[None]:
+    """For cases in which nothing goes wrong inside of a worker: none of them prints a traceback."""
+    yield
+    assert not [worker.output for worker in case.workers if "Traceback" in worker.output]

@@ -28,6 +28,7 @@ class _Pair:
     client: socket.socket
     server: socket.socket
     deaf: bool = False
+    ready: bool = False
     late: list[tuple[float, socket.socket, bytes]] = field(default_factory=list)
 
     def other(self, end: socket.socket) -> socket.socket:
@@ -43,6 +44,7 @@ class Proxy:
         self.swallowed = 0
         self._refusing = self._silent = self._stopped = False
         self._swallow: tuple[bytes, int] | None = None
+        self._after, self._hold_back = b"", 0.0
         self._pairs: list[_Pair] = []
         self._lock = threading.RLock()
         self._selector = selectors.DefaultSelector()
@@ -83,12 +85,16 @@ class Proxy:
         """Half-open: connections stay, new ones are taken, and nothing passes any more."""
         self._silent = yes
 
-    def swallow_reply_to(self, text: bytes, times: int = 1) -> None:
+    def swallow_reply_to(
+        self, text: bytes, times: int = 1, after: bytes = b"", late: float = 0.0
+    ) -> None:
         """Let what holds `text` reach the server, and reset the connection instead of replying.
 
-        Such connections count in `swallowed`.
+        after: only on connections on which this was sent before. late: the client's connection is
+        reset at once, and the server gets the text so many seconds later. Such connections count
+        in `swallowed`.
         """
-        self._swallow = (text, times)
+        self._swallow, self._after, self._hold_back = (text, times), after, late
 
     def _loop(self) -> None:
         while not self._stopped:
@@ -138,13 +144,32 @@ class Proxy:
         else:
             if source is pair.client:
                 self._listen_for(pair, data)
+            if pair.deaf and source is pair.client and self._hold_back:
+                self._hand_over_late(pair, data)
+                return
             pair.late.append((time.monotonic() + self.delay, pair.other(source), data))
 
     def _listen_for(self, pair: _Pair, data: bytes) -> None:
-        if self._swallow and self._swallow[0] in data:
+        ready = pair.ready or not self._after
+        pair.ready = pair.ready or (bool(self._after) and self._after in data)
+        if self._swallow and self._swallow[0] in data and ready:
             text, times = self._swallow
             self._swallow = (text, times - 1) if times > 1 else None
             pair.deaf = True
+
+    def _hand_over_late(self, pair: _Pair, data: bytes) -> None:
+        """The client learns that its connection is gone before the server gets what it sent."""
+        self.swallowed += 1
+        server = pair.server.dup()
+        self._drop(pair)
+
+        def hand_over() -> None:
+            with server, contextlib.suppress(OSError):
+                server.sendall(data)
+                # It does what it was asked before it looks whether somebody is there.
+                server.recv(CHUNK)
+
+        threading.Timer(self._hold_back, hand_over).start()
 
     def _deliver(self) -> None:
         now = time.monotonic()

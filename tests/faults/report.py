@@ -25,7 +25,11 @@ HEAD = (
 
 @dataclass
 class Entry:
-    """What one case saw, or all cases of one row together. recovery: seconds, one a strike."""
+    """What one case saw, or all cases of one row together. recovery: seconds, one a strike.
+
+    late: jobs that had not recovered when the limit was over; failed: shown as failed. Both, and
+    the remark, are for the comparison with other systems: here no case ends with such jobs.
+    """
 
     section: str
     injected: str
@@ -36,6 +40,9 @@ class Entry:
     duplicates: int = 0
     again: int = 0
     recovery: list[float] = field(default_factory=list)
+    late: int = 0
+    failed: int = 0
+    remark: str = ""
 
     def add(self, other: Entry) -> None:
         """Count another case of the same row in."""
@@ -45,6 +52,9 @@ class Entry:
         self.duplicates += other.duplicates
         self.again += other.again
         self.recovery += other.recovery
+        self.late += other.late
+        self.failed += other.failed
+        self.remark = self.remark or other.remark
 
     @property
     def line(self) -> str:

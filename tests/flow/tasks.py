@@ -131,6 +131,12 @@ def atomically_breaks_the_transaction(text: str) -> None:
     transaction.set_rollback(True)
 
 
+@task(takes_context=True, atomic=True)
+def progressing_atomically(context: Any) -> None:
+    for step in (1, 2, 3):
+        context.progress(step, 3, f"row {step}")
+
+
 @task(takes_context=True)
 def progressing(context: Any, steps: int) -> None:
     for step in range(1, steps + 1):

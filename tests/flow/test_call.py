@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks import current_job, retry_job
 from django_bgtasks.core import clock
@@ -100,6 +102,17 @@ def test_an_atomic_task_whose_claim_is_lost_leaves_no_effect() -> None:
     Job.objects.update(claims=2)
     assert run_claimed(claimed, "default") is None
     assert (Note.objects.count(), Job.objects.get().state) == (0, "running")
+
+
+def test_the_progress_of_an_atomic_task_is_written_with_its_effects_and_locks_nothing_before() -> (
+    None
+):
+    tasks.progressing_atomically.enqueue()
+    with CaptureQueriesContext(connection) as queries:
+        job = run_one()
+    assert job.progress == {"done": 3, "total": 3, "message": "row 3"}
+    changes = [query["sql"].partition("WHERE")[0] for query in queries]
+    assert len([sql for sql in changes if '"progress_done" =' in sql]) == 1
 
 
 def test_progress_is_written_at_most_twice_a_second_and_at_the_end() -> None:

@@ -124,6 +124,25 @@ def test_an_interruption_is_not_the_jobs_fault() -> None:
     assert not job.attempts.exists()
 
 
+def test_an_interrupted_task_that_must_not_be_repeated_fails() -> None:
+    job = held(on_crash="fail")
+    assert settle_death(death_of(job, "interrupted"), DB)
+    assert state_of(job) == ("failed", 1)
+    assert job.attempts.get().outcome == "crash"
+
+
+def test_a_stray_claim_is_released_whatever_its_task_says() -> None:
+    job = held(on_crash="fail")
+    assert settle_death(death_of(job, "stray"), DB)
+    assert state_of(job) == ("queued", 0)
+
+
+def test_a_child_that_dies_over_a_second_message_does_not_take_the_job_from_its_sibling() -> None:
+    job = held()
+    assert not settle_death(death_of(job, claim=None), DB, lambda: {job.pk})
+    assert state_of(job) == ("running", 1)
+
+
 def test_a_kill_for_a_timeout_is_settled_by_the_policy_of_the_task() -> None:
     job = held()
     assert settle_death(death_of(job, "timeout"), DB)

@@ -81,7 +81,7 @@ def test_a_manual_retry_is_refused_while_another_live_job_holds_its_key(scope: s
     with pytest.raises(DuplicateJob) as refusal:
         retry(job.pk, DB)
     assert refusal.value.job_id == holder.pk
-    assert f"job {holder.pk}, which is queued, holds its dedup key 'k'" in str(refusal.value)
+    assert f"job {holder.pk}, which is queued, holds its dedup key." in str(refusal.value)
     assert now(job).state == "failed"
 
 

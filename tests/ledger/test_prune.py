@@ -67,6 +67,7 @@ def test_idempotency_records_are_forgotten_when_they_expire() -> None:
     for hours in (-1, 1):
         IdempotencyRecord.objects.create(
             key=f"in {hours} h",
+            state="done",
             token=clock.new_id(),
             created_at=clock.now(),
             expires_at=clock.now() + timedelta(hours=hours),

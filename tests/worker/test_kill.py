@@ -10,6 +10,7 @@ import redis
 import rq
 from django.db import transaction
 
+from django_bgtasks.flow.dispatch import dispatch, message_of
 from django_bgtasks.models import Attempt, Job, Worker
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
@@ -25,6 +26,12 @@ def upkeep_of(worker: WorkerProcess) -> psutil.Process:
     """The first child that the arbiter started."""
     children = psutil.Process(worker.pid).children()
     return min(children, key=lambda process: process.pid)
+
+
+def job_children_of(worker: WorkerProcess) -> list[psutil.Process]:
+    """All children but the first."""
+    children = psutil.Process(worker.pid).children()
+    return sorted(children, key=lambda process: process.pid)[1:]
 
 
 @pytest.fixture
@@ -85,6 +92,28 @@ def test_a_job_that_must_not_be_repeated_fails_at_its_first_crash(
     psutil.Process(effects.pids[0]).kill()
     wait_for_state(job, "failed", timeout=3)
     assert outcomes(job) == ["crash"]
+
+
+def test_a_process_killed_over_a_second_message_does_not_take_the_job_from_the_one_that_runs_it(
+    bgworker: WorkerFactory, effects: Effects, redis_client: redis.Redis
+) -> None:
+    worker = bgworker("--processes", 2)
+    tasks.wait_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    [sibling] = set(job_children_of(worker)) - {psutil.Process(effects.pids[0])}
+    with transaction.atomic():
+        # While this test holds the row, the sibling cannot go on from its message to the claim.
+        Job.objects.update(error="")
+        assert dispatch([message_of(Job.objects.get())], "default")
+        both = (rq.worker.WorkerStatus.BUSY,) * 2
+        wait_until(lambda: tuple(w.get_state() for w in rq.Worker.all(redis_client)) == both)
+        sibling.kill()
+    wait_until(lambda: Worker.objects.get().children_lost == 1)
+    job = Job.objects.get()
+    assert (job.state, job.attempt, job.claims) == ("running", 1, 1)
+    effects.open_gate()
+    wait_until(lambda: Job.objects.get().state == "succeeded")
+    assert effects.texts == ["begin", "end"]
 
 
 def test_the_children_die_with_their_arbiter(busy: WorkerProcess) -> None:

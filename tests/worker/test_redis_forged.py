@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import uuid
-from pathlib import Path
 
 import pytest
 import redis
-import rq
-from rq.command import send_shutdown_command
-from rq.serializers import JSONSerializer
 
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
@@ -40,50 +34,6 @@ def assert_unharmed(worker: WorkerProcess, redis_client: redis.Redis, effects: E
     assert len(set(effects.pids)) == 1
     assert "Traceback" not in worker.output
     assert worker.returncode is None
-
-
-@pytest.mark.parametrize("serializer", ["pickle", "json"])
-def test_a_queued_os_system_is_never_executed(
-    worker: WorkerProcess,
-    redis_client: redis.Redis,
-    effects: Effects,
-    tmp_path: Path,
-    serializer: str,
-) -> None:
-    victim = tmp_path / "executed"
-    serialize = JSONSerializer if serializer == "json" else None
-    queue = rq.Queue("default", connection=redis_client, serializer=serialize)
-    queue.enqueue(os.system, f"touch {victim}")
-    queue.enqueue(os.system, f"touch {victim}", job_id="a-name-and-no-uuid")
-    queue.enqueue(os.system, f"touch {victim}", at_front=True, on_success=rq.Callback(os.system))
-    assert_unharmed(worker, redis_client, effects)
-    assert not victim.exists()
-
-
-def test_a_message_with_the_id_of_a_real_job_runs_that_job_and_nothing_else(
-    worker: WorkerProcess, redis_client: redis.Redis, effects: Effects, tmp_path: Path
-) -> None:
-    victim = tmp_path / "executed"
-    redis_client.set("rq:suspended", 1)
-    job = tasks.record.enqueue(str(effects), "real")
-    queue = rq.Queue("default", connection=redis_client)
-    queue.enqueue(os.system, f"touch {victim}", job_id=job.id)
-    redis_client.delete("rq:suspended")
-    wait_for_state(job, "succeeded")
-    assert effects.texts == ["before", "real"]
-    assert worker.returncode is None
-    assert not victim.exists()
-
-
-def test_a_forged_shutdown_is_not_heard(
-    worker: WorkerProcess, redis_client: redis.Redis, effects: Effects
-) -> None:
-    [name] = [rq_worker.name for rq_worker in rq.Worker.all(connection=redis_client)]
-    send_shutdown_command(redis_client, name)
-    for command in ("shutdown", "kill-horse", "stop-job"):
-        payload = json.dumps({"command": command, "job_id": str(uuid.uuid4())})
-        assert redis_client.publish(f"rq:pubsub:{name}", payload) == 0
-    assert_unharmed(worker, redis_client, effects)
 
 
 def test_garbage_in_the_list_is_dropped(

@@ -64,6 +64,18 @@ def test_the_running_job_is_finished_the_idle_process_goes_and_nothing_more_is_b
     assert "crash" not in worker.output
 
 
+def test_what_must_not_be_repeated_fails_when_it_outlives_the_grace(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    worker = bgworker("--grace", 0.3)
+    job = tasks.wait_at_gate_only_once.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    to_arbiter(signal.SIGTERM)(worker)
+    assert worker.wait(5) == 0
+    assert row(job).state == "failed"
+    assert outcomes(job) == ["crash"]
+
+
 @pytest.mark.parametrize("stop", [to_arbiter(signal.SIGTERM), to_group(signal.SIGTERM)])
 def test_what_outlives_the_grace_is_released_and_costs_no_attempt(
     bgworker: WorkerFactory, effects: Effects, stop: Stop

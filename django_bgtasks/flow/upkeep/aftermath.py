@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
 from ...core import clock
 from ...core.errors import ClaimLost, JobTimeout, TaskNotFound
 from ...core.faultpoints import fault_point
+from ...core.payload import printable
 from ...core.registry import find_task
 from ...core.retry import DEFAULT_RETRY, Retry
-from ...core.settlement import Failure, Settlement, crashed, raised, released
+from ...core.settlement import Failure, Settlement, crashed, interrupted, raised, released
 from ...core.states import State
 from ...ledger.settle import crashes_of, settle_once
 from ...models import Job
@@ -28,7 +30,8 @@ class Death:
     """A child died while it held a job.
 
     claim: the number of the claim; None if the job was still being claimed. why: crash, timeout,
-    cancelled, or interrupted (by a stop: not the job's fault). detail: how the child ended.
+    cancelled, interrupted (by a stop: not the job's fault), or stray (nobody ever knew of this
+    claim). detail: how the child ended.
     """
 
     job: UUID
@@ -37,10 +40,21 @@ class Death:
     why: str
     detail: str = ""
 
+    @property
+    def begun(self) -> bool:
+        """Whether the task had begun, or may have."""
+        return self.claim is not None and self.why != "stray"
+
 
 @fault_point("aftermath")
-def settle_death(death: Death, alias: str) -> bool:
-    """Settle the attempt that the death ended. False if there was nothing left to settle."""
+def settle_death(
+    death: Death, alias: str, held_by_others: Callable[[], Collection[UUID]] = tuple
+) -> bool:
+    """Settle the attempt that the death ended. False if there was nothing left to settle.
+
+    held_by_others: the jobs in the hands of other children of the same worker, dead ones included
+    that are yet to be settled.
+    """
     job = Job.objects.using(alias).filter(pk=death.job).first()
     if job is None:
         return False
@@ -48,7 +62,7 @@ def settle_death(death: Death, alias: str) -> bool:
         # It died between the pop and the claim: the message is gone, the job is not.
         send([job])
         return False
-    if not _is_of(job, death):
+    if not _is_of(job, death, held_by_others):
         return False
     settlement = _verdict(job, death, alias)
     try:
@@ -59,16 +73,18 @@ def settle_death(death: Death, alias: str) -> bool:
     return True
 
 
-def _is_of(job: Job, death: Death) -> bool:
-    return (
-        job.state == State.RUNNING
-        and job.worker == death.worker
-        and death.claim in (None, job.claims)
-    )
+def _is_of(job: Job, death: Death, held_by_others: Callable[[], Collection[UUID]]) -> bool:
+    if job.state != State.RUNNING or job.worker != death.worker:
+        return False
+    if death.claim is None:
+        # The claim in the row may be that of another child, which had a second message. The row
+        # was read before this look: a child shows a job before it claims it.
+        return job.pk not in held_by_others()
+    return death.claim == job.claims
 
 
 def _verdict(job: Job, death: Death, alias: str) -> Settlement:
-    if death.claim is None or death.why == "interrupted":
+    if not death.begun:
         return released()
     if death.why == "cancelled" or job.cancel_requested_at is not None:
         return Settlement("stop", failure=Failure("cancelled", message=death.detail))
@@ -76,6 +92,8 @@ def _verdict(job: Job, death: Death, alias: str) -> Settlement:
         error = JobTimeout(f"The attempt went on after its timeout of {job.timeout:g} s: killed.")
         return raised(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
     failure = Failure("crash", message=death.detail[:255])
+    if death.why == "interrupted":
+        return interrupted(failure, job.on_crash)
     crashes = crashes_of(job.pk, alias)
     return crashed(failure, job.attempt, job.max_attempts, crashes, job.on_crash)
 
@@ -92,9 +110,9 @@ def _tell(job: Job, settlement: Settlement, death: Death) -> None:
     logger.warning(
         "job=%s task=%s attempt=%d outcome=%s: %s %s",
         job.pk,
-        job.task,
+        printable(job.task),
         job.attempt,
-        death.why if death.claim else "released",
+        death.why if death.begun else "released",
         death.detail,
         f"It is {job.state} now.",
     )

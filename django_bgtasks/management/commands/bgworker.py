@@ -9,11 +9,11 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
 from django.utils.module_loading import autodiscover_modules
 
 from ...core.options import backend_settings, default_alias
 from ...core.registry import queues_of
+from ...flow.connections import close_for_good
 from ...ledger.sql import ledger_alias
 from ...worker import preflight
 from ...worker.arbiter import Arbiter
@@ -75,7 +75,7 @@ class Command(BaseCommand):
         plan = self._plan(options)
         queues = self._queues(plan)
         # What the start of the site may have opened must not be shared with the children.
-        connections.close_all()
+        close_for_good()
         code = preflight.look(plan)
         if code:
             sys.exit(code)

@@ -1,0 +1,36 @@
+"""What an error of the database means: it is away, or it undid a transaction of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import InterfaceError, InternalError, OperationalError, connections
+
+# InternalError: so psycopg names the end of a session that idled in its transaction, and a write
+# on a server that has become a standby.
+DISCONNECTED = (OperationalError, InterfaceError, InternalError)
+LOCK_NOT_AVAILABLE = "55P03"
+TRANSACTION_ROLLBACK = "40"  # the class of deadlocks and serialization failures
+SQLITE_BUSY, SQLITE_LOCKED = 5, 6
+MYSQL_LOCK_WAIT_TIMEOUT, MYSQL_DEADLOCK = 1205, 1213
+
+
+def undid(error: BaseException, session: Any, alias: str) -> bool:
+    """Whether the database ended a transaction by itself, so that its error says nothing about
+    who was in it: the connection was lost, or another transaction was in the way.
+
+    session: the connection on which the transaction had begun.
+    """
+    lost: bool = connections[alias].connection is not session
+    return lost or _was_in_the_way(error.__cause__)
+
+
+def _was_in_the_way(cause: BaseException | None) -> bool:
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    if state:
+        return str(state) == LOCK_NOT_AVAILABLE or str(state).startswith(TRANSACTION_ROLLBACK)
+    if code := getattr(cause, "sqlite_errorcode", None):
+        # The low byte is the error, the others tell its kind.
+        return code & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
+    args = cause.args if cause is not None else ()
+    return bool(args) and args[0] in (MYSQL_LOCK_WAIT_TIMEOUT, MYSQL_DEADLOCK)

@@ -1,0 +1,89 @@
+"""What the mask hides, and what it leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from django_bgtasks import task
+from django_bgtasks.core.sensitive import MASK, masked, masked_call, masked_key, struck_out
+
+IBAN = "DE89370400440532013000"
+
+
+def pay(order: int, iban: str, /, reason: str = "", *, pin: str = "") -> None:
+    """Positional, either way and by name."""
+
+
+def gather(first: Any, *rest: Any, **options: Any) -> None:
+    """Whatever it is given."""
+
+
+def in_context(context: Any, iban: str, reason: str = "") -> None:
+    """The context is not in a call's arguments."""
+
+
+@pytest.mark.parametrize(
+    ("func", "sensitive", "args", "kwargs", "shown"),
+    [
+        (pay, (), [7, IBAN], {"reason": "rent"}, ([7, IBAN], {"reason": "rent"})),
+        (pay, ("iban",), [7, IBAN], {}, ([7, MASK], {})),
+        (pay, ("pin",), [7, IBAN], {"pin": "1234"}, ([7, IBAN], {"pin": MASK})),
+        (pay, ("reason",), [7, IBAN, "rent"], {}, ([7, IBAN, MASK], {})),
+        (pay, ("reason",), [7, IBAN], {"reason": {"a": [1]}}, ([7, IBAN], {"reason": MASK})),
+        (in_context, ("iban",), [IBAN, "rent"], {}, ([MASK, "rent"], {})),
+        (gather, ("rest",), [1, 2, 3], {"x": 4}, ([1, MASK, MASK], {"x": 4})),
+        (gather, ("options",), [1, 2], {"x": 4, "first": 5}, ([1, 2], {"x": MASK, "first": 5})),
+        (gather, ("x",), [1, 2], {"x": 4, "y": 5}, ([1, 2], {"x": MASK, "y": 5})),
+    ],
+)
+def test_a_sensitive_parameter_is_masked_however_its_value_is_given(
+    func: Any, sensitive: tuple[str, ...], args: Any, kwargs: Any, shown: Any
+) -> None:
+    made = task(takes_context=func is in_context, sensitive=sensitive)(func)  # type: ignore[call-overload]
+    assert masked_call(made, args, kwargs) == shown
+
+
+def test_a_name_or_key_that_looks_like_a_secrets_is_masked_by_default_at_any_depth() -> None:
+    def log_in(user: str, password: str, headers: Any = None) -> None: ...
+
+    log_in.__qualname__ = "log_in"
+    headers = [{"Authorization": "Basic x", "Accept": "*", "more": {"api_token": ["a"]}}]
+    hidden = [{"Authorization": MASK, "Accept": "*", "more": {"api_token": MASK}}]
+    made = task(log_in)
+    assert masked_call(made, ["ada", "pw"], {"headers": headers}) == (
+        ["ada", MASK],
+        {"headers": hidden},
+    )
+    assert masked({"Secret": 1, "rows": headers}) == {"Secret": MASK, "rows": hidden}
+    assert masked([None, 1, "password"]) == [None, 1, "password"]
+
+
+def test_what_nobody_knows_is_masked() -> None:
+    made = task(pay)
+    assert masked_call(None, [1, IBAN], {"x": 2}) == ([MASK, MASK], {"x": MASK})
+    renamed: tuple[list[Any], dict[str, Any]] = ([1, IBAN, "r", MASK], {"account": MASK})
+    assert masked_call(made, [1, IBAN, "r", "too many"], {"account": IBAN}) == renamed
+
+
+def test_a_dedup_key_is_masked_as_a_whole_if_its_task_has_sensitive_arguments() -> None:
+    assert masked_key(task(pay), IBAN) == IBAN
+    assert masked_key(task(sensitive=("iban",))(pay), IBAN) == MASK
+    assert masked_key(None, IBAN) == MASK
+    assert masked_key(None, "") == ""
+
+
+def test_a_text_that_quotes_a_masked_value_is_told_without_it() -> None:
+    made: Any = task(sensitive=("iban", "reason"))(pay)
+    error = f"{IBAN} (and {IBAN[:8]}) {['two' + chr(10) + 'lines']} 7 abc"
+    told = struck_out(error, made, [7, IBAN, "two\nlines"], {"pin": "abc"})
+    assert told == f"{MASK} (and {IBAN[:8]}) ['{MASK}'] 7 abc"
+    numbers: Any = task(sensitive=("order", "iban"))(pay)
+    assert struck_out("True 7 12345 None", numbers, [12345, True], {}) == f"True 7 {MASK} None"
+
+
+def test_the_longest_value_is_struck_out_first() -> None:
+    made: Any = task(sensitive=("options",))(gather)
+    call = {"a": "secret", "b": "secret-of-ada"}
+    assert struck_out("secret-of-ada", made, [], call) == MASK
