@@ -91,7 +91,8 @@ class Upkeep:
         strays = Strays(plan.worker, plan.alias, self._held_jobs)
         options = plan.options
         heard = last_beat if last_beat > float("-inf") else clock.monotonic()
-        rescuer = rescue.Rescue(options.dead_after, plan.alias, heard)
+        self.hearing = rescue.Hearing(options.dead_after, heard)
+        rescuer = rescue.Rescue(self.hearing, plan.alias)
         self.duties = (
             Duty("settle the jobs of dead children", 0.2, self._settle_deaths),
             Duty("promote due jobs", 1.0, self._promote),
@@ -147,6 +148,7 @@ class Upkeep:
     def _report_cancellations(self) -> None:
         for job, claim in workers.cancellations(self.plan.worker, self.plan.alias):
             self.reports.send("cancel", job=job, claim=claim)
+        self.hearing.note()
 
     def _take_orders(self, seconds: float) -> None:
         select.select([self.orders.reader], [], [], seconds)

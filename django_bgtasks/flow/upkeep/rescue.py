@@ -15,29 +15,47 @@ EVERY = 2.0
 DEAF_SHARE = 0.3
 
 
-class Rescue:
-    """One rescuer. It judges the silence of others only by what it could have heard.
+class Hearing:
+    """Since when the database has answered without a gap: so long others could be heard.
 
-    After an outage of the database nobody's heartbeat is young: who called the silent dead then
-    would end every worker that lives. heard: when the database answered last.
+    After an outage nobody's heartbeat is young: who called the silent dead then would end every
+    worker that lives. heard: when the database answered last.
     """
 
-    def __init__(self, dead_after: float, alias: str, heard: float) -> None:
-        self.dead_after, self.alias = dead_after, alias
-        self._heard = heard
-        self._hears_since = float("-inf")
+    def __init__(self, dead_after: float, heard: float) -> None:
+        self.dead_after = dead_after
+        self._heard, self._since = heard, float("-inf")
+
+    def note(self) -> None:
+        """The database has answered. For the thread of the heartbeat, which no duty holds up."""
+        now = clock.monotonic()
+        if now - self._heard > self._gap:
+            self._since = now
+        self._heard = now
+
+    def is_long_enough(self) -> bool:
+        """Whether one who was alive would have been heard."""
+        now = clock.monotonic()
+        return now - self._heard <= self._gap and now - self._since >= self.dead_after
+
+    @property
+    def _gap(self) -> float:
+        return EVERY + DEAF_SHARE * self.dead_after
+
+
+class Rescue:
+    """One rescuer. It judges the silence of others only by what it could have heard."""
+
+    def __init__(self, hearing: Hearing, alias: str) -> None:
+        self.hearing, self.alias = hearing, alias
 
     def tick(self) -> int:
         """Settle what dead workers ran, those that are found dead now included. Returns how many
         jobs were rescued.
         """
-        # First this question to the database: its answer may be late.
         rescued = rescue(self.alias)
-        now = clock.monotonic()
-        if now - self._heard > EVERY + DEAF_SHARE * self.dead_after:
-            self._hears_since = now
-        self._heard = now
-        if now - self._hears_since >= self.dead_after and call_dead(self.dead_after, self.alias):
+        hears = self.hearing.is_long_enough()
+        if hears and call_dead(self.hearing.dead_after, self.alias):
             rescued += rescue(self.alias)
         return rescued
 
