@@ -1,0 +1,1 @@
+"""The protocol as a small model, and an exhaustive search of it."""

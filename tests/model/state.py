@@ -1,0 +1,111 @@
+"""What the model remembers: plain tuples, so that two equal situations are one state."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+
+from django_bgtasks.core.states import State
+
+T = TypeVar("T")
+
+NOBODY, GONE = -2, -1  # Row.worker: of a row that nobody runs; a life of a worker that is over
+
+# A claim as its holder knows it: (fencing token, 1 if the claim is still the job's latest else 0).
+# The second half is the model's own knowledge: no process has it, the properties are about it.
+# Empty for one who does not know of a claim.
+Ref = tuple[Any, ...]
+UNKNOWN: Ref = ()
+
+# Where a child is. The comment says what its slot shows the arbiter meanwhile.
+IDLE = "idle"  # nothing
+POPPED = "popped"  # claiming
+MARKING = "marking"  # nothing, for a moment: only in the twin with a blank slot
+CLAIMED = "claimed"  # claiming: the claim is committed, the task has not begun
+NOT_BEGUN = (POPPED, MARKING, CLAIMED)
+BODY = "body"  # running
+CHECKED = "checked"  # running: only in the twin with a lease
+SETTLING = "settling"  # running: its settlement got no answer and is written again
+REREAD = "reread"  # running: the COMMIT of an atomic task got no answer
+
+
+class Row(NamedTuple):
+    """A job's row, whether Redis has a message for it, and what has happened to it so far.
+
+    done: settlements as succeeded. begun: for on_crash="fail" how often the task began, for others
+    in how many attempts the child died. suspect: seen by one look of Strays.
+    """
+
+    state: str = State.QUEUED
+    attempt: int = 0
+    worker: int = NOBODY
+    message: int = 1
+    done: int = 0
+    begun: int = 0
+    suspect: int = 0
+
+
+class Seat(NamedTuple):
+    """A child. `kind`: what it wants to write, while its settlement has no answer."""
+
+    at: str = IDLE
+    job: int = -1
+    ref: Ref = UNKNOWN
+    kind: str = ""
+
+
+class Worker(NamedTuple):
+    """A bgworker: whether others have called it dead, and the deaths that upkeep has to settle."""
+
+    lost: int = 0
+    deaths: tuple[tuple[int, Ref, str], ...] = ()
+
+
+class Late(NamedTuple):
+    """A statement whose sender got no answer, or has died: it arrives later, or never."""
+
+    what: str
+    job: int
+    worker: int
+    ref: Ref = UNKNOWN
+    kind: str = ""
+
+
+CHILDREN = tuple(f"child {number}" for number in range(4))
+WORKERS = tuple(f"worker {number}" for number in range(4))
+
+
+class World(NamedTuple):
+    """A state of the model. left: how many more faults may strike."""
+
+    rows: tuple[Row, ...]
+    seats: tuple[Seat, ...]
+    workers: tuple[Worker, ...]
+    late: tuple[Late, ...] = ()
+    left: int = 0
+
+
+class Step(NamedTuple):
+    """A move to another state. calm: neither a fault nor a wish of the task to run later."""
+
+    calm: bool
+    what: str
+    who: str
+    world: World
+
+
+class Broken(Exception):
+    """A property does not hold after this step."""
+
+    def __init__(self, text: str, what: str, who: str) -> None:
+        super().__init__(text)
+        self.step = (what, who)
+
+
+def put(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
+    """The tuple with another item at one place."""
+    return (*items[:index], item, *items[index + 1 :])
+
+
+def without(items: tuple[T, ...], index: int) -> tuple[T, ...]:
+    """The tuple without the item at one place."""
+    return items[:index] + items[index + 1 :]

@@ -1,0 +1,154 @@
+"""The protocol keeps its promises in every state that it can come to; its twins do not.
+
+The promises: no job is lost, and once the faults stop, every history ends with all jobs final. Each
+settlement is of the latest claim, by its holder or for one that is dead. A job is completed once at
+most, atomic effects with it. Attempts are bounded, whatever dies. A task with on_crash="fail"
+begins once at most. No token comes twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from .protocol import Model, Rules
+from .search import Counterexample, search
+
+SIBLINGS: dict[str, Any] = {"workers": 1, "children": 2}
+ONE = ("plain",)
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model, and what its search visits at least: with fewer states a kind of step is missing."""
+
+    states: int
+    model: Model
+    long: bool = False
+
+
+SIZES = {
+    "on_crash=fail, any faults": Size(7_700, Model(("fail",))),
+    "on_crash=fail, any faults, one worker": Size(2_700, Model(("fail",), **SIBLINGS)),
+    "atomic and on_crash=fail, any faults": Size(8_700, Model(("atomic fail",))),
+    "atomic and on_crash=fail, any faults, one worker": Size(
+        3_000, Model(("atomic fail",), **SIBLINGS)
+    ),
+    "plain, 3 faults": Size(30_000, Model(ONE, faults=3)),
+    "plain, 3 faults, one worker": Size(16_000, Model(ONE, faults=3, **SIBLINGS)),
+    "atomic, 3 faults": Size(34_000, Model(("atomic",), faults=3)),
+    "atomic, 3 faults, one worker": Size(18_000, Model(("atomic",), faults=3, **SIBLINGS)),
+    "two jobs, 1 fault": Size(37_000, Model(("plain", "atomic"), faults=1)),
+    "two jobs, 1 fault, one worker": Size(28_000, Model(("plain", "atomic"), faults=1, **SIBLINGS)),
+    "two jobs with on_crash=fail, 2 faults": Size(60_000, Model(("fail", "atomic fail"), faults=2)),
+    "plain, any faults": Size(370_000, Model(ONE), long=True),
+    "plain, any faults, one worker": Size(120_000, Model(ONE, **SIBLINGS), long=True),
+    "atomic, any faults": Size(500_000, Model(("atomic",)), long=True),
+    "atomic, any faults, one worker": Size(160_000, Model(("atomic",), **SIBLINGS), long=True),
+    "on_crash=fail, any faults, two late": Size(24_000, Model(("fail",), late=2), long=True),
+    "two jobs, 2 faults": Size(550_000, Model(("plain", "atomic"), faults=2), long=True),
+    "two jobs, 2 faults, one worker": Size(
+        110_000, Model(("atomic", "fail"), faults=2, **SIBLINGS), long=True
+    ),
+}
+
+# Each the protocol without one of its rules, and what comes of that.
+TWINS = {
+    "no fence: settle by the id alone": (
+        Model(("atomic",), rules=Rules(fence="id")),
+        "made a move that MOVES forbids, from queued",
+        "the answer is lost",
+    ),
+    "no fence: settle what is running": (
+        Model(("atomic",), rules=Rules(fence="state")),
+        "settled by one who does not hold its latest claim",
+        "the answer is lost",
+    ),
+    "a fence of (worker, attempt): the token comes twice": (
+        Model(ONE, rules=Rules(fence="attempt")),
+        "a token of job 0 came a second time",
+        "claim job 0",
+    ),
+    "a fence of (worker, attempt): an old death settles a new claim": (
+        Model(ONE, workers=1, rules=Rules(fence="attempt", watches_tokens=False)),
+        "settled by one who does not hold its latest claim",
+        "settle_death of job 0",
+    ),
+    "a lease instead of a token: a write after the look at the clock": (
+        Model(ONE, rules=Rules(fence="lease")),
+        "settled by one who does not hold its latest claim",
+        "the lease holds",
+    ),
+    "attempts counted at the settlement: a poison job goes on for ever": (
+        Model(ONE, workers=1, rules=Rules(counts_at_claim=False)),
+        "job 0 killed 4 children",
+        "rescue job 0",
+    ),
+    "a death before the claim releases whatever runs": (
+        Model(ONE, rules=Rules(looks=""), **SIBLINGS),
+        "settled by one who does not hold its latest claim",
+        "whose message was there twice",
+    ),
+    "it looks at the living only: the holder may have died too": (
+        Model(("fail",), rules=Rules(looks="slots"), **SIBLINGS),
+        "began twice although on_crash is fail",
+        "settle_death of job 0",
+    ),
+    "a slot that is empty for a moment after the claim": (
+        Model(ONE, workers=1, rules=Rules(slot_goes_blank=True)),
+        "settled by one who does not hold its latest claim",
+        "strays: release job 0",
+    ),
+    "an interruption gives back a task that must not begin twice": (
+        Model(("fail",), workers=1, rules=Rules(spares_interrupted=False)),
+        "began twice although on_crash is fail",
+        "(interrupted)",
+    ),
+    "nobody sends lost messages again": (
+        Model(ONE, rules=Rules(without="redispatch")),
+        "a job is lost",
+        "lose a message of job 0",
+    ),
+    "nobody rescues": (
+        Model(ONE, rules=Rules(without="rescue")),
+        "a job is lost",
+        "kill of the whole worker",
+    ),
+    "nobody settles the deaths of children": (
+        Model(ONE, rules=Rules(without="aftermath")),
+        "a job is lost",
+        "death of child",
+    ),
+    "nobody releases stray claims": (
+        Model(ONE, rules=Rules(without="strays")),
+        "a job is lost",
+        "claim job 0; the answer is lost",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(size, id=name, marks=[pytest.mark.long] if size.long else [])
+        for name, size in SIZES.items()
+    ],
+)
+@pytest.mark.timeout(600)
+def test_no_reachable_state_breaks_a_promise_and_from_each_all_jobs_come_to_an_end(
+    size: Size,
+) -> None:
+    found = search(size.model)
+    print(f"{len(found.worlds)} states, {found.steps} steps")
+    assert len(found.worlds) >= size.states
+
+
+@pytest.mark.parametrize(("model", "broken", "by"), TWINS.values(), ids=TWINS)
+def test_without_this_rule_a_promise_is_broken(model: Model, broken: str, by: str) -> None:
+    with pytest.raises(Counterexample) as found:
+        search(model)
+    print(found.value)
+    assert broken in found.value.text
+    assert any(by in step for step in found.value.trace), found.value
