@@ -1,7 +1,7 @@
 """The table of docs/reliability.md, made from what the cases recorded.
 
 BGTASKS_TEST_REPORT names the file to which each case appends a line of JSON.
-`python -m tests.faults.report FILE` writes the table between the marks of the page.
+`python -m tests.faults.report FILE` prints the table; with `--write` it goes into the page.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -98,18 +98,18 @@ def with_table(page: str, name: str, table: str) -> str:
     return f"{before}{start}\n{table}\n{end}{after}"
 
 
-def _tables(rows: list[Entry]) -> Iterator[tuple[str, str]]:
-    for system in dict.fromkeys(row.system for row in rows):
-        yield system, table_of(system, rows)
-
-
-def main(report: str) -> None:
-    """Write the tables of a report into the page."""
-    page = PAGE.read_text()
-    for system, table in _tables(entries_of(Path(report).read_text().splitlines())):
-        page = with_table(page, system, table)
-    PAGE.write_text(page)
+def main(report: str, *options: str) -> None:
+    """Print the tables of a report, or write them into the page."""
+    rows = entries_of(Path(report).read_text().splitlines())
+    tables = {system: table_of(system, rows) for system in dict.fromkeys(r.system for r in rows)}
+    if "--write" in options:
+        page = PAGE.read_text()
+        for system, table in tables.items():
+            page = with_table(page, system, table)
+        PAGE.write_text(page)
+    for system, table in tables.items():
+        sys.stdout.write(f"{system}\n\n{table}\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
