@@ -60,7 +60,7 @@ class RQBackend(BaseTaskBackend):
         """See enqueue()."""
         return await sync_to_async(self.enqueue, thread_sensitive=True)(task, args, kwargs)
 
-    def enqueue_many(self, task: Any, calls: Iterable[Any]) -> list[JobResult[Any]]:
+    def enqueue_many(self, task: Any, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
         """Enqueue many calls at once; all of them or none."""
         from .flow.enqueue import enqueue_many
 

@@ -6,6 +6,7 @@ import sys
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType
 
 import django
 
@@ -58,6 +59,7 @@ __all__ = [
     "TaskResultStatus",
     "for_both",
     "handlers",
+    "is_heard",
     "send_signal",
     "task_backends",
 ]
@@ -94,6 +96,26 @@ def for_both(error: Exception) -> Exception:
 @cache
 def _both(ours: Any, theirs: Any) -> Any:
     return type(ours.__name__, (ours, theirs), {"__module__": ours.__module__})
+
+
+def is_heard(name: str, level: int) -> bool:
+    """Whether a signal of the tasks API has a receiver who will do something.
+
+    level: of the line that the API's own receiver logs.
+    """
+    backport = sys.modules.get("django_tasks.signals")
+    modules: list[Any] = [module for module in (api_signals, backport) if module is not None]
+    return any(
+        module.logger.isEnabledFor(level) or not _is_only_logged(getattr(module, name), module)
+        for module in modules
+    )
+
+
+def _is_only_logged(signal: Any, module: Any) -> bool:
+    """Whether the API's own receiver is all that listens to its signal."""
+    receivers = [entry[1] for entry in signal.receivers]
+    living = [each() if isinstance(each, ReferenceType) else each for each in receivers]
+    return all(getattr(each, "__module__", "") == module.__name__ for each in living if each)
 
 
 def send_signal(name: str, **kwargs: Any) -> None:

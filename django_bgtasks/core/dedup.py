@@ -8,7 +8,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from .errors import InvalidArguments
@@ -73,6 +73,20 @@ def bind(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str,
         raise InvalidArguments(f"{task.module_path}: {error}.") from None
     bound.apply_defaults()
     return dict(bound.arguments)
+
+
+def refuse_wrong_call(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise InvalidArguments for a call that the task's function does not take."""
+    try:
+        _fits(task.func, len(args) + bool(task.takes_context), tuple(kwargs))
+    except TypeError as error:
+        raise InvalidArguments(f"{task.module_path}: {error}.") from None
+
+
+@lru_cache(maxsize=1024)
+def _fits(func: Callable[..., Any], count: int, names: tuple[str, ...]) -> None:
+    """Bind a call of this shape; its values do not matter."""
+    signature(func).bind(*([None] * count), **dict.fromkeys(names))
 
 
 @cache

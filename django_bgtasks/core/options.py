@@ -32,6 +32,7 @@ class Options:
     timeout: float = 300.0  # of a task that names none
     kill_after: float = 2.0  # from the timeout in the task to the kill
     grace: float = 25.0  # from SIGTERM to the release of what still runs
+    group_budget: float = 0.02  # how long a group of short jobs may take in a process
     beat_every: float = 3.0
     dead_after: float = 10.0
     keep_succeeded_days: float = 7.0
@@ -111,7 +112,7 @@ def suggestion(name: str) -> str:
 
 
 def _check(alias: str, options: Options) -> None:
-    for name in ("timeout", "kill_after", "grace", "beat_every", "dead_after"):
+    for name in ("timeout", "kill_after", "grace", "group_budget", "beat_every", "dead_after"):
         value = getattr(options, name)
         if not _is_number(value) or not 0 < value <= MAX_SECONDS:
             raise _wrong(alias, name, value, "a number of seconds above 0")

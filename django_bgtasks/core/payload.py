@@ -12,6 +12,7 @@ from .errors import InvalidArguments
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
 MAX_TRACEBACK = 64 * 1024
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def checked(value: Any, what: str, where: str) -> Any:
@@ -22,7 +23,7 @@ def checked(value: Any, what: str, where: str) -> Any:
     """
     try:
         copy = _copy(value, what, 0)
-        size = len(json.dumps(copy, ensure_ascii=False, separators=(",", ":")).encode())
+        size = len(_encode(copy).encode())
     except (_Refused, UnicodeEncodeError, RecursionError) as refusal:
         raise InvalidArguments(f"{where}: {refusal}") from None
     if size > MAX_BYTES:

@@ -101,7 +101,7 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         """See enqueue()."""
         return await self.get_backend().aenqueue(self, args, kwargs)
 
-    def enqueue_many(self, calls: Iterable[Call]) -> list[JobResult[T]]:
+    def enqueue_many(self, calls: Iterable[Call]) -> Sequence[JobResult[T]]:
         """Enqueue many calls at once: one INSERT and one pipeline for each 1,000 of them.
 
         calls: for each job a tuple of arguments or a dict of keyword arguments.

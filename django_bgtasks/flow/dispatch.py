@@ -9,9 +9,11 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from ..core import clock
 from ..core.options import backend_settings
@@ -32,13 +34,41 @@ _away_until: WeakKeyDictionary[Redis, float] = WeakKeyDictionary()
 def dispatch_on_commit(jobs: list[Job], alias: str) -> None:
     """Push the queued jobs after the commit of the current transaction."""
     messages = [message_of(job) for job in jobs if job.state == State.QUEUED]
-    if not messages or _held.get():
+    if messages:
+        push_on_commit(messages, jobs[0].backend, alias)
+
+
+def push_on_commit(messages: list[Message], backend: str, alias: str) -> None:
+    """Push messages after the commit of the current transaction, many in one go."""
+    if _held.get() or not backend_settings(backend).options.dispatch:
         return
-    backend = jobs[0].backend
-    if not backend_settings(backend).options.dispatch:
+    last = _last_push(alias)
+    if last is not None and last.backend == backend:
+        last.messages += messages
         return
     # Push after the commit: a crash here delays a job, never loses one, for upkeep finds its row.
-    transaction.on_commit(lambda: dispatch(messages, backend), using=alias, robust=True)
+    transaction.on_commit(_Push(messages, backend), using=alias, robust=True)
+
+
+def _last_push(alias: str) -> _Push | None:
+    """The hook that was registered last, if it is a push that shares the fate of one made now."""
+    connection: Any = connections[alias]
+    if not connection.run_on_commit:
+        return None
+    savepoints, hook = connection.run_on_commit[-1][:2]
+    same_fate = savepoints == set(connection.savepoint_ids)
+    return hook if isinstance(hook, _Push) and same_fate else None
+
+
+@dataclass(slots=True)
+class _Push:
+    """What a transaction pushes when it has committed."""
+
+    messages: list[Message]
+    backend: str
+
+    def __call__(self) -> None:
+        dispatch(self.messages, self.backend)
 
 
 def dispatch(messages: Iterable[Message], backend: str) -> bool:

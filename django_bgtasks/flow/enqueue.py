@@ -5,26 +5,29 @@ Next: flow/dispatch.py (3 the message).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 
-from ..core.compat import InvalidTask, send_signal
-from ..core.dedup import bind, dedup_of
+from ..core import clock
+from ..core.compat import InvalidTask, is_heard, send_signal
+from ..core.dedup import dedup_of, refuse_wrong_call
 from ..core.errors import DuplicateJob, QueueFull
 from ..core.options import backend_settings
 from ..core.payload import checked
 from ..core.sensitive import masked_key
 from ..core.states import State
 from ..core.tasks import BackgroundTask
-from ..ledger.insert import hold, holder_of, insert, insert_many, replace_call, waiting_in
+from ..ledger.insert import hold, holder_of, insert, insert_calls, replace_call, waiting_in
 from ..ledger.sql import ledger_alias
 from ..models import Job
 from ..signals import job_deduplicated
-from .dispatch import dispatch_on_commit
-from .results import JobResult, result_of
+from .dispatch import dispatch_on_commit, message_of, push_on_commit
+from .results import JobResult, Results, result_of
 
 CHUNK = 1000
 AnyTask = BackgroundTask[Any, Any]
@@ -43,28 +46,50 @@ def enqueue(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Jo
     return _insert(job, task, alias)
 
 
-def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> list[JobResult[Any]]:
+def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
     """Insert a job for each call; all of them or none."""
     alias = ledger_alias()
-    jobs = [build(task, *_split(call, task)) for call in calls]
-    if not jobs:
+    split = [_split(call, task) for call in calls]
+    if not split:
         return []
-    with transaction.atomic(alias):
-        _refuse_when_full(jobs[0].backend, jobs[0].queue, len(jobs), alias)
-        if any(job.dedup_slot for job in jobs):
+    if task.dedup_key is not None:
+        jobs = [build(task, *call) for call in split]
+        with transaction.atomic(alias):
+            _refuse_when_full(jobs[0].backend, jobs[0].queue, len(jobs), alias)
             return _insert_keyed(jobs, task, alias)
-        results: list[JobResult[Any]] = []
-        for start in range(0, len(jobs), CHUNK):
-            chunk = jobs[start : start + CHUNK]
-            insert_many(chunk, alias)
-            results += _enqueued(chunk, task, alias)
-        return results
+    return _enqueue_alike(build(task, *split[0]), split, task, alias)
+
+
+def _enqueue_alike(
+    first: Job, split: Sequence[Any], task: AnyTask, alias: str
+) -> Sequence[JobResult[Any]]:
+    """Enqueue calls that differ in their arguments only. first: the unsaved job of the first."""
+    for args, kwargs in split:
+        refuse_wrong_call(task, args, kwargs)
+    where = task.module_path
+    calls = [
+        (clock.new_id(), checked(list(args), "args", where), checked(kwargs, "kwargs", where))
+        for args, kwargs in split
+    ]
+    with transaction.atomic(alias):
+        _refuse_when_full(first.backend, first.queue, len(calls), alias)
+        for start in range(0, len(calls), CHUNK):
+            chunk = calls[start : start + CHUNK]
+            insert_calls(first, chunk, alias)
+            if first.state == State.QUEUED:
+                messages = [replace(message_of(first), job_id=call[0]) for call in chunk]
+                push_on_commit(messages, first.backend, alias)
+    results = Results(first, calls, task, alias)
+    if is_heard("task_enqueued", logging.DEBUG):
+        for result in results:
+            send_signal("task_enqueued", sender=type(task.get_backend()), task_result=result)
+    return results
 
 
 def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     """The unsaved row of a call. Raises InvalidArguments for what cannot be stored or called."""
     options = backend_settings(task.backend).options
-    bind(task, args, kwargs)
+    refuse_wrong_call(task, args, kwargs)
     job = Job(
         task=task.module_path,
         queue=task.queue_name,
@@ -108,7 +133,8 @@ def _enqueued(jobs: list[Job], task: AnyTask, alias: str) -> list[JobResult[Any]
     for job in jobs:
         result = result_of(job, task)
         results.append(result)
-        send_signal("task_enqueued", sender=type(task.get_backend()), task_result=result)
+        if is_heard("task_enqueued", logging.DEBUG):
+            send_signal("task_enqueued", sender=type(task.get_backend()), task_result=result)
     dispatch_on_commit(jobs, alias)
     return results
 

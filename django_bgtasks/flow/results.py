@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from asgiref.sync import sync_to_async
+from django.db.models.base import ModelState
 
 from ..core import clock
 from ..core.compat import TaskError, TaskResult, TaskResultDoesNotExist
 from ..core.sensitive import masked_call
 from ..core.states import STATUS, State
+from ..ledger.insert import Call, job_of
 from ..ledger.sql import ledger_alias
 from ..models import Attempt, Job
 
@@ -85,6 +88,33 @@ class JobResult(TaskResult, Generic[T]):  # type: ignore[misc,type-arg]
             await asyncio.sleep(pause)
         value: T = self.return_value
         return value
+
+
+class Results(Sequence[JobResult[Any]]):
+    """The results of many calls, in their order. Each is made when somebody asks for it."""
+
+    def __init__(self, first: Job, calls: Sequence[Call], task: Any, alias: str) -> None:
+        self._first, self._calls, self._task, self._alias = first, calls, task, alias
+        # The rows have the database's time; this estimate spares the statement to read it.
+        self._enqueued_at = clock.now()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @overload
+    def __getitem__(self, index: int) -> JobResult[Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Results: ...
+
+    def __getitem__(self, index: int | slice) -> JobResult[Any] | Results:
+        if isinstance(index, slice):
+            return Results(self._first, self._calls[index], self._task, self._alias)
+        job = job_of(self._first, self._calls[index])
+        job.enqueued_at = self._enqueued_at
+        job._state = ModelState()
+        job._state.adding, job._state.db = False, self._alias
+        return result_of(job, self._task)
 
 
 def result_of(job: Job, task: Any, *, deduplicated: bool = False) -> JobResult[Any]:

@@ -17,22 +17,38 @@ from django.db.models.functions import Now
 from ..core.faultpoints import fault_point
 from ..core.states import MOVES, State
 from ..models import Job
+from .hot import form_of
 from .sql import skipping_locked, update_returning
 
 FROM, RUNNING = MOVES["claim"]
 
 
 @fault_point("claim")
-def claim(job_id: UUID, worker: UUID, alias: str, queues: Sequence[str] = ()) -> Job | None:
-    """Claim this job for a worker and return its row; None if it is not there to be claimed.
+def claim_many(
+    job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str] = ()
+) -> list[Job]:
+    """Claim for a worker those of these jobs that are there to be claimed, in one statement.
 
-    queues: only if it is in one of these; none for any.
-    (worker, claims) of the returned row is the fencing token that settling it will need.
+    queues: only those in one of these; none for any.
+    Returns their rows in the order of `job_ids`. (worker, claims) of a returned row is the fencing
+    token that settling it will need.
     """
-    queued = Job.objects.using(alias).filter(pk=job_id, state__in=sorted(FROM))
-    if queues:
-        queued = queued.filter(queue__in=queues)
-    claimed = update_returning(queued, _claimed_by(worker))
+    form = form_of(alias)
+    if form is not None:
+        rows = form.claim(job_ids, worker, alias, queues)
+    else:
+        queued = Job.objects.using(alias).filter(pk__in=job_ids, state__in=sorted(FROM))
+        queued = queued.filter(queue__in=queues) if queues else queued
+        rows = update_returning(queued, _claimed_by(worker))
+    if len(rows) > 1:
+        order = {job_id: place for place, job_id in enumerate(dict.fromkeys(job_ids))}
+        rows.sort(key=lambda job: order[job.pk])
+    return rows
+
+
+def claim(job_id: UUID, worker: UUID, alias: str, queues: Sequence[str] = ()) -> Job | None:
+    """Claim this job for a worker and return its row; None if it is not there to be claimed."""
+    claimed = claim_many([job_id], worker, alias, queues)
     return claimed[0] if claimed else None
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db.models import DateTimeField, ExpressionWrapper, Value
 from django.db.models.functions import Now
@@ -13,14 +16,24 @@ from ..core.dedup import Dedup
 from ..core.faultpoints import fault_point
 from ..core.states import FINAL, MOVES, WAITING, State
 from ..models import Job
+from .hot import form_of
+from .hot.columns import is_plain
 from .sql import insert_returning
+
+# The id and the arguments of a call.
+Call = tuple[UUID, list[Any], dict[str, Any]]
 
 
 @fault_point("insert")
 def insert(job: Job, alias: str) -> bool:
     """Insert the job. False if its dedup slot is taken: nothing was written then."""
-    job.enqueued_at = Now()
-    inserted = insert_returning(job, "enqueued_at", alias, job.dedup_slot is not None)
+    ignore_conflicts = job.dedup_slot is not None
+    form = form_of(alias)
+    if form is not None and is_plain(job):
+        inserted = form.insert(job, ignore_conflicts, alias)
+    else:
+        job.enqueued_at = Now()
+        inserted = insert_returning(job, "enqueued_at", alias, ignore_conflicts)
     job._state.adding, job._state.db = not inserted, alias
     told: Any = job.enqueued_at
     if not isinstance(told, datetime):
@@ -29,14 +42,23 @@ def insert(job: Job, alias: str) -> bool:
     return inserted
 
 
-def insert_many(jobs: list[Job], alias: str) -> None:
-    """Insert jobs that have no dedup key, in one statement (SQLite: as few as it allows)."""
+def insert_calls(first: Job, calls: Sequence[Call], alias: str) -> None:
+    """Insert jobs that differ from `first` in their ids and arguments only, in one statement."""
+    form = form_of(alias)
+    if form is not None and is_plain(first):
+        form.insert_calls(first, calls, alias)
+        return
+    jobs = [job_of(first, call) for call in calls]
     for job in jobs:
         job.enqueued_at = Now()
-    Job.objects.using(alias).bulk_create(jobs, batch_size=1000)
-    for job in jobs:
-        # The rows have the database's time; this estimate spares the statement to read it.
-        job.enqueued_at = clock.now()
+    Job.objects.using(alias).bulk_create(jobs, batch_size=len(jobs))
+
+
+def job_of(first: Job, call: Call) -> Job:
+    """The job of one such call."""
+    job = copy(first)
+    job.pk, job.args, job.kwargs = call
+    return job
 
 
 def hold(job: Job, dedup: Dedup) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -30,6 +31,18 @@ def promote(limit: int, alias: str) -> list[Job]:
             return []
         # The due time is checked again: without row locks the job may have been postponed.
         return update_returning(due.filter(pk__in=ids), {"state": MOVES["promote"][1]})
+
+
+def give_back(jobs: Sequence[Job], alias: str) -> int:
+    """Queue claimed jobs again whose tasks have not begun: they cost no attempt. How many moved."""
+    moved = 0
+    for claims in sorted({job.claims for job in jobs}):
+        ids = [job.pk for job in jobs if job.claims == claims]
+        held = Job.objects.using(alias).filter(
+            pk__in=ids, state__in=sorted(MOVES["release"][0]), claims=claims, worker=jobs[0].worker
+        )
+        moved += held.update(state=MOVES["release"][1], attempt=F("attempt") - 1)
+    return moved
 
 
 def next_due(alias: str) -> float | None:

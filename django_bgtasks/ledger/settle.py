@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from ..core.faultpoints import fault_point
 from ..core.settlement import Failure, Settlement
 from ..core.states import FINAL, MOVES, WAITING
 from ..models import Attempt, Job
+from .hot import form_of
 from .insert import after
 from .outages import DISCONNECTED
 
@@ -42,6 +44,29 @@ def settle_once(job: Job, settlement: Settlement, alias: str) -> None:
     with transaction.atomic(alias):
         _move(job, settlement, alias)
         _record(job, settlement.failure, alias)
+
+
+@fault_point("settle")
+def settle_many(done: Sequence[tuple[Job, Any]], alias: str) -> set[UUID]:
+    """Settle attempts of one worker that succeeded, each with its result, in one commit.
+
+    Returns the ids of those whose claim still held: of the others nothing was written.
+    """
+    if not done:
+        return set()
+    settled = _succeed(done, alias)
+    lost = [job for job, _ in done if job.pk not in settled]
+    # A COMMIT whose answer was lost may have gone through: then they are final, by us.
+    again = Settlement("succeed")
+    return settled | {job.pk for job in lost if is_settled(job, again, alias)}
+
+
+def lost_claim(job: Job) -> ClaimLost:
+    """The error of an attempt whose outcome nobody wants any more."""
+    return ClaimLost(
+        f"Attempt {job.attempt} of job {job.pk} ({job.task}) no longer holds its claim: "
+        f"it was rescued or cancelled. Its outcome is dropped."
+    )
 
 
 def is_settled(job: Job, settlement: Settlement, alias: str) -> bool:
@@ -94,13 +119,23 @@ def _settle_or_find_settled(job: Job, settlement: Settlement, alias: str) -> Non
             raise
 
 
-@fault_point("move")
 def _move(job: Job, settlement: Settlement, alias: str) -> None:
-    if not _moved(owned(job, alias), job, _values(settlement)):
-        raise ClaimLost(
-            f"Attempt {job.attempt} of job {job.pk} ({job.task}) no longer holds its claim: "
-            f"it was rescued or cancelled. Its outcome is dropped."
-        )
+    if settlement.move == "succeed":
+        moved = bool(_succeed([(job, settlement.result)], alias))
+    else:
+        moved = bool(_moved(owned(job, alias), job, _values(settlement)))
+    if not moved:
+        raise lost_claim(job)
+
+
+@fault_point("move")
+def _succeed(done: Sequence[tuple[Job, Any]], alias: str) -> set[UUID]:
+    form, worker = form_of(alias), done[0][0].worker
+    if form is not None and worker is not None:
+        return form.settle(done, worker, alias)
+    ends = [(job, _values(Settlement("succeed", result=result))) for job, result in done]
+    with transaction.atomic(alias) if len(done) > 1 else nullcontext():
+        return {job.pk for job, values in ends if owned(job, alias).update(**values)}
 
 
 def _moved(row: models.QuerySet[Job], job: Job, values: dict[str, Any]) -> int:

@@ -7,13 +7,15 @@ every message, the only argument is the id, and a worker reads neither from Redi
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from redis import Redis
+from redis.client import Pipeline
 from rq.queue import Queue
 from rq.utils import now, utcformat
 
@@ -68,19 +70,43 @@ def job_id_of(raw: Any) -> UUID | None:
         return None
 
 
+# KEYS: the list, the set of queues. ARGV: what all have in common, which is data before and after
+# the id, description, origin, time, seconds to keep; then the ids. An id comes into the list last,
+# so that whoever pops it finds its hash.
+PUSH = """
+for place = 7, #ARGV do
+    local id = ARGV[place]
+    local key = 'rq:job:' .. id
+    redis.call('HSET', key, 'created_at', ARGV[5], 'enqueued_at', ARGV[5], 'status', 'queued',
+        'data', ARGV[1] .. id .. ARGV[2], 'description', ARGV[3], 'origin', ARGV[4])
+    redis.call('EXPIRE', key, ARGV[6])
+    redis.call('RPUSH', KEYS[1], id)
+end
+redis.call('SADD', KEYS[2], KEYS[1])
+"""
+_CALL = json.dumps([FUNCTION, None, ["\0"], {}]).split("\\u0000")
+
+
 @fault_point("push")
 def push(messages: Iterable[Message], redis: Redis) -> None:
-    """Push the messages in one pipeline. Raises RedisError; the rows stand all the same."""
+    """Push the messages in their order: one command for those of one task and queue.
+
+    Raises RedisError; the rows stand all the same.
+    """
     created = utcformat(now())
-    with redis.pipeline(transaction=False) as pipeline:
-        for message in messages:
-            key = message_key(message.job_id)
-            pipeline.hset(key, mapping=_hash(message, created))
-            pipeline.expire(key, MESSAGE_SECONDS)
-            pipeline.sadd(QUEUES_KEY, queue_key(message.rq_queue))
-            # Last, so that whoever pops the id finds its hash.
-            pipeline.rpush(queue_key(message.rq_queue), str(message.job_id))
-        pipeline.execute()
+    kinds = [(kind, list(group)) for kind, group in groupby(messages, key=_kind)]
+    with redis.pipeline(transaction=False) if len(kinds) > 1 else nullcontext(redis) as client:
+        script = redis.register_script(PUSH)
+        for (rq_queue, task), group in kinds:
+            common: list[Any] = [*_CALL, task, rq_queue, created, MESSAGE_SECONDS]
+            ids = [str(message.job_id) for message in group]
+            script(keys=[queue_key(rq_queue), QUEUES_KEY], args=[*common, *ids], client=client)
+        if isinstance(client, Pipeline):
+            client.execute()
+
+
+def _kind(message: Message) -> tuple[str, str]:
+    return message.rq_queue, message.task
 
 
 def run_by_bgworker(job_id: str) -> None:
@@ -89,15 +115,3 @@ def run_by_bgworker(job_id: str) -> None:
         f"Job {job_id} belongs to django_bgtasks. Run it with `python manage.py bgworker`, "
         f"not with another RQ worker."
     )
-
-
-def _hash(message: Message, created: str) -> dict[Any, Any]:
-    call = json.dumps([FUNCTION, None, [str(message.job_id)], {}]).encode()
-    return {
-        "created_at": created,
-        "enqueued_at": created,
-        "data": zlib.compress(call),
-        "description": message.task,
-        "origin": message.rq_queue,
-        "status": "queued",
-    }

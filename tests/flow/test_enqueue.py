@@ -21,6 +21,7 @@ from django_bgtasks.testing import run_jobs
 from django_bgtasks.transport.messages import message_key
 from tests.app.models import Note
 from tests.app.tasks import add, echo, on_the_emails_queue
+from tests.statements import statements
 
 from .tasks import welcome
 
@@ -195,4 +196,4 @@ def test_a_duplicate_adds_nothing_and_is_welcome_in_a_full_queue(settings: Setti
 def test_a_queue_without_a_depth_costs_no_statement_to_ask() -> None:
     with CaptureQueriesContext(connection) as queries:
         add.enqueue(1, 2)
-    assert [query["sql"].split()[0] for query in queries] == ["INSERT"]
+    assert statements(queries) == ["insert"]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from django_bgtasks.ledger import sql
+from django_bgtasks.ledger import hot, sql
 
 
-@pytest.fixture(autouse=True, params=["returning", "portable"])
+@pytest.fixture(autouse=True, params=["hot", "portable"])
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """UPDATE … RETURNING where the database has it, and the form for those that have not."""
+    """The database's own statements where there are some, and the ORM's for all others."""
     form: str = request.param
     if form == "portable":
+        monkeypatch.setattr(hot, "FORMS", {})
         monkeypatch.setattr(sql, "update_returns", lambda alias: False)
         monkeypatch.setattr(sql, "insert_returns", lambda alias: False)
     return form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -14,7 +15,8 @@ from django_bgtasks.core.states import FINAL, State
 from django_bgtasks.ledger.insert import (
     holder_of,
     insert,
-    insert_many,
+    insert_calls,
+    job_of,
     replace_call,
     waiting_in,
 )
@@ -114,10 +116,14 @@ def test_a_job_that_has_started_keeps_its_arguments() -> None:
 
 
 def test_many_jobs_are_there_together() -> None:
-    jobs = [new(args=[n]) for n in range(250)]
-    insert_many(jobs, DB)
-    assert [job.args for job in Job.objects.order_by("id")] == [[n] for n in range(250)]
-    assert all(isinstance(job.enqueued_at, datetime) for job in jobs)
+    first = new(priority=7, max_attempts=3, owner_id=None)
+    calls: list[Any] = [(clock.new_id(), [n, "ä\\'"], {"k": None}) for n in range(250)]
+    insert_calls(first, calls, DB)
+    rows = Job.objects.order_by("id")
+    assert [(job.pk, job.args, job.kwargs) for job in rows] == calls
+    assert {(job.priority, job.max_attempts, job.queue) for job in rows} == {(7, 3, "default")}
+    assert isinstance(rows[0].enqueued_at, datetime)
+    assert job_of(first, calls[7]).args == [7, "ä\\'"]
 
 
 def test_what_waits_is_counted_up_to_the_limit_only() -> None:
