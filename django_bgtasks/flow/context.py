@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
@@ -13,28 +12,41 @@ from ..core.errors import ClaimLost, JobCancelled
 from ..ledger import running
 from ..models import Job
 from .once import once
-from .results import JobResult
+from .results import JobResult, result_of
 
 T = TypeVar("T")
 # Progress more often than this is not written: a tight loop must not become a write load.
 WRITE_EVERY = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobContext(TaskContext):  # type: ignore[misc,type-arg]
-    """Django's TaskContext, with progress, steps and cancellation."""
+class JobContext(TaskContext):  # type: ignore[type-arg]
+    """Django's TaskContext, with progress, steps and cancellation.
 
-    task_result: JobResult[Any]
+    job: its row as it was claimed.
+    """
+
+    __slots__ = ("_clock", "_result", "_untold", "alias", "job", "task")
+    job: Job
+    task: Any
     alias: str
-    _clock: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
-    _untold: list[tuple[int, int | None, str]] = field(
-        default_factory=list, repr=False, compare=False
-    )
+    _clock: dict[str, float]
+    _untold: list[tuple[int, int | None, str]]
+    _result: JobResult[Any] | None
+
+    def __init__(self, job: Job, task: Any, alias: str) -> None:
+        values = {"job": job, "task": task, "alias": alias, "_clock": {}, "_untold": []}
+        for name, value in {**values, "_result": None}.items():
+            # Django's context is frozen.
+            object.__setattr__(self, name, value)
 
     @property
-    def job(self) -> Job:
-        """The job's row as it was claimed."""
-        return self.task_result.job
+    def task_result(self) -> JobResult[Any]:  # type: ignore[override]
+        """The job as the tasks API shows it; made when somebody asks."""
+        result = self._result
+        if result is None:
+            result = result_of(self.job, self.task)
+            object.__setattr__(self, "_result", result)
+        return result
 
     @property
     def job_id(self) -> UUID:
@@ -66,7 +78,7 @@ class JobContext(TaskContext):  # type: ignore[misc,type-arg]
         no longer this attempt's.
         """
         self._untold[:] = [(done, total, message)]
-        is_atomic = getattr(self.task_result.task, "atomic", False)
+        is_atomic = getattr(self.task, "atomic", False)
         if not is_atomic and (done == total or self._is_time("progress")):
             write_progress(self)
 

@@ -1,12 +1,13 @@
 """Step 5: claim the row, run the task, settle the row.
 
-Next: backend.get_result and the admin (6 the same row, read).
+Short jobs are claimed together and settled together: a commit for each would take longer than they
+do. Next: backend.get_result and the admin (6 the same row, read).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from uuid import UUID
 from django.db import InternalError, connections, transaction
 
 from ..core import clock
-from ..core.compat import send_signal
+from ..core.compat import is_heard, send_signal
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
 from ..core.payload import checked
@@ -25,9 +26,9 @@ from ..core.sensitive import struck_out
 from ..core.settlement import Settlement, raised, released, undone
 from ..core.states import FINAL, MOVES, State
 from ..ledger import running
-from ..ledger.claim import claim
+from ..ledger.claim import claim_many
 from ..ledger.outages import DISCONNECTED, undid
-from ..ledger.settle import insist, is_settled, settle, settle_once
+from ..ledger.settle import insist, is_settled, lost_claim, settle, settle_many, settle_once
 from ..ledger.sql import ledger_alias
 from ..models import Job
 from ..signals import job_retrying
@@ -44,11 +45,15 @@ BEGIN_AGAIN = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What became of one message: the claimed job and its settlement, for the log line."""
+    """What became of one message: the claimed job and its settlement, for the log line.
+
+    open: it succeeded, and its settlement is still to be written with those of its group.
+    """
 
     job: Job
     settlement: Settlement
     seconds: float
+    open: bool = False
 
     @property
     def outcome(self) -> str:
@@ -59,55 +64,67 @@ class Run:
         return "retrying" if self.settlement.failure else str(state)
 
 
-def run(
-    job_id: UUID,
-    worker: UUID,
-    alias: str,
-    begun: Callable[[Job], None],
-    queues: Sequence[str] = (),
-) -> Run | None:
-    """Run the job of a message. None if there was nothing to claim: the message is dropped.
+def claim_jobs(
+    job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str] = ()
+) -> list[Job]:
+    """Claim the jobs of messages. Those that are not there to be claimed are left out.
 
-    begun: called with the claimed row before its task starts. queues: those that the worker was
-    told; which list of Redis brought the message says nothing.
+    queues: those that the worker was told; which list of Redis brought a message says nothing.
     """
     refresh_connections()
-    job = insist(lambda: claim(job_id, worker, alias, queues), alias)
-    if job is None:
-        return None
-    begun(job)
-    return run_claimed(job, alias)
+    return insist(lambda: claim_many(job_ids, worker, alias, queues), alias)
 
 
-def run_claimed(job: Job, alias: str) -> Run | None:
-    """Run a job that this worker has claimed, and settle it. None if the claim was lost."""
+def run_claimed(job: Job, alias: str, grouped: bool = False) -> Run | None:
+    """Run a job that this worker has claimed, and settle it. None if the claim was lost.
+
+    grouped: a success may be left open, for settle_runs(). What must not be repeated is not: if
+    this process dies, an open run happens again.
+    """
     start = clock.monotonic()
     try:
-        settlement = _perform(job, alias)
+        settlement, is_open = _perform(job, alias, grouped and job.on_crash == "retry")
     except ClaimLost as lost:
         logger.warning("%s", lost)
         return None
-    return Run(job, settlement, clock.monotonic() - start)
+    return Run(job, settlement, clock.monotonic() - start, is_open)
 
 
-def _perform(job: Job, alias: str) -> Settlement:
+def settle_runs(runs: Sequence[Run], alias: str) -> list[Run]:
+    """Settle the open ones of these runs in one commit. Returns those whose claim still held."""
+    refresh_connections()
+    done = [(run.job, run.settlement.result) for run in runs if run.open]
+    settled = insist(lambda: settle_many(done, alias), alias)
+    for run in runs:
+        if run.open and run.job.pk in settled:
+            _tell(run.job, run.settlement, alias)
+        elif run.open:
+            logger.warning("%s", lost_claim(run.job))
+    return [run for run in runs if not run.open or run.job.pk in settled]
+
+
+def _perform(job: Job, alias: str, may_stay_open: bool) -> tuple[Settlement, bool]:
+    """Run the task. Returns its settlement, and whether that is still to be written."""
     if job.cancel_requested_at is not None:
-        return _settled(job, Settlement("stop", charged=False), alias)
+        return _settled(job, Settlement("stop", charged=False), alias), False
     try:
         task = find_task(job.task)
     except TaskNotFound as error:
         # Held, not failed: the job runs when the code is there again.
-        return _settled(job, released(str(error)[:255], HELD), alias)
-    context = JobContext(task_result=insist(lambda: result_of(job, task), alias), alias=alias)
-    send_signal("task_started", sender=sender_of(task), task_result=context.task_result)
+        return _settled(job, released(str(error)[:255], HELD), alias), False
+    context = JobContext(job, task, alias)
+    if is_heard("task_started", logging.INFO):
+        result = insist(lambda: context.task_result, alias)
+        send_signal("task_started", sender=sender_of(task), task_result=result)
     if getattr(task, "atomic", False):
-        return _perform_atomic(job, task, context)
+        return _perform_atomic(job, task, context), False
     try:
         with kept_usable(alias):
             value = checked(call(task, context, job.timeout), "the result", job.task)
     except BaseException as error:
-        return _failed(job, task, error, alias)
-    return _settled(job, Settlement("succeed", result=value), alias)
+        return _failed(job, task, error, alias), False
+    success = Settlement("succeed", result=value)
+    return (success, True) if may_stay_open else (_settled(job, success, alias), False)
 
 
 def _perform_atomic(job: Job, task: Any, context: JobContext) -> Settlement:
@@ -207,6 +224,9 @@ def settled_row(job: Job, settlement: Settlement) -> None:
 
 def announce(what: str, job: Job) -> None:
     """Send `task_finished` or `job_retrying` for a job, if its task can be found here."""
+    level = logging.INFO if job.state == State.SUCCEEDED else logging.ERROR
+    if what == "finished" and not is_heard("task_finished", level):
+        return
     try:
         task = find_task(job.task)
     except TaskNotFound:

@@ -176,29 +176,27 @@ class Arbiter:
     def _bury(self, child: JobChild, status: int) -> None:
         held, pid, child.pid = child.slot.read(), child.pid, 0
         code = os.waitstatus_to_exitcode(status)
-        idle = held is None or not held.begun
+        idle = not any(job.begun for job in held)
         quick = clock.monotonic() - child.born < 1.0 and idle and code != SPENT
         child.quick_deaths = child.quick_deaths + 1 if quick else 0
         backoff = min(0.1 * 2**child.quick_deaths, LONGEST_BACKOFF) if quick else 0.0
         child.start_at = clock.monotonic() + backoff
         if self.plan.burst:
             # A job whose process died is queued again, and somebody must be there to run it.
-            self.burst_is_over = not self.unsettled and held is None and code == OUT_OF_WORK
-        if held is not None or code not in (OUT_OF_WORK, SPENT):
+            self.burst_is_over = not self.unsettled and not held and code == OUT_OF_WORK
+        if held or code not in (OUT_OF_WORK, SPENT):
             self._report_death(pid, held, child.doom, f"The process {describe_end(status)}.")
         # Told first: upkeep takes a claim that it sees in neither place for nobody's.
         child.slot.clear()
         self._tell_children()
 
     def _report_death(
-        self, pid: int, held: Held | None, doom: tuple[UUID, str] | None, detail: str
+        self, pid: int, held: list[Held], doom: tuple[UUID, str] | None, detail: str
     ) -> None:
         self.deaths += 1
         death: dict[str, object] = {
             "pid": pid,
-            "job": held.job if held else None,
-            "claim": held.claim if held and held.begun else None,
-            "why": _why(held, doom),
+            "jobs": [[str(job.job), job.claim, _why(job, doom)] for job in held],
             "detail": detail,
         }
         self.unsettled[self.deaths] = death
@@ -217,8 +215,8 @@ class Arbiter:
 
     def _cancel(self, job: UUID, claim: int) -> None:
         for child in self._alive():
-            held = child.slot.read()
-            if held and held.job == job and held.claim == claim and child.cancel_at is None:
+            runs = any(h.begun and (h.job, h.claim) == (job, claim) for h in child.slot.read())
+            if runs and child.cancel_at is None:
                 child.slot.cancel(job)
                 child.cancel_at = clock.monotonic() + CANCEL_GRACE
                 child.doom = (job, "cancelled")
@@ -235,24 +233,23 @@ class Arbiter:
             # It is started again when it is reaped.
             _signal(self.upkeep_pid, signal.SIGKILL)
         for child in self._alive():
-            held = child.slot.read()
-            if child.doom and (held is None or held.job != child.doom[0]):
+            begun = [held for held in child.slot.read() if held.begun]
+            if child.doom and child.doom[0] not in [held.job for held in begun]:
                 # It ended by itself in the meantime.
                 child.doom = child.cancel_at = None
-            if held is not None and held.begun and now > held.kill_at:
-                self._kill(child, held, "timeout")
-            elif child.cancel_at is not None and now > child.cancel_at:
-                self._kill(child, held, "cancelled")
+            late = next((held.job for held in begun if now > held.kill_at), None)
+            if late is not None:
+                self._kill(child, late, "timeout")
+            elif child.doom and child.cancel_at is not None and now > child.cancel_at:
+                self._kill(child, child.doom[0], "cancelled")
             elif (self.stop_at is not None and now > self.stop_at) or self._is_silent():
-                self._kill(child, held, "interrupted")
+                self._kill(child, begun[0].job if begun else None, "interrupted")
 
-    def _kill(self, child: JobChild, held: Held | None, why: str) -> None:
+    def _kill(self, child: JobChild, job: UUID | None, why: str) -> None:
         if child.killed:
             return
-        child.killed, child.doom = True, (held.job, why) if held else None
-        logger.warning(
-            "Killing child %d: %s%s.", child.pid, why, f" in job {held.job}" if held else ""
-        )
+        child.killed, child.doom = True, (job, why) if job else None
+        logger.warning("Killing child %d: %s%s.", child.pid, why, f" in job {job}" if job else "")
         _signal(child.pid, signal.SIGKILL)
 
     def _begin_new_life(self) -> None:
@@ -285,11 +282,13 @@ class Arbiter:
         os.waitpid(self.upkeep_pid, 0)
 
 
-def _why(held: Held | None, doom: tuple[UUID, str] | None) -> str:
-    """A child killed for one job may have begun the next: that one is merely interrupted."""
+def _why(held: Held, doom: tuple[UUID, str] | None) -> str:
+    """Only the job that ran is charged, and of several only the one the child was killed for."""
+    if not held.begun:
+        return "interrupted"
     if doom is None:
         return "crash"
-    return doom[1] if held and held.job == doom[0] else "interrupted"
+    return doom[1] if held.job == doom[0] else "interrupted"
 
 
 def _signal(pid: int, number: int) -> None:

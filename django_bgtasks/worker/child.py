@@ -1,4 +1,4 @@
-"""Step 4, the pop: a job child takes one message after another and runs the jobs itself.
+"""Step 4, the pop: a job child takes messages, in groups where jobs are short, and runs the jobs.
 
 Next: flow/execute.py (5 claim, run, settle).
 """
@@ -12,15 +12,19 @@ import time
 from types import FrameType
 from uuid import UUID
 
+from django.db import connections
+
 from ..core import clock
 from ..flow import footing
 from ..flow.connections import refresh_connections
 from ..flow.deadline import CANCEL_SIGNAL, confirm_cancellation
-from ..flow.execute import Run, run, run_claimed
+from ..flow.execute import Run, claim_jobs, run_claimed, settle_runs
 from ..ledger.claim import claim_next
-from ..ledger.moves import promote
+from ..ledger.moves import give_back, promote
 from ..ledger.settle import insist
 from ..models import Job
+from ..transport.messages import rq_queue_name
+from .group import Group, Pace, Watch
 from .lines import job_line
 from .plan import Plan
 from .processes import disown_copies, resident_mib
@@ -41,8 +45,11 @@ class Child:
         self.plan, self.slot = plan, slot
         self.stopping = False
         self.jobs = 0
+        self.current: UUID | None = None
+        self.pace = Pace(plan.options.group_budget, plan.group_size)
+        self.watch = Watch(self._overdue)
         self.queues = Queues(plan)
-        self.redis = Redis(plan, self.queues, speaks)
+        self.redis = Redis(plan, self.queues, self.pace, speaks)
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
@@ -54,7 +61,7 @@ class Child:
             signal.signal(number, _come_too_late)
         footing.take()
         disown_copies()
-        confirm_cancellation(self.slot.is_cancelled)
+        confirm_cancellation(self._is_cancelled)
         spent = False
         try:
             while not self.stopping and not spent:
@@ -67,14 +74,15 @@ class Child:
             sys.exit(SPENT)
 
     def step(self) -> bool:
-        """Run the next job, or wait a moment for one. False if there was none."""
-        job_id = self.redis.pop(0 if self.plan.burst else POP_SECONDS)
-        if job_id is not None and self.stopping:
-            # The stop came while it waited: others can begin this job now.
-            self.redis.put_back(job_id)
+        """Run the next jobs, or wait a moment for one. False if there was none."""
+        ids = self.redis.pop(0 if self.plan.burst else POP_SECONDS, self._jobs_left())
+        if ids and self.stopping:
+            # The stop came while it waited: others can begin these jobs now.
+            self.redis.put_back(ids)
             return False
-        if job_id is not None:
-            return self._run_message(job_id)
+        if ids:
+            self._run_messages(ids)
+            return True
         if self.redis.suspended and self.redis.worker is not None:
             time.sleep(POLL_SECONDS)
             return False
@@ -82,44 +90,103 @@ class Child:
             return False
         return self._run_from_database()
 
-    def _run_message(self, job_id: UUID) -> bool:
-        self.slot.claiming(job_id)
-        if not self.redis.begin(job_id):
-            self.slot.clear()
-            return False
-        plan = self.plan
-        done = run(job_id, plan.worker, plan.alias, self._begun, plan.queues)
-        self._ended(job_id, done)
-        return True
+    def _run_messages(self, ids: list[UUID]) -> None:
+        for job_id in ids:
+            self.slot.popped(job_id)
+        jobs = claim_jobs(ids, self.plan.worker, self.plan.alias, self.plan.queues)
+        for job in jobs:
+            self.slot.claimed(job.pk, job.claims)
+        for job_id in set(ids).difference(job.pk for job in jobs):
+            self._forget(job_id)
+        if len(jobs) == 1:
+            self._run_group(Group(jobs, self.pace.budget))
+        elif jobs:
+            group = Group(jobs, self.pace.budget)
+            with self.watch.over(group):
+                self._run_group(group)
 
     def _run_from_database(self) -> bool:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
         refresh_connections()
-        plan, claiming = self.plan, self.slot.claiming
+        plan = self.plan
         names = self.queues.names()
         if plan.burst:
             insist(lambda: promote(BURST_PROMOTE, plan.alias), plan.alias)
+        tried: list[UUID] = []
+
+        def claiming(job_id: UUID) -> None:
+            tried.append(job_id)
+            self.slot.popped(job_id)
+
         job = insist(lambda: claim_next(names, plan.worker, plan.alias, claiming), plan.alias)
+        for job_id in tried:
+            if job is None or job_id != job.pk:
+                self.slot.drop(job_id)
         if job is None:
-            self.slot.clear()
             if not self.plan.burst:
                 time.sleep(POLL_SECONDS)
             return False
-        self._begun(job)
         self.redis.begin(job.pk, popped=False)
-        self._ended(job.pk, run_claimed(job, self.plan.alias))
+        self._run_group(Group([job], self.pace.budget))
         return True
 
-    def _begun(self, job: Job) -> None:
-        kill_at = clock.monotonic() + job.timeout + self.plan.options.kill_after
-        self.slot.running(job.pk, job.claims, kill_at)
+    def _run_group(self, group: Group) -> None:
+        """Run what there is time for, settle it, and hand the rest back."""
+        while not self.stopping and (job := group.begin()) is not None:
+            kill_at = clock.monotonic() + job.timeout + self.plan.options.kill_after
+            self.slot.running(job.pk, job.claims, kill_at)
+            self.current = job.pk
+            run = run_claimed(job, self.plan.alias, grouped=True)
+            self.current = None
+            if run is None:
+                self._forget(job.pk)
+                continue
+            self.slot.claimed(job.pk, job.claims)
+            self.pace.ran(rq_queue_name(job.queue, job.priority), run.seconds)
+            group.ended(run)
+        self._hand_back(group.take_rest())
+        self._close(group.take_done())
 
-    def _ended(self, job_id: UUID, done: Run | None) -> None:
-        self.slot.clear()
-        self.redis.finish(job_id, done)
-        if done is not None:
-            self.jobs += 1
-            logger.info("%s", job_line(done))
+    def _overdue(self, group: Group) -> None:
+        """In the watching thread: a job takes long, and what waits behind it must not."""
+        try:
+            self._hand_back(group.take_rest())
+            self._close(group.take_done())
+            if group.current is not None:
+                self.redis.begin(group.current.pk, popped=False)
+        finally:
+            connections[self.plan.alias].close()
+
+    def _hand_back(self, jobs: list[Job]) -> None:
+        if not jobs:
+            return
+        insist(lambda: give_back(jobs, self.plan.alias), self.plan.alias)
+        for job in jobs:
+            self.slot.drop(job.pk)
+        self.redis.put_back([job.pk for job in jobs])
+
+    def _close(self, runs: list[Run]) -> None:
+        """Settle what is still open, and say what became of each job."""
+        if not runs:
+            return
+        settled = settle_runs(runs, self.plan.alias)
+        for run in runs:
+            self.slot.drop(run.job.pk)
+        self.redis.finish([run.job.pk for run in runs], settled)
+        self.jobs += len(settled)
+        for run in settled:
+            logger.info("%s", job_line(run))
+
+    def _forget(self, job_id: UUID) -> None:
+        """There was nothing to claim, or the claim was lost: drop the message."""
+        self.slot.drop(job_id)
+        self.redis.finish([job_id], [])
+
+    def _jobs_left(self) -> int | None:
+        return None if self.plan.max_jobs is None else max(1, self.plan.max_jobs - self.jobs)
+
+    def _is_cancelled(self) -> bool:
+        return self.current is not None and self.slot.is_cancelled(self.current)
 
     def _is_spent(self) -> bool:
         # Not before its first job: with a limit below what Django itself needs, jobs still run.

@@ -9,6 +9,9 @@ from uuid import UUID
 from ..core import clock
 from ..core.options import Options, backend_settings
 
+# A group is never larger: a child's slot has an entry for each job it holds.
+GROUP_SIZE = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -16,6 +19,7 @@ class Plan:
 
     queues: in the order in which they are served; empty for all queues of the backend.
     max_jobs, max_memory: a child is replaced after so many jobs, or above so many MiB.
+    group_size: how many short jobs a child claims together at most.
     grace: seconds from the request to stop until what still runs is released.
     """
 
@@ -26,6 +30,7 @@ class Plan:
     burst: bool = False
     max_jobs: int | None = None
     max_memory: int | None = None
+    group_size: int = GROUP_SIZE
     grace: float = 25.0
     worker: UUID = field(default_factory=clock.new_id)
     hostname: str = field(default_factory=socket.gethostname)

@@ -6,7 +6,7 @@ Nothing that Redis says is executed: no job is fetched, no command channel is li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,11 +17,9 @@ from rq.serializers import JSONSerializer
 from rq.utils import now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
-from ..core.faultpoints import fault_point
-from ..core.states import State
-from ..flow.execute import Run
 from ..transport.depth import in_use
-from ..transport.messages import QUEUES_KEY, SUSPENDED_KEY, job_id_of, message_key, queue_key
+from ..transport.exchange import Finished, Taken, exchange
+from ..transport.messages import SUSPENDED_KEY, job_id_of, queue_key
 
 
 class RQWorker(SimpleWorker):
@@ -30,6 +28,7 @@ class RQWorker(SimpleWorker):
     def __init__(self, queues: Sequence[str], name: str, redis: Redis) -> None:
         self._popped_from: str | bytes = b""
         self._queues_seen = 0
+        self.has_new_queues = False
         super().__init__(
             in_use(queues, redis), name=name, connection=redis, serializer=JSONSerializer
         )
@@ -54,18 +53,22 @@ class RQWorker(SimpleWorker):
             self.set_state(WorkerStatus.SUSPENDED if suspended else WorkerStatus.IDLE)
         return suspended
 
-    @fault_point("pop")
-    def pop(self, seconds: int) -> UUID | None:
-        """The id of the next message, after at most so many seconds; 0 does not wait.
+    def exchange(self, finished: Finished, size: Callable[[str], int]) -> Taken:
+        """Forget finished messages and take the next, strictly in the order of the queues.
 
-        Strictly in the order of the queues. What is not an id is dropped: there is no such job.
+        size: how many to take of an RQ queue.
         """
+        names = self.queue_names()
+        taken = exchange(self.key, finished, names, [size(name) for name in names], self.connection)
+        self._popped_from = queue_key(taken.source)
+        self.has_new_queues = taken.queues != self._queues_seen
+        self._queues_seen = taken.queues
+        return taken
+
+    def wait(self, seconds: int) -> UUID | None:
+        """The id of the next message, after at most so many seconds."""
         keys = [queue_key(name) for name in self.queue_names()]
-        popped: Any
-        if seconds:
-            popped = self.connection.blpop(keys, seconds)
-        else:
-            popped = next(((k, raw) for k in keys if (raw := self.connection.lpop(k))), None)
+        popped: Any = self.connection.blpop(keys, seconds)
         if popped is None:
             return None
         self._popped_from = popped[0]
@@ -81,32 +84,9 @@ class RQWorker(SimpleWorker):
             suspended: list[Any] = pipeline.execute()
         return not suspended[0]
 
-    @fault_point("clean-up")
-    def finish(self, job_id: UUID, done: Run | None) -> bool:
-        """Forget the message: the ledger knows the rest. `done` is None if its job was not run.
-
-        Returns whether there are more queues now: one of them may have a higher priority.
-        """
-        with self.connection.pipeline(transaction=False) as pipeline:
-            if done is None or done.job.state != State.QUEUED:
-                # A job that runs again at once has a new message by now.
-                pipeline.delete(message_key(job_id))
-            pipeline.hset(self.key, "state", WorkerStatus.IDLE.value)
-            pipeline.hdel(self.key, "current_job")
-            if done is not None:
-                succeeded = done.job.state == State.SUCCEEDED
-                counter = "successful_job_count" if succeeded else "failed_job_count"
-                pipeline.hincrby(self.key, counter, 1)
-            pipeline.scard(QUEUES_KEY)
-            before, self._queues_seen = self._queues_seen, int(pipeline.execute()[-1])
-        return before != self._queues_seen
-
-    def put_back(self, job_id: UUID) -> None:
-        """Return the message that was popped last to the head of its queue."""
-        with self.connection.pipeline(transaction=False) as pipeline:
-            pipeline.lpush(self._popped_from, str(job_id))
-            pipeline.hdel(self.key, "current_job")
-            pipeline.execute()
+    def put_back(self, ids: Sequence[UUID]) -> None:
+        """Return messages that were taken last to the head of their queue, in their order."""
+        self.connection.lpush(self._popped_from, *map(str, reversed(ids)))
 
     def _register_again(self) -> None:
         """Redis was wiped, and this worker with it."""

@@ -1,9 +1,9 @@
-"""Shared memory that tells the arbiter which job each child runs, and until when it may.
+"""Shared memory that tells the arbiter which jobs each child holds, and until when each may run.
 
-One child writes a slot, the arbiter and upkeep read it; only the wish to cancel goes the other way.
-The state byte is written last when a job begins and first when it ends, so that a slot that says
-"running" is complete whenever its child dies. From before the claim until after the settlement the
-slot names the job without a gap: a claim that no slot shows is nobody's, and is released.
+One child writes its slot, the arbiter and upkeep read it; only the wish to cancel goes the other
+way. The state byte is written last when a job is put in, so that an entry that says something is
+complete whenever its child dies. From before the claim until after the settlement an entry names
+the job without a gap: a claim that no slot shows is nobody's, and is released.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import struct
 from dataclasses import dataclass
 from uuid import UUID
 
-IDLE, CLAIMING, RUNNING = 0, 1, 2
+FREE, POPPED, CLAIMED, RUNNING = 0, 1, 2, 3
+# The job's id, its claim, when it is killed; the state, and which job is to be cancelled.
 _BODY = struct.Struct("=16sId")
-_BODY_AT = 8
-_CLAIM = struct.Struct("=Id")
-_CLAIM_AT = _BODY_AT + 16
-_CANCEL_AT = 48
-SIZE = 64
+_NUMBER, _CLAIM = struct.Struct("=I"), struct.Struct("=Id")
+_CLAIM_AT, _STATE_AT, _CANCEL_AT = 16, 28, 32
+SIZE = 48
+ENTRIES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The job in a child's hands.
+    """A job in a child's hands.
 
-    claim: its number. begun: False while it is being claimed. kill_at: monotonic time at which
-    the arbiter ends it.
+    claim: its number; 0 while it is being claimed. begun: whether its task runs.
+    kill_at: monotonic time at which the arbiter ends it.
     """
 
     job: UUID
@@ -37,43 +37,72 @@ class Held:
 
 
 class Slot:
-    """The place of one child in memory shared with its arbiter."""
+    """The place of one child in memory shared with its arbiter: an entry for each job it holds."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, SIZE)
+        self._memory = mmap.mmap(-1, SIZE * ENTRIES)
+        self._free = list(range(ENTRIES))
+        self._places: dict[UUID, int] = {}
 
-    def claiming(self, job: UUID) -> None:
+    def popped(self, job: UUID) -> None:
         """A message was popped: its job is about to be claimed."""
-        self._memory[0] = IDLE
-        _BODY.pack_into(self._memory, _BODY_AT, job.bytes, 0, 0.0)
-        self._memory[0] = CLAIMING
+        place = self._places.get(job)
+        if place is None:
+            place = self._places[job] = self._free.pop()
+        start = place * SIZE
+        _BODY.pack_into(self._memory, start, job.bytes, 0, 0.0)
+        self._memory[start + _STATE_AT] = POPPED
+
+    def claimed(self, job: UUID, claim: int) -> None:
+        """The job is claimed, and its task does not run: it waits, or has ended."""
+        start = self._places[job] * SIZE
+        # Not by way of FREE, and the id stays as it is: the claim stands already. So does the time
+        # of the kill, for it may still be read beside RUNNING.
+        _NUMBER.pack_into(self._memory, start + _CLAIM_AT, claim)
+        self._memory[start + _STATE_AT] = CLAIMED
 
     def running(self, job: UUID, claim: int, kill_at: float) -> None:
-        """The job that was being claimed is claimed, and its task begins."""
-        # Not by way of IDLE, and the id stays as it is: the claim stands already.
-        _CLAIM.pack_into(self._memory, _CLAIM_AT, claim, kill_at)
-        self._memory[0] = RUNNING
+        """The job's task begins."""
+        start = self._places[job] * SIZE
+        _CLAIM.pack_into(self._memory, start + _CLAIM_AT, claim, kill_at)
+        self._memory[start + _STATE_AT] = RUNNING
+
+    def drop(self, job: UUID) -> None:
+        """The job is settled, or somebody else's."""
+        place = self._places.pop(job, None)
+        if place is not None:
+            self._memory[place * SIZE + _STATE_AT] = FREE
+            self._free.append(place)
 
     def clear(self) -> None:
-        """The job is settled."""
-        self._memory[0] = IDLE
+        """Hold nothing, as a child that has just been born."""
+        self._memory[:] = bytes(SIZE * ENTRIES)
+        self._free, self._places = list(range(ENTRIES)), {}
 
-    def read(self) -> Held | None:
-        """The job that the child holds, if any."""
-        state = self._memory[0]
-        if state == IDLE:
-            return None
-        job, claim, kill_at = _BODY.unpack_from(self._memory, _BODY_AT)
-        return Held(UUID(bytes=job), claim, state == RUNNING, kill_at)
+    def read(self) -> list[Held]:
+        """The jobs that the child holds."""
+        states = self._memory[_STATE_AT::SIZE]
+        return [self._held(place, state) for place, state in enumerate(states) if state]
 
     def cancel(self, job: UUID) -> None:
         """Written by the arbiter: this job is to be cancelled."""
-        self._memory[_CANCEL_AT:SIZE] = job.bytes
+        for place in range(ENTRIES):
+            start = place * SIZE
+            if self._memory[start : start + 16] == job.bytes:
+                self._memory[start + _CANCEL_AT : start + SIZE] = job.bytes
 
-    def is_cancelled(self) -> bool:
-        """Whether the job in this slot is the one that is to be cancelled."""
-        return self._memory[_CANCEL_AT:SIZE] == self._memory[_BODY_AT : _BODY_AT + 16]
+    def is_cancelled(self, job: UUID) -> bool:
+        """Whether this job, which the child holds, is to be cancelled."""
+        place = self._places.get(job)
+        start = SIZE * (place or 0)
+        return place is not None and (
+            self._memory[start + _CANCEL_AT : start + SIZE] == self._memory[start : start + 16]
+        )
 
     def close(self) -> None:
         """Give the memory back."""
         self._memory.close()
+
+    def _held(self, place: int, state: int) -> Held:
+        job, claim, kill_at = _BODY.unpack_from(self._memory, place * SIZE)
+        return Held(UUID(bytes=job), claim, state == RUNNING, kill_at)

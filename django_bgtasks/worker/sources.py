@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from redis.exceptions import RedisError
 
 from ..core import clock
+from ..core.faultpoints import fault_point
 from ..core.registry import queues_of
+from ..core.states import State
 from ..flow.execute import Run
 from ..ledger.queues import with_queued_jobs
 from ..ledger.settle import insist
 from ..transport.connection import connection, describe, reason
+from ..transport.exchange import Finished
+from .group import Pace
 from .plan import Plan
 from .rq_worker import RQWorker
 
@@ -65,6 +69,7 @@ class Redis:
 
     plan: Plan
     queues: Queues
+    pace: Pace
     speaks: bool = True
     worker: RQWorker | None = None
     suspended: bool = False
@@ -73,6 +78,7 @@ class Redis:
     _look_at: float = 0.0
     _beat_at: float = 0.0
     _said: bool = False
+    _finished: Finished = field(default_factory=Finished)
 
     def connected(self) -> bool:
         """Whether Redis is there; tries again every two seconds when it was not."""
@@ -88,16 +94,37 @@ class Redis:
         """Whether each queued job has its message there: not while it is away, nor just after."""
         return self.worker is not None and clock.monotonic() >= self._doubt_until
 
-    def pop(self, seconds: int) -> UUID | None:
-        """The next message; None when there is none, Redis is away or the workers are suspended."""
+    @fault_point("pop")
+    def pop(self, seconds: int, at_most: int | None = None) -> list[UUID]:
+        """The next messages of one queue; none when there are none, Redis is away or suspended.
+
+        Several only at once: what comes after waiting is one.
+        """
         if not self.connected() or self.worker is None:
-            return None
+            return []
         try:
             self._look_around(self.worker)
-            return None if self.suspended else self.worker.pop(seconds)
+            ids = self._take(self.worker, at_most)
+            if ids or self.suspended or not seconds:
+                return ids
+            job_id = self.worker.wait(seconds)
+            return [job_id] if job_id is not None and self.begin(job_id) else []
         except RedisError as error:
             self._away(error)
-            return None
+            return []
+
+    def _take(self, worker: RQWorker, at_most: int | None) -> list[UUID]:
+        finished, self._finished = self._finished, Finished()
+
+        def size(rq_queue: str) -> int:
+            return min(self.pace.size(rq_queue), at_most or self.pace.limit)
+
+        taken = worker.exchange(finished, size)
+        self.suspended = taken.suspended
+        if worker.has_new_queues:
+            # One of them may have a higher priority.
+            self._look_at = 0.0
+        return taken.ids
 
     def begin(self, job_id: UUID, popped: bool = True) -> bool:
         """Show the job as running; False if its message was put back, for the workers are held.
@@ -109,7 +136,7 @@ class Redis:
         try:
             if self.worker.begin(job_id) or not popped:
                 return True
-            self.worker.put_back(job_id)
+            self.worker.put_back([job_id])
         except RedisError as error:
             # The message is popped and the ledger decides: go on and claim it.
             self._away(error)
@@ -117,30 +144,33 @@ class Redis:
         self.suspended = True
         return False
 
-    def put_back(self, job_id: UUID) -> None:
-        """Return a message that was popped and not begun; upkeep sends again what is lost here."""
+    def put_back(self, ids: list[UUID]) -> None:
+        """Return messages that were popped and not begun; upkeep sends again what is lost here."""
         if self.worker is None:
             return
         try:
-            self.worker.put_back(job_id)
+            self.worker.put_back(ids)
         except RedisError as error:
             self._away(error)
 
-    def finish(self, job_id: UUID, done: Run | None) -> None:
-        """Clean up after a message; `done` is None if its job was not run."""
-        if self.worker is None:
-            return
-        try:
-            if self.worker.finish(job_id, done):
-                self._look_at = 0.0
-        except RedisError as error:
-            self._away(error)
+    @fault_point("clean-up")
+    def finish(self, ids: list[UUID], runs: list[Run]) -> None:
+        """Forget these messages, with the next exchange. runs: those that were run and settled.
+
+        A job that runs again at once has a new message by now, which stays.
+        """
+        again = {run.job.pk for run in runs if run.job.state == State.QUEUED}
+        self._finished.messages += [job_id for job_id in ids if job_id not in again]
+        successes = sum(run.job.state == State.SUCCEEDED for run in runs)
+        self._finished.successes += successes
+        self._finished.failures += len(runs) - successes
 
     def leave(self) -> None:
         """Take this child out of RQ's registry."""
         if self.worker is None:
             return
         try:
+            self.worker.exchange(self._finished, lambda name: 0)
             self.worker.register_death()  # type: ignore[no-untyped-call]
         except RedisError as error:
             logger.debug("Redis was away at the end: %s", reason(error))
@@ -164,6 +194,7 @@ class Redis:
 
     def _away(self, error: RedisError) -> None:
         self.worker = None
+        self._finished = Finished()
         self._retry_at = clock.monotonic() + TRY_REDIS_EVERY
         if not self._said and self.speaks:
             logger.warning(

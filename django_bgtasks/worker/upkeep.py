@@ -171,9 +171,9 @@ class Upkeep:
     def _settle_deaths(self) -> None:
         while self.deaths:
             death = self.deaths[0]
-            if death["job"] is not None:
-                lost = _death_of(death, self.plan.worker)
-                settle_death(lost, self.plan.alias, self._held_by_others)
+            for job, claim, why in death["jobs"]:
+                one = Death(UUID(job), claim or None, self.plan.worker, why, death["detail"])
+                settle_death(one, self.plan.alias, self._held_by_others)
             self.reports.send("settled", number=death["number"])
             self.deaths.pop(0)
             self.redispatch.soon()
@@ -192,7 +192,7 @@ class Upkeep:
         return shown | _jobs_of(self.deaths[1:])
 
     def _shown(self) -> set[UUID]:
-        return {held.job for slot in self.slots if (held := slot.read())}
+        return {held.job for slot in self.slots for held in slot.read()}
 
     def _deregister(self, pid: int) -> None:
         try:
@@ -231,12 +231,7 @@ class Upkeep:
 
 
 def _jobs_of(deaths: list[dict[str, Any]]) -> set[UUID]:
-    return {UUID(death["job"]) for death in deaths if death["job"]}
-
-
-def _death_of(order: dict[str, Any], worker: UUID) -> Death:
-    claim = order["claim"] or None
-    return Death(UUID(order["job"]), claim, worker, order["why"], order["detail"])
+    return {UUID(job) for death in deaths for job, _, _ in death["jobs"]}
 
 
 def _forget_broken() -> None:

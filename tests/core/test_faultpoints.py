@@ -34,10 +34,11 @@ faultpoints.arm(lambda point, value: reached.append(point))
 import django
 django.setup()
 from django_bgtasks.core.clock import new_id
-from django_bgtasks.flow.execute import run
+from django_bgtasks.flow.execute import claim_jobs, run_claimed
 from tests.app.tasks import add
 job = add.enqueue(1, 2).job
-run(job.pk, new_id(), "default", lambda job: None)
+[claimed] = claim_jobs([job.pk], new_id(), "default")
+run_claimed(claimed, "default")
 print(json.dumps(reached))
 """
 
@@ -53,10 +54,6 @@ def test_unarmed_a_fault_point_is_the_very_function() -> None:
 )
 def test_the_hot_path_is_wrapped_by_nothing(function: object) -> None:
     assert not hasattr(function, "__wrapped__")
-
-
-def test_the_names_are_told_apart() -> None:
-    assert len(NAMES) == len(set(NAMES)) >= 10
 
 
 @pytest.mark.usefixtures("transactional_db", "redis_client")

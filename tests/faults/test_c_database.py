@@ -99,9 +99,9 @@ def test_a_connection_that_ends_in_the_claim_costs_no_attempt(case: Case) -> Non
     assert case.effects.times("begin")[job.id] == 1
 
 
-CLAIM = b'"claims" = ("django_bgtasks_job"."claims" + 1)'
+CLAIM = b"EXECUTE bgtasks_claim"
 # With SET, for upkeep asks for such rows too.
-SUCCESS = b"SET \"state\" = 'succeeded'"
+SUCCESS = b"EXECUTE bgtasks_settle"
 
 
 @pytest.mark.parametrize(

@@ -134,3 +134,18 @@ def fails_five_times(context: Any) -> int:
     if attempt <= 5:
         raise ValueError("not yet")
     return attempt
+
+
+@task
+def nap(log: str, text: str, seconds: float) -> None:
+    """Says when it begins, and sleeps."""
+    note(log, f"{text}@{time.monotonic():.3f}")
+    time.sleep(seconds)
+
+
+@task(retry=AT_ONCE)
+def kill_once(log: str) -> str:
+    """Takes its process with it, the first time."""
+    if not began_before(log):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "second"

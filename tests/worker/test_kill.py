@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import psutil
@@ -243,7 +244,8 @@ def test_ten_kills_in_a_row_leave_no_descriptor_and_no_zombie_with_the_arbiter(
     before = arbiter.num_fds(), arbiter.num_threads()
     for number in range(1, 6):
         psutil.Process(effects.pids[-1]).kill()
-        upkeep_of(worker).kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            upkeep_of(worker).kill()
         run_one(number)
     wait_until(lambda: len(arbiter.children()) == 2)
     assert (arbiter.num_fds(), arbiter.num_threads()) == before
@@ -254,7 +256,11 @@ def test_a_process_that_runs_many_jobs_keeps_its_descriptors_and_threads(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:
     bgworker()
-    wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    # Groups and the thread that watches over them included.
+    warm = tasks.record.enqueue_many([(str(effects), "warm")] * 50)
+    slow = tasks.nap.enqueue(str(effects), "slow", 0.1)
+    for job in (*warm, *tasks.record.enqueue_many([(str(effects), "warm")] * 50), slow):
+        wait_for_state(job, "succeeded")
     child = psutil.Process(effects.pids[0])
     before = child.num_fds(), child.num_threads()
     jobs = tasks.record.enqueue_many([(str(effects), "more")] * 50)

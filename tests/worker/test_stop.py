@@ -90,7 +90,7 @@ def test_what_outlives_the_grace_is_released_and_costs_no_attempt(
     assert outcomes(job) == []
     effects.open_gate()
     bgworker()
-    done = wait_for_state(job, "succeeded", timeout=4)
+    done = wait_for_state(job, "succeeded", timeout=10)
     assert done.attempt == 1
     assert effects.texts == ["begin", "begin", "end"]
 

@@ -18,7 +18,7 @@ from ...ledger.sql import ledger_alias
 from ...worker import preflight
 from ...worker.arbiter import Arbiter
 from ...worker.lines import banner, set_up_logging
-from ...worker.plan import Plan
+from ...worker.plan import GROUP_SIZE, Plan
 from ...worker.reload import run_with_reload
 
 
@@ -62,6 +62,10 @@ class Command(BaseCommand):
             "--reload", action="store_true", default=None, help="Restart when code changes."
         )
         parser.add_argument("--no-reload", dest="reload", action="store_false")
+        text = f"Short jobs that a process claims together at most (default {GROUP_SIZE})."
+        parser.add_argument(
+            "--group-size", type=positive, default=GROUP_SIZE, metavar="N", help=text
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check, say what this worker does, and do it."""
@@ -98,6 +102,7 @@ class Command(BaseCommand):
             queues=tuple(dict.fromkeys(options["queues"])),
             processes=options["processes"],
             burst=options["burst"],
+            group_size=min(options["group_size"], GROUP_SIZE),
             max_jobs=options["max_jobs"],
             max_memory=options["max_memory"],
             grace=grace,

@@ -1,0 +1,1 @@
+"""The app of the comparison with other task systems; see ../adapter.py."""

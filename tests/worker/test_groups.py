@@ -1,0 +1,167 @@
+"""Short jobs go in groups: fewer commits, the same promises, and none waits behind a slow one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+from django.db.models import F
+
+from django_bgtasks.core import clock
+from django_bgtasks.core.settlement import Settlement
+from django_bgtasks.flow.execute import Run
+from django_bgtasks.models import Attempt, Job
+from django_bgtasks.worker.group import Group, Pace, Watch
+from django_bgtasks.worker.slots import Held, Slot
+from tests.app.tasks import add
+from tests.waiting import wait_until
+from tests.workers import WorkerFactory
+
+from . import tasks
+from .conftest import Effects
+from .jobs import unfinished, wait_for_state
+
+MANY = 300
+
+
+def commits() -> int:
+    """How many commits have settled jobs: those of one have the same time."""
+    return Job.objects.order_by().values("finished_at").distinct().count()
+
+
+def run_many(bgworker: WorkerFactory, *arguments: object) -> None:
+    add.enqueue_many([(number, 1) for number in range(MANY)])
+    assert bgworker("--burst", *arguments).wait() == 0
+    assert Job.objects.filter(state="succeeded", attempt=1, claims=F("attempt")).count() > MANY / 2
+    assert {job.result - job.args[0] for job in Job.objects.all()} == {1}
+
+
+def test_short_jobs_are_settled_together(bgworker: WorkerFactory) -> None:
+    run_many(bgworker)
+    assert commits() < MANY / 3
+
+
+def test_with_a_group_size_of_1_each_job_has_a_commit_of_its_own(bgworker: WorkerFactory) -> None:
+    run_many(bgworker, "--group-size", 1)
+    # SQLite's clock has milliseconds.
+    assert commits() > MANY / 3
+
+
+def test_what_waits_behind_a_slow_job_goes_to_an_idle_process_at_once(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    bgworker("--processes", 2)
+    log = str(effects)
+    tasks.nap.enqueue_many([(log, "warm", 0)] * 200)
+    wait_until(lambda: unfinished() == 0)
+    short = [(log, f"short{number}", 0) for number in range(20)]
+    tasks.nap.enqueue_many([*short[:5], (log, "slow", 5), *short[5:]])
+    wait_until(lambda: sum(text.startswith("short") for text in effects.texts) == 20, timeout=4)
+    began = dict(text.split("@") for text in effects.texts if not text.startswith("warm"))
+    waits = [float(began[f"short{number}"]) - float(began["slow"]) for number in range(5, 20)]
+    assert max(waits) < 1
+    assert unfinished() == 1
+    assert not Attempt.objects.exists()
+
+
+def test_a_crash_in_a_group_charges_only_the_job_that_ran(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    log = str(effects)
+    warm = tasks.nap.enqueue_many([(log, "warm", 0)] * 100)
+    before = tasks.nap.enqueue_many([(log, f"before{number}", 0) for number in range(20)])
+    killer = tasks.kill_once.enqueue(log)
+    after = tasks.nap.enqueue_many([(log, f"after{number}", 0) for number in range(20)])
+    bgworker()
+    assert wait_for_state(killer, "succeeded").attempt == 2
+    wait_until(lambda: unfinished() == 0)
+    assert [(row.job_id, row.outcome) for row in Attempt.objects.all()] == [
+        (Job.objects.get(pk=killer.id).pk, "crash")
+    ]
+    others = Job.objects.filter(pk__in=[job.id for job in (*warm, *before, *after)])
+    assert {(job.state, job.attempt) for job in others} == {("succeeded", 1)}
+    texts = [text.partition("@")[0] for text in effects.texts]
+    assert all(texts.count(f"after{number}") == 1 for number in range(20))
+    # At most what was not settled yet is repeated.
+    assert all(texts.count(f"before{number}") <= 2 for number in range(20))
+
+
+def test_a_stop_in_a_group_gives_back_what_has_not_begun(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    worker = bgworker()
+    log = str(effects)
+    tasks.nap.enqueue_many([(log, "warm", 0)] * 100)
+    wait_until(lambda: unfinished() == 0)
+    gate = tasks.wait_at_gate.enqueue(log)
+    waiting = tasks.nap.enqueue_many([(log, "late", 0)] * 20)
+    wait_until(lambda: "begin" in effects.texts)
+    worker.send(signal.SIGTERM)
+    worker.wait_for("Stopping")
+    effects.open_gate()
+    assert worker.wait(5) == 0
+    assert wait_for_state(gate, "succeeded").attempt == 1
+    rows = Job.objects.filter(pk__in=[job.id for job in waiting])
+    assert {(job.state, job.attempt) for job in rows} == {("queued", 0)}
+    assert "late" not in " ".join(effects.texts)
+
+
+def test_an_end_leaves_the_time_of_the_kill_for_who_reads_the_slot_just_then() -> None:
+    slot, job = Slot(), clock.new_id()
+    slot.popped(job)
+    slot.claimed(job, 1)
+    slot.running(job, 1, kill_at=7.0)
+    slot.claimed(job, 1)
+    assert slot.read() == [Held(job, 1, begun=False, kill_at=7.0)]
+    slot.drop(job)
+    assert slot.read() == []
+
+
+def test_the_size_of_a_group_follows_the_recent_run_times() -> None:
+    pace = Pace(budget=0.02, limit=100)
+    assert pace.size("default") == 1
+    pace.ran("default", 0.001)
+    assert pace.size("default") == 20
+    assert pace.size("emails") == 1
+    pace.ran("default", 0.000_01)
+    assert 20 < pace.size("default") < 100
+    pace.ran("default", 5)
+    assert pace.size("default") == 1
+    for _ in range(100):
+        pace.ran("default", 0.000_01)
+    assert pace.size("default") == 100
+    assert Pace(budget=0.02, limit=1).size("default") == 1
+
+
+def test_a_group_whose_time_is_over_begins_no_more_and_what_is_left_is_taken_once() -> None:
+    jobs = [Job(task=str(number)) for number in range(4)]
+    group = Group(jobs, budget=0)
+    assert group.begin() is jobs[0]
+    run = Run(jobs[0], Settlement("succeed"), 0.0, open=True)
+    group.ended(run)
+    assert group.begin() is None
+    assert (group.take_rest(), group.take_rest()) == (jobs[1:], [])
+    assert (group.take_done(), group.take_done()) == ([run], [])
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.02])
+def test_the_watch_strikes_once_and_only_while_the_group_is_watched(budget: float) -> None:
+    struck: list[Group] = []
+    done = threading.Event()
+
+    def strike(group: Group) -> None:
+        struck.append(group)
+        done.set()
+
+    watch = Watch(strike)
+    quick = Group([], budget=60)
+    for _ in range(50):
+        with watch.over(quick):
+            pass
+    slow = Group([], budget=budget)
+    with watch.over(slow):
+        assert done.wait(5)
+    with watch.over(quick):
+        pass
+    assert struck == [slow]
