@@ -11,12 +11,13 @@ from django.db.models import F
 from django.db.models.functions import Greatest, Now
 
 from ..core.dedup import slot_of
-from ..core.errors import DuplicateJob
+from ..core.errors import ClaimLost, DuplicateJob
 from ..core.faultpoints import fault_point
+from ..core.settlement import released
 from ..core.states import FINAL, MOVES, State, refuse
 from ..models import Job
 from .insert import holder_of
-from .settle import slot_after_end
+from .settle import settle_once, slot_after_end
 from .sql import skipping_locked, update_returning
 
 
@@ -35,14 +36,25 @@ def promote(limit: int, alias: str) -> list[Job]:
 
 def give_back(jobs: Sequence[Job], alias: str) -> int:
     """Queue claimed jobs again whose tasks have not begun: they cost no attempt. How many moved."""
-    moved = 0
-    for claims in sorted({job.claims for job in jobs}):
-        ids = [job.pk for job in jobs if job.claims == claims]
+    keyed = [job for job in jobs if job.dedup_scope == "queued"]
+    moved = sum(_given_back_with_its_key(job, alias) for job in keyed)
+    plain = [job for job in jobs if job.dedup_scope != "queued"]
+    for claims in sorted({job.claims for job in plain}):
+        ids = [job.pk for job in plain if job.claims == claims]
         held = Job.objects.using(alias).filter(
             pk__in=ids, state__in=sorted(MOVES["release"][0]), claims=claims, worker=jobs[0].worker
         )
         moved += held.update(state=MOVES["release"][1], attempt=F("attempt") - 1)
     return moved
+
+
+def _given_back_with_its_key(job: Job, alias: str) -> bool:
+    """It takes the key again that it gave up when it was claimed, if nobody else has it now."""
+    try:
+        settle_once(job, released(), alias)
+    except ClaimLost:
+        return False
+    return True
 
 
 def next_due(alias: str) -> float | None:

@@ -285,7 +285,7 @@ class Arbiter:
 def _why(held: Held, doom: tuple[UUID, str] | None) -> str:
     """Only the job that ran is charged, and of several only the one the child was killed for."""
     if not held.begun:
-        return "interrupted"
+        return "unbegun"
     if doom is None:
         return "crash"
     return doom[1] if held.job == doom[0] else "interrupted"

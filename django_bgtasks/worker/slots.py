@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import struct
 from dataclasses import dataclass
+from math import inf
 from uuid import UUID
 
 FREE, POPPED, CLAIMED, RUNNING = 0, 1, 2, 3
@@ -50,7 +51,8 @@ class Slot:
         if place is None:
             place = self._places[job] = self._free.pop()
         start = place * SIZE
-        _BODY.pack_into(self._memory, start, job.bytes, 0, 0.0)
+        # With no time of a kill: it may be read beside the RUNNING of the job before it.
+        _BODY.pack_into(self._memory, start, job.bytes, 0, inf)
         self._memory[start + _STATE_AT] = POPPED
 
     def claimed(self, job: UUID, claim: int) -> None:

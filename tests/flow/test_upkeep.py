@@ -133,7 +133,7 @@ def test_an_interrupted_task_that_must_not_be_repeated_fails() -> None:
 
 def test_a_stray_claim_is_released_whatever_its_task_says() -> None:
     job = held(on_crash="fail")
-    assert settle_death(death_of(job, "stray"), DB)
+    assert settle_death(death_of(job, "unbegun"), DB)
     assert state_of(job) == ("queued", 0)
 
 

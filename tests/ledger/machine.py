@@ -106,7 +106,7 @@ class Ledger:
         """The process of a running job is dead."""
         job = self.jobs[pk]
         careful = job.task == "careful"
-        if why == "stray":
+        if why == "unbegun":
             self.settle(pk, "release", charged=False)
         elif why == "cancelled" or job.asked_to_stop:
             self.settle(pk, "stop")

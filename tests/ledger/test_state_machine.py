@@ -40,6 +40,7 @@ from django_bgtasks.flow.upkeep.aftermath import Death, settle_death
 from django_bgtasks.flow.upkeep.redispatch import Redispatch
 from django_bgtasks.ledger import prune, workers
 from django_bgtasks.ledger.claim import claim, claim_next
+from django_bgtasks.ledger.moves import give_back
 from django_bgtasks.ledger.settle import settle
 from django_bgtasks.models import Attempt, Job, Worker
 
@@ -53,9 +54,12 @@ MOST_JOBS = 6
 ALLOWED = {(old, new) for olds, new in MOVES.values() for old in olds}
 SCOPES = {"while_live": "live", "while_queued": "queued", "for_an_hour": "window"}
 LATER = Retry(max_attempts=4, delays=[300], jitter=0)
-WHYS = st.sampled_from(["crash", "crash", "timeout", "cancelled", "interrupted", "stray"])
+WHYS = st.sampled_from(["crash", "crash", "timeout", "cancelled", "interrupted", "unbegun"])
 ENDS = st.sampled_from(["succeed", "give up", "raise", "raise, wait", "later", "release", "stop"])
 PICK = st.integers(0, 99)
+NAMES = st.sampled_from(
+    ["plain", "careful", "careful", "while_live", "while_queued", "for_an_hour"]
+)
 
 
 def past(**age: float) -> Any:
@@ -67,8 +71,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     redis: redis.Redis
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(names=st.lists(NAMES, min_size=2, max_size=4))
+    def start(self, names: list[str]) -> None:
         for model in (Attempt, Job, Worker):
             model._default_manager.all().delete()
         self.redis.flushdb()
@@ -77,6 +81,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.workers = [self._new_worker() for _ in range(2)]
         self.redispatch = Redispatch("default", DB)
         self.redispatch.tick()
+        for name in names:
+            self._enqueue(name, "a", later=False)
 
     def _new_worker(self) -> UUID:
         row = Worker(pk=clock.new_id(), hostname="h", pid=1, processes=1, backend="default")
@@ -86,12 +92,11 @@ class LedgerMachine(RuleBasedStateMachine):
     # The site
 
     @precondition(lambda self: len(self.model.jobs) < MOST_JOBS)
-    @rule(
-        name=st.sampled_from(["plain", "careful", *SCOPES]),
-        key=st.sampled_from("ab"),
-        later=st.booleans(),
-    )
+    @rule(name=NAMES, key=st.sampled_from("ab"), later=st.booleans())
     def enqueue(self, name: str, key: str, later: bool) -> None:
+        self._enqueue(name, key, later)
+
+    def _enqueue(self, name: str, key: str, later: bool) -> None:
         keyed = name in SCOPES
         slot = (name, key) if keyed else None
         run_after = clock.now() + timedelta(hours=1) if later else None
@@ -145,13 +150,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self._claimed(found, self.workers[who], sorted(self._in_state(State.QUEUED)))
 
     @precondition(lambda self: self._current())
-    @rule(pick=PICK, end=st.sampled_from(["raise", "release"]), who=st.integers(0, 1))
-    def settle_and_claim_again(self, pick: int, end: str, who: int) -> None:
-        held = self._current()[pick % len(self._current())]
-        self.settle(pick, end)
+    @rule(pick=PICK, given_back=st.booleans(), end=ENDS, why=WHYS)
+    def a_zombie_wakes_after_its_worker_has_claimed_the_job_again(
+        self, pick: int, given_back: bool, end: str, why: str
+    ) -> None:
+        zombie = self._current()[pick % len(self._current())]
+        self.settle(pick, "release" if given_back else "raise")
         self._reset()
-        again = [held.pk] if self.model.jobs[held.pk].state == State.QUEUED else []
-        self._claimed(claim(held.pk, self.workers[who], DB), self.workers[who], again)
+        worker = zombie.worker
+        assert worker is not None
+        self._claimed(claim(zombie.pk, worker, DB), worker, [zombie.pk])
+        self._reset()
+        self._wake(zombie, end)
+        self._tell_again(zombie, why)
 
     def _claimed(self, found: Job | None, worker: UUID, wanted: list[UUID]) -> None:
         pk = next((pk for pk in wanted if self.model.jobs[pk].state == State.QUEUED), None)
@@ -189,10 +200,22 @@ class LedgerMachine(RuleBasedStateMachine):
         }[end]
         return raised(error, held.attempt, held.max_attempts, retry, clock.rng)
 
+    @precondition(lambda self: self._current())
+    @rule(pick=PICK, who=st.integers(0, 1))
+    def what_waits_in_a_group_is_given_back(self, pick: int, who: int) -> None:
+        held = [held for held in self._current() if held.worker == self.workers[who]]
+        held = held[: 1 + pick % 3]
+        if held:
+            assert give_back(held, DB) == len(held)
+        for one in held:
+            self.model.settle(one.pk, "release", charged=False)
+
     @precondition(lambda self: len(self.claims) > len(self._current()))
     @rule(pick=PICK, end=ENDS)
     def a_zombie_settles(self, pick: int, end: str) -> None:
-        zombie = self._zombie(pick)
+        self._wake(self._zombie(pick), end)
+
+    def _wake(self, zombie: Job, end: str) -> None:
         attempts = Attempt.objects.count()
         try:
             settle(zombie, self._settlement(zombie, end), DB)
@@ -202,13 +225,16 @@ class LedgerMachine(RuleBasedStateMachine):
             # It finds its claim settled, and as it would have done it.
             row = Job.objects.get(pk=zombie.pk)
             assert (row.claims, row.worker) == (zombie.claims, zombie.worker)
+        assert give_back([zombie], DB) == 0
         assert Attempt.objects.count() == attempts
         self._confirm_that_nothing_changed()
 
     @precondition(lambda self: len(self.claims) > len(self._current()))
     @rule(pick=PICK, why=WHYS)
     def an_old_death_is_told_again(self, pick: int, why: str) -> None:
-        zombie = self._zombie(pick)
+        self._tell_again(self._zombie(pick), why)
+
+    def _tell_again(self, zombie: Job, why: str) -> None:
         assert not settle_death(Death(zombie.pk, zombie.claims, zombie.worker, why), DB)
         self._confirm_that_nothing_changed()
 
@@ -218,7 +244,7 @@ class LedgerMachine(RuleBasedStateMachine):
         held = self._current()[pick % len(self._current())]
         death = Death(held.pk, held.claims if known else None, held.worker, why, "SIGKILL")
         assert settle_death(death, DB)
-        self.model.died(held.pk, why if known else "stray")
+        self.model.died(held.pk, why if known else "unbegun")
         self._reset()
         assert not (known and settle_death(death, DB)), "a death is settled once"
         self._confirm_that_nothing_changed()

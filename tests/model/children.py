@@ -1,4 +1,8 @@
-"""The children: worker.child.Child.step and flow.execute, one statement at a time."""
+"""The children: worker.child.Child.step and flow.execute, one statement at a time.
+
+A child here has one job at a time. A group of jobs is to the protocol what several children of one
+worker are that die together; its one commit for many is many that are answered together.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +40,11 @@ def steps(model: Model, world: World, seat: int) -> Iterator[Step]:
     elif at == POPPED:
         yield from _claim(model, world, seat)
     elif at == MARKING:
-        yield Step(True, "slot.running", CHILDREN[seat], _move(world, seat, at=CLAIMED))
+        yield Step(True, "slot.claimed", CHILDREN[seat], _move(world, seat, at=CLAIMED))
     elif at == CLAIMED:
         yield Step(True, "begin", CHILDREN[seat], _begin(model, world, seat))
+        if world.left:
+            yield from _hand_back(model, world, seat)
     elif at == BODY:
         yield from _end(model, world, seat)
     elif at in (SETTLING, CHECKED):
@@ -49,7 +55,7 @@ def steps(model: Model, world: World, seat: int) -> Iterator[Step]:
 
 
 def _pop(world: World, seat: int) -> Iterator[Step]:
-    """Child.step, Slot.claiming. A message that was sent twice is there again."""
+    """Child.step, Slot.popped. A message that was sent twice is there again."""
     for job, row in enumerate(world.rows):
         if row.message:
             taken = _move(world, seat, at=POPPED, job=job)
@@ -62,7 +68,7 @@ def _pop(world: World, seat: int) -> Iterator[Step]:
 
 
 def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """flow.execute.run: insist(claim), then Slot.running, or the slot is cleared."""
+    """flow.execute.claim_jobs: insist(claim_many), then Slot.claimed, or Slot.drop."""
     job, worker = world.seats[seat].job, model.worker_of(seat)
     if world.rows[job].state not in FROM:
         yield Step(True, f"claim job {job}: not queued", CHILDREN[seat], _rest(world, seat))
@@ -85,7 +91,7 @@ def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
 
 
 def _begin(model: Model, world: World, seat: int) -> World:
-    """Child._begun and the first line of the task."""
+    """Slot.running and the first line of the task."""
     job, after = world.seats[seat].job, _move(world, seat, at=BODY)
     if model.on_crash(job) != "fail":
         return after
@@ -93,6 +99,12 @@ def _begin(model: Model, world: World, seat: int) -> World:
     if row.begun:
         raise Broken(f"job {job} began twice although on_crash is fail", "begin", CHILDREN[seat])
     return after._replace(rows=put(world.rows, job, row._replace(begun=1)))
+
+
+def _hand_back(model: Model, world: World, seat: int) -> Iterator[Step]:
+    """Child._hand_back: a stop, or a job before it in its group that takes long."""
+    for step in _settle(model, _move(world, seat, at=SETTLING, kind="release"), seat):
+        yield step._replace(calm=False)
 
 
 def _end(model: Model, world: World, seat: int) -> Iterator[Step]:
@@ -107,7 +119,7 @@ def _end(model: Model, world: World, seat: int) -> Iterator[Step]:
 
 
 def _settle(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """ledger.settle.settle: one conditional UPDATE, repeated until it is answered.
+    """ledger.settle.settle, settle_many and moves.give_back: one conditional UPDATE, repeated until it is answered.
 
     An atomic task that succeeds sends it in the transaction of its effects. What others do between
     that UPDATE and its COMMIT waits for the lock of the row: so the two are one moment here.

@@ -21,10 +21,11 @@ from .protocol import (
 from .state import (
     BODY,
     CHILDREN,
+    CLAIMED,
     GONE,
     IDLE,
     MARKING,
-    NOT_BEGUN,
+    POPPED,
     UNKNOWN,
     WORKERS,
     Broken,
@@ -84,9 +85,12 @@ def _aftermath(model: Model, world: World, worker: int) -> Iterator[Step]:
     elif not _is_of(model, world, worker, job, ref):
         yield Step(True, f"{what}: nothing to settle", WORKERS[worker], done)
     else:
-        kind = why if ref else "release"
+        kind = why if ref and why != "unbegun" else "release"
         ref = ref or _of_no_child(model, world, worker, job)
         after = written(model, done, job, kind, ref, what, WORKERS[worker])
+        failed = after.rows[job].state == State.FAILED
+        if failed and model.on_crash(job) == "fail" and not row.begun:
+            raise Broken(f"job {job} failed without having begun", what, WORKERS[worker])
         yield Step(True, what, WORKERS[worker], after)
         if world.left:
             again = after._replace(workers=world.workers)
@@ -190,17 +194,29 @@ def _deaths(model: Model, world: World, seat: int, child: Seat) -> Iterator[Step
     told = world.workers[worker].deaths
     if len(told) >= model.children:
         return
-    begun = child.at not in NOT_BEGUN
-    for why in ("crash", "interrupted") if begun else ("crash",):
+    for ref, why in _told(model, child):
         what = f"death of {CHILDREN[seat]} ({why})"
         after = world if why != "crash" else _died_in_body(model, world, seat, what)
         # An empty slot tells nothing: such a death is of no job.
-        news = () if child.at == MARKING else ((child.job, child.ref if begun else UNKNOWN, why),)
+        news = () if child.at == MARKING else ((child.job, ref, why),)
         deaths = world.workers[worker]._replace(deaths=(*told, *news))
         after = after._replace(
             seats=put(world.seats, seat, Seat()), workers=put(world.workers, worker, deaths)
         )
         yield Step(False, what, WORKERS[worker], after)
+
+
+def _told(model: Model, child: Seat) -> list[tuple[Ref, str]]:
+    """Arbiter._report_death: the claim that the slot shows, and why the child died."""
+    waiting = "unbegun" if model.rules.tells_begun else "interrupted"
+    if child.at in (POPPED, MARKING):
+        return [(UNKNOWN, "crash")]
+    if child.at == CLAIMED:
+        # Between the claim and Slot.claimed, or after it.
+        return [(UNKNOWN, "crash"), (child.ref, waiting)]
+    if child.kind == "release" or (child.kind == "succeed" and model.may_stay_open(child.job)):
+        return [(child.ref, waiting)]
+    return [(child.ref, "crash"), (child.ref, "interrupted")]
 
 
 def _died_in_body(model: Model, world: World, seat: int, what: str) -> World:

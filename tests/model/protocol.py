@@ -33,8 +33,8 @@ class Rules:
     fence: what a settlement compares: the number of the claim, the number of the attempt, that the
     job is running, nothing but the id, or the clock (a lease, looked at before the write).
     watches_tokens: whether a token that comes twice is a fault by itself. looks: where upkeep looks
-    for a child that may hold the job of one that died before its claim. without: a duty that
-    nobody does.
+    for a child that may hold the job of one that died before its claim. tells_begun: whether
+    the arbiter tells a claim that waited from one whose task ran. without: a duty that nobody does.
     """
 
     fence: Literal["claims", "attempt", "state", "id", "lease"] = "claims"
@@ -42,6 +42,7 @@ class Rules:
     looks: Literal["slots and deaths", "slots", ""] = "slots and deaths"
     slot_goes_blank: bool = False
     spares_interrupted: bool = True
+    tells_begun: bool = True
     watches_tokens: bool = True
     without: str = ""
 
@@ -68,6 +69,10 @@ class Model:
     def is_atomic(self, job: int) -> bool:
         """Whether its effects commit with its settlement."""
         return self.modes[job].startswith("atomic")
+
+    def may_stay_open(self, job: int) -> bool:
+        """Whether its success may wait for those of its group: execute.run_claimed."""
+        return self.modes[job] == "plain"
 
     def worker_of(self, seat: int) -> int:
         """The worker that this child belongs to."""

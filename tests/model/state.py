@@ -20,11 +20,11 @@ UNKNOWN: Ref = ()
 IDLE = "idle"  # nothing
 POPPED = "popped"  # claiming
 MARKING = "marking"  # nothing, for a moment: only in the twin with a blank slot
-CLAIMED = "claimed"  # claiming: the claim is committed, the task has not begun
-NOT_BEGUN = (POPPED, MARKING, CLAIMED)
+CLAIMED = "claimed"  # claiming, then claimed: the claim is committed, the task has not begun
 BODY = "body"  # running
 CHECKED = "checked"  # running: only in the twin with a lease
-SETTLING = "settling"  # running: its settlement got no answer and is written again
+SETTLING = "settling"  # its settlement got no answer and is written again. running; or claimed, if
+# it is the success of a group or the release of what has not begun
 REREAD = "reread"  # running: the COMMIT of an atomic task got no answer
 
 

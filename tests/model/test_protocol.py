@@ -3,7 +3,8 @@
 The promises: no job is lost, and once the faults stop, every history ends with all jobs final. Each
 settlement is of the latest claim, by its holder or for one that is dead. A job is completed once at
 most, atomic effects with it. Attempts are bounded, whatever dies. A task with on_crash="fail"
-begins once at most. No token comes twice.
+begins once at most, and does not fail by the death of a process in which it had not begun. No token
+comes twice.
 """
 
 from __future__ import annotations
@@ -104,6 +105,11 @@ TWINS = {
     "an interruption gives back a task that must not begin twice": (
         Model(("fail",), workers=1, rules=Rules(spares_interrupted=False)),
         "began twice although on_crash is fail",
+        "(interrupted)",
+    ),
+    "a claim that waited is told as one that ran": (
+        Model(("fail",), workers=1, rules=Rules(tells_begun=False)),
+        "failed without having begun",
         "(interrupted)",
     ),
     "nobody sends lost messages again": (

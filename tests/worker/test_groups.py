@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from math import inf
 
 import pytest
 from django.db.models import F
@@ -87,6 +88,20 @@ def test_a_crash_in_a_group_charges_only_the_job_that_ran(
     assert all(texts.count(f"before{number}") <= 2 for number in range(20))
 
 
+def test_what_must_not_be_repeated_and_waits_behind_a_crash_is_not_taken_for_begun(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    log = str(effects)
+    tasks.nap.enqueue_many([(log, "warm", 0)] * 100)
+    killer = tasks.kill_once.enqueue(log)
+    careful = [tasks.record_only_once.enqueue(log, f"careful{number}") for number in range(5)]
+    bgworker()
+    assert wait_for_state(killer, "succeeded").attempt == 2
+    for number, job in enumerate(careful):
+        assert wait_for_state(job, "succeeded").attempt == 1
+        assert sum(text == f"careful{number}" for text in effects.texts) == 1
+
+
 def test_a_stop_in_a_group_gives_back_what_has_not_begun(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:
@@ -116,6 +131,15 @@ def test_an_end_leaves_the_time_of_the_kill_for_who_reads_the_slot_just_then() -
     assert slot.read() == [Held(job, 1, begun=False, kill_at=7.0)]
     slot.drop(job)
     assert slot.read() == []
+
+
+def test_a_new_job_in_the_place_of_an_old_one_is_not_killed_for_the_old_ones_time() -> None:
+    slot, old, new = Slot(), clock.new_id(), clock.new_id()
+    slot.popped(old)
+    slot.running(old, 1, kill_at=7.0)
+    slot.drop(old)
+    slot.popped(new)
+    assert slot.read() == [Held(new, 0, begun=False, kill_at=inf)]
 
 
 def test_the_size_of_a_group_follows_the_recent_run_times() -> None:

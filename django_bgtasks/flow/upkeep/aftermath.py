@@ -30,8 +30,8 @@ class Death:
     """A child died while it held a job.
 
     claim: the number of the claim; None if the job was still being claimed. why: crash, timeout,
-    cancelled, interrupted (by a stop: not the job's fault), or stray (nobody ever knew of this
-    claim). detail: how the child ended.
+    cancelled, interrupted (by a stop: not the job's fault), or unbegun (the claim waited in a
+    group, or nobody ever knew of it). detail: how the child ended.
     """
 
     job: UUID
@@ -43,7 +43,7 @@ class Death:
     @property
     def begun(self) -> bool:
         """Whether the task had begun, or may have."""
-        return self.claim is not None and self.why != "stray"
+        return self.claim is not None and self.why != "unbegun"
 
 
 @fault_point("aftermath")

@@ -35,4 +35,4 @@ class Strays:
 
     def _release(self, job: UUID, claim: int) -> bool:
         detail = "Its claim was committed, but the answer was lost."
-        return settle_death(Death(job, claim, self.worker, "stray", detail), self.alias)
+        return settle_death(Death(job, claim, self.worker, "unbegun", detail), self.alias)
