@@ -306,8 +306,8 @@ def test_a_migration_while_jobs_are_claimed_and_settled_disturbs_none(
     fill(case)
     with case.recovers(within=REQUEUED):
         migration()
-        fill(case)
         ended = len(case.effects.of("end"))
+        fill(case)
         wait_until(lambda: len(case.effects.of("end")) > ended + 20)
     case.effects.open_gate()
     # Old code goes on with the new table, and starts on it.

@@ -119,7 +119,8 @@ def _end(model: Model, world: World, seat: int) -> Iterator[Step]:
 
 
 def _settle(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """ledger.settle.settle, settle_many and moves.give_back: one conditional UPDATE, repeated until it is answered.
+    """ledger.settle.settle and settle_many, moves.give_back: one conditional UPDATE, repeated until
+    it is answered.
 
     An atomic task that succeeds sends it in the transaction of its effects. What others do between
     that UPDATE and its COMMIT waits for the lock of the row: so the two are one moment here.
