@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -90,11 +91,16 @@ def run_claimed(job: Job, alias: str, grouped: bool = False) -> Run | None:
     return Run(job, settlement, clock.monotonic() - start, is_open)
 
 
-def settle_runs(runs: Sequence[Run], alias: str) -> list[Run]:
-    """Settle the open ones of these runs in one commit. Returns those whose claim still held."""
+def settle_runs(runs: Sequence[Run], alias: str, patient: bool = True) -> list[Run]:
+    """Settle the open ones of these runs in one commit. Returns those whose claim still held.
+
+    patient: outlive a lost connection; otherwise its error is raised.
+    """
     refresh_connections()
     done = [(run.job, run.settlement.result) for run in runs if run.open]
-    settled = insist(lambda: settle_many(done, alias), alias)
+    settled = (
+        insist(lambda: settle_many(done, alias), alias) if patient else settle_many(done, alias)
+    )
     for run in runs:
         if run.open and run.job.pk in settled:
             _tell(run.job, run.settlement, alias)

@@ -21,6 +21,7 @@ from ..flow.deadline import CANCEL_SIGNAL, confirm_cancellation
 from ..flow.execute import Run, claim_jobs, run_claimed, settle_runs
 from ..ledger.claim import claim_next
 from ..ledger.moves import give_back, promote
+from ..ledger.outages import DISCONNECTED
 from ..ledger.settle import insist
 from ..models import Job
 from ..transport.messages import rq_queue_name
@@ -148,28 +149,43 @@ class Child:
         self._close(group.take_done())
 
     def _overdue(self, group: Group) -> None:
-        """In the watching thread: a job takes long, and what waits behind it must not."""
+        """In the watching thread: a job takes long, and what waits behind it must not.
+
+        One try: this thread needs a connection of its own, which a small pool may not have, and the
+        thread that runs the job waits for this one afterwards.
+        """
+        rest, done = group.take_rest(), group.take_done()
         try:
-            self._hand_back(group.take_rest())
-            self._close(group.take_done())
-            if group.current is not None:
-                self.redis.begin(group.current.pk, popped=False)
+            if rest:
+                give_back(rest, self.plan.alias)
+                self._handed_back(rest)
+                rest = []
+            self._close(done, patient=False)
+            done = []
+        except DISCONNECTED as error:
+            logger.debug("What waits behind a slow job was not handed back: %s", error)
+            group.restore(rest, done)
         finally:
             connections[self.plan.alias].close()
+        if group.current is not None:
+            self.redis.begin(group.current.pk, popped=False)
 
     def _hand_back(self, jobs: list[Job]) -> None:
         if not jobs:
             return
         insist(lambda: give_back(jobs, self.plan.alias), self.plan.alias)
+        self._handed_back(jobs)
+
+    def _handed_back(self, jobs: list[Job]) -> None:
         for job in jobs:
             self.slot.drop(job.pk)
         self.redis.put_back([job.pk for job in jobs])
 
-    def _close(self, runs: list[Run]) -> None:
+    def _close(self, runs: list[Run], patient: bool = True) -> None:
         """Settle what is still open, and say what became of each job."""
         if not runs:
             return
-        settled = settle_runs(runs, self.plan.alias)
+        settled = settle_runs(runs, self.plan.alias, patient)
         for run in runs:
             self.slot.drop(run.job.pk)
         self.redis.finish([run.job.pk for run in runs], settled)

@@ -75,6 +75,12 @@ class Group:
             done, self._done = self._done, []
             return done
 
+    def restore(self, rest: list[Job], done: list[Run]) -> None:
+        """Put back what was taken away: whoever runs the group deals with it."""
+        with self._lock:
+            self._waiting.extendleft(reversed(rest))
+            self._done[:0] = done
+
 
 class Watch:
     """A thread that calls `overdue(group)` when a job takes its group beyond the deadline.

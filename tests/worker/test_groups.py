@@ -167,6 +167,8 @@ def test_a_group_whose_time_is_over_begins_no_more_and_what_is_left_is_taken_onc
     assert group.begin() is None
     assert (group.take_rest(), group.take_rest()) == (jobs[1:], [])
     assert (group.take_done(), group.take_done()) == ([run], [])
+    group.restore(jobs[1:], [run])
+    assert (group.take_rest(), group.take_done()) == (jobs[1:], [run])
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.02])
