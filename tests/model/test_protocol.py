@@ -42,14 +42,14 @@ SIZES = {
     "two jobs, 1 fault": Size(41_000, Model(("plain", "atomic"), faults=1)),
     "two jobs, 1 fault, one worker": Size(32_000, Model(("plain", "atomic"), faults=1, **SIBLINGS)),
     "two jobs with on_crash=fail, 2 faults": Size(77_000, Model(("fail", "atomic fail"), faults=2)),
-    "plain, any faults": Size(1, Model(ONE), long=True),
-    "plain, any faults, one worker": Size(1, Model(ONE, **SIBLINGS), long=True),
-    "atomic, 4 faults": Size(1, Model(("atomic",), faults=4), long=True),
-    "atomic, any faults, one worker": Size(1, Model(("atomic",), **SIBLINGS), long=True),
-    "on_crash=fail, any faults, two late": Size(1, Model(("fail",), late=2), long=True),
-    "two jobs, 2 faults": Size(1, Model(("plain", "atomic"), faults=2), long=True),
+    "plain, any faults": Size(800_000, Model(ONE), long=True),
+    "plain, any faults, one worker": Size(267_000, Model(ONE, **SIBLINGS), long=True),
+    "atomic, 4 faults": Size(170_000, Model(("atomic",), faults=4), long=True),
+    "atomic, any faults, one worker": Size(348_000, Model(("atomic",), **SIBLINGS), long=True),
+    "on_crash=fail, any faults, two late": Size(92_000, Model(("fail",), late=2), long=True),
+    "two jobs, 2 faults": Size(678_000, Model(("plain", "atomic"), faults=2), long=True),
     "two jobs, 2 faults, one worker": Size(
-        1, Model(("atomic", "fail"), faults=2, **SIBLINGS), long=True
+        144_000, Model(("atomic", "fail"), faults=2, **SIBLINGS), long=True
     ),
 }
 
