@@ -41,7 +41,9 @@ SIZES = {
     "atomic, 3 faults": Size(44_000, Model(("atomic",), faults=3)),
     "two jobs, 1 fault": Size(41_000, Model(("plain", "atomic"), faults=1)),
     "two jobs, 1 fault, one worker": Size(32_000, Model(("plain", "atomic"), faults=1, **SIBLINGS)),
-    "two jobs with on_crash=fail, 2 faults": Size(77_000, Model(("fail", "atomic fail"), faults=2)),
+    "two jobs with on_crash=fail, 2 faults": Size(
+        77_000, Model(("fail", "atomic fail"), faults=2), long=True
+    ),
     "plain, any faults": Size(800_000, Model(ONE), long=True),
     "plain, any faults, one worker": Size(267_000, Model(ONE, **SIBLINGS), long=True),
     "atomic, 4 faults": Size(170_000, Model(("atomic",), faults=4), long=True),
