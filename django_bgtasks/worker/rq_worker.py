@@ -65,7 +65,7 @@ class RQWorker(SimpleWorker):
         self._queues_seen = taken.queues
         return taken
 
-    def wait(self, seconds: int) -> UUID | None:
+    def wait(self, seconds: float) -> UUID | None:
         """The id of the next message, after at most so many seconds."""
         keys = [queue_key(name) for name in self.queue_names()]
         popped: Any = self.connection.blpop(keys, seconds)

@@ -24,10 +24,11 @@ from .rq_worker import RQWorker
 
 logger = logging.getLogger("django_bgtasks.worker")
 
-POP_SECONDS = 1
+POP_SECONDS = 0.6
 # A Redis that hangs is one that is away: a reply may take so long, the wait for a message included.
-# A job waits so much longer at most for a child that learns of it only now.
-PATIENCE = 1.8
+# A job that comes as the hang begins waits for both at worst: one last pop, and a reply to the next
+# command that does not come. Together they stay below two seconds.
+PATIENCE = 1.3
 LOOK_EVERY = 1.0
 TRY_REDIS_EVERY = 2.0
 # A site that found Redis away spares it for a while yet (PAUSE_SECONDS), and pushes nothing.
@@ -95,7 +96,7 @@ class Redis:
         return self.worker is not None and clock.monotonic() >= self._doubt_until
 
     @fault_point("pop")
-    def pop(self, seconds: int, at_most: int | None = None) -> list[UUID]:
+    def pop(self, seconds: float, at_most: int | None = None) -> list[UUID]:
         """The next messages of one queue; none when there are none, Redis is away or suspended.
 
         Several only at once: what comes after waiting is one.
