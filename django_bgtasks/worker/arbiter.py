@@ -76,6 +76,7 @@ class Arbiter:
                 self.stop()
             if self._is_over():
                 break
+            self.orders.flush()
             self._read_reports()
             self._start_children()
             self._enforce()

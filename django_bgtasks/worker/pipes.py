@@ -1,4 +1,7 @@
-"""Lines of JSON between the arbiter and its upkeep child."""
+"""Lines of JSON between the arbiter and its upkeep child.
+
+Neither waits for the other: what does not fit into the pipe is kept and written later, in order.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,28 @@ class Pipe:
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.writer, False)
-        self._rest = b""
+        self._rest, self._unsent = b"", b""
         self._lock = threading.Lock()
 
     def send(self, kind: str, **fields: Any) -> bool:
-        """Write one line. False if nobody reads any more."""
+        """Write one line, now or with a later flush(). False if nobody reads any more."""
         line = json.dumps({"kind": kind, **fields}, default=str).encode() + b"\n"
-        try:
-            with self._lock:
-                os.write(self.writer, line)
-        except (BrokenPipeError, BlockingIOError):
-            return False
-        return True
+        with self._lock:
+            self._unsent += line
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Write what the pipe takes of what is unsent. False if nobody reads any more."""
+        with self._lock:
+            try:
+                while self._unsent:
+                    self._unsent = self._unsent[os.write(self.writer, self._unsent) :]
+            except BlockingIOError:
+                return True
+            except BrokenPipeError:
+                self._unsent = b""
+                return False
+            return True
 
     def receive(self) -> list[dict[str, Any]] | None:
         """The lines that are there, without waiting; None when the other end is closed."""
