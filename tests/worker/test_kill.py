@@ -213,7 +213,7 @@ def test_a_process_killed_while_it_claims_loses_no_job_and_charges_no_attempt(
 
 
 def wait_for_message(redis_client: redis.Redis) -> None:
-    """Wait until the one job's message is in its queue: upkeep sends it if a busy Redis was slow."""
+    """Wait until the one message is in its queue: upkeep sends it where Redis was too busy."""
     wait_until(lambda: redis_client.llen("rq:queue:default") == 1, timeout=40)
 
 
