@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def pipe() -> Iterator[Pipe]:
 def test_lines_that_do_not_fit_arrive_later_whole_and_in_order(pipe: Pipe) -> None:
     for number in range(MORE_THAN_FITS):
         assert pipe.send("died", number=number, detail=TEXT)
-    lines = []
+    lines: list[dict[str, Any]] = []
     while len(lines) < MORE_THAN_FITS:
         received = pipe.receive()
         assert received, "nothing more arrives"

@@ -1,0 +1,125 @@
+"""One job child as the arbiter sees it: what it holds, what it is to be killed for, its verdicts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import UUID
+
+from ..core import clock
+from ..flow.deadline import CANCEL_SIGNAL
+from .child import OUT_OF_WORK, SPENT, Child
+from .plan import Plan
+from .processes import fork
+from .slots import Held, Slot
+
+logger = logging.getLogger("django_bgtasks.worker")
+CANCEL_GRACE = 2.0
+LONGEST_BACKOFF = 5.0
+QUICK_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class JobChild:
+    """A place for one process that runs jobs; one after another lives in it.
+
+    doom: the job it was killed for, and why. cancelling: until when each cancelled job may go on.
+    """
+
+    slot: Slot = field(default_factory=Slot)
+    pid: int = 0
+    born: float = 0.0
+    start_at: float = 0.0
+    quick_deaths: int = 0
+    killed: bool = False
+    doom: tuple[UUID, str] | None = None
+    cancelling: dict[UUID, float] = field(default_factory=dict)
+
+    def start(self, plan: Plan, speaks: bool) -> None:
+        """Fork a process into this place."""
+        self.doom, self.killed, self.born = None, False, clock.monotonic()
+        self.cancelling.clear()
+        self.slot.clear()
+        main: Callable[[], None] = partial(_main, plan, self.slot, speaks)
+        self.pid = fork(main)
+
+    def buried(self, code: int) -> list[Held]:
+        """The process has ended: what it held. A place where they end at once starts later."""
+        held, self.pid = self.slot.read(), 0
+        idle = not any(job.begun for job in held)
+        quick = clock.monotonic() - self.born < QUICK_SECONDS and idle and code != SPENT
+        self.quick_deaths = self.quick_deaths + 1 if quick else 0
+        backoff = min(0.1 * 2**self.quick_deaths, LONGEST_BACKOFF) if quick else 0.0
+        self.start_at = clock.monotonic() + backoff
+        return held
+
+    def ended_well(self, held: list[Held], code: int) -> bool:
+        """Whether nothing is to be settled after its end."""
+        return not held and code in (OUT_OF_WORK, SPENT)
+
+    def why(self, held: Held) -> str:
+        """What the end of the process means for a job that it held.
+
+        Only jobs that ran are charged, and of several only the one that it was killed for. After a
+        crash that nobody caused nobody can tell which of several it was: all of them are charged,
+        and run alone the next time.
+        """
+        if not held.begun:
+            return "unbegun"
+        if held.job in self.cancelling:
+            return "cancelled"
+        if self.doom is None:
+            return "interrupted" if self.killed else "crash"
+        return self.doom[1] if held.job == self.doom[0] else "interrupted"
+
+    def cancel(self, job: UUID, claim: int) -> None:
+        """Ask the process to end this job, if it runs it; enforce() does it where that fails."""
+        runs = any(h.begun and (h.job, h.claim) == (job, claim) for h in self.slot.read())
+        if runs and job not in self.cancelling:
+            self.slot.cancel(job)
+            self.cancelling[job] = clock.monotonic() + CANCEL_GRACE
+            self.signal(CANCEL_SIGNAL)
+
+    def enforce(self, now: float, interrupt: bool) -> None:
+        """Kill the process if a job has outlived its time, or if all are to be interrupted."""
+        begun = [held for held in self.slot.read() if held.begun]
+        running = {held.job for held in begun}
+        for job in self.cancelling.keys() - running:
+            # It ended by itself in the meantime.
+            del self.cancelling[job]
+        late = next((held.job for held in begun if now > held.kill_at), None)
+        stubborn = next((job for job, until in self.cancelling.items() if now > until), None)
+        if late is not None:
+            self.kill(late, "timeout")
+        elif stubborn is not None:
+            self.kill(stubborn, "cancelled")
+        elif interrupt:
+            self.kill(begun[0].job if begun else None, "interrupted")
+
+    def kill(self, job: UUID | None, why: str) -> None:
+        """End the process for the sake of this job."""
+        if self.killed:
+            return
+        self.killed, self.doom = True, (job, why) if job else None
+        logger.warning("Killing child %d: %s%s.", self.pid, why, f" in job {job}" if job else "")
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process, if it is there."""
+        send_signal(self.pid, number)
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a child; one that has just ended needs none."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _main(plan: Plan, slot: Slot, speaks: bool) -> None:
+    Child(plan, slot, speaks).main()

@@ -1,0 +1,118 @@
+"""The arbiter's side of upkeep: it keeps the process alive, gives orders and reads reports."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..core import clock
+from .job_child import send_signal
+from .pipes import Pipe
+from .plan import Plan
+from .processes import describe_end, fork
+from .slots import Slot
+from .upkeep import Upkeep
+
+logger = logging.getLogger("django_bgtasks.worker")
+# Without a heartbeat for this share of `dead_after`, the claims are about to be someone else's.
+SILENT_SHARE = 0.8
+# An upkeep that is silent for so many times `dead_after` hangs, say on a half-open connection.
+STUCK_SHARE = 3.0
+END_SECONDS = 5.0
+
+
+class UpkeepLink:
+    """The upkeep process of one worker, one after another.
+
+    slots: of the job children. pids: tells which of these are alive.
+    """
+
+    def __init__(self, slots: Sequence[Slot], pids: Callable[[], list[int]]) -> None:
+        self.slots, self.pids = list(slots), pids
+        self.pid, self.born = 0, 0.0
+        self.orders, self.reports = Pipe(), Pipe()
+        self.unsettled: dict[int, dict[str, object]] = {}
+        self.deaths = 0
+        # No child may claim a job before this worker is known: it would look like an orphan's.
+        self.last_beat = float("-inf")
+
+    def start(self, plan: Plan) -> None:
+        """Fork the process, and tell it of all deaths that are not settled."""
+        for pipe in (self.orders, self.reports):
+            pipe.close()
+        self.orders, self.reports = Pipe(), Pipe()
+        # All of them before it begins to settle the first: one may explain the claim of another.
+        for number, death in self.unsettled.items():
+            self.orders.send("died", number=number, **death)
+        self.pid, self.born = fork(lambda: self._main(plan)), clock.monotonic()
+        self.orders.keep_writer()
+        self.reports.keep_reader()
+        self.tell_children()
+
+    def start_again(self, plan: Plan, status: int) -> None:
+        """It has ended, and never should."""
+        logger.warning("Upkeep %s; starting it again.", describe_end(status))
+        self.start(plan)
+
+    def _main(self, plan: Plan) -> None:
+        self.orders.keep_reader()
+        self.reports.keep_writer()
+        Upkeep(plan, self.orders, self.reports, self.slots, self.last_beat).main()
+
+    def tell_children(self) -> None:
+        """Say which job children are alive."""
+        self.orders.send("children", pids=self.pids())
+
+    def tell_death(self, pid: int, jobs: list[list[object]], detail: str) -> None:
+        """Order the settlement of what a dead child held."""
+        self.deaths += 1
+        death: dict[str, object] = {"pid": pid, "jobs": jobs, "detail": detail}
+        self.unsettled[self.deaths] = death
+        self.orders.send("died", number=self.deaths, **death)
+
+    def read_reports(self) -> list[dict[str, Any]]:
+        """Note the beats and settlements that it reports, and return what else it says."""
+        self.orders.flush()
+        others = []
+        for report in self.reports.receive() or []:
+            if report["kind"] == "beat":
+                self.last_beat = max(self.last_beat, report["at"])
+            elif report["kind"] == "settled":
+                self.unsettled.pop(report["number"], None)
+            else:
+                others.append(report)
+        return others
+
+    def is_silent(self, dead_after: float) -> bool:
+        """Whether others may call this worker dead any moment."""
+        return clock.monotonic() - self.last_beat > SILENT_SHARE * dead_after
+
+    def kill_if_stuck(self, dead_after: float) -> None:
+        """End a process that hangs; it is started again when it is reaped."""
+        if clock.monotonic() - max(self.last_beat, self.born) > STUCK_SHARE * dead_after:
+            send_signal(self.pid, signal.SIGKILL)
+
+    def forget(self) -> None:
+        """End the process and all that it was told: another life of the worker begins."""
+        send_signal(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.unsettled.clear()
+        self.last_beat = float("-inf")
+
+    def end(self) -> None:
+        """Upkeep ends last: it settles what the stop has interrupted."""
+        deadline = clock.monotonic() + END_SECONDS
+        while self.unsettled and clock.monotonic() < deadline:
+            self.read_reports()
+            time.sleep(0.02)
+        self.orders.send("stop")
+        while clock.monotonic() < deadline:
+            if os.waitpid(self.pid, os.WNOHANG)[0]:
+                return
+            time.sleep(0.02)
+        send_signal(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
