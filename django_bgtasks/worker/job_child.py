@@ -1,4 +1,4 @@
-"""One job child as the arbiter sees it: what it holds, what it is to be killed for, its verdicts."""
+"""A job child as the arbiter sees it: what it holds, and what its end means for that."""
 
 from __future__ import annotations
 
