@@ -96,7 +96,7 @@ class Upkeep:
         self.duties = (
             Duty("settle the jobs of dead children", 0.2, self._settle_deaths),
             Duty("promote due jobs", 1.0, self._promote),
-            Duty("send messages again", 1.0, self.redispatch.tick),
+            Duty("send messages again", 0.5, self.redispatch.tick),
             Duty("rescue jobs", rescue.EVERY, rescuer.tick),
             Duty("release stray claims", 2.0, strays.tick),
             Duty("renew the RQ workers", 30.0, self._keep_registered),

@@ -39,7 +39,7 @@ REQUEUED, RESCUED = 3.0, 15.0
 MILLISECOND = 0.001
 QUEUES = ("default", "emails", "reports")
 # Between two stops the worker must not run dry: a stop of an idle one proves nothing.
-LOAD = 80
+LOAD = 200
 Stop = Callable[[WorkerProcess], None]
 
 
