@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
@@ -24,18 +25,29 @@ def call(task: Any, context: JobContext, timeout: float) -> Any:
 
     timeout: seconds after which JobTimeout is raised inside the function.
     """
-    job = context.job
-    args = [context, *job.args] if task.takes_context else list(job.args)
+    job, args = context.job, _arguments(context)
     with entered(context), no_transaction_left_open(), kept(), only_here():
         if iscoroutinefunction(task.func):
-            coroutine = _Coroutine(task.func)
+            coroutine = Coroutine(task.func)
             with on_cancellation(coroutine.cancel):
                 return async_to_sync(coroutine.run)(args, job.kwargs, timeout)
         with deadline(timeout):
             return task.func(*args, **job.kwargs)
 
 
-class _Coroutine:
+@contextmanager
+def entered_coroutine(context: JobContext) -> Iterator[list[Any]]:
+    """Within it, on an event loop, the context is the current job's; gives the task's arguments."""
+    with entered(context), only_here():
+        yield _arguments(context)
+
+
+def _arguments(context: JobContext) -> list[Any]:
+    args = list(context.job.args)
+    return [context, *args] if context.task.takes_context else args
+
+
+class Coroutine:
     """An async task with its limits. It runs in another thread, where no exception reaches it."""
 
     def __init__(self, func: Callable[..., Any]) -> None:

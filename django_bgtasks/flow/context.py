@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
+
+from asgiref.sync import async_to_sync, sync_to_async
 
 from ..core import clock
 from ..core.compat import TaskContext
 from ..core.errors import ClaimLost, JobCancelled
 from ..ledger import running
 from ..models import Job
+from .connections import drop_connections
 from .once import once
 from .results import JobResult, result_of
 
@@ -102,6 +106,32 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
             raise ClaimLost(f"Attempt {self.attempt} of job {self.job_id} is no longer the owner.")
         if asked:
             raise JobCancelled("Cancelled on request.")
+
+    async def aprogress(self, done: int, total: int | None = None, message: str = "") -> None:
+        """progress(), for a coroutine."""
+        await sync_to_async(self.progress)(done, total, message)
+
+    async def aheartbeat(self) -> None:
+        """heartbeat(), for a coroutine."""
+        await sync_to_async(self.heartbeat)()
+
+    async def acancelled(self) -> bool:
+        """Whether somebody asked to cancel this job, for a coroutine."""
+        return await sync_to_async(lambda: self.cancelled)()
+
+    async def aonce(self, step: str, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """once(), for a coroutine; func may be one too.
+
+        It runs in a thread of its own, with its own connection: others need not wait for it.
+        """
+        return await sync_to_async(self._once, thread_sensitive=False)(step, func, *args, **kwargs)
+
+    def _once(self, step: str, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        effect = async_to_sync(func) if iscoroutinefunction(func) else func
+        try:
+            return self.once(step, effect, *args, **kwargs)
+        finally:
+            drop_connections()
 
     def _is_time(self, what: str) -> bool:
         now = clock.monotonic()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ..core.errors import Interruption, JobCancelled, JobTimeout
+from .thread_limits import ThreadLimit
 
 CANCEL_SIGNAL = signal.SIGUSR1
 # Whether a cancellation is meant for the job that runs now; the worker knows.
@@ -27,10 +28,11 @@ def confirm_cancellation(is_cancelled: Callable[[], bool]) -> None:
 def deadline(seconds: float) -> Iterator[None]:
     """Raise JobTimeout in this block after so many seconds, JobCancelled at CANCEL_SIGNAL.
 
-    Only the main thread can be interrupted; in another one the arbiter's kill is the only limit.
+    Signals reach only the main thread; in another one see thread_limits.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        with ThreadLimit(seconds):
+            yield
         return
     armed = True
 

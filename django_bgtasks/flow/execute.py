@@ -7,7 +7,7 @@ do. Next: backend.get_result and the admin (6 the same row, read).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -110,24 +110,47 @@ def settle_runs(runs: Sequence[Run], alias: str, patient: bool = True) -> list[R
 
 def _perform(job: Job, alias: str, may_stay_open: bool) -> tuple[Settlement, bool]:
     """Run the task. Returns its settlement, and whether that is still to be written."""
+    context = opened(job, alias)
+    if isinstance(context, Settlement):
+        return context, False
+    if getattr(context.task, "atomic", False):
+        return _perform_atomic(job, context.task, context), False
+
+    def outcome() -> Any:
+        with kept_usable(alias):
+            return call(context.task, context, job.timeout)
+
+    return concluded(context, outcome, may_stay_open)
+
+
+def opened(job: Job, alias: str) -> JobContext | Settlement:
+    """Find the task and tell its receivers; the settlement if it is not to be run here and now."""
     if job.cancel_requested_at is not None:
-        return _settled(job, Settlement("stop", charged=False), alias), False
+        return _settled(job, Settlement("stop", charged=False), alias)
     try:
         task = find_task(job.task)
     except TaskNotFound as error:
         # Held, not failed: the job runs when the code is there again.
-        return _settled(job, released(str(error)[:255], HELD), alias), False
+        return _settled(job, released(str(error)[:255], HELD), alias)
     context = JobContext(job, task, alias)
     if is_heard("task_started", logging.INFO):
         result = insist(lambda: context.task_result, alias)
         send_signal("task_started", sender=sender_of(task), task_result=result)
-    if getattr(task, "atomic", False):
-        return _perform_atomic(job, task, context), False
+    return context
+
+
+def concluded(
+    context: JobContext, outcome: Callable[[], Any], may_stay_open: bool
+) -> tuple[Settlement, bool]:
+    """Settle what outcome() returns or raises, as run_claimed() does.
+
+    Returns the settlement, and whether that is still to be written.
+    """
+    job, alias = context.job, context.alias
     try:
-        with kept_usable(alias):
-            value = checked(call(task, context, job.timeout), "the result", job.task)
+        value = checked(outcome(), "the result", job.task)
     except BaseException as error:
-        return _failed(job, task, error, alias), False
+        return _failed(job, context.task, error, alias), False
     success = Settlement("succeed", result=value)
     return (success, True) if may_stay_open else (_settled(job, success, alias), False)
 

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -87,12 +88,16 @@ def take() -> None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """What this block changes of the process is put back at its end, if a worker wants it so."""
+    """What this block changes of the process is put back at its end, if a worker wants it so.
+
+    Not by one of several threads: it would take from the others what they stand on.
+    """
     try:
         yield
     finally:
-        for footing in _taken:
-            footing.restore()
+        if threading.current_thread() is threading.main_thread():
+            for footing in _taken:
+                footing.restore()
 
 
 def _file(number: int) -> tuple[int, int] | None:

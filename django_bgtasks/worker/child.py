@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 from uuid import UUID
@@ -25,6 +26,7 @@ from ..ledger.outages import DISCONNECTED
 from ..ledger.settle import insist
 from ..models import Job
 from ..transport.messages import rq_queue_name
+from .beside import Beside
 from .group import Group, Pace, Watch
 from .lines import job_line
 from .plan import Plan
@@ -50,7 +52,9 @@ class Child:
         self.pace = Pace(plan.options.group_budget, plan.group_size)
         self.watch = Watch(self._overdue)
         self.queues = Queues(plan)
-        self.redis = Redis(plan, self.queues, self.pace, speaks)
+        self.redis = Redis(plan, self.queues, self._size, self._one_beside, speaks)
+        self.beside = Beside(plan, slot, self._close, self._forget, self.redis.notify)
+        self._counting = threading.Lock()
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
@@ -67,8 +71,11 @@ class Child:
         try:
             while not self.stopping and not spent:
                 if not self.step() and self.plan.burst:
-                    break
+                    if not len(self.beside):
+                        break
+                    self._pause(POLL_SECONDS)
                 spent = self._is_spent()
+            self.beside.wait(lambda: not len(self.beside))
         finally:
             self.redis.leave()
         if spent and not self.stopping:
@@ -99,10 +106,16 @@ class Child:
             self.slot.claimed(job.pk, job.claims)
         for job_id in set(ids).difference(job.pk for job in jobs):
             self._forget(job_id)
-        if len(jobs) == 1:
-            self._run_group(Group(jobs, self.pace.budget))
-        elif jobs:
-            group = Group(jobs, self.pace.budget)
+        self._run_jobs(jobs)
+
+    def _run_jobs(self, jobs: list[Job]) -> None:
+        """Begin what runs beside this thread, and run the others here."""
+        here, back = self.beside.take(jobs, lambda: self.stopping)
+        self._hand_back(back)
+        if len(here) == 1:
+            self._run_group(Group(here, self.pace.budget))
+        elif here:
+            group = Group(here, self.pace.budget)
             with self.watch.over(group):
                 self._run_group(group)
 
@@ -110,7 +123,7 @@ class Child:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
         refresh_connections()
         plan = self.plan
-        names = self.queues.names()
+        names = [name for name in self.queues.names() if self.beside.room_for(name) != 0]
         if plan.burst:
             insist(lambda: promote(BURST_PROMOTE, plan.alias), plan.alias)
         tried: list[UUID] = []
@@ -125,10 +138,10 @@ class Child:
                 self.slot.drop(job_id)
         if job is None:
             if not self.plan.burst:
-                time.sleep(POLL_SECONDS)
+                self._pause(POLL_SECONDS)
             return False
         self.redis.begin(job.pk, popped=False)
-        self._run_group(Group([job], self.pace.budget))
+        self._run_jobs([job])
         return True
 
     def _run_group(self, group: Group) -> None:
@@ -189,7 +202,8 @@ class Child:
         for run in runs:
             self.slot.drop(run.job.pk)
         self.redis.finish([run.job.pk for run in runs], settled)
-        self.jobs += len(settled)
+        with self._counting:
+            self.jobs += len(settled)
         for run in settled:
             logger.info("%s", job_line(run))
 
@@ -198,18 +212,37 @@ class Child:
         self.slot.drop(job_id)
         self.redis.finish([job_id], [])
 
+    def _size(self, rq_queue: str) -> int:
+        """How many messages of this RQ queue to take: what there is time or room for."""
+        room = self.beside.room_for(rq_queue)
+        return self.pace.size(rq_queue) if room is None else min(room, self.pace.limit)
+
+    def _one_beside(self) -> UUID | None:
+        return self.beside.first()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, not longer than until a job ends beside this thread."""
+        before = len(self.beside)
+        if before:
+            self.beside.wait(lambda: len(self.beside) < before, seconds)
+        else:
+            time.sleep(seconds)
+
     def _jobs_left(self) -> int | None:
-        return None if self.plan.max_jobs is None else max(1, self.plan.max_jobs - self.jobs)
+        return None if self.plan.max_jobs is None else max(1, self.plan.max_jobs - self._begun())
+
+    def _begun(self) -> int:
+        return self.jobs + len(self.beside)
 
     def _is_cancelled(self) -> bool:
         return self.current is not None and self.slot.is_cancelled(self.current)
 
     def _is_spent(self) -> bool:
         # Not before its first job: with a limit below what Django itself needs, jobs still run.
-        if not self.jobs:
+        if not self._begun():
             return False
-        if self.plan.max_jobs is not None and self.jobs >= self.plan.max_jobs:
-            logger.info("This child has run %d jobs and is replaced.", self.jobs)
+        if self.plan.max_jobs is not None and self._begun() >= self.plan.max_jobs:
+            logger.info("This child has run %d jobs and is replaced.", self._begun())
             return True
         if self.plan.max_memory is not None and (held := resident_mib()) > self.plan.max_memory:
             logger.info("This child holds %.0f MiB and is replaced.", held)

@@ -11,6 +11,8 @@ from ..core.options import Options, backend_settings
 
 # A group is never larger: a child's slot has an entry for each job it holds.
 GROUP_SIZE = 100
+# The most that a child's slot has room for beside a group, and the default for coroutines.
+MOST_COROUTINES, MOST_THREADS, COROUTINES = 300, 100, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class Plan:
     queues: in the order in which they are served; empty for all queues of the backend.
     max_jobs, max_memory: a child is replaced after so many jobs, or above so many MiB.
     group_size: how many short jobs a child claims together at most.
+    async_concurrency: how many coroutines wait side by side in a child.
+    threads: how many other jobs run side by side in a child; 1 for one after another.
     grace: seconds from the request to stop until what still runs is released.
     """
 
@@ -31,6 +35,8 @@ class Plan:
     max_jobs: int | None = None
     max_memory: int | None = None
     group_size: int = GROUP_SIZE
+    async_concurrency: int = COROUTINES
+    threads: int = 1
     grace: float = 25.0
     worker: UUID = field(default_factory=clock.new_id)
     hostname: str = field(default_factory=socket.gethostname)

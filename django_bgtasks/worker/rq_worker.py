@@ -21,12 +21,16 @@ from ..transport.depth import in_use
 from ..transport.exchange import Finished, Taken, exchange
 from ..transport.messages import SUSPENDED_KEY, job_id_of, queue_key
 
+# So long a wake-up call stays that nobody waits for any more.
+WAKE_SECONDS = 10
+
 
 class RQWorker(SimpleWorker):
     """One job child, seen by `rq info` and `rq.Worker.all()`."""
 
     def __init__(self, queues: Sequence[str], name: str, redis: Redis) -> None:
         self._popped_from: str | bytes = b""
+        self._wake_key = f"bgtasks:wake:{name}"
         self._queues_seen = 0
         self.has_new_queues = False
         super().__init__(
@@ -65,14 +69,24 @@ class RQWorker(SimpleWorker):
         self._queues_seen = taken.queues
         return taken
 
-    def wait(self, seconds: float) -> UUID | None:
-        """The id of the next message, after at most so many seconds."""
-        keys = [queue_key(name) for name in self.queue_names()]
+    def wait(self, names: Sequence[str], seconds: float) -> UUID | None:
+        """The id of the next message of these RQ queues, after at most so many seconds.
+
+        None also after wake().
+        """
+        keys = [*map(queue_key, names), self._wake_key]
         popped: Any = self.connection.blpop(keys, seconds)
-        if popped is None:
+        if popped is None or popped[0] == self._wake_key.encode():
             return None
         self._popped_from = popped[0]
         return job_id_of(popped[1])
+
+    def wake(self) -> None:
+        """End a wait() of another thread."""
+        with self.connection.pipeline() as pipeline:
+            pipeline.lpush(self._wake_key, 1)
+            pipeline.expire(self._wake_key, WAKE_SECONDS)
+            pipeline.execute()
 
     def begin(self, job_id: UUID) -> bool:
         """Show the job as running. False if the workers are suspended: it must wait."""

@@ -20,7 +20,8 @@ _BODY = struct.Struct("=16sId")
 _NUMBER, _CLAIM = struct.Struct("=I"), struct.Struct("=Id")
 _CLAIM_AT, _STATE_AT, _CANCEL_AT = 16, 28, 32
 SIZE = 48
-ENTRIES = 128
+# As many as a group, an event loop and the threads of a child hold together at most.
+ENTRIES = 512
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -18,7 +20,6 @@ from ..ledger.queues import with_queued_jobs
 from ..ledger.settle import insist
 from ..transport.connection import connection, describe, reason
 from ..transport.exchange import Finished
-from .group import Pace
 from .plan import Plan
 from .rq_worker import RQWorker
 
@@ -65,12 +66,15 @@ class Queues:
 class Redis:
     """The link of a child to Redis: it fails, it is left alone for a while, it comes back.
 
+    size: how many messages of an RQ queue to take; none where there is no room for more.
+    running: a job that runs beside the thread that waits for messages.
     speaks: whether this child says so; one line for all of them is enough.
     """
 
     plan: Plan
     queues: Queues
-    pace: Pace
+    size: Callable[[str], int]
+    running: Callable[[], UUID | None]
     speaks: bool = True
     worker: RQWorker | None = None
     suspended: bool = False
@@ -79,7 +83,9 @@ class Redis:
     _look_at: float = 0.0
     _beat_at: float = 0.0
     _said: bool = False
+    _waits_for_room: bool = False
     _finished: Finished = field(default_factory=Finished)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def connected(self) -> bool:
         """Whether Redis is there; tries again every two seconds when it was not."""
@@ -108,17 +114,18 @@ class Redis:
             ids = self._take(self.worker, at_most)
             if ids or self.suspended or not seconds:
                 return ids
-            job_id = self.worker.wait(seconds)
-            return [job_id] if job_id is not None and self.begin(job_id) else []
+            return self._wait(self.worker, seconds)
         except RedisError as error:
             self._away(error)
             return []
 
     def _take(self, worker: RQWorker, at_most: int | None) -> list[UUID]:
-        finished, self._finished = self._finished, Finished()
+        with self._lock:
+            finished, self._finished = self._finished, Finished()
 
         def size(rq_queue: str) -> int:
-            return min(self.pace.size(rq_queue), at_most or self.pace.limit)
+            wanted = self.size(rq_queue)
+            return wanted if at_most is None else min(wanted, at_most)
 
         taken = worker.exchange(finished, size)
         self.suspended = taken.suspended
@@ -126,6 +133,29 @@ class Redis:
             # One of them may have a higher priority.
             self._look_at = 0.0
         return taken.ids
+
+    def _wait(self, worker: RQWorker, seconds: float) -> list[UUID]:
+        """Wait for a message of a queue for which there is room."""
+        running = self.running()
+        if running is not None:
+            worker.begin(running)
+        # First: who makes room from here on says so.
+        self._waits_for_room = True
+        names = [name for name in worker.queue_names() if self.size(name)]
+        self._waits_for_room = len(names) < len(worker.queue_names())
+        job_id = worker.wait(names, seconds)
+        self._waits_for_room = False
+        return [job_id] if job_id is not None and self.begin(job_id) else []
+
+    def notify(self) -> None:
+        """From another thread: there is room for more jobs than before."""
+        worker = self.worker
+        if worker is None or not self._waits_for_room:
+            return
+        try:
+            worker.wake()
+        except RedisError as error:
+            logger.debug("It will look by itself: %s", reason(error))
 
     def begin(self, job_id: UUID, popped: bool = True) -> bool:
         """Show the job as running; False if its message was put back, for the workers are held.
@@ -161,10 +191,11 @@ class Redis:
         A job that runs again at once has a new message by now, which stays.
         """
         again = {run.job.pk for run in runs if run.job.state == State.QUEUED}
-        self._finished.messages += [job_id for job_id in ids if job_id not in again]
         successes = sum(run.job.state == State.SUCCEEDED for run in runs)
-        self._finished.successes += successes
-        self._finished.failures += len(runs) - successes
+        with self._lock:
+            self._finished.messages += [job_id for job_id in ids if job_id not in again]
+            self._finished.successes += successes
+            self._finished.failures += len(runs) - successes
 
     def leave(self) -> None:
         """Take this child out of RQ's registry."""

@@ -154,3 +154,51 @@ def kill_once(log: str) -> str:
     if not began_before(log):
         os.kill(os.getpid(), signal.SIGKILL)
     return "second"
+
+
+@task(retry=AT_ONCE)
+async def wait_at_gate_async(log: str, name: str = "") -> str:
+    """Waits, as a coroutine, until the test opens the gate."""
+    note(log, f"begin{name}")
+    while not Path(f"{log}.gate").exists():
+        await asyncio.sleep(0.01)
+    note(log, f"end{name}")
+    return "through"
+
+
+@task(retry=AT_ONCE)
+async def block_the_loop_once(log: str) -> str:
+    """What a coroutine must not do: no other one gets on meanwhile."""
+    if f"block {os.getpid()}" not in Path(log).read_text() and "block" in Path(log).read_text():
+        return "second"
+    note(log, "block")
+    while True:
+        with suppress(Interruption):
+            time.sleep(0.05)
+
+
+@task(retry=AT_ONCE)
+async def kill_once_async(log: str) -> str:
+    if "kill" not in Path(log).read_text():
+        note(log, "kill")
+        os.kill(os.getpid(), signal.SIGKILL)
+    note(log, "survived")
+    return "second"
+
+
+@task
+async def use_the_ledger(log: str) -> int:
+    """The ORM and the context as a coroutine has them."""
+    from django_bgtasks.models import Job
+
+    note(log, "begin")
+    return await Job.objects.filter(task__endswith="use_the_ledger").acount()
+
+
+@task(takes_context=True)
+async def tell_and_ask(context: Any, log: str) -> Any:
+    await context.aprogress(1, 2, "half")
+    await context.aheartbeat()
+    first = await context.aonce("effect", note, log, "effect")
+    await context.aonce("effect", note, log, "effect")
+    return first

@@ -21,7 +21,7 @@ WRITTEN = [name for name in FIELDS if name != "enqueued_at"]
 SHARED = [name for name in WRITTEN if name not in ("id", "args", "kwargs")]
 # What a run does not need of its job's row: it is read if somebody asks for it.
 UNREAD = {
-    *("state", "finished_at", "result", "error", "dedup_slot", "dedup_until"),
+    *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
     *("progress_done", "progress_total", "progress_message"),
 }
 READ = [name for name in FIELDS if name not in UNREAD]

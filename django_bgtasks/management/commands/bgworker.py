@@ -18,7 +18,7 @@ from ...ledger.sql import ledger_alias
 from ...worker import preflight
 from ...worker.arbiter import Arbiter
 from ...worker.lines import banner, set_up_logging
-from ...worker.plan import GROUP_SIZE, Plan
+from ...worker.plan import COROUTINES, GROUP_SIZE, MOST_COROUTINES, MOST_THREADS, Plan
 from ...worker.reload import run_with_reload
 
 
@@ -27,6 +27,14 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"a whole number above 0 is needed, not {text!r}")
     return int(text)
+
+
+def _at_most(options: dict[str, Any], name: str, most: int) -> int:
+    number: int = options[name]
+    if number > most:
+        option = name.replace("_", "-")
+        raise CommandError(f"--{option} takes at most {most}: for more, use --processes.")
+    return number
 
 
 class Command(BaseCommand):
@@ -66,6 +74,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--group-size", type=positive, default=GROUP_SIZE, metavar="N", help=text
         )
+        text = f"Coroutines that wait side by side in a process at most (default {COROUTINES})."
+        parser.add_argument(
+            "--async-concurrency", type=positive, default=COROUTINES, metavar="N", help=text
+        )
+        text = "Threads of a process that run other jobs side by side (default 1)."
+        parser.add_argument("--threads", type=positive, default=1, metavar="N", help=text)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check, say what this worker does, and do it."""
@@ -103,6 +117,8 @@ class Command(BaseCommand):
             processes=options["processes"],
             burst=options["burst"],
             group_size=min(options["group_size"], GROUP_SIZE),
+            async_concurrency=_at_most(options, "async_concurrency", MOST_COROUTINES),
+            threads=_at_most(options, "threads", MOST_THREADS),
             max_jobs=options["max_jobs"],
             max_memory=options["max_memory"],
             grace=grace,

@@ -1,0 +1,82 @@
+"""The run of a coroutine beside others: begun and ended in threads, awaited on an event loop.
+
+The database is asked in threads: on the loop nothing may block.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+from ..core import clock
+from ..core.errors import ClaimLost
+from ..core.settlement import Settlement
+from ..models import Job
+from .call import Coroutine, entered_coroutine
+from .context import JobContext
+from .execute import Run, concluded, opened
+
+logger = logging.getLogger("django_bgtasks")
+
+
+class Awaited:
+    """One attempt of a coroutine."""
+
+    def __init__(self, job: Job, alias: str) -> None:
+        self.job, self._alias = job, alias
+        self._start = clock.monotonic()
+        self._opened: JobContext | Settlement | None = None
+        self._coroutine: Coroutine | None = None
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._seconds = 0.0
+
+    def begin(self) -> Awaitable[None] | None:
+        """Find the task and tell its receivers. Returns what is to be awaited before end()."""
+        try:
+            self._opened = opened(self.job, self._alias)
+        except ClaimLost as lost:
+            logger.warning("%s", lost)
+        if not isinstance(self._opened, JobContext):
+            return None
+        self._coroutine = Coroutine(self._opened.task.func)
+        return self._awaited(self._opened, self._coroutine)
+
+    async def _awaited(self, context: JobContext, coroutine: Coroutine) -> None:
+        try:
+            with entered_coroutine(context) as args:
+                self._value = await coroutine.run(args, self.job.kwargs, self.job.timeout)
+        except BaseException as error:
+            # A loop would end with some of these, and with it all its other jobs.
+            self._error = error
+        self._seconds = clock.monotonic() - self._start
+
+    def cancel(self) -> None:
+        """Raise JobCancelled where the task awaits."""
+        if self._coroutine is not None:
+            self._coroutine.cancel()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the task raised."""
+        return self._error is not None
+
+    def end(self) -> Run | None:
+        """Settle the attempt, or leave its success open. None if the claim was lost."""
+        found = self._opened
+        if found is None:
+            return None
+        if isinstance(found, Settlement):
+            return Run(self.job, found, self._seconds)
+        try:
+            settlement, is_open = concluded(found, self._outcome, self.job.on_crash == "retry")
+        except ClaimLost as lost:
+            logger.warning("%s", lost)
+            return None
+        return Run(self.job, settlement, self._seconds, is_open)
+
+    def _outcome(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._value

@@ -1,0 +1,67 @@
+"""The threads of a job child, in which blocking jobs wait side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from ..flow.connections import give_back_connections, refresh_connections
+from ..flow.execute import Run, run_claimed
+from ..flow.thread_limits import strike_cancelled
+from ..models import Job
+
+Ended = Callable[["Threaded"], None]
+
+
+class Threaded:
+    """One attempt in a thread."""
+
+    def __init__(self, job: Job, alias: str) -> None:
+        self.job, self._alias = job, alias
+        self._thread: int | None = None
+        self._run: Run | None = None
+
+    def main(self) -> None:
+        """Run the job in this thread, with the thread's own connections."""
+        self._thread = threading.get_ident()
+        try:
+            refresh_connections()
+            self._run = run_claimed(self.job, self._alias, grouped=True)
+        finally:
+            self._thread = None
+            give_back_connections()
+
+    def cancel(self) -> None:
+        """Raise JobCancelled in the task."""
+        thread = self._thread
+        if thread is not None:
+            strike_cancelled(thread)
+
+    def end(self) -> Run | None:
+        """What became of it; None if the claim was lost."""
+        return self._run
+
+
+class Threads:
+    """As many threads as jobs were ever there at once; they wait for the next ones."""
+
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[tuple[Threaded, Ended]] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+
+    def start(self, run: Threaded, ended: Ended) -> None:
+        """Begin a run in a thread that is free, or in a new one. `ended` is called there then."""
+        if not self._idle.acquire(blocking=False):
+            threading.Thread(target=self._serve, name="jobs", daemon=True).start()
+        self._waiting.put((run, ended))
+
+    def _serve(self) -> None:
+        while True:
+            run, ended = self._waiting.get()
+            try:
+                run.main()
+            finally:
+                # Free before the next one is begun, which this may lead to.
+                self._idle.release()
+                ended(run)
