@@ -126,6 +126,3 @@ def has_pillow(process: psutil.Process) -> bool:
 def lines_of(log: Path) -> list[str]:
     """The lines of a file that may not be there yet."""
     return log.read_text().splitlines() if log.exists() else []
-
-
-BENCHMARKS = {"pickup": pickup, "memory": memory, "enqueue": enqueue, "drain": drain}

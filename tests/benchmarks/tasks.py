@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from typing import Any
 
 from django_bgtasks import task
+
+Waiting = Any
 
 
 @task
@@ -15,3 +19,15 @@ def note_begin(log: str) -> None:
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, f"{began!r}\n".encode())
     os.close(file)
+
+
+@task
+async def wait_async(seconds: float) -> None:
+    """A call to somebody else's API, as a coroutine."""
+    await asyncio.sleep(seconds)
+
+
+@task
+def wait_blocking(seconds: float) -> None:
+    """The same as a function."""
+    time.sleep(seconds)
