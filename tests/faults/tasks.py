@@ -5,6 +5,7 @@ Their result is the number of the claim that ran them: the oracle compares it wi
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -90,5 +91,15 @@ def nap(seconds: float) -> int:
     job, claim = _claim()
     note("begin", job)
     time.sleep(seconds)
+    note("end", job)
+    return claim
+
+
+@task(retry=AT_ONCE)
+async def wait_async(seconds: float) -> int:
+    """Waits, as a coroutine: many of them do so in one process."""
+    job, claim = _claim()
+    note("begin", job)
+    await asyncio.sleep(seconds)
     note("end", job)
     return claim
