@@ -6,6 +6,7 @@ Nothing that Redis says is executed: no job is fetched, no command channel is li
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from redis import Redis
 from rq import worker_registration
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
-from rq.utils import now, utcformat
+from rq.utils import as_text, now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
 from ..transport.depth import in_use
@@ -65,9 +66,19 @@ class RQWorker(SimpleWorker):
         self._queues_seen = taken.queues
         return taken
 
+    @property
+    def source(self) -> str:
+        """The RQ queue of what was taken last."""
+        key: str = as_text(self._popped_from) or ""
+        return key.removeprefix(queue_key(""))
+
     def wait(self, seconds: int) -> UUID | None:
         """The id of the next message, after at most so many seconds."""
         keys = [queue_key(name) for name in self.queue_names()]
+        if not keys:
+            # All of its queues are paused.
+            time.sleep(seconds)
+            return None
         popped: Any = self.connection.blpop(keys, seconds)
         if popped is None:
             return None

@@ -7,16 +7,21 @@ import os
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.db import connections
 from redis.exceptions import RedisError
 
 from ..core import clock
 from ..core.faultpoints import fault_point
 from ..core.registry import queues_of
 from ..core.states import State
+from ..flow.connections import give_back_connections
 from ..flow.execute import Run
+from ..ledger.outages import DISCONNECTED
+from ..ledger.pauses import paused
 from ..ledger.queues import with_queued_jobs
 from ..ledger.settle import insist
 from ..transport.connection import connection, describe, reason
+from ..transport.depth import split
 from ..transport.exchange import Finished
 from .group import Pace
 from .plan import Plan
@@ -29,6 +34,8 @@ POP_SECONDS = 1
 # A job waits so much longer at most for a child that learns of it only now.
 PATIENCE = 1.8
 LOOK_EVERY = 1.0
+# Below LOOK_EVERY, so that each look around sees the pauses as they are.
+LOOK_FOR_PAUSES_EVERY = 0.5
 TRY_REDIS_EVERY = 2.0
 # A site that found Redis away spares it for a while yet (PAUSE_SECONDS), and pushes nothing.
 DOUBT_SECONDS = 5.0
@@ -43,9 +50,32 @@ class Queues:
         self._plan = plan
         self._found: tuple[str, ...] = ()
         self._look_at = 0.0
+        self._paused: frozenset[str] = frozenset()
+        self._pauses_look_at = 0.0
 
     def names(self) -> tuple[str, ...]:
-        """The queues of the command line, or all that the backend has."""
+        """The queues of the command line, or all that the backend has, without paused ones."""
+        paused = self._pauses()
+        return tuple(name for name in self._served() if name not in paused)
+
+    def is_paused(self, rq_queue: str) -> bool:
+        """Whether this RQ queue belongs to a queue that is paused."""
+        return split(rq_queue, self._pauses()) is not None
+
+    def _pauses(self) -> frozenset[str]:
+        """The paused queues, as the database said when it answered last."""
+        plan = self._plan
+        if clock.monotonic() >= self._pauses_look_at:
+            self._pauses_look_at = clock.monotonic() + LOOK_FOR_PAUSES_EVERY
+            try:
+                self._paused = paused(plan.backend, plan.alias)
+            except DISCONNECTED:
+                connections[plan.alias].close()
+            finally:
+                give_back_connections()
+        return self._paused
+
+    def _served(self) -> tuple[str, ...]:
         if self._plan.queues:
             return self._plan.queues
         if clock.monotonic() >= self._look_at:
@@ -107,8 +137,7 @@ class Redis:
             ids = self._take(self.worker, at_most)
             if ids or self.suspended or not seconds:
                 return ids
-            job_id = self.worker.wait(seconds)
-            return [job_id] if job_id is not None and self.begin(job_id) else []
+            return self._wait(self.worker, seconds)
         except RedisError as error:
             self._away(error)
             return []
@@ -125,6 +154,15 @@ class Redis:
             # One of them may have a higher priority.
             self._look_at = 0.0
         return taken.ids
+
+    def _wait(self, worker: RQWorker, seconds: int) -> list[UUID]:
+        job_id = worker.wait(seconds)
+        if job_id is None:
+            return []
+        if self.queues.is_paused(worker.source):
+            worker.put_back([job_id])
+            return []
+        return [job_id] if self.begin(job_id) else []
 
     def begin(self, job_id: UUID, popped: bool = True) -> bool:
         """Show the job as running; False if its message was put back, for the workers are held.
