@@ -27,12 +27,9 @@ def enqueue(queue: str) -> None:
     add.using(queue_name=queue).enqueue(1, 2)
 
 
-def listened_to(client: redis.Redis) -> set[str]:
+def listened_to(client: redis.Redis) -> str:
     """The queues that the job processes listen to just now."""
-    keys = client.smembers("rq:workers")
-    return {
-        name for key in keys for name in (client.hget(key, "queues") or b"").decode().split(",")
-    }
+    return " ".join(str(client.hget(key, "queues")) for key in client.smembers("rq:workers"))
 
 
 def done(queue: str) -> bool:
