@@ -15,6 +15,8 @@ from .words import percent, span
 Level = Literal["warning", "critical"]
 # A job that is queued for longer counts as a backlog.
 LONG_WAIT = 300.0
+# A worker without names on its command line also finds queues that its row does not tell.
+UNSERVED = 30.0
 # So many must have ended within the hour before a share of failures says something.
 ENOUGH, MANY_FAIL = 10, 0.5
 
@@ -105,7 +107,7 @@ def _queue(queue: Queue, status: Status) -> Iterator[Problem]:
 
 def _backlog(queue: Queue, status: Status) -> Iterator[Problem]:
     live = [worker for worker in status.workers if worker.health == "alive"]
-    if not any(queue.name in worker.queues for worker in live):
+    if (queue.oldest or 0) > UNSERVED and not any(queue.name in w.queues for w in live):
         text = _("No worker serves the queue %s, and jobs wait in it.") % queue.name
         cure = _("Start one: %s") % f"python manage.py bgworker {queue.name}"
         yield Problem("warning", "unserved", text, cure, queue.name)

@@ -67,7 +67,7 @@ class Command(BaseCommand):
         return CODES[level]
 
     def _watch(self, backend: str, options: dict[str, Any]) -> int:
-        if options["json"]:
+        if options["json"] or not sys.stdout.isatty():
             return self._repeat(backend, options, "")
         if find_spec("rich") is None:
             self.stderr.write("For a calmer screen: pip install 'django-bgtasks[terminal]'")
@@ -91,7 +91,7 @@ class Command(BaseCommand):
         from rich.live import Live
 
         problems: list[Problem] = []
-        with Live(console=Console(file=self.stdout), auto_refresh=False, screen=True) as live:
+        with Live(console=Console(), auto_refresh=False, screen=True) as live:
             try:
                 while True:
                     status = status_of(backend)
