@@ -136,3 +136,24 @@ class Status:
     def as_dict(self) -> dict[str, Any]:
         """The same as plain values for JSON."""
         return {**asdict(self), "at": self.at.isoformat(), "alive": self.alive}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What ended within `minutes` from `start` on, and how long it took, in seconds.
+
+    waits, runs: the median and the 95th percentile; None of nothing.
+    """
+
+    start: datetime
+    minutes: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    waits: tuple[float | None, float | None]
+    runs: tuple[float | None, float | None]
+
+    @property
+    def ended(self) -> int:
+        """All of them."""
+        return self.succeeded + self.failed + self.cancelled

@@ -66,6 +66,13 @@ def add_up_minutes(span: int, minutes: int, alias: str) -> int:
     return _write([_sum(_empty(span, key), rows) for key, rows in parts.items()], alias)
 
 
+def rolled_up(backend: str, span: int, first: int, alias: str) -> list[Any]:
+    """(minute, succeeded, failed, cancelled, waits, runs) from minute `first` on."""
+    rows = RollUp.objects.using(alias).filter(backend=backend, span=span, minute__gte=first)
+    names = ("minute", "succeeded", "failed", "cancelled", "waits", "runs")
+    return list(rows.order_by().values_list(*names))
+
+
 def prune_rollups(alias: str) -> int:
     """Delete the roll-ups that no chart shows any more."""
     last = RollUp.objects.using(alias).aggregate(last=Max("minute"))["last"] or 0
