@@ -68,9 +68,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         if not live:
             context = {**self.admin_site.each_context(request), **context}
         request.current_app = self.admin_site.name
-        page = TemplateResponse(request, f"admin/django_bgtasks/dashboard/{template}.html", context)
-        page.headers["Cache-Control"] = "no-store"
-        return page
+        return TemplateResponse(request, f"admin/django_bgtasks/dashboard/{template}.html", context)
 
     def hold_view(self, request: HttpRequest, hold: bool) -> HttpResponse:
         """Pause or resume the queue that a button names, and return to the page."""

@@ -29,7 +29,7 @@ def shown(redis: Redis) -> dict[str, tuple[str, str]]:
             pipeline.hmget(key, "state", "current_job")
         answers = pipeline.execute()
     return {
-        key.removeprefix(KEY.format("")): (as_text(state) or "", as_text(job) or "")
+        key.removeprefix(KEY.format("")): (as_text(state or ""), as_text(job or ""))
         for key, (state, job) in zip(keys, answers, strict=True)
     }
 

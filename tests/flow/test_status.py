@@ -65,6 +65,9 @@ def test_a_worker_tells_its_children_and_what_they_run(redis_client: redis.Redis
     name = f"web1.71.{worker.pk.hex[-8:]}"
     redis_client.sadd("rq:workers", f"rq:worker:{name}")
     redis_client.hset(f"rq:worker:{name}", mapping={"state": "busy", "current_job": str(job.pk)})
+    idle = f"web1.72.{worker.pk.hex[-8:]}"
+    redis_client.sadd("rq:workers", f"rq:worker:{idle}")
+    redis_client.hset(f"rq:worker:{idle}", "state", "idle")
     make_worker(last_seen_at=clock.now() - timedelta(seconds=60), hostname="web2")
     make_worker(lost_at=clock.now(), hostname="web3")
     make_worker(stopped_at=clock.now(), hostname="web4")
@@ -74,8 +77,10 @@ def test_a_worker_tells_its_children_and_what_they_run(redis_client: redis.Redis
         ("web2", "late"),
         ("web3", "lost"),
     ]
-    [child] = status.workers[0].children
-    assert (child.pid, child.state, child.job) == (71, "busy", str(job.pk))
+    assert [(child.pid, child.state, child.job) for child in status.workers[0].children] == [
+        (71, "busy", str(job.pk)),
+        (72, "idle", ""),
+    ]
     assert [(run.id, run.worker) for run in status.running] == [(str(job.pk), str(worker.pk))]
     assert status.running[0].seconds == pytest.approx(3, abs=20)
 
