@@ -19,6 +19,7 @@ from tests.waiting import wait_until
 from tests.workers import WorkerProcess, environment
 
 from . import tasks
+from .dashboard import dashboard
 
 Figures = dict[str, float]
 PICKUP_JOBS, PICKUP_EVERY = 250, 0.02
@@ -128,4 +129,10 @@ def lines_of(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-BENCHMARKS = {"pickup": pickup, "memory": memory, "enqueue": enqueue, "drain": drain}
+BENCHMARKS = {
+    "pickup": pickup,
+    "memory": memory,
+    "enqueue": enqueue,
+    "drain": drain,
+    "dashboard": dashboard,
+}
