@@ -145,15 +145,30 @@ def _empty(span: int, key: Sequence[Any]) -> RollUp:
 
 
 def _write(rows: Collection[RollUp], alias: str) -> int:
-    """Insert those that are missing, replace those that lag; how many were written."""
-    written = 0
-    for row in rows:
-        place = {name: getattr(row, name) for name in ("span", *KEY)}
-        known = RollUp.objects.using(alias).filter(**place)
-        values = {name: getattr(row, name) for name in (*COUNTS, "waits", "runs")}
-        if known.filter(jobs__lt=row.jobs).update(**values):
-            written += 1
-        elif not known.exists():
-            # Where another host was faster its figure stands, and is compared again next time.
-            written += len(RollUp.objects.using(alias).bulk_create([row], ignore_conflicts=True))
-    return written
+    """Insert those that are missing, replace those that lag; how many. All are of one span."""
+    known = _known(rows, alias)
+    missing = [row for row in rows if _key(row) not in known]
+    # Where another host was faster its figure stands, and is compared again next time.
+    RollUp.objects.using(alias).bulk_create(missing, batch_size=500, ignore_conflicts=True)
+    lagging = [row for row in rows if known.get(_key(row), row.jobs) < row.jobs]
+    return len(missing) + sum(_replace(row, alias) for row in lagging)
+
+
+def _known(rows: Collection[RollUp], alias: str) -> dict[Any, int]:
+    """How many jobs each figure of these minutes counts so far."""
+    if not rows:
+        return {}
+    span, minutes = next(iter(rows)).span, {row.minute for row in rows}
+    found = RollUp.objects.using(alias).filter(span=span, minute__in=minutes)
+    return {_key(row): row.jobs for row in found.only(*KEY, "jobs")}
+
+
+def _replace(row: RollUp, alias: str) -> int:
+    place = dict(zip(KEY, _key(row), strict=True))
+    values = {name: getattr(row, name) for name in (*COUNTS, "waits", "runs")}
+    lower = RollUp.objects.using(alias).filter(span=row.span, **place, jobs__lt=row.jobs)
+    return lower.update(**values)
+
+
+def _key(row: RollUp) -> tuple[Any, ...]:
+    return tuple(getattr(row, name) for name in KEY)

@@ -50,7 +50,9 @@ async function look() {
   const url = new URL(location.href);
   url.searchParams.set("live", "1");
   const response = await fetch(url, { headers: { Accept: "text/html" } });
-  const fresh = new DOMParser().parseFromString(await response.text(), "text/html").body;
+  // Within an element, for at the start of a body a parser drops the white space.
+  const text = `<div>${await response.text()}</div>`;
+  const fresh = new DOMParser().parseFromString(text, "text/html").body.firstElementChild;
   if (!fresh.querySelector("#bgtasks-queues")) {
     // A login page, or one that says no.
     say(response.status >= 500 ? live.dataset.lost : live.dataset.gone);
