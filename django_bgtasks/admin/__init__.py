@@ -1,7 +1,8 @@
 """The same row, read by people (6): jobs, idempotency records and workers in Django's admin."""
 
+from .dashboard import DashboardAdmin
 from .idempotency import IdempotencyRecordAdmin
 from .jobs import JobAdmin
 from .workers import WorkerAdmin
 
-__all__ = ["IdempotencyRecordAdmin", "JobAdmin", "WorkerAdmin"]
+__all__ = ["DashboardAdmin", "IdempotencyRecordAdmin", "JobAdmin", "WorkerAdmin"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from ..core.options import backend_settings, default_alias
 from ..core.states import State
-from ..ledger import moves
+from ..ledger import moves, pauses
 from ..ledger.sql import ledger_alias
-from ..models import Job
+from ..models import Job, QueuePause
 from .dispatch import dispatch_on_commit
 
 
@@ -43,6 +44,23 @@ def run_job_now(job_id: UUID | str, using: str | None = None) -> Job:
     job = moves.run_now(_uuid(job_id), alias)
     dispatch_on_commit([job], alias)
     return job
+
+
+def pause_queue(queue: str, backend: str | None = None, by: str = "") -> QueuePause | None:
+    """Pause a queue: within two seconds no worker begins a job of it any more; what runs goes on.
+
+    backend: its alias in TASKS. by: who did it, to be shown. None if it was paused before.
+    """
+    return pauses.pause(queue, _known(backend), by, ledger_alias())
+
+
+def resume_queue(queue: str, backend: str | None = None) -> QueuePause | None:
+    """Let a paused queue go on, within two seconds. None if it was not paused."""
+    return pauses.resume(queue, _known(backend), ledger_alias())
+
+
+def _known(backend: str | None) -> str:
+    return backend_settings(backend or default_alias()).alias
 
 
 def _uuid(job_id: UUID | str) -> UUID:

@@ -2,16 +2,21 @@
 
 from .attempt import Attempt, Outcome
 from .blob import Blob
+from .figures import Dashboard, RollUp
 from .idempotency import EffectState, IdempotencyRecord
 from .job import Job
+from .pause import QueuePause
 from .worker import Worker
 
 __all__ = [
     "Attempt",
     "Blob",
+    "Dashboard",
     "EffectState",
     "IdempotencyRecord",
     "Job",
     "Outcome",
+    "QueuePause",
+    "RollUp",
     "Worker",
 ]

@@ -117,6 +117,11 @@ class Job(models.Model):
                 fields=("id",), name="bgtasks_job_failed", condition=Q(state=State.FAILED)
             ),
             PartialIndex(
+                fields=("finished_at",),
+                name="bgtasks_job_finished",
+                condition=Q(finished_at__isnull=False),
+            ),
+            PartialIndex(
                 fields=("owner",), name="bgtasks_job_owner", condition=Q(owner__isnull=False)
             ),
             PartialIndex(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from redis import Redis
 
-from .messages import MARKER_KEY, QUEUES_KEY, job_id_of, queue_key
+from .messages import MARKER_KEY, QUEUES_KEY, SUSPENDED_KEY, job_id_of, queue_key
 
 PAGE = 10_000
 _PRIORITY = re.compile(r"(?P<queue>.+?)(?:-(?P<sign>[pm])(?P<size>\d{1,3}))?")
@@ -46,6 +46,27 @@ def in_use(queues: Iterable[str], redis: Redis) -> list[str]:
 def held_ids(rq_queues: Iterable[str], redis: Redis) -> set[UUID]:
     """The ids of the messages that wait in these RQ queues."""
     return {job_id for name in rq_queues for job_id in _ids(queue_key(name), redis)}
+
+
+def lengths(queues: Iterable[str], redis: Redis) -> dict[str, int]:
+    """How many messages wait for each of these queues, those of all priorities together."""
+    names = list(queues)
+    lines = in_use(names, redis)
+    with redis.pipeline(transaction=False) as pipeline:
+        for rq_queue in lines:
+            pipeline.llen(queue_key(rq_queue))
+        counts = pipeline.execute()
+    found = dict.fromkeys(names, 0)
+    for rq_queue, count in zip(lines, counts, strict=True):
+        place = split(rq_queue, names)
+        if place is not None:
+            found[place[0]] += count
+    return found
+
+
+def is_suspended(redis: Redis) -> bool:
+    """Whether `rq suspend` holds all workers."""
+    return bool(redis.exists(SUSPENDED_KEY))
 
 
 def is_marked(redis: Redis) -> bool:

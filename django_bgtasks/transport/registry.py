@@ -21,6 +21,19 @@ def keep_alive(names: Iterable[str], redis: Redis) -> None:
         pipeline.execute()
 
 
+def shown(redis: Redis) -> dict[str, tuple[str, str]]:
+    """The state and the current job's id of each registered worker, by its name."""
+    keys = sorted(map(as_text, redis.smembers(worker_registration.REDIS_WORKER_KEYS)))
+    with redis.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.hmget(key, "state", "current_job")
+        answers = pipeline.execute()
+    return {
+        key.removeprefix(KEY.format("")): (as_text(state or ""), as_text(job or ""))
+        for key, (state, job) in zip(keys, answers, strict=True)
+    }
+
+
 def remove(name: str, redis: Redis) -> None:
     """Take a dead worker out of RQ's registry."""
     key = KEY.format(name)

@@ -12,6 +12,8 @@ from django.db.models.functions import Now
 
 from ..core.options import backend_settings
 from ..core.states import State
+from ..core.verdicts import problems_of
+from ..flow.status import status_of
 from ..ledger.insert import after
 from ..models import Job, Worker
 from ..transport.connection import RedisError, connection, describe, has_password, reason
@@ -48,6 +50,7 @@ def examine(backend: str, alias: str) -> Iterator[Finding]:
     if backend_settings(backend).options.dispatch:
         yield from _redis(backend)
     yield from _workers(backend, alias)
+    yield from _figures(backend, alias)
 
 
 def _redis(backend: str) -> Iterator[Finding]:
@@ -104,3 +107,10 @@ def _workers(backend: str, alias: str) -> Iterator[Finding]:
     held = jobs.filter(state=State.SCHEDULED).exclude(error="").filter(attempt=0)
     for job in held[:5]:
         yield Finding(f"Job {job.pk} is held: {job.error}", "Deploy its task, or cancel the job.")
+
+
+def _figures(backend: str, alias: str) -> Iterator[Finding]:
+    """What the dashboard and `bgstatus` warn of, and was not said above."""
+    for problem in problems_of(status_of(backend, alias)):
+        if problem.code not in ("no-worker", "no-redis", "backlog"):
+            yield Finding(problem.what, problem.cure, serious=False)

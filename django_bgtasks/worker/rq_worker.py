@@ -14,7 +14,7 @@ from redis import Redis
 from rq import worker_registration
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
-from rq.utils import now, utcformat
+from rq.utils import as_text, now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
 from ..transport.depth import in_use
@@ -68,6 +68,12 @@ class RQWorker(SimpleWorker):
         self.has_new_queues = taken.queues != self._queues_seen
         self._queues_seen = taken.queues
         return taken
+
+    @property
+    def source(self) -> str:
+        """The RQ queue of what was taken last."""
+        key: str = as_text(self._popped_from) or ""
+        return key.removeprefix(queue_key(""))
 
     def wait(self, names: Sequence[str], seconds: float) -> UUID | None:
         """The id of the next message of these RQ queues, after at most so many seconds.

@@ -9,16 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.db import connections
 from redis.exceptions import RedisError
 
 from ..core import clock
 from ..core.faultpoints import fault_point
 from ..core.registry import queues_of
 from ..core.states import State
+from ..flow.connections import give_back_connections
 from ..flow.execute import Run
+from ..ledger.outages import DISCONNECTED
+from ..ledger.pauses import paused
 from ..ledger.queues import with_queued_jobs
 from ..ledger.settle import insist
 from ..transport.connection import connection, describe, reason
+from ..transport.depth import split
 from ..transport.exchange import Finished
 from .plan import Plan
 from .rq_worker import RQWorker
@@ -31,6 +36,8 @@ POP_SECONDS = 0.6
 # command that does not come. Together they stay below two seconds.
 PATIENCE = 1.3
 LOOK_EVERY = 1.0
+# Below LOOK_EVERY, so that each look around sees the pauses as they are.
+LOOK_FOR_PAUSES_EVERY = 0.5
 TRY_REDIS_EVERY = 2.0
 # A site that found Redis away spares it for a while yet (PAUSE_SECONDS), and pushes nothing.
 DOUBT_SECONDS = 5.0
@@ -45,9 +52,32 @@ class Queues:
         self._plan = plan
         self._found: tuple[str, ...] = ()
         self._look_at = 0.0
+        self._paused: frozenset[str] = frozenset()
+        self._pauses_look_at = 0.0
 
     def names(self) -> tuple[str, ...]:
-        """The queues of the command line, or all that the backend has."""
+        """The queues of the command line, or all that the backend has, without paused ones."""
+        paused = self._pauses()
+        return tuple(name for name in self._served() if name not in paused)
+
+    def is_paused(self, rq_queue: str) -> bool:
+        """Whether this RQ queue belongs to a queue that is paused."""
+        return split(rq_queue, self._pauses()) is not None
+
+    def _pauses(self) -> frozenset[str]:
+        """The paused queues, as the database said when it answered last."""
+        plan = self._plan
+        if clock.monotonic() >= self._pauses_look_at:
+            self._pauses_look_at = clock.monotonic() + LOOK_FOR_PAUSES_EVERY
+            try:
+                self._paused = paused(plan.backend, plan.alias)
+            except DISCONNECTED:
+                connections[plan.alias].close()
+            finally:
+                give_back_connections()
+        return self._paused
+
+    def _served(self) -> tuple[str, ...]:
         if self._plan.queues:
             return self._plan.queues
         if clock.monotonic() >= self._look_at:
@@ -145,7 +175,12 @@ class Redis:
         self._waits_for_room = len(names) < len(worker.queue_names())
         job_id = worker.wait(names, seconds)
         self._waits_for_room = False
-        return [job_id] if job_id is not None and self.begin(job_id) else []
+        if job_id is None:
+            return []
+        if self.queues.is_paused(worker.source):
+            worker.put_back([job_id])
+            return []
+        return [job_id] if self.begin(job_id) else []
 
     def notify(self) -> None:
         """From another thread: there is room for more jobs than before."""

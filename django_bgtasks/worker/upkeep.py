@@ -20,6 +20,7 @@ from ..flow.connections import give_back_connections
 from ..flow.upkeep import promote, prune, rescue
 from ..flow.upkeep.aftermath import Death, settle_death
 from ..flow.upkeep.redispatch import Redispatch
+from ..flow.upkeep.rollup import RollUps
 from ..flow.upkeep.strays import Strays
 from ..ledger import workers
 from ..models import Worker
@@ -101,6 +102,7 @@ class Upkeep:
             Duty("release stray claims", 2.0, strays.tick),
             Duty("renew the RQ workers", 30.0, self._keep_registered),
             Duty("take dead workers out of RQ", 5.0, self._deregister_lost),
+            Duty("add up what has ended", 10.0, RollUps(plan.alias).tick),
             Duty("prune", 60.0, self._prune),
         )
 

@@ -7,7 +7,7 @@ import sys
 
 from .site import site
 
-NAMES = ("pickup", "memory", "enqueue", "drain", "coroutines", "threads")
+NAMES = ("pickup", "memory", "enqueue", "drain", "coroutines", "threads", "dashboard")
 # What issue and design promise: the figure must not be above it.
 TARGETS = {
     ("pickup", "median ms"): 5.0,
@@ -22,9 +22,13 @@ def main() -> int:
     options = parse()
     missed = 0
     with site(options.db) as directory:
-        from . import measure, waiting
+        from . import dashboard, measure, waiting
 
-        found = {name: getattr(measure, name, None) or getattr(waiting, name) for name in NAMES}
+        found = {
+            name: function
+            for part in (measure, waiting, dashboard)
+            for name, function in vars(part).items()
+        }
         for name in options.names or NAMES:
             runs = [found[name](directory) for _ in range(options.repeat)]
             for figure in runs[0]:
@@ -38,7 +42,7 @@ def report(name: str, figure: str, values: list[float], database: str) -> bool:
     kept = target is None or values[0] <= target
     spread = f"{values[0]:9.2f} … {values[-1]:9.2f}" if len(values) > 1 else f"{values[0]:9.2f}"
     verdict = "" if target is None else f"target ≤ {target:g}: {'kept' if kept else 'MISSED'}"
-    sys.stdout.write(f"{database:9} {name:8} {figure:16} {spread}  {verdict}\n")
+    sys.stdout.write(f"{database:9} {name:8} {figure:48} {spread}  {verdict}\n")
     sys.stdout.flush()
     return kept
 

@@ -22,6 +22,8 @@ OTHERS = {"crontab", "django-admin", "export", "systemctl"}
 NOT_OURS = {"enqueue_digest"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
+EXTRAS = [[f"{PROJECT['name']}[{extra}]"] for extra in PROJECT["optional-dependencies"]]
+
 
 @pytest.mark.parametrize("block", CONSOLES, ids=str)
 def test_a_console_block_names_programs_that_are_known(block: Block) -> None:
@@ -51,7 +53,7 @@ def test_rq_tox_and_pip_are_called_as_they_can_be(block: Block) -> None:
             assert arguments[3:] in ([], ["--", "--serve"], ["--", "--minutes", "10"])
         elif program == "pip":
             assert arguments[0] == "install"
-            assert arguments[1:] in (["tox"], ["django"], [PROJECT["name"]])
+            assert arguments[1:] in (["tox"], ["django"], [PROJECT["name"]], *EXTRAS)
 
 
 def commands_of(block: Block) -> Iterator[list[str]]:

@@ -6,17 +6,20 @@ import ast
 import re
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
+
+from django.core.management import find_commands, load_command_class
 
 import django_bgtasks
 from django_bgtasks import BackgroundTask, Retry, testing
 from django_bgtasks.core import errors
 from django_bgtasks.core.options import Options
 from django_bgtasks.flow.context import JobContext
-from django_bgtasks.management.commands import bgdoctor, bgworker
 
 from .markdown import PAGES, ROOT
 
 PACKAGE = Path(django_bgtasks.__file__).parent
+COMMANDS = find_commands(str(PACKAGE / "management"))
 # Django's own, for every command.
 STANDARD = {"help", "version", "settings", "pythonpath", "traceback", "no-color", "force-color"}
 
@@ -72,8 +75,10 @@ def test_every_check_is_explained_and_no_other() -> None:
 
 
 def test_every_option_of_the_commands_is_in_workers() -> None:
-    for module in (bgworker, bgdoctor):
-        parser = module.Command().create_parser("manage.py", "command")
+    for name in COMMANDS:
+        assert f"python manage.py {name}" in page("workers")
+        command: Any = load_command_class("django_bgtasks", name)
+        parser = command.create_parser("manage.py", name)
         strings = [string for action in parser._actions for string in action.option_strings]
         own = {string for string in strings if string.startswith("--")}
         own -= {f"--{name}" for name in STANDARD} | {"--skip-checks"}

@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.db.models.functions import Now
 from pytest_django import Settings
 
+from django_bgtasks.flow.actions import pause_queue
 from django_bgtasks.models import Job, Worker
 from testproject.servers import RedisServer
 from tests.app.tasks import add
@@ -86,3 +87,12 @@ def test_jobs_that_nobody_serves_are_counted(redis_client: redis.Redis) -> None:
     text, code = doctor()
     assert code == 1
     assert "1 jobs have waited for more than 5 minutes." in text
+
+
+def test_what_the_dashboard_warns_of_is_a_finding_too(redis_client: redis.Redis) -> None:
+    alive()
+    pause_queue("emails")
+    text, code = doctor()
+    assert code == 0
+    assert "The queue emails is paused; 0 jobs wait in it." in text
+    assert "python manage.py bgresume emails" in text

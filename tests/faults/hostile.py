@@ -17,7 +17,15 @@ from django.utils import timezone
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import FINAL, State
-from django_bgtasks.models import Attempt, EffectState, IdempotencyRecord, Job, Outcome, Worker
+from django_bgtasks.models import (
+    Attempt,
+    EffectState,
+    IdempotencyRecord,
+    Job,
+    Outcome,
+    QueuePause,
+    Worker,
+)
 
 PLAIN = "quite harmless words, without any sign that means something to somebody"
 TEXTS = {
@@ -67,7 +75,7 @@ def populate(owner: Any) -> list[models.Model]:
         rows.append(_row(IdempotencyRecord, state=state, **key, **_times("created", "expires")))
     kind = ContentType.objects.get_for_model(Job)
     logged = {"user": owner, "content_type": kind, "object_id": rows[0].pk, "action_flag": 2}
-    return [*rows, worker, _row(LogEntry, **logged)]
+    return [*rows, worker, _row(LogEntry, **logged), _row(QueuePause, **_times("paused"))]
 
 
 def write(rows: list[models.Model], owner: Any, text: str) -> None:

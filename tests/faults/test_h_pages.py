@@ -26,6 +26,7 @@ pytestmark = pytest.mark.faults
 JOBS = "/admin/django_bgtasks/job/"
 RECORDS = "/admin/django_bgtasks/idempotencyrecord/"
 WORKERS = "/admin/django_bgtasks/worker/"
+DASHBOARD = "/admin/django_bgtasks/dashboard/"
 texts = pytest.mark.parametrize(
     "name", ["quotes", *(pytest.param(n, marks=pytest.mark.long) for n in TEXTS if n != "quotes")]
 )
@@ -81,6 +82,7 @@ def admin_pages(rows: list[models.Model], text: str) -> list[tuple[str, Any]]:
     found += [(f"{JOBS}?{name}={quote(text)}", None) for name in ("task", "queue", "state")]
     found += [(f"{address}?q={quote(text)}", None) for address in (JOBS, RECORDS)]
     found += [(RECORDS, None), (WORKERS, None), (JOBS, None), (f"{JOBS}?e=1", None)]
+    found += [(DASHBOARD, None), (f"{DASHBOARD}?live=1&range={quote(text)}", None)]
     places = {Job: JOBS, IdempotencyRecord: RECORDS, Worker: WORKERS}
     for row in rows:
         place = places.get(type(row))
@@ -222,6 +224,8 @@ DOORS = [
     Door("worker/{worker}/delete/", {"post": "yes"}, None),
     Door("worker/{worker}/change/", {"pid": "1"}, None),
     Door("worker/add/", {"pid": "1"}, None),
+    Door("dashboard/pause/", {"queue": "emails"}, "pause_queue"),
+    Door("dashboard/resume/", {"queue": "reports"}, "pause_queue"),
 ]
 ACTIONS = {
     "retry_selected": ("retry_job", State.FAILED),

@@ -1,0 +1,136 @@
+"""The dashboard: what happens now and what happened lately, for who keeps the site running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
+from django.db import router, transaction
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..core.options import default_alias, entries
+from ..flow import actions
+from ..flow.series import RANGES, series
+from ..flow.status import status_of
+from ..models import Dashboard, QueuePause
+from . import panels
+from .listing import ReadOnlyAdmin
+
+LABELS = {
+    "hour": gettext_lazy("Last hour"),
+    "day": gettext_lazy("Last day"),
+    "week": gettext_lazy("Last week"),
+}
+# How often the page looks again, in seconds, while somebody looks at it.
+LOOK_EVERY = 3
+
+
+@admin.register(Dashboard)
+class DashboardAdmin(ReadOnlyAdmin):
+    """One page. It has its own permission, and another one to pause a queue."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never: there is nothing to delete."""
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        """The page, and where its buttons go."""
+        view = self.admin_site.admin_view
+        name = f"{self.opts.app_label}_{self.opts.model_name}"
+        return [
+            path("", view(self.changelist_view), name=f"{name}_changelist"),
+            path("pause/", view(self.hold_view), {"hold": True}, name=f"{name}_pause"),
+            path("resume/", view(self.hold_view), {"hold": False}, name=f"{name}_resume"),
+        ]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page, or only its sections for the script that keeps it up to date."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        live = "live" in request.GET
+        template = "live" if live else "change_list"
+        context = {**self._figures(request), **(extra_context or {})}
+        if not live:
+            context = {**self.admin_site.each_context(request), **context}
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, f"admin/django_bgtasks/dashboard/{template}.html", context)
+
+    def hold_view(self, request: HttpRequest, hold: bool) -> HttpResponse:
+        """Pause or resume the queue that a button names, and return to the page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not (self.has_view_permission(request) and self._may_hold(request)):
+            raise PermissionDenied
+        queue, backend = request.POST.get("queue", ""), self._backend(request.POST)
+        if queue not in {known.name for known in status_of(backend).queues}:
+            return HttpResponseBadRequest(_("There is no such queue."))
+        if self._hold(request, hold, queue, backend):
+            text = _("The queue %s is paused.") if hold else _("The queue %s goes on.")
+            messages.success(request, text % queue)
+        url = reverse("admin:django_bgtasks_dashboard_changelist", current_app=self.admin_site.name)
+        chosen = f"?range={self._range(request.POST)}&backend={backend}"
+        return HttpResponseRedirect(url + chosen)
+
+    def _hold(self, request: HttpRequest, hold: bool, queue: str, backend: str) -> bool:
+        user: Any = request.user
+        # The pause and its entry in the history commit together.
+        with transaction.atomic(router.db_for_write(QueuePause)):
+            if hold:
+                row = actions.pause_queue(queue, backend, by=user.get_username())
+            else:
+                row = actions.resume_queue(queue, backend)
+            if row is not None:
+                said = gettext_lazy("Paused.") if hold else gettext_lazy("Resumed.")
+                LogEntry.objects.log_actions(user.pk, [row], CHANGE, str(said))
+        return row is not None
+
+    def _figures(self, request: HttpRequest) -> dict[str, Any]:
+        backend, chosen = self._backend(request.GET), self._range(request.GET)
+        site, sees_jobs = self.admin_site.name, request.user.has_perm("django_bgtasks.view_job")
+        status = status_of(backend)
+        return {
+            "title": _("Dashboard"),
+            "opts": self.opts,
+            # As Django's own pages have them, which changed with 6.1.
+            "breadcrumbs_are_a_list": django.VERSION >= (6, 1),
+            "backend": backend,
+            "backends": sorted(entries()),
+            "range": chosen,
+            "ranges": [(name, LABELS[name]) for name in RANGES],
+            "every": LOOK_EVERY,
+            "at": status.at,
+            "may_hold": self._may_hold(request),
+            "problems": panels.problems(status),
+            "tiles": panels.tiles(status),
+            "queues": panels.queues(status, site),
+            "pictures": panels.pictures(series(backend, chosen), chosen),
+            "workers": panels.workers(status, site, sees_jobs),
+            "failures": panels.failures(status, site, sees_jobs),
+            "upkeep": panels.upkeep(status),
+        }
+
+    def _may_hold(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("django_bgtasks.pause_queue"))
+
+    def _backend(self, values: Any) -> str:
+        chosen: str = values.get("backend", "")
+        return chosen if chosen in entries() else default_alias()
+
+    def _range(self, values: Any) -> str:
+        chosen: str = values.get("range", "")
+        return chosen if chosen in RANGES else "hour"

@@ -1,0 +1,221 @@
+"""What the dashboard says, put into words: one function for each of its sections."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.urls import NoReverseMatch, reverse
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from ..core.figures import Point, Queue, Running, Status
+from ..core.verdicts import problems_of
+from ..core.words import NOTHING, number, percent, span
+from ..models import Job, Worker
+from . import charts
+from . import formatting as show
+from .workers import LABELS
+
+CHILD_STATES = {
+    "idle": gettext_lazy("idle"),
+    "busy": gettext_lazy("busy"),
+    "suspended": gettext_lazy("suspended"),
+}
+MINUTES_TOLD = {1: gettext_lazy("minute"), 10: gettext_lazy("10 minutes"), 60: gettext_lazy("hour")}
+
+
+def problems(status: Status) -> list[dict[str, Any]]:
+    """What is wrong, with its cure."""
+    kinds = {"critical": "failed", "warning": "late"}
+    words = {"critical": _("Critical"), "warning": _("Warning")}
+    return [
+        {
+            "badge": show.badge(kinds[problem.level], words[problem.level]),
+            "what": problem.what,
+            "cure": problem.cure,
+        }
+        for problem in problems_of(status)
+    ]
+
+
+def tiles(status: Status) -> list[tuple[str, str]]:
+    """The sums of all queues."""
+    queues = status.queues
+    ended, failed = sum(q.ended for q in queues), sum(q.failed for q in queues)
+    oldest = max((q.oldest for q in queues if q.oldest and not q.paused), default=None)
+    return [
+        (_("Workers alive"), number(status.alive)),
+        (_("Jobs running"), number(sum(q.running for q in queues))),
+        (_("Jobs queued"), number(sum(q.queued for q in queues))),
+        (_("Longest wait now"), span(oldest)),
+        (_("Ended per minute"), number(sum(q.per_minute for q in queues))),
+        (_("Failed, last hour"), percent(failed / ended if ended else None)),
+    ]
+
+
+def queues(status: Status, site: str) -> list[dict[str, Any]]:
+    """A row for each queue."""
+    return [_queue(queue, site) for queue in status.queues]
+
+
+def _queue(queue: Queue, site: str) -> dict[str, Any]:
+    return {
+        "name": queue.name,
+        "paused": queue.paused,
+        "url": _list_of(site, queue=queue.name),
+        "queued": number(queue.queued),
+        "oldest": span(queue.oldest),
+        "running": number(queue.running),
+        "scheduled": number(queue.scheduled),
+        "rate": number(queue.per_minute),
+        "failed": percent(queue.failure_share),
+        "messages": NOTHING if queue.messages is None else number(queue.messages),
+    }
+
+
+def workers(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
+    """Each worker with its job processes and what they run."""
+    by_worker: dict[str | None, list[Running]] = {}
+    for job in status.running:
+        by_worker.setdefault(job.worker, []).append(job)
+    return [
+        {
+            "name": show.link(show.page_of(site, Worker, worker.id), worker.name),
+            "badge": show.badge(worker.health, LABELS[worker.health]),
+            "seen": _("%s ago") % span(worker.seen),
+            "started": _("%s ago") % span(worker.started),
+            "queues": worker.queues,
+            "lost": worker.children_lost,
+            "processes": ngettext("%d process", "%d processes", worker.processes)
+            % worker.processes,
+            "children": [
+                (child.pid, CHILD_STATES.get(child.state, child.state), child.job[:8])
+                for child in worker.children
+            ],
+            "jobs": [_running(job, site, may_see_jobs) for job in by_worker.get(worker.id, ())],
+        }
+        for worker in status.workers
+    ]
+
+
+def _running(job: Running, site: str, may_see_jobs: bool) -> dict[str, Any]:
+    url = show.page_of(site, Job, UUID(job.id)) if may_see_jobs else None
+    return {
+        "task": show.link(url, show.breakable(job.task)),
+        "queue": job.queue,
+        "span": span(job.seconds),
+        "attempt": f"{job.attempt}/{job.max_attempts}",
+    }
+
+
+def failures(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
+    """Failed attempts that are alike. Their messages are for who may see the jobs."""
+    return [
+        {
+            "count": number(group.count),
+            "task": show.breakable(group.task),
+            "queue": group.queue,
+            "exception": group.exception,
+            "message": group.message if may_see_jobs else "",
+            "last": _("%s ago") % span(group.seconds),
+            "job": show.page_of(site, Job, UUID(group.job)) if may_see_jobs else None,
+        }
+        for group in status.failures
+    ]
+
+
+def upkeep(status: Status) -> list[tuple[str, str]]:
+    """How the background duties do."""
+    duties, redis = status.upkeep, status.redis
+    beat = NOTHING if duties.beat is None else _("%s ago") % span(duties.beat)
+    address = redis.problem or redis.address if redis.used else _("not used")
+    return [
+        (_("Last heartbeat"), beat),
+        (_("Scheduled jobs that are overdue"), number(duties.overdue)),
+        (_("Jobs of workers that are gone"), number(duties.orphans)),
+        (_("Redis"), address),
+    ]
+
+
+def pictures(points: list[Point], name: str) -> list[dict[str, Any]]:
+    """The charts of a range, each with its table."""
+    times = [_time(point.start, name) for point in points]
+    return [_throughput(points, times), _latency(points, times), _failed(points, times)]
+
+
+def _throughput(points: list[Point], times: list[str]) -> dict[str, Any]:
+    layers = [
+        charts.Layer(_("succeeded"), "bgtasks-succeeded", [p.succeeded for p in points]),
+        charts.Layer(_("cancelled"), "bgtasks-cancelled", [p.cancelled for p in points]),
+        charts.Layer(_("failed"), "bgtasks-failed", [p.failed for p in points]),
+    ]
+    total = sum(point.ended for point in points)
+    says = ngettext("%d job ended.", "%d jobs ended.", total) % total
+    unit = MINUTES_TOLD[points[0].minutes]
+    title = _("Jobs that ended, per %s") % unit
+    scale = charts.counting(max(point.ended for point in points), number)
+    svg = charts.bars("bgtasks-throughput", title, says, layers, scale, times)
+    return _picture(title, says, svg, layers, times, number)
+
+
+def _latency(points: list[Point], times: list[str]) -> dict[str, Any]:
+    layers = [
+        charts.Layer(_("wait, median"), "bgtasks-wait", [p.waits[0] for p in points]),
+        charts.Layer(_("wait, 95 %"), "bgtasks-wait bgtasks-dashed", [p.waits[1] for p in points]),
+        charts.Layer(_("run, median"), "bgtasks-run", [p.runs[0] for p in points]),
+        charts.Layer(_("run, 95 %"), "bgtasks-run bgtasks-dashed", [p.runs[1] for p in points]),
+    ]
+    known = [value for layer in layers for value in layer.values if value is not None]
+    longest = max((value for value in layers[1].values if value is not None), default=None)
+    says = _("Longest wait (95 %%): %s.") % span(longest)
+    title = _("How long jobs wait and run")
+    scale = charts.by_magnitude(known, _short)
+    svg = charts.lines("bgtasks-latency", title, says, layers, scale, times)
+    return _picture(title, says, svg, layers, times, span)
+
+
+def _failed(points: list[Point], times: list[str]) -> dict[str, Any]:
+    layers = [charts.Layer(_("failed"), "bgtasks-failed", [p.failed for p in points])]
+    total = sum(point.failed for point in points)
+    says = ngettext("%d job failed.", "%d jobs failed.", total) % total
+    title = _("Jobs that failed, per %s") % MINUTES_TOLD[points[0].minutes]
+    scale = charts.counting(max(point.failed for point in points), number)
+    svg = charts.bars("bgtasks-failures", title, says, layers, scale, times)
+    return _picture(title, says, svg, layers, times, number)
+
+
+def _picture(
+    title: str, says: str, svg: Any, layers: list[charts.Layer], times: list[str], text: Any
+) -> dict[str, Any]:
+    rows = [
+        (time, [text(value) if value is not None else NOTHING for value in values])
+        for time, *values in zip(times, *(layer.values for layer in layers), strict=True)
+        if any(values)
+    ]
+    return {"title": title, "says": says, "svg": svg, "layers": layers, "rows": rows[::-1]}
+
+
+def _time(start: datetime, name: str) -> str:
+    local = localtime(start)
+    return f"{date_format(local, 'D j')} {local:%H:%M}" if name == "week" else f"{local:%H:%M}"
+
+
+def _short(seconds: float) -> str:
+    """A power of ten, for the axis."""
+    if seconds < 1:
+        return f"{seconds * 1000:g} ms"
+    return f"{seconds:g} s"
+
+
+def _list_of(site: str, **filters: str) -> str | None:
+    """The job list with a filter."""
+    try:
+        url = reverse("admin:django_bgtasks_job_changelist", current_app=site)
+    except NoReverseMatch:
+        return None
+    return f"{url}?{urlencode(filters)}"

@@ -1,0 +1,118 @@
+"""What is wrong by the figures, and what to do: one judgement for all who show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from .figures import Queue, Status
+from .words import percent, span
+
+Level = Literal["warning", "critical"]
+# A job that is queued for longer counts as a backlog.
+LONG_WAIT = 300.0
+# A worker without names on its command line also finds queues that its row does not tell.
+UNSERVED = 30.0
+# So many must have ended within the hour before a share of failures says something.
+ENOUGH, MANY_FAIL = 10, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it should be, and its cure. about: the queue, if it is one's."""
+
+    level: Level
+    code: str
+    what: str
+    cure: str
+    about: str = ""
+
+
+def problems_of(status: Status) -> list[Problem]:
+    """All that is wrong, the worst first."""
+    found = [*_workers(status), *_redis(status), *_upkeep(status)]
+    for queue in status.queues:
+        found += _queue(queue, status)
+    return sorted(found, key=lambda problem: problem.level)
+
+
+def level_of(problems: list[Problem]) -> str:
+    """The worst of them; "ok" if there are none."""
+    return problems[0].level if problems else "ok"
+
+
+def _workers(status: Status) -> Iterator[Problem]:
+    if not status.alive:
+        yield Problem(
+            "critical",
+            "no-worker",
+            _("No worker is running."),
+            _("Start one: %s") % "python manage.py bgworker",
+        )
+    for worker in status.workers:
+        if worker.health == "late":
+            text = _("The worker %(name)s has not been heard of for %(span)s.")
+            cure = _("If it does not come back, others take its jobs over by themselves.")
+            told = {"name": worker.name, "span": span(worker.seen)}
+            yield Problem("warning", "late-worker", text % told, cure)
+
+
+def _redis(status: Status) -> Iterator[Problem]:
+    if status.redis.problem:
+        text = _("Redis at %(address)s does not answer: %(why)s")
+        told = {"address": status.redis.address, "why": status.redis.problem}
+        cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
+        yield Problem("warning", "no-redis", text % told, cure)
+    if status.redis.suspended:
+        text = _("All workers are held by `rq suspend`.")
+        yield Problem("warning", "suspended", text, _("Release them: %s") % "rq resume")
+
+
+def _upkeep(status: Status) -> Iterator[Problem]:
+    upkeep = status.upkeep
+    if upkeep.overdue and status.alive:
+        text = ngettext(
+            "%(count)d scheduled job is overdue, by %(span)s.",
+            "%(count)d scheduled jobs are overdue, the first by %(span)s.",
+            upkeep.overdue,
+        )
+        told = {"count": upkeep.overdue, "span": span(upkeep.delay)}
+        cure = _("Upkeep lags: look for errors in the log of bgworker.")
+        yield Problem("warning", "overdue", text % told, cure)
+
+
+def _queue(queue: Queue, status: Status) -> Iterator[Problem]:
+    if queue.paused:
+        text = ngettext(
+            "The queue %(queue)s is paused; %(count)d job waits in it.",
+            "The queue %(queue)s is paused; %(count)d jobs wait in it.",
+            queue.queued,
+        )
+        cure = _("Let it go on: %s") % f"python manage.py bgresume {queue.name}"
+        told = {"queue": queue.name, "count": queue.queued}
+        yield Problem("warning", "paused", text % told, cure, queue.name)
+    elif queue.queued and status.alive:
+        yield from _backlog(queue, status)
+    share = queue.failure_share
+    if share is not None and share >= MANY_FAIL and queue.ended >= ENOUGH:
+        text = _("%(share)s of the jobs in the queue %(queue)s failed in the last hour.")
+        told = {"share": percent(share), "queue": queue.name}
+        cure = _("Read the errors of the failed jobs in the admin, mend them, and retry.")
+        yield Problem("warning", "failing", text % told, cure, queue.name)
+
+
+def _backlog(queue: Queue, status: Status) -> Iterator[Problem]:
+    live = [worker for worker in status.workers if worker.health == "alive"]
+    if (queue.oldest or 0) > UNSERVED and not any(queue.name in w.queues for w in live):
+        text = _("No worker serves the queue %s, and jobs wait in it.") % queue.name
+        cure = _("Start one: %s") % f"python manage.py bgworker {queue.name}"
+        yield Problem("warning", "unserved", text, cure, queue.name)
+    elif (queue.oldest or 0) > LONG_WAIT:
+        text = _("Jobs in the queue %(queue)s wait for up to %(span)s.")
+        told = {"queue": queue.name, "span": span(queue.oldest)}
+        cure = _("Start more workers, or give this one more processes.")
+        yield Problem("warning", "backlog", text % told, cure, queue.name)

@@ -1,0 +1,159 @@
+"""The figures of a backend at one moment: for the dashboard, for `bgstatus`, for monitoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from ..core import clock
+from ..core.figures import Child, Failures, Queue, Redis, Running, Status, Upkeep, Worker
+from ..core.options import backend_settings
+from ..core.registry import queues_of
+from ..core.states import State
+from ..ledger import pauses, standing
+from ..ledger.sql import ledger_alias
+from ..transport import registry
+from ..transport.connection import RedisError, connection, describe, reason
+from ..transport.depth import is_suspended, lengths
+
+RUNNING_SHOWN, ATTEMPTS_READ = 200, 500
+FAILURES_SINCE, LOST_SINCE = timedelta(days=1), timedelta(hours=1)
+RATE_MINUTES, SHARE_MINUTES = 5, 60
+# Upkeep promotes a due job within a second.
+OVERDUE_AFTER = 10.0
+
+
+def status_of(backend: str, alias: str | None = None) -> Status:
+    """The figures of a backend now. It raises what the database raises, and outlives Redis."""
+    alias = alias or ledger_alias()
+    depths = {
+        state: standing.depths(state, backend, alias)
+        for state in (State.QUEUED, State.SCHEDULED, State.RUNNING)
+    }
+    ended = standing.ended_lately(backend, SHARE_MINUTES, alias)
+    paused = pauses.paused(backend, alias)
+    names = queues_of(backend).union(paused, ended, *depths.values())
+    redis, messages, children = _ask_redis(backend, sorted(names))
+    workers = _workers(backend, children, alias)
+    beats = [worker.seen for worker in workers if worker.health != "lost"]
+    return Status(
+        backend=backend,
+        at=clock.now(),
+        queues=_queues(backend, names, depths, ended, paused, messages, alias),
+        workers=workers,
+        running=_running(backend, alias),
+        failures=_failures(backend, alias),
+        upkeep=Upkeep(
+            min(beats, default=None),
+            *standing.overdue(OVERDUE_AFTER, backend, alias),
+            standing.orphans(backend, alias),
+        ),
+        redis=redis,
+    )
+
+
+def _queues(
+    backend: str,
+    names: Any,
+    depths: Any,
+    ended: Any,
+    paused: Any,
+    messages: dict[str, int] | None,
+    alias: str,
+) -> tuple[Queue, ...]:
+    rates = standing.ended_lately(backend, RATE_MINUTES, alias)
+    queued, scheduled, running = depths.values()
+    return tuple(
+        Queue(
+            name=name,
+            queued=queued.get(name, (0, 0))[0],
+            scheduled=scheduled.get(name, (0, 0))[0],
+            running=running.get(name, (0, 0))[0],
+            oldest=queued[name][1] if name in queued else None,
+            **ended.get(name, {}),
+            per_minute=rates.get(name, {}).get("ended", 0) / RATE_MINUTES,
+            paused=name in paused,
+            messages=None if messages is None else messages.get(name, 0),
+        )
+        for name in sorted(names, key=lambda name: (name != "default", name))
+    )
+
+
+def _running(backend: str, alias: str) -> tuple[Running, ...]:
+    return tuple(
+        Running(
+            str(job.pk),
+            job.task,
+            job.queue,
+            job.attempt,
+            job.max_attempts,
+            max(0.0, job.seconds or 0.0),
+            str(job.worker) if job.worker else None,
+        )
+        for job in standing.running(backend, RUNNING_SHOWN, alias)
+    )
+
+
+def _workers(backend: str, children: dict[str, tuple[str, str]], alias: str) -> tuple[Worker, ...]:
+    dead_after = backend_settings(backend).options.dead_after
+    return tuple(
+        Worker(
+            id=str(row.pk),
+            hostname=row.hostname,
+            pid=row.pid,
+            processes=row.processes,
+            queues=tuple(row.queues or ()),
+            health="lost" if row.lost_at else "alive" if row.seen <= dead_after else "late",
+            seen=max(0.0, row.seen),
+            started=max(0.0, row.started),
+            children_lost=row.children_lost,
+            children=tuple(_children_of(row, children)),
+        )
+        for row in standing.workers(backend, LOST_SINCE, alias)
+    )
+
+
+def _children_of(row: Any, children: dict[str, tuple[str, str]]) -> list[Child]:
+    """Their names are made by the plan of their worker: host, process, the end of its id."""
+    start, end = f"{row.hostname}.", f".{row.pk.hex[-8:]}"
+    found = []
+    for name, (state, job) in children.items():
+        pid = name.removeprefix(start).removesuffix(end)
+        if name.startswith(start) and name.endswith(end) and pid.isdecimal():
+            found.append(Child(int(pid), state, job))
+    return sorted(found, key=lambda child: child.pid)
+
+
+def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
+    groups: dict[Any, list[Any]] = {}
+    for row in standing.failed_attempts(ATTEMPTS_READ, alias):
+        if row.backend == backend and row.seconds <= FAILURES_SINCE.total_seconds():
+            exception = row.exception_class or row.get_outcome_display()
+            groups.setdefault((row.task, row.queue, str(exception)), []).append(row)
+    found = [
+        Failures(
+            task=task,
+            queue=queue,
+            exception=exception,
+            count=len(rows),
+            seconds=max(0.0, rows[0].seconds),
+            job=str(rows[0].job_id),
+            message=rows[0].message,
+        )
+        for (task, queue, exception), rows in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda group: (-group.count, group.seconds)))
+
+
+def _ask_redis(
+    backend: str, queues: Sequence[str]
+) -> tuple[Redis, dict[str, int] | None, dict[str, tuple[str, str]]]:
+    if not backend_settings(backend).options.dispatch:
+        return Redis(used=False), None, {}
+    address, redis = describe(backend), connection(backend)
+    try:
+        suspended = is_suspended(redis)
+        return Redis(address, suspended=suspended), lengths(queues, redis), registry.shown(redis)
+    except RedisError as error:
+        return Redis(address, problem=reason(error)), None, {}

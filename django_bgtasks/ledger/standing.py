@@ -1,0 +1,93 @@
+"""How the ledger stands just now: what waits, what runs, who works, what went wrong last.
+
+Each question is one statement that an index answers, whatever the size of the table of jobs.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import models
+from django.db.models import Count, Exists, F, Min, OuterRef, Q, Sum
+from django.db.models.functions import Coalesce, Greatest, Now
+
+from ..core.states import State
+from ..models import Attempt, Job, RollUp, Worker
+from .insert import after
+from .times import MinuteOf, SecondsBetween
+
+DUE = Greatest(Coalesce("run_after", "enqueued_at"), "enqueued_at")
+
+
+def in_state(state: State, backend: str, alias: str) -> models.QuerySet[Job]:
+    """The jobs of a backend in one state: partial indexes know one state each."""
+    return Job.objects.using(alias).filter(state=state, backend=backend).order_by()
+
+
+def depths(state: State, backend: str, alias: str) -> dict[str, tuple[int, float]]:
+    """For each queue how many jobs are in this state, and the seconds since the first was due."""
+    rows = in_state(state, backend, alias).values("queue")
+    found = rows.annotate(number=Count("pk"), oldest=SecondsBetween(Min(DUE), Now()))
+    return {row["queue"]: (row["number"], max(0.0, row["oldest"] or 0.0)) for row in found}
+
+
+def running(backend: str, limit: int, alias: str) -> list[Any]:
+    """The jobs that run, those that have run longest first, each with the `seconds` of that."""
+    rows: Any = in_state(State.RUNNING, backend, alias).annotate(
+        seconds=SecondsBetween("started_at", Now())
+    )
+    rows = rows.only("id", "task", "queue", "attempt", "max_attempts", "worker", "progress_done")
+    return list(rows.order_by("started_at")[:limit])
+
+
+def workers(backend: str, lost_since: timedelta, alias: str) -> list[Any]:
+    """The workers that have not stopped, without those that were lost longer ago.
+
+    Each with the seconds since it was `seen` and since it `started`.
+    """
+    rows: Any = Worker.objects.using(alias).filter(backend=backend, stopped_at=None)
+    rows = rows.filter(Q(lost_at=None) | Q(lost_at__gte=after(-lost_since)))
+    seen, started = SecondsBetween("last_seen_at", Now()), SecondsBetween("started_at", Now())
+    return list(rows.annotate(seen=seen, started=started).order_by("hostname", "started_at"))
+
+
+def ended_lately(backend: str, minutes: int, alias: str) -> dict[str, dict[str, int]]:
+    """For each queue what has ended in the last `minutes`, as far as upkeep has added it up."""
+    rows = RollUp.objects.using(alias).filter(span=1, backend=backend)
+    rows = rows.filter(minute__gt=MinuteOf(Now()) - minutes).order_by()
+    found = rows.values("queue").annotate(ended=Sum("jobs"), failures=Sum("failed"))
+    return {row["queue"]: {"ended": row["ended"], "failed": row["failures"]} for row in found}
+
+
+def failed_attempts(limit: int, alias: str) -> list[Any]:
+    """The last attempts that did not succeed, the newest first, each with its job."""
+    newest = Attempt.objects.using(alias).order_by("-pk").values_list("pk", flat=True)
+    rows: Any = Attempt.objects.using(alias).filter(pk__in=list(newest[:limit]))
+    rows = rows.annotate(
+        task=F("job__task"),
+        queue=F("job__queue"),
+        backend=F("job__backend"),
+        seconds=SecondsBetween("finished_at", Now()),
+    )
+    return list(rows.defer("traceback").order_by("-pk"))
+
+
+def overdue(late: float, backend: str, alias: str) -> tuple[int, float]:
+    """How many scheduled jobs should have been queued `late` seconds ago, and the longest delay."""
+    rows = in_state(State.SCHEDULED, backend, alias)
+    rows = rows.filter(run_after__lt=after(timedelta(seconds=-late)))
+    found = rows.aggregate(number=Count("pk"), first=SecondsBetween(Min("run_after"), Now()))
+    return found["number"], found["first"] or 0.0
+
+
+def held(limit: int, backend: str, alias: str) -> list[Job]:
+    """Jobs whose task no worker could import, which wait for a deploy."""
+    rows = in_state(State.SCHEDULED, backend, alias).exclude(error="").filter(attempt=0)
+    return list(rows[:limit])
+
+
+def orphans(backend: str, alias: str) -> int:
+    """How many jobs run for a worker that has stopped or is gone, and wait to be rescued."""
+    alive = Worker.objects.using(alias).filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None)
+    return in_state(State.RUNNING, backend, alias).filter(~Exists(alive)).count()

@@ -1,0 +1,102 @@
+"""`manage.py bgstatus`: the figures of the dashboard in the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import ArgumentParser
+from dataclasses import asdict
+from importlib.util import find_spec
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError
+
+from ...core.options import backend_settings, default_alias
+from ...core.verdicts import Problem, level_of, problems_of
+from ...flow.status import status_of
+from ...transport.connection import reason
+from .. import screens
+
+CODES = {"ok": 0, "warning": 1, "critical": 2}
+UNKNOWN = 3
+CLEAR = "\033[2J\033[H"
+
+
+class Command(BaseCommand):
+    """Shows queues, workers, running jobs and failures. The exit code is for monitoring."""
+
+    help = "Show queues, workers, running jobs and failures. Exit code: 0 ok, 1 warning, 2 critical"
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """See docs/workers.md for each option with an example."""
+        parser.add_argument("--backend", help="Alias in TASKS. Default: the first of this package.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
+        parser.add_argument("--watch", action="store_true", help="Show it again and again.")
+        parser.add_argument(
+            "--every", type=float, default=2.0, metavar="S", help="Seconds between two looks."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Show it once or until interrupted, and exit with the code of the last look."""
+        backend = options["backend"] or default_alias()
+        try:
+            backend_settings(backend)
+            code = (
+                self._watch(backend, options) if options["watch"] else self._once(backend, options)
+            )
+        except (DatabaseError, ImproperlyConfigured) as error:
+            self.stderr.write(f"unknown: {reason(error)}")
+            code = UNKNOWN
+        if code:
+            sys.exit(code)
+
+    def _once(self, backend: str, options: dict[str, Any]) -> int:
+        status = status_of(backend)
+        problems = problems_of(status)
+        level = level_of(problems)
+        if options["json"]:
+            found = [asdict(problem) for problem in problems]
+            text = json.dumps({"level": level, "problems": found, **status.as_dict()}, indent=2)
+        else:
+            text = screens.plain(status, problems)
+        self.stdout.write(text)
+        return CODES[level]
+
+    def _watch(self, backend: str, options: dict[str, Any]) -> int:
+        if options["json"] or not sys.stdout.isatty():
+            return self._repeat(backend, options, "")
+        if find_spec("rich") is None:
+            self.stderr.write("For a calmer screen: pip install 'django-bgtasks[terminal]'")
+            time.sleep(1)
+            return self._repeat(backend, options, CLEAR)
+        return self._live(backend, options["every"])
+
+    def _repeat(self, backend: str, options: dict[str, Any], before: str) -> int:
+        code = UNKNOWN
+        try:
+            while True:
+                self.stdout.write(before, ending="")
+                code = self._once(backend, options)
+                self.stdout.flush()
+                time.sleep(options["every"])
+        except KeyboardInterrupt:
+            return code
+
+    def _live(self, backend: str, every: float) -> int:
+        from rich.console import Console
+        from rich.live import Live
+
+        problems: list[Problem] = []
+        with Live(console=Console(), auto_refresh=False, screen=True) as live:
+            try:
+                while True:
+                    status = status_of(backend)
+                    problems = problems_of(status)
+                    live.update(screens.colourful(status, problems), refresh=True)
+                    time.sleep(every)
+            except KeyboardInterrupt:
+                return CODES[level_of(problems)]

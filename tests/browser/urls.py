@@ -1,0 +1,3 @@
+"""The addresses of testproject, as a browser meets them."""
+
+from testproject.urls import urlpatterns as urlpatterns
