@@ -1,3 +1,5 @@
 """The addresses of testproject, as a browser meets them."""
 
-from testproject.urls import urlpatterns as urlpatterns
+from testproject.urls import urlpatterns
+
+__all__ = ["urlpatterns"]
