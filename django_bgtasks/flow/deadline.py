@@ -10,10 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from ..core.errors import Interruption, JobCancelled, JobTimeout
 
 CANCEL_SIGNAL = signal.SIGUSR1
+# signal.signal() without the enumerations that it makes of what it takes and returns: they take
+# longer than all the rest, and several handlers are set around each task.
+set_handler: Callable[[int, Any], Any] = getattr(signal.signal, "__wrapped__", signal.signal)
 # Whether a cancellation is meant for the job that runs now; the worker knows.
 _is_cancelled: list[Callable[[], bool]] = []
 
@@ -38,9 +42,7 @@ def deadline(seconds: float) -> Iterator[None]:
         if armed and (signum != CANCEL_SIGNAL or all(ask() for ask in _is_cancelled)):
             raise _interruption(signum, seconds)
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)
-    }
+    before = {number: set_handler(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)}
     try:
         signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
@@ -49,7 +51,7 @@ def deadline(seconds: float) -> Iterator[None]:
         armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            set_handler(number, handler)
 
 
 @contextmanager
@@ -63,11 +65,11 @@ def on_cancellation(act: Callable[[], None]) -> Iterator[None]:
         if all(ask() for ask in _is_cancelled):
             act()
 
-    before = signal.signal(CANCEL_SIGNAL, heed)
+    before = set_handler(CANCEL_SIGNAL, heed)
     try:
         yield
     finally:
-        signal.signal(CANCEL_SIGNAL, before)
+        set_handler(CANCEL_SIGNAL, before)
 
 
 def _interruption(signum: int, seconds: float) -> Interruption:

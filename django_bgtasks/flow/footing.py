@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from .deadline import CANCEL_SIGNAL
+from .deadline import CANCEL_SIGNAL, set_handler
 
 SIGNALS = (
     signal.SIGTERM,
@@ -75,7 +75,7 @@ class Footing:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.set_wakeup_fd(-1)
         for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+            set_handler(number, handler)
         # Last: what was held back is delivered now, to handlers that know it.
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
