@@ -10,14 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from ..core.errors import Interruption, JobCancelled, JobTimeout
+from .handlers import set_handler
 
 CANCEL_SIGNAL = signal.SIGUSR1
-# signal.signal() without the enumerations that it makes of what it takes and returns: they take
-# longer than all the rest, and several handlers are set around each task.
-set_handler: Callable[[int, Any], Any] = getattr(signal.signal, "__wrapped__", signal.signal)
 # Whether a cancellation is meant for the job that runs now; the worker knows.
 _is_cancelled: list[Callable[[], bool]] = []
 

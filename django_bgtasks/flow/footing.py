@@ -15,7 +15,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from .deadline import CANCEL_SIGNAL, set_handler
+from .deadline import CANCEL_SIGNAL
+from .handlers import get_handler, set_handler
 
 SIGNALS = (
     signal.SIGTERM,
@@ -36,7 +37,7 @@ class Footing:
     """This process as it is now, to be put back later."""
 
     def __init__(self) -> None:
-        self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self.handlers = {number: get_handler(number) for number in SIGNALS}
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.directory = os.getcwd()  # noqa: PTH109 - a Path would be built after every task
         self.umask = os.umask(0o077)

@@ -93,7 +93,7 @@ class Child:
         return self._run_from_database()
 
     def _run_messages(self, ids: list[UUID]) -> None:
-        """Claim and run so many at a time as a group may have, and hand back what comes too late."""
+        """Claim and run as many at a time as a group may have; hand back what comes too late."""
         late = clock.monotonic() + self.pace.budget
         for job_id in ids:
             self.slot.popped(job_id)

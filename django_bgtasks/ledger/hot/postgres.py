@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -94,13 +94,23 @@ FROM json_array_elements(%s::json) AS call
 
 def claim(job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str]) -> list[Job]:
     """Claim those of these jobs that are queued, in one of these queues if there are any."""
-    params = [worker, list(job_ids), list(queues) or None]
+    params = [worker, _array(map(str, job_ids)), _array(queues) if queues else None]
     return [claimed(row, alias) for row in prepared.run(CLAIM, params, alias)]
 
 
 def settle(done: Sequence[tuple[Job, Any]], worker: UUID, alias: str) -> set[UUID]:
     """Settle as succeeded those of these attempts whose claim still holds."""
-    ids = [job.pk for job, _ in done]
-    claims = [job.claims for job, _ in done]
-    results = [None if result is None else json.dumps(result) for _, result in done]
+    ids = _array(str(job.pk) for job, _ in done)
+    claims = _array(str(job.claims) for job, _ in done)
+    results = _array(None if result is None else json.dumps(result) for _, result in done)
     return {row[0] for row in prepared.run(SETTLE, [ids, claims, results, worker], alias)}
+
+
+def _array(values: Iterable[str | None]) -> str:
+    """An array as PostgreSQL reads it; psycopg takes several times longer to write one."""
+    return "{" + ",".join("NULL" if value is None else _quoted(value) for value in values) + "}"
+
+
+def _quoted(value: str) -> str:
+    value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'

@@ -1,0 +1,20 @@
+"""The measurements by name. Each returns figures by name, in the unit that the name says."""
+
+from __future__ import annotations
+
+from .backlog import backlog, upkeep
+from .drain import drain
+from .enqueue import enqueue
+from .memory import memory
+from .pickup import pickup
+from .statements import statements
+
+BENCHMARKS = {
+    "pickup": pickup,
+    "memory": memory,
+    "enqueue": enqueue,
+    "drain": drain,
+    "statements": statements,
+    "upkeep": upkeep,
+    "backlog": backlog,
+}
