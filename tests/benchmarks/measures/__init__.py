@@ -6,6 +6,7 @@ from .backlog import backlog, upkeep
 from .drain import drain
 from .enqueue import enqueue
 from .memory import memory
+from .mixed import mixed
 from .pickup import pickup
 from .statements import statements
 
@@ -14,6 +15,7 @@ BENCHMARKS = {
     "memory": memory,
     "enqueue": enqueue,
     "drain": drain,
+    "mixed": mixed,
     "statements": statements,
     "upkeep": upkeep,
     "backlog": backlog,
