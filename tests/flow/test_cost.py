@@ -84,4 +84,4 @@ def test_a_transaction_with_many_enqueues_pushes_them_in_one_command(
         assert scripts(redis_client) == before
     assert scripts(redis_client) == before + 1
     waiting = redis_client.lrange("rq:queue:default", 1, -1)
-    assert [each.decode() for each in waiting] == [result.id for result in results]
+    assert waiting == [result.id.encode() for result in results]
