@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from redis import Redis
-from redis.client import Pipeline
 from rq.queue import Queue
-from rq.utils import now, utcformat
 
+from ..core import clock
 from ..core.faultpoints import fault_point
+from .script import Script
 
 FUNCTION = "django_bgtasks.transport.messages.run_by_bgworker"
 QUEUES_KEY = "rq:queues"
@@ -73,7 +72,7 @@ def job_id_of(raw: Any) -> UUID | None:
 # KEYS: the list, the set of queues. ARGV: what all have in common, which is data before and after
 # the id, description, origin, time, seconds to keep; then the ids. An id comes into the list last,
 # so that whoever pops it finds its hash.
-PUSH = """
+PUSH = Script("""
 for place = 7, #ARGV do
     local id = ARGV[place]
     local key = 'rq:job:' .. id
@@ -83,7 +82,7 @@ for place = 7, #ARGV do
     redis.call('RPUSH', KEYS[1], id)
 end
 redis.call('SADD', KEYS[2], KEYS[1])
-"""
+""")
 _CALL = json.dumps([FUNCTION, None, ["\0"], {}]).split("\\u0000")
 
 
@@ -93,16 +92,24 @@ def push(messages: Iterable[Message], redis: Redis) -> None:
 
     Raises RedisError; the rows stand all the same.
     """
-    created = utcformat(now())
     kinds = [(kind, list(group)) for kind, group in groupby(messages, key=_kind)]
-    with redis.pipeline(transaction=False) if len(kinds) > 1 else nullcontext(redis) as client:
-        script = redis.register_script(PUSH)
-        for (rq_queue, task), group in kinds:
-            common: list[Any] = [*_CALL, task, rq_queue, created, MESSAGE_SECONDS]
-            ids = [str(message.job_id) for message in group]
-            script(keys=[queue_key(rq_queue), QUEUES_KEY], args=[*common, *ids], client=client)
-        if isinstance(client, Pipeline):
-            client.execute()
+    if len(kinds) == 1:
+        PUSH(*_pushed(*kinds[0]), redis)
+        return
+    with redis.pipeline(transaction=False) as pipeline:
+        for kind, group in kinds:
+            PUSH.queue(*_pushed(kind, group), pipeline)
+        pipeline.execute()
+
+
+def _pushed(kind: tuple[str, str], group: list[Message]) -> tuple[list[str], list[Any]]:
+    """The keys and arguments for messages of one task and RQ queue."""
+    rq_queue, task = kind
+    # As RQ writes a time.
+    now = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
+    ids = [str(message.job_id) for message in group]
+    keys = [queue_key(rq_queue), QUEUES_KEY]
+    return keys, [*_CALL, task, rq_queue, now, MESSAGE_SECONDS, *ids]
 
 
 def _kind(message: Message) -> tuple[str, str]:
