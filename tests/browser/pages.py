@@ -1,0 +1,60 @@
+"""The pages of which `tox run -e screenshots` takes pictures: one line each, and a data maker.
+
+A data maker fills the database and returns the path of the page. The pictures are
+docs/images/NAME-light.png, NAME-dark.png and NAME-phone.png.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from django.contrib.auth.models import User
+
+from django_bgtasks.core.states import State
+from tests.doors.rows import make_attempt, make_job
+
+IMPORT = "testproject.office.tasks.contacts.import_contacts"
+
+
+class Shot(NamedTuple):
+    """name: of the file. make: the data maker; it is given the user who looks, a superuser."""
+
+    name: str
+    make: Callable[[User], str]
+
+
+def running_job(user: User) -> str:
+    """A job half done."""
+    job = make_job(State.RUNNING, owner=user, task=IMPORT, attempt=1, **progress(61_000, 96_000))
+    return f"/jobs/{job.pk}/"
+
+
+def failed_job(user: User) -> str:
+    """A job that failed and may be tried again."""
+    error = "GiveUp: june.csv has no column 'email'."
+    job = make_job(State.FAILED, owner=user, task=IMPORT, attempt=1, error=error)
+    make_attempt(job, exception_class="django_bgtasks.GiveUp", message=error.partition(": ")[2])
+    return f"/jobs/{job.pk}/"
+
+
+def admin_jobs(user: User) -> str:
+    """The list of jobs in the admin, one of each state and a few more."""
+    for state in State:
+        make_job(state, owner=user, task=IMPORT, attempt=int(state != State.QUEUED))
+    failed_job(user)
+    running_job(user)
+    return "/admin/django_bgtasks/job/"
+
+
+def progress(done: int, total: int) -> dict[str, Any]:
+    """The fields of a job's progress."""
+    message = f"{done:,} of {total:,} contacts"
+    return {"progress_done": done, "progress_total": total, "progress_message": message}
+
+
+SHOTS = (
+    Shot("job-running", running_job),
+    Shot("job-failed", failed_job),
+    Shot("admin-jobs", admin_jobs),
+)

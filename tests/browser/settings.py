@@ -1,0 +1,19 @@
+"""The tests' site with the pages of testproject, for a server in a process of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests import settings as base
+
+SITE: dict[str, Any] = {
+    "ROOT_URLCONF": "testproject.urls",
+    "LOGIN_URL": "office:login",
+    "LOGIN_REDIRECT_URL": "office:home",
+    "FILE_UPLOAD_HANDLERS": ["testproject.office.uploads.HashingUploadHandler"],
+    "FILE_UPLOAD_TEMP_DIR": base.DIR,
+    "MIDDLEWARE": [*base.MIDDLEWARE, "testproject.middleware.content_security_policy"],
+}
+
+globals().update({name: getattr(base, name) for name in dir(base) if name.isupper()})
+globals().update(SITE)
