@@ -36,6 +36,7 @@ def bgtasks_progress(
     return {
         "facts": facts,
         "message": _message(facts),
+        "share": _share(facts),
         "result_url": result_url,
         "status_url": status_url(row.pk, signed=signed),
         "events_url": _events_url(request, row, signed),
@@ -51,11 +52,16 @@ def _events_url(request: Any, job: Job, signed: bool) -> str:
     return status_url(job.pk, signed=signed, view="job-events")
 
 
-def _message(facts: dict[str, Any]) -> str:
-    """What there is to read: why it failed, what it returned if that is a text, or how far it is.
+def _share(facts: dict[str, Any]) -> str:
+    """How much is done, such as "30 %"; static/django_bgtasks/progress.js says the same."""
+    progress = facts["progress"]
+    if facts["finished"] or not progress or not progress["total"]:
+        return ""
+    return f"{max(0, min(100, 100 * progress['done'] // progress['total']))} %"
 
-    static/django_bgtasks/progress.js says the same.
-    """
+
+def _message(facts: dict[str, Any]) -> str:
+    """What there is to read: why it failed, a text that it returned, or how far it is."""
     if facts["error"]:
         return str(facts["error"])
     if isinstance(facts["result"], str):

@@ -34,7 +34,7 @@ async def job_events(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
     """
     if request.method != "GET":
         return HttpResponse(status=405, headers={"Allow": "GET"})
-    viewer, facts = await sync_to_async(_first_look)(request, job_id)
+    viewer, facts = await sync_to_async(_first_look, thread_sensitive=False)(request, job_id)
     if not isinstance(request, ASGIRequest):
         return HttpResponse("Event streams need ASGI.", status=406, content_type="text/plain")
     seen = request.headers.get("Last-Event-ID", "")
@@ -68,11 +68,12 @@ async def _events(
 
 
 def _first_look(request: HttpRequest, job_id: UUID) -> tuple[Viewer, dict[str, Any]]:
-    job, viewer = job_for(request, job_id)
-    facts = shown(job, viewer)
-    # This thread waits until the stream ends: its connection must not.
     close_old_connections()
-    return viewer, facts
+    try:
+        job, viewer = job_for(request, job_id)
+        return viewer, shown(job, viewer)
+    finally:
+        close_old_connections()
 
 
 def _look(job_id: UUID, viewer: Viewer, language: str | None) -> dict[str, Any] | None:

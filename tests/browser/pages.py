@@ -16,6 +16,7 @@ from testproject.office.models import Picture
 from tests.doors.rows import make_attempt, make_job
 
 IMPORT = "testproject.office.tasks.contacts.import_contacts"
+SIZES = "testproject.office.tasks.pictures.make_sizes"
 
 
 class Shot(NamedTuple):
@@ -47,7 +48,8 @@ def failed_job(user: User) -> str:
 def running_picture(user: User) -> str:
     """The component on the page of what it makes."""
     picture = Picture.objects.create(owner=user, name="holiday.jpg", digest="0", size=4_100_000)
-    make_job(State.RUNNING, owner=user, task=IMPORT, attempt=1, about=picture, **progress(2, 3))
+    fields = {**progress(2, 3), "progress_message": "large"}
+    make_job(State.RUNNING, owner=user, task=SIZES, attempt=1, about=picture, **fields)
     return f"/pictures/{picture.pk}/"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from django_bgtasks.models import Job
 from testproject.demo import samples
@@ -16,6 +16,7 @@ from tests.doors.rows import make_job
 
 from ..waiting import wait_until
 from ..workers import WorkerFactory
+from .conftest import give_session
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +45,8 @@ def test_every_step_is_shown_as_text_and_the_end_has_a_link(
     server: str, page: Page, ada: User, log_in: LogIn
 ) -> None:
     job = make_job("running", owner=ada, attempt=1)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     log_in(ada, server)
     page.goto(f"{server}/pictures/{picture_with(job, ada)}/")
     bar = page.get_by_role("progressbar")
@@ -60,6 +63,7 @@ def test_every_step_is_shown_as_text_and_the_end_has_a_link(
     expect(page.locator("[data-spoken]")).to_have_text(f"Succeeded, {HOSTILE}")
     expect(page.get_by_role("link", name="Show the result")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+    assert any("/events/" in url for url in asked) != any("wait=20" in url for url in asked)
     assert page.evaluate("document.body.dataset.broken") is None
 
 
@@ -87,6 +91,31 @@ def test_the_owner_cancels_by_keyboard_and_a_stranger_sees_nothing(
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Try again")).to_be_visible(timeout=PATIENCE)
     assert Job.objects.get().state == "cancelled"
+
+
+def test_where_streams_do_not_get_through_it_asks(
+    asgi: str, page: Page, ada: User, log_in: LogIn
+) -> None:
+    page.route("**/events/", lambda route: route.abort())
+    job = make_job("running", owner=ada, attempt=1)
+    log_in(ada, asgi)
+    page.goto(f"{asgi}/pictures/{picture_with(job, ada)}/")
+    Job.objects.update(progress_done=3, progress_total=10, progress_message="row 3")
+    expect(page.locator("[data-message]")).to_have_text("row 3", timeout=PATIENCE)
+
+
+def test_without_a_script_the_page_reads_and_the_button_works(
+    wsgi: str, chrome: Browser, ada: User
+) -> None:
+    job = make_job("queued", owner=ada)
+    context = chrome.new_context(java_script_enabled=False)
+    give_session(context, ada, wsgi)
+    page = context.new_page()
+    page.goto(f"{wsgi}/jobs/{job.pk}/")
+    expect(page.locator("[data-label]")).to_have_text("Queued")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible(timeout=PATIENCE)
+    context.close()
 
 
 def test_a_button_pressed_twice_orders_one_report(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from django_bgtasks.ledger import idempotency as log
 from django_bgtasks.models import IdempotencyRecord
 from django_bgtasks.views import replay
 
-from ..threads import in_threads
+from ..threads import in_loop, in_threads
 
 pytestmark = pytest.mark.django_db
 
@@ -238,7 +237,7 @@ def test_a_coroutine_is_idempotent_too() -> None:
     async def twice() -> list[Any]:
         return [await post(view=order_later), await post(view=order_later)]
 
-    first, second = asyncio.run(twice())
+    first, second = in_loop(twice())
     assert (first.status_code, second.status_code) == (201, 201)
     assert second["Idempotency-Replayed"] == "true"
     assert effects() == 1

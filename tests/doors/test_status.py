@@ -25,6 +25,8 @@ from django_bgtasks.testing import run_jobs, without_redis
 from django_bgtasks.views import events, status
 from tests.app.tasks import add
 
+from ..threads import in_loop
+
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -179,7 +181,7 @@ def test_a_stream_tells_every_change_and_ends_with_the_job(
         )
         return await asyncio.wait_for(watching, 30)
 
-    told = asyncio.run(watch())
+    told = in_loop(watch())
     assert told[0] == "retry: 1000\n\n"
     assert ": still here\n\n" in told
     facts = [data_of(piece) for piece in told if "data: " in piece]
@@ -207,7 +209,7 @@ def test_who_reconnects_gets_what_is_newer_and_is_told_when_there_is_no_more(
         final = last[-1].partition("id: ")[2].partition("\n")[0]
         return again, (await stream(ada, job, **{"Last-Event-ID": final})).status_code
 
-    again, end = asyncio.run(reconnect())
+    again, end = in_loop(reconnect())
     assert again[1] == ": still here\n\n"
     assert end == 204
 
@@ -216,8 +218,8 @@ def test_who_reconnects_gets_what_is_newer_and_is_told_when_there_is_no_more(
 def test_a_stream_is_for_those_who_may_see_the_job_and_for_asgi(ada: User) -> None:
     job = a_job(ada)
     eve = User.objects.create_user("eve")
-    assert asyncio.run(stream(eve, job)).status_code == 404
-    assert asyncio.run(stream(ada, Job(pk=uuid4()))).status_code == 404
+    assert in_loop(stream(eve, job)).status_code == 404
+    assert in_loop(stream(ada, Job(pk=uuid4()))).status_code == 404
     client = Client()
     client.force_login(ada)
     assert client.get(f"/jobs/{job.pk}/events/").status_code == 406
@@ -236,6 +238,7 @@ def test_the_component_is_readable_without_a_script(ada: User) -> None:
     page = component(Job.objects.get(), ada)
     assert "Running" in page
     assert 'max="10" value="3"' in page
+    assert ">30 %<" in page
     assert '<noscript><a href="/page/">Look again</a></noscript>' in page
     assert f'action="/jobs/{job.pk}/cancel/"' in page
     assert 'name="csrfmiddlewaretoken" value="token"' in page
