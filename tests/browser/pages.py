@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 from django.contrib.auth.models import User
 
 from django_bgtasks.core.states import State
+from testproject.office.models import Picture
 from tests.doors.rows import make_attempt, make_job
 
 IMPORT = "testproject.office.tasks.contacts.import_contacts"
+SIZES = "testproject.office.tasks.pictures.make_sizes"
 
 
 class Shot(NamedTuple):
@@ -30,12 +32,25 @@ def running_job(user: User) -> str:
     return f"/jobs/{job.pk}/"
 
 
+def waiting_job(user: User) -> str:
+    """A job that nobody knows the length of."""
+    return f"/jobs/{make_job(State.QUEUED, owner=user, task=IMPORT).pk}/"
+
+
 def failed_job(user: User) -> str:
     """A job that failed and may be tried again."""
     error = "GiveUp: june.csv has no column 'email'."
     job = make_job(State.FAILED, owner=user, task=IMPORT, attempt=1, error=error)
     make_attempt(job, exception_class="django_bgtasks.GiveUp", message=error.partition(": ")[2])
     return f"/jobs/{job.pk}/"
+
+
+def running_picture(user: User) -> str:
+    """The component on the page of what it makes."""
+    picture = Picture.objects.create(owner=user, name="holiday.jpg", digest="0", size=4_100_000)
+    fields = {**progress(2, 3), "progress_message": "large"}
+    make_job(State.RUNNING, owner=user, task=SIZES, attempt=1, about=picture, **fields)
+    return f"/pictures/{picture.pk}/"
 
 
 def admin_jobs(user: User) -> str:
@@ -54,7 +69,9 @@ def progress(done: int, total: int) -> dict[str, Any]:
 
 
 SHOTS = (
+    Shot("job-waiting", waiting_job),
     Shot("job-running", running_job),
+    Shot("picture-running", running_picture),
     Shot("job-failed", failed_job),
     Shot("admin-jobs", admin_jobs),
 )
