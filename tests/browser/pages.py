@@ -15,6 +15,8 @@ from django_bgtasks.core.states import State
 from testproject.office.models import Picture
 from tests.doors.rows import make_attempt, make_job
 
+from .dashboards import busy_dashboard, empty_dashboard
+
 IMPORT = "testproject.office.tasks.contacts.import_contacts"
 SIZES = "testproject.office.tasks.pictures.make_sizes"
 
@@ -74,4 +76,6 @@ SHOTS = (
     Shot("picture-running", running_picture),
     Shot("job-failed", failed_job),
     Shot("admin-jobs", admin_jobs),
+    Shot("dashboard", busy_dashboard),
+    Shot("dashboard-empty", empty_dashboard),
 )
