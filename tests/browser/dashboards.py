@@ -55,7 +55,7 @@ def _rate(minute: int) -> int:
 def _ended(minute: int, n: int) -> Job:
     """The n-th job that ended so many minutes ago; as if by chance, and always the same."""
     task, queue, seconds = TASKS[n % 4]
-    chance = (minute * 37 + n * 101) % 100 / 100
+    chance = (minute * 37 + n * 613) % 1000 / 1000
     away = queue == "emails" and 40 < minute < 47
     end = clock.now() - timedelta(minutes=minute, seconds=50 * chance)
     start = end - timedelta(seconds=seconds * (0.5 + chance))
