@@ -37,7 +37,8 @@ def test_an_upload_is_followed_to_its_end(
     page.wait_for_url("**/jobs/*/")
     expect(page.locator("bgtasks-progress")).to_have_attribute("data-state", "queued")
     bgworker()
-    expect(page.get_by_text("3,000 contacts")).to_be_visible(timeout=PATIENCE)
+    made = page.locator("p.message", has_text="3,000 contacts")
+    expect(made).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("progressbar")).to_have_attribute("value", "100")
 
 
