@@ -95,7 +95,7 @@ class Job(models.Model):
             ("view_sensitive", _("Can view sensitive values")),
         )
         constraints = (
-            # With unique=True PostgreSQL would have a second index, for LIKE, to write at each move.
+            # unique=True would have a second index on PostgreSQL, for LIKE, to write at each move.
             models.UniqueConstraint(fields=("dedup_slot",), name="bgtasks_job_dedup_slot"),
             models.CheckConstraint(
                 name="bgtasks_job_finished_iff_final",
