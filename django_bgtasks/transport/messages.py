@@ -7,7 +7,7 @@ every message, the only argument is the id, and a worker reads neither from Redi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -27,6 +27,8 @@ SUSPENDED_KEY = "rq:suspended"
 MARKER_KEY = "bgtasks:alive"
 # A message nobody takes must not stay for ever; the ledger has the job.
 MESSAGE_SECONDS = 7 * 24 * 3600
+# While a script runs Redis serves nobody else, and its client does not wait for ever.
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +90,26 @@ _CALL = json.dumps([FUNCTION, None, ["\0"], {}]).split("\\u0000")
 
 @fault_point("push")
 def push(messages: Iterable[Message], redis: Redis) -> None:
-    """Push the messages in their order: one command for those of one task and queue.
+    """Push the messages in their order, in one trip: a command for those of one task and queue.
 
     Raises RedisError; the rows stand all the same.
     """
-    kinds = [(kind, list(group)) for kind, group in groupby(messages, key=_kind)]
-    if len(kinds) == 1:
-        PUSH(*_pushed(*kinds[0]), redis)
+    parts = list(_parts(messages))
+    if len(parts) == 1:
+        PUSH(*_pushed(*parts[0]), redis)
         return
     with redis.pipeline(transaction=False) as pipeline:
-        for kind, group in kinds:
-            PUSH.queue(*_pushed(kind, group), pipeline)
+        for kind, part in parts:
+            PUSH.queue(*_pushed(kind, part), pipeline)
         pipeline.execute()
+
+
+def _parts(messages: Iterable[Message]) -> Iterator[tuple[tuple[str, str], list[Message]]]:
+    """Messages of one task and RQ queue, not so many that all others would wait for the command."""
+    for kind, group in groupby(messages, key=_kind):
+        alike = list(group)
+        for start in range(0, len(alike), AT_ONCE):
+            yield kind, alike[start : start + AT_ONCE]
 
 
 def _pushed(kind: tuple[str, str], group: list[Message]) -> tuple[list[str], list[Any]]:

@@ -85,3 +85,11 @@ def test_a_transaction_with_many_enqueues_pushes_them_in_one_command(
     assert scripts(redis_client) == before + 1
     waiting = redis_client.lrange("rq:queue:default", 1, -1)
     assert waiting == [result.id.encode() for result in results]
+
+
+def test_very_many_messages_do_not_hold_redis_up_in_one_command(redis_client: redis.Redis) -> None:
+    before = scripts(redis_client)
+    results = add.enqueue_many([(number, 1) for number in range(2500)])
+    assert scripts(redis_client) == before + 3
+    waiting = redis_client.lrange("rq:queue:default", 0, -1)
+    assert waiting == [result.id.encode() for result in results]

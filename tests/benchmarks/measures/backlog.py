@@ -59,7 +59,7 @@ def upkeep(directory: Path) -> Figures:
     figures = {"empty table, % of a core": _idle(directory)}
     fill()
     figures["1,000,000 final rows, % of a core"] = _idle(directory)
-    add.using(queue_name="elsewhere").enqueue_many([(number, 1) for number in range(QUEUED)])
+    add.using(queue_name="reports").enqueue_many([(number, 1) for number in range(QUEUED)])
     figures["and 100,000 queued elsewhere, % of a core"] = _idle(directory, "default")
     Job.objects.all().delete()
     return figures
