@@ -20,12 +20,13 @@ WHICH = "BGTASKS_TEST_FAULTS"
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long cases to `tox run -e faults`, which sets BGTASKS_TEST_FAULTS=all.
 
-    With "none" there are no cases at all: for the further versions of Python and Django. The plan
-    is about PostgreSQL and SQLite: on MariaDB it is left out.
+    With "none" there are no cases at all, and no search of the model: for the further versions of
+    Python and Django. The plan is about PostgreSQL and SQLite: on MariaDB it is left out.
     """
     wanted = "none" if os.environ.get("BGTASKS_TEST_DB") == "mysql" else os.environ.get(WHICH)
     here = Path(__file__).parent
-    cases = [item for item in items if here in item.path.parents]
+    plan = {here, here.parent / "model"}
+    cases = [item for item in items if plan.intersection(item.path.parents)]
     long = [item for item in cases if item.get_closest_marker("long")]
     left_out = {"all": [], "none": cases}.get(wanted or "", long)
     if left_out:
