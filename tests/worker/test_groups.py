@@ -54,22 +54,34 @@ def test_with_a_group_size_of_1_each_job_has_a_commit_of_its_own(bgworker: Worke
 
 # With a group size of 1 the messages that wait are popped, and their jobs not claimed.
 @pytest.mark.parametrize("size", [100, 1])
-def test_what_waits_behind_a_slow_job_goes_to_an_idle_process_at_once(
+def test_what_waits_behind_a_slow_job_begins_in_an_idle_process_within_100_ms(
     bgworker: WorkerFactory, effects: Effects, size: int
 ) -> None:
     bgworker("--processes", 2, "--group-size", size)
+    # On a busy machine the other process may have to wait for its processor: three tries.
+    waits = [longest_wait_behind_a_slow_job(effects, "first")]
+    while waits[-1] > 0.1 and len(waits) < 3:
+        waits.append(longest_wait_behind_a_slow_job(effects, f"again{len(waits)}"))
+    assert min(waits) <= 0.1
+    assert max(waits) < 2
+    assert not Attempt.objects.exists()
+
+
+def longest_wait_behind_a_slow_job(effects: Effects, name: str) -> float:
+    """From the begin of a job of 5 s until the last of the short ones behind it begins."""
     log = str(effects)
+    wait_until(lambda: unfinished() == 0)
+    # The worker learns that the jobs of this queue are short.
     tasks.nap.enqueue_many([(log, "warm", 0)] * 200)
     wait_until(lambda: unfinished() == 0)
-    short = [(log, f"short{number}", 0) for number in range(20)]
-    tasks.nap.enqueue_many([*short[:5], (log, "slow", 5), *short[5:]])
-    wait_until(lambda: sum(text.startswith("short") for text in effects.texts) == 20, timeout=4)
-    began = dict(text.split("@") for text in effects.texts if not text.startswith("warm"))
-    waits = [float(began[f"short{number}"]) - float(began["slow"]) for number in range(5, 20)]
-    assert max(waits) < 1
+    short = [(log, f"{name}{number}", 0) for number in range(20)]
+    tasks.nap.enqueue_many([*short[:5], (log, f"slow-{name}", 5), *short[5:]])
+    wait_until(lambda: sum(text.startswith(name) for text in effects.texts) == 20, timeout=4)
     # All but the slow one are settled while it goes on.
     wait_until(lambda: unfinished() == 1, timeout=3)
-    assert not Attempt.objects.exists()
+    began = dict(text.split("@") for text in effects.texts if not text.startswith("warm"))
+    behind = [float(began[f"{name}{number}"]) for number in range(5, 20)]
+    return max(behind) - float(began[f"slow-{name}"])
 
 
 def test_a_crash_in_a_group_charges_only_the_job_that_ran(
