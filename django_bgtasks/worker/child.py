@@ -53,7 +53,7 @@ class Child:
         self.watch = Watch(self._overdue)
         self.queues = Queues(plan)
         self.redis = Redis(plan, self.queues, self._size, self._one_beside, speaks)
-        self.beside = Beside(plan, slot, self._close, self._forget, self.redis.notify)
+        self.beside = Beside(plan, slot, self._settle, self._finish, self.redis.notify)
         self._counting = threading.Lock()
 
     def main(self) -> None:
@@ -198,10 +198,16 @@ class Child:
         """Settle what is still open, and say what became of each job."""
         if not runs:
             return
-        settled = settle_runs(runs, self.plan.alias, patient)
+        settled = self._settle(runs, patient)
         for run in runs:
             self.slot.drop(run.job.pk)
-        self.redis.finish([run.job.pk for run in runs], settled)
+        self._finish([run.job.pk for run in runs], settled)
+
+    def _settle(self, runs: list[Run], patient: bool = True) -> list[Run]:
+        return settle_runs(runs, self.plan.alias, patient)
+
+    def _finish(self, ids: list[UUID], settled: list[Run]) -> None:
+        self.redis.finish(ids, settled)
         with self._counting:
             self.jobs += len(settled)
         for run in settled:
