@@ -90,17 +90,14 @@ class Beside:
         kind = self._queues.get(queue)
         return None if kind is None else self._room(kind)
 
-    def take(
-        self, jobs: Sequence[Job], stopping: Callable[[], bool]
-    ) -> tuple[list[Job], list[Job]]:
+    def take(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
         """Begin those of these claimed jobs that run beside, while there is room for them.
 
         Returns those for the main thread, and those for which there is no room. Where there are
-        suspects they come first, alone.
+        suspects they come first, and alone: when nothing runs beside them any more.
         """
         suspects = [job for job in jobs if is_suspect(job)]
         if suspects:
-            self.wait(lambda: stopping() or not self._running)
             return suspects, [job for job in jobs if not is_suspect(job)]
         here, back = [], []
         for job in jobs:

@@ -17,7 +17,7 @@ from django.db import connections
 
 from ..core import clock
 from ..flow import footing
-from ..flow.connections import refresh_connections
+from ..flow.connections import give_back_connections, refresh_connections
 from ..flow.deadline import CANCEL_SIGNAL, confirm_cancellation
 from ..flow.execute import Run, claim_jobs, run_claimed, settle_runs
 from ..ledger.claim import claim_next
@@ -26,7 +26,7 @@ from ..ledger.outages import DISCONNECTED
 from ..ledger.settle import insist
 from ..models import Job
 from ..transport.messages import rq_queue_name
-from .beside import Beside
+from .beside import Beside, is_suspect
 from .group import Group, Pace, Watch
 from .lines import job_line
 from .plan import Plan
@@ -70,8 +70,10 @@ class Child:
         spent = False
         try:
             while not self.stopping and not spent:
+                # Looked at first: one that ends meanwhile may be queued again.
+                alone = not len(self.beside)
                 if not self.step() and self.plan.burst:
-                    if not len(self.beside):
+                    if alone:
                         break
                     self._pause(POLL_SECONDS)
                 spent = self._is_spent()
@@ -110,14 +112,18 @@ class Child:
 
     def _run_jobs(self, jobs: list[Job]) -> None:
         """Begin what runs beside this thread, and run the others here."""
-        here, back = self.beside.take(jobs, lambda: self.stopping)
+        here, back = self.beside.take(jobs)
         self._hand_back(back)
+        if any(map(is_suspect, here)):
+            # After the others are handed back: this may take long.
+            self.beside.wait(lambda: self.stopping or not len(self.beside))
         if len(here) == 1:
             self._run_group(Group(here, self.pace.budget))
         elif here:
             group = Group(here, self.pace.budget)
             with self.watch.over(group):
                 self._run_group(group)
+        self._share_connections()
 
     def _run_from_database(self) -> bool:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
@@ -137,6 +143,7 @@ class Child:
             if job is None or job_id != job.pk:
                 self.slot.drop(job_id)
         if job is None:
+            self._share_connections()
             if not self.plan.burst:
                 self._pause(POLL_SECONDS)
             return False
@@ -225,6 +232,11 @@ class Child:
 
     def _one_beside(self) -> UUID | None:
         return self.beside.first()
+
+    def _share_connections(self) -> None:
+        """What runs beside may need the one that this thread had from a pool."""
+        if len(self.beside):
+            give_back_connections()
 
     def _pause(self, seconds: float) -> None:
         """Wait, not longer than until a job ends beside this thread."""

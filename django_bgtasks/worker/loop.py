@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 
 from ..core import clock
 from ..flow.awaited import Awaited
-from ..flow.connections import refresh_connections
+from ..flow.connections import give_back_connections, refresh_connections
 
 # Seconds. The coroutines of a process share a thread for the ORM, and its connections.
 REFRESH_EVERY = 1.0
@@ -34,7 +34,9 @@ class Loop:
         self._refresh_at = 0.0
         self._asked_at: float | None = None
         self._runs: WeakKeyDictionary[asyncio.Task[Any], Awaited] = WeakKeyDictionary()
-        self._refreshing: asyncio.Task[None] | None = None
+        self._active = 0
+        # The loop itself would forget it.
+        self._upkeep: asyncio.Task[None] | None = None
 
     def start(self, run: Awaited, ended: Ended) -> None:
         """Begin a run. `ended` is called when it has run, on the loop or at once."""
@@ -65,13 +67,18 @@ class Loop:
         self._asked_at = None
 
     async def _main(self, run: Awaited, awaitable: Awaitable[None], ended: Ended) -> None:
+        self._active += 1
         await self._refresh()
         _run.set(run)
         self._own(asyncio.current_task())
         await awaitable
+        _run.set(None)
+        self._active -= 1
         if run.failed:
             # It may have been the connection.
             self._refresh_at = 0.0
+        if not self._active:
+            self._upkeep = asyncio.create_task(self._give_back())
         ended()
 
     async def _refresh(self) -> None:
@@ -82,9 +89,14 @@ class Loop:
         """
         if clock.monotonic() >= self._refresh_at:
             self._refresh_at = clock.monotonic() + REFRESH_EVERY
-            self._refreshing = asyncio.create_task(_refreshed())
+            self._upkeep = asyncio.create_task(_in_orm_thread(refresh_connections))
             # It gets into the line.
             await asyncio.sleep(0)
+
+    async def _give_back(self) -> None:
+        """Not while a coroutine may be in the middle of reading the rows of a query."""
+        if not self._active:
+            await _in_orm_thread(give_back_connections)
 
     def _own(self, task: asyncio.Task[Any] | None) -> None:
         run = _run.get()
@@ -106,8 +118,8 @@ class Loop:
         return self._loop
 
 
-async def _refreshed() -> None:
+async def _in_orm_thread(act: Callable[[], None]) -> None:
     try:
-        await sync_to_async(refresh_connections)()
+        await sync_to_async(act)()
     except Exception as error:
-        logger.warning("The database connections could not be looked at: %s", error)
+        logger.warning("The database connections could not be looked after: %s", error)

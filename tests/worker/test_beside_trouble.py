@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from django.db import connection
 from django.utils import timezone
 
 from django_bgtasks.flow.actions import cancel_job, retry_job
@@ -132,3 +133,38 @@ def test_a_coroutine_that_asks_no_database_does_not_wait_for_the_query_of_anothe
     wait_for_state(job, "succeeded", 10)
     assert row(holding).state == "running"
     through(effects, [holding])
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("task", "options", "end"),
+    [
+        pytest.param(tasks.wait_at_gate_async, (), ("succeeded", 2), id="coroutines"),
+        pytest.param(tasks.wait_at_gate_only_once, ("--threads", 4), ("failed", 1), id="threads"),
+    ],
+)
+def test_a_settlement_that_the_database_refuses_ends_the_process_and_strands_nothing(
+    bgworker: WorkerFactory,
+    effects: Effects,
+    task: Any,
+    options: tuple[object, ...],
+    end: tuple[str, int],
+) -> None:
+    table = Job._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TRIGGER refuse BEFORE UPDATE ON {table} "
+            "WHEN OLD.claims = 1 AND NEW.state = 'succeeded' "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+    try:
+        worker = bgworker(*options)
+        jobs = many(task, effects, 3)
+        wait_until(lambda: begun(effects) == 3)
+        effects.open_gate()
+        wait_until(lambda: unfinished() == 0)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER refuse")
+    assert {(row(job).state, row(job).claims) for job in jobs} == {end}
+    assert "not this one" in worker.output
