@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .flow.current import current_job
     from .flow.once import once
     from .flow.results import JobResult
-    from .views import accepted, job_status, refuse_when_full
+    from .views import accepted, idempotent, job_status, refuse_when_full, status_url
 
 __version__ = "0.1.0"
 
@@ -44,11 +44,13 @@ _LATER = {
     "cancel_job": "flow.actions",
     "current_job": "flow.current",
     "get_job": "flow.actions",
+    "idempotent": "views",
     "job_status": "views",
     "once": "flow.once",
     "refuse_when_full": "views",
     "retry_job": "flow.actions",
     "run_job_now": "flow.actions",
+    "status_url": "views",
 }
 
 __all__ = [
@@ -75,6 +77,7 @@ __all__ = [
     "cancel_job",
     "current_job",
     "get_job",
+    "idempotent",
     "job_deduplicated",
     "job_rescued",
     "job_retrying",
@@ -83,6 +86,7 @@ __all__ = [
     "refuse_when_full",
     "retry_job",
     "run_job_now",
+    "status_url",
     "task",
 ]
 

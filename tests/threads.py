@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db import connections
 
 T = TypeVar("T")
@@ -25,3 +27,15 @@ def in_threads(*callers: Callable[[], T]) -> list[T]:
 
     with ThreadPoolExecutor(len(callers)) as pool:
         return [future.result(60) for future in [pool.submit(call, func) for func in callers]]
+
+
+def in_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run it, and close the connections of the thread in which Django's async ORM works."""
+
+    async def run() -> T:
+        try:
+            return await coroutine
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    return asyncio.run(run())

@@ -21,6 +21,8 @@ def checked(value: Any, what: str, where: str) -> Any:
     what: how the error names it, such as "args"; where: the task's path.
     Raises InvalidArguments for a value that JSON or the database cannot keep.
     """
+    if value is None:
+        return None
     try:
         copy = _copy(value, what, 0)
         size = len(_encode(copy).encode())
@@ -103,4 +105,6 @@ def clipped(text: str, limit: int = MAX_TRACEBACK) -> str:
 
 def printable(text: str) -> str:
     """One line without control characters: a log must not be written by its contents."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "?" for char in text)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ..core.errors import Interruption, JobCancelled, JobTimeout
+from .handlers import set_handler
 from .thread_limits import ThreadLimit
 
 CANCEL_SIGNAL = signal.SIGUSR1
@@ -40,9 +41,7 @@ def deadline(seconds: float) -> Iterator[None]:
         if armed and (signum != CANCEL_SIGNAL or all(ask() for ask in _is_cancelled)):
             raise _interruption(signum, seconds)
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)
-    }
+    before = {number: set_handler(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)}
     try:
         signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
@@ -51,7 +50,7 @@ def deadline(seconds: float) -> Iterator[None]:
         armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            set_handler(number, handler)
 
 
 @contextmanager
@@ -65,11 +64,11 @@ def on_cancellation(act: Callable[[], None]) -> Iterator[None]:
         if all(ask() for ask in _is_cancelled):
             act()
 
-    before = signal.signal(CANCEL_SIGNAL, heed)
+    before = set_handler(CANCEL_SIGNAL, heed)
     try:
         yield
     finally:
-        signal.signal(CANCEL_SIGNAL, before)
+        set_handler(CANCEL_SIGNAL, before)
 
 
 def _interruption(signum: int, seconds: float) -> Interruption:

@@ -22,6 +22,7 @@ from ..core.payload import checked
 from ..core.sensitive import masked_key
 from ..core.states import State
 from ..core.tasks import BackgroundTask
+from ..ledger.hot.columns import unsaved
 from ..ledger.insert import hold, holder_of, insert, insert_calls, replace_call, waiting_in
 from ..ledger.sql import ledger_alias
 from ..models import Job
@@ -90,7 +91,7 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     """The unsaved row of a call. Raises InvalidArguments for what cannot be stored or called."""
     options = backend_settings(task.backend).options
     refuse_wrong_call(task, args, kwargs)
-    job = Job(
+    job = unsaved(
         task=task.module_path,
         queue=task.queue_name,
         priority=int(task.priority),

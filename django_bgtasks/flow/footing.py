@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from .deadline import CANCEL_SIGNAL
+from .handlers import get_handler, set_handler
 
 SIGNALS = (
     signal.SIGTERM,
@@ -37,7 +38,7 @@ class Footing:
     """This process as it is now, to be put back later."""
 
     def __init__(self) -> None:
-        self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self.handlers = {number: get_handler(number) for number in SIGNALS}
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.directory = os.getcwd()  # noqa: PTH109 - a Path would be built after every task
         self.umask = os.umask(0o077)
@@ -76,7 +77,7 @@ class Footing:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.set_wakeup_fd(-1)
         for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+            set_handler(number, handler)
         # Last: what was held back is delivered now, to handlers that know it.
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 

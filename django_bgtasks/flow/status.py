@@ -13,6 +13,7 @@ from ..core.registry import queues_of
 from ..core.states import State
 from ..ledger import pauses, standing
 from ..ledger.sql import ledger_alias
+from ..models import Outcome
 from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason
 from ..transport.depth import is_suspended, lengths
@@ -129,7 +130,7 @@ def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
     groups: dict[Any, list[Any]] = {}
     for row in standing.failed_attempts(ATTEMPTS_READ, alias):
         if row.backend == backend and row.seconds <= FAILURES_SINCE.total_seconds():
-            exception = row.exception_class or row.get_outcome_display()
+            exception = row.exception_class or Outcome(row.outcome).label
             groups.setdefault((row.task, row.queue, str(exception)), []).append(row)
     found = [
         Failures(

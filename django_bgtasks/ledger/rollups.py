@@ -147,6 +147,8 @@ def _empty(span: int, key: Sequence[Any]) -> RollUp:
 def _write(rows: Collection[RollUp], alias: str) -> int:
     """Insert those that are missing, replace those that lag; how many. All are of one span."""
     known = _known(rows, alias)
+    # All hosts in one order, or two would wait for each other.
+    rows = sorted(rows, key=_key)
     missing = [row for row in rows if _key(row) not in known]
     # Where another host was faster its figure stands, and is compared again next time.
     RollUp.objects.using(alias).bulk_create(missing, batch_size=500, ignore_conflicts=True)

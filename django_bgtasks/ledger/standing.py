@@ -61,7 +61,7 @@ def ended_lately(backend: str, minutes: int, alias: str) -> dict[str, dict[str, 
 
 
 def failed_attempts(limit: int, alias: str) -> list[Any]:
-    """The last attempts that did not succeed, the newest first, each with its job."""
+    """What went wrong in the last attempts that did not succeed, the newest first."""
     newest = Attempt.objects.using(alias).order_by("-pk").values_list("pk", flat=True)
     rows: Any = Attempt.objects.using(alias).filter(pk__in=list(newest[:limit]))
     rows = rows.annotate(
@@ -70,7 +70,9 @@ def failed_attempts(limit: int, alias: str) -> list[Any]:
         backend=F("job__backend"),
         seconds=SecondsBetween("finished_at", Now()),
     )
-    return list(rows.defer("traceback").order_by("-pk"))
+    names = ("job_id", "outcome", "exception_class", "message")
+    named = rows.values_list(*names, "task", "queue", "backend", "seconds", named=True)
+    return list(named.order_by("-pk"))
 
 
 def overdue(late: float, backend: str, alias: str) -> tuple[int, float]:
@@ -79,12 +81,6 @@ def overdue(late: float, backend: str, alias: str) -> tuple[int, float]:
     rows = rows.filter(run_after__lt=after(timedelta(seconds=-late)))
     found = rows.aggregate(number=Count("pk"), first=SecondsBetween(Min("run_after"), Now()))
     return found["number"], found["first"] or 0.0
-
-
-def held(limit: int, backend: str, alias: str) -> list[Job]:
-    """Jobs whose task no worker could import, which wait for a deploy."""
-    rows = in_state(State.SCHEDULED, backend, alias).exclude(error="").filter(attempt=0)
-    return list(rows[:limit])
 
 
 def orphans(backend: str, alias: str) -> int:

@@ -54,7 +54,7 @@ class Job(models.Model):
     timeout = models.FloatField(_("timeout"), help_text=_("Seconds for one attempt."))
     on_crash = models.CharField(_("on crash"), max_length=5, default="retry")
     dedup_key = models.CharField(_("dedup key"), max_length=255, blank=True, default="")
-    dedup_slot = models.CharField(max_length=64, null=True, blank=True, unique=True, editable=False)
+    dedup_slot = models.CharField(max_length=64, null=True, blank=True, editable=False)
     dedup_scope = models.CharField(_("dedup scope"), max_length=6, blank=True, default="")
     dedup_until = models.DateTimeField(_("dedup until"), null=True, blank=True)
     result = models.JSONField(_("result"), null=True, blank=True)
@@ -95,6 +95,8 @@ class Job(models.Model):
             ("view_sensitive", _("Can view sensitive values")),
         )
         constraints = (
+            # With unique=True PostgreSQL would write a second index, for LIKE, at each move.
+            models.UniqueConstraint(fields=("dedup_slot",), name="bgtasks_job_dedup_slot"),
             models.CheckConstraint(
                 name="bgtasks_job_finished_iff_final",
                 condition=Q(finished_at__isnull=False, state__in=sorted(FINAL))

@@ -13,10 +13,11 @@ from uuid import UUID
 from redis import Redis
 
 from .messages import QUEUES_KEY, SUSPENDED_KEY, job_id_of, message_key, queue_key
+from .script import Script
 
 # KEYS: the worker, the mark of the suspension, the set of queues, then the lists in their order.
 # ARGV: successes, failures, how many to take of each list, then the messages to forget.
-SCRIPT = """
+SCRIPT = Script("""
 local lists = #KEYS - 3
 for place = 3 + lists, #ARGV do redis.call('DEL', ARGV[place]) end
 if ARGV[1] ~= '0' then redis.call('HINCRBY', KEYS[1], 'successful_job_count', ARGV[1]) end
@@ -41,7 +42,7 @@ else
     if suspended == 0 then redis.call('HSET', KEYS[1], 'state', 'idle') end
 end
 return {suspended, redis.call('SCARD', KEYS[3]), from, taken}
-"""
+""")
 
 
 @dataclass(slots=True)
@@ -74,9 +75,8 @@ def exchange(
     """Forget finished messages, and take up to `counts` ids from the first list that has some."""
     keys = [worker, SUSPENDED_KEY, QUEUES_KEY, *map(queue_key, rq_queues)]
     forget = [message_key(job_id) for job_id in finished.messages]
-    script = redis.register_script(SCRIPT)
-    suspended, queues, source, raw = script(
-        keys=keys, args=[finished.successes, finished.failures, *counts, *forget]
+    suspended, queues, source, raw = SCRIPT(
+        keys, [finished.successes, finished.failures, *counts, *forget], redis
     )
     name = rq_queues[source - 1] if source else ""
     return Taken(bool(suspended), queues, name, tuple(raw))

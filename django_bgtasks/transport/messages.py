@@ -7,19 +7,18 @@ every message, the only argument is the id, and a worker reads neither from Redi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from redis import Redis
-from redis.client import Pipeline
 from rq.queue import Queue
-from rq.utils import now, utcformat
 
+from ..core import clock
 from ..core.faultpoints import fault_point
+from .script import Script
 
 FUNCTION = "django_bgtasks.transport.messages.run_by_bgworker"
 QUEUES_KEY = "rq:queues"
@@ -28,6 +27,8 @@ SUSPENDED_KEY = "rq:suspended"
 MARKER_KEY = "bgtasks:alive"
 # A message nobody takes must not stay for ever; the ledger has the job.
 MESSAGE_SECONDS = 7 * 24 * 3600
+# While a script runs Redis serves nobody else, and its client does not wait for ever.
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def job_id_of(raw: Any) -> UUID | None:
 # KEYS: the list, the set of queues. ARGV: what all have in common, which is data before and after
 # the id, description, origin, time, seconds to keep; then the ids. An id comes into the list last,
 # so that whoever pops it finds its hash.
-PUSH = """
+PUSH = Script("""
 for place = 7, #ARGV do
     local id = ARGV[place]
     local key = 'rq:job:' .. id
@@ -83,26 +84,42 @@ for place = 7, #ARGV do
     redis.call('RPUSH', KEYS[1], id)
 end
 redis.call('SADD', KEYS[2], KEYS[1])
-"""
+""")
 _CALL = json.dumps([FUNCTION, None, ["\0"], {}]).split("\\u0000")
 
 
 @fault_point("push")
 def push(messages: Iterable[Message], redis: Redis) -> None:
-    """Push the messages in their order: one command for those of one task and queue.
+    """Push the messages in their order, in one trip: a command for those of one task and queue.
 
     Raises RedisError; the rows stand all the same.
     """
-    created = utcformat(now())
-    kinds = [(kind, list(group)) for kind, group in groupby(messages, key=_kind)]
-    with redis.pipeline(transaction=False) if len(kinds) > 1 else nullcontext(redis) as client:
-        script = redis.register_script(PUSH)
-        for (rq_queue, task), group in kinds:
-            common: list[Any] = [*_CALL, task, rq_queue, created, MESSAGE_SECONDS]
-            ids = [str(message.job_id) for message in group]
-            script(keys=[queue_key(rq_queue), QUEUES_KEY], args=[*common, *ids], client=client)
-        if isinstance(client, Pipeline):
-            client.execute()
+    parts = list(_parts(messages))
+    if len(parts) == 1:
+        PUSH(*_pushed(*parts[0]), redis)
+        return
+    with redis.pipeline(transaction=False) as pipeline:
+        for kind, part in parts:
+            PUSH.queue(*_pushed(kind, part), pipeline)
+        pipeline.execute()
+
+
+def _parts(messages: Iterable[Message]) -> Iterator[tuple[tuple[str, str], list[Message]]]:
+    """Messages of one task and RQ queue, not so many that all others would wait for the command."""
+    for kind, group in groupby(messages, key=_kind):
+        alike = list(group)
+        for start in range(0, len(alike), AT_ONCE):
+            yield kind, alike[start : start + AT_ONCE]
+
+
+def _pushed(kind: tuple[str, str], group: list[Message]) -> tuple[list[str], list[Any]]:
+    """The keys and arguments for messages of one task and RQ queue."""
+    rq_queue, task = kind
+    # As RQ writes a time.
+    now = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
+    ids = [str(message.job_id) for message in group]
+    keys = [queue_key(rq_queue), QUEUES_KEY]
+    return keys, [*_CALL, task, rq_queue, now, MESSAGE_SECONDS, *ids]
 
 
 def _kind(message: Message) -> tuple[str, str]:

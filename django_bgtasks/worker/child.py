@@ -27,7 +27,7 @@ from ..ledger.settle import insist
 from ..models import Job
 from ..transport.messages import rq_queue_name
 from .beside import Beside, is_suspect
-from .group import Group, Pace, Watch
+from .group import AHEAD, Ahead, Group, Pace, Watch
 from .lines import job_line
 from .plan import Plan
 from .processes import disown_copies, resident_mib
@@ -49,7 +49,8 @@ class Child:
         self.stopping = False
         self.jobs = 0
         self.current: UUID | None = None
-        self.pace = Pace(plan.options.group_budget, plan.group_size)
+        self.pace = Pace(plan.options.group_budget, max(plan.group_size, AHEAD))
+        self.ahead = Ahead()
         self.watch = Watch(self._overdue)
         self.queues = Queues(plan)
         self.redis = Redis(plan, self.queues, self._size, self._one_beside, speaks)
@@ -101,8 +102,24 @@ class Child:
         return self._run_from_database()
 
     def _run_messages(self, ids: list[UUID]) -> None:
+        """Claim and run as many at a time as a group may have; hand back what comes too late."""
+        late = clock.monotonic() + self.pace.budget
         for job_id in ids:
             self.slot.popped(job_id)
+        self.ahead.put(ids)
+        while ids := self.ahead.take(self.plan.group_size):
+            self._run_together(ids)
+            if self.stopping or clock.monotonic() > late:
+                self._put_back_ahead()
+
+    def _put_back_ahead(self) -> None:
+        ids = self.ahead.take()
+        for job_id in ids:
+            self.slot.drop(job_id)
+        if ids:
+            self.redis.put_back(ids)
+
+    def _run_together(self, ids: list[UUID]) -> None:
         jobs = claim_jobs(ids, self.plan.worker, self.plan.alias, self.plan.queues)
         for job in jobs:
             self.slot.claimed(job.pk, job.claims)
@@ -112,15 +129,18 @@ class Child:
 
     def _run_jobs(self, jobs: list[Job]) -> None:
         """Begin what runs beside this thread, and run the others here."""
+        suspected = any(map(is_suspect, jobs))
+        if suspected:
+            # They run alone, which may have to be waited for.
+            self._put_back_ahead()
         here, back = self.beside.take(jobs)
         self._hand_back(back)
-        if any(map(is_suspect, here)):
-            # After the others are handed back: this may take long.
+        if suspected:
             self.beside.wait(lambda: self.stopping or not len(self.beside))
-        if len(here) == 1:
-            self._run_group(Group(here, self.pace.budget))
+        group = Group(here, self.pace.budget)
+        if len(here) == 1 and not self.ahead:
+            self._run_group(group)
         elif here:
-            group = Group(here, self.pace.budget)
             with self.watch.over(group):
                 self._run_group(group)
         self._share_connections()
@@ -174,6 +194,7 @@ class Child:
         One try: this thread needs a connection of its own, which a small pool may not have, and the
         thread that runs the job waits for this one afterwards.
         """
+        self._put_back_ahead()
         rest, done = group.take_rest(), group.take_done()
         try:
             if rest:

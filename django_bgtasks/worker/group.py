@@ -7,7 +7,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from uuid import UUID
 
 from ..core import clock
 from ..flow.execute import Run
@@ -16,6 +17,8 @@ from ..models import Job
 logger = logging.getLogger("django_bgtasks.worker")
 # How much of the past counts after one more job.
 MEMORY = 0.8
+# So many messages of short jobs may come in one trip to Redis, however few are claimed at once.
+AHEAD = 10
 
 
 class Pace:
@@ -39,6 +42,28 @@ class Pace:
         """A job of this queue ran so long: a slow one counts at once, fast ones by and by."""
         recent = self._recent.get(rq_queue, seconds)
         self._recent[rq_queue] = max(seconds, MEMORY * recent + (1 - MEMORY) * seconds)
+
+
+class Ahead:
+    """Messages that were popped and are not claimed yet: whoever takes one has it alone."""
+
+    def __init__(self) -> None:
+        self._ids: deque[UUID] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._ids)
+
+    def put(self, ids: Iterable[UUID]) -> None:
+        """These were popped, in this order."""
+        self._ids.extend(ids)
+
+    def take(self, count: int | None = None) -> list[UUID]:
+        """Take the first of them, at most `count`; all without it."""
+        taken: list[UUID] = []
+        with suppress(IndexError):
+            while count is None or len(taken) < count:
+                taken.append(self._ids.popleft())
+        return taken
 
 
 class Group:

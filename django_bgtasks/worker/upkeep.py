@@ -93,7 +93,7 @@ class Upkeep:
         options = plan.options
         heard = last_beat if last_beat > float("-inf") else clock.monotonic()
         self.hearing = rescue.Hearing(options.dead_after, heard)
-        rescuer = rescue.Rescue(self.hearing, plan.alias)
+        rescuer = rescue.Rescue(self.hearing, plan.alias, self.redispatch.at_once)
         self.duties = (
             Duty("settle the jobs of dead children", 0.2, self._settle_deaths),
             Duty("promote due jobs", 1.0, self._promote),

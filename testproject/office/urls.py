@@ -24,7 +24,6 @@ urlpatterns = [
     path("jobs/", jobs.jobs, name="jobs"),
     path("jobs/<uuid:job_id>/", jobs.job, name="job"),
     path("jobs/<uuid:job_id>/retry/", jobs.retry, name="retry"),
-    path("jobs/<uuid:job_id>/cancel/", jobs.cancel, name="cancel"),
     path("accounts/sign-up/", accounts.sign_up, name="sign_up"),
     path(
         "accounts/login/",

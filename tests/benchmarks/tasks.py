@@ -13,12 +13,14 @@ Waiting = Any
 
 
 @task
-def note_begin(log: str) -> None:
-    """Write when it began. time.monotonic() is one clock for all processes of a host."""
+def note_begin(log: str, seconds: float = 0) -> None:
+    """Write when it began, and sleep. time.monotonic() is one clock for all processes of a host."""
     began = time.monotonic()
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, f"{began!r}\n".encode())
     os.close(file)
+    if seconds:
+        time.sleep(seconds)
 
 
 @task

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import enumerate as enumerate_threads
 from typing import Any
 from urllib.request import urlopen
 
@@ -18,7 +19,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from testproject.servers.processes import end, free_port, spawn
+from django_bgtasks.views import status
+from testproject.servers.processes import end, free_port, spawn, wait_for
 from tests.workers import ROOT, environment
 
 from ..waiting import wait_until
@@ -68,9 +70,12 @@ def site(settings: Settings, transactional_db: None) -> None:
 
 
 @pytest.fixture
-def wsgi(site: None, live_server: LiveServer) -> str:
+def wsgi(site: None, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of the site under WSGI, in threads of this process."""
-    return live_server.url
+    monkeypatch.setattr(status, "LONGEST_WAIT", 2.0)
+    yield live_server.url
+    # A request that still waits for news must not outlive the database of its test.
+    wait_for(lambda: not any("process_request" in t.name for t in enumerate_threads()), timeout=10)
 
 
 @pytest.fixture

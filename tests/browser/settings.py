@@ -7,7 +7,7 @@ from typing import Any
 from tests import settings as base
 
 SITE: dict[str, Any] = {
-    "ROOT_URLCONF": "tests.browser.urls",
+    "ROOT_URLCONF": "testproject.urls",
     "LOGIN_URL": "office:login",
     "LOGIN_REDIRECT_URL": "office:home",
     "FILE_UPLOAD_HANDLERS": ["testproject.office.uploads.HashingUploadHandler"],

@@ -88,7 +88,7 @@ def test_messages_that_come_ten_times_and_in_any_order_run_each_job_once(
     case.wait_final()
     wait_until_taken(case, redis_client)
     assert case.effects.times("begin") == dict.fromkeys(ids, 1)
-    assert set(Job.objects.values_list("claims", flat=True)) == {1}
+    assert set(Job.objects.values_list("state", "attempt")) == {("succeeded", 1)}
 
 
 def test_messages_that_name_no_job_that_waits_are_dropped(

@@ -134,7 +134,8 @@ def test_a_lock_that_a_cut_off_host_left_holds_up_no_other_job(
     wait_until(lambda: case.effects.of("struck" if at_commit else "begin"), 20)
     free = case.enqueue(tasks.nap, 60)
     begun(case, free)
-    other = on(hosts[1], case, processes=2)
+    # Room for both of them again, and for one more.
+    other = on(hosts[1], case, processes=3)
     left = hosts[0].sessions()
     with hosts[0].cut_off():
         if at_commit:

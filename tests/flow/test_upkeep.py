@@ -213,6 +213,18 @@ def test_a_single_lost_message_is_sent_again_when_it_is_missing_twice(
     assert waiting(redis_client) == [kept, lost]
 
 
+def test_what_a_dead_worker_may_have_taken_with_it_is_sent_at_the_next_tick(
+    redis_client: redis.Redis,
+) -> None:
+    duty = Redispatch("default", DB)
+    duty.tick()
+    lost = add.enqueue(1, 1).id.encode()
+    redis_client.lpop("rq:queue:default")
+    duty.at_once()
+    assert [duty.tick(), duty.tick()] == [1, 0]
+    assert waiting(redis_client) == [lost]
+
+
 def test_a_tick_of_prune_does_what_is_due_and_then_nothing() -> None:
     third_time_lucky.enqueue()
     run_jobs()

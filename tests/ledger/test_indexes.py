@@ -14,3 +14,13 @@ def test_an_index_is_there_whether_or_not_the_database_has_partial_ones(name: st
     with connection.cursor() as cursor:
         found = connection.introspection.get_constraints(cursor, Job._meta.db_table)
     assert name in found
+
+
+@pytest.mark.django_db
+def test_the_dedup_slot_is_unique_and_has_one_index() -> None:
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, Job._meta.db_table)
+    on_slot = {name: each for name, each in found.items() if each["columns"] == ["dedup_slot"]}
+    assert [(name, each["unique"]) for name, each in on_slot.items()] == [
+        ("bgtasks_job_dedup_slot", True)
+    ]

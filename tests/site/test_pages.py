@@ -70,7 +70,7 @@ def test_a_job_is_for_its_owner_and_for_staff_who_may_see_jobs(
 
 def test_an_owner_cancels_a_job_and_tries_it_again(browser: Client, jobs: ModuleType) -> None:
     job_id = upload(browser, "/contacts/", "a.csv", samples.contacts(3))
-    browser.post(f"/jobs/{job_id}/cancel/")
+    browser.post(f"/jobs/status/{job_id}/cancel/")
     assert Job.objects.get(pk=job_id).state == "cancelled"
     browser.post(f"/jobs/{job_id}/retry/")
     jobs.run_jobs()
@@ -83,7 +83,7 @@ def test_another_member_cancels_nothing(browser: Client, jobs: ModuleType) -> No
     job_id = upload(browser, "/contacts/", "a.csv", samples.contacts(3))
     client = Client()
     client.force_login(User.objects.create_user("ben"))
-    assert client.post(f"/jobs/{job_id}/cancel/").status_code == 404
+    assert client.post(f"/jobs/status/{job_id}/cancel/").status_code == 404
     assert client.post(f"/jobs/{job_id}/retry/").status_code == 404
 
 

@@ -52,10 +52,12 @@ def test_with_a_group_size_of_1_each_job_has_a_commit_of_its_own(bgworker: Worke
     assert commits() > MANY / 3
 
 
+# With a group size of 1 the messages that wait are popped, and their jobs not claimed.
+@pytest.mark.parametrize("size", [100, 1])
 def test_what_waits_behind_a_slow_job_goes_to_an_idle_process_at_once(
-    bgworker: WorkerFactory, effects: Effects
+    bgworker: WorkerFactory, effects: Effects, size: int
 ) -> None:
-    bgworker("--processes", 2)
+    bgworker("--processes", 2, "--group-size", size)
     log = str(effects)
     tasks.nap.enqueue_many([(log, "warm", 0)] * 200)
     wait_until(lambda: unfinished() == 0)

@@ -34,7 +34,7 @@ class Redispatch:
         self.backend, self.alias = backend, alias
         self._suspects: set[UUID] = set()
         self._sweep_at = 0.0
-        self._was_away = False
+        self._was_away = self._is_sure = False
 
     def tick(self) -> int:
         """Send again what is missing. Returns how many messages were sent.
@@ -58,6 +58,14 @@ class Redispatch:
         """Sweep at the next tick: a child died, and its message may have died with it."""
         self._sweep_at = 0.0
 
+    def at_once(self) -> None:
+        """Sweep at the next tick, and send what is missing without a second look.
+
+        A worker was found dead, after many seconds: its messages must not wait any longer. One that
+        is on its way just now comes twice, which does no harm.
+        """
+        self._sweep_at, self._is_sure = 0.0, True
+
     def _restore(self, redis: Redis) -> int:
         if not self._lock(redis):
             return 0
@@ -75,8 +83,9 @@ class Redispatch:
     def _sweep(self, redis: Redis) -> int:
         start = clock.monotonic()
         missing = {message.job_id: message for message in self._missing(redis)}
-        lost = [message for job_id, message in missing.items() if job_id in self._suspects]
-        sent = self._send(redis, iter(lost))
+        known = set(missing) if self._is_sure else self._suspects
+        lost = [message for job_id, message in missing.items() if job_id in known]
+        sent, self._is_sure = self._send(redis, iter(lost)), False
         self._suspects = set(missing) - {message.job_id for message in lost}
         pause = max(SWEEP_EVERY, (clock.monotonic() - start) / SHARE)
         self._sweep_at = clock.monotonic() + (CONFIRM_AFTER if self._suspects else pause)

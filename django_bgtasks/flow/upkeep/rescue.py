@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from ...core import clock
 from ...ledger.workers import call_dead, orphans
@@ -44,10 +45,13 @@ class Hearing:
 
 
 class Rescue:
-    """One rescuer. It judges the silence of others only by what it could have heard."""
+    """One rescuer. It judges the silence of others only by what it could have heard.
 
-    def __init__(self, hearing: Hearing, alias: str) -> None:
-        self.hearing, self.alias = hearing, alias
+    found_dead: called when a worker was found dead, which may have taken messages with it.
+    """
+
+    def __init__(self, hearing: Hearing, alias: str, found_dead: Callable[[], None]) -> None:
+        self.hearing, self.alias, self.found_dead = hearing, alias, found_dead
 
     def tick(self) -> int:
         """Settle what dead workers ran, those that are found dead now included. Returns how many
@@ -56,6 +60,7 @@ class Rescue:
         rescued = rescue(self.alias)
         hears = self.hearing.is_long_enough()
         if hears and call_dead(self.hearing.dead_after, self.alias):
+            self.found_dead()
             rescued += rescue(self.alias)
         return rescued
 

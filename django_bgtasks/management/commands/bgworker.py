@@ -21,6 +21,24 @@ from ...worker.lines import banner, set_up_logging
 from ...worker.plan import COROUTINES, GROUP_SIZE, MOST_COROUTINES, MOST_THREADS, Plan
 from ...worker.reload import run_with_reload
 
+# Each with its default.
+NUMBERS: dict[str, tuple[int | None, str, str]] = {
+    "--processes": (1, "N", "Job processes (default 1)."),
+    "--async-concurrency": (
+        COROUTINES,
+        "N",
+        f"Coroutines that wait side by side in a process at most (default {COROUTINES}).",
+    ),
+    "--threads": (1, "N", "Threads of a process that run other jobs side by side (default 1)."),
+    "--group-size": (
+        GROUP_SIZE,
+        "N",
+        f"Short jobs that a process claims together at most (default {GROUP_SIZE}).",
+    ),
+    "--max-jobs": (None, "N", "Replace a process after N jobs."),
+    "--max-memory": (None, "MIB", "Replace a process above so much."),
+}
+
 
 def positive(text: str) -> int:
     """A whole number above 0."""
@@ -52,16 +70,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--backend", help="Alias in TASKS. Default: the first of this package.")
         parser.add_argument(
-            "--processes", type=positive, default=1, metavar="N", help="Job processes (default 1)."
-        )
-        parser.add_argument(
             "--burst", action="store_true", help="Exit when no job is queued any more."
-        )
-        parser.add_argument(
-            "--max-jobs", type=positive, metavar="N", help="Replace a process after N jobs."
-        )
-        parser.add_argument(
-            "--max-memory", type=positive, metavar="MIB", help="Replace a process above so much."
         )
         parser.add_argument(
             "--grace", type=float, metavar="S", help="Seconds for running jobs when stopped."
@@ -70,16 +79,8 @@ class Command(BaseCommand):
             "--reload", action="store_true", default=None, help="Restart when code changes."
         )
         parser.add_argument("--no-reload", dest="reload", action="store_false")
-        text = f"Short jobs that a process claims together at most (default {GROUP_SIZE})."
-        parser.add_argument(
-            "--group-size", type=positive, default=GROUP_SIZE, metavar="N", help=text
-        )
-        text = f"Coroutines that wait side by side in a process at most (default {COROUTINES})."
-        parser.add_argument(
-            "--async-concurrency", type=positive, default=COROUTINES, metavar="N", help=text
-        )
-        text = "Threads of a process that run other jobs side by side (default 1)."
-        parser.add_argument("--threads", type=positive, default=1, metavar="N", help=text)
+        for option, (default, metavar, text) in NUMBERS.items():
+            parser.add_argument(option, type=positive, default=default, metavar=metavar, help=text)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check, say what this worker does, and do it."""

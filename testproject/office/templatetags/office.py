@@ -27,16 +27,6 @@ def title_of(job: Job) -> str:
 
 
 @register.filter
-def percent_of(job: Job) -> int | None:
-    """How far the job is, 0 to 100; None when it does not say."""
-    if job.state == "succeeded":
-        return 100
-    if job.progress_done is None or not job.progress_total:
-        return None
-    return max(0, min(100, 100 * job.progress_done // job.progress_total))
-
-
-@register.filter
 def failure_of(job: Job) -> str:
     """Why the job failed, in words for its owner; the admin has all of it."""
     kind, _, message = job.error.partition(": ")

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
-from django_bgtasks import DuplicateJob, InvalidMove, cancel_job, refuse_when_full, retry_job
+from django_bgtasks import DuplicateJob, InvalidMove, refuse_when_full, retry_job
 from django_bgtasks.models import Job
 
 from ..answers import member
@@ -58,17 +58,5 @@ def retry(request: HttpRequest, job_id: UUID) -> HttpResponse:
     try:
         retry_job(found.pk)
     except (InvalidMove, DuplicateJob) as error:
-        messages.warning(request, str(error))
-    return redirect("office:job", job_id=job_id)
-
-
-@login_required
-@require_POST
-def cancel(request: HttpRequest, job_id: UUID) -> HttpResponse:
-    """Cancel a job of one's own: at once while it waits, soon while it runs."""
-    found = get_object_or_404(Job, pk=job_id, owner=member(request))
-    try:
-        cancel_job(found.pk)
-    except InvalidMove as error:
         messages.warning(request, str(error))
     return redirect("office:job", job_id=job_id)

@@ -8,7 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from django_bgtasks import refuse_when_full
+from django_bgtasks import idempotent, refuse_when_full
 
 from ..answers import answer, member
 from ..models import Report
@@ -19,6 +19,7 @@ TYPES = {"csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
 
 @login_required
 @refuse_when_full
+@idempotent
 def reports(request: HttpRequest) -> HttpResponse:
     """List the member's reports, or have one built."""
     owner = member(request)

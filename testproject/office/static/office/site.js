@@ -29,47 +29,24 @@ async function follow(url, show) {
   }
 }
 
-function showProgress(bar, progress) {
-  if (!bar || !progress || !progress.total) return;
-  bar.value = Math.min(100, Math.floor((100 * progress.done) / progress.total));
-}
-
-// Speak of each tenth once: a screen reader that hears every percent hears nothing else.
-function speaker(place) {
-  let last = "";
-  return (job) => {
-    const { done, total } = job.progress || {};
-    const tenths = total ? `${Math.floor((10 * done) / total) * 10} percent` : "";
-    const words = [job.state, job.finished ? "" : tenths].filter(Boolean).join(", ");
-    if (words !== last) place.textContent = last = words;
-  };
-}
-
-async function followPage(section) {
-  const say = speaker(document.querySelector("[data-spoken]"));
-  let shown = section.dataset.job;
-  await follow(section.dataset.statusUrl, async (job) => {
-    say(job);
-    if (job.state !== shown) {
-      section = await redraw(section);
-      shown = job.state;
-    } else if (job.progress) {
-      showProgress(section.querySelector("progress"), job.progress);
-      section.querySelector("[data-message]").textContent = job.progress.message;
-    }
-  });
+// The component keeps itself up to date and says when the job has changed.
+function followPage(event) {
+  const section = event.target.closest("[data-job]");
+  if (!section || section.dataset.job === event.detail.state) return;
+  // Outside of what is drawn anew, so that a screen reader hears it.
+  document.querySelector("[data-outcome]").textContent = event.detail.label;
+  redraw(section);
 }
 
 // A new state is drawn by the server: take over its section, leave the rest of the page as it is.
 async function redraw(section) {
   const page = await (await fetch(location.href)).text();
   const drawn = new DOMParser().parseFromString(page, "text/html").querySelector("[data-job]");
-  if (!drawn) return section;
+  if (!drawn) return;
   const focused = section.contains(document.activeElement);
   const fresh = document.adoptNode(drawn);
   section.replaceWith(fresh);
   if (focused) document.querySelector("main").focus();
-  return fresh;
 }
 
 function followRow(row) {
@@ -118,7 +95,29 @@ function send(form) {
   request.send(new FormData(form));
 }
 
-document.querySelectorAll("[data-job][data-status-url]").forEach(followPage);
+// Order once, however often the button is pressed or the network fails: one key for one order.
+async function order(form, key) {
+  const headers = { Accept: "application/json", "Idempotency-Key": `"${key}"` };
+  try {
+    const response = await fetch(form.action, { method: "POST", headers, body: new FormData(form) });
+    if (response.status === 202) {
+      location.assign(`${form.dataset.jobPage}${(await response.json()).id}/`);
+    }
+  } catch {
+    // It did not arrive, or its answer did not: the button may be pressed again, with the same key.
+  }
+}
+
+document.addEventListener("bgtasks-progress", followPage);
+// A browser gives keys on https and on this machine only; elsewhere the form is sent as it is.
+document.querySelectorAll(crypto.randomUUID ? "form[data-order]" : "none").forEach((form) => {
+  let key = crypto.randomUUID();
+  addEventListener("pageshow", () => (key = crypto.randomUUID()));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    order(form, key);
+  });
+});
 document.querySelectorAll("[data-job-row][data-status-url]").forEach(followRow);
 document.querySelectorAll("form[data-upload]").forEach((form) => {
   form.addEventListener("submit", (event) => {

@@ -9,8 +9,8 @@ from django.db.models import Max, Min
 from django_bgtasks.models import Job
 from tests.waiting import wait_until
 
-from . import tasks
-from .measure import Figures, worker
+from .. import tasks
+from .tools import Figures, worker
 
 JOBS, SECONDS = 1000, 0.1
 

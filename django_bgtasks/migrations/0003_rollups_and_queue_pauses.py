@@ -9,7 +9,7 @@ import django_bgtasks.models.indexes
 class Migration(migrations.Migration):
     dependencies = [
         ("contenttypes", "0002_remove_content_type_name"),
-        ("django_bgtasks", "0001_initial"),
+        ("django_bgtasks", "0002_one_index_for_the_dedup_slot"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

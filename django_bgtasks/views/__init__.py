@@ -1,0 +1,17 @@
+"""Views that answer before the work is done, and say where it stands."""
+
+from .answers import accepted, refuse_when_full, status_url
+from .cancel import job_cancel
+from .events import job_events
+from .idempotent import idempotent
+from .status import job_status
+
+__all__ = [
+    "accepted",
+    "idempotent",
+    "job_cancel",
+    "job_events",
+    "job_status",
+    "refuse_when_full",
+    "status_url",
+]

@@ -1,0 +1,27 @@
+"""The measurements by name. Each returns figures by name, in the unit that the name says."""
+
+from __future__ import annotations
+
+from .backlog import backlog, upkeep
+from .dashboard import dashboard
+from .drain import drain
+from .enqueue import enqueue
+from .memory import memory
+from .mixed import mixed
+from .pickup import pickup
+from .statements import statements
+from .waiting import coroutines, threads
+
+BENCHMARKS = {
+    "pickup": pickup,
+    "memory": memory,
+    "enqueue": enqueue,
+    "drain": drain,
+    "mixed": mixed,
+    "statements": statements,
+    "upkeep": upkeep,
+    "backlog": backlog,
+    "coroutines": coroutines,
+    "threads": threads,
+    "dashboard": dashboard,
+}

@@ -1,0 +1,27 @@
+"""What a worker holds."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.waiting import wait_until
+
+from .. import tasks
+from .tools import Figures, has_pillow, lines_of, new_log, pss, worker
+
+
+def memory(directory: Path) -> Figures:
+    """What an idle `bgworker --processes 2` holds: proportional set size, in MiB."""
+    with worker(directory, "--processes", 2) as started:
+        log = new_log(directory)
+        for _ in range(20):
+            tasks.note_begin.enqueue(str(log))
+        wait_until(lambda: len(lines_of(log)) == 20)
+        wait_until(lambda: len(started.family()) == 4)
+        time.sleep(5)
+        family = sorted(started.family(), key=lambda process: process.pid)
+        names = ["arbiter", "upkeep", "child 1", "child 2"]
+        figures = {f"{name} MiB": pss(process) for name, process in zip(names, family, strict=True)}
+        figures["Pillow loaded"] = float(all(has_pillow(process) for process in family))
+    return {**figures, "sum MiB": sum(v for name, v in figures.items() if name.endswith("MiB"))}

@@ -1,0 +1,81 @@
+"""The pages of which `tox run -e screenshots` takes pictures: one line each, and a data maker.
+
+A data maker fills the database and returns the path of the page. The pictures are
+docs/images/NAME-light.png, NAME-dark.png and NAME-phone.png.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from django.contrib.auth.models import User
+
+from django_bgtasks.core.states import State
+from testproject.office.models import Picture
+from tests.doors.rows import make_attempt, make_job
+
+from .dashboards import busy_dashboard, empty_dashboard
+
+IMPORT = "testproject.office.tasks.contacts.import_contacts"
+SIZES = "testproject.office.tasks.pictures.make_sizes"
+
+
+class Shot(NamedTuple):
+    """name: of the file. make: the data maker; it is given the user who looks, a superuser."""
+
+    name: str
+    make: Callable[[User], str]
+
+
+def running_job(user: User) -> str:
+    """A job half done."""
+    job = make_job(State.RUNNING, owner=user, task=IMPORT, attempt=1, **progress(61_000, 96_000))
+    return f"/jobs/{job.pk}/"
+
+
+def waiting_job(user: User) -> str:
+    """A job that nobody knows the length of."""
+    return f"/jobs/{make_job(State.QUEUED, owner=user, task=IMPORT).pk}/"
+
+
+def failed_job(user: User) -> str:
+    """A job that failed and may be tried again."""
+    error = "GiveUp: june.csv has no column 'email'."
+    job = make_job(State.FAILED, owner=user, task=IMPORT, attempt=1, error=error)
+    make_attempt(job, exception_class="django_bgtasks.GiveUp", message=error.partition(": ")[2])
+    return f"/jobs/{job.pk}/"
+
+
+def running_picture(user: User) -> str:
+    """The component on the page of what it makes."""
+    picture = Picture.objects.create(owner=user, name="holiday.jpg", digest="0", size=4_100_000)
+    fields = {**progress(2, 3), "progress_message": "large"}
+    make_job(State.RUNNING, owner=user, task=SIZES, attempt=1, about=picture, **fields)
+    return f"/pictures/{picture.pk}/"
+
+
+def admin_jobs(user: User) -> str:
+    """The list of jobs in the admin, one of each state and a few more."""
+    for state in State:
+        make_job(state, owner=user, task=IMPORT, attempt=int(state != State.QUEUED))
+    failed_job(user)
+    running_job(user)
+    return "/admin/django_bgtasks/job/"
+
+
+def progress(done: int, total: int) -> dict[str, Any]:
+    """The fields of a job's progress."""
+    message = f"{done:,} of {total:,} contacts"
+    return {"progress_done": done, "progress_total": total, "progress_message": message}
+
+
+SHOTS = (
+    Shot("job-waiting", waiting_job),
+    Shot("job-running", running_job),
+    Shot("picture-running", running_picture),
+    Shot("job-failed", failed_job),
+    Shot("admin-jobs", admin_jobs),
+    Shot("dashboard", busy_dashboard),
+    Shot("dashboard-empty", empty_dashboard),
+)

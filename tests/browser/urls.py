@@ -1,3 +1,0 @@
-"""The addresses of testproject, as a browser meets them."""
-
-from testproject.urls import urlpatterns as urlpatterns
