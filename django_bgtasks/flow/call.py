@@ -56,10 +56,17 @@ class Coroutine:
         self._asked = False
 
     def cancel(self) -> None:
-        """Raise JobCancelled where the coroutine awaits; from any thread or signal handler."""
+        """Raise JobCancelled where the coroutine awaits; from any thread or signal handler.
+
+        Once: what it awaits to clean up is let alone.
+        """
+        if self._asked:
+            return
         self._asked = True
-        if self._stop is not None:
-            self._stop()
+        # Read once: it may end meanwhile.
+        stop = self._stop
+        if stop is not None:
+            stop()
 
     async def run(self, args: list[Any], kwargs: Any, seconds: float) -> Any:
         """Await the coroutine. Raises JobTimeout or JobCancelled at its limits."""

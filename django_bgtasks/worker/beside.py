@@ -8,8 +8,10 @@ cancellation.
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from math import inf
 from uuid import UUID
@@ -18,6 +20,7 @@ from ..core import clock
 from ..core.errors import TaskNotFound
 from ..core.registry import find_task
 from ..flow.awaited import Awaited
+from ..flow.connections import give_back_connections
 from ..flow.execute import Run
 from ..flow.thread_limits import strike_overdue
 from ..models import Job
@@ -30,32 +33,46 @@ from .threads import Threaded, Threads
 logger = logging.getLogger("django_bgtasks.worker")
 LOOP, THREADS = "loop", "threads"
 LOOK_EVERY = 0.2
-Aside = Awaited | Threaded
+
+
+@dataclass(eq=False, slots=True)
+class Aside:
+    """One run beside the main thread.
+
+    place: of its entry in the slot. kill_at: when the arbiter ends it at the latest.
+    """
+
+    kind: str
+    run: Awaited | Threaded
+    place: int
+    kill_at: float
 
 
 class Beside:
     """What runs beside the main thread, and how much more of it there is room for.
 
-    close: settles runs that have ended. forget: drops the message of a job whose claim was lost.
-    notify: called after either.
+    settle: settles runs that have ended, and returns those whose claim still held.
+    finish: drops the messages of the former, and tells of the latter.
+    notify: called when there is room for more.
     """
 
     def __init__(
         self,
         plan: Plan,
         slot: Slot,
-        close: Callable[[list[Run]], None],
-        forget: Callable[[UUID], None],
+        settle: Callable[[list[Run]], list[Run]],
+        finish: Callable[[list[UUID], list[Run]], None],
         notify: Callable[[], None],
     ) -> None:
-        self._slot, self._close, self._forget, self._notify = slot, close, forget, notify
+        self._slot, self._settle, self._finish, self._notify = slot, settle, finish, notify
         self._kill_after = plan.options.kill_after
         self._most = {LOOP: plan.async_concurrency, THREADS: plan.threads}
         self._alias, self._loop, self._threads = plan.alias, Loop(), Threads()
         # Of each task, and of each queue the kind of its last job.
         self._kinds: dict[str, str | None] = {}
         self._queues: dict[str, str | None] = {}
-        self._running: dict[UUID, tuple[str, Aside, float]] = {}
+        # Not by job: one that is to run again at once may come before its last run is let go.
+        self._running: set[Aside] = set()
         self._ended: list[Aside] = []
         self._changed = threading.Condition()
         self._blocked_by: Awaited | None = None
@@ -66,24 +83,21 @@ class Beside:
 
     def first(self) -> UUID | None:
         """One of the jobs that run."""
-        return next(iter(list(self._running)), None)
+        return next((one.run.job.pk for one in list(self._running)), None)
 
     def room_for(self, queue: str) -> int | None:
         """How many more jobs of a queue, or an RQ queue, may begin; None if they run alone."""
         kind = self._queues.get(queue)
         return None if kind is None else self._room(kind)
 
-    def take(
-        self, jobs: Sequence[Job], stopping: Callable[[], bool]
-    ) -> tuple[list[Job], list[Job]]:
+    def take(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
         """Begin those of these claimed jobs that run beside, while there is room for them.
 
         Returns those for the main thread, and those for which there is no room. Where there are
-        suspects they come first, alone.
+        suspects they come first, and alone: when nothing runs beside them any more.
         """
         suspects = [job for job in jobs if is_suspect(job)]
         if suspects:
-            self.wait(lambda: stopping() or not self._running)
             return suspects, [job for job in jobs if not is_suspect(job)]
         here, back = [], []
         for job in jobs:
@@ -104,7 +118,7 @@ class Beside:
                 self._changed.wait(min(left, LOOK_EVERY))
 
     def _room(self, kind: str) -> int:
-        return self._most[kind] - sum(one == kind for one, _, _ in list(self._running.values()))
+        return self._most[kind] - sum(one.kind == kind for one in list(self._running))
 
     def _kind(self, job: Job) -> str | None:
         if job.task not in self._kinds:
@@ -126,23 +140,25 @@ class Beside:
 
     def _start(self, kind: str, job: Job) -> None:
         kill_at = clock.monotonic() + job.timeout + self._kill_after
-        self._slot.running(job.pk, job.claims, kill_at)
+        place = self._slot.part_with(job.pk)
+        self._slot.runs_at(place, job.claims, kill_at)
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
             self._keeper.start()
-        run: Aside = Awaited(job, self._alias) if kind == LOOP else Threaded(job, self._alias)
+        run = Awaited(job, self._alias) if kind == LOOP else Threaded(job, self._alias)
+        one = Aside(kind, run, place, kill_at)
         # First: it may end at once.
         with self._changed:
-            self._running[job.pk] = kind, run, kill_at
+            self._running.add(one)
             self._changed.notify_all()
         if isinstance(run, Awaited):
-            self._loop.start(run, self._note_end)
+            self._loop.start(run, lambda: self._note_end(one))
         else:
-            self._threads.start(run, self._note_end)
+            self._threads.start(run, lambda: self._note_end(one))
 
-    def _note_end(self, run: Aside) -> None:
+    def _note_end(self, one: Aside) -> None:
         with self._changed:
-            self._ended.append(run)
+            self._ended.append(one)
             self._changed.notify_all()
 
     def _keep(self) -> None:
@@ -152,53 +168,60 @@ class Beside:
                     self._changed.wait(LOOK_EVERY if self._running else None)
                 ended, self._ended = self._ended, []
             try:
-                self._settle(ended)
+                if ended:
+                    self._let_go(ended)
                 self._enforce()
             except Exception:
+                # As where the main thread fails: the arbiter sees to what this process held.
                 logger.exception("The jobs beside the main thread could not be looked after.")
+                os._exit(1)
 
-    def _settle(self, ended: list[Aside]) -> None:
-        if not ended:
-            return
-        runs = []
+    def _let_go(self, ended: list[Aside]) -> None:
+        settled = self._settle([run for one in ended if (run := self._end(one)) is not None])
         for one in ended:
-            run = one.end()
-            if run is None:
-                self._forget(one.job.pk)
-                continue
-            if run.open:
-                # From here on a crash repeats it, and charges nobody.
-                self._slot.claimed(one.job.pk, one.job.claims)
-            runs.append(run)
-        self._close(runs)
+            self._slot.free(one.place)
+        self._finish([one.run.job.pk for one in ended], settled)
+        # Others may need the connection before the next one ends.
+        give_back_connections()
         with self._changed:
-            for one in ended:
-                self._running.pop(one.job.pk, None)
+            self._running.difference_update(ended)
             self._changed.notify_all()
         self._notify()
 
+    def _end(self, one: Aside) -> Run | None:
+        run = one.run.end()
+        if run is not None and run.open:
+            # From here on a crash repeats it, and charges nobody.
+            self._slot.ended_at(one.place)
+        return run
+
     def _enforce(self) -> None:
         strike_overdue()
-        running = list(self._running.values())
-        for _, run, _ in running:
-            if self._slot.is_cancelled(run.job.pk):
-                run.cancel()
-        if any(kind == LOOP for kind, _, _ in running):
-            self._spare_the_innocent([entry[1:] for entry in running if entry[0] == LOOP])
+        running = list(self._running)
+        for one in running:
+            if self._slot.is_cancelled_at(one.place):
+                one.run.cancel()
+        coroutines = [one for one in running if one.kind == LOOP]
+        if coroutines:
+            self._spare_the_innocent(coroutines)
 
-    def _spare_the_innocent(self, runs: Iterable[tuple[Aside, float]]) -> None:
+    def _spare_the_innocent(self, coroutines: list[Aside]) -> None:
         """While a coroutine blocks the loop the others cannot heed their timeouts.
 
         The arbiter is to kill the process for the sake of the one that blocks, and of no other.
         """
         culprit, was_blocked = self._loop.culprit(), self._blocked_by is not None
+        if not any(one.run is culprit for one in coroutines):
+            # What a job has left behind on the loop: there is no time at which that is killed.
+            culprit = None
         self._blocked_by = culprit
         if culprit is None and not was_blocked:
             return
-        for run, kill_at in runs:
-            later = max(kill_at, clock.monotonic() + self._kill_after)
-            if run is not culprit:
-                self._slot.running(run.job.pk, run.job.claims, later if culprit is None else inf)
+        for one in coroutines:
+            later = max(one.kill_at, clock.monotonic() + self._kill_after)
+            if one.run is not culprit:
+                until = later if culprit is None else inf
+                self._slot.runs_at(one.place, one.run.job.claims, until)
 
 
 def is_suspect(job: Job) -> bool:

@@ -17,7 +17,7 @@ from django.db import connections
 
 from ..core import clock
 from ..flow import footing
-from ..flow.connections import refresh_connections
+from ..flow.connections import give_back_connections, refresh_connections
 from ..flow.deadline import CANCEL_SIGNAL, confirm_cancellation
 from ..flow.execute import Run, claim_jobs, run_claimed, settle_runs
 from ..ledger.claim import claim_next
@@ -54,7 +54,7 @@ class Child:
         self.watch = Watch(self._overdue)
         self.queues = Queues(plan)
         self.redis = Redis(plan, self.queues, self._size, self._one_beside, speaks)
-        self.beside = Beside(plan, slot, self._close, self._forget, self.redis.notify)
+        self.beside = Beside(plan, slot, self._settle, self._finish, self.redis.notify)
         self._counting = threading.Lock()
 
     def main(self) -> None:
@@ -71,8 +71,10 @@ class Child:
         spent = False
         try:
             while not self.stopping and not spent:
+                # Looked at first: one that ends meanwhile may be queued again.
+                alone = not len(self.beside)
                 if not self.step() and self.plan.burst:
-                    if not len(self.beside):
+                    if alone:
                         break
                     self._pause(POLL_SECONDS)
                 spent = self._is_spent()
@@ -127,17 +129,21 @@ class Child:
 
     def _run_jobs(self, jobs: list[Job]) -> None:
         """Begin what runs beside this thread, and run the others here."""
-        if any(map(is_suspect, jobs)):
+        suspected = any(map(is_suspect, jobs))
+        if suspected:
             # They run alone, which may have to be waited for.
             self._put_back_ahead()
-        here, back = self.beside.take(jobs, lambda: self.stopping)
+        here, back = self.beside.take(jobs)
         self._hand_back(back)
+        if suspected:
+            self.beside.wait(lambda: self.stopping or not len(self.beside))
         group = Group(here, self.pace.budget)
         if len(here) == 1 and not self.ahead:
             self._run_group(group)
         elif here:
             with self.watch.over(group):
                 self._run_group(group)
+        self._share_connections()
 
     def _run_from_database(self) -> bool:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
@@ -157,6 +163,7 @@ class Child:
             if job is None or job_id != job.pk:
                 self.slot.drop(job_id)
         if job is None:
+            self._share_connections()
             if not self.plan.burst:
                 self._pause(POLL_SECONDS)
             return False
@@ -219,10 +226,16 @@ class Child:
         """Settle what is still open, and say what became of each job."""
         if not runs:
             return
-        settled = settle_runs(runs, self.plan.alias, patient)
+        settled = self._settle(runs, patient)
         for run in runs:
             self.slot.drop(run.job.pk)
-        self.redis.finish([run.job.pk for run in runs], settled)
+        self._finish([run.job.pk for run in runs], settled)
+
+    def _settle(self, runs: list[Run], patient: bool = True) -> list[Run]:
+        return settle_runs(runs, self.plan.alias, patient)
+
+    def _finish(self, ids: list[UUID], settled: list[Run]) -> None:
+        self.redis.finish(ids, settled)
         with self._counting:
             self.jobs += len(settled)
         for run in settled:
@@ -240,6 +253,11 @@ class Child:
 
     def _one_beside(self) -> UUID | None:
         return self.beside.first()
+
+    def _share_connections(self) -> None:
+        """What runs beside may need the one that this thread had from a pool."""
+        if len(self.beside):
+            give_back_connections()
 
     def _pause(self, seconds: float) -> None:
         """Wait, not longer than until a job ends beside this thread."""

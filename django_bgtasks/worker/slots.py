@@ -54,6 +54,8 @@ class Slot:
         start = place * SIZE
         # With no time of a kill: it may be read beside the RUNNING of the job before it.
         _BODY.pack_into(self._memory, start, job.bytes, 0, inf)
+        # A wish to cancel the same job that is left from its last run here is not about this one.
+        self._memory[start + _CANCEL_AT : start + SIZE] = bytes(SIZE - _CANCEL_AT)
         self._memory[start + _STATE_AT] = POPPED
 
     def claimed(self, job: UUID, claim: int) -> None:
@@ -66,16 +68,35 @@ class Slot:
 
     def running(self, job: UUID, claim: int, kill_at: float) -> None:
         """The job's task begins."""
-        start = self._places[job] * SIZE
-        _CLAIM.pack_into(self._memory, start + _CLAIM_AT, claim, kill_at)
-        self._memory[start + _STATE_AT] = RUNNING
+        self.runs_at(self._places[job], claim, kill_at)
 
     def drop(self, job: UUID) -> None:
         """The job is settled, or somebody else's."""
         place = self._places.pop(job, None)
         if place is not None:
-            self._memory[place * SIZE + _STATE_AT] = FREE
-            self._free.append(place)
+            self.free(place)
+
+    def part_with(self, job: UUID) -> int:
+        """The claimed job is another thread's from now on, which knows its entry by this place.
+
+        A second message of the same job gets an entry of its own, and does not touch this one.
+        """
+        return self._places.pop(job)
+
+    def runs_at(self, place: int, claim: int, kill_at: float) -> None:
+        """The task of the job in this place begins, or may go on for longer."""
+        start = place * SIZE
+        _CLAIM.pack_into(self._memory, start + _CLAIM_AT, claim, kill_at)
+        self._memory[start + _STATE_AT] = RUNNING
+
+    def ended_at(self, place: int) -> None:
+        """The task of the job in this place does not run any more."""
+        self._memory[place * SIZE + _STATE_AT] = CLAIMED
+
+    def free(self, place: int) -> None:
+        """The job in this place is settled, or somebody else's."""
+        self._memory[place * SIZE + _STATE_AT] = FREE
+        self._free.append(place)
 
     def clear(self) -> None:
         """Hold nothing, as a child that has just been born."""
@@ -97,10 +118,13 @@ class Slot:
     def is_cancelled(self, job: UUID) -> bool:
         """Whether this job, which the child holds, is to be cancelled."""
         place = self._places.get(job)
-        start = SIZE * (place or 0)
-        return place is not None and (
-            self._memory[start + _CANCEL_AT : start + SIZE] == self._memory[start : start + 16]
-        )
+        return place is not None and self.is_cancelled_at(place)
+
+    def is_cancelled_at(self, place: int) -> bool:
+        """Whether the job in this place is to be cancelled."""
+        start = SIZE * place
+        asked: bytes = self._memory[start + _CANCEL_AT : start + SIZE]
+        return asked == self._memory[start : start + 16]
 
     def close(self) -> None:
         """Give the memory back."""

@@ -11,7 +11,7 @@ from ..flow.execute import Run, run_claimed
 from ..flow.thread_limits import strike_cancelled
 from ..models import Job
 
-Ended = Callable[["Threaded"], None]
+Ended = Callable[[], None]
 
 
 class Threaded:
@@ -20,7 +20,9 @@ class Threaded:
     def __init__(self, job: Job, alias: str) -> None:
         self.job, self._alias = job, alias
         self._thread: int | None = None
+        self._leaving = threading.Lock()
         self._run: Run | None = None
+        self._error: BaseException | None = None
 
     def main(self) -> None:
         """Run the job in this thread, with the thread's own connections."""
@@ -28,18 +30,25 @@ class Threaded:
         try:
             refresh_connections()
             self._run = run_claimed(self.job, self._alias, grouped=True)
-        finally:
-            self._thread = None
             give_back_connections()
+        except BaseException as error:
+            # The thread goes on; who asks for the end is told.
+            self._error = error
+        finally:
+            with self._leaving:
+                self._thread = None
 
     def cancel(self) -> None:
         """Raise JobCancelled in the task."""
-        thread = self._thread
-        if thread is not None:
-            strike_cancelled(thread)
+        # The thread must not get to its next job meanwhile: that is not to be cancelled.
+        with self._leaving:
+            if self._thread is not None:
+                strike_cancelled(self._thread)
 
     def end(self) -> Run | None:
-        """What became of it; None if the claim was lost."""
+        """What became of it; None if the claim was lost. Raises what its settlement raised."""
+        if self._error is not None:
+            raise self._error
         return self._run
 
 
@@ -59,9 +68,7 @@ class Threads:
     def _serve(self) -> None:
         while True:
             run, ended = self._waiting.get()
-            try:
-                run.main()
-            finally:
-                # Free before the next one is begun, which this may lead to.
-                self._idle.release()
-                ended(run)
+            run.main()
+            # Free before the next one is begun, which this may lead to.
+            self._idle.release()
+            ended()

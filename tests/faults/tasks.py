@@ -103,3 +103,24 @@ async def wait_async(seconds: float) -> int:
     await asyncio.sleep(seconds)
     note("end", job)
     return claim
+
+
+@task(retry=AT_ONCE)
+def ask_and_wait(seconds: float) -> int:
+    job, claim = _claim()
+    note("begin", job)
+    time.sleep(seconds)
+    Note.objects.exists()
+    note("end", job)
+    return claim
+
+
+@task(retry=AT_ONCE)
+async def ask_and_wait_async(seconds: float) -> int:
+    job, claim = _claim()
+    note("begin", job)
+    await Note.objects.aexists()
+    await asyncio.sleep(seconds)
+    await Note.objects.aexists()
+    note("end", job)
+    return claim

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from asgiref.sync import sync_to_async
+
 from django_bgtasks import Retry, task
 from django_bgtasks.core.errors import Interruption
 
@@ -202,3 +204,59 @@ async def tell_and_ask(context: Any, log: str) -> Any:
     first = await context.aonce("effect", note, log, "effect")
     await context.aonce("effect", note, log, "effect")
     return first
+
+
+@task
+async def clean_up_async(log: str) -> None:
+    """What it does at its end takes a while."""
+    note(log, "begin")
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.7)
+        note(log, "clean")
+
+
+async def _block(log: str) -> None:
+    note(log, "block")
+    while True:
+        with suppress(Interruption):
+            time.sleep(0.05)
+
+
+@task(retry=AT_ONCE)
+async def block_in_a_task_of_its_own_once(log: str) -> str:
+    """As block_the_loop_once(), in one of several things that it does at once."""
+    if "block" in Path(log).read_text():
+        return "second"
+    await asyncio.gather(_block(log), asyncio.sleep(60))
+    return "first"
+
+
+@task
+async def hold_the_orm_thread(log: str) -> None:
+    """What a slow query does."""
+    note(log, "hold")
+    await sync_to_async(wait_at_gate.func)(log)
+
+
+@task
+async def record_async(log: str, text: str) -> None:
+    note(log, text)
+
+
+@task(takes_context=True, retry=AT_ONCE)
+def fail_at_first(context: Any, log: str) -> int:
+    return int(_fail_at_first(context, log))
+
+
+@task(takes_context=True, retry=AT_ONCE)
+async def fail_at_first_async(context: Any, log: str) -> int:
+    return int(_fail_at_first(context, log))
+
+
+def _fail_at_first(context: Any, log: str) -> int:
+    note(log, f"{context.job_id}-{context.attempt}")
+    if context.attempt == 1:
+        raise ValueError("not yet")
+    return int(context.attempt)
