@@ -53,7 +53,7 @@ class Child:
         self.ahead = Ahead()
         self.watch = Watch(self._overdue)
         self.queues = Queues(plan)
-        self.redis = Redis(plan, self.queues, self._size, self._one_beside, speaks)
+        self.redis = Redis(plan, self.queues, self._size, lambda: self.beside.first(), speaks)
         self.beside = Beside(plan, slot, self._settle, self._finish, self.redis.notify)
         self._counting = threading.Lock()
 
@@ -143,6 +143,8 @@ class Child:
         elif here:
             with self.watch.over(group):
                 self._run_group(group)
+            # What the watch had in its hands meanwhile, and could not hand back.
+            self._end_group(group)
         self._share_connections()
 
     def _run_from_database(self) -> bool:
@@ -185,6 +187,9 @@ class Child:
             self.slot.claimed(job.pk, job.claims)
             self.pace.ran(rq_queue_name(job.queue, job.priority), run.seconds)
             group.ended(run)
+        self._end_group(group)
+
+    def _end_group(self, group: Group) -> None:
         self._hand_back(group.take_rest())
         self._close(group.take_done())
 
@@ -250,9 +255,6 @@ class Child:
         """How many messages of this RQ queue to take: what there is time or room for."""
         room = self.beside.room_for(rq_queue)
         return self.pace.size(rq_queue) if room is None else min(room, self.pace.limit)
-
-    def _one_beside(self) -> UUID | None:
-        return self.beside.first()
 
     def _share_connections(self) -> None:
         """What runs beside may need the one that this thread had from a pool."""

@@ -30,11 +30,11 @@ from .rq_worker import RQWorker
 
 logger = logging.getLogger("django_bgtasks.worker")
 
-POP_SECONDS = 0.6
+POP_SECONDS = 0.5
 # A Redis that hangs is one that is away: a reply may take so long, the wait for a message included.
 # A job that comes as the hang begins waits for both at worst: one last pop, and a reply to the next
 # command that does not come. Together they stay below two seconds.
-PATIENCE = 1.3
+PATIENCE = 1.2
 LOOK_EVERY = 1.0
 # Below LOOK_EVERY, so that each look around sees the pauses as they are.
 LOOK_FOR_PAUSES_EVERY = 0.5

@@ -5,15 +5,21 @@ from __future__ import annotations
 import signal
 import threading
 from math import inf
+from uuid import UUID
 
 import pytest
+from django.db import OperationalError
 from django.db.models import F
 
+from django_bgtasks import testing
 from django_bgtasks.core import clock
 from django_bgtasks.core.settlement import Settlement
 from django_bgtasks.flow.execute import Run
+from django_bgtasks.ledger.moves import give_back
 from django_bgtasks.models import Attempt, Job
+from django_bgtasks.worker.child import Child
 from django_bgtasks.worker.group import Group, Pace, Watch
+from django_bgtasks.worker.plan import Plan
 from django_bgtasks.worker.slots import Held, Slot
 from tests.app.tasks import add
 from tests.waiting import wait_until
@@ -65,6 +71,37 @@ def test_what_waits_behind_a_slow_job_begins_in_an_idle_process_within_100_ms(
     assert min(waits) <= 0.1
     assert max(waits) < 2
     assert not Attempt.objects.exists()
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
+    effects: Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes what waits out of the group, finds no connection, and puts it in again."""
+    plan = Plan(backend="default", alias="default", group_size=3)
+    child, main_thread = Child(plan, Slot()), threading.current_thread()
+    child.pace.ran("default", 0.0)
+    main_has_looked = threading.Event()
+
+    def give_back_or_fail(jobs: list[Job], alias: str) -> None:
+        if threading.current_thread() is not main_thread:
+            main_has_looked.wait(10)
+            raise OperationalError("couldn't get a connection")
+        give_back(jobs, alias)
+
+    def close_and_tell(runs: list[Run], patient: bool = True) -> None:
+        close(runs, patient)
+        main_has_looked.set()
+
+    close = child._close
+    monkeypatch.setattr("django_bgtasks.worker.child.give_back", give_back_or_fail)
+    monkeypatch.setattr(child, "_close", close_and_tell)
+    with testing.without_redis():
+        calls = [(str(effects), "slow", 0.3), *[(str(effects), "short", 0)] * 2]
+        jobs = tasks.nap.enqueue_many(calls)
+    child._run_messages([UUID(job.id) for job in jobs])
+    assert sorted(Job.objects.values_list("state", flat=True)) == ["queued", "queued", "succeeded"]
+    assert child.slot.read() == []
 
 
 def longest_wait_behind_a_slow_job(effects: Effects, name: str) -> float:
