@@ -53,7 +53,8 @@ class Child:
         self.ahead = Ahead()
         self.watch = Watch(self._overdue)
         self.queues = Queues(plan)
-        self.redis = Redis(plan, self.queues, self._size, lambda: self.beside.first(), speaks)
+        first = lambda: self.beside.first()  # noqa: E731, PLW0108 - it is made below
+        self.redis = Redis(plan, self.queues, self._size, first, speaks)
         self.beside = Beside(plan, slot, self._settle, self._finish, self.redis.notify)
         self._counting = threading.Lock()
 
