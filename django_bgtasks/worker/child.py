@@ -44,6 +44,8 @@ OUT_OF_WORK, SPENT = 0, 75
 class Child:
     """One job child: its loop, from the first message to the last."""
 
+    beside: Beside
+
     def __init__(self, plan: Plan, slot: Slot, speaks: bool = True) -> None:
         self.plan, self.slot = plan, slot
         self.stopping = False
@@ -264,8 +266,7 @@ class Child:
 
     def _pause(self, seconds: float) -> None:
         """Wait, not longer than until a job ends beside this thread."""
-        before = len(self.beside)
-        if before:
+        if before := len(self.beside):
             self.beside.wait(lambda: len(self.beside) < before, seconds)
         else:
             time.sleep(seconds)
