@@ -31,7 +31,10 @@ from tests.workers import ROOT
 from .rows import make_attempt, make_job, make_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
+# Whose parent ignores SIGINT, as a shell's background jobs do, would ignore it too.
 WATCH = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from django.core.management import execute_from_command_line
 execute_from_command_line(["manage.py", "bgstatus", "--watch", "--every", "0.2"])
 """
