@@ -144,9 +144,7 @@ class JobMoves(ReadOnlyAdmin):
     def _perform_all(self, request: HttpRequest, move: moves.Move) -> HttpResponse:
         if "bgtasks_confirmed" not in request.POST:
             context = {
-                **self.admin_site.each_context(request),
-                "title": _("Are you sure?"),
-                "opts": self.opts,
+                **self.page_context(request, _("Are you sure?")),
                 "move": move,
                 "at_least": AT_ONCE,
                 "fields": {name: request.POST.get(name, "") for name in CARRIED},

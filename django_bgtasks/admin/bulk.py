@@ -46,7 +46,7 @@ def move_matching(
     rows = rows.filter(pk__lte=UUID(newest))
     total, outcomes = rows.count(), Counter[str]()
     for done, job_id in enumerate(_in_order(rows)):
-        context.progress(done, max(total, done + 1), making.label and str(making.label))
+        context.progress(done, max(total, done + 1), str(making.label))
         outcomes[_outcome(person, making, job_id)] += 1
     context.progress(total, total)
     return dict(outcomes)

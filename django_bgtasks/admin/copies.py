@@ -47,10 +47,7 @@ class JobCopies(JobMoves):
             messages.success(request, _("Enqueued: this is the new job."))
             return HttpResponseRedirect(self._page(request, made))
         context = {
-            **self.admin_site.each_context(request),
-            "title": _("Duplicate a job"),
-            "opts": self.opts,
-            "media": self.media,
+            **self.page_context(request, _("Duplicate a job")),
             "original": job,
             "form": form,
         }
