@@ -7,11 +7,13 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -19,9 +21,12 @@ from django.utils.translation import gettext_lazy, ngettext
 from ..core.states import State
 from ..models import Job
 from . import moves
+from .bulk import move_all
 from .listing import ReadOnlyAdmin
 
 AT_ONCE = 1000
+# What the confirmation of an action sends again.
+CARRIED = ("action", "select_across", ACTION_CHECKBOX_NAME)
 
 
 class JobMoves(ReadOnlyAdmin):
@@ -30,19 +35,19 @@ class JobMoves(ReadOnlyAdmin):
     actions = ("retry_selected", "run_now_selected", "cancel_selected", "delete_selected")
 
     @admin.action(permissions=["retry"], description=gettext_lazy("Retry selected jobs"))
-    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
         """Run failed and cancelled jobs again."""
-        self._perform(request, moves.RETRY, queryset)
+        return self._perform(request, moves.RETRY, queryset)
 
     @admin.action(permissions=["run_now"], description=gettext_lazy("Run selected jobs now"))
-    def run_now_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+    def run_now_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
         """Run scheduled jobs now."""
-        self._perform(request, moves.RUN_NOW, queryset)
+        return self._perform(request, moves.RUN_NOW, queryset)
 
     @admin.action(permissions=["cancel"], description=gettext_lazy("Cancel selected jobs"))
-    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
         """Cancel jobs that are not final."""
-        self._perform(request, moves.CANCEL, queryset)
+        return self._perform(request, moves.CANCEL, queryset)
 
     @admin.action(permissions=["delete"], description=gettext_lazy("Delete selected jobs"))
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
@@ -129,8 +134,27 @@ class JobMoves(ReadOnlyAdmin):
     def _may(self, request: HttpRequest, move: moves.Move) -> bool:
         return self.has_view_permission(request) and move.permits(request.user)
 
-    def _perform(self, request: HttpRequest, move: moves.Move, queryset: QuerySet[Job]) -> None:
+    def _perform(self, request: HttpRequest, move: moves.Move, queryset: QuerySet[Job]) -> Any:
+        """Of the selected jobs at once; of all that match, if they are many, in the background."""
+        if request.POST.get("select_across") == "1" and queryset[AT_ONCE:].exists():
+            return self._perform_all(request, move)
         moves.perform(request, move, self._chosen(request, queryset))
+        return None
+
+    def _perform_all(self, request: HttpRequest, move: moves.Move) -> HttpResponse:
+        if "bgtasks_confirmed" not in request.POST:
+            context = {
+                **self.page_context(request, _("Are you sure?")),
+                "move": move,
+                "at_least": AT_ONCE,
+                "fields": {name: request.POST.get(name, "") for name in CARRIED},
+                "chosen": {name: value for name, value in request.GET.items() if value},
+            }
+            return TemplateResponse(request, "admin/django_bgtasks/job/move_all.html", context)
+        job_id = move_all(move, request.GET.dict(), request.user)
+        text = _("A background job makes this move. Its page shows how far it is.")
+        messages.success(request, text)
+        return HttpResponseRedirect(self._page(request, job_id))
 
     def _chosen(self, request: HttpRequest, queryset: QuerySet[Job]) -> list[UUID]:
         pks = list(queryset.values_list("pk", flat=True)[: AT_ONCE + 1])

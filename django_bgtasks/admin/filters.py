@@ -11,14 +11,15 @@ from django.utils.translation import gettext_lazy as _
 
 from ..core.options import entries
 from ..core.registry import queues_of
-from ..core.states import WAITING, State
+from ..core.states import State
 from ..models import Job
+from .narrowing import narrowed
 
 RECENT = 1000
 
 
 class StateFilter(admin.SimpleListFilter):
-    """By state, and two shades of waiting: jobs that are tried again, and jobs that are held."""
+    """By state, and three shades: jobs that are tried again, jobs that are held, stuck jobs."""
 
     title = _("state")
     parameter_name = "state"
@@ -28,15 +29,11 @@ class StateFilter(admin.SimpleListFilter):
         choices: list[tuple[str, Any]] = list(State.choices)
         after_queued = 1 + State.values.index(State.QUEUED)
         choices[after_queued:after_queued] = [("retrying", _("Retrying")), ("held", _("Held"))]
-        return choices
+        return [*choices, ("stuck", _("Stuck"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         """The jobs in the chosen state."""
-        if self.value() == "retrying":
-            return queryset.filter(state__in=sorted(WAITING), attempt__gt=0)
-        if self.value() == "held":
-            return queryset.filter(state__in=sorted(WAITING), attempt=0).exclude(error="")
-        return queryset.filter(state=self.value()) if self.value() else queryset
+        return narrowed(queryset, {"state": self.value() or ""})
 
 
 class QueueFilter(admin.SimpleListFilter):
@@ -52,7 +49,7 @@ class QueueFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         """The jobs in the chosen queue."""
-        return queryset.filter(queue=self.value()) if self.value() else queryset
+        return narrowed(queryset, {"queue": self.value() or ""})
 
 
 class TaskFilter(admin.SimpleListFilter):
@@ -68,7 +65,28 @@ class TaskFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         """The jobs of the chosen task."""
-        return queryset.filter(task=self.value()) if self.value() else queryset
+        return narrowed(queryset, {"task": self.value() or ""})
+
+
+class AgeFilter(admin.SimpleListFilter):
+    """By the time of the call."""
+
+    title = _("time of the call")
+    parameter_name = "age"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """The same choices always."""
+        return [
+            ("hour", _("Last hour")),
+            ("day", _("Last 24 hours")),
+            ("week", _("Last 7 days")),
+            ("month", _("Last 30 days")),
+            ("older", _("Older")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        """The jobs of that time."""
+        return narrowed(queryset, {"age": self.value() or ""})
 
 
 def _choices(names: set[str], chosen: str | None) -> list[tuple[str, str]]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy
 
 from ..models import Job
 from . import formatting as show
-from .actions import JobMoves, is_running
+from .actions import is_running
 from .columns import JobColumns
+from .copies import JobCopies
 from .fields import JobFields, fieldsets_of
-from .filters import QueueFilter, StateFilter, TaskFilter
-from .related import attempts_of, records_of
+from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter
+from .narrowing import narrowed
+from .related import attempts_of, batch_of, records_of
 from .workers import is_any_alive
 
 PAYLOAD = ("args", "kwargs", "result")
@@ -32,15 +33,17 @@ class JobList(ChangeList):
 
 
 @admin.register(Job)
-class JobAdmin(JobColumns, JobFields, JobMoves):
+class JobAdmin(JobColumns, JobFields, JobCopies):
     """Jobs, newest first. Nothing is edited: the moves act through the ledger."""
 
     list_display = ("state_and_error", "task_name", "queue_rank", "tries", "age", "took")
     list_display_links = ("task_name",)
-    list_filter = (StateFilter, QueueFilter, TaskFilter)
+    list_filter = (StateFilter, AgeFilter, QueueFilter, TaskFilter)
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
-    search_help_text = gettext_lazy("A job's id, a part of a task's name, or a whole dedup key.")
+    search_help_text = gettext_lazy(
+        "The id of a job or batch, a whole dedup key, an owner's name, or a part of a task's name."
+    )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """See JobList."""
@@ -49,14 +52,8 @@ class JobAdmin(JobColumns, JobFields, JobMoves):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """By id, by a part of the task's name, or by a whole dedup key."""
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        try:
-            return queryset.filter(pk=UUID(term)), False
-        except ValueError:
-            return queryset.filter(Q(task__icontains=term) | Q(dedup_key=term)), False
+        """See `by_words`."""
+        return narrowed(queryset, {"q": search_term}), False
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -82,6 +79,8 @@ class JobAdmin(JobColumns, JobFields, JobMoves):
         """Django's page with the buttons, the attempts and the idempotency records of the job."""
         job: Job = context["original"]
         context["bgtasks_buttons"] = self.buttons(request, job)
+        context["bgtasks_duplicate"] = self.duplicate_url(request, job)
+        context["bgtasks_batch"] = batch_of(job, self.admin_site.name)
         context["bgtasks_attempts"] = attempts_of(job, self.admin_site.name)
         if request.user.has_perm("django_bgtasks.view_idempotencyrecord"):
             context["bgtasks_records"] = records_of(job, self.admin_site.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import django
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db import models
@@ -59,6 +60,17 @@ class ReadOnlyAdmin(_ModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never: the ledger is the only writer."""
         return False
+
+    def page_context(self, request: HttpRequest, title: str) -> dict[str, Any]:
+        """What every page of the admin is given, for a page of our own."""
+        return {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "media": self.media,
+            # As Django's own pages have them, which changed with 6.1.
+            "breadcrumbs_are_a_list": django.VERSION >= (6, 1),
+        }
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """All that the page shows."""

@@ -74,7 +74,7 @@ def perform(request: HttpRequest, move: Move, job_ids: Iterable[UUID]) -> None:
     refusals = []
     for job_id in job_ids:
         try:
-            outcome = _perform_one(request, move, job_id)
+            outcome = perform_one(request.user, move, job_id)
         except (InvalidMove, DuplicateJob) as refusal:
             refusals.append(str(refusal))
         except Job.DoesNotExist:
@@ -87,9 +87,8 @@ def perform(request: HttpRequest, move: Move, job_ids: Iterable[UUID]) -> None:
         messages.error(request, refused(refusals))
 
 
-def _perform_one(request: HttpRequest, move: Move, job_id: UUID) -> str:
-    # The move and its entry in the history commit together.
-    user: Any = request.user
+def perform_one(user: Any, move: Move, job_id: UUID) -> str:
+    """Make the move and log it, both or neither; what became of it. Raises what the move raises."""
     with transaction.atomic(router.db_for_write(Job)):
         outcome = move.make(job_id)
         job = Job.objects.only("task").get(pk=job_id)

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Count
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -14,6 +16,7 @@ from ..core import clock
 from ..core.states import State
 from ..models import EffectState, IdempotencyRecord, Job, Outcome, Worker
 from . import formatting as show
+from .tracebacks import traceback_html
 
 RECORDS = 100
 
@@ -33,7 +36,7 @@ def attempts_of(job: Job, site: str) -> list[dict[str, Any]]:
             "started": show.when(row.started_at),
             "took": _took(row.started_at, row.finished_at),
             "error": _error(row.exception_class, row.message),
-            "traceback": show.code(row.traceback) if row.traceback else "",
+            "traceback": traceback_html(row.traceback) if row.traceback else "",
         }
         for row in failed
     ]
@@ -51,6 +54,28 @@ def records_of(job: Job, site: str) -> list[dict[str, Any]]:
         }
         for record in IdempotencyRecord.objects.filter(job=job.pk).order_by("id")[:RECORDS]
     ]
+
+
+def batch_of(job: Job, site: str) -> dict[str, Any] | None:
+    """How many jobs of the batch are in each state, and where all of them are listed."""
+    if job.batch is None:
+        return None
+    rows = Job.objects.filter(batch=job.batch).order_by().values_list("state")
+    counts = dict(rows.annotate(number=Count("pk")))
+    url = reverse("admin:django_bgtasks_job_changelist", current_app=site)
+    return {
+        "url": f"{url}?q={job.batch}",
+        "id": job.batch,
+        "states": [
+            {
+                "badge": show.badge(state, State(state).label),
+                "number": counts[state],
+                "url": f"{url}?q={job.batch}&state={state}",
+            }
+            for state in State.values
+            if state in counts
+        ],
+    }
 
 
 def owner_link(job: Job, site: str) -> SafeString | str:

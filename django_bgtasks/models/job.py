@@ -131,6 +131,15 @@ class Job(models.Model):
                 name="bgtasks_job_about",
                 condition=Q(about_type__isnull=False),
             ),
+            PartialIndex(
+                fields=("dedup_key",), name="bgtasks_job_dedup_key", condition=~Q(dedup_key="")
+            ),
+            PartialIndex(
+                fields=("batch",), name="bgtasks_job_batch", condition=Q(batch__isnull=False)
+            ),
+            PartialIndex(
+                fields=("id",), name="bgtasks_job_cancelled", condition=Q(state=State.CANCELLED)
+            ),
         )
 
     def __str__(self) -> str:

@@ -19,6 +19,7 @@ NAMES = (
     "coroutines",
     "threads",
     "dashboard",
+    "admin",
 )
 # What the design promises: the figure must not be above it, or below it.
 AT_MOST = {

@@ -15,6 +15,7 @@ from django_bgtasks.core.states import State
 from testproject.office.models import Picture
 from tests.doors.rows import make_attempt, make_job
 
+from .admins import admin_copy, admin_job, admin_nothing_found
 from .dashboards import busy_dashboard, empty_dashboard
 
 IMPORT = "testproject.office.tasks.contacts.import_contacts"
@@ -76,6 +77,9 @@ SHOTS = (
     Shot("picture-running", running_picture),
     Shot("job-failed", failed_job),
     Shot("admin-jobs", admin_jobs),
+    Shot("admin-job", admin_job),
+    Shot("admin-copy", admin_copy),
+    Shot("admin-nothing-found", admin_nothing_found),
     Shot("dashboard", busy_dashboard),
     Shot("dashboard-empty", empty_dashboard),
 )

@@ -15,8 +15,9 @@ from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, r
 from pytest_django import Settings
 
 from django_bgtasks import testing
+from django_bgtasks.admin import actions
 from django_bgtasks.core.states import State
-from django_bgtasks.models import IdempotencyRecord, Job, Worker
+from django_bgtasks.models import Attempt, IdempotencyRecord, Job, Worker
 from testproject.middleware import POLICY
 
 from .case import Case
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.faults
 JOBS = "/admin/django_bgtasks/job/"
 RECORDS = "/admin/django_bgtasks/idempotencyrecord/"
 WORKERS = "/admin/django_bgtasks/worker/"
+PATHS = ("/srv/shop", "/usr/lib/python3.12/site-packages")
 DASHBOARD = "/admin/django_bgtasks/dashboard/"
 texts = pytest.mark.parametrize(
     "name", ["quotes", *(pytest.param(n, marks=pytest.mark.long) for n in TEXTS if n != "quotes")]
@@ -79,7 +81,7 @@ def page_of(client: Client, url: str, data: Any = None, status: int = 200) -> Pa
 def admin_pages(rows: list[models.Model], text: str) -> list[tuple[str, Any]]:
     """(address, data of a POST or None) of every page of ours, and some of Django's about ours."""
     found: list[tuple[str, Any]] = [("/admin/", None), ("/admin/django_bgtasks/", None)]
-    found += [(f"{JOBS}?{name}={quote(text)}", None) for name in ("task", "queue", "state")]
+    found += [(f"{JOBS}?{name}={quote(text)}", None) for name in ("task", "queue", "state", "age")]
     found += [(f"{address}?q={quote(text)}", None) for address in (JOBS, RECORDS)]
     found += [(RECORDS, None), (WORKERS, None), (JOBS, None), (f"{JOBS}?e=1", None)]
     found += [(DASHBOARD, None), (f"{DASHBOARD}?live=1&range={quote(text)}", None)]
@@ -121,6 +123,35 @@ def test_stored_text_is_text_on_every_page_of_the_admin(
     assert text in page_of(root, f"{RECORDS}{record.pk}/change/").text
     assert text in page_of(root, WORKERS).text
     assert text in page_of(root, JOBS).text
+
+
+@texts
+def test_stored_text_is_text_in_a_traceback_in_a_copy_and_in_a_confirmation(
+    case: Case, root: Client, rows: list[models.Model], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    case.row("H", "markup in a traceback, in the form of a copy, in what a move names", times=3)
+    monkeypatch.setattr(actions, "AT_ONCE", 1)
+    job = Job.objects.get(pk=rows[0].pk)
+    select = {"action": "retry_selected", "_selected_action": str(job.pk), "select_across": "1"}
+
+    def pages(text: str) -> list[Page]:
+        lines = (f'  File "{path}/{text}.py", line 1, in {text}\n    {text}()\n' for path in PATHS)
+        trace = f"Traceback (most recent call last):\n{''.join(lines)}Error: {text}"
+        Attempt.objects.filter(job=job).update(traceback=trace)
+        Job.objects.update(task="tests.app.tasks.add", args=[text], kwargs={"b": {text: text}})
+        call = {"args": text, "kwargs": text}
+        return [
+            page_of(root, f"{JOBS}{job.pk}/change/"),
+            page_of(root, f"{JOBS}{job.pk}/duplicate/"),
+            page_of(root, f"{JOBS}{job.pk}/duplicate/", call),
+            page_of(root, f"{JOBS}?age={quote(text)}", select),
+        ]
+
+    plain, found = pages(PLAIN), pages(TEXTS[name])
+    for page, before in zip(found, plain, strict=True):
+        assert TEXTS[name].split('"')[0] in page.text
+        assert page.elements == before.elements
+        assert page.faults == before.faults == []
 
 
 @texts
@@ -215,6 +246,7 @@ DOORS = [
     Door("job/{job}/cancel/", {}, "cancel_job", State.QUEUED),
     Door("job/{job}/cancel/", {}, "cancel_job", State.RUNNING),
     Door("job/{job}/run-now/", {}, "run_job_now", State.SCHEDULED),
+    Door("job/{job}/duplicate/", {"args": "[1, 2]", "kwargs": "{}"}, "add_job"),
     Door("job/{job}/delete/", {"post": "yes"}, "delete_job"),
     Door("job/{job}/change/", {"state": "queued"}, None),
     Door("job/add/", {"task": "os.system"}, None),

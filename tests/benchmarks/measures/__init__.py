@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .admin import admin
 from .backlog import backlog, upkeep
 from .dashboard import dashboard
 from .drain import drain
@@ -24,4 +25,5 @@ BENCHMARKS = {
     "coroutines": coroutines,
     "threads": threads,
     "dashboard": dashboard,
+    "admin": admin,
 }

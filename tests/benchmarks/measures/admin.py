@@ -1,0 +1,65 @@
+"""The job list and the page of a job beside a large table of jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.test import Client
+
+from django_bgtasks.models import Attempt, Job
+
+from .dashboard import ROWS, _analyze, _fill, _milliseconds
+
+LIST = "/admin/django_bgtasks/job/"
+# What each needs of the table; the last two have no index and read all of it.
+FILTERS = {
+    "list": "",
+    "failed": "?state=failed",
+    "running": "?state=running",
+    "cancelled": "?state=cancelled",
+    "retrying": "?state=retrying",
+    "stuck": "?state=stuck",
+    "last hour": "?age=hour",
+    "last week": "?age=week",
+    "queue": "?queue=emails",
+    "task": "?task=shop.tasks.task_3",
+    "search for a dedup key": "?q=order:7",
+    "search for an owner": "?q=root",
+    "a queue without jobs": "?queue=nobody",
+    "search in task names": "?q=ask_3",
+}
+
+
+def admin(directory: Path) -> dict[str, float]:
+    """Each page with 100 jobs and with as many as ROWS says; milliseconds of the whole response."""
+    from django.db import connection
+
+    rows = ROWS[connection.vendor]
+    root = User.objects.get_or_create(username="root", is_staff=True, is_superuser=True)[0]
+    client = Client()
+    client.force_login(root)
+    _fill(100)
+    special = _mark(root)
+    _analyze()
+    found = {f"{name}, 100 jobs, ms": ms for name, ms in _pages(client, special).items()}
+    _fill(rows - 100)
+    _analyze()
+    found |= {f"{name}, {rows:,} jobs, ms": ms for name, ms in _pages(client, special).items()}
+    for model in (Attempt, Job):
+        model._base_manager.all()._raw_delete("default")
+    return found
+
+
+def _mark(root: User) -> Any:
+    """One job of the 100, with a dedup key and an owner."""
+    job = Job.objects.filter(state="failed").earliest("pk")
+    Job.objects.filter(pk=job.pk).update(dedup_key="order:7", owner=root)
+    return job.pk
+
+
+def _pages(client: Client, pk: Any) -> dict[str, float]:
+    pages = {name: f"{LIST}{query}" for name, query in FILTERS.items()}
+    pages["page of a job"] = f"{LIST}{pk}/change/"
+    return {name: _milliseconds(lambda url=url: client.get(url)) for name, url in pages.items()}  # type: ignore[misc]

@@ -1,0 +1,102 @@
+"""An operator at night: finds a failed job and runs it again, cancels another, or may only look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from playwright.sync_api import Page, expect
+
+from django_bgtasks.core.states import State
+from django_bgtasks.models import Job
+from tests.app.tasks import add, fail, sleep
+from tests.doors.rows import make_job
+
+from ..waiting import wait_until
+from ..workers import WorkerFactory
+
+pytestmark = pytest.mark.slow
+LIST = "/admin/django_bgtasks/job/"
+LogIn = Callable[[User, str], None]
+
+
+def wait_for_state(job_id: str, state: str) -> None:
+    """Wait until the job is in this state."""
+    rows = Job.objects.filter(pk=job_id, state=state)
+    wait_until(rows.exists, 60, f"job {job_id} to be {state}")
+
+
+def test_a_failed_job_is_found_read_and_retried(
+    wsgi: str, page: Page, boss: User, log_in: LogIn, bgworker: WorkerFactory
+) -> None:
+    log_in(boss, wsgi)
+    bgworker()
+    job = fail.enqueue("the disk is full")
+    add.enqueue(1, 2)
+    wait_for_state(job.id, State.FAILED)
+    page.goto(wsgi + LIST)
+    page.get_by_role("link", name="Failed", exact=True).click()
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="fail tests.app.tasks").click()
+    expect(page.locator(".bgtasks-own").first).to_contain_text("raise ValueError(message)")
+    expect(page.locator(".bgtasks-traceback")).to_contain_text("the disk is full")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_text("1 job will run again.")).to_be_visible()
+    wait_until(lambda: Job.objects.get(pk=job.id).attempt == 2, 60, "the second attempt")
+    wait_for_state(job.id, State.FAILED)
+    page.reload()
+    expect(page.locator(".bgtasks-timeline > li")).to_have_count(2)
+
+
+def test_a_running_job_is_cancelled(
+    wsgi: str, page: Page, boss: User, log_in: LogIn, bgworker: WorkerFactory
+) -> None:
+    log_in(boss, wsgi)
+    bgworker()
+    job = sleep.enqueue(120)
+    wait_for_state(job.id, State.RUNNING)
+    page.goto(f"{wsgi}{LIST}{job.id}/change/")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("1 job is running: it was asked to stop.")).to_be_visible()
+    wait_for_state(job.id, State.CANCELLED)
+    page.reload()
+    expect(page.locator(".field-state_now .bgtasks-is-cancelled")).to_be_visible()
+
+
+def test_a_job_is_duplicated_with_other_arguments_once_they_fit(
+    wsgi: str, page: Page, boss: User, log_in: LogIn
+) -> None:
+    log_in(boss, wsgi)
+    job = make_job(State.FAILED, task="tests.app.tasks.add", args=[1, 2])
+    page.goto(f"{wsgi}{LIST}{job.pk}/change/")
+    page.get_by_role("link", name="Duplicate").click()
+    page.get_by_label("Arguments:", exact=True).fill("[1]")
+    page.get_by_role("button", name="Enqueue").click()
+    expect(page.locator(".errornote, .errorlist")).to_contain_text("missing a required argument")
+    page.get_by_label("Arguments:", exact=True).fill("[1, 41]")
+    page.get_by_role("button", name="Enqueue").click()
+    expect(page.get_by_text("Enqueued: this is the new job.")).to_be_visible()
+    assert Job.objects.exclude(pk=job.pk).get().args == [1, 41]
+
+
+def test_who_may_only_look_sees_no_buttons_and_is_refused(
+    wsgi: str, page: Page, ada: User, log_in: LogIn
+) -> None:
+    ada.is_staff = True
+    ada.save()
+    ada.user_permissions.set(Permission.objects.filter(codename="view_job"))
+    log_in(ada, wsgi)
+    job = make_job(State.FAILED, task="tests.app.tasks.add", args=[1, 2])
+    page.goto(f"{wsgi}{LIST}{job.pk}/change/")
+    expect(page.get_by_role("heading", name="Attempts")).to_be_visible()
+    for name in ("Retry", "Cancel", "Run now"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+    expect(page.get_by_role("link", name="Duplicate")).to_have_count(0)
+    cookie = next(one for one in page.context.cookies() if one["name"] == "csrftoken")
+    for path in ("retry", "cancel", "run-now", "duplicate"):
+        answer = page.request.post(
+            f"{wsgi}{LIST}{job.pk}/{path}/", form={"csrfmiddlewaretoken": cookie["value"]}
+        )
+        assert answer.status == 403
+    assert Job.objects.get().state == State.FAILED
