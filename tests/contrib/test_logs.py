@@ -26,7 +26,11 @@ def documented() -> dict[str, Any]:
 def test_every_line_is_json_and_names_the_job_in_which_it_was_logged(
     bgworker: WorkerFactory,
 ) -> None:
-    jobs = [log.using(queue_name="emails").enqueue(1), log_async.enqueue(2), log_failure.enqueue()]
+    jobs: list[Any] = [
+        log.using(queue_name="emails").enqueue(1),
+        log_async.enqueue(2),
+        log_failure.enqueue(),
+    ]
     env = {"BGTASKS_TEST_LOGGING": json.dumps(documented())}
     worker = bgworker("--burst", "--threads", 2, env=env)
     assert worker.wait() == 0
