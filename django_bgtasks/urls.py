@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from .views import healthz, job_cancel, job_events, job_status, readyz
+from .views import healthz, job_cancel, job_events, job_status, metrics, readyz
 
 app_name = "django_bgtasks"
 urlpatterns = [
@@ -13,4 +13,5 @@ urlpatterns = [
     path("<uuid:job_id>/cancel/", job_cancel, name="job-cancel"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
 ]

@@ -5,6 +5,7 @@ from .cancel import job_cancel
 from .events import job_events
 from .health import healthz, readyz
 from .idempotent import idempotent
+from .metrics import metrics
 from .status import job_status
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "job_cancel",
     "job_events",
     "job_status",
+    "metrics",
     "readyz",
     "refuse_when_full",
     "status_url",

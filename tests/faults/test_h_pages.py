@@ -358,7 +358,7 @@ def test_a_job_of_somebody_else_does_not_exist(case: Case, rows: list[models.Mod
 
 
 TOKEN = "only-machines-know-this-one"
-MACHINES = ("/jobs/healthz", "/jobs/readyz")
+MACHINES = ("/jobs/healthz", "/jobs/readyz", "/jobs/metrics")
 
 
 def monitored(settings: Settings, token: str | None = TOKEN) -> None:
