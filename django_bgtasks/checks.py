@@ -11,7 +11,7 @@ from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 
-from .core.options import BackendSettings, entries, read, suggestion
+from .core.options import SHORTEST_TOKEN, BackendSettings, entries, read, suggestion
 from .ledger.sql import ledger_alias
 from .transport.connection import cache_alias, has_password, redis_is_named
 from .transport.depth import split
@@ -44,7 +44,7 @@ def check_backends(**kwargs: Any) -> list[CheckMessage]:
         except ImproperlyConfigured as error:
             messages.append(Error(str(error), hint="See docs/settings.md.", id="bgtasks.E002"))
             continue
-        for check in (_unknown_options, _unknown_queues, _ambiguous_queues, _redis, _pickle):
+        for check in CHECKS:
             messages += check(found)
     return messages
 
@@ -132,6 +132,20 @@ def _pickle(found: BackendSettings) -> Iterable[CheckMessage]:
             f"The messages of this package are JSON whatever the cache does.",
             id="bgtasks.W002",
         )
+
+
+def _token(found: BackendSettings) -> Iterable[CheckMessage]:
+    token = found.options.monitoring_token
+    if token is not None and len(token) < SHORTEST_TOKEN:
+        yield Error(
+            f"TASKS[{found.alias!r}]['OPTIONS']['monitoring_token'] has {len(token)} characters: "
+            f"it can be guessed. It takes at least {SHORTEST_TOKEN}.",
+            hint="Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            id="bgtasks.E008",
+        )
+
+
+CHECKS = (_unknown_options, _unknown_queues, _ambiguous_queues, _redis, _pickle, _token)
 
 
 def _elsewhere(alias: str) -> Iterable[CheckMessage]:

@@ -18,6 +18,7 @@ from .compat import DEFAULT_TASK_QUEUE_NAME
 IMPLICIT_ALIAS = "bgtasks"
 BACKEND_PATH = "django_bgtasks.backend.RQBackend"
 MAX_SECONDS = 10**7
+SHORTEST_TOKEN = 20
 MAX_DAYS = 36_500
 IMPLICIT = {"BACKEND": BACKEND_PATH, "QUEUES": [], "OPTIONS": {}}
 
@@ -39,6 +40,7 @@ class Options:
     keep_failed_days: float = 90.0
     keep_cancelled_days: float = 7.0
     dispatch: bool = True  # False: never talk to Redis; workers read the database
+    monitoring_token: str | None = None  # opens healthz, readyz and metrics; None: they are off
 
     def depth_of(self, queue: str) -> int | None:
         """How many jobs may wait in this queue; None for any number."""
@@ -120,6 +122,10 @@ def _check(alias: str, options: Options) -> None:
         value = getattr(options, name)
         if not _is_number(value) or not 0 <= value <= MAX_DAYS:
             raise _wrong(alias, name, value, f"a number of days, at most {MAX_DAYS}")
+    token = options.monitoring_token
+    if token is not None and not isinstance(token, str):
+        # Its value would be a secret in a message.
+        raise _wrong(alias, "monitoring_token", type(token), "a string")
     depths = options.max_depth
     for depth in depths.values() if isinstance(depths, Mapping) else (depths,):
         if depth is not None and (type(depth) is not int or depth < 0):

@@ -12,6 +12,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from ..core.errors import JobCancelled, JobTimeout
+from .around import AROUND, surrounded
 from .connections import no_transaction_left_open
 from .context import JobContext
 from .copies import only_here
@@ -25,21 +26,32 @@ def call(task: Any, context: JobContext, timeout: float) -> Any:
 
     timeout: seconds after which JobTimeout is raised inside the function.
     """
-    job, args = context.job, _arguments(context)
     with entered(context), no_transaction_left_open(), kept(), only_here():
-        if iscoroutinefunction(task.func):
-            coroutine = Coroutine(task.func)
-            with on_cancellation(coroutine.cancel):
-                return async_to_sync(coroutine.run)(args, job.kwargs, timeout)
-        with deadline(timeout):
-            return task.func(*args, **job.kwargs)
+        if AROUND:
+            with surrounded(context):
+                return _called(task, context, timeout)
+        return _called(task, context, timeout)
+
+
+def _called(task: Any, context: JobContext, timeout: float) -> Any:
+    args, kwargs = _arguments(context), context.job.kwargs
+    if iscoroutinefunction(task.func):
+        coroutine = Coroutine(task.func)
+        with on_cancellation(coroutine.cancel):
+            return async_to_sync(coroutine.run)(args, kwargs, timeout)
+    with deadline(timeout):
+        return task.func(*args, **kwargs)
 
 
 @contextmanager
 def entered_coroutine(context: JobContext) -> Iterator[list[Any]]:
     """Within it, on an event loop, the context is the current job's; gives the task's arguments."""
     with entered(context), only_here():
-        yield _arguments(context)
+        if AROUND:
+            with surrounded(context):
+                yield _arguments(context)
+        else:
+            yield _arguments(context)
 
 
 def _arguments(context: JobContext) -> list[Any]:

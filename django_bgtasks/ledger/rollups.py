@@ -43,7 +43,7 @@ def add_up_ended(minutes: int, alias: str) -> int:
     for cell in _cells(now - min(behind), alias) if behind else ():
         key, rest = cell[: len(KEY)], cell[len(KEY) :]
         if key[0] in behind:
-            _add_cell(rows.setdefault(key, _empty(1, key)), rest)
+            _add_cell(rows.setdefault(key, empty(1, key)), rest)
     return _write(rows.values(), alias)
 
 
@@ -63,7 +63,7 @@ def add_up_minutes(span: int, minutes: int, alias: str) -> int:
         start = row.minute // span * span
         if start in behind:
             parts[start, row.backend, row.queue, row.task].append(row)
-    return _write([_sum(_empty(span, key), rows) for key, rows in parts.items()], alias)
+    return _write([summed(empty(span, key), rows) for key, rows in parts.items()], alias)
 
 
 def rolled_up(backend: str, span: int, first: int, alias: str) -> list[Any]:
@@ -73,12 +73,13 @@ def rolled_up(backend: str, span: int, first: int, alias: str) -> list[Any]:
     return list(rows.order_by().values_list(*names))
 
 
-def prune_rollups(alias: str) -> int:
-    """Delete the roll-ups that no chart shows any more."""
+def prune_rollups(alias: str, counted: int) -> int:
+    """Delete the roll-ups that no chart shows any more; minutes from `counted` on are needed."""
     last = RollUp.objects.using(alias).aggregate(last=Max("minute"))["last"] or 0
     old = Q(pk__in=())
     for span, days in KEPT.items():
-        old |= Q(span=span, minute__lt=last - days * 24 * 60)
+        first = last - days * 24 * 60
+        old |= Q(span=span, minute__lt=min(first, counted) if span == 1 else first)
     rows = RollUp.objects.using(alias).filter(old)
     ids = list(rows.values_list("pk", flat=True)[:1000])
     return RollUp.objects.using(alias).filter(pk__in=ids)._raw_delete(alias) if ids else 0
@@ -130,14 +131,16 @@ def _add_cell(row: RollUp, cell: Sequence[Any]) -> None:
         row.runs[run_class] += number
 
 
-def _sum(row: RollUp, parts: Sequence[RollUp]) -> RollUp:
+def summed(row: RollUp, parts: Sequence[RollUp]) -> RollUp:
+    """The row, with the sum of these figures; it may be one of them."""
     for name in COUNTS:
         setattr(row, name, sum(getattr(part, name) for part in parts))
     row.waits, row.runs = added(p.waits for p in parts), added(p.runs for p in parts)
     return row
 
 
-def _empty(span: int, key: Sequence[Any]) -> RollUp:
+def empty(span: int, key: Sequence[Any]) -> RollUp:
+    """A roll-up of nothing. key: minute, backend, queue and task."""
     row = RollUp(span=span, waits=[0] * CLASSES, runs=[0] * CLASSES)
     for name, value in (*zip(KEY, key, strict=True), *((name, 0) for name in COUNTS)):
         setattr(row, name, value)

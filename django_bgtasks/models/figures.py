@@ -12,7 +12,7 @@ class RollUp(models.Model):
     """The jobs of one task in one queue that ended within `span` minutes from `minute` on.
 
     minute: since 1970, in UTC. waits, runs: how many jobs took up to each of
-    `core.histogram.BOUNDS` seconds, and longer.
+    `core.histogram.BOUNDS` seconds, and longer. Those of span 0 are totals: see ledger/totals.py.
     """
 
     backend = models.CharField(_("backend"), max_length=64)

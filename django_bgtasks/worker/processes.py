@@ -16,6 +16,7 @@ from pathlib import Path
 
 from django.db import connections
 
+from ..flow.around import LEAVING
 from ..flow.connections import abandon_connections
 from ..flow.footing import ROBBED
 from ..transport.connection import forget
@@ -45,11 +46,20 @@ def fork(main: Callable[[], None]) -> int:
         logger.exception("A child of bgworker ended with an error.")
     finally:
         try:
+            _take_leave()
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
             # Not sys.exit: the handlers of the parent's interpreter are not this process's.
             os._exit(code)
+
+
+def _take_leave() -> None:
+    for leave in LEAVING:
+        try:
+            leave()
+        except Exception:
+            logger.exception("A bridge to another system could not end in order.")
 
 
 def _settle_in(parent: int) -> None:

@@ -50,7 +50,9 @@ def test_an_unknown_option_is_named_with_the_one_that_was_meant(
     assert error.hint == "Did you mean 'max_depth'?"
 
 
-@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": "5"}, {"dead_after": 4.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"timeout": 0}, {"timeout": "5"}, {"dead_after": 4.0}, {"monitoring_token": 7}]
+)
 def test_a_wrong_value_is_an_error_that_names_the_option(
     tasks: Callable[..., None], wrong: dict[str, Any]
 ) -> None:
@@ -65,6 +67,17 @@ def test_a_depth_for_a_queue_that_is_not_configured_is_an_error(
     error = messages()["bgtasks.E003"]
     assert "'mails'" in error.msg
     assert "default" in str(error.hint)
+
+
+def test_a_token_that_can_be_guessed_is_an_error_that_does_not_tell_it(
+    tasks: Callable[..., None],
+) -> None:
+    tasks(monitoring_token="hunter2")
+    error = messages()["bgtasks.E008"]
+    assert "hunter2" not in f"{error.msg}{error.hint}"
+    assert "secrets.token_urlsafe" in str(error.hint)
+    tasks(monitoring_token="x" * 20)
+    assert "bgtasks.E008" not in messages()
 
 
 @pytest.mark.parametrize("cache", ["missing", "local"])

@@ -342,8 +342,9 @@ def names_of(patterns: Any, namespace: str = "") -> Iterator[str]:
 
 
 def test_to_get_any_of_our_addresses_changes_nothing(
-    case: Case, root: Client, rows: list[models.Model]
+    case: Case, root: Client, rows: list[models.Model], settings: Settings
 ) -> None:
+    monitored(settings)
     before, found = snapshot(), list(addresses(rows))
     case.row("H", "GET and HEAD of every address of ours, in the admin and out of it")
     queries = [
@@ -353,7 +354,10 @@ def test_to_get_any_of_our_addresses_changes_nothing(
     for url in found:
         for method in (root.get, root.head):
             response = method(url, follow=False)
-            assert response.status_code in (200, 302, 403, 405, 406), (url, response.status_code)
+            assert response.status_code in (200, 302, 403, 405, 406, 503), (
+                url,
+                response.status_code,
+            )
     assert snapshot() == before
     assert case.entry
     case.entry.times = 2 * len(found)
@@ -383,3 +387,46 @@ def test_a_job_of_somebody_else_does_not_exist(case: Case, rows: list[models.Mod
     assert answers.pop()[0] == 404
     assert browser(owner_of(rows)).get(f"/jobs/{ids[0]}/").status_code == 200
     assert staff("view_job").get(f"/jobs/{ids[1]}/").status_code == 200
+
+
+TOKEN = "only-machines-know-this-one"
+MACHINES = ("/jobs/healthz", "/jobs/readyz", "/jobs/metrics")
+
+
+def monitored(settings: Settings, token: str | None = TOKEN) -> None:
+    entry = settings.TASKS["default"]
+    options = {**entry["OPTIONS"], "monitoring_token": token}
+    settings.TASKS = {"default": {**entry, "OPTIONS": options}}
+
+
+@pytest.mark.parametrize("url", MACHINES)
+def test_the_addresses_for_machines_are_shut_to_who_has_no_token(
+    case: Case, rows: list[models.Model], settings: Settings, url: str
+) -> None:
+    """Off, they are not there; on, a token opens them, or the dashboard's permission."""
+    tries = ["", "Bearer", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN]
+    tries += [f"Bearer {TOKEN}, Bearer x", "Bearer \u00e9\u20ac\0", f"Bearer \t{TOKEN}"]
+    case.row("H", "an address for machines without a right token", times=len(tries) + 8)
+    before, root = snapshot(), browser(User.objects.create_superuser("root"))
+    for off in (None, ""):
+        monitored(settings, off)
+        for client in (root, Client(headers={"Authorization": "Bearer "})):
+            assert client.get(url).status_code == 404
+    monitored(settings)
+    for given in tries:
+        # A session does not help who shows a wrong token.
+        refused = root.get(url, headers={"Authorization": given})
+        assert (refused.status_code, refused.content) == (401, b"Unauthorized\n"), given
+    assert "Bearer" in Client().get(url).headers["WWW-Authenticate"]
+    assert Client().get(url).status_code == 401
+    assert staff(*(all_permissions() - {"view_dashboard"})).get(url).status_code == 403
+    member = User.objects.create_user("member")
+    member.user_permissions.set(Permission.objects.all())
+    assert browser(member).get(url).status_code == 403
+    machine = Client(headers={"Authorization": f"bearer {TOKEN}"})
+    for client in (machine, staff("view_dashboard")):
+        response = client.get(url)
+        assert response.status_code in (200, 503)
+        assert "no-store" in response.headers["Cache-Control"]
+        assert client.post(url).status_code == 405
+    assert snapshot() == before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core import clock
-from ...ledger import rollups
+from ...ledger import rollups, totals
 
 EVERY = 10.0
 # What is looked through each time, and what every LOOK_BACK_EVERY seconds, for late settlements.
@@ -25,7 +25,8 @@ class RollUps:
         if start >= self._look_back_at:
             self._look_back_at = start + LOOK_BACK_EVERY
             tick(self.alias, LOOK_BACK_MINUTES)
-            rollups.prune_rollups(self.alias)
+            totals.advance(self.alias)
+            rollups.prune_rollups(self.alias, totals.watermark(self.alias))
         else:
             tick(self.alias)
         return max(EVERY, (clock.monotonic() - start) / SHARE)

@@ -1,0 +1,1 @@
+"""Bridges to other systems. Nothing here is imported unless the site names it."""

@@ -1,0 +1,143 @@
+"""The figures of a backend for Prometheus: made from the ledger at each scrape, alike on all hosts.
+
+It needs the extra `prometheus`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from ..core.figures import Status
+from ..core.histogram import BOUNDS
+from ..core.options import entries
+from ..flow.status import status_of
+from ..ledger.rollups import summed
+from ..ledger.sql import ledger_alias
+from ..ledger.totals import totals
+from ..models import RollUp
+
+OUTCOMES = ("succeeded", "failed", "cancelled")
+HEALTH = ("alive", "late", "lost")
+# Pairs of queue and task with series of their own; the youngest beyond are one pair.
+MOST_PAIRS = 200
+OTHERS = "(others)"
+
+
+class BgTasksCollector(Collector):
+    """All metrics of these backends, or of all of ours. A scrape raises what the database raises.
+
+    `REGISTRY.register(BgTasksCollector())` adds them to the metrics of a site.
+    """
+
+    def __init__(self, backends: Sequence[str] | None = None) -> None:
+        self._backends = backends
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: to register it must not ask the database."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they are now."""
+        backends = list(entries()) if self._backends is None else self._backends
+        found = {backend: status_of(backend) for backend in backends}
+        yield from _queues(found)
+        yield from _workers(found)
+        yield from _upkeep(found)
+        yield from _ended({backend: _bounded(backend) for backend in backends})
+
+
+def _queues(found: dict[str, Status]) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily(
+        "bgtasks_queue_jobs", "Jobs that wait or run.", labels=("backend", "queue", "state")
+    )
+    labels = ("backend", "queue")
+    oldest = GaugeMetricFamily(
+        "bgtasks_queue_oldest_seconds", "How long the first queued job has waited.", labels=labels
+    )
+    paused = GaugeMetricFamily("bgtasks_queue_paused", "1 if it is paused.", labels=labels)
+    for backend, status in found.items():
+        for queue in status.queues:
+            place = (backend, queue.name)
+            for state in ("queued", "scheduled", "running"):
+                jobs.add_metric((*place, state), getattr(queue, state))
+            oldest.add_metric(place, queue.oldest or 0.0)
+            paused.add_metric(place, float(queue.paused))
+    yield from (jobs, oldest, paused)
+
+
+def _workers(found: dict[str, Status]) -> Iterator[Metric]:
+    workers = GaugeMetricFamily(
+        "bgtasks_workers",
+        "Workers that have not stopped; the lost ones for an hour.",
+        labels=("backend", "health"),
+    )
+    for backend, status in found.items():
+        for health in HEALTH:
+            number = sum(worker.health == health for worker in status.workers)
+            workers.add_metric((backend, health), number)
+    yield workers
+
+
+def _upkeep(found: dict[str, Status]) -> Iterator[Metric]:
+    labels = ("backend",)
+    beat = GaugeMetricFamily(
+        "bgtasks_upkeep_beat_seconds", "Since upkeep was heard of; absent without.", labels=labels
+    )
+    overdue = GaugeMetricFamily(
+        "bgtasks_upkeep_overdue_jobs", "Scheduled jobs that are due.", labels=labels
+    )
+    orphans = GaugeMetricFamily(
+        "bgtasks_upkeep_orphaned_jobs", "Jobs of workers that are gone.", labels=labels
+    )
+    redis = GaugeMetricFamily("bgtasks_redis_up", "1 if Redis answers.", labels=labels)
+    for backend, status in found.items():
+        if status.upkeep.beat is not None:
+            beat.add_metric((backend,), status.upkeep.beat)
+        overdue.add_metric((backend,), status.upkeep.overdue)
+        orphans.add_metric((backend,), status.upkeep.orphans)
+        if status.redis.used:
+            redis.add_metric((backend,), float(not status.redis.problem))
+    yield from (beat, overdue, orphans, redis)
+
+
+def _ended(found: dict[str, list[RollUp]]) -> Iterator[Metric]:
+    labels = ("backend", "queue", "task")
+    ended = CounterMetricFamily(
+        "bgtasks_jobs_ended", "Jobs that came to an end.", labels=(*labels, "outcome")
+    )
+    waits = HistogramMetricFamily(
+        "bgtasks_job_wait_seconds", "From when a job could begin until it did.", labels=labels
+    )
+    runs = HistogramMetricFamily("bgtasks_job_run_seconds", "The last attempt.", labels=labels)
+    for backend, rows in found.items():
+        for row in rows:
+            pair = (backend, row.queue, row.task)
+            for outcome in OUTCOMES:
+                ended.add_metric((*pair, outcome), getattr(row, outcome))
+            waits.add_metric(pair, _buckets(row.waits), row.wait_seconds)
+            runs.add_metric(pair, _buckets(row.runs), row.run_seconds)
+    yield from (ended, waits, runs)
+
+
+def _bounded(backend: str) -> list[RollUp]:
+    """The totals, of so many pairs of queue and task that Prometheus can bear them."""
+    rows = totals(backend, ledger_alias())
+    kept, rest = rows[:MOST_PAIRS], rows[MOST_PAIRS:]
+    if not rest:
+        return kept
+    others = RollUp(backend=backend, queue=OTHERS, task=OTHERS)
+    return [*kept, summed(others, rest)]
+
+
+def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:
+    bounds = [*(f"{float(bound)}" for bound in BOUNDS), "+Inf"]
+    return list(zip(bounds, accumulate(counts), strict=True))

@@ -1,0 +1,85 @@
+"""Totals that only grow: what monitoring counts with. Roll-ups are forgotten, these are not.
+
+A total is a roll-up of span 0. The watermark is another one, without a backend: its `jobs` is the
+minute before which all are in the totals. Who moves it adds what it has passed, in the same
+transaction; to move it from where it is succeeds on one host only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, Now
+
+from ..models import RollUp
+from .rollups import empty, summed
+from .times import MinuteOf
+
+TOTAL = 0
+# Longer than settlements come late, shorter than minutes are kept.
+FINISHED_AFTER = 90
+MARK = {"span": TOTAL, "minute": 0, "backend": "", "queue": "", "task": ""}
+# What fits into a column on every database; a counter that begins again is known to monitoring.
+LARGEST = 2**31 - 1
+
+
+def advance(alias: str) -> int:
+    """Add the finished minutes to the totals. Returns how many totals grew; safe on many hosts."""
+    mark = _marks(alias).annotate(now=MinuteOf(Now())).values_list("jobs", "now").first()
+    if mark is None:
+        rows = [empty(TOTAL, (0, "", "", ""))]
+        RollUp.objects.using(alias).bulk_create(rows, ignore_conflicts=True)
+        return advance(alias)
+    old, new = mark[0], mark[1] - FINISHED_AFTER
+    if new <= old:
+        return 0
+    with transaction.atomic(alias):
+        # First of all: who comes second waits here, and finds that it is done.
+        if not _marks(alias).filter(jobs=old).update(jobs=new):
+            return 0
+        return _add(RollUp.objects.using(alias).filter(span=1, minute__range=(old, new - 1)), alias)
+
+
+def watermark(alias: str) -> int:
+    """The minute before which all are in the totals."""
+    return _marks(alias).values_list("jobs", flat=True).first() or 0
+
+
+def totals(backend: str, alias: str) -> list[RollUp]:
+    """What has ended since the beginning, for each queue and task; the oldest pair first.
+
+    One statement: between two of them a minute could be in both places, or in none.
+    """
+    mark = Coalesce(Subquery(_marks(alias).values("jobs")[:1]), 0)
+    rows = RollUp.objects.using(alias).filter(backend=backend)
+    rows = rows.filter(Q(span=TOTAL) | Q(span=1, minute__gte=mark))
+    parts: dict[Any, list[RollUp]] = defaultdict(list)
+    for row in rows.order_by("span", "pk"):
+        parts[row.queue, row.task].append(row)
+    return [summed(empty(TOTAL, (0, backend, *pair)), found) for pair, found in parts.items()]
+
+
+def _marks(alias: str) -> QuerySet[RollUp]:
+    return RollUp.objects.using(alias).filter(**MARK)
+
+
+def _add(minutes: Iterable[RollUp], alias: str) -> int:
+    parts: dict[Any, list[RollUp]] = defaultdict(list)
+    for row in minutes:
+        parts[row.backend, row.queue, row.task].append(row)
+    known = {
+        (row.backend, row.queue, row.task): row
+        for row in RollUp.objects.using(alias).filter(span=TOTAL).exclude(backend="")
+    }
+    for key in sorted(parts):
+        total = known.get(key) or empty(TOTAL, (0, *key))
+        if total.jobs + sum(part.jobs for part in parts[key]) > LARGEST:
+            summed(total, parts[key])
+        else:
+            summed(total, [total, *parts[key]])
+        total.save(using=alias)
+    return len(parts)

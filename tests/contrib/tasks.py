@@ -1,0 +1,74 @@
+"""Tasks that other systems hear of."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django_bgtasks import GiveUp, Retry, RetryLater, task
+
+NASTY = "a\r\nb\x1b[2J\x1b[31m\0c\x7f\x9b\u2028d"
+logger = logging.getLogger("shop.orders")
+
+
+class Order:
+    """Something that JSON does not have."""
+
+    def __str__(self) -> str:
+        return f"order {NASTY}"
+
+
+@task
+def log(number: int) -> None:
+    logger.info("paid %s", NASTY, extra={"number": number, "order": Order()})
+
+
+@task
+async def log_async(number: int) -> None:
+    logger.info("paid", extra={"number": number})
+
+
+@task
+def log_failure() -> None:
+    try:
+        raise ValueError(NASTY)
+    except ValueError:
+        logger.exception("not paid")
+
+
+@task
+def break_down(number: int) -> None:
+    logger.warning("number %s", number)
+    raise ValueError(f"broken {number}")
+
+
+@task
+async def break_down_async(number: int) -> None:
+    logger.warning("number %s", number)
+    raise ValueError(f"broken {number}")
+
+
+@task(retry=Retry(max_attempts=3, delays=[0], jitter=0))
+def break_down_always() -> None:
+    raise ConnectionError
+
+
+@task
+def log_error_and_go_on() -> None:
+    logger.error("noticed")
+
+
+@task
+def give_up() -> None:
+    raise GiveUp("no use")
+
+
+@task
+def later() -> None:
+    raise RetryLater(3600)
+
+
+@task(sensitive=("iban",))
+def break_down_with(iban: str, **others: Any) -> None:
+    logger.error("about to pay %s", iban)
+    raise ValueError(f"{iban} is refused")

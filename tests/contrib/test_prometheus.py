@@ -1,0 +1,126 @@
+"""The metrics as Prometheus itself reads them."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_django import Settings
+
+from django_bgtasks.contrib import prometheus
+from django_bgtasks.core import clock
+from django_bgtasks.core.histogram import BOUNDS
+from django_bgtasks.flow.actions import pause_queue
+from django_bgtasks.flow.upkeep import rollup
+from django_bgtasks.testing import without_redis
+from tests.doors.rows import make_job, make_worker
+
+pytestmark = pytest.mark.django_db(transaction=True)
+TOKEN = "only-machines-know-this-one"
+TASK = 'shop."tasks\\\n# TYPE forged counter\nforged 1'
+
+
+@pytest.fixture
+def client(settings: Settings) -> Client:
+    """Prometheus, with the token."""
+    entry = settings.TASKS["default"]
+    options = {**entry["OPTIONS"], "monitoring_token": TOKEN}
+    settings.TASKS = {"default": {**entry, "OPTIONS": options}}
+    return Client(headers={"Authorization": f"Bearer {TOKEN}"})
+
+
+def scrape(client: Client) -> dict[Any, float]:
+    """The value of each series: its name, then its labels in the order of their names."""
+    response = client.get("/jobs/metrics")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(response.content.decode())
+        for sample in family.samples
+    }
+
+
+def test_a_scrape_tells_what_waits_runs_ended_and_works(
+    client: Client, redis_client: object
+) -> None:
+    for _ in range(3):
+        make_job("queued", queue="emails")
+    make_job("running", queue="emails")
+    make_job("scheduled", run_after=clock.now() - timedelta(minutes=2))
+    for state in ("succeeded", "succeeded", "failed", "cancelled"):
+        make_job(state, queue="emails", task=TASK, attempt=1)
+    make_worker()
+    make_worker(lost_at=clock.now())
+    pause_queue("reports", by="root")
+    rollup.tick("default")
+    found = scrape(client)
+    assert found["bgtasks_queue_jobs", "default", "emails", "queued"] == 3
+    assert found["bgtasks_queue_jobs", "default", "emails", "running"] == 1
+    assert found["bgtasks_queue_jobs", "default", "reports", "queued"] == 0
+    assert found["bgtasks_queue_oldest_seconds", "default", "emails"] == pytest.approx(300, abs=60)
+    assert found["bgtasks_queue_paused", "default", "reports"] == 1
+    assert [found["bgtasks_workers", "default", name] for name in prometheus.HEALTH] == [1, 0, 1]
+    assert found["bgtasks_upkeep_beat_seconds", "default"] < 60
+    assert found["bgtasks_upkeep_overdue_jobs", "default"] == 1
+    assert found["bgtasks_upkeep_orphaned_jobs", "default"] == 1
+    assert found["bgtasks_redis_up", "default"] == 1
+    pair = ("emails", TASK)
+    ended = [
+        found["bgtasks_jobs_ended_total", "default", name, *pair] for name in prometheus.OUTCOMES
+    ]
+    assert ended == [2, 1, 1]
+    # Each ran for 3 seconds, after it had waited for 5 minutes without these.
+    runs = [
+        found["bgtasks_job_run_seconds_bucket", "default", str(float(b)), *pair] for b in BOUNDS
+    ]
+    assert runs == [4.0 if bound >= 5 else 0.0 for bound in BOUNDS]
+    assert found["bgtasks_job_run_seconds_count", "default", *pair] == 4
+    assert found["bgtasks_job_run_seconds_sum", "default", *pair] == pytest.approx(12, abs=0.5)
+    assert found["bgtasks_job_wait_seconds_bucket", "default", "+Inf", *pair] == 4
+    assert not [series for series in found if series[0] == "forged"]
+
+
+def test_many_tasks_make_no_more_series_than_prometheus_can_bear(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prometheus, "MOST_PAIRS", 3)
+    for number in range(6):
+        make_job("succeeded", task=f"t{number}", attempt=1)
+    rollup.tick("default")
+    with without_redis():
+        found = scrape(client)
+    ended = {
+        key[4]: value
+        for key, value in found.items()
+        if key[0] == "bgtasks_jobs_ended_total" and key[2] == "succeeded"
+    }
+    assert len(ended) == 4
+    assert ended[prometheus.OTHERS] == 3
+
+
+def test_a_site_adds_them_to_its_own_and_registering_asks_no_database(
+    django_assert_num_queries: Any, redis_client: object
+) -> None:
+    registry = CollectorRegistry(auto_describe=True)
+    with django_assert_num_queries(0):
+        registry.register(prometheus.BgTasksCollector())
+    assert (
+        registry.get_sample_value("bgtasks_workers", {"backend": "default", "health": "alive"}) == 0
+    )
+
+
+def test_without_the_library_it_says_what_to_install(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    for name in [name for name in sys.modules if name.split(".")[0] == "prometheus_client"]:
+        monkeypatch.delitem(sys.modules, name)
+    response = client.get("/jobs/metrics")
+    assert response.status_code == 501
+    assert b"django-bgtasks[prometheus]" in response.content

@@ -1,0 +1,126 @@
+"""Sentry, the real library with a transport that keeps what would be sent."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentry_sdk
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.transport import Transport
+
+from django_bgtasks.contrib.sentry import BgTasksIntegration
+from django_bgtasks.testing import run_jobs
+from tests.workers import WorkerFactory
+
+from . import tasks
+
+Start = Callable[..., list[Any]]
+IBAN = "DE89370400440532013000"
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """`start(report_retries=True)` begins to report; the list is of the events so far."""
+
+    def init(**options: Any) -> list[Any]:
+        events: list[Any] = []
+
+        class Kept(Transport):
+            def capture_envelope(self, envelope: Envelope) -> None:
+                events.append(envelope.get_event())
+
+        sentry_sdk.init(
+            dsn="https://key@sentry.example.com/1",
+            transport=Kept,
+            integrations=[BgTasksIntegration(**options)],
+            auto_enabling_integrations=False,
+        )
+        return events
+
+    yield init
+    sentry_sdk.init(default_integrations=False)
+
+
+@pytest.mark.django_db
+def test_an_attempt_with_which_a_job_fails_is_one_event_that_names_the_job(start: Start) -> None:
+    events = start()
+    jobs: list[Any] = [tasks.break_down.enqueue(1), tasks.break_down_async.enqueue(2)]
+    run_jobs()
+    assert [event["exception"]["values"][0]["value"] for event in events] == [
+        "broken 1",
+        "broken 2",
+    ]
+    for event, job in zip(events, jobs, strict=True):
+        assert event["tags"]["bgtasks.job"] == job.id
+        assert event["tags"]["bgtasks.task"] == event["transaction"] == job.task.module_path
+        assert str(event["tags"]["bgtasks.attempt"]) == "1"
+        assert event["exception"]["values"][0]["mechanism"]["handled"] is False
+
+
+@pytest.mark.django_db
+def test_what_a_task_itself_reports_names_the_job_and_nothing_after_it_does(start: Start) -> None:
+    events = start()
+    job = tasks.log_error_and_go_on.enqueue()
+    run_jobs()
+    sentry_sdk.capture_message("outside")
+    inside, outside = events
+    assert inside["tags"]["bgtasks.job"] == job.id
+    assert "bgtasks.job" not in outside.get("tags", {})
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("retries", [False, True])
+def test_attempts_that_are_made_again_are_no_events_unless_asked(
+    start: Start, retries: bool
+) -> None:
+    events = start(report_retries=retries)
+    tasks.break_down_always.enqueue()
+    tasks.give_up.enqueue()
+    tasks.later.enqueue()
+    run_jobs()
+    attempts = [str(event["tags"]["bgtasks.attempt"]) for event in events]
+    assert attempts == (["1", "2", "3"] if retries else ["3"])
+
+
+@pytest.mark.django_db
+def test_sensitive_arguments_are_not_sent(start: Start) -> None:
+    events = start()
+    tasks.break_down_with.enqueue(IBAN)
+    run_jobs()
+    assert len(events) == 2
+    assert events[1]["exception"]["values"][0]["value"].endswith(" is refused")
+    assert IBAN not in json.dumps(events, default=str)
+
+
+@pytest.mark.django_db
+def test_without_sentry_nothing_is_surrounded_and_nothing_is_reported(start: Start) -> None:
+    events = start()
+    sentry_sdk.init(default_integrations=False)
+    tasks.break_down.enqueue(1)
+    [job] = run_jobs()
+    assert (job.state, events) == ("failed", [])
+
+
+@pytest.mark.parametrize("kind", [[], ["--threads", 4]], ids=["one by one", "threads"])
+def test_a_worker_sends_what_it_has_before_its_processes_end(
+    bgworker: WorkerFactory, tmp_path: Path, kind: list[Any]
+) -> None:
+    """Jobs beside each other, coroutines on one loop included, each with a scope of its own."""
+    jobs: list[Any] = [tasks.break_down.enqueue(n) for n in range(6)]
+    jobs += [tasks.break_down_async.enqueue(n) for n in range(6, 12)]
+    file = tmp_path / "events"
+    env = {"DJANGO_SETTINGS_MODULE": "tests.contrib.sentry_settings", "SENTRY_FILE": str(file)}
+    worker = bgworker("--burst", *kind, env=env)
+    assert worker.wait() == 0
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    assert Counter(event["tags"]["bgtasks.job"] for event in events) == Counter(j.id for j in jobs)
+    for event in events:
+        number = jobs.index(next(job for job in jobs if job.id == event["tags"]["bgtasks.job"]))
+        assert event["exception"]["values"][0]["value"] == f"broken {number}"
+        crumbs = [crumb["message"] for crumb in event["breadcrumbs"]["values"]]
+        assert [crumb for crumb in crumbs if crumb.startswith("number ")] == [f"number {number}"]
