@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..models import Job
     from .context import JobContext
 
+Sending = Callable[[Sequence["Job"], int], AbstractContextManager[object]]
 Around = Callable[["JobContext"], AbstractContextManager[object]]
+# Entered around the insert of jobs, with their unsaved rows and how many there will be: jobs that
+# differ in their arguments only have one row before they are inserted.
+SENDING: list[Sending] = []
 # Entered around the function of each task, in the thread or on the event loop that runs it.
 AROUND: list[Around] = []
 # Called in a process of a worker that ends in order: it has no other end.
@@ -23,3 +28,13 @@ def surrounded(context: JobContext) -> Iterator[None]:
         for around in AROUND:
             stack.enter_context(around(context))
         yield
+
+
+def sending(jobs: Sequence[Job], number: int) -> AbstractContextManager[object]:
+    """Within it these jobs are inserted."""
+    if not SENDING:
+        return nullcontext()
+    stack = ExitStack()
+    for around in SENDING:
+        stack.enter_context(around(jobs, number))
+    return stack

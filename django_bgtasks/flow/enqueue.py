@@ -27,6 +27,7 @@ from ..ledger.insert import hold, holder_of, insert, insert_calls, replace_call,
 from ..ledger.sql import ledger_alias
 from ..models import Job
 from ..signals import job_deduplicated
+from .around import sending
 from .dispatch import dispatch_on_commit, message_of, push_on_commit
 from .results import JobResult, Results, result_of
 
@@ -44,7 +45,8 @@ def enqueue(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Jo
         # A duplicate adds nothing to the queue.
         if job.dedup_slot is None or holder_of(job.dedup_slot, alias) is None:
             raise
-    return _insert(job, task, alias)
+    with sending([job], 1):
+        return _insert(job, task, alias)
 
 
 def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
@@ -55,7 +57,7 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> Sequence[JobResult[Any]
         return []
     if task.dedup_key is not None:
         jobs = [build(task, *call) for call in split]
-        with transaction.atomic(alias):
+        with sending(jobs, len(jobs)), transaction.atomic(alias):
             _refuse_when_full(jobs[0].backend, jobs[0].queue, len(jobs), alias)
             return _insert_keyed(jobs, task, alias)
     return _enqueue_alike(build(task, *split[0]), split, task, alias)
@@ -72,7 +74,7 @@ def _enqueue_alike(
         (clock.new_id(), checked(list(args), "args", where), checked(kwargs, "kwargs", where))
         for args, kwargs in split
     ]
-    with transaction.atomic(alias):
+    with sending([first], len(calls)), transaction.atomic(alias):
         _refuse_when_full(first.backend, first.queue, len(calls), alias)
         for start in range(0, len(calls), CHUNK):
             chunk = calls[start : start + CHUNK]

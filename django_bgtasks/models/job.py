@@ -81,6 +81,8 @@ class Job(models.Model):
     batch = models.UUIDField(_("batch"), null=True, blank=True)
     cancel_requested_at = models.DateTimeField(_("cancel requested at"), null=True, blank=True)
     backend = models.CharField(_("backend"), max_length=64)
+    # The span that enqueued it, as the header traceparent has it; NULL if none was recorded.
+    trace = models.CharField(max_length=55, null=True, blank=True, editable=False)
 
     objects = JobQuerySet.as_manager()
 
