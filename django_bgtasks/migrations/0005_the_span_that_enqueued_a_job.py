@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_bgtasks", "0003_rollups_and_queue_pauses")]
+    dependencies = [("django_bgtasks", "0004_the_lists_of_the_admin")]
 
     operations = [
         migrations.AddField(
