@@ -20,18 +20,25 @@ WHICH = "BGTASKS_TEST_FAULTS"
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long cases to `tox run -e faults`, which sets BGTASKS_TEST_FAULTS=all.
 
-    With "none" there are no cases at all, and no search of the model: for the further versions of
-    Python and Django. The plan is about PostgreSQL and SQLite: on MariaDB it is left out.
+    With "none" there are no cases at all, no search of the model and no other kills and slow tests:
+    for the further versions of Python and Django. The plan is about PostgreSQL and SQLite: on
+    MariaDB it is left out.
     """
-    wanted = "none" if os.environ.get("BGTASKS_TEST_DB") == "mysql" else os.environ.get(WHICH)
-    here = Path(__file__).parent
-    plan = {here, here.parent / "model"}
-    cases = [item for item in items if plan.intersection(item.path.parents)]
-    long = [item for item in cases if item.get_closest_marker("long")]
-    left_out = {"all": [], "none": cases}.get(wanted or "", long)
+    wanted = os.environ.get(WHICH)
+    left_out = {item for item in items if _is_left_out(item, wanted)}
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
+        config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
+
+
+def _is_left_out(item: pytest.Item, wanted: str | None) -> bool:
+    here = Path(__file__).parent
+    is_of_the_plan = bool({here, here.parent / "model"}.intersection(item.path.parents))
+    if os.environ.get("BGTASKS_TEST_DB") == "mysql":
+        return is_of_the_plan
+    if wanted == "none":
+        return is_of_the_plan or any(map(item.get_closest_marker, ("faults", "slow")))
+    return wanted != "all" and is_of_the_plan and item.get_closest_marker("long") is not None
 
 
 @pytest.fixture
