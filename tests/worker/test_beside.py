@@ -26,6 +26,14 @@ WAYS = [
     pytest.param(tasks.wait_at_gate, ("--threads", MANY), id="threads"),
 ]
 
+beside_neighbours = pytest.mark.parametrize(
+    ("task", "neighbour", "options"),
+    [
+        pytest.param(tasks.sleep_async, tasks.wait_at_gate_async, (), id="coroutines"),
+        pytest.param(tasks.spin, tasks.wait_at_gate, ("--threads", 4), id="threads"),
+    ],
+)
+
 
 def begun(effects: Effects) -> int:
     """How many attempts have begun."""
@@ -70,13 +78,7 @@ def test_no_more_than_the_limit_wait_at_once(bgworker: WorkerFactory, effects: E
     through(effects, jobs)
 
 
-@pytest.mark.parametrize(
-    ("task", "neighbour", "options"),
-    [
-        pytest.param(tasks.sleep_async, tasks.wait_at_gate_async, (), id="coroutines"),
-        pytest.param(tasks.spin, tasks.wait_at_gate, ("--threads", 4), id="threads"),
-    ],
-)
+@beside_neighbours
 def test_each_has_its_own_timeout_and_the_others_go_on(
     bgworker: WorkerFactory,
     effects: Effects,
@@ -95,13 +97,7 @@ def test_each_has_its_own_timeout_and_the_others_go_on(
     assert "Killing child" not in worker.output
 
 
-@pytest.mark.parametrize(
-    ("task", "neighbour", "options"),
-    [
-        pytest.param(tasks.sleep_async, tasks.wait_at_gate_async, (), id="coroutines"),
-        pytest.param(tasks.spin, tasks.wait_at_gate, ("--threads", 4), id="threads"),
-    ],
-)
+@beside_neighbours
 def test_each_can_be_cancelled_and_the_others_go_on(
     bgworker: WorkerFactory,
     effects: Effects,
