@@ -23,6 +23,7 @@ from ..transport.connection import forget
 
 logger = logging.getLogger("django_bgtasks.worker")
 PR_SET_PDEATHSIG = 1
+OF_THE_PARENT = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP)
 
 
 def fork(main: Callable[[], None]) -> int:
@@ -32,12 +33,16 @@ def fork(main: Callable[[], None]) -> int:
     """
     parent = os.getpid()
     gc.freeze()
+    # A stop that comes before the child has handlers of its own must not end in its parent's.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_PARENT)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return pid
     code = 1
     try:
         _settle_in(parent)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         main()
         code = 0
     except SystemExit as leaving:
@@ -64,7 +69,7 @@ def _take_leave() -> None:
 
 def _settle_in(parent: int) -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP):
+    for number in OF_THE_PARENT:
         signal.signal(number, signal.SIG_DFL)
     random.seed()
     forget()
