@@ -166,6 +166,8 @@ class MariaDBServer(DatabaseServer):
     def _prepare(self) -> None:
         installer = _system_binary("mariadb-install-db")
         options = ["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        # Of its own: several that install at once would meet in the common one.
+        options.append(f"--tmpdir={self.home}")
         self._run(installer, *options, f"--datadir={self.home / 'data'}")
         (self.home / "init.sql").write_text(
             f"CREATE DATABASE IF NOT EXISTS {self._database()} CHARACTER SET utf8mb4;\n"
