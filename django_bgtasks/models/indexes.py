@@ -1,4 +1,4 @@
-"""An index over a part of a table that is there on every database."""
+"""Indexes over a part of a table that are there on every database."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from django.db import models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
-class PartialIndex(models.Index):
-    """A partial index where the database has them, a plain one elsewhere.
+class _Partial:
+    """Over a part of the table where the database can do that, over all of it elsewhere.
 
-    Django leaves a conditional index out on MySQL and MariaDB; the queries here need it.
+    Django leaves what has a condition out on MySQL and MariaDB; the ledger needs it.
     """
 
     def _get_condition_sql(self, model: Any, schema_editor: BaseDatabaseSchemaEditor) -> str | None:
@@ -22,5 +22,17 @@ class PartialIndex(models.Index):
 
     def check(self, model: Any, connection: Any) -> list[CheckMessage]:
         """Without the warning that the condition is left out: that is what this class is for."""
-        messages = super().check(model, connection)
-        return [message for message in messages if message.id != "models.W037"]
+        messages = super().check(model, connection)  # type: ignore[misc]
+        return [message for message in messages if message.id not in ("models.W036", "models.W037")]
+
+
+class PartialIndex(_Partial, models.Index):
+    """A partial index where the database has them, a plain one elsewhere."""
+
+
+class UniqueWhereSet(_Partial, models.UniqueConstraint):
+    """A nullable field's values are unique; what is NULL costs no place in the index."""
+
+    def __init__(self, *, fields: tuple[str], name: str, condition: models.Q | None = None) -> None:
+        condition = condition or models.Q((f"{fields[0]}__isnull", False))
+        super().__init__(fields=fields, name=name, condition=condition)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..core import clock
 from ..core.states import FINAL, LIVE, WAITING, State
-from .indexes import PartialIndex
+from .indexes import PartialIndex, UniqueWhereSet
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -97,8 +97,8 @@ class Job(models.Model):
             ("view_sensitive", _("Can view sensitive values")),
         )
         constraints = (
-            # With unique=True PostgreSQL would write a second index, for LIKE, at each move.
-            models.UniqueConstraint(fields=("dedup_slot",), name="bgtasks_job_dedup_slot"),
+            # With unique=True PostgreSQL would write two indexes at each move of each job.
+            UniqueWhereSet(fields=("dedup_slot",), name="bgtasks_job_dedup_slot"),
             models.CheckConstraint(
                 name="bgtasks_job_finished_iff_final",
                 condition=Q(finished_at__isnull=False, state__in=sorted(FINAL))

@@ -27,11 +27,13 @@ from .columns import (
 )
 
 NOW = "STATEMENT_TIMESTAMP()"
+# `state || ''` is no column of an index: each row is found by its id. By the partial index of a
+# state, which PostgreSQL takes for shorter, a claim would read all the jobs that wait.
 CLAIM = f"""\
 UPDATE {TABLE} SET state = 'running', attempt = attempt + 1, claims = claims + 1,
     worker = %s::uuid, started_at = {NOW},
     dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END
-WHERE id = ANY(%s::uuid[]) AND state = 'queued'
+WHERE id = ANY(%s::uuid[]) AND state || '' = 'queued'
     AND queue = ANY(COALESCE(%s::text[], ARRAY[queue]::text[]))
 RETURNING {", ".join(READ)}
 """
@@ -41,7 +43,7 @@ UPDATE {TABLE} SET state = 'succeeded', error = '', finished_at = {NOW},
     dedup_slot = CASE WHEN dedup_scope = 'window' AND dedup_until > {NOW} THEN dedup_slot END
 FROM unnest(%s::uuid[], %s::int[], %s::text[]) AS done(id, claims, result)
 WHERE {TABLE}.id = done.id AND {TABLE}.claims = done.claims
-    AND state = 'running' AND worker = %s::uuid
+    AND state || '' = 'running' AND worker = %s::uuid
 RETURNING {TABLE}.id
 """
 
@@ -95,7 +97,7 @@ FROM json_array_elements(%s::json) AS call
 def claim(job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str]) -> list[Job]:
     """Claim those of these jobs that are queued, in one of these queues if there are any."""
     params = [worker, _array(map(str, job_ids)), _array(queues) if queues else None]
-    return [claimed(row, alias) for row in prepared.run(CLAIM, params, alias)]
+    return [claimed(row, alias) for row in prepared.run(CLAIM, params, alias, searches=True)]
 
 
 def settle(done: Sequence[tuple[Job, Any]], worker: UUID, alias: str) -> set[UUID]:
@@ -103,7 +105,8 @@ def settle(done: Sequence[tuple[Job, Any]], worker: UUID, alias: str) -> set[UUI
     ids = _array(str(job.pk) for job, _ in done)
     claims = _array(str(job.claims) for job, _ in done)
     results = _array(None if result is None else json.dumps(result) for _, result in done)
-    return {row[0] for row in prepared.run(SETTLE, [ids, claims, results, worker], alias)}
+    params = [ids, claims, results, worker]
+    return {row[0] for row in prepared.run(SETTLE, params, alias, searches=True)}
 
 
 def _array(values: Iterable[str | None]) -> str:

@@ -40,13 +40,14 @@ WHERE id IN (SELECT value FROM json_each(%s)) AND state = 'queued'
     AND (%s OR queue IN (SELECT value FROM json_each(%s)))
 RETURNING {", ".join(READ)}
 """
+# A plus takes a column out of the choice of an index: each row is found by its id.
 SETTLE = f"""\
 UPDATE {TABLE} SET state = 'succeeded', error = '', finished_at = {NOW}, result = done.result,
     dedup_slot = CASE WHEN dedup_scope = 'window' AND dedup_until > {NOW} THEN dedup_slot END
 FROM (SELECT value ->> 0 AS id, value ->> 1 AS claims, value ->> 2 AS result
       FROM json_each(%s)) AS done
 WHERE {TABLE}.id = done.id AND {TABLE}.claims = done.claims
-    AND state = 'running' AND worker = %s
+    AND +state = 'running' AND worker = %s
 RETURNING {TABLE}.id
 """
 

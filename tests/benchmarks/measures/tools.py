@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from django.core.management import call_command
+from django.db import connection
 
 from django_bgtasks.models import Job
 from tests.waiting import wait_until
@@ -72,6 +74,20 @@ def spent(process: psutil.Process) -> float:
     """The seconds of processor time that a process has used."""
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def emptied() -> None:
+    """No rows, and none that are dead."""
+    call_command("flush", interactive=False, verbosity=0)
+    settled()
+
+
+def settled() -> None:
+    """What PostgreSQL does by itself some minutes after many writes, done now."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
+            cursor.execute("CHECKPOINT")
 
 
 def summary(waits: Sequence[float]) -> Figures:

@@ -1,0 +1,99 @@
+"""A claim and a settlement read the rows they are about, however many jobs wait beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+
+from django_bgtasks.core import clock
+from django_bgtasks.ledger.claim import claim_many
+from django_bgtasks.ledger.hot import prepared, sqlite
+from django_bgtasks.ledger.insert import insert_calls
+from django_bgtasks.ledger.settle import settle_many
+from django_bgtasks.models import Job
+
+from .rows import DB, added, new
+
+pytestmark = pytest.mark.django_db
+WORKER = clock.new_id()
+WAITING = 10_000
+
+
+@pytest.fixture
+def replanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each statement is planned anew, as all are after a while."""
+    monkeypatch.setattr(prepared, "REPLAN_AFTER", -1.0)
+
+
+def many(count: int) -> list[UUID]:
+    """The ids of so many new jobs that wait."""
+    calls: list[Any] = [(clock.new_id(), [], {}) for _ in range(count)]
+    insert_calls(new(), calls, DB)
+    return [job_id for job_id, _, _ in calls]
+
+
+def run_some(ids: list[UUID]) -> None:
+    """Claim and settle these jobs."""
+    jobs = claim_many(ids, WORKER, DB)
+    assert settle_many([(job, None) for job in jobs], DB) == set(ids)
+
+
+def rows_read() -> int:
+    """The rows of the jobs' table that this transaction has read so far."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = %s",
+            [Job._meta.db_table],
+        )
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.postgres
+def test_a_plan_of_when_the_table_was_empty_does_not_read_all_that_waits_later(
+    form: str, replanned: None
+) -> None:
+    for _ in range(8):
+        run_some([added().pk])
+    ids = many(WAITING)
+    before = rows_read()
+    run_some(ids[:10])
+    read = rows_read() - before
+    assert 20 <= read < 100
+
+
+@pytest.mark.postgres
+def test_plans_are_made_anew_for_what_searches_and_not_each_time(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def look(execute, sql, params, many, context):  # type: ignore[no-untyped-def]
+        seen.append(sql.split()[0])
+        return execute(sql, params, many, context)
+
+    run_some([added().pk])
+    with connection.execute_wrapper(look):
+        run_some([added().pk])
+        monkeypatch.setattr(prepared, "REPLAN_AFTER", -1.0)
+        job = added()
+        claim_many([job.pk], WORKER, DB)
+    if form == "hot":
+        assert seen == ["INSERT", "UPDATE", "UPDATE", "INSERT", "DISCARD", "UPDATE"]
+    else:
+        assert "DISCARD" not in seen
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("statement", [sqlite.CLAIM, sqlite.SETTLE], ids=["claim", "settle"])
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_sqlite_finds_each_row_by_its_id(statement: str, analyzed: bool) -> None:
+    many(500)
+    with connection.cursor() as cursor:
+        if analyzed:
+            cursor.execute("ANALYZE")
+        cursor.execute("EXPLAIN QUERY PLAN " + statement.replace("%s", "NULL").replace("%%", "%"))
+        plan = " ".join(row[3] for row in cursor.fetchall())
+    assert f"SEARCH {Job._meta.db_table} USING INDEX sqlite_autoindex" in plan
