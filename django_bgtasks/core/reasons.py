@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import re
 
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext
+
+
+def gettext_noop(text: str) -> str:
+    """Mark a text for makemessages. Django's own reads the settings, which may import this."""
+    return text
+
 
 CANCELLED = gettext_noop("Cancelled on request.")
 TOO_LONG = gettext_noop("The attempt took longer than its timeout of %(seconds)s s.")
