@@ -27,6 +27,11 @@ MAIL_GONE = gettext_noop(
     "The stored message (blob %(blob)s) is gone: an earlier attempt delivered it, or it was "
     "deleted. If it has not arrived, send it again."
 )
+EFFECT_UNKNOWN = gettext_noop(
+    "The effect of key %(key)s was begun and never recorded: it may or may not have happened. "
+    "Check, then delete its record in the admin to allow it again."
+)
+NO_LONGER_ALLOWED = gettext_noop("Who asked for this may not do it any more.")
 WRONG_PASSWORD = gettext_noop("%(line)s Check the password in CACHES or in OPTIONS['redis_url'].")
 
 # How the arbiter describes the end of a child. The first that fits is meant: "exited with code"
@@ -41,7 +46,7 @@ ENDS = (
 )
 TEXTS = (
     CANCELLED, TOO_LONG, KILLED, WORKER_GONE, *ENDS, NOT_IMPORTED, NO_TASK, NO_TRANSACTION,
-    MAIL_REFUSED, MAIL_GONE, WRONG_PASSWORD,
+    MAIL_REFUSED, MAIL_GONE, EFFECT_UNKNOWN, NO_LONGER_ALLOWED, WRONG_PASSWORD,
 )  # fmt: skip
 # What stands in front of the text where no exception has a name.
 OUTCOMES = (gettext_noop("crash"), gettext_noop("cancelled"))
@@ -49,10 +54,10 @@ OUTCOMES = (gettext_noop("crash"), gettext_noop("cancelled"))
 
 def translated(reason: str) -> str:
     """A reason in the language of who reads it; words that are not ours stay as they are."""
-    name, colon, message = reason.partition(": ")
     whole = _ours(reason)
     if whole is not None:
         return whole
+    name, colon, message = reason.partition(": ")
     name = gettext(name) if name in OUTCOMES else name
     return f"{name}{colon}{_ours(message) or message}"
 
@@ -65,12 +70,10 @@ def _ours(text: str) -> str | None:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    # Two places apart, the parts between them are plain text.
-    plain = iter(re.split(r"%\((\w+)\)s", text))
-    parts = [re.escape(next(plain))]
-    for name in plain:
-        parts += [f"(?P<{name}>.+)", re.escape(next(plain))]
-    return re.compile("".join(parts), re.DOTALL)
+    # Plain text and names of places by turns.
+    parts = enumerate(re.split(r"%\((\w+)\)s", text))
+    found = (f"(?P<{part}>.+)" if turn % 2 else re.escape(part) for turn, part in parts)
+    return re.compile("".join(found), re.DOTALL)
 
 
 PATTERNS = tuple((text, _pattern(text)) for text in TEXTS)
