@@ -9,10 +9,10 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
-from django.utils.translation import gettext as _
 
 from ..core import clock
 from ..core.errors import DuplicateJob, GiveUp, InvalidMove
+from ..core.reasons import NO_LONGER_ALLOWED
 from ..core.retry import Retry
 from ..core.tasks import task
 from ..flow.context import JobContext
@@ -55,7 +55,7 @@ def move_matching(
 def _permitted(move: moves.Move, pk: str) -> Any:
     person = get_user_model()._default_manager.filter(pk=pk).first()
     if person is None or not (move.permits(person) and person.has_perm("django_bgtasks.view_job")):
-        raise GiveUp(_("Who asked for this may not do it any more."))
+        raise GiveUp(NO_LONGER_ALLOWED)
     return person
 
 

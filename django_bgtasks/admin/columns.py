@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core import clock
+from ..core.reasons import translated
 from ..core.states import WAITING, State
 from ..models import Job
 from . import formatting as show
@@ -32,8 +33,9 @@ class JobColumns:
         badge = show.badge(*shade(job))
         if not job.error:
             return badge
+        error = translated(job.error)
         return format_html(
-            '{}<span class="bgtasks-error" title="{}">{}</span>', badge, job.error, job.error
+            '{}<span class="bgtasks-error" title="{}">{}</span>', badge, error, error
         )
 
     @admin.display(description=gettext_lazy("queue"))

@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..core.reasons import translated
 from ..core.states import State
 from ..models import Job
 from . import formatting as show
@@ -48,7 +49,7 @@ class JobFields:
     @admin.display(description=gettext_lazy("error"))
     def full_error(self, job: Job) -> str:
         """The last failure."""
-        return job.error or show.NOTHING
+        return translated(job.error) or show.NOTHING
 
     @admin.display(description=gettext_lazy("arguments"))
     def pretty_args(self, job: Job) -> SafeString:

@@ -20,6 +20,7 @@ from ..core import clock
 from ..core.errors import TaskNotFound
 from ..core.registry import find_task
 from ..core.sensitive import masked, masked_call, masked_key, may_see_secrets
+from ..core.words import exact
 from ..models import Job
 
 NOTHING = "–"
@@ -79,12 +80,6 @@ def when(moment: datetime | None) -> SafeString | str:
         exact(moment),
         in_words(moment),
     )
-
-
-def exact(moment: datetime) -> str:
-    """Date and time with seconds, in the viewer's time zone."""
-    local = timezone.localtime(_aware(moment))
-    return f"{formats.date_format(local, 'DATE_FORMAT')} {local:%H:%M:%S}"
 
 
 def in_words(moment: datetime) -> str:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.figures import Point, Queue, Running, Status
+from ..core.reasons import translated
 from ..core.verdicts import problems_of
 from ..core.words import NOTHING, number, percent, span
 from ..models import Job, Worker
@@ -121,7 +122,7 @@ def failures(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, An
             "task": show.breakable(group.task),
             "queue": group.queue,
             "exception": group.exception,
-            "message": group.message if may_see_jobs else "",
+            "message": translated(group.message) if may_see_jobs else "",
             "last": _("%s ago") % span(group.seconds),
             "job": show.page_of(site, Job, UUID(group.job)) if may_see_jobs else None,
         }
@@ -133,7 +134,7 @@ def upkeep(status: Status) -> list[tuple[str, str]]:
     """How the background duties do."""
     duties, redis = status.upkeep, status.redis
     beat = NOTHING if duties.beat is None else _("%s ago") % span(duties.beat)
-    address = redis.problem or redis.address if redis.used else _("not used")
+    address = translated(redis.problem) or redis.address if redis.used else _("not used")
     return [
         (_("Last heartbeat"), beat),
         (_("Scheduled jobs that are overdue"), number(duties.overdue)),

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ..core import clock
+from ..core.reasons import translated
 from ..core.states import State
 from ..models import EffectState, IdempotencyRecord, Job, Outcome, Worker
 from . import formatting as show
@@ -130,4 +131,4 @@ def _took(started: datetime | None, finished: datetime) -> str:
 
 
 def _error(exception_class: str, message: str) -> str:
-    return ": ".join(text for text in (exception_class, message) if text)
+    return ": ".join(text for text in (exception_class, translated(message)) if text)

@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 from .compat import DEFAULT_TASK_QUEUE_NAME, Task, handlers, task_backends
 from .errors import TaskNotFound
 from .options import IMPLICIT, IMPLICIT_ALIAS, backend_settings
+from .reasons import NO_TASK, NOT_IMPORTED
 from .settlement import message_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def find_task(path: str) -> Any:
         task = import_string(path)
     except (Exception, SystemExit) as error:
         why = message_of(error)
-        raise TaskNotFound(f"The task {path} cannot be imported: {why}") from error
+        raise TaskNotFound(NOT_IMPORTED % {"task": path, "why": why}) from error
     if not isinstance(task, Task):
-        raise TaskNotFound(f"{path} is not a task: decorate the function with @task.")
+        raise TaskNotFound(NO_TASK % {"task": path})
     return task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.text import get_text_list
 from django.utils.translation import gettext_lazy as _
 
 from .compat import TaskResultStatus
@@ -51,11 +52,21 @@ STATUS = {
 }
 
 
-IN_WORDS = {"promote": "be run now", "retry": "be retried", "cancel": "be cancelled"}
+# For who asked for a move that people make.
+REFUSALS = {
+    "promote": _("Job %(job)s is %(state)s: only a job that is %(allowed)s can be run now."),
+    "retry": _("Job %(job)s is %(state)s: only a job that is %(allowed)s can be retried."),
+    "cancel": _("Job %(job)s is %(state)s: only a job that is %(allowed)s can be cancelled."),
+}
+
+
+def in_words(state: str) -> str:
+    """The state within a sentence."""
+    return str(State(state).label).lower()
 
 
 def refuse(move: str, state: str, job_id: object) -> InvalidMove:
-    """The error for a `move` that a job in `state` cannot make."""
-    allowed = " or ".join(sorted(MOVES[move][0]))
-    verb = IN_WORDS.get(move, move)
-    return InvalidMove(f"Job {job_id} is {state}: only a job that is {allowed} can {verb}.")
+    """The error for a `move` that a job in `state` cannot make, in the language of who asked."""
+    allowed = get_text_list([in_words(one) for one in sorted(MOVES[move][0])], _("or"))
+    told = {"job": job_id, "state": in_words(state), "allowed": allowed}
+    return InvalidMove(REFUSALS[move] % told)

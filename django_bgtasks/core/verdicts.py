@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .figures import Queue, Status
+from .reasons import translated
 from .words import percent, span
 
 Level = Literal["warning", "critical"]
@@ -64,7 +65,7 @@ def _workers(status: Status) -> Iterator[Problem]:
 def _redis(status: Status) -> Iterator[Problem]:
     if status.redis.problem:
         text = _("Redis at %(address)s does not answer: %(why)s")
-        told = {"address": status.redis.address, "why": status.redis.problem}
+        told = {"address": status.redis.address, "why": translated(status.redis.problem)}
         cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
         yield Problem("warning", "no-redis", text % told, cure)
     if status.redis.suspended:

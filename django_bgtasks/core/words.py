@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.utils import formats
+from datetime import datetime
+
+from django.utils import formats, timezone
 
 NOTHING = "–"
 
@@ -23,6 +25,13 @@ def span(seconds: float | None) -> str:
     if hours < 48:
         return f"{hours} h {minutes_left} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def exact(at: datetime) -> str:
+    """Date and time with seconds, in the site's time zone and format."""
+    # A site with USE_TZ = False stores times without a zone, in its own.
+    local = timezone.localtime(at) if timezone.is_aware(at) else at
+    return f"{formats.date_format(local, 'DATE_FORMAT')} {local:%H:%M:%S}"
 
 
 def number(value: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from ..core.errors import JobCancelled, JobTimeout
+from ..core.reasons import CANCELLED, TOO_LONG
 from .around import AROUND, surrounded
 from .connections import no_transaction_left_open
 from .context import JobContext
@@ -95,11 +96,10 @@ class Coroutine:
             # The coroutine may raise a TimeoutError of its own.
             if not limit.expired():
                 raise
-            text = f"The attempt took longer than its timeout of {seconds:g} s."
-            raise JobTimeout(text) from None
+            raise JobTimeout(TOO_LONG % {"seconds": f"{seconds:g}"}) from None
         except asyncio.CancelledError:
             if not self._asked:
                 raise
-            raise JobCancelled("Cancelled on request.") from None
+            raise JobCancelled(CANCELLED) from None
         finally:
             self._stop = None

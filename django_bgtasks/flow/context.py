@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from ..core import clock
 from ..core.compat import TaskContext
 from ..core.errors import ClaimLost, JobCancelled
+from ..core.reasons import CANCELLED
 from ..ledger import running
 from ..models import Job
 from .connections import drop_connections
@@ -105,7 +106,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         if asked is None:
             raise ClaimLost(f"Attempt {self.attempt} of job {self.job_id} is no longer the owner.")
         if asked:
-            raise JobCancelled("Cancelled on request.")
+            raise JobCancelled(CANCELLED)
 
     async def aprogress(self, done: int, total: int | None = None, message: str = "") -> None:
         """progress(), for a coroutine."""

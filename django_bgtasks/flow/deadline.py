@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ..core.errors import Interruption, JobCancelled, JobTimeout
+from ..core.reasons import CANCELLED, TOO_LONG
 from .handlers import set_handler
 from .thread_limits import ThreadLimit
 
@@ -73,5 +74,5 @@ def on_cancellation(act: Callable[[], None]) -> Iterator[None]:
 
 def _interruption(signum: int, seconds: float) -> Interruption:
     if signum == CANCEL_SIGNAL:
-        return JobCancelled("Cancelled on request.")
-    return JobTimeout(f"The attempt took longer than its timeout of {seconds:g} s.")
+        return JobCancelled(CANCELLED)
+    return JobTimeout(TOO_LONG % {"seconds": f"{seconds:g}"})

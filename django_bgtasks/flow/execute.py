@@ -20,6 +20,7 @@ from ..core.compat import is_heard, send_signal
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
 from ..core.payload import checked
+from ..core.reasons import NO_TRANSACTION
 from ..core.registry import find_task
 from ..core.retry import DEFAULT_RETRY
 from ..core.sensitive import struck_out
@@ -167,7 +168,7 @@ def _perform_atomic(job: Job, task: Any, context: JobContext) -> Settlement:
             settle_once(job, settlement, alias)
     except DISCONNECTED as error:
         if session is None:
-            return _settled(job, released("Its transaction could not begin.", BEGIN_AGAIN), alias)
+            return _settled(job, released(NO_TRANSACTION, BEGIN_AGAIN), alias)
         # A task that swallowed an error of the database has broken its transaction itself.
         its_own = settlement is None or isinstance(error, InternalError)
         if its_own and not undid(error, session, alias):

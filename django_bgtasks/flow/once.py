@@ -13,6 +13,7 @@ from django.db import connections, transaction
 from ..core import clock
 from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, InvalidArguments
 from ..core.payload import checked
+from ..core.reasons import EFFECT_UNKNOWN
 from ..ledger import idempotency as log
 from ..ledger.sql import ledger_alias
 from ..models import EffectState, IdempotencyRecord
@@ -77,10 +78,7 @@ class _Call:
         return log.find(self.scope, self.key, self.fingerprint, self.alias)
 
     def unknown(self) -> EffectUnknown:
-        return EffectUnknown(
-            f"The effect of key {self.key!r} was begun and never recorded: it may or may not have "
-            f"happened. Check, then delete its record in the admin to allow it again."
-        )
+        return EffectUnknown(EFFECT_UNKNOWN % {"key": repr(self.key)})
 
 
 @overload

@@ -9,12 +9,14 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Greatest, Now
+from django.utils.translation import gettext as _
 
 from ..core.dedup import slot_of
 from ..core.errors import ClaimLost, DuplicateJob
 from ..core.faultpoints import fault_point
 from ..core.settlement import released
-from ..core.states import FINAL, MOVES, State, refuse
+from ..core.states import FINAL, MOVES, State, in_words, refuse
+from ..core.words import exact
 from ..models import Job
 from .insert import holder_of
 from .settle import settle_once, slot_after_end
@@ -137,14 +139,14 @@ def run_now(job_id: UUID, alias: str) -> Job:
 
 
 def _held(job: Job, holder: Job) -> DuplicateJob:
-    return DuplicateJob(
-        f"Job {job.pk} cannot run again: job {holder.pk}, which is {holder.state}, holds its dedup "
-        f"key. {_cure(holder)}",
-        holder.pk,
+    text = _(
+        "Job %(job)s cannot run again: job %(holder)s, which is %(state)s, holds its dedup key."
     )
+    told = text % {"job": job.pk, "holder": holder.pk, "state": in_words(holder.state)}
+    return DuplicateJob(f"{told} {_cure(holder)}", holder.pk)
 
 
 def _cure(holder: Job) -> str:
-    if holder.is_final:
-        return f"Its window is open until {holder.dedup_until:%Y-%m-%d %H:%M:%S %Z}."
-    return "Wait for that job or cancel it."
+    if holder.is_final and holder.dedup_until:
+        return _("Its window is open until %s.") % exact(holder.dedup_until)
+    return _("Wait for that job or cancel it.")

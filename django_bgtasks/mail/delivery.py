@@ -12,6 +12,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
 from ..core.errors import GiveUp
+from ..core.reasons import MAIL_REFUSED
 from ..core.retry import Retry
 from ..core.tasks import task
 from ..ledger.sql import ledger_alias
@@ -41,7 +42,7 @@ def deliver_email(
         sent = delivering_backend(mailer).send_messages([email])
     except smtplib.SMTPException as error:
         if is_permanent(error):
-            raise GiveUp(f"The mail server refuses this message for good: {error}") from error
+            raise GiveUp(MAIL_REFUSED % {"error": error}) from error
         raise
     discard(blob, alias)
     return sent or 0

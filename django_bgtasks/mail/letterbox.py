@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from ..core.errors import GiveUp, InvalidArguments
 from ..core.payload import checked
+from ..core.reasons import MAIL_GONE
 from ..models import Blob
 from .envelope import Envelope
 
@@ -35,10 +36,7 @@ def fetch(message: Envelope | None, blob: str | None, alias: str) -> Envelope:
         return message
     stored = Blob.objects.using(alias).filter(pk=blob).first() if blob else None
     if stored is None:
-        raise GiveUp(
-            f"The stored message (blob {blob}) is gone: an earlier attempt delivered it, or it "
-            f"was deleted. If it has not arrived, send it again."
-        )
+        raise GiveUp(MAIL_GONE % {"blob": blob})
     found: Envelope = json.loads(zlib.decompress(bytes(stored.data)))
     return found
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from ..core.figures import Status
+from ..core.reasons import translated
 from ..core.verdicts import Problem
-from ..core.words import NOTHING, number, percent, span
+from ..core.words import NOTHING, exact, number, percent, span
 
 SHOWN = 10
 
@@ -36,15 +38,17 @@ def tables(status: Status) -> Iterator[Table]:
 def heading(status: Status) -> str:
     """The first line: which backend, when, and where Redis is."""
     redis = status.redis
-    state = "not used" if not redis.used else "away" if redis.problem else redis.address
-    return f"{status.backend} at {localtime(status.at):%Y-%m-%d %H:%M:%S}, redis: {state}"
+    state = _("not used") if not redis.used else _("away") if redis.problem else redis.address
+    told = {"backend": status.backend, "time": exact(status.at), "state": state}
+    return _("%(backend)s at %(time)s, redis: %(state)s") % told
 
 
 def plain(status: Status, problems: list[Problem]) -> str:
     """All of it as text, for any terminal and for logs."""
     lines = [heading(status)]
+    levels = {"critical": _("critical"), "warning": _("warning")}
     for problem in problems:
-        lines += [f"{problem.level}: {problem.what}", f"    {problem.cure}"]
+        lines += [f"{levels[problem.level]}: {problem.what}", f"    {problem.cure}"]
     for table in tables(status):
         lines += ["", table.title, *_lines(table)]
     return "\n".join(lines)
@@ -94,7 +98,10 @@ def _is_numeric(table: Table, place: int) -> bool:
 
 
 def _queues(status: Status) -> Table:
-    heads = ("queue", "queued", "oldest", "running", "later", "per minute", "failed", "state")
+    heads = (
+        _("queue"), _("queued"), _("oldest"), _("running"), _("later"), _("per minute"),
+        _("failed"), _("state"),
+    )  # fmt: skip
     rows = [
         (
             queue.name,
@@ -104,48 +111,52 @@ def _queues(status: Status) -> Table:
             number(queue.scheduled),
             number(queue.per_minute),
             percent(queue.failure_share),
-            "paused" if queue.paused else "",
+            _("paused") if queue.paused else "",
         )
         for queue in status.queues
     ]
-    return Table("Queues", heads, rows, "There are none.")
+    return Table(_("Queues"), heads, rows, _("There are none."))
 
 
 def _workers(status: Status) -> Table:
-    heads = ("worker", "health", "seen", "busy", "queues")
+    heads = (_("worker"), _("health"), _("seen"), _("busy"), _("queues"))
+    healths = {"alive": _("alive"), "late": _("late"), "lost": _("lost")}
     busy: dict[str | None, int] = {}
     for job in status.running:
         busy[job.worker] = busy.get(job.worker, 0) + 1
     rows = [
         (
             worker.name,
-            worker.health,
-            f"{span(worker.seen)} ago",
-            f"{min(busy.get(worker.id, 0), worker.processes)} of {worker.processes}",
+            healths[worker.health],
+            _("%s ago") % span(worker.seen),
+            _("%(busy)d of %(all)d")
+            % {"busy": min(busy.get(worker.id, 0), worker.processes), "all": worker.processes},
             " ".join(worker.queues),
         )
         for worker in status.workers
     ]
-    return Table("Workers", heads, rows, "None. Start one: python manage.py bgworker")
+    empty = " ".join([_("None."), _("Start one: %s") % "python manage.py bgworker"])
+    return Table(_("Workers"), heads, rows, empty)
 
 
 def _running(status: Status) -> Table:
-    heads = ("running", "for", "attempt", "queue", "task")
+    heads = (_("running"), pgettext("how long", "for"), _("attempt"), _("queue"), _("task"))
     rows = [
         (job.id, span(job.seconds), f"{job.attempt}/{job.max_attempts}", job.queue, job.task)
         for job in status.running[:SHOWN]
     ]
-    return Table("Running jobs", heads, rows, "None.")
+    return Table(_("Running jobs"), heads, rows, _("None."))
 
 
 def _failures(status: Status) -> Table:
-    heads = ("times", "last", "task", "what")
+    heads = (pgettext("how often", "times"), _("last"), _("task"), _("what"))
     rows = [
-        (number(group.count), f"{span(group.seconds)} ago", group.task, _what(group))
+        (number(group.count), _("%s ago") % span(group.seconds), group.task, _what(group))
         for group in status.failures[:SHOWN]
     ]
-    return Table("Failed attempts since yesterday", heads, rows, "None.")
+    return Table(_("Failed attempts since yesterday"), heads, rows, _("None."))
 
 
 def _what(group: Any) -> str:
-    return f"{group.exception}: {group.message}" if group.message else str(group.exception)
+    told = (str(group.exception), translated(group.message))
+    return ": ".join(text for text in told if text)

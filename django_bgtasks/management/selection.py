@@ -7,11 +7,15 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
+from django.utils.text import get_text_list
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from ..core.errors import DuplicateJob, InvalidMove
 from ..ledger.sql import ledger_alias
 from ..models import Job
+from .base import TranslatedCommand
 
 
 def job_id(text: str) -> UUID:
@@ -19,34 +23,30 @@ def job_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no job's id") from None
+        raise ArgumentTypeError(_("%r is no job's id") % text) from None
 
 
-class SelectionCommand(BaseCommand):
+class SelectionCommand(TranslatedCommand):
     """Does one thing to each of the chosen jobs. Exit code 1 if one was refused."""
 
-    requires_migrations_checks = False
+    help: Any
     # The states that the thing can be done in; without --state those of `usual`.
     states: tuple[str, ...]
     usual: tuple[str, ...]
-    verb: str
     act: Callable[[UUID], Any]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/workers.md for each option with an example."""
-        parser.add_argument("jobs", nargs="*", type=job_id, metavar="ID", help="Ids of jobs.")
-        parser.add_argument("--all", action="store_true", help="All jobs in --state.")
-        parser.add_argument("--task", help="Those of this task, by its dotted path.")
-        parser.add_argument("--queue", help="Those in this queue.")
-        parser.add_argument("--error", help="Those whose error contains this text.")
-        parser.add_argument(
-            "--state",
-            choices=self.states,
-            action="append",
-            help=f"Those in this state. Default: {' and '.join(self.usual)}.",
-        )
-        parser.add_argument("--limit", type=int, metavar="N", help="The oldest N of them.")
-        parser.add_argument("--dry-run", action="store_true", help="Only say which they are.")
+        """See docs/workers.md for each option with an example. A job knows its backend."""
+        add = parser.add_argument
+        add("jobs", nargs="*", type=job_id, metavar="ID", help=_("Ids of jobs."))
+        add("--all", action="store_true", help=_("All jobs in --state."))
+        add("--task", help=_("Those of this task, by its dotted path."))
+        add("--queue", help=_("Those in this queue."))
+        add("--error", help=_("Those whose error contains this text, as it is stored."))
+        text = _("Those in this state. Default: %s.") % get_text_list([*self.usual], _("and"))
+        add("--state", choices=self.states, action="append", help=text)
+        add("--limit", type=int, metavar="N", help=_("The oldest N of them."))
+        add("--dry-run", action="store_true", help=_("Only say which they are."))
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do it and say what became of it."""
@@ -54,19 +54,27 @@ class SelectionCommand(BaseCommand):
         if options["dry_run"]:
             for one in ids:
                 self.stdout.write(str(one))
-            self.stdout.write(f"{len(ids)} {_jobs(len(ids))}, and nothing was done.")
+            count = len(ids)
+            text = ngettext(
+                "%d job, and nothing was done.", "%d jobs, and nothing was done.", count
+            )
+            self.stdout.write(text % count)
             return
-        refused = [one for one in ids if not self._do(one)]
-        done = len(ids) - len(refused)
-        self.stdout.write(f"{done} {_jobs(done)} {self.verb}.")
+        refused = sum(not self._do(one) for one in ids)
+        self.stdout.write(self.told(len(ids) - refused))
         if refused:
-            raise CommandError(f"{len(refused)} {_jobs(len(refused))} refused.")
+            raise CommandError(ngettext("%d job refused.", "%d jobs refused.", refused) % refused)
+
+    def told(self, count: int) -> str:
+        """What became of so many jobs."""
+        raise NotImplementedError
 
     def _matching(self, options: dict[str, Any]) -> list[UUID]:
         names = {"task": "task", "queue": "queue", "error": "error__contains"}
         filters = {path: options[name] for name, path in names.items() if options[name]}
         if not (filters or options["all"] or options["state"]):
-            raise CommandError("Name jobs by their ids, or by --task, --queue, --error or --all.")
+            text = _("Name jobs by their ids, or by --task, --queue, --error or --all.")
+            raise CommandError(text)
         states = options["state"] or self.usual
         rows = Job.objects.using(ledger_alias()).filter(state__in=states, **filters)
         return list(rows.order_by("pk").values_list("pk", flat=True)[: options["limit"]])
@@ -78,10 +86,6 @@ class SelectionCommand(BaseCommand):
             self.stderr.write(str(refusal))
             return False
         except Job.DoesNotExist:
-            self.stderr.write(f"There is no job {one}.")
+            self.stderr.write(_("There is no job %s.") % one)
             return False
         return True
-
-
-def _jobs(count: int) -> str:
-    return "job" if count == 1 else "jobs"

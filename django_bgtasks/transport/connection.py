@@ -18,6 +18,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ..core.options import backend_settings
+from ..core.reasons import WRONG_PASSWORD
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 # A site must answer while Redis is away or deaf: a push gives up after this.
@@ -124,7 +125,7 @@ def reason(error: Exception) -> str:
     """Why Redis did not answer, in one line, with the cure where there is one."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, AuthenticationError) or "NOAUTH" in line or "WRONGPASS" in line:
-        return f"{line} Check the password in CACHES or in OPTIONS['redis_url']."
+        return WRONG_PASSWORD % {"line": line}
     return line
 
 

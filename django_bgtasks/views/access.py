@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.core.signing import BadSignature, TimestampSigner
 from django.http import Http404, HttpRequest
+from django.utils.translation import gettext as _
 
 from ..core.sensitive import may_see_secrets
 from ..ledger.sql import ledger_alias
@@ -45,7 +46,7 @@ def job_for(request: HttpRequest, job_id: UUID) -> tuple[Job, Viewer]:
     if job is not None and viewer is None and _is_signed(request, job_id):
         viewer = Viewer(sees_result=True)
     if job is None or viewer is None:
-        raise Http404("There is no such job.")
+        raise Http404(_("There is no such job."))
     return job, viewer
 
 

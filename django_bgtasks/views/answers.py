@@ -8,6 +8,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from ..core.compat import TaskResult
 from ..core.errors import QueueFull
@@ -49,7 +50,7 @@ def refuse_when_full(
         try:
             return view(request, *args, **kwargs)
         except QueueFull as full:
-            body = {"error": "The queue is full. Try again later.", "queue": full.queue}
+            body = {"error": _("The queue is full. Try again later."), "queue": full.queue}
             return JsonResponse(body, status=503, headers={"Retry-After": str(full.retry_after)})
 
     return wrapper

@@ -13,8 +13,8 @@ from ..core.options import backend_settings
 from ..flow.status import LOST_SINCE, OVERDUE_AFTER
 from ..ledger import standing
 from ..ledger.sql import ledger_alias
-from ..transport.connection import reason
-from ..worker.preflight import redis_problem, unapplied
+from ..transport.connection import describe, reason
+from ..worker.preflight import redis_silence, unapplied
 from .admission import for_machines
 
 BROKEN = (DatabaseError, InterfaceError)
@@ -56,7 +56,9 @@ def _ready(backend: str, without_redis: bool) -> list[str]:
     if missing:
         problems.append(f"Run: python manage.py migrate (missing: {', '.join(missing)})")
     if backend_settings(backend).options.dispatch and not without_redis:
-        problems += filter(None, [redis_problem(backend)])
+        why = redis_silence(backend)
+        if why is not None:
+            problems.append(f"Redis at {describe(backend)} does not answer: {why}")
     return problems
 
 

@@ -14,6 +14,7 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext
 
 from ..core.errors import FingerprintMismatch
 from ..ledger import idempotency as log
@@ -154,7 +155,7 @@ def _begin(request: HttpRequest, rules: _Rules) -> IdempotencyRecord | HttpRespo
     try:
         return _owned_or_answered(*call, rules.kept)
     except FingerprintMismatch:
-        return _refused(422, "This Idempotency-Key was used for another request.")
+        return _refused(422, gettext("This Idempotency-Key was used for another request."))
 
 
 def _owned_or_answered(
@@ -179,7 +180,7 @@ def _owned_or_answered(
 
 
 def _in_progress() -> HttpResponseBase:
-    response = _refused(409, "A request with this Idempotency-Key is in progress.")
+    response = _refused(409, gettext("A request with this Idempotency-Key is in progress."))
     response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 

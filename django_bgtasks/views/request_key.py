@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from ..ledger import idempotency as log
 
@@ -26,13 +27,14 @@ def key_of(request: HttpRequest, *, required: bool) -> str | None:
     text = request.headers.get("Idempotency-Key")
     if text is None:
         if required:
-            raise BadKey("This request needs an Idempotency-Key header.")
+            raise BadKey(_("This request needs an Idempotency-Key header."))
         return None
     text = text.strip()
     quoted = _QUOTED.fullmatch(text)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else text
     if not (quoted or _BARE.fullmatch(text)) or not 1 <= len(key) <= 255:
-        raise BadKey('The Idempotency-Key is a string of 1 to 255 characters, such as "8e03978e".')
+        text = _('The Idempotency-Key is a string of 1 to 255 characters, such as "8e03978e".')
+        raise BadKey(text)
     return key
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext
 
+from ..core.reasons import translated
 from ..core.sensitive import masked
 from ..core.states import STATUS, State
 from ..models import Job
@@ -23,7 +24,7 @@ def shown(job: Job, viewer: Viewer) -> dict[str, Any]:
         "status": str(STATUS[State(job.state)]),
         "progress": job.progress,
         "result": _result(job, viewer) if job.state == State.SUCCEEDED else None,
-        "error": job.error if viewer.is_operator else told(job),
+        "error": translated(job.error) if viewer.is_operator else told(job),
         "finished": job.is_final,
     }
     text = json.dumps(facts, sort_keys=True, default=str)
@@ -39,7 +40,7 @@ def told(job: Job) -> str:
     if job.state != State.FAILED:
         return ""
     if name == "GiveUp" and message:
-        return message
+        return translated(message)
     return gettext("It took too long.") if name == "JobTimeout" else gettext("It failed.")
 
 

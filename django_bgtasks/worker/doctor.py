@@ -9,15 +9,18 @@ from typing import Any
 
 from django.db import DatabaseError
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from ..core.options import backend_settings
+from ..core.reasons import translated
 from ..core.states import State
 from ..core.verdicts import problems_of
 from ..flow.status import status_of
 from ..ledger.insert import after
 from ..models import Job, Worker
 from ..transport.connection import RedisError, connection, describe, has_password, reason
-from .preflight import redis_problem, unapplied
+from .preflight import redis_silence, unapplied
 
 LATE = timedelta(minutes=5)
 
@@ -41,12 +44,14 @@ def examine(backend: str, alias: str) -> Iterator[Finding]:
     try:
         missing = unapplied(alias)
     except DatabaseError as error:
-        yield Finding(f"The database does not answer: {reason(error)}", "Check DATABASES.")
+        text = _("The database does not answer: %s")
+        yield Finding(text % translated(reason(error)), _("Check DATABASES."))
         return
     if missing:
-        yield Finding(f"Migrations are missing: {', '.join(missing)}.", "python manage.py migrate")
+        text = _("Migrations are missing: %s.") % ", ".join(missing)
+        yield Finding(text, "python manage.py migrate")
         return
-    yield Finding(f"The database {alias!r} answers and its tables are up to date.")
+    yield Finding(_("The database %r answers and its tables are up to date.") % alias)
     if backend_settings(backend).options.dispatch:
         yield from _redis(backend)
     yield from _workers(backend, alias)
@@ -54,15 +59,16 @@ def examine(backend: str, alias: str) -> Iterator[Finding]:
 
 
 def _redis(backend: str) -> Iterator[Finding]:
-    problem = redis_problem(backend)
-    if problem:
-        yield Finding(problem, "Start Redis, or correct its address. Jobs run from the database.")
+    why = redis_silence(backend)
+    if why is not None:
+        text = _("Redis at %(address)s does not answer: %(why)s")
+        cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
+        yield Finding(text % {"address": describe(backend), "why": translated(why)}, cure)
         return
-    yield Finding(f"Redis at {describe(backend)} answers.")
+    yield Finding(_("Redis at %s answers.") % describe(backend))
     if not has_password(backend):
-        yield Finding(
-            "Redis has no password.", "Set requirepass and put it into the URL.", serious=False
-        )
+        cure = _("Set requirepass and put it into the URL.")
+        yield Finding(_("Redis has no password."), cure, serious=False)
     yield from _memory(backend)
 
 
@@ -70,17 +76,16 @@ def _memory(backend: str) -> Iterator[Finding]:
     try:
         info: Any = connection(backend).info("memory")
     except RedisError as error:
-        yield Finding(f"Redis does not tell its memory: {reason(error)}", "Allow INFO.", False)
+        text = _("Redis does not tell its memory: %s") % translated(reason(error))
+        yield Finding(text, _("Allow INFO."), serious=False)
         return
     policy = info.get("maxmemory_policy", "noeviction")
     if policy == "noeviction":
-        yield Finding("Redis evicts nothing (maxmemory-policy noeviction).")
+        yield Finding(_("Redis evicts nothing (maxmemory-policy noeviction)."))
         return
-    yield Finding(
-        f"Redis may evict messages (maxmemory-policy {policy}); each costs a delay.",
-        "CONFIG SET maxmemory-policy noeviction, or use a Redis of its own.",
-        serious=False,
-    )
+    text = _("Redis may evict messages (maxmemory-policy %s); each costs a delay.") % policy
+    cure = _("CONFIG SET maxmemory-policy noeviction, or use a Redis of its own.")
+    yield Finding(text, cure, serious=False)
 
 
 def _workers(backend: str, alias: str) -> Iterator[Finding]:
@@ -93,20 +98,24 @@ def _workers(backend: str, alias: str) -> Iterator[Finding]:
     )
     count = alive.count()
     if not count:
-        yield Finding("No worker is running.", "Start one: python manage.py bgworker")
+        yield Finding(_("No worker is running."), _("Start one: %s") % "python manage.py bgworker")
     else:
-        yield Finding(f"{count} workers are alive." if count > 1 else "1 worker is alive.")
+        yield Finding(ngettext("%d worker is alive.", "%d workers are alive.", count) % count)
     jobs = Job.objects.using(alias).filter(backend=backend)
     late = jobs.filter(state=State.QUEUED, enqueued_at__lt=Now() - LATE)
     waiting = late.filter(run_after=None).count()
     if waiting:
-        yield Finding(
-            f"{waiting} jobs have waited for more than 5 minutes.",
-            "Start more workers, or check that one serves their queues.",
+        text = ngettext(
+            "%d job has waited for more than 5 minutes.",
+            "%d jobs have waited for more than 5 minutes.",
+            waiting,
         )
+        cure = _("Start more workers, or check that one serves their queues.")
+        yield Finding(text % waiting, cure)
     held = jobs.filter(state=State.SCHEDULED).exclude(error="").filter(attempt=0)
     for job in held[:5]:
-        yield Finding(f"Job {job.pk} is held: {job.error}", "Deploy its task, or cancel the job.")
+        text = _("Job %(job)s is held: %(why)s") % {"job": job.pk, "why": translated(job.error)}
+        yield Finding(text, _("Deploy its task, or cancel the job."))
 
 
 def _figures(backend: str, alias: str) -> Iterator[Finding]:

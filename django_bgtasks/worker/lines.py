@@ -9,6 +9,8 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import connections
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from ..core.errors import TaskNotFound
 from ..core.payload import printable
@@ -35,14 +37,19 @@ def job_line(run: Run) -> str:
 
 def banner(plan: Plan, queues: tuple[str, ...]) -> str:
     """What this worker listens to, with which Redis and which database."""
-    children = "1 process" if plan.processes == 1 else f"{plan.processes} processes"
-    redis = describe(plan.backend) if plan.options.dispatch else "not used"
-    return (
-        f"bgworker {plan.worker} on {plan.hostname}: {children}\n"
-        f"  queues    {', '.join(queues)}\n"
-        f"  redis     {redis}\n"
-        f"  database  {_database(plan.alias)}"
+    text = ngettext(
+        "bgworker %(worker)s on %(host)s: %(count)d process",
+        "bgworker %(worker)s on %(host)s: %(count)d processes",
+        plan.processes,
     )
+    told = {"worker": plan.worker, "host": plan.hostname, "count": plan.processes}
+    facts = {
+        _("queues"): ", ".join(queues),
+        _("redis"): describe(plan.backend) if plan.options.dispatch else _("not used"),
+        _("database"): _database(plan.alias),
+    }
+    wide = max(map(len, facts))
+    return "\n".join([text % told, *(f"  {name:{wide}}  {fact}" for name, fact in facts.items())])
 
 
 def set_up_logging(verbosity: int) -> None:
@@ -109,5 +116,7 @@ def _waited(job: Job) -> float:
 
 def _database(alias: str) -> str:
     values = connections[alias].settings_dict
-    host = f" at {values['HOST']}" if values["HOST"] else ""
-    return f"{connections[alias].vendor} {values['NAME']}{host}"
+    name = f"{connections[alias].vendor} {values['NAME']}"
+    if not values["HOST"]:
+        return name
+    return _("%(database)s at %(host)s") % {"database": name, "host": values["HOST"]}

@@ -11,7 +11,7 @@ import time
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from ..transport.connection import RedisError, connection, describe, reason
+from ..transport.connection import RedisError, connection, reason
 from .plan import Plan
 from .processes import fork
 
@@ -61,10 +61,10 @@ def unapplied(alias: str) -> list[str]:
     ]
 
 
-def redis_problem(backend: str) -> str | None:
+def redis_silence(backend: str) -> str | None:
     """Why Redis does not answer, in one line; None if it does."""
     try:
         connection(backend).ping()
     except RedisError as error:
-        return f"Redis at {describe(backend)} does not answer: {reason(error)}"
+        return reason(error)
     return None

@@ -11,13 +11,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from io import StringIO
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import redis
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import OperationalError
 
 from django_bgtasks import testing
@@ -28,7 +27,8 @@ from django_bgtasks.models import Job, QueuePause
 from tests.waiting import wait_until
 from tests.workers import ROOT
 
-from .rows import make_attempt, make_job, make_worker
+from .commands import busy, run
+from .rows import make_job, make_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Whose parent ignores SIGINT, as a shell's background jobs do, would ignore it too.
@@ -43,24 +43,6 @@ import importlib.util
 find_spec = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *more: None if name == "rich" else find_spec(name, *more)
 """
-
-
-def run(name: str, *arguments: object, **options: Any) -> tuple[str, int]:
-    """What a command prints, and its exit code."""
-    out = StringIO()
-    try:
-        call_command(name, *map(str, arguments), stdout=out, stderr=out, no_color=True, **options)
-    except SystemExit as leaving:
-        return out.getvalue(), int(str(leaving.code))
-    return out.getvalue(), 0
-
-
-def busy() -> None:
-    """A worker that runs a job, one that waits, one that failed."""
-    worker = make_worker(queues=["default", "emails"])
-    make_job("running", worker=worker.pk)
-    make_job("queued", enqueued_at=clock.now())
-    make_attempt(make_job("failed"), exception_class="ValueError", message="[red]no[/red]")
 
 
 def test_bgstatus_shows_the_figures_and_is_content(redis_client: redis.Redis) -> None:

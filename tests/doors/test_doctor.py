@@ -86,7 +86,7 @@ def test_jobs_that_nobody_serves_are_counted(redis_client: redis.Redis) -> None:
     Job.objects.update(enqueued_at="2020-01-01T00:00Z")
     text, code = doctor()
     assert code == 1
-    assert "1 jobs have waited for more than 5 minutes." in text
+    assert "1 job has waited for more than 5 minutes." in text
 
 
 def test_what_the_dashboard_warns_of_is_a_finding_too(redis_client: redis.Redis) -> None:

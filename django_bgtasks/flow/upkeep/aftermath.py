@@ -11,6 +11,7 @@ from ...core import clock
 from ...core.errors import ClaimLost, JobTimeout, TaskNotFound
 from ...core.faultpoints import fault_point
 from ...core.payload import printable
+from ...core.reasons import KILLED
 from ...core.registry import find_task
 from ...core.retry import DEFAULT_RETRY, Retry
 from ...core.settlement import Failure, Settlement, crashed, interrupted, raised, released
@@ -89,7 +90,7 @@ def _verdict(job: Job, death: Death, alias: str) -> Settlement:
     if death.why == "cancelled" or job.cancel_requested_at is not None:
         return Settlement("stop", failure=Failure("cancelled", message=death.detail))
     if death.why == "timeout":
-        error = JobTimeout(f"The attempt went on after its timeout of {job.timeout:g} s: killed.")
+        error = JobTimeout(KILLED % {"seconds": f"{job.timeout:g}"})
         return raised(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
     failure = Failure("crash", message=death.detail[:255])
     if death.why == "interrupted":

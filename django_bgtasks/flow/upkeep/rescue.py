@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from ...core import clock
+from ...core.reasons import WORKER_GONE
 from ...ledger.workers import call_dead, orphans
 from .aftermath import Death, settle_death
 
@@ -75,12 +76,6 @@ def rescue(alias: str) -> int:
     """Settle what is running and whose worker is gone. Returns how many jobs that were."""
     rescued = 0
     for job in orphans(CHUNK, alias):
-        death = Death(
-            job.pk,
-            job.claims,
-            job.worker,
-            "crash",
-            "Its worker is gone: it was not heard of any more.",
-        )
+        death = Death(job.pk, job.claims, job.worker, "crash", WORKER_GONE)
         rescued += settle_death(death, alias)
     return rescued

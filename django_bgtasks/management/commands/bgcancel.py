@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_lazy, ngettext
+
 from ...core.states import LIVE, WAITING
 from ...flow.actions import cancel_job
 from ..selection import SelectionCommand
@@ -10,8 +12,14 @@ from ..selection import SelectionCommand
 class Command(SelectionCommand):
     """Cancels jobs that wait; those that run are asked to stop."""
 
-    help = "Cancel jobs: those named by their ids, or all that match."
+    help = gettext_lazy("Cancel jobs: those named by their ids, or all that match.")
     states = tuple(sorted(LIVE))
     usual = tuple(sorted(WAITING))
-    verb = "cancelled, or asked to stop"
     act = staticmethod(cancel_job)
+
+    def told(self, count: int) -> str:
+        """What became of so many jobs."""
+        text = ngettext(
+            "%d job cancelled, or asked to stop.", "%d jobs cancelled, or asked to stop.", count
+        )
+        return text % count

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ...core.options import default_alias
 from ...ledger.sql import ledger_alias
 from ...worker.doctor import Finding, examine
+from ..base import TranslatedCommand
 
 
-class Command(BaseCommand):
+class Command(TranslatedCommand):
     """Looks at the database, at Redis and at the workers. Exit code 1 for serious findings."""
 
-    help = "Check the database, Redis and the workers, and say what to fix."
-    requires_migrations_checks = False
-
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/settings.md."""
-        parser.add_argument("--backend", help="Alias in TASKS. Default: the first of this package.")
+    help = gettext_lazy("Check the database, Redis and the workers, and say what to fix.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print each finding."""
@@ -32,9 +28,10 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _print(self, finding: Finding) -> None:
-        if finding.ok:
-            self.stdout.write(f"{self.style.SUCCESS('ok')}    {finding.what}")
-            return
-        style = self.style.ERROR("error") if finding.serious else self.style.WARNING("warn ")
-        self.stdout.write(f"{style} {finding.what}")
-        self.stdout.write(f"      {finding.cure}")
+        words = {"SUCCESS": _("ok"), "ERROR": _("error"), "WARNING": _("warn")}
+        wide = max(map(len, words.values())) + 1
+        kind = "SUCCESS" if finding.ok else "ERROR" if finding.serious else "WARNING"
+        style = getattr(self.style, kind)
+        self.stdout.write(style(words[kind]) + " " * (wide - len(words[kind])) + finding.what)
+        if finding.cure:
+            self.stdout.write(" " * wide + finding.cure)

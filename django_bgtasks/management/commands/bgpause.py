@@ -6,26 +6,28 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ...core.options import default_alias
 from ...core.registry import queues_of
 from ...flow.actions import pause_queue
 from ...ledger.queues import with_queued_jobs
 from ...ledger.sql import ledger_alias
+from ..base import TranslatedCommand
 
 
-class Command(BaseCommand):
+class Command(TranslatedCommand):
     """Within two seconds no worker begins a job of these queues any more. What runs goes on."""
 
-    help = "Pause queues: their jobs wait until bgresume."
-    requires_migrations_checks = False
+    help = gettext_lazy("Pause queues: their jobs wait until bgresume.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See docs/workers.md."""
-        parser.add_argument("queues", nargs="+", metavar="QUEUE")
-        parser.add_argument("--backend", help="Alias in TASKS. Default: the first of this package.")
+        parser.add_argument("queues", nargs="+", metavar=_("QUEUE"))
+        super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Pause each."""
@@ -36,9 +38,10 @@ class Command(BaseCommand):
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         if unknown := [name for name in options["queues"] if name not in known]:
-            raise CommandError(
-                f"Unknown queue: {', '.join(unknown)}. There are {', '.join(sorted(known))}."
-            )
+            text = _("Unknown queue: %(queues)s. There are %(known)s.")
+            told = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
+            raise CommandError(text % told)
         for name in options["queues"]:
             now = pause_queue(name, backend, by="bgpause")
-            self.stdout.write(f"{name} is paused." if now else f"{name} was paused before.")
+            text = _("%s is paused.") if now else _("%s was paused before.")
+            self.stdout.write(text % name)

@@ -7,41 +7,42 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from ...core.options import backend_settings, default_alias
 from ...core.states import FINAL
 from ...flow.upkeep import prune
 from ...ledger.prune import prune_jobs
 from ...ledger.sql import ledger_alias
+from ..base import TranslatedCommand
 
 
-class Command(BaseCommand):
+class Command(TranslatedCommand):
     """Does at once what upkeep does by and by, or deletes more than that."""
 
-    help = "Delete final jobs that are older than they are kept, in chunks."
-    requires_migrations_checks = False
+    help = gettext_lazy("Delete final jobs that are older than they are kept, in chunks.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See docs/workers.md for each option with an example."""
-        parser.add_argument("--backend", help="Alias in TASKS. Default: the first of this package.")
-        parser.add_argument(
-            "--days", type=float, metavar="D", help="Delete jobs that ended longer ago than this."
-        )
+        super().add_arguments(parser)
+        text = _("Delete jobs that ended longer ago than this.")
+        parser.add_argument("--days", type=float, metavar="D", help=text)
         parser.add_argument(
             "--state",
             choices=sorted(FINAL),
             action="append",
-            help="With --days, only jobs in this state.",
+            help=_("With --days, only jobs in this state."),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Delete chunk after chunk, and say how much it was."""
         days, alias = options["days"], ledger_alias()
         if days is None and options["state"]:
-            raise CommandError("--state goes with --days.")
+            raise CommandError(_("--state goes with --days."))
         if days is not None and days < 0:
-            raise CommandError("--days takes zero or more days.")
+            raise CommandError(_("--days takes zero or more days."))
         try:
             kept = backend_settings(options["backend"] or default_alias()).options
         except ImproperlyConfigured as error:
@@ -54,4 +55,5 @@ class Command(BaseCommand):
             ages = dict.fromkeys(options["state"] or sorted(FINAL), timedelta(days=days))
             while chunk := prune_jobs(ages, alias):
                 deleted += chunk
-        self.stdout.write(f"{deleted} {'row was' if deleted == 1 else 'rows were'} deleted.")
+        text = ngettext("%d row was deleted.", "%d rows were deleted.", deleted)
+        self.stdout.write(text % deleted)

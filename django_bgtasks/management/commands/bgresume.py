@@ -6,25 +6,27 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ...core.options import backend_settings, default_alias
 from ...flow.actions import resume_queue
 from ...ledger.pauses import paused
 from ...ledger.sql import ledger_alias
+from ..base import TranslatedCommand
 
 
-class Command(BaseCommand):
+class Command(TranslatedCommand):
     """Within two seconds workers begin jobs of these queues again."""
 
-    help = "Let paused queues go on."
-    requires_migrations_checks = False
+    help = gettext_lazy("Let paused queues go on.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See docs/workers.md."""
-        parser.add_argument("queues", nargs="*", metavar="QUEUE")
-        parser.add_argument("--all", action="store_true", help="All that are paused.")
-        parser.add_argument("--backend", help="Alias in TASKS. Default: the first of this package.")
+        parser.add_argument("queues", nargs="*", metavar=_("QUEUE"))
+        parser.add_argument("--all", action="store_true", help=_("All that are paused."))
+        super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Resume each."""
@@ -37,7 +39,8 @@ class Command(BaseCommand):
         if options["all"]:
             names = sorted(paused(backend, ledger_alias()))
         elif not names:
-            raise CommandError("Name the queues, or say --all.")
+            raise CommandError(_("Name the queues, or say --all."))
         for name in names:
             gone = resume_queue(name, backend)
-            self.stdout.write(f"{name} goes on." if gone else f"{name} was not paused.")
+            text = _("%s goes on.") if gone else _("%s was not paused.")
+            self.stdout.write(text % name)

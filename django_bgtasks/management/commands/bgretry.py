@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_lazy, ngettext
+
 from ...core.states import MOVES, State
 from ...flow.actions import retry_job
 from ..selection import SelectionCommand
@@ -10,8 +12,11 @@ from ..selection import SelectionCommand
 class Command(SelectionCommand):
     """Queues failed or cancelled jobs again, for at least one more attempt."""
 
-    help = "Run failed jobs again: those named by their ids, or all that match."
+    help = gettext_lazy("Run failed jobs again: those named by their ids, or all that match.")
     states = tuple(sorted(MOVES["retry"][0]))
     usual = (State.FAILED.value,)
-    verb = "will run again"
     act = staticmethod(retry_job)
+
+    def told(self, count: int) -> str:
+        """What became of so many jobs."""
+        return ngettext("%d job will run again.", "%d jobs will run again.", count) % count

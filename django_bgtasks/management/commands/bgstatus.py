@@ -6,39 +6,46 @@ import json
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand
 from django.db import DatabaseError
+from django.utils import translation
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
+from ...core.figures import Status
 from ...core.options import backend_settings, default_alias
-from ...core.verdicts import level_of, problems_of
+from ...core.reasons import translated
+from ...core.verdicts import Problem, level_of, problems_of
 from ...flow.status import status_of
 from ...transport.connection import reason
 from .. import screens
+from ..base import TranslatedCommand
 
 CODES = {"ok": 0, "warning": 1, "critical": 2}
 UNKNOWN = 3
 CLEAR = "\033[2J\033[H"
 
 
-class Command(BaseCommand):
+class Command(TranslatedCommand):
     """Shows queues, workers, running jobs and failures. The exit code is for monitoring."""
 
-    help = "Show queues, workers, running jobs and failures. Exit code: 0 ok, 1 warning, 2 critical"
-    requires_migrations_checks = False
+    help = gettext_lazy(
+        "Show queues, workers, running jobs and failures. Exit code: 0 ok, 1 warning, 2 critical, "
+        "3 unknown."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See docs/workers.md for each option with an example."""
-        parser.add_argument("--backend", help="Alias in TASKS. Default: the first of this package.")
-        parser.add_argument("--json", action="store_true", help="Print JSON.")
-        parser.add_argument("--watch", action="store_true", help="Show it again and again.")
-        parser.add_argument(
-            "--every", type=float, default=2.0, metavar="S", help="Seconds between two looks."
-        )
+        super().add_arguments(parser)
+        parser.add_argument("--json", action="store_true", help=_("Print JSON."))
+        parser.add_argument("--watch", action="store_true", help=_("Show it again and again."))
+        text = _("Seconds between two looks.")
+        parser.add_argument("--every", type=float, default=2.0, metavar="S", help=text)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Show it once or until interrupted, and exit with the code of the last look."""
@@ -49,28 +56,30 @@ class Command(BaseCommand):
                 self._watch(backend, options) if options["watch"] else self._once(backend, options)
             )
         except (DatabaseError, ImproperlyConfigured) as error:
-            self.stderr.write(f"unknown: {reason(error)}")
+            self.stderr.write(_("unknown: %s") % translated(reason(error)))
             code = UNKNOWN
         if code:
             sys.exit(code)
 
     def _once(self, backend: str, options: dict[str, Any]) -> int:
+        if options["json"]:
+            # A program reads it: it is the same in every language.
+            with translation.override(None):
+                return self._show(backend, _as_json)
+        return self._show(backend, screens.plain)
+
+    def _show(self, backend: str, drawn: Callable[[Status, list[Problem]], str]) -> int:
         status = status_of(backend)
         problems = problems_of(status)
-        level = level_of(problems)
-        if options["json"]:
-            found = [asdict(problem) for problem in problems]
-            text = json.dumps({"level": level, "problems": found, **status.as_dict()}, indent=2)
-        else:
-            text = screens.plain(status, problems)
-        self.stdout.write(text)
-        return CODES[level]
+        self.stdout.write(drawn(status, problems))
+        return CODES[level_of(problems)]
 
     def _watch(self, backend: str, options: dict[str, Any]) -> int:
         if options["json"] or not sys.stdout.isatty():
             return self._repeat(backend, options, "")
         if find_spec("rich") is None:
-            self.stderr.write("For a calmer screen: pip install 'django-bgtasks[terminal]'")
+            hint = "pip install 'django-bgtasks[terminal]'"
+            self.stderr.write(_("For a calmer screen: %s") % hint)
             time.sleep(1)
             return self._repeat(backend, options, CLEAR)
         return self._live(backend, options["every"])
@@ -99,3 +108,9 @@ class Command(BaseCommand):
                     time.sleep(every)
             except KeyboardInterrupt:
                 return CODES["ok"]
+
+
+def _as_json(status: Status, problems: list[Problem]) -> str:
+    found = [asdict(problem) for problem in problems]
+    told = {"level": level_of(problems), "problems": found, **status.as_dict()}
+    return json.dumps(told, indent=2)

@@ -8,8 +8,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ...core.options import backend_settings, default_alias
 from ...core.registry import queues_of
@@ -20,67 +22,73 @@ from ...worker.arbiter import Arbiter
 from ...worker.lines import banner, set_up_logging
 from ...worker.plan import COROUTINES, GROUP_SIZE, MOST_COROUTINES, MOST_THREADS, Plan
 from ...worker.reload import run_with_reload
+from ..base import TranslatedCommand
 
 # Each with its default.
-NUMBERS: dict[str, tuple[int | None, str, str]] = {
-    "--processes": (1, "N", "Job processes (default 1)."),
+NUMBERS: dict[str, tuple[int | None, str, Any]] = {
+    "--processes": (1, "N", gettext_lazy("Job processes (default %(default)d).")),
     "--async-concurrency": (
         COROUTINES,
         "N",
-        f"Coroutines that wait side by side in a process at most (default {COROUTINES}).",
+        gettext_lazy(
+            "Coroutines that wait side by side in a process at most (default %(default)d)."
+        ),
     ),
-    "--threads": (1, "N", "Threads of a process that run other jobs side by side (default 1)."),
+    "--threads": (
+        1,
+        "N",
+        gettext_lazy(
+            "Threads of a process that run other jobs side by side (default %(default)d)."
+        ),
+    ),
     "--group-size": (
         GROUP_SIZE,
         "N",
-        f"Short jobs that a process claims together at most (default {GROUP_SIZE}).",
+        gettext_lazy("Short jobs that a process claims together at most (default %(default)d)."),
     ),
-    "--max-jobs": (None, "N", "Replace a process after N jobs."),
-    "--max-memory": (None, "MIB", "Replace a process above so much."),
+    "--max-jobs": (None, "N", gettext_lazy("Replace a process after N jobs.")),
+    "--max-memory": (None, "MIB", gettext_lazy("Replace a process above so much.")),
 }
 
 
 def positive(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"a whole number above 0 is needed, not {text!r}")
+        raise ArgumentTypeError(_("a whole number above 0 is needed, not %r") % text)
     return int(text)
 
 
 def _at_most(options: dict[str, Any], name: str, most: int) -> int:
     number: int = options[name]
     if number > most:
-        option = name.replace("_", "-")
-        raise CommandError(f"--{option} takes at most {most}: for more, use --processes.")
+        text = _("--%(option)s takes at most %(most)d: for more, use --processes.")
+        raise CommandError(text % {"option": name.replace("_", "-"), "most": most})
     return number
 
 
-class Command(BaseCommand):
+class Command(TranslatedCommand):
     """Runs the jobs of the queues until it is stopped."""
 
-    help = "Run background jobs: one upkeep process and N processes that run jobs."
-    requires_migrations_checks = False
+    help = gettext_lazy("Run background jobs: one upkeep process and N processes that run jobs.")
     # Made in handle(), in the process that works: with --reload there are two.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See docs/workers.md for each option with an example."""
-        parser.add_argument(
-            "queues", nargs="*", help="Queues in order of preference. Default: all of the backend."
-        )
-        parser.add_argument("--backend", help="Alias in TASKS. Default: the first of this package.")
-        parser.add_argument(
-            "--burst", action="store_true", help="Exit when no job is queued any more."
-        )
-        parser.add_argument(
-            "--grace", type=float, metavar="S", help="Seconds for running jobs when stopped."
-        )
-        parser.add_argument(
-            "--reload", action="store_true", default=None, help="Restart when code changes."
-        )
+        text = _("Queues in order of preference. Default: all of the backend.")
+        parser.add_argument("queues", nargs="*", help=text)
+        super().add_arguments(parser)
+        text = _("Exit when no job is queued any more.")
+        parser.add_argument("--burst", action="store_true", help=text)
+        text = _("Seconds for running jobs when stopped.")
+        parser.add_argument("--grace", type=float, metavar="S", help=text)
+        text = _("Restart when code changes.")
+        parser.add_argument("--reload", action="store_true", default=None, help=text)
         parser.add_argument("--no-reload", dest="reload", action="store_false")
-        for option, (default, metavar, text) in NUMBERS.items():
-            parser.add_argument(option, type=positive, default=default, metavar=metavar, help=text)
+        for option, (default, unit, told) in NUMBERS.items():
+            parser.add_argument(
+                option, type=positive, default=default, metavar=unit, help=str(told)
+            )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check, say what this worker does, and do it."""
@@ -110,7 +118,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         grace = found.grace if options["grace"] is None else options["grace"]
         if grace < 0:
-            raise CommandError("--grace takes zero or more seconds.")
+            raise CommandError(_("--grace takes zero or more seconds."))
         return Plan(
             backend=alias,
             alias=ledger_alias(),
@@ -130,8 +138,7 @@ class Command(BaseCommand):
         configured = backend_settings(plan.backend).queues
         unknown = [name for name in plan.queues if configured and name not in configured]
         if unknown:
-            raise CommandError(
-                f"Unknown queue: {', '.join(unknown)}. TASKS[{plan.backend!r}]['QUEUES'] has "
-                f"{', '.join(sorted(known))}."
-            )
+            text = _("Unknown queue: %(queues)s. TASKS[%(backend)r]['QUEUES'] has %(known)s.")
+            told = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
+            raise CommandError(text % {**told, "backend": plan.backend})
         return plan.queues or tuple(sorted(known, key=lambda name: (name != "default", name)))

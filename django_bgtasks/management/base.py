@@ -1,0 +1,26 @@
+"""What the commands have in common: their texts are in the site's language."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils.translation import gettext as _
+
+
+class TranslatedCommand(BaseCommand):
+    """A command whose `help` may be a lazy translation, about one backend."""
+
+    help: Any
+    requires_migrations_checks = False
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Django's, in the language of now: argparse takes no lazy text."""
+        self.help = str(self.help)
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The option that says which backend."""
+        text = _("Alias in TASKS. Default: the first of this package.")
+        parser.add_argument("--backend", help=text)
