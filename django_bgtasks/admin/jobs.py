@@ -12,9 +12,9 @@ from django.utils.translation import gettext_lazy
 
 from ..models import Job
 from . import formatting as show
-from .actions import is_running
 from .columns import JobColumns
 from .copies import JobCopies
+from .deletion import is_running
 from .fields import JobFields, fieldsets_of
 from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter
 from .narrowing import narrowed
