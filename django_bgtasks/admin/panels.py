@@ -13,7 +13,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..core.figures import Point, Queue, Running, Status
+from ..core.figures import Failures, Point, Queue, Running, Status
 from ..core.verdicts import problems_of
 from ..core.words import NOTHING, number, percent, span
 from ..models import Job, Worker
@@ -122,11 +122,18 @@ def failures(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, An
             "queue": group.queue,
             "exception": group.exception,
             "message": group.message if may_see_jobs else "",
+            "retrying": _retrying(group, site, may_see_jobs),
             "last": _("%s ago") % span(group.seconds),
             "job": show.page_of(site, Job, UUID(group.job)) if may_see_jobs else None,
         }
         for group in status.failures
     ]
+
+
+def _retrying(group: Failures, site: str, may_see_jobs: bool) -> Any:
+    linked = may_see_jobs and group.retrying
+    url = _list_of(site, state="retrying", task=group.task) if linked else None
+    return show.link(url, number(group.retrying))
 
 
 def upkeep(status: Status) -> list[tuple[str, str]]:

@@ -26,6 +26,8 @@ def test_a_page_can_be_looked_at(
     response = page.goto(wsgi + shot.make(boss))
     assert response is not None
     assert response.ok
+    if shot.then is not None:
+        shot.then(page)
     directory = Path(os.environ.get("BGTASKS_SCREENSHOTS", tmp_path))
     page.screenshot(path=directory / f"{shot.name}-{look}.png")
     too_wide = overhang(page)

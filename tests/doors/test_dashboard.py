@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -60,6 +61,16 @@ def test_a_busy_dashboard_shows_queues_workers_jobs_and_failures(admin_client: C
     assert f"/admin/django_bgtasks/job/{job.pk}/change/" in html
     assert '<rect class="bgtasks-failed"' in html
     assert '<path class="bgtasks-line bgtasks-run"' in html
+
+
+def test_jobs_that_are_tried_again_are_counted_and_listed_behind_their_number(
+    admin_client: Client,
+) -> None:
+    for _ in range(2):
+        make_attempt(make_job("scheduled", attempt=1), exception_class="ValueError")
+    html = html_of(admin_client)
+    [url] = re.findall(r'<td class="bgtasks-number"><a href="([^"]+)">2</a></td>', html)
+    assert "2 jobs" in admin_client.get(unescape(url)).content.decode()
 
 
 @pytest.mark.parametrize("name", RANGES)
