@@ -81,6 +81,7 @@ def _queue(queue: Queue, site: str) -> dict[str, Any]:
 def workers(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
     """Each worker with its job processes and what they run."""
     by_worker: dict[str | None, list[Running]] = {}
+    names = {job.id: job.task.rpartition(".")[2] for job in status.running}
     for job in status.running:
         by_worker.setdefault(job.worker, []).append(job)
     return [
@@ -94,7 +95,7 @@ def workers(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, Any
             "processes": ngettext("%d process", "%d processes", worker.processes)
             % worker.processes,
             "children": [
-                (child.pid, CHILD_STATES.get(child.state, child.state), child.job[:8])
+                (child.pid, CHILD_STATES.get(child.state, child.state), names.get(child.job, ""))
                 for child in worker.children
             ],
             "jobs": [_running(job, site, may_see_jobs) for job in by_worker.get(worker.id, ())],

@@ -92,11 +92,13 @@ def admin_pages(rows: list[models.Model], text: str) -> list[tuple[str, Any]]:
             found += [(f"{place}{row.pk}/change/", None), (f"{place}{row.pk}/history/", None)]
         if isinstance(row, Job) and row.state != State.RUNNING:
             found.append((f"{JOBS}{row.pk}/delete/", None))
+        if isinstance(row, Job) and row.state == State.RUNNING:
+            found.append((f"{JOBS}{row.pk}/cancel/", {}))
         if isinstance(row, IdempotencyRecord):
             found.append((f"{RECORDS}{row.pk}/delete/", None))
     chosen = [str(row.pk) for row in rows if isinstance(row, Job)]
     select = {"action": "delete_selected", "_selected_action": chosen, "index": 0}
-    return [*found, (JOBS, select)]
+    return [*found, (JOBS, select), (JOBS, {**select, "action": "cancel_selected"})]
 
 
 @texts
