@@ -19,7 +19,8 @@ from . import moves
 from .bulk import do_to_all
 from .listing import ReadOnlyAdmin
 
-AT_ONCE = 1000
+# As many as one page of the list can show: more would keep a request waiting for seconds.
+AT_ONCE = 200
 CONFIRMED = "bgtasks_confirmed"
 # What the confirmation of an action sends again.
 CARRIED = ("action", "select_across", ACTION_CHECKBOX_NAME)
