@@ -6,6 +6,7 @@ BGTASKS_TEST_OPTIONS: the OPTIONS of the backend, as JSON.
 BGTASKS_TEST_CACHE_OPTIONS: more OPTIONS of the cache, as JSON, such as those for Sentinel.
 BGTASKS_TEST_DB_OPTIONS: more OPTIONS of PostgreSQL or SQLite, as JSON.
 BGTASKS_TEST_LOGGING: the LOGGING of the site, as JSON.
+BGTASKS_TEST_UNFOLD: if it is set, the admin is django-unfold's.
 BGTASKS_TEST_DIR: where files go; conftest.py makes a new one for each session.
 """
 
@@ -19,6 +20,7 @@ from testproject.servers import database_settings
 
 DIR = Path(os.environ.get("BGTASKS_TEST_DIR", tempfile.gettempdir()))
 DATABASE = os.environ.get("BGTASKS_TEST_DB", "sqlite")
+WITH_UNFOLD = bool(os.environ.get("BGTASKS_TEST_UNFOLD"))
 REDIS_URL = os.environ.get("BGTASKS_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
 
 
@@ -79,6 +81,8 @@ INSTALLED_APPS = [
     "tests.app",
     "testproject.office",
 ]
+if WITH_UNFOLD:
+    INSTALLED_APPS.insert(0, "unfold")
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

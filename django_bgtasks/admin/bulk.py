@@ -1,4 +1,4 @@
-"""A move of all jobs that match a filter: a job of this package, with progress and a history."""
+"""What is done to all jobs that match a filter, by a job: with progress and a history."""
 
 from __future__ import annotations
 
@@ -21,51 +21,60 @@ from . import moves
 from .narrowing import NARROWINGS, narrowed
 
 CHUNK = 200
-BY_NAME = {move.name: move for move in moves.ALL}
+BY_NAME: dict[str, moves.Act] = {act.name: act for act in (*moves.ALL, moves.DELETE)}
 
 
-def move_all(move: moves.Move, chosen: dict[str, str], user: Any) -> UUID:
-    """Enqueue the move of every job that matches now; the id of the job that does it."""
+def do_to_all(act: moves.Act, chosen: dict[str, str], user: Any) -> UUID:
+    """Enqueue the move, or deletion, of all jobs that match now; the job that does it."""
     known = {name: value for name, value in chosen.items() if name in NARROWINGS}
     call = move_matching.using(owner=user)
-    return UUID(call.enqueue(move.name, known, str(user.pk), str(clock.new_id())).id)
+    return UUID(call.enqueue(act.name, known, str(user.pk), str(clock.new_id())).id)
 
 
-# Safe to run again: what has been moved is not in the state any more that the move takes.
+# Safe to run again: what has been moved is not in the state any more that the move takes, and
+# what has been deleted is not there.
 @task(takes_context=True, timeout=6 * 3600, retry=Retry(max_attempts=3))
 def move_matching(
     context: JobContext, move: str, chosen: dict[str, str], user: str, newest: str
 ) -> dict[str, int]:
-    """Make a move of each job older than `newest` that matches, as this user.
+    """Make a move of each job older than `newest` that matches, or delete it, as this user.
 
     Returns how often each outcome was, `refused` for jobs that changed meanwhile. Gives up if
-    the user may not make the move (any more).
+    the user may not do this (any more).
     """
     making, person = BY_NAME[move], _permitted(BY_NAME[move], user)
     rows = narrowed(Job.objects.filter(state__in=sorted(making.allowed)), chosen)
     rows = rows.filter(pk__lte=UUID(newest))
-    total, outcomes = rows.count(), Counter[str]()
-    for done, job_id in enumerate(_in_order(rows)):
-        context.progress(done, max(total, done + 1), str(making.label))
-        outcomes[_outcome(person, making, job_id)] += 1
+    total, done, outcomes = rows.count(), 0, Counter[str]()
+    for page in _pages(rows):
+        context.progress(done, max(total, done + len(page)), str(making.label))
+        outcomes += _outcomes(person, making, page)
+        done += len(page)
     context.progress(total, total)
     return dict(outcomes)
 
 
-def _permitted(move: moves.Move, pk: str) -> Any:
+def _permitted(act: moves.Act, pk: str) -> Any:
     person = get_user_model()._default_manager.filter(pk=pk).first()
-    if person is None or not (move.permits(person) and person.has_perm("django_bgtasks.view_job")):
+    if person is None or not (act.permits(person) and person.has_perm("django_bgtasks.view_job")):
         raise GiveUp(NO_LONGER_ALLOWED)
     return person
 
 
-def _in_order(rows: QuerySet[Any]) -> Iterator[UUID]:
+def _pages(rows: QuerySet[Any]) -> Iterator[list[UUID]]:
     """The ids, the oldest first, a few at a time: each is seen once, whatever happens to it."""
     page = rows.order_by("pk").values_list("pk", flat=True)
     found = list(page[:CHUNK])
     while found:
-        yield from found
+        yield found
         found = list(page.filter(pk__gt=found[-1])[:CHUNK])
+
+
+def _outcomes(person: Any, act: moves.Act, page: list[UUID]) -> Counter[str]:
+    if isinstance(act, moves.Move):
+        return Counter(_outcome(person, act, job_id) for job_id in page)
+    gone = moves.delete(person, page)
+    return Counter(deleted=gone, refused=len(page) - gone)
 
 
 def _outcome(person: Any, move: moves.Move, job_id: UUID) -> str:

@@ -12,9 +12,9 @@ from django.utils.translation import gettext_lazy
 
 from ..models import Job
 from . import formatting as show
-from .actions import is_running
 from .columns import JobColumns
 from .copies import JobCopies
+from .deletion import is_running
 from .fields import JobFields, fieldsets_of
 from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter
 from .narrowing import narrowed
@@ -36,7 +36,7 @@ class JobList(ChangeList):
 class JobAdmin(JobColumns, JobFields, JobCopies):
     """Jobs, newest first. Nothing is edited: the moves act through the ledger."""
 
-    list_display = ("state_and_error", "task_name", "queue_rank", "tries", "age", "took")
+    list_display = ("state_and_error", "task_name", "age", "took", "queue_rank", "tries")
     list_display_links = ("task_name",)
     list_filter = (StateFilter, AgeFilter, QueueFilter, TaskFilter)
     ordering = ("-id",)

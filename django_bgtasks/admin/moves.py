@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.db import router, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -23,25 +23,32 @@ TOLD = 5
 
 
 @dataclass(frozen=True)
-class Move:
-    """One thing to do to a job.
-
-    make: does it and says what became of it, a key of OUTCOMES.
-    """
+class Act:
+    """One thing to do to jobs. warning: what of it cannot be undone."""
 
     name: str
     permission: str
     label: Any
     allowed: frozenset[State]
-    make: Callable[[UUID], str]
+    warning: Any = ""
 
     def allows(self, state: str) -> bool:
-        """Whether a job in this state can make the move."""
+        """Whether it can be done to a job in this state."""
         return state in self.allowed
 
     def permits(self, user: Any) -> bool:
-        """Whether this user may make the move."""
+        """Whether this user may do it."""
         return bool(user.has_perm(f"{Job._meta.app_label}.{self.permission}"))
+
+
+@dataclass(frozen=True)
+class Move(Act):
+    """What moves a job to another state.
+
+    make: does it and says what became of it, a key of HISTORY.
+    """
+
+    make: Callable[[UUID], str] = field(kw_only=True)
 
 
 def _retry(job_id: UUID) -> str:
@@ -54,9 +61,25 @@ def _run_now(job_id: UUID) -> str:
     return "run now"
 
 
-RETRY = Move("retry", "retry_job", gettext_lazy("Retry"), MOVES["retry"][0], _retry)
-RUN_NOW = Move("run-now", "run_job_now", gettext_lazy("Run now"), MOVES["promote"][0], _run_now)
-CANCEL = Move("cancel", "cancel_job", gettext_lazy("Cancel"), LIVE, actions.cancel_job)
+RETRY = Move("retry", "retry_job", gettext_lazy("Retry"), MOVES["retry"][0], make=_retry)
+RUN_NOW = Move(
+    "run-now", "run_job_now", gettext_lazy("Run now"), MOVES["promote"][0], make=_run_now
+)
+CANCEL = Move(
+    "cancel",
+    "cancel_job",
+    gettext_lazy("Cancel"),
+    LIVE,
+    gettext_lazy("Jobs that are running are interrupted: that cannot be undone."),
+    make=actions.cancel_job,
+)
+DELETE = Act(
+    "delete",
+    "delete_job",
+    gettext_lazy("Delete"),
+    frozenset(State) - {State.RUNNING},
+    gettext_lazy("This cannot be undone. Jobs that are running stay."),
+)
 ALL = (RETRY, RUN_NOW, CANCEL)
 
 # What the history of the job says.
@@ -94,6 +117,22 @@ def perform_one(user: Any, move: Move, job_id: UUID) -> str:
         job = Job.objects.only("task").get(pk=job_id)
         LogEntry.objects.log_actions(user.pk, [job], CHANGE, str(HISTORY[outcome]))
     return outcome
+
+
+def delete(user: Any, job_ids: Sequence[UUID]) -> int:
+    """Delete those of these jobs that do not run and log each, all or none; how many."""
+    alias = router.db_for_write(Job)
+    with transaction.atomic(alias):
+        gone = actions.delete_jobs(job_ids, alias)
+        LogEntry.objects.log_actions(user.pk, gone, DELETION)
+    return len(gone)
+
+
+def interrupted_by(move: Move, job_ids: Iterable[UUID]) -> int:
+    """How many of these jobs the move would tear out of their work."""
+    if move is not CANCEL:
+        return 0
+    return Job.objects.filter(pk__in=list(job_ids), state=State.RUNNING).count()
 
 
 def _done(outcome: str, count: int) -> str:

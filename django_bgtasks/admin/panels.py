@@ -13,7 +13,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..core.figures import Point, Queue, Running, Status
+from ..core.figures import Failures, Point, Queue, Running, Status
 from ..core.reasons import translated
 from ..core.verdicts import problems_of
 from ..core.words import NOTHING, number, percent, span
@@ -82,6 +82,7 @@ def _queue(queue: Queue, site: str) -> dict[str, Any]:
 def workers(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
     """Each worker with its job processes and what they run."""
     by_worker: dict[str | None, list[Running]] = {}
+    names = {job.id: job.task.rpartition(".")[2] for job in status.running}
     for job in status.running:
         by_worker.setdefault(job.worker, []).append(job)
     return [
@@ -95,7 +96,7 @@ def workers(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, Any
             "processes": ngettext("%d process", "%d processes", worker.processes)
             % worker.processes,
             "children": [
-                (child.pid, CHILD_STATES.get(child.state, child.state), child.job[:8])
+                (child.pid, CHILD_STATES.get(child.state, child.state), names.get(child.job, ""))
                 for child in worker.children
             ],
             "jobs": [_running(job, site, may_see_jobs) for job in by_worker.get(worker.id, ())],
@@ -123,11 +124,18 @@ def failures(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, An
             "queue": group.queue,
             "exception": group.exception,
             "message": translated(group.message) if may_see_jobs else "",
+            "retrying": _retrying(group, site, may_see_jobs),
             "last": _("%s ago") % span(group.seconds),
             "job": show.page_of(site, Job, UUID(group.job)) if may_see_jobs else None,
         }
         for group in status.failures
     ]
+
+
+def _retrying(group: Failures, site: str, may_see_jobs: bool) -> Any:
+    linked = may_see_jobs and group.retrying
+    url = _list_of(site, state="retrying", task=group.task) if linked else None
+    return show.link(url, number(group.retrying))
 
 
 def upkeep(status: Status) -> list[tuple[str, str]]:

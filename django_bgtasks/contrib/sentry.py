@@ -5,27 +5,28 @@ It may be imported by the settings: nothing here touches a model before a job ru
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
 from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.logging import ignore_logger
-from sentry_sdk.utils import event_from_exception
+from sentry_sdk.utils import capture_internal_exceptions, event_from_exception
 
-from ..core import clock
-from ..core.errors import ClaimLost, GiveUp, JobCancelled, RetryLater
-from ..core.retry import DEFAULT_RETRY
-from ..core.settlement import raised
-from ..flow.around import AROUND, LEAVING
+from ..core.errors import GiveUp
+from ..core.settlement import Settlement
+from ..flow.around import AROUND, FAILED, LEAVING
 
 if TYPE_CHECKING:
     from ..flow.context import JobContext
+    from ..models import Job
 
 FLUSH_SECONDS = 2.0
-# What a task raises to say how it goes on, and what is no longer this attempt's to tell.
-NO_ERRORS = (ClaimLost, GiveUp, JobCancelled, RetryLater)
+# Where an exception keeps the scope and the breadcrumbs it was raised with.
+SURROUNDINGS = "_bgtasks_surroundings"
 
 
 class BgTasksIntegration(Integration):
@@ -42,7 +43,8 @@ class BgTasksIntegration(Integration):
     @staticmethod
     def setup_once() -> None:
         """Join in; once in a process, whatever is initialised how often."""
-        AROUND.append(_reporting)
+        AROUND.append(_described)
+        FAILED.append(_report)
         LEAVING.append(_flush)
         # Django logs the failure of a task as an error, and Sentry would report it again.
         for name in ("django.tasks", "django_tasks"):
@@ -50,61 +52,85 @@ class BgTasksIntegration(Integration):
 
 
 @contextmanager
-def _reporting(context: JobContext) -> Iterator[None]:
-    integration = sentry_sdk.get_client().get_integration(BgTasksIntegration)
-    if integration is None:
+def _described(context: JobContext) -> Iterator[None]:
+    if _integration() is None:
         yield
         return
     with sentry_sdk.isolation_scope() as scope:
-        _describe(context, scope)
+        _describe(context.job, context.task, scope)
         try:
             yield
         except BaseException as error:
-            if _is_to_be_reported(error, context, integration.report_retries):
-                _report(error)
+            # What it comes to is not decided yet. What the task itself has reported of it is known
+            # here only, and is not reported again.
+            error.__dict__[SURROUNDINGS] = copy_context()
             raise
 
 
-def _describe(context: JobContext, scope: Any) -> None:
-    job = context.job
+def _report(job: Job, task: Any, settlement: Settlement) -> None:
+    integration, error = _integration(), sys.exception()
+    if integration is None or isinstance(error, GiveUp):
+        return
+    if settlement.move != "fail" and not (integration.report_retries and _goes_on(settlement)):
+        return
+    # A report that cannot be made must not end the worker.
+    with capture_internal_exceptions():
+        kept: Context | None = getattr(error, "__dict__", {}).pop(SURROUNDINGS, None)
+        if kept is not None:
+            kept.run(_capture, job, settlement, error)
+            return
+        with sentry_sdk.isolation_scope() as scope:
+            _describe(job, task, scope)
+            _capture(job, settlement, error)
+
+
+def _integration() -> Any:
+    return sentry_sdk.get_client().get_integration(BgTasksIntegration)
+
+
+def _goes_on(settlement: Settlement) -> bool:
+    return settlement.move in {"again", "later"}
+
+
+def _describe(job: Job, task: Any, scope: Any) -> None:
     scope.clear_breadcrumbs()
     scope.set_transaction_name(job.task, source="task")
     scope.set_tag("bgtasks.job", str(job.pk))
     scope.set_tag("bgtasks.task", job.task)
     scope.set_tag("bgtasks.attempt", job.attempt)
     scope.set_tag("bgtasks.queue", job.queue)
-    if getattr(context.task, "sensitive", ()):
-        scope.add_event_processor(lambda event, hint: _without_secrets(event, context))
+    if getattr(task, "sensitive", ()):
+        scope.add_event_processor(lambda event, hint: _without_secrets(event, job, task))
 
 
-def _is_to_be_reported(error: BaseException, context: JobContext, retries: bool) -> bool:
-    if isinstance(error, NO_ERRORS):
-        return False
-    job, retry = context.job, getattr(context.task, "retry", DEFAULT_RETRY)
-    # Only the delay, which is of no interest here, is left to chance.
-    settlement = raised(error, job.attempt, job.max_attempts, retry, clock.rng)
-    return retries or settlement.move == "fail"
-
-
-def _report(error: BaseException) -> None:
-    event, hint = event_from_exception(
-        error,
-        client_options=sentry_sdk.get_client().options,
-        mechanism={"type": BgTasksIntegration.identifier, "handled": False},
-    )
+def _capture(job: Job, settlement: Settlement, error: BaseException | None) -> None:
+    mechanism = {"type": BgTasksIntegration.identifier, "handled": False}
+    if error is None:
+        sentry_sdk.capture_event(_death(job, settlement, mechanism))
+        return
+    options = sentry_sdk.get_client().options
+    event, hint = event_from_exception(error, client_options=options, mechanism=mechanism)
     sentry_sdk.capture_event(event, hint=hint)
 
 
-def _without_secrets(event: Any, context: JobContext) -> Any:
+def _death(job: Job, settlement: Settlement, mechanism: dict[str, Any]) -> Any:
+    """The event of an attempt whose process was killed: nobody raised anything."""
+    failure: Any = settlement.failure
+    name = failure.exception_class.rpartition(".")[2] or failure.outcome
+    told = {"type": name, "value": failure.message, "mechanism": mechanism}
+    # It has no frames to tell it by.
+    ours = ["bgtasks", failure.outcome, job.task]
+    return {"level": "error", "fingerprint": ours, "exception": {"values": [told]}}
+
+
+def _without_secrets(event: Any, job: Job, task: Any) -> Any:
     """Strike the sensitive arguments out of all texts, and leave out the variables of frames."""
     # Not before a job runs: it needs Django's settings.
     from ..core.sensitive import struck_out
 
-    job = context.job
-
     def struck(value: Any) -> Any:
         if isinstance(value, str):
-            return struck_out(value, context.task, job.args, job.kwargs)
+            return struck_out(value, task, job.args, job.kwargs)
         if isinstance(value, dict):
             return {key: struck(inner) for key, inner in value.items() if key != "vars"}
         if isinstance(value, list | tuple):

@@ -80,7 +80,10 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Attempts of a task that went wrong alike, since yesterday. seconds: since the last one."""
+    """Attempts of a task that went wrong alike, since yesterday. seconds: since the last one.
+
+    retrying: how many of their jobs wait for another attempt.
+    """
 
     task: str
     queue: str
@@ -89,6 +92,7 @@ class Failures:
     seconds: float
     job: str
     message: str
+    retrying: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from ..core.options import backend_settings, default_alias
 from ..core.states import State
-from ..ledger import moves, pauses
+from ..ledger import moves, pauses, prune
 from ..ledger.sql import ledger_alias
 from ..models import Job, QueuePause
 from .dispatch import dispatch_on_commit
@@ -44,6 +45,11 @@ def run_job_now(job_id: UUID | str, using: str | None = None) -> Job:
     job = moves.run_now(_uuid(job_id), alias)
     dispatch_on_commit([job], alias)
     return job
+
+
+def delete_jobs(job_ids: Sequence[UUID], using: str | None = None) -> list[Job]:
+    """Delete those of these jobs that do not run. Returns what they were."""
+    return prune.delete_jobs(job_ids, using or ledger_alias())
 
 
 def pause_queue(queue: str, backend: str | None = None, by: str = "") -> QueuePause | None:

@@ -33,6 +33,7 @@ from ..ledger.settle import insist, is_settled, lost_claim, settle, settle_many,
 from ..ledger.sql import ledger_alias
 from ..models import Job
 from ..signals import job_retrying
+from .around import tell_failed
 from .call import call
 from .connections import drop_connections, kept_usable, refresh_connections
 from .context import JobContext, write_progress
@@ -218,7 +219,9 @@ def _ended(job: Job, task: Any, settlement: Settlement, alias: str) -> Settlemen
     goes_on = MOVES[settlement.move][1] not in FINAL
     if goes_on and insist(lambda: running.is_cancelled(job, alias), alias):
         settlement = Settlement("stop", failure=settlement.failure)
-    return _settled(job, settlement, alias)
+    _settled(job, settlement, alias)
+    tell_failed(job, task, settlement)
+    return settlement
 
 
 def _settled(job: Job, settlement: Settlement, alias: str) -> Settlement:

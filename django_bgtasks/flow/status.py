@@ -10,7 +10,7 @@ from ..core import clock
 from ..core.figures import Child, Failures, Queue, Redis, Running, Status, Upkeep, Worker
 from ..core.options import backend_settings
 from ..core.registry import queues_of
-from ..core.states import State
+from ..core.states import WAITING, State
 from ..ledger import pauses, standing
 from ..ledger.sql import ledger_alias
 from ..models import Outcome
@@ -141,6 +141,7 @@ def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
             seconds=max(0.0, rows[0].seconds),
             job=str(rows[0].job_id),
             message=rows[0].message,
+            retrying=len({row.job_id for row in rows if row.state in WAITING}),
         )
         for (task, queue, exception), rows in groups.items()
     ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 
 from ..core import clock
-from ..core.states import FINAL
+from ..core.states import FINAL, State
 from ..models import Attempt, Blob, Job
 from . import idempotency
 from .insert import after
@@ -23,6 +24,19 @@ def prune_jobs(kept: Mapping[str, timedelta], alias: str, chunk: int = CHUNK) ->
     kept: for each final state, for how long. Returns how many were deleted; 0 when done.
     """
     return sum(_prune_state(state, age, alias, chunk) for state, age in kept.items())
+
+
+def delete_jobs(job_ids: Sequence[UUID], alias: str) -> list[Job]:
+    """Delete those of these jobs that do not run, whatever else belongs to them included.
+
+    Returns what they were.
+    """
+    with transaction.atomic(alias):
+        rows = Job.objects.using(alias).filter(pk__in=job_ids).exclude(state=State.RUNNING)
+        # Locked: none of them may be claimed before it is gone.
+        idle = list(rows.select_for_update().only("task"))
+        Job.objects.using(alias).filter(pk__in=[job.pk for job in idle]).delete()
+    return idle
 
 
 def release_windows(alias: str, chunk: int = CHUNK) -> int:

@@ -68,10 +68,11 @@ def failed_attempts(limit: int, alias: str) -> list[Any]:
         task=F("job__task"),
         queue=F("job__queue"),
         backend=F("job__backend"),
+        state=F("job__state"),
         seconds=SecondsBetween("finished_at", Now()),
     )
     names = ("job_id", "outcome", "exception_class", "message")
-    named = rows.values_list(*names, "task", "queue", "backend", "seconds", named=True)
+    named = rows.values_list(*names, "task", "queue", "backend", "state", "seconds", named=True)
     return list(named.order_by("-pk"))
 
 

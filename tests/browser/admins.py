@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.contrib.auth.models import User
+from playwright.sync_api import Page
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
-from django_bgtasks.models import Job
+from django_bgtasks.models import EffectState, Job
 from tests.doors.rows import make_attempt, make_job, make_record, make_worker
 
-JOBS = "/admin/django_bgtasks/job/"
+ADMIN = "/admin/django_bgtasks/"
+JOBS = f"{ADMIN}job/"
 PICTURE = "testproject.office.tasks.pictures.make_sizes"
 LIBRARY = "/usr/lib/python3/site-packages"
 TRACEBACK = f"""Traceback (most recent call last):
@@ -70,3 +72,79 @@ def admin_nothing_found(user: User) -> str:
     """A list whose filters leave nothing."""
     make_job()
     return f"{JOBS}?state=stuck"
+
+
+def admin_running_job(user: User) -> str:
+    """The page of a job at its third attempt."""
+    worker, now = make_worker(hostname="web1"), clock.now()
+    done = {"progress_done": 61_000, "progress_total": 96_000, "progress_message": "row 61,000"}
+    fields = {"worker": worker.pk, "attempt": 3, "owner": user, "args": ["june.csv"], **done}
+    job = make_job(State.RUNNING, task=PICTURE, **fields)
+    for number, outcome in ((1, "crash"), (2, "timeout")):
+        ended = now - timedelta(minutes=4 - number)
+        times = {"started_at": ended - timedelta(seconds=60), "finished_at": ended}
+        make_attempt(job, attempt=number, outcome=outcome, worker=worker.pk, **times)
+    return f"{JOBS}{job.pk}/change/"
+
+
+def press_cancel(page: Page) -> None:
+    """Come to the question whether a running job is to be cancelled."""
+    button = page.get_by_role("button", name="Cancel")
+    if not button.is_visible():
+        # On a phone Unfold keeps it under an ellipsis.
+        page.get_by_text("more_horiz").click()
+    button.click()
+    page.get_by_text("that cannot be undone").wait_for()
+
+
+def admin_delete(user: User) -> str:
+    """Django's question before a job is deleted."""
+    return f"{JOBS}{rich_job(user).pk}/delete/"
+
+
+def many_jobs(user: User) -> str:
+    """More failed jobs than are taken at once."""
+    job = make_job(State.FAILED, task=PICTURE, error="OSError: image file is truncated")
+    values = {name: getattr(job, name) for name in ("task", "queue", "state", "error", "backend")}
+    times = {"enqueued_at": job.enqueued_at, "finished_at": job.finished_at, "timeout": 60}
+    Job.objects.bulk_create(Job(**values, **times) for _ in range(201))
+    return f"{JOBS}?state=failed"
+
+
+def ask_for_all(page: Page) -> None:
+    """Come to the question whether all that match are to be deleted."""
+    page.locator("#action-toggle").check()
+    page.locator(".question a").click()
+    page.locator("select[name=action]").first.select_option("delete_selected")
+    page.locator("button[name=index]").first.click()
+    page.get_by_text("This cannot be undone").wait_for()
+
+
+def admin_workers(user: User) -> str:
+    """One that lives, one that was lost and one that was stopped."""
+    now = clock.now()
+    make_worker(hostname="web1", processes=4, queues=["default", "emails", "reports"])
+    make_worker(hostname="web2", lost_at=now - timedelta(minutes=3))
+    make_worker(hostname="web3", stopped_at=now - timedelta(hours=2))
+    return f"{ADMIN}worker/"
+
+
+def admin_worker(user: User) -> str:
+    """A worker with what it runs."""
+    worker = make_worker(hostname="web1", processes=4, queues=["default", "emails", "reports"])
+    for _ in range(3):
+        make_job(State.RUNNING, task=PICTURE, worker=worker.pk, attempt=1)
+    return f"{ADMIN}worker/{worker.pk}/change/"
+
+
+def admin_records(user: User) -> str:
+    """What was done once, in each of its states."""
+    for state in EffectState:
+        make_record(state, key=f"charge:{state}", job=make_job().pk)
+    return f"{ADMIN}idempotencyrecord/"
+
+
+def admin_record(user: User) -> str:
+    """A record of which nobody knows whether its effect has happened."""
+    record = make_record(EffectState.UNKNOWN, key="charge:4711", job=make_job().pk)
+    return f"{ADMIN}idempotencyrecord/{record.pk}/change/"

@@ -10,12 +10,26 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from django.contrib.auth.models import User
+from playwright.sync_api import Page
 
 from django_bgtasks.core.states import State
 from testproject.office.models import Picture
 from tests.doors.rows import make_attempt, make_job
 
-from .admins import admin_copy, admin_job, admin_nothing_found
+from .admins import (
+    admin_copy,
+    admin_delete,
+    admin_job,
+    admin_nothing_found,
+    admin_record,
+    admin_records,
+    admin_running_job,
+    admin_worker,
+    admin_workers,
+    ask_for_all,
+    many_jobs,
+    press_cancel,
+)
 from .dashboards import busy_dashboard, empty_dashboard
 
 IMPORT = "testproject.office.tasks.contacts.import_contacts"
@@ -23,10 +37,14 @@ SIZES = "testproject.office.tasks.pictures.make_sizes"
 
 
 class Shot(NamedTuple):
-    """name: of the file. make: the data maker; it is given the user who looks, a superuser."""
+    """name: of the file. make: the data maker; it is given the user who looks, a superuser.
+
+    then: what that user does on the page before the picture.
+    """
 
     name: str
     make: Callable[[User], str]
+    then: Callable[[Page], object] | None = None
 
 
 def running_job(user: User) -> str:
@@ -80,6 +98,14 @@ SHOTS = (
     Shot("admin-job", admin_job),
     Shot("admin-copy", admin_copy),
     Shot("admin-nothing-found", admin_nothing_found),
+    Shot("admin-running", admin_running_job),
+    Shot("admin-cancel", admin_running_job, press_cancel),
+    Shot("admin-delete", admin_delete),
+    Shot("admin-all", many_jobs, ask_for_all),
+    Shot("admin-workers", admin_workers),
+    Shot("admin-worker", admin_worker),
+    Shot("admin-records", admin_records),
+    Shot("admin-record", admin_record),
     Shot("dashboard", busy_dashboard),
     Shot("dashboard-empty", empty_dashboard),
 )

@@ -15,6 +15,7 @@ from tests.doors.rows import make_job
 
 from ..waiting import wait_until
 from ..workers import WorkerFactory
+from .admins import ask_for_all, many_jobs
 
 pytestmark = pytest.mark.slow
 LIST = "/admin/django_bgtasks/job/"
@@ -58,10 +59,32 @@ def test_a_running_job_is_cancelled(
     wait_for_state(job.id, State.RUNNING)
     page.goto(f"{wsgi}{LIST}{job.id}/change/")
     page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("that cannot be undone")).to_be_visible()
+    page.get_by_role("link", name="No, take me back").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Yes, I’m sure").click()
     expect(page.get_by_text("1 job is running: it was asked to stop.")).to_be_visible()
     wait_for_state(job.id, State.CANCELLED)
     page.reload()
     expect(page.locator(".field-state_now .bgtasks-is-cancelled")).to_be_visible()
+
+
+def test_all_that_match_are_deleted_by_a_job_whose_page_shows_its_progress(
+    wsgi: str, page: Page, boss: User, log_in: LogIn, bgworker: WorkerFactory
+) -> None:
+    log_in(boss, wsgi)
+    page.goto(wsgi + many_jobs(boss))
+    ask_for_all(page)
+    page.get_by_role("button", name="Yes, I’m sure").click()
+    expect(page.get_by_text("A background job does this.")).to_be_visible()
+    deleter = Job.objects.get(task__endswith="move_matching")
+    assert str(deleter.pk) in page.url
+    bgworker()
+    wait_for_state(str(deleter.pk), State.SUCCEEDED)
+    page.reload()
+    expect(page.locator(".field-progress_bar")).to_contain_text("202 / 202")
+    expect(page.locator(".field-pretty_result")).to_contain_text('"deleted": 202')
+    assert Job.objects.get() == deleter
 
 
 def test_a_job_is_duplicated_with_other_arguments_once_they_fit(

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import time
+from contextlib import suppress
 from typing import Any
 
+import sentry_sdk
+
 from django_bgtasks import GiveUp, Retry, RetryLater, task
+from django_bgtasks.core import clock
+from django_bgtasks.models import Attempt
 
 NASTY = "a\r\nb\x1b[2J\x1b[31m\0c\x7f\x9b\u2028d"
 logger = logging.getLogger("shop.orders")
@@ -72,3 +80,45 @@ def later() -> None:
 def break_down_with(iban: str, **others: Any) -> None:
     logger.error("about to pay %s", iban)
     raise ValueError(f"{iban} is refused")
+
+
+@task
+def answer_nonsense() -> Any:
+    return object()
+
+
+@task(atomic=True)
+def point_nowhere() -> None:
+    """Databases look after a foreign key at the COMMIT."""
+    fields = {"attempt": 1, "outcome": "failed", "finished_at": clock.now()}
+    Attempt.objects.create(job_id=clock.new_id(), **fields)
+
+
+@task
+def report_and_break_down() -> None:
+    try:
+        raise ValueError("reported")
+    except ValueError:
+        sentry_sdk.capture_exception()
+        raise
+
+
+@task
+async def report_and_break_down_async() -> None:
+    try:
+        raise ValueError("reported")
+    except ValueError:
+        logger.exception("broken")
+        raise
+
+
+@task(retry=Retry(max_attempts=2, delays=[0], jitter=0))
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(timeout=0.5)
+def go_on_for_ever() -> None:
+    while True:
+        with suppress(Exception):
+            time.sleep(60)

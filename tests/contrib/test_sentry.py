@@ -13,14 +13,21 @@ import sentry_sdk
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
+from django_bgtasks.contrib import sentry
 from django_bgtasks.contrib.sentry import BgTasksIntegration
+from django_bgtasks.core import clock
+from django_bgtasks.flow.upkeep import rescue
+from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs
+from tests.doors.rows import make_job
 from tests.workers import WorkerFactory
 
 from . import tasks
 
 Start = Callable[..., list[Any]]
+Reported = Callable[..., list[Any]]
 IBAN = "DE89370400440532013000"
+each_kind = pytest.mark.parametrize("kind", [[], ["--threads", 4]], ids=["one by one", "threads"])
 
 
 @pytest.fixture
@@ -44,6 +51,19 @@ def start() -> Iterator[Start]:
 
     yield init
     sentry_sdk.init(default_integrations=False)
+
+
+@pytest.fixture
+def reported(bgworker: WorkerFactory, tmp_path: Path) -> Reported:
+    """`reported("--threads", 4)` runs a worker until nothing is queued; the events of all of it."""
+
+    def run(*options: Any) -> list[Any]:
+        file = tmp_path / "events"
+        env = {"DJANGO_SETTINGS_MODULE": "tests.contrib.sentry_settings", "SENTRY_FILE": str(file)}
+        assert bgworker("--burst", *options, env=env).wait() == 0
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+    return run
 
 
 @pytest.mark.django_db
@@ -106,21 +126,93 @@ def test_without_sentry_nothing_is_surrounded_and_nothing_is_reported(start: Sta
     assert (job.state, events) == ("failed", [])
 
 
-@pytest.mark.parametrize("kind", [[], ["--threads", 4]], ids=["one by one", "threads"])
+@pytest.mark.django_db
+def test_a_result_that_cannot_be_kept_is_an_event_too(start: Start) -> None:
+    events = start()
+    job = tasks.answer_nonsense.enqueue()
+    run_jobs()
+    [event] = events
+    assert event["exception"]["values"][0]["type"] == "InvalidArguments"
+    assert (event["tags"]["bgtasks.job"], event["transaction"]) == (job.id, job.task.module_path)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_only_the_commit_finds_wrong_is_an_event_too(start: Start) -> None:
+    events = start()
+    job = tasks.point_nowhere.enqueue()
+    run_jobs()
+    [event] = events
+    assert event["exception"]["values"][-1]["type"] == "IntegrityError"
+    assert event["tags"]["bgtasks.job"] == job.id
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("retries", [False, True])
+def test_a_job_whose_worker_is_gone_is_an_event_when_it_fails_with_that(
+    start: Start, retries: bool
+) -> None:
+    events = start(report_retries=retries)
+    job, again = (make_job("running", attempt=3, worker=clock.new_id()) for _ in range(2))
+    Job.objects.filter(pk=again.pk).update(attempt=1)
+    assert rescue.rescue("default") == 2
+    told = {event["tags"]["bgtasks.job"]: event for event in events}
+    assert set(told) == ({str(job.pk), str(again.pk)} if retries else {str(job.pk)})
+    event = told[str(job.pk)]
+    [said] = event["exception"]["values"]
+    assert (said["type"], said["mechanism"]["handled"]) == ("crash", False)
+    assert "was not heard of any more" in said["value"]
+    assert (event["transaction"], str(event["tags"]["bgtasks.attempt"])) == (job.task, "3")
+    assert event["fingerprint"] == ["bgtasks", "crash", job.task]
+
+
+@pytest.mark.django_db
+def test_a_report_that_cannot_be_made_harms_no_job(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    monkeypatch.setattr(sentry, "event_from_exception", None)
+    tasks.break_down.enqueue(1)
+    [job] = run_jobs()
+    assert (job.state, job.error) == ("failed", "ValueError: broken 1")
+
+
+@each_kind
 def test_a_worker_sends_what_it_has_before_its_processes_end(
-    bgworker: WorkerFactory, tmp_path: Path, kind: list[Any]
+    reported: Reported, kind: list[Any]
 ) -> None:
     """Jobs beside each other, coroutines on one loop included, each with a scope of its own."""
     jobs: list[Any] = [tasks.break_down.enqueue(n) for n in range(6)]
     jobs += [tasks.break_down_async.enqueue(n) for n in range(6, 12)]
-    file = tmp_path / "events"
-    env = {"DJANGO_SETTINGS_MODULE": "tests.contrib.sentry_settings", "SENTRY_FILE": str(file)}
-    worker = bgworker("--burst", *kind, env=env)
-    assert worker.wait() == 0
-    events = [json.loads(line) for line in file.read_text().splitlines()]
+    events = reported(*kind)
     assert Counter(event["tags"]["bgtasks.job"] for event in events) == Counter(j.id for j in jobs)
     for event in events:
         number = jobs.index(next(job for job in jobs if job.id == event["tags"]["bgtasks.job"]))
         assert event["exception"]["values"][0]["value"] == f"broken {number}"
         crumbs = [crumb["message"] for crumb in event["breadcrumbs"]["values"]]
         assert [crumb for crumb in crumbs if crumb.startswith("number ")] == [f"number {number}"]
+
+
+@each_kind
+def test_what_a_task_has_reported_before_it_fails_is_not_reported_again(
+    reported: Reported, kind: list[Any]
+) -> None:
+    jobs: list[Any] = [tasks.report_and_break_down.enqueue() for _ in range(2)]
+    jobs += [tasks.report_and_break_down_async.enqueue() for _ in range(2)]
+    events = reported(*kind)
+    assert Counter(event["tags"]["bgtasks.job"] for event in events) == Counter(j.id for j in jobs)
+
+
+def test_a_killed_process_is_one_event_when_its_job_fails_with_that(reported: Reported) -> None:
+    """One that goes on after its timeout is killed by its worker, another kills itself."""
+    dies, goes_on = tasks.die.enqueue(), tasks.go_on_for_ever.enqueue()
+    events = reported()
+    told = {event["tags"]["bgtasks.job"]: event for event in events}
+    assert len(events) == 2
+    died, went_on = told[dies.id], told[goes_on.id]
+    assert died["exception"]["values"][0]["type"] == "crash"
+    assert "SIGKILL" in died["exception"]["values"][0]["value"]
+    assert (died["transaction"], str(died["tags"]["bgtasks.attempt"])) == (
+        dies.task.module_path,
+        "2",
+    )
+    assert went_on["exception"]["values"][0]["type"] == "JobTimeout"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,7 +11,6 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from django_bgtasks import testing
-from django_bgtasks.admin import actions
 from django_bgtasks.core.dedup import slot_of
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Job
@@ -80,8 +80,8 @@ def select(client: Client, action: str, *jobs: Job, **more: Any) -> str:
     return response.content.decode()
 
 
-def press(client: Client, name: str, job: Job) -> Any:
-    return client.post(f"{LIST}{job.pk}/{name}/", follow=True)
+def press(client: Client, name: str, job: Job, **data: str) -> Any:
+    return client.post(f"{LIST}{job.pk}/{name}/", data, follow=True)
 
 
 def state_of(job: Job) -> str:
@@ -199,13 +199,36 @@ def test_a_retry_says_which_live_job_holds_the_key(admin_client: Client) -> None
     assert not LogEntry.objects.exists()
 
 
-def test_a_running_job_is_asked_to_stop(admin_client: Client) -> None:
-    job = make_job(State.RUNNING)
-    html = press(admin_client, "cancel", job).content.decode()
+def test_a_running_job_is_asked_to_stop_once_that_is_confirmed(staff: Staff) -> None:
+    job, client = make_job(State.RUNNING), staff("view_job", "cancel_job")
+    asked = press(client, "cancel", job)
+    assert (asked.status_code, asked.redirect_chain) == (200, [])
+    assert "that cannot be undone" in asked.content.decode()
+    job.refresh_from_db()
+    assert (job.cancel_requested_at, LogEntry.objects.count()) == (None, 0)
+    html = press(client, "cancel", job, bgtasks_confirmed="yes").content.decode()
     assert "it was asked to stop" in html
     job.refresh_from_db()
     assert job.cancel_requested_at is not None
-    assert "asked to stop" in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+    assert "asked to stop" in client.get(f"{LIST}{job.pk}/change/").content.decode()
+    assert "Asked to stop" in LogEntry.objects.get().get_change_message()
+
+
+def test_selected_jobs_are_cancelled_once_the_end_of_the_running_ones_is_confirmed(
+    staff: Staff,
+) -> None:
+    jobs = [make_job(state) for state in (State.RUNNING, State.QUEUED, State.QUEUED)]
+    client = staff("view_job", "cancel_job")
+    html = select(client, "cancel_selected", *jobs)
+    assert "Cancel the selected jobs? 1 of them is running." in html
+    fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]+)">', html)
+    answer = {name: [v for n, v in fields if n == name] for name, _ in fields}
+    assert set(answer) >= {"action", "_selected_action", "bgtasks_confirmed"}
+    assert [state_of(job) for job in jobs] == ["running", "queued", "queued"]
+    html = client.post(LIST, answer, follow=True).content.decode()
+    assert "2 jobs were cancelled." in html
+    assert "1 job is running: it was asked to stop." in html
+    assert LogEntry.objects.count() == 3
 
 
 def test_a_job_that_is_gone_is_said_to_be_gone(admin_client: Client) -> None:
@@ -223,16 +246,6 @@ def test_a_move_from_a_filtered_list_returns_to_it(admin_client: Client) -> None
     assert f'action="{LIST}{job.pk}/retry/{query}"' in page
     response = admin_client.post(f"{LIST}{job.pk}/retry/{query}")
     assert response.headers["Location"] == f"{LIST}{job.pk}/change/{query}"
-
-
-def test_one_deletion_takes_a_bounded_number_of_jobs(
-    admin_client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(actions, "AT_ONCE", 3)
-    jobs = [make_job(State.FAILED) for _ in range(5)]
-    html = select(admin_client, "delete_selected", jobs[0], select_across=1, post="yes")
-    assert "Only the newest 3 jobs were taken" in html
-    assert Job.objects.count() == 2
 
 
 def test_delete_asks_and_then_deletes_with_the_attempts(staff: Staff) -> None:

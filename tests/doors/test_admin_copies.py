@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.admin.models import ADDITION, DELETION, LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 
 from django_bgtasks import testing
-from django_bgtasks.admin import actions
+from django_bgtasks.admin import bulk, chosen, moves
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Job
 
-from .rows import make_job
+from .rows import make_attempt, make_job
 
 pytestmark = pytest.mark.django_db
 Staff = Callable[..., Client]
@@ -87,7 +87,7 @@ def matching(client: Client, action: str, job: Job, query: str, **more: str) -> 
 def test_all_that_match_are_moved_by_a_job_once_that_is_confirmed(
     staff: Staff, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "AT_ONCE", 2)
+    monkeypatch.setattr(chosen, "AT_ONCE", 2)
     failed = [make_job(State.FAILED, queue="emails") for _ in range(5)]
     other, waits = make_job(State.FAILED), make_job(State.SCHEDULED, queue="emails")
     client = staff("view_job", "retry_job")
@@ -111,7 +111,7 @@ def test_all_that_match_are_moved_by_a_job_once_that_is_confirmed(
 def test_who_loses_the_permission_meanwhile_moves_nothing(
     staff: Staff, monkeypatch: pytest.MonkeyPatch, django_user_model: Any
 ) -> None:
-    monkeypatch.setattr(actions, "AT_ONCE", 1)
+    monkeypatch.setattr(chosen, "AT_ONCE", 1)
     jobs = [make_job(State.FAILED) for _ in range(3)]
     client = staff("view_job", "retry_job")
     matching(client, "retry_selected", jobs[0], "", bgtasks_confirmed="yes")
@@ -122,3 +122,60 @@ def test_who_loses_the_permission_meanwhile_moves_nothing(
     mover.refresh_from_db()
     assert mover.state == State.FAILED
     assert Job.objects.filter(state=State.QUEUED).count() == 0
+
+
+def test_all_that_match_are_deleted_by_a_job_but_for_those_that_run(
+    staff: Staff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chosen, "AT_ONCE", 2)
+    monkeypatch.setattr(bulk, "CHUNK", 2)
+    failed = [make_job(State.FAILED, queue="emails") for _ in range(5)]
+    make_attempt(failed[0])
+    stay = [make_job(State.RUNNING, queue="emails"), make_job(State.FAILED)]
+    client = staff("view_job", "delete_job")
+    asked = matching(client, "delete_selected", failed[0], "queue=emails").content.decode()
+    assert "This cannot be undone. Jobs that are running stay." in asked
+    assert Job.objects.count() == 7
+    more = {"bgtasks_confirmed": "yes"}
+    matching(client, "delete_selected", failed[0], "queue=emails", **more)
+    deleter = Job.objects.get(task__endswith="move_matching")
+    stay.append(make_job(State.FAILED, queue="emails"))
+    testing.run_jobs(["default"])
+    deleter.refresh_from_db()
+    assert (deleter.state, deleter.result) == (State.SUCCEEDED, {"deleted": 5})
+    assert (deleter.progress_done, deleter.progress_total) == (5, 5)
+    assert set(Job.objects.all()) == {deleter, *stay}
+    logged = LogEntry.objects.filter(action_flag=DELETION).values_list("object_id", flat=True)
+    assert set(logged) == {str(job.pk) for job in failed}
+
+
+def test_who_loses_the_permission_to_delete_meanwhile_deletes_nothing(
+    staff: Staff, monkeypatch: pytest.MonkeyPatch, django_user_model: Any
+) -> None:
+    monkeypatch.setattr(chosen, "AT_ONCE", 1)
+    jobs = [make_job(State.FAILED) for _ in range(3)]
+    client = staff("view_job", "delete_job")
+    matching(client, "delete_selected", jobs[0], "", bgtasks_confirmed="yes")
+    django_user_model.objects.get(username="staff").user_permissions.clear()
+    testing.run_jobs(["default"])
+    assert Job.objects.filter(state=State.FAILED).count() == 4
+
+
+def test_who_may_only_retry_deletes_nothing_that_matches(
+    staff: Staff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chosen, "AT_ONCE", 1)
+    jobs = [make_job(State.FAILED) for _ in range(3)]
+    client = staff("view_job", "retry_job")
+    matching(client, "delete_selected", jobs[0], "", bgtasks_confirmed="yes")
+    assert Job.objects.count() == 3
+
+
+def test_a_job_that_starts_before_its_page_of_the_deletion_comes_stays(
+    admin_user: Any,
+) -> None:
+    jobs = [make_job(State.QUEUED) for _ in range(2)]
+    Job.objects.filter(pk=jobs[0].pk).update(state=State.RUNNING)
+    assert moves.delete(admin_user, [job.pk for job in jobs]) == 1
+    assert Job.objects.get().pk == jobs[0].pk
+    assert LogEntry.objects.get().object_id == str(jobs[1].pk)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+import redis
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 from pytest_django import Settings
@@ -60,6 +62,30 @@ def test_a_busy_dashboard_shows_queues_workers_jobs_and_failures(admin_client: C
     assert f"/admin/django_bgtasks/job/{job.pk}/change/" in html
     assert '<rect class="bgtasks-failed"' in html
     assert '<path class="bgtasks-line bgtasks-run"' in html
+
+
+def test_each_process_of_a_worker_says_what_it_runs(
+    admin_client: Client, redis_client: redis.Redis
+) -> None:
+    worker = make_worker(hostname="web1")
+    job = make_job("running", task="shop.tasks.send", worker=worker.pk)
+    for pid, state, current in ((71, "busy", str(job.pk)), (72, "idle", "")):
+        name = f"rq:worker:web1.{pid}.{worker.pk.hex[-8:]}"
+        redis_client.sadd("rq:workers", name)
+        redis_client.hset(name, mapping={"state": state, "current_job": current})
+    html = html_of(admin_client)
+    assert '<span class="bgtasks-child">71 busy: send</span>' in html
+    assert '<span class="bgtasks-child">72 idle</span>' in html
+
+
+def test_jobs_that_are_tried_again_are_counted_and_listed_behind_their_number(
+    admin_client: Client,
+) -> None:
+    for _ in range(2):
+        make_attempt(make_job("scheduled", attempt=1), exception_class="ValueError")
+    html = html_of(admin_client)
+    [url] = re.findall(r'<td class="bgtasks-number"><a href="([^"]+)">2</a></td>', html)
+    assert "2 jobs" in admin_client.get(unescape(url)).content.decode()
 
 
 @pytest.mark.parametrize("name", RANGES)

@@ -15,7 +15,7 @@ from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, r
 from pytest_django import Settings
 
 from django_bgtasks import testing
-from django_bgtasks.admin import actions
+from django_bgtasks.admin import chosen
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Attempt, IdempotencyRecord, Job, Worker
 from testproject.middleware import POLICY
@@ -92,11 +92,13 @@ def admin_pages(rows: list[models.Model], text: str) -> list[tuple[str, Any]]:
             found += [(f"{place}{row.pk}/change/", None), (f"{place}{row.pk}/history/", None)]
         if isinstance(row, Job) and row.state != State.RUNNING:
             found.append((f"{JOBS}{row.pk}/delete/", None))
+        if isinstance(row, Job) and row.state == State.RUNNING:
+            found.append((f"{JOBS}{row.pk}/cancel/", {}))
         if isinstance(row, IdempotencyRecord):
             found.append((f"{RECORDS}{row.pk}/delete/", None))
     chosen = [str(row.pk) for row in rows if isinstance(row, Job)]
     select = {"action": "delete_selected", "_selected_action": chosen, "index": 0}
-    return [*found, (JOBS, select)]
+    return [*found, (JOBS, select), (JOBS, {**select, "action": "cancel_selected"})]
 
 
 @texts
@@ -130,7 +132,7 @@ def test_stored_text_is_text_in_a_traceback_in_a_copy_and_in_a_confirmation(
     case: Case, root: Client, rows: list[models.Model], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     case.row("H", "markup in a traceback, in the form of a copy, in what a move names", times=3)
-    monkeypatch.setattr(actions, "AT_ONCE", 1)
+    monkeypatch.setattr(chosen, "AT_ONCE", 1)
     job = Job.objects.get(pk=rows[0].pk)
     select = {"action": "retry_selected", "_selected_action": str(job.pk), "select_across": "1"}
 

@@ -96,6 +96,18 @@ def test_failures_that_are_alike_are_one_line(redis_client: redis.Redis) -> None
     assert (second.exception, second.count) == ("Crashed", 1)
 
 
+def test_of_failures_that_are_alike_it_is_told_how_many_jobs_wait_for_another_attempt(
+    redis_client: redis.Redis,
+) -> None:
+    for state in ("scheduled", "queued", "failed", "running"):
+        make_attempt(make_job(state, attempt=1), exception_class="ValueError")
+    again = make_job("scheduled", attempt=2)
+    for number in (1, 2):
+        make_attempt(again, attempt=number, exception_class="ValueError")
+    [group] = status_of("default").failures
+    assert (group.count, group.retrying) == (6, 3)
+
+
 def test_upkeep_that_lags_is_seen(redis_client: redis.Redis) -> None:
     make_worker(last_seen_at=clock.now() - timedelta(seconds=5))
     make_job("scheduled", run_after=clock.now() - timedelta(minutes=2))

@@ -19,6 +19,7 @@ from ...core.states import State
 from ...ledger.settle import crashes_of, settle_once
 from ...models import Job
 from ...signals import job_rescued
+from ..around import tell_failed
 from ..execute import announce, sender_of, settled_row
 from ..results import result_of
 from .promote import send
@@ -120,6 +121,7 @@ def _tell(job: Job, settlement: Settlement, death: Death) -> None:
     if job.state == State.QUEUED:
         send([job])
     _signal(job)
+    tell_failed(job, None, settlement)
 
 
 def _signal(job: Job) -> None:

@@ -8,21 +8,19 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.test import Client
 
+from django_bgtasks.core.states import State
 from django_bgtasks.models import Attempt, Job
 
 from .dashboard import ROWS, _analyze, _fill, _milliseconds
 
 LIST = "/admin/django_bgtasks/job/"
+STATES = (*State.values, "retrying", "held", "stuck")
+AGES = ("hour", "day", "week", "month", "older")
 # What each needs of the table; the last two have no index and read all of it.
 FILTERS = {
     "list": "",
-    "failed": "?state=failed",
-    "running": "?state=running",
-    "cancelled": "?state=cancelled",
-    "retrying": "?state=retrying",
-    "stuck": "?state=stuck",
-    "last hour": "?age=hour",
-    "last week": "?age=week",
+    **{state: f"?state={state}" for state in STATES},
+    **{f"time: {age}": f"?age={age}" for age in AGES},
     "queue": "?queue=emails",
     "task": "?task=shop.tasks.task_3",
     "search for a dedup key": "?q=order:7",

@@ -1,0 +1,66 @@
+"""The deletion of jobs: of one, of the selected, and of all that match. What runs stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..core.states import State
+from ..flow import actions
+from ..models import Job
+from . import moves
+from .chosen import ChosenJobs
+
+
+class JobDeletion(ChosenJobs):
+    """Django's own, with its permission and confirmation, for the jobs that do not run."""
+
+    @admin.action(permissions=["delete"], description=gettext_lazy("Delete selected jobs"))
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
+        """Django's own; of all that match, if they are many, in the background."""
+        if self._is_for_many(request, queryset):
+            return self._do_to_all(request, moves.DELETE)
+        chosen = queryset.filter(pk__in=self._chosen(queryset))
+        running = chosen.filter(state=State.RUNNING)
+        refusals = [running_refusal(pk) for pk in running.values_list("pk", flat=True)]
+        if refusals:
+            messages.error(request, moves.refused(refusals))
+        idle = chosen.exclude(state=State.RUNNING)
+        return delete_selected(self, request, idle) if idle.exists() else None
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django's own confirmation; a running job is to be cancelled first."""
+        job = self.get_object(request, object_id)
+        if job is not None and self.has_delete_permission(request) and is_running(job):
+            messages.error(request, running_refusal(job.pk))
+            return HttpResponseRedirect(self._page(request, job.pk))
+        return super().delete_view(request, object_id, extra_context)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Delete one job, unless it has started meanwhile."""
+        self.delete_queryset(request, Job.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Delete the jobs that do not run, whatever they did when the page was shown."""
+        pks = list(queryset.values_list("pk", flat=True))
+        gone = actions.delete_jobs(pks, queryset.db)
+        for pk in set(pks) - {job.pk for job in gone}:
+            messages.error(request, running_refusal(pk))
+
+
+def is_running(job: Any) -> bool:
+    """Whether a worker holds this job."""
+    return bool(job.state == State.RUNNING)
+
+
+def running_refusal(pk: object) -> str:
+    """Why a running job is not deleted."""
+    return _("Job %s is running: cancel it first, then delete it.") % pk
