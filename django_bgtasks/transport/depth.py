@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from uuid import UUID
 
 from redis import Redis
 
-from .messages import MARKER_KEY, QUEUES_KEY, SUSPENDED_KEY, job_id_of, queue_key
+from .messages import MARKER_KEY, QUEUES_KEY, SUSPENDED_KEY, queue_key
 
 PAGE = 10_000
 _PRIORITY = re.compile(r"(?P<queue>.+?)(?:-(?P<sign>[pm])(?P<size>\d{1,3}))?")
@@ -43,9 +42,9 @@ def in_use(queues: Iterable[str], redis: Redis) -> list[str]:
     return [found[place] for place in ranked]
 
 
-def held_ids(rq_queues: Iterable[str], redis: Redis) -> set[UUID]:
-    """The ids of the messages that wait in these RQ queues."""
-    return {job_id for name in rq_queues for job_id in _ids(queue_key(name), redis)}
+def held_ids(rq_queue: str, redis: Redis) -> set[str]:
+    """The ids of the messages that wait in this RQ queue, as they are written there."""
+    return {_text(raw) for page in _pages(queue_key(rq_queue), redis) for raw in page}
 
 
 def lengths(queues: Iterable[str], redis: Redis) -> dict[str, int]:
@@ -83,10 +82,10 @@ def _text(raw: bytes | str) -> str:
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
 
 
-def _ids(key: str, redis: Redis) -> Iterator[UUID]:
+def _pages(key: str, redis: Redis) -> Iterator[list[bytes | str]]:
     # From the tail to the head: pops at the head and pushes at the tail then make a page overlap
     # the one before, and never leave an id out.
     end = -1
     while page := redis.lrange(key, end - PAGE + 1, end):
-        yield from (job_id for raw in page if (job_id := job_id_of(raw)) is not None)
+        yield page
         end -= PAGE

@@ -10,6 +10,7 @@ from .site import site
 NAMES = (
     "pickup",
     "memory",
+    "child",
     "enqueue",
     "drain",
     "mixed",

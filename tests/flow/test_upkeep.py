@@ -14,7 +14,7 @@ import redis
 from django_bgtasks import job_rescued
 from django_bgtasks.core import clock
 from django_bgtasks.core.options import Options
-from django_bgtasks.flow.upkeep import promote, prune, rescue
+from django_bgtasks.flow.upkeep import promote, prune, redispatch, rescue
 from django_bgtasks.flow.upkeep.aftermath import Death, settle_death
 from django_bgtasks.flow.upkeep.redispatch import Redispatch
 from django_bgtasks.ledger.claim import claim
@@ -211,6 +211,40 @@ def test_a_single_lost_message_is_sent_again_when_it_is_missing_twice(
         sent.append(duty.tick())
     assert sent == [0, 1, 0]
     assert waiting(redis_client) == [kept, lost]
+
+
+def test_the_second_look_is_at_the_suspects_alone(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redispatch, "CONFIRM_AFTER", 0.0)
+    duty = Redispatch("default", DB)
+    duty.tick()
+    lost, begun = (add.enqueue(n, 1) for n in range(2))
+    redis_client.delete("rq:queue:default")
+    duty.soon()
+    assert duty.tick() == 0
+    # Missing by now, and no suspect: this one waits for the next sweep.
+    add.enqueue(2, 1)
+    redis_client.delete("rq:queue:default")
+    assert claim(begun.job.pk, uuid4(), DB)
+    assert [duty.tick(), duty.tick()] == [1, 0]
+    assert waiting(redis_client) == [lost.id.encode()]
+
+
+def test_what_has_begun_since_it_was_a_suspect_costs_redis_nothing(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redispatch, "CONFIRM_AFTER", 0.0)
+    duty = Redispatch("default", DB)
+    duty.tick()
+    job = add.enqueue(1, 1).job
+    redis_client.lpop("rq:queue:default")
+    duty.soon()
+    duty.tick()
+    claim(job.pk, uuid4(), DB)
+    redis_client.config_resetstat()
+    assert duty.tick() == 0
+    assert "cmdstat_lrange" not in redis_client.info("commandstats")
 
 
 def test_what_a_dead_worker_may_have_taken_with_it_is_sent_at_the_next_tick(

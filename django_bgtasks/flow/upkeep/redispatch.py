@@ -9,11 +9,10 @@ from uuid import UUID
 
 from ...core import clock
 from ...core.options import backend_settings
-from ...ledger.queues import queued_jobs
+from ...ledger.queues import queued_jobs, with_queued_jobs
 from ...transport.connection import Redis, RedisError, connection
-from ...transport.depth import held_ids, is_marked, mark
+from ...transport.depth import held_ids, in_use, is_marked, mark
 from ...transport.messages import Message, push, rq_queue_name
-from ..dispatch import message_of
 
 logger = logging.getLogger("django_bgtasks.worker")
 
@@ -33,7 +32,7 @@ class Redispatch:
     def __init__(self, backend: str, alias: str) -> None:
         self.backend, self.alias = backend, alias
         self._suspects: set[UUID] = set()
-        self._sweep_at = 0.0
+        self._sweep_at = self._confirm_at = 0.0
         self._was_away = self._is_sure = False
 
     def tick(self) -> int:
@@ -49,7 +48,10 @@ class Redispatch:
         try:
             if self._was_away or not is_marked(redis):
                 return self._restore(redis)
-            return self._sweep(redis) if clock.monotonic() >= self._sweep_at else 0
+            if clock.monotonic() >= self._sweep_at:
+                return self._sweep(redis)
+            due = self._suspects and clock.monotonic() >= self._confirm_at
+            return self._confirm(redis) if due else 0
         except RedisError:
             self._was_away = True
             raise
@@ -86,21 +88,30 @@ class Redispatch:
         known = set(missing) if self._is_sure else self._suspects
         lost = [message for job_id, message in missing.items() if job_id in known]
         sent, self._is_sure = self._send(redis, iter(lost)), False
-        self._suspects = set(missing) - {message.job_id for message in lost}
-        pause = max(SWEEP_EVERY, (clock.monotonic() - start) / SHARE)
-        self._sweep_at = clock.monotonic() + (CONFIRM_AFTER if self._suspects else pause)
-        if sent:
-            logger.warning("%d queued jobs were missing in Redis and were sent again.", sent)
-        return sent
+        self._suspects = set(missing) - known
+        end = clock.monotonic()
+        self._sweep_at = end + max(SWEEP_EVERY, (end - start) / SHARE)
+        self._confirm_at = end + CONFIRM_AFTER
+        return _said(sent)
 
-    def _missing(self, redis: Redis) -> Iterator[Message]:
-        held: dict[str, set[UUID]] = {}
-        for job in queued_jobs(self.backend, self.alias):
+    def _confirm(self, redis: Redis) -> int:
+        """The second look: at the suspects alone, of which most have begun meanwhile."""
+        suspects, self._suspects = self._suspects, set()
+        only = suspects if len(suspects) <= CHUNK else None
+        missing = self._missing(redis, only)
+        lost = (message for message in missing if message.job_id in suspects)
+        return _said(self._send(redis, lost))
+
+    def _missing(self, redis: Redis, only: set[UUID] | None = None) -> Iterator[Message]:
+        # Redis is read first: what is popped and claimed in between is not taken for missing.
+        names = in_use(with_queued_jobs(self.backend, self.alias), redis) if only is None else []
+        held = {name: held_ids(name, redis) for name in names}
+        for job in queued_jobs(self.backend, self.alias, only):
             name = rq_queue_name(job.queue, job.priority)
             if name not in held:
-                held[name] = held_ids([name], redis)
-            if job.pk not in held[name]:
-                yield message_of(job)
+                held[name] = held_ids(name, redis)
+            if str(job.id) not in held[name]:
+                yield Message(job.id, job.queue, job.priority, job.task)
 
     def _send(self, redis: Redis, messages: Iterator[Message]) -> int:
         sent = 0
@@ -111,3 +122,9 @@ class Redispatch:
 
     def _lock(self, redis: Redis) -> bool:
         return bool(redis.set(LOCK_KEY, 1, nx=True, ex=LOCK_SECONDS))
+
+
+def _said(sent: int) -> int:
+    if sent:
+        logger.warning("%d queued jobs were missing in Redis and were sent again.", sent)
+    return sent

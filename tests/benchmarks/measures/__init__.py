@@ -7,7 +7,7 @@ from .backlog import backlog, upkeep
 from .dashboard import dashboard
 from .drain import drain
 from .enqueue import enqueue
-from .memory import memory
+from .memory import child, memory
 from .mixed import mixed
 from .pickup import pickup
 from .statements import statements
@@ -16,6 +16,7 @@ from .waiting import coroutines, threads
 BENCHMARKS = {
     "pickup": pickup,
     "memory": memory,
+    "child": child,
     "enqueue": enqueue,
     "drain": drain,
     "mixed": mixed,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import psutil
+
 from tests.waiting import wait_until
 
 from .. import tasks
-from .tools import Figures, has_pillow, lines_of, new_log, pss, worker
+from .drain import drained
+from .tools import Figures, emptied, has_pillow, lines_of, new_log, pss, worker
 
 
 def memory(directory: Path) -> Figures:
@@ -25,3 +28,16 @@ def memory(directory: Path) -> Figures:
         figures = {f"{name} MiB": pss(process) for name, process in zip(names, family, strict=True)}
         figures["Pillow loaded"] = float(all(has_pillow(process) for process in family))
     return {**figures, "sum MiB": sum(v for name, v in figures.items() if name.endswith("MiB"))}
+
+
+def child(directory: Path) -> Figures:
+    """The memory of a job process as it runs on."""
+    memory: list[float] = []
+
+    def look(processes: list[psutil.Process]) -> None:
+        memory.append(max(pss(process) for process in processes[2:]))
+
+    emptied()
+    drained(directory, 2 * 100_000, look)
+    emptied()
+    return {"MiB after 10,000 jobs": memory[0], "MiB after 100,000 jobs": memory[1]}

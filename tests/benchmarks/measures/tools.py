@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from django_bgtasks.models import Job
+from django_bgtasks.transport.connection import connection as redis_of
 from tests.waiting import wait_until
 from tests.workers import WorkerProcess, environment
 
@@ -77,8 +78,9 @@ def spent(process: psutil.Process) -> float:
 
 
 def emptied() -> None:
-    """No rows, and none that are dead."""
+    """No rows, none that are dead, and no messages."""
     call_command("flush", interactive=False, verbosity=0)
+    redis_of("default").flushall()
     settled()
 
 
