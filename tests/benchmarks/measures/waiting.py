@@ -10,7 +10,7 @@ from django_bgtasks.models import Job
 from tests.waiting import wait_until
 
 from .. import tasks
-from .tools import Figures, worker
+from .tools import Figures, emptied, worker
 
 JOBS, SECONDS = 1000, 0.1
 
@@ -26,6 +26,7 @@ def threads(directory: Path) -> Figures:
 
 
 def _drain(directory: Path, task: tasks.Waiting, *options: object) -> float:
+    emptied()
     task.enqueue_many([(SECONDS,)] * JOBS)
     with worker(directory, "--processes", 1, "--verbosity", 0, *options):
         live = Job.objects.all().live()
