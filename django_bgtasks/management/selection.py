@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,7 @@ def job_id(text: str) -> UUID:
         raise ArgumentTypeError(_("%r is no job's id") % text) from None
 
 
-class SelectionCommand(TranslatedCommand):
+class SelectionCommand(TranslatedCommand, ABC):
     """Does one thing to each of the chosen jobs. Exit code 1 if one was refused."""
 
     help: Any
@@ -65,9 +66,9 @@ class SelectionCommand(TranslatedCommand):
         if refused:
             raise CommandError(ngettext("%d job refused.", "%d jobs refused.", refused) % refused)
 
+    @abstractmethod
     def told(self, count: int) -> str:
         """What became of so many jobs."""
-        raise NotImplementedError
 
     def _matching(self, options: dict[str, Any]) -> list[UUID]:
         names = {"task": "task", "queue": "queue", "error": "error__contains"}

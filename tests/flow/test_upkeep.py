@@ -213,12 +213,18 @@ def test_a_single_lost_message_is_sent_again_when_it_is_missing_twice(
     assert waiting(redis_client) == [kept, lost]
 
 
-def test_the_second_look_is_at_the_suspects_alone(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def duty(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Redispatch:
+    """One that has left its mark in Redis, and takes its second look at the next tick."""
     monkeypatch.setattr(redispatch, "CONFIRM_AFTER", 0.0)
-    duty = Redispatch("default", DB)
-    duty.tick()
+    marked = Redispatch("default", DB)
+    marked.tick()
+    return marked
+
+
+def test_the_second_look_is_at_the_suspects_alone(
+    duty: Redispatch, redis_client: redis.Redis
+) -> None:
     lost, begun = (add.enqueue(n, 1) for n in range(2))
     redis_client.delete("rq:queue:default")
     duty.soon()
@@ -232,11 +238,8 @@ def test_the_second_look_is_at_the_suspects_alone(
 
 
 def test_what_has_begun_since_it_was_a_suspect_costs_redis_nothing(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    duty: Redispatch, redis_client: redis.Redis
 ) -> None:
-    monkeypatch.setattr(redispatch, "CONFIRM_AFTER", 0.0)
-    duty = Redispatch("default", DB)
-    duty.tick()
     job = add.enqueue(1, 1).job
     redis_client.lpop("rq:queue:default")
     duty.soon()
