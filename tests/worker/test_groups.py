@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from math import inf
 from uuid import UUID
 
@@ -63,13 +64,15 @@ def test_with_a_group_size_of_1_each_job_has_a_commit_of_its_own(bgworker: Worke
 def test_what_waits_behind_a_slow_job_begins_in_an_idle_process_within_100_ms(
     bgworker: WorkerFactory, effects: Effects, size: int
 ) -> None:
+    """Beyond what a machine, however busy, takes for the same jobs when nothing is before them."""
     bgworker("--processes", 2, "--group-size", size)
-    # On a busy machine the other process may have to wait for its processor: three tries.
-    waits = [longest_wait_behind_a_slow_job(effects, "first")]
-    while waits[-1] > 0.1 and len(waits) < 3:
-        waits.append(longest_wait_behind_a_slow_job(effects, f"again{len(waits)}"))
-    assert min(waits) <= 0.1
-    assert max(waits) < 2
+    alone, behind = inf, inf
+    for number in range(5):
+        alone = min(alone, longest_wait(effects, f"alone{number}", slow=False))
+        behind = min(behind, longest_wait(effects, f"behind{number}", slow=True))
+        if behind <= alone + 0.1:
+            break
+    assert behind <= alone + 0.1
     assert not Attempt.objects.exists()
 
 
@@ -104,21 +107,22 @@ def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
     assert child.slot.read() == []
 
 
-def longest_wait_behind_a_slow_job(effects: Effects, name: str) -> float:
-    """From the begin of a job of 5 s until the last of the short ones behind it begins."""
+def longest_wait(effects: Effects, name: str, slow: bool) -> float:
+    """Until the last of 15 short jobs begins: from the begin of a job of 5 s, or from the call."""
     log = str(effects)
     wait_until(lambda: unfinished() == 0)
     # The worker learns that the jobs of this queue are short.
     tasks.nap.enqueue_many([(log, "warm", 0)] * 200)
     wait_until(lambda: unfinished() == 0)
-    short = [(log, f"{name}{number}", 0) for number in range(20)]
-    tasks.nap.enqueue_many([*short[:5], (log, f"slow-{name}", 5), *short[5:]])
-    wait_until(lambda: sum(text.startswith(name) for text in effects.texts) == 20, timeout=4)
+    short = [(log, f"{name}-{number}", 0) for number in range(15)]
+    before = [*[(log, "warm", 0)] * 5, (log, f"slow-{name}", 5)] if slow else []
+    called = time.monotonic()
+    tasks.nap.enqueue_many([*before, *short])
+    wait_until(lambda: sum(text.startswith(name) for text in effects.texts) == 15, timeout=4)
     # All but the slow one are settled while it goes on.
-    wait_until(lambda: unfinished() == 1, timeout=3)
-    began = dict(text.split("@") for text in effects.texts if not text.startswith("warm"))
-    behind = [float(began[f"{name}{number}"]) for number in range(5, 20)]
-    return max(behind) - float(began[f"slow-{name}"])
+    wait_until(lambda: unfinished() == slow, timeout=3)
+    began = {text: float(at) for text, at in (line.split("@") for line in effects.texts)}
+    return max(began[text] for _, text, _ in short) - began.get(f"slow-{name}", called)
 
 
 def test_a_crash_in_a_group_charges_only_the_job_that_ran(
