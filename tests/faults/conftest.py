@@ -34,10 +34,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_left_out(item: pytest.Item, wanted: str | None) -> bool:
     here = Path(__file__).parent
     is_of_the_plan = bool({here, here.parent / "model"}.intersection(item.path.parents))
-    if os.environ.get("BGTASKS_TEST_DB") == "mysql":
-        return is_of_the_plan
     if wanted == "none":
         return is_of_the_plan or any(map(item.get_closest_marker, ("faults", "slow")))
+    if os.environ.get("BGTASKS_TEST_DB") == "mysql":
+        return is_of_the_plan
     return wanted != "all" and is_of_the_plan and item.get_closest_marker("long") is not None
 
 

