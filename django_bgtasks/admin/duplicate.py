@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from ..core.compat import InvalidTask
 from ..core.dedup import refuse_wrong_call
-from ..core.errors import BgTasksError, TaskNotFound
+from ..core.errors import BgTasksError, DuplicateJob, QueueFull, TaskNotFound
 from ..core.registry import find_task
 from ..core.sensitive import MASK, may_see_secrets
 from ..core.tasks import BackgroundTask
@@ -53,7 +53,7 @@ class CallForm(forms.Form):
             try:
                 refuse_wrong_call(self.task, self.cleaned_data["args"], self.cleaned_data["kwargs"])
             except (BgTasksError, TypeError) as refusal:
-                raise forms.ValidationError(str(refusal)) from None
+                raise forms.ValidationError(_said(refusal)) from None
         return self.cleaned_data
 
 
@@ -85,13 +85,26 @@ def enqueue_like(job: Job, form: CallForm, user: Any) -> UUID | None:
     try:
         with transaction.atomic(router.db_for_write(Job)):
             result = _like(job, form.task).enqueue(*call["args"], **call["kwargs"])
+            if result.deduplicated:
+                # Undone: to duplicate a job changes no other one.
+                raise DuplicateJob(str(result.id), result.id)
             made = Job.objects.only("task").get(pk=result.id)
             text = _("Made from job %s, with arguments of its own.") % job.pk
             LogEntry.objects.log_actions(user.pk, [made], ADDITION, text)
     except (BgTasksError, InvalidTask, ImproperlyConfigured, TypeError) as refusal:
-        form.add_error(None, str(refusal))
+        form.add_error(None, _said(refusal))
         return None
     return UUID(str(made.pk))
+
+
+def _said(refusal: Exception) -> str:
+    """A refusal in the reader's language; what only a developer can mend is quoted as it is."""
+    if isinstance(refusal, DuplicateJob):
+        return _("Job %s holds the dedup key. Nothing was enqueued.") % refusal.job_id
+    if isinstance(refusal, QueueFull):
+        text = _("Queue %(queue)s is full (max_depth: %(limit)s). Nothing was enqueued.")
+        return text % {"queue": refusal.queue, "limit": refusal.limit}
+    return _("This call is refused, and nothing was enqueued: %s") % refusal
 
 
 class _Indented(json.JSONEncoder):

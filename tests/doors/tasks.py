@@ -53,3 +53,8 @@ def raises(message: str) -> None:
 @task(dedup_key=lambda a: f"key of {a}")
 def with_a_lambda(a: int) -> int:
     return a
+
+
+@task(dedup_key="debounced", on_duplicate="replace")
+def debounced(a: int) -> int:
+    return a

@@ -15,6 +15,7 @@ from django_bgtasks.admin import bulk, chosen, moves
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Job
 
+from . import tasks
 from .rows import make_attempt, make_job
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +64,31 @@ def test_a_call_that_the_task_does_not_take_is_refused(
 ) -> None:
     job = make_job(task=ADD, args=[1, 2])
     assert told in copy(admin_client, job, args, kwargs).content.decode()
+    assert Job.objects.count() == 1
+
+
+def test_a_copy_whose_key_a_live_job_holds_is_refused_and_leaves_that_job_as_it_is(
+    admin_client: Client,
+) -> None:
+    holder = Job.objects.get(pk=tasks.with_a_lambda.enqueue(1).id)
+    replaced = Job.objects.get(pk=tasks.debounced.enqueue(1).id)
+    for job, args in ((holder, "[1]"), (replaced, "[2]")):
+        page = copy(admin_client, job, args).content.decode()
+        assert f"Job {job.pk} holds the dedup key. Nothing was enqueued." in page
+        assert "this is the new job" not in page
+    replaced.refresh_from_db()
+    assert replaced.args == [1]
+    assert Job.objects.count() == 2
+    assert not LogEntry.objects.exists()
+
+
+def test_a_copy_for_a_full_queue_is_refused(admin_client: Client, settings: Any) -> None:
+    job = make_job(task=ADD, args=[1, 2])
+    backend = {**settings.TASKS["default"]}
+    backend["OPTIONS"] = {**backend.get("OPTIONS", {}), "max_depth": 1}
+    settings.TASKS = {**settings.TASKS, "default": backend}
+    page = copy(admin_client, job, "[1, 2]").content.decode()
+    assert "Queue default is full (max_depth: 1). Nothing was enqueued." in page
     assert Job.objects.count() == 1
 
 
