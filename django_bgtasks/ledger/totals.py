@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 
+from ..core.faultpoints import fault_point
 from ..models import RollUp
 from .rollups import empty, summed
 from .times import MinuteOf
@@ -67,6 +68,7 @@ def _marks(alias: str) -> QuerySet[RollUp]:
     return RollUp.objects.using(alias).filter(**MARK)
 
 
+@fault_point("add up")
 def _add(minutes: Iterable[RollUp], alias: str) -> int:
     parts: dict[Any, list[RollUp]] = defaultdict(list)
     for row in minutes:

@@ -23,6 +23,7 @@ from ..flow.upkeep.redispatch import Redispatch
 from ..flow.upkeep.rollup import RollUps
 from ..flow.upkeep.strays import Strays
 from ..ledger import workers
+from ..ledger.patience import limit_waits
 from ..models import Worker
 from ..transport import registry
 from ..transport.connection import RedisError, connection, reason
@@ -111,6 +112,7 @@ class Upkeep:
         # A stop of the whole process group is for the arbiter, which ends upkeep last.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
+        limit_waits()
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
         while not self.stopping or self.deaths:
             self._take_orders(self._idle_seconds())

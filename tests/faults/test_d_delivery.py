@@ -15,6 +15,7 @@ import psutil
 import pytest
 import redis
 from django.db import connection, transaction
+from django.utils import timezone
 
 from django_bgtasks import cancel_job
 from django_bgtasks.core import clock
@@ -245,6 +246,24 @@ def test_a_worker_that_stands_still_with_its_row_locked_does_not_hold_up_the_oth
     wake(*processes)
     case.wait_final()
     assert case.job(locked).state == "succeeded"
+
+
+# SQLite has one writer: who holds its lock and stands still stops all.
+@pytest.mark.postgres
+def test_a_worker_that_stands_still_amid_its_upkeep_does_not_hold_up_that_of_others(
+    case: Case,
+) -> None:
+    case.row("D", "SIGSTOP of a worker whose upkeep is in a transaction")
+    frozen = case.worker(strike=Strike("before add up", "tree", number=signal.SIGSTOP), env=SOON)
+    case.struck_at()
+    processes = family_of(frozen)
+    case.worker(env=SOON).wait_for("database")
+    for _ in range(3):
+        with case.recovers(within=5.0):
+            case.enqueue(tasks.plain, run_after=timezone.now() + timedelta(seconds=1))
+            case.wait_final()
+    wake(*processes)
+    case.wait_until(lambda: Worker.objects.filter(lost_at=None).count() == 2)
 
 
 def test_two_upkeeps_send_what_a_wiped_redis_has_lost_once(
