@@ -18,6 +18,7 @@ from django.db.models.functions import Coalesce, Now
 from ..core.faultpoints import fault_point
 from ..models import RollUp
 from .rollups import empty, summed
+from .sql import skipping_locked
 from .times import MinuteOf
 
 TOTAL = 0
@@ -30,17 +31,19 @@ LARGEST = 2**31 - 1
 
 def advance(alias: str) -> int:
     """Add the finished minutes to the totals. Returns how many totals grew; safe on many hosts."""
-    mark = _marks(alias).annotate(now=MinuteOf(Now())).values_list("jobs", "now").first()
-    if mark is None:
+    found = _marks(alias).annotate(now=MinuteOf(Now())).values_list("jobs", "now").first()
+    if found is None:
         rows = [empty(TOTAL, (0, "", "", ""))]
         RollUp.objects.using(alias).bulk_create(rows, ignore_conflicts=True)
         return advance(alias)
-    old, new = mark[0], mark[1] - FINISHED_AFTER
+    old, new = found[0], found[1] - FINISHED_AFTER
     if new <= old:
         return 0
     with transaction.atomic(alias):
-        # First of all: who comes second waits here, and finds that it is done.
-        if not _marks(alias).filter(jobs=old).update(jobs=new):
+        # Who comes second has nothing to wait for: the first one does it, or a later tick.
+        mark = _marks(alias).filter(jobs=old)
+        free = list(skipping_locked(mark).values_list("pk", flat=True))
+        if not mark.filter(pk__in=free).update(jobs=new):
             return 0
         return _add(RollUp.objects.using(alias).filter(span=1, minute__range=(old, new - 1)), alias)
 

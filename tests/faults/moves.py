@@ -40,11 +40,14 @@ DROP_POSTGRES = "DROP FUNCTION IF EXISTS faults_moves CASCADE"
 def moves_logged() -> Iterator[None]:
     """While it lasts, each change of a job's state is a row of `Move`."""
     on_sqlite = connection.vendor == "sqlite"
+    drop = DROP_SQLITE if on_sqlite else DROP_POSTGRES
+    # A case that left the database locked could not.
+    _execute(drop)
     _execute(SQLITE if on_sqlite else POSTGRES)
     try:
         yield
     finally:
-        _execute(DROP_SQLITE if on_sqlite else DROP_POSTGRES)
+        _execute(drop)
 
 
 def violations() -> list[str]:

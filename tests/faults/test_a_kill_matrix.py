@@ -70,6 +70,7 @@ def test_a_worker_killed_at_any_point_loses_nothing_and_repeats_no_atomic_effect
 ) -> None:
     case.row("A", f"{TITLES[victim]}, at {len(POINTS)} points, in 3 modes")
     case.worker(strike=Strike(point, victim))
+    case.wait_for_upkeep()
     job = case.enqueue(MODES[mode])
     struck = case.struck_at()
     if victim != "child":

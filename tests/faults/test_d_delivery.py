@@ -192,6 +192,7 @@ def test_a_worker_that_stood_still_past_its_rescue_settles_nothing_when_it_goes_
     case.row("D", f"SIGSTOP of a whole worker past its rescue, at {len(POINTS)} points, then CONT")
     env, bound = SECONDS[speed]
     frozen = case.worker(strike=Strike(point, "tree", number=signal.SIGSTOP), env=env)
+    case.wait_for_upkeep()
     job = case.enqueue(MODES[mode])
     struck = case.struck_at()
     old = Worker.objects.get()
