@@ -10,9 +10,7 @@ from typing import Any
 
 from django_bgtasks import JobResult
 from django_bgtasks.core.states import FINAL
-from django_bgtasks.ledger.sql import ledger_alias
-from django_bgtasks.ledger.totals import watermark
-from django_bgtasks.models import Attempt, Job, Worker
+from django_bgtasks.models import Attempt, Job
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
 
@@ -54,13 +52,6 @@ class Case:
         if strike and strike.victim in ("arbiter", "tree"):
             self.may_end.add(worker.pid)
         return worker
-
-    def wait_for_upkeep(self) -> None:
-        """Wait until a worker is known and the first round of its upkeep is over.
-
-        On SQLite, which has one writer, a process that stands still in a transaction stops all.
-        """
-        wait_until(lambda: Worker.objects.exists() and watermark(ledger_alias()), 20.0)
 
     def enqueue(self, task: Any, *args: Any, **options: Any) -> JobResult[Any]:
         """Enqueue a job that must not be lost. options: for `.using()`."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from django_bgtasks.models import Job
+from tests.upkeep import wait_for_upkeep
 from tests.workers import ROOT, environment
 
 from . import tasks
@@ -70,7 +71,7 @@ def test_a_worker_killed_at_any_point_loses_nothing_and_repeats_no_atomic_effect
 ) -> None:
     case.row("A", f"{TITLES[victim]}, at {len(POINTS)} points, in 3 modes")
     case.worker(strike=Strike(point, victim))
-    case.wait_for_upkeep()
+    wait_for_upkeep()
     job = case.enqueue(MODES[mode])
     struck = case.struck_at()
     if victim != "child":

@@ -25,6 +25,7 @@ from django_bgtasks.ledger.sql import ledger_alias
 from django_bgtasks.models import Attempt, Job, Worker
 from django_bgtasks.testing import without_redis
 from tests.threads import in_threads
+from tests.upkeep import wait_for_upkeep
 from tests.workers import WorkerProcess
 
 from . import delivery_tasks, tasks
@@ -192,7 +193,7 @@ def test_a_worker_that_stood_still_past_its_rescue_settles_nothing_when_it_goes_
     case.row("D", f"SIGSTOP of a whole worker past its rescue, at {len(POINTS)} points, then CONT")
     env, bound = SECONDS[speed]
     frozen = case.worker(strike=Strike(point, "tree", number=signal.SIGSTOP), env=env)
-    case.wait_for_upkeep()
+    wait_for_upkeep()
     job = case.enqueue(MODES[mode])
     struck = case.struck_at()
     old = Worker.objects.get()
