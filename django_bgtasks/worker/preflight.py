@@ -13,7 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from ..transport.connection import RedisError, connection, reason
 from .plan import Plan
-from .processes import fork
+from .processes import describe_end, fork
 
 logger = logging.getLogger("django_bgtasks.worker")
 NOT_MIGRATED, NO_DATABASE = 3, 4
@@ -21,9 +21,16 @@ TRY_EVERY = 2.0
 
 
 def look(plan: Plan) -> int:
-    """Look at the database and at Redis. Returns 0, or the exit code of what is in the way."""
-    pid = fork(lambda: sys.exit(_look(plan)))
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """Look at the database. Returns 0, or the exit code of what is in the way.
+
+    A look that was killed, for lack of memory say, has not answered: it is taken again.
+    """
+    while True:
+        status = os.waitpid(fork(lambda: sys.exit(_look(plan))), 0)[1]
+        if not os.WIFSIGNALED(status):
+            return os.waitstatus_to_exitcode(status)
+        logger.warning("The look at the database %s; looking again.", describe_end(status))
+        time.sleep(TRY_EVERY)
 
 
 def _look(plan: Plan) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from testproject.servers import PostgresServer, RedisServer
+from tests.waiting import wait_until
 from tests.workers import WorkerProcess, environment
 
 KILL_EVERY, FLUSH_EVERY, RESTART_EVERY = 1.0, 30.0, 60.0
@@ -51,6 +52,8 @@ class Chaos:
 
     def end(self) -> list[str]:
         """Stop the workers politely; what they left behind, and those that ended badly."""
+        # Before its handlers are there, SIGTERM ends a worker that has only just come.
+        wait_until(lambda: all(map(has_begun, self.workers)), 60, "the children of all workers")
         codes = [worker.stop() for worker in self.workers]
         left = [str(process) for worker in self.workers for process in worker.family()]
         return [f"a worker ended with {code}" for code in codes if code] + left
@@ -88,3 +91,8 @@ class Chaos:
 
     def _count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
+
+
+def has_begun(worker: WorkerProcess) -> bool:
+    """Whether it has more children than the look at the database before the first of them."""
+    return len(psutil.Process(worker.pid).children()) > 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from django.db import connection
 
@@ -50,6 +52,17 @@ def test_a_database_without_migrations_is_named_with_the_command_to_run(
     assert "Run: python manage.py migrate" in worker.output
     assert "0001_initial" in worker.output
     assert "Traceback" not in worker.output
+
+
+def test_a_look_at_the_database_that_is_killed_is_taken_again(
+    bgworker: WorkerFactory, tmp_path: Path
+) -> None:
+    nowhere = "test_nowhere" if connection.vendor != "sqlite" else str(tmp_path / "no" / "db")
+    worker = bgworker(env={"BGTASKS_TEST_DB_NAME": nowhere})
+    worker.wait_for("The database does not answer")
+    psutil.Process(worker.pid).children()[0].kill()
+    worker.wait_for("The look at the database was killed by SIGKILL; looking again.")
+    worker.wait_for(re.compile("looking again.*The database does not answer", re.DOTALL))
 
 
 @pytest.mark.parametrize("arguments", [("--processes", 0), ("--max-jobs", "x"), ("--grace", -1)])
