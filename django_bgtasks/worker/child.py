@@ -119,8 +119,7 @@ class Child:
         ids = self.ahead.take()
         for job_id in ids:
             self.slot.drop(job_id)
-        if ids:
-            self.redis.put_back(ids)
+        self.redis.put_back(ids)
 
     def _run_together(self, ids: list[UUID]) -> None:
         jobs = claim_jobs(ids, self.plan.worker, self.plan.alias, self.plan.queues)
@@ -128,6 +127,7 @@ class Child:
             self.slot.claimed(job.pk, job.claims)
         for job_id in set(ids).difference(job.pk for job in jobs):
             self._forget(job_id)
+            self.pace.ran(self.redis.source(), 0.0)
         self._run_jobs(jobs)
 
     def _run_jobs(self, jobs: list[Job]) -> None:

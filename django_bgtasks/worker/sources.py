@@ -182,6 +182,10 @@ class Redis:
             return []
         return [job_id] if self.begin(job_id) else []
 
+    def source(self) -> str:
+        """The RQ queue of what was taken last; empty once Redis is away."""
+        return self.worker.source if self.worker is not None else ""
+
     def notify(self) -> None:
         """From another thread: there is room for more jobs than before."""
         worker = self.worker
@@ -212,7 +216,7 @@ class Redis:
 
     def put_back(self, ids: list[UUID]) -> None:
         """Return messages that were popped and not begun; upkeep sends again what is lost here."""
-        if self.worker is None:
+        if self.worker is None or not ids:
             return
         try:
             self.worker.put_back(ids)

@@ -93,3 +93,16 @@ def test_very_many_messages_do_not_hold_redis_up_in_one_command(redis_client: re
     assert scripts(redis_client) == before + 3
     waiting = redis_client.lrange("rq:queue:default", 0, -1)
     assert waiting == [result.id.encode() for result in results]
+
+
+def test_the_messages_of_jobs_that_were_deleted_go_many_at_a_time(
+    redis_client: redis.Redis,
+) -> None:
+    child = Child(Plan("default", "default", queues=("emails",)), Slot())
+    add.using(queue_name="emails").enqueue_many([(number, 1) for number in range(1000)])
+    Job.objects.all().delete()
+    with CaptureQueriesContext(connection) as queries:
+        while redis_client.llen("rq:queue:emails"):
+            assert child.step()
+    assert len(queries) < 100
+    child.redis.leave()
