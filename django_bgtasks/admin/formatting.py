@@ -58,6 +58,12 @@ def badge(kind: str, label: object) -> SafeString:
     )
 
 
+def with_code(text: str, code: str) -> SafeString:
+    """A sentence in which the part that is to be typed looks like it."""
+    before, found, after = text.partition(code) if code else (text, "", "")
+    return format_html("{}<code>{}</code>{}" if found else "{}", before, found, after)
+
+
 def ago(moment: datetime | None) -> SafeString | str:
     """How long ago, or in how long, in words; the exact time on hover."""
     if moment is None:

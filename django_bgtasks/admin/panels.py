@@ -38,7 +38,7 @@ def problems(status: Status) -> list[dict[str, Any]]:
         {
             "badge": show.badge(kinds[problem.level], words[problem.level]),
             "what": problem.what,
-            "cure": problem.cure,
+            "cure": show.with_code(problem.cure, problem.command),
         }
         for problem in problems_of(status)
     ]

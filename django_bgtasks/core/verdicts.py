@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from shlex import quote
 from typing import Literal
 
 from django.utils.translation import gettext as _
@@ -24,13 +25,17 @@ ENOUGH, MANY_FAIL = 10, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it should be, and its cure. about: the queue, if it is one's."""
+    """Something that is not as it should be, and its cure.
+
+    about: the queue, if it is one's. command: the part of the cure to be typed, if there is one.
+    """
 
     level: Level
     code: str
     what: str
     cure: str
     about: str = ""
+    command: str = ""
 
 
 def problems_of(status: Status) -> list[Problem]:
@@ -48,12 +53,9 @@ def level_of(problems: list[Problem]) -> str:
 
 def _workers(status: Status) -> Iterator[Problem]:
     if not status.alive:
-        yield Problem(
-            "critical",
-            "no-worker",
-            _("No worker is running."),
-            _("Start one: %s") % "python manage.py bgworker",
-        )
+        command = "python manage.py bgworker"
+        text, cure = _("No worker is running."), _("Start one: %s") % command
+        yield Problem("critical", "no-worker", text, cure, command=command)
     for worker in status.workers:
         if worker.health == "late":
             text = _("The worker %(name)s has not been heard of for %(span)s.")
@@ -69,8 +71,9 @@ def _redis(status: Status) -> Iterator[Problem]:
         cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
         yield Problem("warning", "no-redis", text % told, cure)
     if status.redis.suspended:
-        text = _("All workers are held by `rq suspend`.")
-        yield Problem("warning", "suspended", text, _("Release them: %s") % "rq resume")
+        text, command = _("All workers are held by `rq suspend`."), "rq resume"
+        cure = _("Release them: %s") % command
+        yield Problem("warning", "suspended", text, cure, command=command)
 
 
 def _upkeep(status: Status) -> Iterator[Problem]:
@@ -93,9 +96,10 @@ def _queue(queue: Queue, status: Status) -> Iterator[Problem]:
             "The queue %(queue)s is paused; %(count)d jobs wait in it.",
             queue.queued,
         )
-        cure = _("Let it go on: %s") % f"python manage.py bgresume {queue.name}"
+        command = f"python manage.py bgresume {quote(queue.name)}"
+        cure = _("Let it go on: %s") % command
         told = {"queue": queue.name, "count": queue.queued}
-        yield Problem("warning", "paused", text % told, cure, queue.name)
+        yield Problem("warning", "paused", text % told, cure, queue.name, command)
     elif queue.queued and status.alive:
         yield from _backlog(queue, status)
     share = queue.failure_share
@@ -110,8 +114,9 @@ def _backlog(queue: Queue, status: Status) -> Iterator[Problem]:
     live = [worker for worker in status.workers if worker.health == "alive"]
     if (queue.oldest or 0) > UNSERVED and not any(queue.name in w.queues for w in live):
         text = _("No worker serves the queue %s, and jobs wait in it.") % queue.name
-        cure = _("Start one: %s") % f"python manage.py bgworker {queue.name}"
-        yield Problem("warning", "unserved", text, cure, queue.name)
+        command = f"python manage.py bgworker {quote(queue.name)}"
+        cure = _("Start one: %s") % command
+        yield Problem("warning", "unserved", text, cure, queue.name, command)
     elif (queue.oldest or 0) > LONG_WAIT:
         text = _("Jobs in the queue %(queue)s wait for up to %(span)s.")
         told = {"queue": queue.name, "span": span(queue.oldest)}

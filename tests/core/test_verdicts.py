@@ -53,6 +53,19 @@ def test_what_is_wrong_is_named_once_with_its_cure(code: str, found: Status) -> 
 
 
 @pytest.mark.parametrize(
+    ("found", "command"),
+    [
+        (status(Queue("a b", queued=9, paused=True)), "python manage.py bgresume 'a b'"),
+        (status(Queue("x;y", queued=9, oldest=31)), "python manage.py bgworker 'x;y'"),
+    ],
+)
+def test_the_command_of_a_cure_can_be_pasted_into_a_shell(found: Status, command: str) -> None:
+    (problem,) = problems_of(found)
+    assert problem.command == command
+    assert problem.cure.endswith(f": {command}")
+
+
+@pytest.mark.parametrize(
     "found",
     [
         status(),

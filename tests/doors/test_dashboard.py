@@ -196,6 +196,13 @@ def test_without_redis_the_page_still_opens(admin_client: Client, own_redis: Red
     assert "does not answer" in html_of(admin_client)
 
 
+def test_a_cure_shows_what_is_to_be_typed_as_code(admin_client: Client) -> None:
+    pause_queue("emails")
+    html = html_of(admin_client)
+    for command in ("bgworker", "bgresume emails"):
+        assert f": <code>python manage.py {command}</code></span>" in html
+
+
 def test_the_page_costs_a_fixed_number_of_queries(
     admin_client: Client, django_assert_max_num_queries: Any
 ) -> None:
