@@ -16,6 +16,7 @@ from uuid import UUID
 from ..core import clock
 from .child import OUT_OF_WORK
 from .job_child import JobChild
+from .outcry import Outcry
 from .plan import Plan
 from .processes import describe_end
 from .upkeep_link import UpkeepLink
@@ -32,6 +33,7 @@ class Arbiter:
         self.children = [JobChild() for _ in range(plan.processes)]
         slots = [child.slot for child in self.children]
         self.upkeep = UpkeepLink(slots, lambda: [child.pid for child in self._alive()])
+        self.outcry = Outcry()
         self.stop_at: float | None = None
         self.asked_to_stop = False
         self.burst_is_over = False
@@ -103,7 +105,7 @@ class Arbiter:
             if self.plan.burst and self.upkeep.unsettled:
                 # The job of the one that died is not queued again yet.
                 continue
-            child.start(self.plan, speaks=child is self.children[0])
+            child.start(self.plan, self.outcry)
             self.upkeep.tell_children()
 
     def _reap(self) -> None:

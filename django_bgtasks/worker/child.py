@@ -29,6 +29,7 @@ from ..transport.messages import rq_queue_name
 from .beside import Beside, is_suspect
 from .group import AHEAD, Ahead, Group, Pace, Watch
 from .lines import job_line
+from .outcry import Outcry
 from .plan import Plan
 from .processes import disown_copies, resident_mib
 from .slots import Slot
@@ -46,17 +47,16 @@ class Child:
 
     beside: Beside
 
-    def __init__(self, plan: Plan, slot: Slot, speaks: bool = True) -> None:
+    def __init__(self, plan: Plan, slot: Slot, outcry: Outcry | None = None) -> None:
         self.plan, self.slot = plan, slot
-        self.stopping = False
-        self.jobs = 0
+        self.stopping, self.jobs = False, 0
         self.current: UUID | None = None
         self.pace = Pace(plan.options.group_budget, max(plan.group_size, AHEAD))
         self.ahead = Ahead()
         self.watch = Watch(self._overdue)
         self.queues = Queues(plan)
         first = lambda: self.beside.first()  # noqa: E731, PLW0108 - it is made below
-        self.redis = Redis(plan, self.queues, self._size, first, speaks)
+        self.redis = Redis(plan, self.queues, self._size, first, outcry or Outcry())
         self.beside = Beside(plan, slot, self._settle, self._finish, self.redis.notify)
         self._counting = threading.Lock()
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from ..core import clock
 from ..flow.deadline import CANCEL_SIGNAL
 from .child import OUT_OF_WORK, SPENT, Child
+from .outcry import Outcry
 from .plan import Plan
 from .processes import fork
 from .slots import Held, Slot
@@ -39,12 +40,12 @@ class JobChild:
     doom: tuple[UUID, str] | None = None
     cancelling: dict[UUID, float] = field(default_factory=dict)
 
-    def start(self, plan: Plan, speaks: bool) -> None:
+    def start(self, plan: Plan, outcry: Outcry) -> None:
         """Fork a process into this place."""
         self.doom, self.killed, self.born = None, False, clock.monotonic()
         self.cancelling.clear()
         self.slot.clear()
-        main: Callable[[], None] = partial(_main, plan, self.slot, speaks)
+        main: Callable[[], None] = partial(_main, plan, self.slot, outcry)
         self.pid = fork(main)
 
     def buried(self, code: int) -> list[Held]:
@@ -121,5 +122,5 @@ def send_signal(pid: int, number: int) -> None:
         return
 
 
-def _main(plan: Plan, slot: Slot, speaks: bool) -> None:
-    Child(plan, slot, speaks).main()
+def _main(plan: Plan, slot: Slot, outcry: Outcry) -> None:
+    Child(plan, slot, outcry).main()

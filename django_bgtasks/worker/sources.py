@@ -25,6 +25,7 @@ from ..ledger.settle import insist
 from ..transport.connection import connection, describe, reason
 from ..transport.depth import split
 from ..transport.exchange import Finished
+from .outcry import Outcry
 from .plan import Plan
 from .rq_worker import RQWorker
 
@@ -98,21 +99,21 @@ class Redis:
 
     size: how many messages of an RQ queue to take; none where there is no room for more.
     running: a job that runs beside the thread that waits for messages.
-    speaks: whether this child says so; one line for all of them is enough.
+    outcry: shared by the children of a worker, of which one says that Redis is away.
     """
 
     plan: Plan
     queues: Queues
     size: Callable[[str], int]
     running: Callable[[], UUID | None]
-    speaks: bool = True
+    outcry: Outcry
     worker: RQWorker | None = None
     suspended: bool = False
     _retry_at: float = 0.0
     _doubt_until: float = 0.0
     _look_at: float = 0.0
     _beat_at: float = 0.0
-    _said: bool = False
+    _missed: bool = False
     _waits_for_room: bool = False
     _finished: Finished = field(default_factory=Finished)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -257,23 +258,23 @@ class Redis:
         except RedisError as error:
             self._away(error)
             return
-        if self._said:
+        if self._missed:
             self._doubt_until = clock.monotonic() + DOUBT_SECONDS
-            if self.speaks:
-                logger.info("Redis at %s is back.", describe(self.plan.backend))
-        self._said = False
+        if self.outcry.ends():
+            logger.info("Redis at %s is back.", describe(self.plan.backend))
+        self._missed = False
 
     def _away(self, error: RedisError) -> None:
         self.worker = None
         self._finished = Finished()
         self._retry_at = clock.monotonic() + TRY_REDIS_EVERY
-        if not self._said and self.speaks:
+        if not self._missed and self.outcry.begins():
             logger.warning(
                 "Redis at %s is away: %s Jobs go on from the database.",
                 describe(self.plan.backend),
                 reason(error),
             )
-        self._said = True
+        self._missed = True
 
     def _look_around(self, worker: RQWorker) -> None:
         now = clock.monotonic()

@@ -70,7 +70,7 @@ class Duty:
         self.due = clock.monotonic() + (pause if isinstance(pause, float) else self.every)
 
     def _say(self, error: Exception) -> None:
-        # A child says that Redis is away; of upkeep's duties it is a detail.
+        # One of the children says that Redis is away; of upkeep's duties it is a detail.
         level = logging.DEBUG if self._failing or isinstance(error, RedisError) else logging.WARNING
         logger.log(level, "Upkeep could not %s: %s", self.name, reason(error))
         self._failing = True

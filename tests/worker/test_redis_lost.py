@@ -8,6 +8,10 @@ import pytest
 from pytest_django import Settings
 
 from django_bgtasks.flow import dispatch
+from django_bgtasks.worker.child import Child
+from django_bgtasks.worker.outcry import Outcry
+from django_bgtasks.worker.plan import Plan
+from django_bgtasks.worker.slots import Slot
 from testproject.servers import RedisServer
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
@@ -53,6 +57,27 @@ def test_a_worker_says_once_that_redis_went_works_on_and_returns_to_it(
     assert "Traceback" not in worker.output
     assert worker.stop() == 0
     assert effects.texts == ["warm", "0", "1", "2", "after"]
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_the_child_that_notices_first_says_it_for_all_however_busy_the_others_are(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcry = Outcry()
+    busy, idle, third = (Child(Plan("default", "default"), Slot(), outcry) for _ in range(3))
+    assert [child.redis.pop(0) for child in (busy, idle, third)] == [[], [], []]
+    own_redis.kill()
+    for child in (idle, third, busy):
+        child.redis.pop(0)
+        assert [AWAY in text for text in caplog.messages] == [True]
+    own_redis.start()
+    caplog.clear()
+    caplog.set_level("INFO", "django_bgtasks.worker")
+    for child in (third, busy, idle):
+        child.redis._retry_at = 0.0
+        child.redis.pop(0)
+        assert ["is back." in text for text in caplog.messages] == [True]
+        child.redis.leave()
 
 
 def test_a_site_that_still_spares_redis_when_it_is_back_does_not_make_its_jobs_wait_long(
