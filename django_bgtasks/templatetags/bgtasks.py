@@ -7,6 +7,7 @@ from typing import Any
 from django import template
 from django.core.handlers.asgi import ASGIRequest
 
+from ..core.states import State
 from ..flow.results import JobResult
 from ..models import Job
 from ..views import status_url
@@ -61,8 +62,11 @@ def _share(facts: dict[str, Any]) -> str:
 
 
 def _message(facts: dict[str, Any]) -> str:
-    """What there is to read: why it failed, a text that it returned, or how far it is."""
-    if facts["error"]:
+    """What there is to read: why it failed, a text that it returned, or how far it is.
+
+    A job that runs may have the error of an earlier attempt.
+    """
+    if facts["error"] and facts["state"] != State.RUNNING:
         return str(facts["error"])
     if isinstance(facts["result"], str):
         return facts["result"]

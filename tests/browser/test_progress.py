@@ -77,6 +77,21 @@ def test_a_failure_is_told_as_text(wsgi: str, page: Page, ada: User, log_in: Log
     assert page.evaluate("document.body.dataset.broken") is None
 
 
+def test_the_error_of_an_earlier_attempt_gives_way_to_the_progress_of_this_one(
+    wsgi: str, page: Page, log_in: LogIn
+) -> None:
+    progress = {"progress_done": 1, "progress_total": 10, "progress_message": "row 1"}
+    job = make_job("running", attempt=2, error="OSError: broken", **progress)
+    log_in(User.objects.create_superuser("root"), wsgi)
+    page.goto(f"{wsgi}/jobs/{job.pk}/")
+    message = page.locator("[data-message]")
+    expect(message).to_have_text("row 1")
+    Job.objects.update(progress_done=2, progress_message="row 2")
+    expect(message).to_have_text("row 2", timeout=PATIENCE)
+    Job.objects.update(state="scheduled", run_after=job.enqueued_at)
+    expect(message).to_have_text("OSError: broken", timeout=PATIENCE)
+
+
 def test_the_owner_cancels_by_keyboard_and_a_stranger_sees_nothing(
     server: str, page: Page, ada: User, log_in: LogIn
 ) -> None:

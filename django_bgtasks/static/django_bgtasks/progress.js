@@ -104,9 +104,10 @@ class BgtasksProgress extends HTMLElement {
     this.dispatchEvent(new CustomEvent("bgtasks-progress", { bubbles: true, detail: job }));
   }
 
-  // What there is to read; the template tag says the same.
+  // What there is to read; the template tag says the same. A job that runs may have the error of an
+  // earlier attempt.
   words(job) {
-    if (job.error) return job.error;
+    if (job.error && job.state !== "running") return job.error;
     return typeof job.result === "string" ? job.result : job.progress?.message || "";
   }
 
