@@ -63,15 +63,17 @@ class Stage:
         return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
 
     def serve(self) -> None:
-        """Stay until Ctrl-C."""
+        """Stay until Ctrl-C, and show what the worker logs meanwhile."""
         print(f"\nThe site:  {self.url}/")
         print(f"The admin: {self.url}/admin/  (user demo, password {self.password})")
-        print(
-            "Ctrl-C stops the site, its worker and its Redis, and deletes their data.", flush=True
-        )
-        while True:
-            self.check()
-            time.sleep(1)
+        print("Ctrl-C stops the site, its worker and its Redis, and deletes their data.")
+        print("The worker logs:", flush=True)
+        with (self.var / "worker.log").open(errors="replace") as log:
+            log.seek(0, os.SEEK_END)
+            while True:
+                self.check()
+                print(log.read(), end="", flush=True)
+                time.sleep(0.5)
 
     def _directory(self) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="bgtasks-demo-", ignore_cleanup_errors=True)
