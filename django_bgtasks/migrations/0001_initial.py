@@ -493,6 +493,14 @@ class Migration(migrations.Migration):
                 name="bgtasks_job_cancelled",
             ),
         ),
+        migrations.AddIndex(
+            model_name="job",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("state", "blocked")),
+                fields=["id"],
+                name="bgtasks_job_blocked",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="job",
             constraint=django_bgtasks.models.indexes.UniqueWhereSet(

@@ -142,6 +142,9 @@ class Job(models.Model):
             PartialIndex(
                 fields=("id",), name="bgtasks_job_cancelled", condition=Q(state=State.CANCELLED)
             ),
+            PartialIndex(
+                fields=("id",), name="bgtasks_job_blocked", condition=Q(state=State.BLOCKED)
+            ),
         )
 
     def __str__(self) -> str:
