@@ -98,8 +98,8 @@ def _path(values: Sequence[float | None], slot: float, scale: Scale) -> str:
     for place, value in enumerate(values):
         if value is not None:
             x, y = round(LEFT + slot * (place + 0.4), 1), scale.y(value)
-            # A line of no length is a dot, for its ends are round.
-            steps.append(f"L{x} {y}" if pen_is_down else f"M{x} {y}h0")
+            # A point without neighbours must be seen too.
+            steps.append(f"L{x} {y}" if pen_is_down else f"M{x - 1.5:.1f} {y}h3")
         pen_is_down = value is not None
     return "".join(steps)
 

@@ -29,7 +29,7 @@ class JobColumns:
 
     @admin.display(description=gettext_lazy("state"))
     def state_and_error(self, job: Job) -> SafeString:
-        """The state, and below it the last failure, cut to the width; whole on hover."""
+        """The state, and below it the last failure, cut to two lines; whole on hover."""
         badge = show.badge(*shade(job))
         if not job.error:
             return badge
@@ -62,6 +62,14 @@ class JobColumns:
         if job.started_at is None or job.state in WAITING:
             return show.NOTHING
         return show.duration((job.finished_at or clock.now()) - job.started_at)
+
+    @admin.display(description=gettext_lazy("duration"))
+    def took_and_tries(self, job: Job) -> SafeString | str:
+        """How long it took, and which attempt that was."""
+        if not job.attempt:
+            return self.took(job)
+        tries = _("attempt %s") % self.tries(job)
+        return format_html('{}<span class="bgtasks-below">{}</span>', self.took(job), tries)
 
 
 def shade(job: Job) -> tuple[str, Any]:

@@ -36,7 +36,7 @@ class JobList(ChangeList):
 class JobAdmin(JobColumns, JobFields, JobCopies):
     """Jobs, newest first. Nothing is edited: the moves act through the ledger."""
 
-    list_display = ("state_and_error", "task_name", "age", "took", "queue_rank", "tries")
+    list_display = ("state_and_error", "task_name", "age", "took_and_tries", "queue_rank")
     list_display_links = ("task_name",)
     list_filter = (StateFilter, AgeFilter, QueueFilter, TaskFilter)
     ordering = ("-id",)
