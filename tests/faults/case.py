@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,8 @@ from .report import Entry, record
 from .strikes import Strike
 
 LONGEST = 60.0
+# A worker that is called dead soon. The defaults are 3 s and 10 s.
+SOON = {"BGTASKS_TEST_OPTIONS": json.dumps({"beat_every": 0.5, "dead_after": 4.0})}
 
 
 class Case:
@@ -52,6 +55,12 @@ class Case:
         if strike and strike.victim in ("arbiter", "tree"):
             self.may_end.add(worker.pid)
         return worker
+
+    def drain(self, *arguments: object) -> None:
+        """Run all that is queued, in a worker that ends then."""
+        worker = self.worker("--burst", *arguments)
+        self.may_end.add(worker.pid)
+        assert worker.wait(60) == 0
 
     def enqueue(self, task: Any, *args: Any, **options: Any) -> JobResult[Any]:
         """Enqueue a job that must not be lost. options: for `.using()`."""

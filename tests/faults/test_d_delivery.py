@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import signal
 import uuid
@@ -29,7 +28,7 @@ from tests.upkeep import wait_for_upkeep
 from tests.workers import WorkerProcess
 
 from . import delivery_tasks, tasks
-from .case import Case
+from .case import SOON, Case
 from .strikes import Strike
 
 pytestmark = pytest.mark.faults
@@ -38,7 +37,6 @@ DEFAULT = "rq:queue:default"
 LOST_MESSAGE = 30.0
 WIPED = 5.0
 # A worker that is called dead soon; the default is 10 s.
-SOON = {"BGTASKS_TEST_OPTIONS": json.dumps({"beat_every": 0.5, "dead_after": 4.0})}
 SECONDS = {"soon": (SOON, 9.0), "default": ({}, 15.0)}
 
 

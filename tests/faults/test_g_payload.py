@@ -14,6 +14,7 @@ from django_bgtasks import InvalidArguments
 from django_bgtasks.models import Job
 
 from . import abuse_tasks, tasks
+from .abuses.errors import Unprintable
 from .case import Case
 from .unharmed import ended, runs_the_next
 
@@ -33,7 +34,7 @@ ARGUMENTS: list[tuple[Any, str]] = [
     (UUID(int=1), "is not JSON"),
     ({1: 2}, "JSON keys are strings"),
     (10**400, "Pass it as a string"),
-    (abuse_tasks.Unprintable(), "is not JSON"),
+    (Unprintable(), "is not JSON"),
 ]
 RESULTS = [
     ("returns_nul", "contains a NUL character"),
