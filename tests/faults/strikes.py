@@ -14,6 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
+from tests.stopping import stop
+
 from .effects import VARIABLE as EFFECTS
 from .effects import note
 
@@ -59,12 +63,23 @@ def strike(point: str, value: Any = None) -> None:
 
 
 def _hit(plan: Strike) -> None:
-    if plan.victim == "tree":
+    if plan.victim == "tree" and plan.number == signal.SIGSTOP:
+        stop([one for one in psutil.process_iter() if _is_of_this_tree(one)])
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif plan.victim == "tree":
         os.killpg(os.getpgrp(), plan.number)
     elif plan.victim != "nobody":
         os.kill(os.getppid() if plan.victim == "arbiter" else os.getpid(), plan.number)
         # A process that has killed its parent is killed by the kernel a moment later.
         time.sleep(10 if plan.number == signal.SIGKILL else 0)
+
+
+def _is_of_this_tree(process: psutil.Process) -> bool:
+    """Whether it is another process of this worker."""
+    try:
+        return process.pid != os.getpid() and os.getpgid(process.pid) == os.getpgrp()
+    except ProcessLookupError:
+        return False
 
 
 def _is_first() -> bool:

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from django_bgtasks.models import Worker
+from tests.stopping import stop
 from tests.upkeep import wait_for_upkeep
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
@@ -30,8 +31,7 @@ def test_a_zombie_that_wakes_after_its_rescue_settles_nothing_and_begins_a_new_l
     wait_for_upkeep()
     old = Worker.objects.get()
     family = frozen.family()
-    for process in family:
-        process.suspend()
+    stop(family)
     healthy = bgworker(env=QUICK)
     wait_until(lambda: effects.texts == ["begin", "begin"], timeout=8)
     assert outcomes(job) == ["crash"]
@@ -68,7 +68,7 @@ def test_a_worker_whose_upkeep_stands_still_stops_its_jobs_before_others_take_th
     wait_until(lambda: effects.texts == ["begin"])
     wait_for_upkeep()
     [upkeep] = [p for p in psutil.Process(worker.pid).children() if p.pid != effects.pids[0]]
-    upkeep.suspend()
+    stop([upkeep])
     worker.wait_for("interrupted in job", timeout=5)
     wait_until(lambda: not psutil.pid_exists(effects.pids[0]))
     if not for_good:
