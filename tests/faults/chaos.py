@@ -94,5 +94,5 @@ class Chaos:
 
 
 def has_begun(worker: WorkerProcess) -> bool:
-    """Whether it has more children than the look at the database before the first of them."""
-    return len(psutil.Process(worker.pid).children()) > 1
+    """Whether it has ended, or has more children than the look at the database before them."""
+    return worker.returncode is not None or len(psutil.Process(worker.pid).children()) > 1
