@@ -26,8 +26,8 @@ FLOORS = {
 DOORS = 5
 REDIS_LIBRARIES = {"rq", "redis", "django_redis"}
 MAY_USE_REDIS = {"transport", "worker"}
-FILE_LINES = 300
-FUNCTION_LINES = 30
+FILE_LINES = 500
+FUNCTION_LINES = 50
 
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 WRITTEN = [path for path in FILES if path.parts[0] != "migrations"]
@@ -74,12 +74,12 @@ def test_core_imports_no_orm() -> None:
 
 
 @each_written_file
-def test_no_file_is_longer_than_300_lines(path: Path) -> None:
+def test_no_file_is_longer_than_500_lines(path: Path) -> None:
     assert len(source_of(path).splitlines()) <= FILE_LINES
 
 
 @each_written_file
-def test_no_function_is_longer_than_30_lines(path: Path) -> None:
+def test_no_function_is_longer_than_50_lines(path: Path) -> None:
     long = {node.name: lines_of(node) for node in functions_of(path)}
     assert not {name: lines for name, lines in long.items() if lines > FUNCTION_LINES}
 
