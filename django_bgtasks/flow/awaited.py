@@ -15,7 +15,7 @@ from ..core.settlement import Settlement
 from ..models import Job
 from .call import Coroutine, entered_coroutine
 from .context import JobContext
-from .execute import Run, concluded, opened
+from .execute import Run, concluded, may_stay_open, opened
 
 logger = logging.getLogger("django_bgtasks")
 
@@ -70,7 +70,7 @@ class Awaited:
         if isinstance(found, Settlement):
             return Run(self.job, found, self._seconds)
         try:
-            settlement, is_open = concluded(found, self._outcome, self.job.on_crash == "retry")
+            settlement, is_open = concluded(found, self._outcome, may_stay_open(self.job))
         except ClaimLost as lost:
             logger.warning("%s", lost)
             return None

@@ -8,18 +8,28 @@ from typing import Any
 
 from django.db import connections
 
+from ..ledger import sessions
+
+LEFT_OPEN = (
+    "The task left a transaction open; what it wrote there was rolled back. "
+    "Use `with transaction.atomic():`."
+)
+ENDED = (
+    "The task ended the transaction that it runs in: with atomic=True the worker commits it. "
+    "Leave out COMMIT and ROLLBACK, or atomic=True."
+)
 # Kept for good: a connection that nobody refers to any more is closed.
 _abandoned: list[Any] = []
 
 
 def refresh_connections() -> None:
-    """Close what is broken or too old.
+    """Close what is broken or too old, and what has a transaction open that nobody will end.
 
     CONN_MAX_AGE = 0 means "for one request" and would cost a worker a new connection for every
     job: a worker keeps such a connection while it lives.
     """
     for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
+        if connection.in_atomic_block or _end_open_transaction(connection):
             continue
         if connection.settings_dict["CONN_MAX_AGE"] == 0:
             connection.close_at = None
@@ -55,23 +65,65 @@ def close_for_good() -> None:
             connection.close_pool()  # type: ignore[attr-defined]
 
 
+class SessionGuard:
+    """The database sessions of this thread as a task finds them, to be so again after it.
+
+    Made before the task, in its thread.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, int] = {}
+        for connection in connections.all(initialized_only=True):
+            self._blocks[connection.alias] = len(_blocks(connection))
+            _end_open_transaction(connection)
+            sessions.use_of(connection).made = False
+
+    def restore(self) -> bool:
+        """Roll back what the task left open, and end the sessions that it changed.
+
+        Returns whether a transaction was left open.
+        """
+        left_open = False
+        for connection in connections.all(initialized_only=True):
+            before = self._blocks.get(connection.alias, 0)
+            left_open |= _leave(connection, before) | _end_open_transaction(connection)
+            if connection.in_atomic_block or connection.connection is None:
+                continue
+            if sessions.leaves_transaction_unseen(connection):
+                sessions.end(connection)
+                left_open = True
+            elif sessions.is_changed(connection):
+                sessions.end(connection)
+        return left_open
+
+
 @contextmanager
 def no_transaction_left_open() -> Iterator[None]:
     """Roll back a transaction that is begun within it and not ended, and say so.
 
     The settlement, and all jobs after this one, would otherwise hang in it.
     """
-    before = {connection.alias: len(_blocks(connection)) for connection in connections.all(True)}
+    guard = SessionGuard()
     try:
         yield
     except BaseException:
-        _leave(before)
+        guard.restore()
         raise
-    if _leave(before):
-        raise RuntimeError(
-            "The task left a transaction open; what it wrote there was rolled back. "
-            "Use `with transaction.atomic():`."
-        )
+    if guard.restore():
+        raise RuntimeError(LEFT_OPEN)
+
+
+def refuse_ended_transaction(alias: str) -> None:
+    """Raise RuntimeError if an `atomic` task has ended the transaction that it runs in, by SQL.
+
+    What it wrote before would stand whatever becomes of the job.
+    """
+    connection: Any = connections[alias]
+    if connection.vendor not in ("postgresql", "sqlite") or not sessions.use_of(connection).made:
+        # PostgreSQL's driver begins a transaction with the first statement.
+        return
+    if not sessions.has_open_transaction(connection):
+        raise RuntimeError(ENDED)
 
 
 @contextmanager
@@ -95,14 +147,26 @@ def kept_usable(alias: str) -> Iterator[None]:
     connection.savepoint_commit(savepoint)
 
 
-def _leave(before: dict[str, int]) -> bool:
+def _leave(connection: Any, before: int) -> bool:
     """Leave the atomic blocks that are open beyond `before`, as an exception would leave them."""
     left = False
-    for connection in connections.all(initialized_only=True):
-        while len(blocks := _blocks(connection)) > before.get(connection.alias, 0):
-            blocks[-1].__exit__(RuntimeError, RuntimeError("left open"), None)
-            left = True
+    while len(blocks := _blocks(connection)) > before:
+        blocks[-1].__exit__(RuntimeError, RuntimeError("left open"), None)
+        left = True
     return left
+
+
+def _end_open_transaction(connection: Any) -> bool:
+    """End a transaction that is open though Django is in no block. Whether there was one.
+
+    A session that was closed behind Django's back is ended for Django too.
+    """
+    if connection.in_atomic_block:
+        return False
+    is_open = sessions.has_open_transaction(connection)
+    if is_open or sessions.is_closed(connection):
+        sessions.end(connection)
+    return is_open
 
 
 def _blocks(connection: Any) -> list[Any]:

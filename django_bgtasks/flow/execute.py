@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import InternalError, connections, transaction
+from django.db import DatabaseError, InternalError, connections, transaction
 
 from ..core import clock
 from ..core.compat import is_heard, send_signal
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
-from ..core.payload import checked
+from ..core.payload import checked, printable
 from ..core.reasons import NO_TRANSACTION
 from ..core.registry import find_task
 from ..core.retry import DEFAULT_RETRY
@@ -35,12 +35,21 @@ from ..models import Job
 from ..signals import job_retrying
 from .around import tell_failed
 from .call import call
-from .connections import drop_connections, kept_usable, refresh_connections
+from .connections import (
+    drop_connections,
+    kept_usable,
+    refresh_connections,
+    refuse_ended_transaction,
+)
 from .context import JobContext, write_progress
 from .dispatch import dispatch_on_commit
 from .results import result_of
 
 logger = logging.getLogger("django_bgtasks")
+OUT_OF_SIGHT = (
+    "The task changed its database session, by SET ROLE or search_path say: the row of its own job "
+    "was out of sight, and its transaction was rolled back. Use SET LOCAL, and RESET it."
+)
 HELD = timedelta(seconds=30)
 BEGIN_AGAIN = timedelta(seconds=1)
 
@@ -80,16 +89,33 @@ def claim_jobs(
 def run_claimed(job: Job, alias: str, grouped: bool = False) -> Run | None:
     """Run a job that this worker has claimed, and settle it. None if the claim was lost.
 
-    grouped: a success may be left open, for settle_runs(). What must not be repeated is not: if
-    this process dies, an open run happens again.
+    grouped: a success may be left open, for settle_runs(); see may_stay_open().
     """
     start = clock.monotonic()
     try:
-        settlement, is_open = _perform(job, alias, grouped and job.on_crash == "retry")
+        settlement, is_open = _perform(job, alias, grouped and may_stay_open(job))
     except ClaimLost as lost:
         logger.warning("%s", lost)
         return None
     return Run(job, settlement, clock.monotonic() - start, is_open)
+
+
+def is_suspect(job: Job) -> bool:
+    """Whether its last attempt ended with its process: it may have been another job's fault.
+
+    It runs alone, so that the next crash is laid to the right one.
+    """
+    return job.error.startswith("crash")
+
+
+def may_stay_open(job: Job) -> bool:
+    """Whether the success of this attempt may wait to be settled with those of others.
+
+    If the process dies before, the attempt is charged and the job runs again. So not for a job that
+    must not be repeated, that has no further attempt, or that a crash has charged already.
+    """
+    repeatable = job.on_crash == "retry" and job.attempt < job.max_attempts
+    return repeatable and not is_suspect(job)
 
 
 def settle_runs(runs: Sequence[Run], alias: str, patient: bool = True) -> list[Run]:
@@ -99,15 +125,32 @@ def settle_runs(runs: Sequence[Run], alias: str, patient: bool = True) -> list[R
     """
     refresh_connections()
     done = [(run.job, run.settlement.result) for run in runs if run.open]
-    settled = (
-        insist(lambda: settle_many(done, alias), alias) if patient else settle_many(done, alias)
-    )
+    try:
+        settled = (
+            insist(lambda: settle_many(done, alias), alias) if patient else settle_many(done, alias)
+        )
+    except DatabaseError:
+        if not patient:
+            raise
+        # It refuses one of them: this one fails, and the others stand.
+        alone = (_settle_alone(run, alias) if run.open else run for run in runs)
+        return [run for run in alone if run is not None]
     for run in runs:
         if run.open and run.job.pk in settled:
             _tell(run.job, run.settlement, alias)
         elif run.open:
             logger.warning("%s", lost_claim(run.job))
     return [run for run in runs if not run.open or run.job.pk in settled]
+
+
+def _settle_alone(run: Run, alias: str) -> Run | None:
+    """Settle an open run by itself. None if its claim was lost."""
+    try:
+        settlement = _succeeded(run.job, find_task(run.job.task), run.settlement, alias)
+    except ClaimLost as lost:
+        logger.warning("%s", lost)
+        return None
+    return replace(run, settlement=settlement, open=False)
 
 
 def _perform(job: Job, alias: str, may_stay_open: bool) -> tuple[Settlement, bool]:
@@ -154,7 +197,17 @@ def concluded(
     except BaseException as error:
         return _failed(job, context.task, error, alias), False
     success = Settlement("succeed", result=value)
-    return (success, True) if may_stay_open else (_settled(job, success, alias), False)
+    if may_stay_open:
+        return success, True
+    return _succeeded(job, context.task, success, alias), False
+
+
+def _succeeded(job: Job, task: Any, success: Settlement, alias: str) -> Settlement:
+    """Settle a success; what the database refuses to store is a failure with that error."""
+    try:
+        return _settled(job, success, alias)
+    except DatabaseError as refusal:
+        return _failed(job, task, refusal, alias)
 
 
 def _perform_atomic(job: Job, task: Any, context: JobContext) -> Settlement:
@@ -164,9 +217,11 @@ def _perform_atomic(job: Job, task: Any, context: JobContext) -> Settlement:
         with transaction.atomic(alias):
             session = connections[alias].connection
             value = checked(call(task, context, job.timeout), "the result", job.task)
+            refuse_ended_transaction(alias)
             settlement = Settlement("succeed", result=value)
             write_progress(context)
             settle_once(job, settlement, alias)
+            _log_failures_of_hooks(job, alias)
     except DISCONNECTED as error:
         if session is None:
             return _settled(job, released(NO_TRANSACTION, BEGIN_AGAIN), alias)
@@ -179,6 +234,32 @@ def _perform_atomic(job: Job, task: Any, context: JobContext) -> Settlement:
         return _failed(job, task, error, alias)
     _tell(job, settlement, alias)
     return settlement
+
+
+def _log_failures_of_hooks(job: Job, alias: str) -> None:
+    """Let what runs after the commit raise into the log: the job has succeeded by then.
+
+    So all hooks run. Within somebody's transaction, as a test's, they are left to that one.
+    """
+    connection: Any = connections[alias]
+    if len(connection.atomic_blocks) == 1:
+        hooks = connection.run_on_commit
+        connection.run_on_commit = [(ids, _logging(hook, job), True) for ids, hook, _ in hooks]
+
+
+def _logging(hook: Callable[[], object], job: Job) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            hook()
+        except BaseException:
+            logger.exception(
+                "A function that job %s (%s) gave to transaction.on_commit() raised. The job has "
+                "succeeded: its transaction was committed before.",
+                job.pk,
+                printable(job.task),
+            )
+
+    return run
 
 
 def _undone(
@@ -203,7 +284,10 @@ def _undone(
 def _failed(job: Job, task: Any, error: BaseException, alias: str) -> Settlement:
     """Settle an attempt that raised. Called inside the handler: receivers see the exception."""
     if isinstance(error, ClaimLost):
-        raise error
+        drop_connections()
+        if not insist(lambda: running.holds_claim(job, alias), alias):
+            raise error
+        error = RuntimeError(OUT_OF_SIGHT)
     if isinstance(error, Interruption):
         # It may have struck in the middle of a query: the connection cannot be trusted.
         drop_connections()

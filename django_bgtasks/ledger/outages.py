@@ -13,6 +13,29 @@ LOCK_NOT_AVAILABLE = "55P03"
 TRANSACTION_ROLLBACK = "40"  # the class of deadlocks and serialization failures
 SQLITE_BUSY, SQLITE_LOCKED = 5, 6
 MYSQL_LOCK_WAIT_TIMEOUT, MYSQL_DEADLOCK = 1205, 1213
+# Denied: the database, a table, a column, a routine; and what a trigger signals.
+MYSQL_REFUSALS = (1044, 1142, 1143, 1370, 1644)
+
+
+# Classes of SQLSTATE that may pass: connection, transaction state (a standby is read-only),
+# rollback, resources, locks, an operator's intervention, the system.
+PASSING = ("08", "25", "40", "53", "55", "57", "58")
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the database answered, and would refuse the same statement again.
+
+    A right that is missing, say, or an error that a trigger raises. What nobody knows is taken for
+    an outage.
+    """
+    if not isinstance(error, DISCONNECTED):
+        return True
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    if state:
+        return not str(state).startswith(PASSING)
+    code = cause.args[0] if cause is not None and cause.args else None
+    return code in MYSQL_REFUSALS
 
 
 def undid(error: BaseException, session: Any, alias: str) -> bool:

@@ -19,6 +19,11 @@ def report(job: Job, done: int, total: int | None, message: str, alias: str) -> 
     return bool(owned(job, alias).update(**values))
 
 
+def holds_claim(job: Job, alias: str) -> bool:
+    """Whether the row still shows this claim."""
+    return owned(job, alias).exists()
+
+
 def is_cancelled(job: Job, alias: str) -> bool | None:
     """Whether a cancellation was asked for; None if the claim no longer holds."""
     row = owned(job, alias).values_list("cancel_requested_at", flat=True)

@@ -9,7 +9,14 @@ from contextlib import nullcontext
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import IntegrityError, connections, models, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    connections,
+    models,
+    transaction,
+)
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
@@ -21,7 +28,7 @@ from ..core.states import FINAL, MOVES, WAITING
 from ..models import Attempt, Job
 from .hot import form_of
 from .insert import after
-from .outages import DISCONNECTED
+from .outages import is_refusal
 
 logger = logging.getLogger("django_bgtasks")
 T = TypeVar("T")
@@ -55,10 +62,13 @@ def settle_many(done: Sequence[tuple[Job, Any]], alias: str) -> set[UUID]:
     if not done:
         return set()
     settled = _succeed(done, alias)
-    lost = [job for job, _ in done if job.pk not in settled]
+    lost = [one for one in done if one[0].pk not in settled]
+    if lost and _begin_new_session(alias):
+        settled |= _succeed(lost, alias)
     # A COMMIT whose answer was lost may have gone through: then they are final, by us.
     again = Settlement("succeed")
-    return settled | {job.pk for job in lost if is_settled(job, again, alias)}
+    open_ones = [job for job, _ in lost if job.pk not in settled]
+    return settled | {job.pk for job in open_ones if is_settled(job, again, alias)}
 
 
 def lost_claim(job: Job) -> ClaimLost:
@@ -79,15 +89,22 @@ def insist(write: Callable[[], T], alias: str, first_wait: float = 0.05) -> T:
     """Repeat a write that is safe to repeat until the database answers.
 
     Inside a transaction the connection is the caller's, and so is the error. There is no limit
-    here: a worker that the database has forgotten is stopped by its arbiter.
+    here: a worker that the database has forgotten is stopped by its arbiter. What the database
+    refuses is tried once more, on a new session: a task may have changed the one before.
     """
-    wait = first_wait
+    wait, refused = first_wait, False
     while True:
         try:
             return write()
-        except DISCONNECTED as error:
+        except (DatabaseError, InterfaceError) as error:
             if connections[alias].in_atomic_block:
                 raise
+            if is_refusal(error):
+                if refused:
+                    raise
+                refused = True
+                connections[alias].close()
+                continue
             logger.warning(
                 "The database did not answer (%s); trying again in %.1f s.",
                 _first_line(error),
@@ -114,9 +131,31 @@ def _settle_or_find_settled(job: Job, settlement: Settlement, alias: str) -> Non
     try:
         settle_once(job, settlement, alias)
     except ClaimLost:
+        if _settles_in_new_session(job, settlement, alias):
+            return
         # A COMMIT whose answer was lost may have gone through: then the row is final, by us.
         if not is_settled(job, settlement, alias):
             raise
+
+
+def _settles_in_new_session(job: Job, settlement: Settlement, alias: str) -> bool:
+    if not _begin_new_session(alias):
+        return False
+    try:
+        settle_once(job, settlement, alias)
+    except ClaimLost:
+        return False
+    return True
+
+
+def _begin_new_session(alias: str) -> bool:
+    """Before a claim is believed to be lost: in a session that a task has changed, with another
+    search_path or role say, the row may only be out of sight. False within a transaction.
+    """
+    if connections[alias].in_atomic_block:
+        return False
+    connections[alias].close()
+    return True
 
 
 def _move(job: Job, settlement: Settlement, alias: str) -> None:

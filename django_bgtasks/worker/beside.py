@@ -21,7 +21,7 @@ from ..core.errors import TaskNotFound
 from ..core.registry import find_task
 from ..flow.awaited import Awaited
 from ..flow.connections import give_back_connections
-from ..flow.execute import Run
+from ..flow.execute import Run, is_suspect
 from ..flow.thread_limits import strike_overdue
 from ..models import Job
 from ..transport.messages import rq_queue_name
@@ -191,7 +191,6 @@ class Beside:
     def _end(self, one: Aside) -> Run | None:
         run = one.run.end()
         if run is not None and run.open:
-            # From here on a crash repeats it, and charges nobody.
             self._slot.ended_at(one.place)
         return run
 
@@ -222,11 +221,3 @@ class Beside:
             if one.run is not culprit:
                 until = later if culprit is None else inf
                 self._slot.runs_at(one.place, one.run.job.claims, until)
-
-
-def is_suspect(job: Job) -> bool:
-    """Whether its last attempt ended with its process: it may have been another job's fault.
-
-    It runs alone, so that the next crash is laid to the right one.
-    """
-    return job.error.startswith("crash")

@@ -13,20 +13,20 @@ import time
 from types import FrameType
 from uuid import UUID
 
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from ..core import clock
 from ..flow import footing
 from ..flow.connections import give_back_connections, refresh_connections
 from ..flow.deadline import CANCEL_SIGNAL, confirm_cancellation
-from ..flow.execute import Run, claim_jobs, run_claimed, settle_runs
+from ..flow.execute import Run, claim_jobs, is_suspect, run_claimed, settle_runs
 from ..ledger.claim import claim_next
 from ..ledger.moves import give_back, promote
-from ..ledger.outages import DISCONNECTED
+from ..ledger.sessions import remember_new_sessions
 from ..ledger.settle import insist
 from ..models import Job
 from ..transport.messages import rq_queue_name
-from .beside import Beside, is_suspect
+from .beside import Beside
 from .group import AHEAD, Ahead, Group, Pace, Watch
 from .lines import job_line
 from .outcry import Outcry
@@ -69,6 +69,7 @@ class Child:
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
             signal.signal(number, _come_too_late)
         footing.take()
+        remember_new_sessions()
         disown_copies()
         confirm_cancellation(self._is_cancelled)
         spent = False
@@ -187,7 +188,7 @@ class Child:
             if run is None:
                 self._forget(job.pk)
                 continue
-            self.slot.claimed(job.pk, job.claims)
+            self.slot.ended(job.pk)
             self.pace.ran(rq_queue_name(job.queue, job.priority), run.seconds)
             group.ended(run)
         self._end_group(group)
@@ -211,7 +212,7 @@ class Child:
                 rest = []
             self._close(done, patient=False)
             done = []
-        except DISCONNECTED as error:
+        except (DatabaseError, InterfaceError) as error:
             logger.debug("What waits behind a slow job was not handed back: %s", error)
             group.restore(rest, done)
         finally:

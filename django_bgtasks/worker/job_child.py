@@ -65,9 +65,9 @@ class JobChild:
     def why(self, held: Held) -> str:
         """What the end of the process means for a job that it held.
 
-        Only jobs that ran are charged, and of several only the one that it was killed for. After a
-        crash that nobody caused nobody can tell which of several it was: all of them are charged,
-        and run alone the next time.
+        Only jobs that have begun are charged, and of several only the one that it was killed for.
+        After a crash that nobody caused nobody can tell which of several it was: all of them are
+        charged, and run alone the next time. So are those that have run and are not settled.
         """
         if not held.begun:
             return "unbegun"
@@ -79,7 +79,7 @@ class JobChild:
 
     def cancel(self, job: UUID, claim: int) -> None:
         """Ask the process to end this job, if it runs it; enforce() does it where that fails."""
-        runs = any(h.begun and (h.job, h.claim) == (job, claim) for h in self.slot.read())
+        runs = any(h.running and (h.job, h.claim) == (job, claim) for h in self.slot.read())
         if runs and job not in self.cancelling:
             self.slot.cancel(job)
             self.cancelling[job] = clock.monotonic() + CANCEL_GRACE
@@ -88,11 +88,11 @@ class JobChild:
     def enforce(self, now: float, interrupt: bool) -> None:
         """Kill the process if a job has outlived its time, or if all are to be interrupted."""
         begun = [held for held in self.slot.read() if held.begun]
-        running = {held.job for held in begun}
-        for job in self.cancelling.keys() - running:
+        running = [held for held in begun if held.running]
+        for job in self.cancelling.keys() - {held.job for held in running}:
             # It ended by itself in the meantime.
             del self.cancelling[job]
-        late = next((held.job for held in begun if now > held.kill_at), None)
+        late = next((held.job for held in running if now > held.kill_at), None)
         stubborn = next((job for job, until in self.cancelling.items() if now > until), None)
         if late is not None:
             self.kill(late, "timeout")

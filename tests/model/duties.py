@@ -26,6 +26,7 @@ from .state import (
     IDLE,
     MARKING,
     POPPED,
+    SETTLING,
     UNKNOWN,
     WORKERS,
     Broken,
@@ -196,7 +197,8 @@ def _deaths(model: Model, world: World, seat: int, child: Seat) -> Iterator[Step
         return
     for ref, why in _told(model, child):
         what = f"death of {CHILDREN[seat]} ({why})"
-        after = world if why != "crash" else _died_in_body(model, world, seat, what)
+        is_end = why == "crash" or (why == "unbegun" and child.at == SETTLING)
+        after = _died_in_body(model, world, seat, what) if is_end else world
         # An empty slot tells nothing: such a death is of no job.
         news = () if child.at == MARKING else ((child.job, ref, why),)
         deaths = world.workers[worker]._replace(deaths=(*told, *news))
@@ -214,15 +216,17 @@ def _told(model: Model, child: Seat) -> list[tuple[Ref, str]]:
     if child.at == CLAIMED:
         # Between the claim and Slot.claimed, or after it.
         return [(UNKNOWN, "crash"), (child.ref, waiting)]
-    if child.kind == "release" or (child.kind == "succeed" and model.may_stay_open(child.job)):
+    is_open = child.kind == "succeed" and model.may_stay_open(child.job)
+    if child.kind == "release" or (is_open and not model.rules.charges_ended):
         return [(child.ref, waiting)]
     return [(child.ref, "crash"), (child.ref, "interrupted")]
 
 
 def _died_in_body(model: Model, world: World, seat: int, what: str) -> World:
-    """Count the attempts of a job that ended with the death of their process."""
+    """Count the runs of a job that ended with the death of their process, settled or not."""
     child = world.seats[seat]
-    if child.at != BODY or model.on_crash(child.job) == "fail":
+    has_begun = child.at == BODY or (child.at == SETTLING and child.kind in ("succeed", "raise"))
+    if not has_begun or model.on_crash(child.job) == "fail":
         return world
     row = world.rows[child.job]
     if row.state in FINAL:

@@ -34,7 +34,9 @@ class Rules:
     job is running, nothing but the id, or the clock (a lease, looked at before the write).
     watches_tokens: whether a token that comes twice is a fault by itself. looks: where upkeep looks
     for a child that may hold the job of one that died before its claim. tells_begun: whether
-    the arbiter tells a claim that waited from one whose task ran. without: a duty that nobody does.
+    the arbiter tells a claim that waited from one whose task ran. charges_ended: whether a run that
+    has ended and is not settled costs its attempt when its process dies. without: a duty that
+    nobody does.
     """
 
     fence: Literal["claims", "attempt", "state", "id", "lease"] = "claims"
@@ -43,6 +45,7 @@ class Rules:
     slot_goes_blank: bool = False
     spares_interrupted: bool = True
     tells_begun: bool = True
+    charges_ended: bool = True
     watches_tokens: bool = True
     without: str = ""
 
@@ -71,7 +74,7 @@ class Model:
         return self.modes[job].startswith("atomic")
 
     def may_stay_open(self, job: int) -> bool:
-        """Whether its success may wait for those of its group: execute.run_claimed."""
+        """Whether its success may wait for those of its group: execute.may_stay_open."""
         return self.modes[job] == "plain"
 
     def worker_of(self, seat: int) -> int:

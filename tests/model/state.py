@@ -23,8 +23,8 @@ MARKING = "marking"  # nothing, for a moment: only in the twin with a blank slot
 CLAIMED = "claimed"  # claiming, then claimed: the claim is committed, the task has not begun
 BODY = "body"  # running
 CHECKED = "checked"  # running: only in the twin with a lease
-SETTLING = "settling"  # its settlement got no answer and is written again. running; or claimed, if
-# it is the success of a group or the release of what has not begun
+SETTLING = "settling"  # its settlement got no answer and is written again. running; ended, if it is
+# the success of a group; claimed, if it is the release of what has not begun
 REREAD = "reread"  # running: the COMMIT of an atomic task got no answer
 
 

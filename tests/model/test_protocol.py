@@ -85,7 +85,7 @@ TWINS = {
     "attempts counted at the settlement: a poison job goes on for ever": (
         Model(ONE, workers=1, rules=Rules(counts_at_claim=False)),
         "job 0 killed 4 children",
-        "rescue job 0",
+        "begin",
     ),
     "a death before the claim releases whatever runs": (
         Model(ONE, rules=Rules(looks=""), **SIBLINGS),
@@ -111,6 +111,11 @@ TWINS = {
         Model(("fail",), workers=1, rules=Rules(tells_begun=False)),
         "failed without having begun",
         "(interrupted)",
+    ),
+    "a run that ended and is not settled is given back for free": (
+        Model(ONE, workers=1, late=0, rules=Rules(charges_ended=False)),
+        "job 0 killed 4 children",
+        "(unbegun)",
     ),
     "nobody sends lost messages again": (
         Model(ONE, rules=Rules(without="redispatch")),
