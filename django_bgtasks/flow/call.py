@@ -14,7 +14,7 @@ from asgiref.sync import async_to_sync
 from ..core.errors import JobCancelled, JobTimeout
 from ..core.reasons import CANCELLED, TOO_LONG
 from .around import AROUND, surrounded
-from .connections import no_transaction_left_open
+from .connections import SessionGuard
 from .context import JobContext
 from .copies import only_here
 from .current import entered
@@ -27,7 +27,7 @@ def call(task: Any, context: JobContext, timeout: float) -> Any:
 
     timeout: seconds after which JobTimeout is raised inside the function.
     """
-    with entered(context), no_transaction_left_open(), kept(), only_here():
+    with entered(context), SessionGuard(), kept(), only_here():
         if AROUND:
             with surrounded(context):
                 return _called(task, context, timeout)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 from django.db import connections
 
 from ..ledger import sessions
+from ..ledger.sessions import session_of
 
 LEFT_OPEN = (
     "The task left a transaction open; what it wrote there was rolled back. "
@@ -30,6 +32,9 @@ def refresh_connections() -> None:
     """
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block or _end_open_transaction(connection):
+            continue
+        if sessions.is_closed(connection):
+            sessions.end(connection)
             continue
         if connection.settings_dict["CONN_MAX_AGE"] == 0:
             connection.close_at = None
@@ -68,15 +73,29 @@ def close_for_good() -> None:
 class SessionGuard:
     """The database sessions of this thread as a task finds them, to be so again after it.
 
-    Made before the task, in its thread.
+    Made before the task, in its thread. As a context manager it raises RuntimeError where the task
+    left a transaction open: its settlement, and all jobs after it, would otherwise hang in that.
     """
 
     def __init__(self) -> None:
         self._blocks: dict[str, int] = {}
         for connection in connections.all(initialized_only=True):
-            self._blocks[connection.alias] = len(_blocks(connection))
-            _end_open_transaction(connection)
-            sessions.use_of(connection).made = False
+            blocks = self._blocks[connection.alias] = len(_blocks(connection))
+            if not blocks:
+                _end_open_transaction(connection)
+            session_of(connection).used = False
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.restore() and error is None:
+            raise RuntimeError(LEFT_OPEN)
 
     def restore(self) -> bool:
         """Roll back what the task left open, and end the sessions that it changed.
@@ -86,31 +105,17 @@ class SessionGuard:
         left_open = False
         for connection in connections.all(initialized_only=True):
             before = self._blocks.get(connection.alias, 0)
-            left_open |= _leave(connection, before) | _end_open_transaction(connection)
-            if connection.in_atomic_block or connection.connection is None:
+            if len(_blocks(connection)) > before:
+                left_open |= _leave(connection, before)
+            left_open |= _end_open_transaction(connection)
+            if connection.connection is None or connection.in_atomic_block:
                 continue
             if sessions.leaves_transaction_unseen(connection):
                 sessions.end(connection)
                 left_open = True
-            elif sessions.is_changed(connection):
+            elif session_of(connection).is_changed(connection):
                 sessions.end(connection)
         return left_open
-
-
-@contextmanager
-def no_transaction_left_open() -> Iterator[None]:
-    """Roll back a transaction that is begun within it and not ended, and say so.
-
-    The settlement, and all jobs after this one, would otherwise hang in it.
-    """
-    guard = SessionGuard()
-    try:
-        yield
-    except BaseException:
-        guard.restore()
-        raise
-    if guard.restore():
-        raise RuntimeError(LEFT_OPEN)
 
 
 def refuse_ended_transaction(alias: str) -> None:
@@ -119,7 +124,7 @@ def refuse_ended_transaction(alias: str) -> None:
     What it wrote before would stand whatever becomes of the job.
     """
     connection: Any = connections[alias]
-    if connection.vendor not in ("postgresql", "sqlite") or not sessions.use_of(connection).made:
+    if connection.vendor not in ("postgresql", "sqlite") or not session_of(connection).used:
         # PostgreSQL's driver begins a transaction with the first statement.
         return
     if not sessions.has_open_transaction(connection):
@@ -157,16 +162,11 @@ def _leave(connection: Any, before: int) -> bool:
 
 
 def _end_open_transaction(connection: Any) -> bool:
-    """End a transaction that is open though Django is in no block. Whether there was one.
-
-    A session that was closed behind Django's back is ended for Django too.
-    """
-    if connection.in_atomic_block:
+    """End a transaction that is open though Django is in no block. Whether there was one."""
+    if connection.in_atomic_block or not sessions.has_open_transaction(connection):
         return False
-    is_open = sessions.has_open_transaction(connection)
-    if is_open or sessions.is_closed(connection):
-        sessions.end(connection)
-    return is_open
+    sessions.end(connection)
+    return True
 
 
 def _blocks(connection: Any) -> list[Any]:

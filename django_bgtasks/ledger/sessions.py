@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.signals import connection_created
 
 from .hot import prepared
 
+# Where a connection has its note: each task reads it twice.
+ATTRIBUTE = "bgtasks_session"
 # libpq's PQTRANS_ACTIVE, PQTRANS_INTRANS and PQTRANS_INERROR: a statement or a transaction is open.
 BUSY = (1, 2, 3)
 # What the statements of others depend on, and pg_advisory_unlock_all() for the locks that a session
@@ -33,7 +34,7 @@ POSTGRES = (
     "SELECT session_user::text, pg_my_temp_schema()::text, pg_advisory_unlock_all()::text, "
     + ", ".join(f"current_setting('{name}')" for name in POSTGRES_SETTINGS)
 )
-PSYCOPG_SETTINGS = ("autocommit", "isolation_level", "read_only", "deferrable", "row_factory")
+_of_psycopg = attrgetter("autocommit", "isolation_level", "read_only", "deferrable", "row_factory")
 PSYCOPG_CURSORS = ("cursor_factory", "server_cursor_factory")
 MYSQL_SETTINGS = (
     *("autocommit", "sql_mode", "time_zone", "foreign_key_checks", "unique_checks"),
@@ -47,40 +48,68 @@ MYSQL = "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE(), RELEASE_ALL_LOCKS(),
 MARIADB_EXTRA = ", @@SESSION.tx_isolation, @@SESSION.tx_read_only"
 MYSQL_EXTRA = ", @@SESSION.transaction_isolation, @@SESSION.transaction_read_only"
 SQLITE_PRAGMAS = ("foreign_keys", "query_only", "database_list", "defer_foreign_keys")
-SQLITE_SETTINGS = ("isolation_level", "row_factory", "text_factory")
+_of_sqlite = attrgetter("isolation_level", "row_factory", "text_factory", "in_transaction")
 
 
-@dataclass(slots=True)
-class Use:
-    """Whether somebody has sent statements over a connection since `made` was set to False.
+class Session:
+    """What is noted of a connection's session: how it began, and whether somebody has used it.
 
-    It stands in the connection's execute_wrappers, through which Django sends its own, and in the
-    places where psycopg makes cursors.
+    used: whether statements were sent since it was set to False. The note stands in the
+    connection's execute_wrappers, through which Django sends all but the ledger's own statements,
+    and where psycopg makes cursors.
     """
 
-    made: bool = True
+    __slots__ = ("driver", "own", "servers", "used")
+
+    def __init__(self, connection: Any) -> None:
+        self.used = True
+        self.driver: Any = None
+        self.own: Any = None
+        self.servers: Any = None
+        # First: a site's own wrapper that is in force is the last, and leaves as the last.
+        connection.execute_wrappers.insert(0, self)
 
     def __call__(
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
         """Note the use, and send the statement."""
-        self.made = True
+        self.used = True
         return execute(sql, params, many, context)
 
-    def noted_by(self, make: Callable[..., Any]) -> Callable[..., Any]:
-        """What makes cursors as before, and notes the use."""
+    def begin(self, connection: Any) -> None:
+        """Remember what the connection's session is set to, now that it begins."""
+        driver = connection.connection
+        if connection.vendor == "postgresql" and hasattr(driver, "pgconn"):
+            for name in PSYCOPG_CURSORS:
+                make = getattr(driver, name)
+                # One from a pool may still note the use of another thread's connection.
+                setattr(driver, name, self._noted_by(getattr(make, "instead_of", make)))
+        with suppress(DatabaseError, InterfaceError):
+            own = _own_settings(connection.vendor, driver)
+            self.driver, self.own, self.servers = driver, own, _servers_settings(connection)
 
+    def is_changed(self, connection: Any) -> bool:
+        """Whether the session is set otherwise than when it began, as far as that is remembered.
+
+        The server is asked only if somebody has sent it statements. What cannot be asked any more
+        is changed too.
+        """
+        if self.driver is None or self.driver is not connection.connection:
+            return False
+        try:
+            if self.own != _own_settings(connection.vendor, self.driver):
+                return True
+            return self.used and bool(self.servers != _servers_settings(connection))
+        except Exception:
+            return True
+
+    def _noted_by(self, make: Callable[..., Any]) -> Callable[..., Any]:
         def noting(*args: Any, **kwargs: Any) -> Any:
-            self.made = True
+            self.used = True
             return make(*args, **kwargs)
 
         noting.instead_of = make  # type: ignore[attr-defined]
         return noting
-
-
-_uses: WeakKeyDictionary[Any, Use] = WeakKeyDictionary()
-# Of a connection: the driver's session as it began, with its own settings and the server's.
-_begun: WeakKeyDictionary[Any, tuple[Any, Any, Any]] = WeakKeyDictionary()
 
 
 def remember_new_sessions() -> None:
@@ -88,28 +117,27 @@ def remember_new_sessions() -> None:
     connection_created.connect(_remember, dispatch_uid="django_bgtasks.sessions")
 
 
-def use_of(connection: Any) -> Use:
-    """The note of this connection's use. It is there from the first call on."""
-    use = _uses.get(connection)
-    if use is None:
-        use = _uses[connection] = Use()
-        # First: a site's own wrapper that is in force is the last, and leaves as the last.
-        connection.execute_wrappers.insert(0, use)
-    return use
+def session_of(connection: Any) -> Session:
+    """The note of this connection's session. It is there from the first call on."""
+    session: Session | None = getattr(connection, ATTRIBUTE, None)
+    if session is None:
+        session = Session(connection)
+        setattr(connection, ATTRIBUTE, session)
+    return session
 
 
 def is_closed(connection: Any) -> bool:
     """Whether the session has been closed at the driver, behind Django's back."""
-    session = connection.connection
-    if session is None:
+    driver = connection.connection
+    if driver is None:
         return False
     if connection.vendor == "postgresql":
-        return bool(session.closed)
+        return bool(driver.closed)
     if connection.vendor == "mysql":
-        return not session.open
+        return not driver.open
     if connection.vendor == "sqlite":
         try:
-            session.total_changes  # noqa: B018 - reading it raises if the session is closed
+            driver.total_changes  # noqa: B018 - reading it raises if the session is closed
         except connection.Database.ProgrammingError:
             return True
     return False
@@ -117,14 +145,14 @@ def is_closed(connection: Any) -> bool:
 
 def has_open_transaction(connection: Any) -> bool:
     """Whether the driver knows of an open transaction. False where drivers do not (MySQL)."""
-    session = connection.connection
-    if session is None or is_closed(connection):
+    driver = connection.connection
+    if driver is None:
         return False
     if connection.vendor == "postgresql":
-        libpq = getattr(session, "pgconn", None)
-        status = session.info if libpq is None else libpq
+        libpq = getattr(driver, "pgconn", None)
+        status = driver.info if libpq is None else libpq
         return status.transaction_status in BUSY
-    return connection.vendor == "sqlite" and bool(session.in_transaction)
+    return connection.vendor == "sqlite" and not is_closed(connection) and driver.in_transaction
 
 
 def leaves_transaction_unseen(connection: Any) -> bool:
@@ -136,23 +164,6 @@ def leaves_transaction_unseen(connection: Any) -> bool:
     except (DatabaseError, InterfaceError):
         # It cannot be used at all: nobody commits what is open in it.
         return False
-
-
-def is_changed(connection: Any) -> bool:
-    """Whether the session is set otherwise than when it began, as far as that is remembered.
-
-    The server is asked only if somebody has sent it statements. What cannot be asked any more is
-    changed too.
-    """
-    session, own, servers = _begun.get(connection, (None, None, None))
-    if session is None or session is not connection.connection:
-        return False
-    try:
-        if own != _own_settings(connection.vendor, session):
-            return True
-        return use_of(connection).made and bool(servers != _servers_settings(connection))
-    except (DatabaseError, InterfaceError, AttributeError, OSError):
-        return True
 
 
 def end(connection: Any) -> None:
@@ -174,25 +185,17 @@ def end(connection: Any) -> None:
 
 
 def _remember(connection: Any, **kwargs: Any) -> None:
-    session, use = connection.connection, use_of(connection)
-    if connection.vendor == "postgresql" and hasattr(session, "pgconn"):
-        for name in PSYCOPG_CURSORS:
-            make = getattr(session, name)
-            # One from a pool may still note the use of another thread's connection.
-            setattr(session, name, use.noted_by(getattr(make, "instead_of", make)))
-    with suppress(DatabaseError, InterfaceError):
-        own = _own_settings(connection.vendor, session)
-        _begun[connection] = session, own, _servers_settings(connection)
+    session_of(connection).begin(connection)
 
 
-def _own_settings(vendor: str, session: Any) -> Any:
+def _own_settings(vendor: str, driver: Any) -> Any:
     """What is set at the driver, and by which socket it talks."""
     if vendor == "postgresql":
-        settings = [getattr(session, name, None) for name in PSYCOPG_SETTINGS]
-        return os.fstat(session.fileno()).st_ino, settings
+        return os.fstat(driver.fileno()).st_ino, _of_psycopg(driver)
     if vendor == "sqlite":
-        return [getattr(session, name) for name in SQLITE_SETTINGS]
-    return None
+        # The last of them raises if the session is closed.
+        return _of_sqlite(driver)
+    return bool(driver.open) if vendor == "mysql" else None
 
 
 def _servers_settings(connection: Any) -> Any:

@@ -14,7 +14,7 @@ from tests.conftest import DATABASE
 
 from . import session_tasks as tasks
 from .case import Case
-from .unharmed import ended, keeps_its_limits
+from .unharmed import ended
 
 pytestmark = pytest.mark.faults
 long = pytest.mark.long
@@ -70,7 +70,7 @@ def test_a_transaction_that_a_task_leaves_open_fails_it_and_takes_no_neighbours_
     case: Case, name: str, threads: int
 ) -> None:
     case.row("K", f"Tasks that leave a transaction open, in {len(OPEN)} ways, also in threads")
-    worker = case.worker("--threads", threads)
+    case.worker("--threads", threads)
     # Short ones first, so that the culprit runs in a group with others.
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
     culprit = case.enqueue(tasks.leaves, name)
@@ -79,8 +79,6 @@ def test_a_transaction_that_a_task_leaves_open_fails_it_and_takes_no_neighbours_
     assert failed.error.startswith("RuntimeError: The task left a transaction open; ")
     assert (failed.state, failed.attempt, case.outcomes(culprit)) == ("failed", 1, ["failed"])
     neighbours_keep_their_rows(case, jobs)
-    if threads == 1:
-        keeps_its_limits(case, worker)
 
 
 @pytest.mark.parametrize("name", OPEN)
@@ -104,15 +102,13 @@ def test_a_session_that_a_task_has_changed_is_not_its_neighbours(
     case: Case, name: str, threads: int
 ) -> None:
     case.row("K", f"Tasks that change their session, in {len(CHANGES)} ways, also in threads")
-    worker = case.worker("--threads", threads)
+    case.worker("--threads", threads)
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
     culprit = case.enqueue(tasks.sets, name)
     jobs += case.enqueue_many(tasks.writes_in_a_block, neighbours())
     done = ended(case, culprit)
     assert (done.state, done.attempt, done.error) == ("succeeded", 1, "")
     neighbours_keep_their_rows(case, jobs)
-    if threads == 1:
-        keeps_its_limits(case, worker)
 
 
 @pytest.mark.parametrize("name", CHANGES)
