@@ -1,0 +1,218 @@
+"""The database threads of a job child. A coroutine that uses the database has one to itself.
+
+`sync_to_async` and the asynchronous methods of the ORM ask asgiref for a thread. asgiref gives them
+the executor that is noted for the running event loop; here it is DatabaseThreads.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+from math import inf
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from ..core import clock
+from ..core.errors import Interruption
+from ..flow.connections import (
+    SessionGuard,
+    close_dead_connections,
+    drop_connections,
+    give_back_connections,
+    no_transaction_left_open,
+    refresh_connections,
+)
+from ..flow.copies import only_here
+from ..flow.thread_limits import ThreadLimit
+
+# Seconds. A thread without work ends then, and its connections with it; one stays.
+IDLE_SECONDS = 10.0
+# After so many seconds without work a connection is asked whether it still lives.
+ASK_AFTER = 1.0
+logger = logging.getLogger("django_bgtasks.worker")
+
+
+class Lease:
+    """The use of one thread, from the first call of a run until the end of the run."""
+
+    def __init__(self) -> None:
+        self.ended: Future[bool] = Future()
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._limit: ThreadLimit | None = None
+        self._struck = False
+
+    def call(self, act: Callable[[], Any]) -> Future[Any]:
+        """Have this called in the thread, after what was asked for before."""
+        future: Future[Any] = Future()
+        self._calls.put((future, act))
+        return future
+
+    def end(self) -> Future[bool]:
+        """No call comes after this. The result: whether a transaction was left open."""
+        self._calls.put(None)
+        return self.ended
+
+    def strike(self, kind: type[Interruption]) -> None:
+        """Raise this in the call that is running, if there is one, as in a task in a thread."""
+        self._struck = True
+        limit = self._limit
+        if limit is not None:
+            limit.strike(kind)
+
+    def serve(self) -> None:
+        """Do the calls, in a thread; then leave its connections as they were before."""
+        refresh()
+        guard = SessionGuard()
+        try:
+            while (wanted := self._calls.get()) is not None:
+                self._answer(*wanted)
+            left_open = guard.restore()
+            if self._struck:
+                # It may have been in the middle of a query.
+                drop_connections()
+            give_back_connections()
+        except BaseException as error:
+            self.ended.set_exception(error)
+        else:
+            self.ended.set_result(left_open)
+
+    def _answer(self, future: Future[Any], act: Callable[[], Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            self._limit = ThreadLimit(inf)
+            with self._limit, only_here():
+                value = act()
+        except BaseException as error:
+            future.set_exception(error)
+            # The traceback of the error refers to this frame.
+            del future
+        else:
+            future.set_result(value)
+        finally:
+            self._limit = None
+
+
+class DatabaseThreads(Executor):
+    """At most so many threads, each with database connections of its own.
+
+    The run that makes a call has its thread until release(), so transactions, cursors and settings
+    of the session are its own across its awaits. Where all threads are taken it waits for one,
+    first come, first served. A call of no run has a thread for itself, and must leave no
+    transaction open.
+
+    owner: the run that makes the current call; asked on the event loop.
+    """
+
+    def __init__(self, most: int, owner: Callable[[], object | None]) -> None:
+        self._most, self._owner = most, owner
+        self._leases: dict[object, Lease] = {}
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._idle: list[SimpleQueue[Lease]] = []
+        self._waiting: deque[Lease] = deque()
+
+    def submit(self, act: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Have this called in the thread of the current run."""
+        run, call = self._owner(), partial(act, *args, **kwargs)
+        if run is None:
+            lease = self._begun()
+            future = lease.call(partial(checked, call))
+            lease.end()
+            return future
+        lease = self._leases.get(run) or self._begun(run)
+        return lease.call(call)
+
+    def release(self, run: object, error: BaseException | None) -> Future[bool] | None:
+        """The run has ended. Returns whether it left a transaction open; None if it has no thread.
+
+        error: what it raised. After an interruption its last call is interrupted too.
+        """
+        lease = self._leases.pop(run, None)
+        if lease is None:
+            return None
+        if isinstance(error, Interruption):
+            lease.strike(type(error))
+        return lease.end()
+
+    def _begun(self, run: object | None = None) -> Lease:
+        lease = Lease()
+        if run is not None:
+            self._leases[run] = lease
+        with self._lock:
+            if self._idle:
+                # The one that was busy last: the others may get old and end.
+                self._idle.pop().put(lease)
+            elif self._threads < self._most:
+                self._threads += 1
+                main = partial(self._serve, lease)
+                threading.Thread(target=main, name="database", daemon=True).start()
+            else:
+                self._waiting.append(lease)
+        return lease
+
+    def _serve(self, lease: Lease | None) -> None:
+        mine: SimpleQueue[Lease] = SimpleQueue()
+        while lease is not None:
+            lease.serve()
+            lease = self._next(mine)
+        drop_connections()
+
+    def _next(self, mine: SimpleQueue[Lease]) -> Lease | None:
+        """The next lease for a thread, which may have to wait for it; None if it is to end."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._idle.append(mine)
+        since = clock.monotonic()
+        while True:
+            try:
+                lease = mine.get(timeout=IDLE_SECONDS)
+            except Empty:
+                if self._may_end(mine):
+                    return None
+                continue
+            if clock.monotonic() - since > ASK_AFTER:
+                close_dead_connections()
+            return lease
+
+    def _may_end(self, mine: SimpleQueue[Lease]) -> bool:
+        with self._lock:
+            if mine not in self._idle or len(self._idle) == 1:
+                return False
+            self._idle.remove(mine)
+            self._threads -= 1
+            return True
+
+
+class CheckedThreads(ThreadPoolExecutor):
+    """For what a coroutine does in any thread: `to_thread`, `thread_sensitive=False`.
+
+    No call leaves a transaction to the next one in its thread.
+    """
+
+    def submit(self, act: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As in any executor; raises RuntimeError for a transaction that the call leaves open."""
+        return super().submit(checked, partial(act, *args, **kwargs))
+
+
+def checked(act: Callable[[], Any]) -> Any:
+    """Call this with connections that work, and see to it that no transaction is left open."""
+    refresh()
+    try:
+        with no_transaction_left_open(), only_here():
+            return act()
+    finally:
+        give_back_connections()
+
+
+def refresh() -> None:
+    """Look after the connections of this thread. One that stays broken shows when it is used."""
+    try:
+        refresh_connections()
+    except Exception as error:
+        logger.warning("The database connections could not be looked after: %s", error)
