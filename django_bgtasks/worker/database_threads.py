@@ -6,11 +6,11 @@ the executor that is noted for the running event loop; here it is DatabaseThread
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from functools import partial
 from math import inf
 from queue import Empty, SimpleQueue
@@ -18,13 +18,12 @@ from typing import Any
 
 from ..core import clock
 from ..core.errors import Interruption
+from ..flow.checked_threads import checked, refresh
 from ..flow.connections import (
     SessionGuard,
     close_dead_connections,
     drop_connections,
     give_back_connections,
-    no_transaction_left_open,
-    refresh_connections,
 )
 from ..flow.copies import only_here
 from ..flow.thread_limits import ThreadLimit
@@ -33,7 +32,6 @@ from ..flow.thread_limits import ThreadLimit
 IDLE_SECONDS = 10.0
 # After so many seconds without work a connection is asked whether it still lives.
 ASK_AFTER = 1.0
-logger = logging.getLogger("django_bgtasks.worker")
 
 
 class Lease:
@@ -69,18 +67,20 @@ class Lease:
         guard = SessionGuard()
         try:
             while (wanted := self._calls.get()) is not None:
-                self._answer(*wanted)
+                self._do(*wanted)
             left_open = guard.restore()
             if self._struck:
                 # It may have been in the middle of a query.
                 drop_connections()
             give_back_connections()
         except BaseException as error:
+            with suppress(Exception):
+                drop_connections()
             self.ended.set_exception(error)
         else:
             self.ended.set_result(left_open)
 
-    def _answer(self, future: Future[Any], act: Callable[[], Any]) -> None:
+    def _do(self, future: Future[Any], act: Callable[[], Any]) -> None:
         if not future.set_running_or_notify_cancel():
             return
         try:
@@ -187,32 +187,3 @@ class DatabaseThreads(Executor):
             self._idle.remove(mine)
             self._threads -= 1
             return True
-
-
-class CheckedThreads(ThreadPoolExecutor):
-    """For what a coroutine does in any thread: `to_thread`, `thread_sensitive=False`.
-
-    No call leaves a transaction to the next one in its thread.
-    """
-
-    def submit(self, act: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """As in any executor; raises RuntimeError for a transaction that the call leaves open."""
-        return super().submit(checked, partial(act, *args, **kwargs))
-
-
-def checked(act: Callable[[], Any]) -> Any:
-    """Call this with connections that work, and see to it that no transaction is left open."""
-    refresh()
-    try:
-        with no_transaction_left_open(), only_here():
-            return act()
-    finally:
-        give_back_connections()
-
-
-def refresh() -> None:
-    """Look after the connections of this thread. One that stays broken shows when it is used."""
-    try:
-        refresh_connections()
-    except Exception as error:
-        logger.warning("The database connections could not be looked after: %s", error)

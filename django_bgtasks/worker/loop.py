@@ -11,17 +11,21 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
-from typing import Any, NoReturn, cast
+from functools import partial
+from typing import Any, NoReturn
 
 from asgiref.sync import AsyncToSync
 
 from ..core import clock
 from ..flow.awaited import Awaited
+from ..flow.checked_threads import check_threads_of
 from ..flow.connections import LEFT_OPEN
-from .database_threads import CheckedThreads, DatabaseThreads
+from .database_threads import DatabaseThreads
 
 # A loop that does not answer for so long is blocked by the coroutine that has it.
 BLOCKED_AFTER = 1.0
+# What would end other coroutines too. A loop that runs refuses close() itself.
+REFUSED = ("stop", "shutdown_asyncgens", "shutdown_default_executor")
 Ended = Callable[[], None]
 logger = logging.getLogger("django_bgtasks.worker")
 # Whose run each task on the loop belongs to; a coroutine may begin more of them.
@@ -37,7 +41,8 @@ class Loop:
     def __init__(self, connections: int) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked_at: float | None = None
-        self._active: set[Awaited] = set()
+        # The loop itself would forget a task that waits.
+        self._active: dict[Awaited, RunTask] = {}
         self._threads = DatabaseThreads(connections, self._current_run)
 
     def start(self, run: Awaited, ended: Ended) -> None:
@@ -46,7 +51,8 @@ class Loop:
         if awaitable is None:
             ended()
         else:
-            asyncio.run_coroutine_threadsafe(self._main(run, awaitable, ended), self._running())
+            loop = self._running()
+            loop.call_soon_threadsafe(self._begin, loop, run, self._main(run, awaitable, ended))
 
     def culprit(self) -> Awaited | None:
         """The run that blocks the loop, if one does. To be asked again and again."""
@@ -68,11 +74,12 @@ class Loop:
         self._asked_at = None
         self._restore()
 
+    def _begin(self, loop: asyncio.AbstractEventLoop, run: Awaited, main: Any) -> None:
+        # Not by loop.create_task(): a coroutine may have set another task factory.
+        self._active[run] = RunTask(loop, main, run)
+
     async def _main(self, run: Awaited, awaitable: Awaitable[None], ended: Ended) -> None:
-        task = cast("RunTask", asyncio.current_task())
-        task.run = run
         _run.set(run)
-        self._active.add(run)
         try:
             await Stepwise(awaitable, self._restore)
             await self._release(run)
@@ -83,7 +90,7 @@ class Loop:
 
     async def _release(self, run: Awaited) -> None:
         """Let others have the database thread of this run, which must leave no transaction open."""
-        self._active.discard(run)
+        del self._active[run]
         left_open = self._threads.release(run, run.error)
         # An attempt that has failed is settled at once; its last query may take long.
         if left_open is not None and run.error is None and await asyncio.wrap_future(left_open):
@@ -102,8 +109,9 @@ class Loop:
         if self._loop is None:
             loop = self._loop = asyncio.new_event_loop()
             loop.set_task_factory(RunTask)
-            loop.set_default_executor(CheckedThreads(thread_name_prefix="any"))
-            loop.stop = _refuse_to_stop  # type: ignore[method-assign]
+            check_threads_of(loop)
+            for name in REFUSED:
+                setattr(loop, name, partial(_refuse, name))
             AsyncToSync.loop_thread_executors[loop] = self._threads  # type: ignore[assignment]
             threading.Thread(target=self._serve, args=(loop,), name="loop", daemon=True).start()
         return self._loop
@@ -130,8 +138,14 @@ class RunTask(asyncio.Task[Any]):
     It is made as a task factory makes one.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> None:
-        self.run = _run.get()
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Any,
+        run: Awaited | None = None,
+        **options: Any,
+    ) -> None:
+        self.run = run or _run.get()
         super().__init__(coroutine, loop=loop, **options)
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -168,5 +182,7 @@ class Stepwise:
             self._after()
 
 
-def _refuse_to_stop() -> NoReturn:
-    raise RuntimeError("A task must not stop the event loop that it shares with others.")
+def _refuse(name: str) -> NoReturn:
+    raise RuntimeError(
+        f"A task must not call {name}() of the event loop that it shares with others."
+    )
