@@ -156,10 +156,10 @@ class RunTask(asyncio.Task[Any]):
 
 
 class Stepwise:
-    """Awaits a coroutine; `after` is called after each of its steps."""
+    """Awaits a coroutine; `around` is called before and after each of its steps."""
 
-    def __init__(self, coroutine: Any, after: Callable[[], None]) -> None:
-        self._coroutine, self._after = coroutine, after
+    def __init__(self, coroutine: Any, around: Callable[[], None]) -> None:
+        self._coroutine, self._around = coroutine, around
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self  # type: ignore[return-value]
@@ -169,17 +169,18 @@ class Stepwise:
 
     def send(self, value: Any) -> Any:
         """One step."""
-        try:
-            return self._coroutine.send(value)
-        finally:
-            self._after()
+        return self._step(self._coroutine.send, value)
 
     def throw(self, *error: Any) -> Any:
         """One step that begins with an exception."""
+        return self._step(self._coroutine.throw, *error)
+
+    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        self._around()
         try:
-            return self._coroutine.throw(*error)
+            return step(*args)
         finally:
-            self._after()
+            self._around()
 
 
 def _refuse(name: str) -> NoReturn:

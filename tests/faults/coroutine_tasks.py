@@ -306,6 +306,21 @@ async def sets_no_loop_and_awaits() -> None:
 
 
 @does
+async def sets_no_loop_in_a_task_of_its_own() -> None:
+    """It does so again and again: between any two steps of its neighbours."""
+    loop = asyncio.get_running_loop()
+
+    async def again() -> None:
+        for _ in range(50):
+            future = loop.create_future()
+            loop.call_soon(future.set_result, None)
+            asyncio._set_running_loop(None)
+            await future
+
+    await loop.create_task(again())
+
+
+@does
 async def cancels_all_tasks() -> None:
     here = asyncio.current_task()
     for one in asyncio.all_tasks():
