@@ -20,11 +20,12 @@ from ..core import clock
 from ..core.errors import TaskNotFound
 from ..core.registry import find_task
 from ..flow.awaited import Awaited
-from ..flow.connections import give_back_connections, most_connections
+from ..flow.connections import give_back_connections
 from ..flow.execute import Run, is_suspect
 from ..flow.thread_limits import strike_overdue
 from ..models import Job
 from ..transport.messages import rq_queue_name
+from .database_threads import room_for
 from .loop import Loop
 from .plan import Plan
 from .slots import Slot
@@ -33,8 +34,6 @@ from .threads import Threaded, Threads
 logger = logging.getLogger("django_bgtasks.worker")
 LOOP, THREADS = "loop", "threads"
 LOOK_EVERY = 0.2
-# Connections: of the main thread, the keeper, and the thread that watches a group.
-OF_THE_PROCESS = 3
 
 
 @dataclass(eq=False, slots=True)
@@ -70,7 +69,7 @@ class Beside:
         self._kill_after = plan.options.kill_after
         self._most = {LOOP: plan.async_concurrency, THREADS: plan.threads}
         self._alias, self._threads = plan.alias, Threads()
-        self._loop = Loop(connections_for_coroutines(plan))
+        self._loop = Loop(room_for(plan.async_connections, plan.threads))
         # Of each task, and of each queue the kind of its last job.
         self._kinds: dict[str, str | None] = {}
         self._queues: dict[str, str | None] = {}
@@ -224,12 +223,3 @@ class Beside:
             if one.run is not culprit:
                 until = later if culprit is None else inf
                 self._slot.runs_at(one.place, one.run.job.claims, until)
-
-
-def connections_for_coroutines(plan: Plan) -> int:
-    """How many coroutines may use the database at once: with a small pool, fewer than asked for.
-
-    What they hold until they end must leave some to the threads, and to the process itself.
-    """
-    others = OF_THE_PROCESS + (plan.threads if plan.threads > 1 else 0)
-    return int(max(1, min(plan.async_connections, most_connections() - others)))

@@ -24,6 +24,7 @@ from ..flow.connections import (
     close_dead_connections,
     drop_connections,
     give_back_connections,
+    most_connections,
 )
 from ..flow.copies import only_here
 from ..flow.thread_limits import ThreadLimit
@@ -32,6 +33,8 @@ from ..flow.thread_limits import ThreadLimit
 IDLE_SECONDS = 10.0
 # After so many seconds without work a connection is asked whether it still lives.
 ASK_AFTER = 1.0
+# Connections that the process itself needs: the main thread, the keeper, and who watches a group.
+OF_THE_PROCESS = 3
 
 
 class Lease:
@@ -187,3 +190,12 @@ class DatabaseThreads(Executor):
             self._idle.remove(mine)
             self._threads -= 1
             return True
+
+
+def room_for(wanted: int, threads: int) -> int:
+    """How many coroutines may use the database at once: with a small pool, fewer than wanted.
+
+    threads: with more than one, those that run other jobs; each has a connection too.
+    """
+    others = OF_THE_PROCESS + (threads if threads > 1 else 0)
+    return int(max(1, min(wanted, most_connections() - others)))
