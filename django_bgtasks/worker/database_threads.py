@@ -18,7 +18,7 @@ from typing import Any
 
 from ..core import clock
 from ..core.errors import Interruption
-from ..flow.checked_threads import checked, refresh
+from ..flow.checked_threads import checked, is_in_passing, refresh
 from ..flow.connections import (
     SessionGuard,
     close_dead_connections,
@@ -106,7 +106,7 @@ class DatabaseThreads(Executor):
     The run that makes a call has its thread until release(), so transactions, cursors and settings
     of the session are its own across its awaits. Where all threads are taken it waits for one,
     first come, first served. A call of no run has a thread for itself, and must leave no
-    transaction open.
+    transaction open. A call in passing needs a thread for itself only where its run has none.
 
     owner: the run that makes the current call; asked on the event loop.
     """
@@ -123,12 +123,11 @@ class DatabaseThreads(Executor):
         """Have this called in the thread of the current run."""
         run, call = self._owner(), partial(act, *args, **kwargs)
         if run is None:
-            lease = self._begun()
-            future = lease.call(partial(checked, call))
-            lease.end()
-            return future
-        lease = self._leases.get(run) or self._begun(run)
-        return lease.call(call)
+            return self._once(partial(checked, call))
+        lease = self._leases.get(run)
+        if lease is None and is_in_passing.get():
+            return self._once(call)
+        return (lease or self._begun(run)).call(call)
 
     def release(self, run: object, error: BaseException | None) -> Future[bool] | None:
         """The run has ended. Returns whether it left a transaction open; None if it has no thread.
@@ -141,6 +140,12 @@ class DatabaseThreads(Executor):
         if isinstance(error, Interruption):
             lease.strike(type(error))
         return lease.end()
+
+    def _once(self, call: Callable[[], Any]) -> Future[Any]:
+        lease = self._begun()
+        future = lease.call(call)
+        lease.end()
+        return future
 
     def _begun(self, run: object | None = None) -> Lease:
         lease = Lease()

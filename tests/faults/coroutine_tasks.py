@@ -15,6 +15,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection, transaction
 
 from django_bgtasks import current_job, task
+from django_bgtasks.flow.context import JobContext
 from tests.app.models import Note
 
 from .effects import VARIABLE, note
@@ -180,6 +181,16 @@ async def goes_on_after_its_end(name: str) -> None:
         await Note.objects.acreate(text=f"{name} at last")
 
     _left.append(asyncio.create_task(later()))
+
+
+@task(takes_context=True)
+async def tells_its_progress(context: JobContext) -> None:
+    await context.aprogress(1, 2)
+    await context.aheartbeat()
+    assert not await context.acancelled()
+    begin()
+    await gate()
+    await context.aprogress(2, 2)
 
 
 @task

@@ -114,6 +114,19 @@ def test_what_a_coroutine_leaves_running_has_no_transaction_of_others(case: Case
 
 
 @long
+def test_what_the_context_of_a_coroutine_asks_takes_no_connection_from_others(case: Case) -> None:
+    case.row("K", "Coroutines that tell their progress while others use the database")
+    worker = case.worker("--async-connections", 1)
+    jobs = [case.enqueue(tasks.tells_its_progress) for _ in range(5)]
+    begun(case, *jobs)
+    holding = case.enqueue(tasks.signs_up, "customer")
+    assert ended(case, holding).state == "succeeded"
+    open_gate(case)
+    assert {ended(case, job).progress_done for job in jobs} == {2}
+    assert case.stop(worker) == 0
+
+
+@long
 def test_what_a_coroutine_does_at_once_is_in_its_transaction(case: Case) -> None:
     case.row("K", "Coroutines with tasks of their own, and with cursors that stay open")
     Note.objects.bulk_create([Note(text=f"row {number}") for number in range(9)])
@@ -122,7 +135,8 @@ def test_what_a_coroutine_does_at_once_is_in_its_transaction(case: Case) -> None
     begun(case, reading)
     gathering = [case.enqueue(tasks.gathers) for _ in range(5)]
     for job in gathering:
-        assert len(ended(case, job).result) == 1
+        result: Any = ended(case, job).result
+        assert len(result) == 1
     open_gate(case)
     assert ended(case, reading).result == "9 rows"
     assert sum(text.startswith("child") for text in notes()) == 15
