@@ -58,9 +58,13 @@ class Awaited:
             self._coroutine.cancel()
 
     @property
-    def failed(self) -> bool:
-        """Whether the task raised."""
-        return self._error is not None
+    def error(self) -> BaseException | None:
+        """What the task raised, or what failed after it."""
+        return self._error
+
+    def fail(self, error: BaseException) -> None:
+        """Let the attempt fail though the task has returned. What the task raised counts first."""
+        self._error = self._error or error
 
     def end(self) -> Run | None:
         """Settle the attempt, or leave its success open. None if the claim was lost."""

@@ -9,11 +9,12 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import AsyncToSync, async_to_sync
 
 from ..core.errors import JobCancelled, JobTimeout
 from ..core.reasons import CANCELLED, TOO_LONG
 from .around import AROUND, surrounded
+from .checked_threads import check_threads_of
 from .connections import SessionGuard
 from .context import JobContext
 from .copies import only_here
@@ -39,9 +40,17 @@ def _called(task: Any, context: JobContext, timeout: float) -> Any:
     if iscoroutinefunction(task.func):
         coroutine = Coroutine(task.func)
         with on_cancellation(coroutine.cancel):
-            return async_to_sync(coroutine.run)(args, kwargs, timeout)
+            return async_to_sync(_run_here)(coroutine, args, kwargs, timeout)
     with deadline(timeout):
         return task.func(*args, **kwargs)
+
+
+async def _run_here(coroutine: Coroutine, *args: Any) -> Any:
+    loop = asyncio.get_running_loop()
+    # Only on a loop that async_to_sync() has made for it: another one is somebody else's.
+    if loop in AsyncToSync.loop_thread_executors:
+        check_threads_of(loop)
+    return await coroutine.run(*args)
 
 
 @contextmanager

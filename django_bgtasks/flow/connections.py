@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from types import TracebackType
 from typing import Any
 
@@ -41,6 +42,13 @@ def refresh_connections() -> None:
         connection.close_if_unusable_or_obsolete()
 
 
+def close_dead_connections() -> None:
+    """Close those that the database does not answer on any more; one round trip for each."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None and not connection.is_usable():
+            connection.close()
+
+
 def drop_connections() -> None:
     """Close all connections, whatever they are in the middle of."""
     for connection in connections.all(initialized_only=True):
@@ -60,6 +68,17 @@ def give_back_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if getattr(connection, "pool", None) is not None and not connection.in_atomic_block:
             connection.close()
+
+
+def most_connections() -> float:
+    """How many connections at once the pools of this process have; without a pool there is no end.
+
+    As psycopg has it: four, if nothing is said.
+    """
+    asked = [connection.settings_dict["OPTIONS"].get("pool") for connection in connections.all()]
+    pools = [pool if isinstance(pool, dict) else {} for pool in asked if pool]
+    sizes = [pool.get("max_size") or pool.get("min_size", 4) for pool in pools]
+    return min(sizes, default=inf)
 
 
 def close_for_good() -> None:

@@ -15,6 +15,7 @@ from ..core.errors import ClaimLost, JobCancelled
 from ..core.reasons import CANCELLED
 from ..ledger import running
 from ..models import Job
+from .checked_threads import in_passing
 from .connections import drop_connections
 from .once import once
 from .results import JobResult, result_of
@@ -110,15 +111,15 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
 
     async def aprogress(self, done: int, total: int | None = None, message: str = "") -> None:
         """progress(), for a coroutine."""
-        await sync_to_async(self.progress)(done, total, message)
+        await in_passing(self.progress, done, total, message)
 
     async def aheartbeat(self) -> None:
         """heartbeat(), for a coroutine."""
-        await sync_to_async(self.heartbeat)()
+        await in_passing(self.heartbeat)
 
     async def acancelled(self) -> bool:
         """Whether somebody asked to cancel this job, for a coroutine."""
-        return await sync_to_async(lambda: self.cancelled)()
+        return await in_passing(lambda: self.cancelled)
 
     async def aonce(self, step: str, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """once(), for a coroutine; func may be one too.

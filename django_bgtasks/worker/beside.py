@@ -25,6 +25,7 @@ from ..flow.execute import Run, is_suspect
 from ..flow.thread_limits import strike_overdue
 from ..models import Job
 from ..transport.messages import rq_queue_name
+from .database_threads import room_for
 from .loop import Loop
 from .plan import Plan
 from .slots import Slot
@@ -67,7 +68,8 @@ class Beside:
         self._slot, self._settle, self._finish, self._notify = slot, settle, finish, notify
         self._kill_after = plan.options.kill_after
         self._most = {LOOP: plan.async_concurrency, THREADS: plan.threads}
-        self._alias, self._loop, self._threads = plan.alias, Loop(), Threads()
+        self._alias, self._threads = plan.alias, Threads()
+        self._loop = Loop(room_for(plan.async_connections, plan.threads))
         # Of each task, and of each queue the kind of its last job.
         self._kinds: dict[str, str | None] = {}
         self._queues: dict[str, str | None] = {}

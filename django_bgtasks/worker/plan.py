@@ -13,6 +13,8 @@ from ..core.options import Options, backend_settings
 GROUP_SIZE = 100
 # The most that a child's slot has room for beside a group, and the default for coroutines.
 MOST_COROUTINES, MOST_THREADS, COROUTINES = 300, 100, 50
+# Of how many coroutines in a child each has a database connection of its own.
+CONNECTIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Plan:
     max_jobs, max_memory: a child is replaced after so many jobs, or above so many MiB.
     group_size: how many short jobs a child claims together at most.
     async_concurrency: how many coroutines wait side by side in a child.
+    async_connections: how many of them may use the database at once.
     threads: how many other jobs run side by side in a child; 1 for one after another.
     grace: seconds from the request to stop until what still runs is released.
     """
@@ -36,6 +39,7 @@ class Plan:
     max_memory: int | None = None
     group_size: int = GROUP_SIZE
     async_concurrency: int = COROUTINES
+    async_connections: int = CONNECTIONS
     threads: int = 1
     grace: float = 25.0
     worker: UUID = field(default_factory=clock.new_id)

@@ -20,7 +20,14 @@ from ...ledger.sql import ledger_alias
 from ...worker import preflight
 from ...worker.arbiter import Arbiter
 from ...worker.lines import banner, set_up_logging
-from ...worker.plan import COROUTINES, GROUP_SIZE, MOST_COROUTINES, MOST_THREADS, Plan
+from ...worker.plan import (
+    CONNECTIONS,
+    COROUTINES,
+    GROUP_SIZE,
+    MOST_COROUTINES,
+    MOST_THREADS,
+    Plan,
+)
 from ...worker.reload import run_with_reload
 from ..base import TranslatedCommand
 
@@ -32,6 +39,14 @@ NUMBERS: dict[str, tuple[int | None, str, Any]] = {
         "N",
         gettext_lazy(
             "Coroutines that wait side by side in a process at most (default %(default)d)."
+        ),
+    ),
+    "--async-connections": (
+        CONNECTIONS,
+        "N",
+        gettext_lazy(
+            "Coroutines of a process that use the database at once, each with a connection of its "
+            "own (default %(default)d)."
         ),
     ),
     "--threads": (
@@ -128,6 +143,7 @@ class Command(TranslatedCommand):
             burst=options["burst"],
             group_size=min(options["group_size"], GROUP_SIZE),
             async_concurrency=_at_most(options, "async_concurrency", MOST_COROUTINES),
+            async_connections=_at_most(options, "async_connections", MOST_COROUTINES),
             threads=_at_most(options, "threads", MOST_THREADS),
             max_jobs=options["max_jobs"],
             max_memory=options["max_memory"],
