@@ -82,7 +82,7 @@ def prune_rollups(alias: str, counted: int) -> int:
         old |= Q(span=span, minute__lt=min(first, counted) if span == 1 else first)
     rows = RollUp.objects.using(alias).filter(old)
     ids = list(rows.values_list("pk", flat=True)[:1000])
-    return RollUp.objects.using(alias).filter(pk__in=ids)._raw_delete(alias) if ids else 0
+    return rows.filter(pk__in=ids)._raw_delete(alias) if ids else 0
 
 
 def _ended(minutes: int, alias: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db import models, transaction
@@ -80,5 +79,5 @@ def running_of(worker: UUID, alias: str) -> models.QuerySet[Job]:
 def prune_workers(kept: timedelta, alias: str) -> int:
     """Delete the rows of workers that ended longer ago than `kept`."""
     ended = Worker.objects.using(alias).exclude(lost_at=None, stopped_at=None)
-    deleted: tuple[int, Any] = ended.filter(last_seen_at__lt=after(-kept)).delete()
-    return deleted[0]
+    deleted: int = ended.filter(last_seen_at__lt=after(-kept))._raw_delete(alias)  # type: ignore[attr-defined]
+    return deleted

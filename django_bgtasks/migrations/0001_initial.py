@@ -30,6 +30,7 @@ class Migration(migrations.Migration):
                         verbose_name="id",
                     ),
                 ),
+                ("job", models.UUIDField(editable=False, verbose_name="job")),
                 ("data", models.BinaryField(verbose_name="data")),
                 ("created_at", models.DateTimeField(verbose_name="created at")),
             ],

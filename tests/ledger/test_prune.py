@@ -76,8 +76,12 @@ def test_idempotency_records_are_forgotten_when_they_expire() -> None:
     assert IdempotencyRecord.objects.get().key == "in 1 h"
 
 
-def test_blobs_that_no_job_can_need_any_more_are_deleted() -> None:
-    for age in (1, 9):
-        Blob.objects.create(data=b"x", created_at=clock.now() - age * DAY)
-    assert prune.prune_blobs(5 * DAY, DB) == 1
-    assert Blob.objects.count() == 1
+@pytest.mark.parametrize("state", State)
+def test_a_blob_stays_as_long_as_its_job_however_old_it_is(state: State) -> None:
+    job, long_ago = in_state(state), clock.now() - 1000 * DAY
+    kept, gone = (
+        Blob.objects.create(job=owner, data=b"x", created_at=long_ago)
+        for owner in (job.pk, clock.new_id())
+    )
+    assert [prune.prune_blobs(DB) for _ in range(2)] == [1, 0]
+    assert Blob.objects.get() == kept != gone

@@ -9,8 +9,6 @@ from ...ledger import prune
 from ...ledger.workers import prune_workers
 
 WORKERS_KEPT = timedelta(days=1)
-# A failed job that is retried by hand on its last day still needs its blob.
-LONGER = timedelta(days=30)
 
 
 def tick(options: Options, alias: str) -> int:
@@ -18,5 +16,5 @@ def tick(options: Options, alias: str) -> int:
     prune.release_windows(alias)
     deleted = prune.prune_jobs(options.kept(), alias)
     deleted += prune.prune_records(alias)
-    deleted += prune.prune_blobs(max(options.kept().values()) + LONGER, alias)
+    deleted += prune.prune_blobs(alias)
     return deleted + prune_workers(WORKERS_KEPT, alias)
