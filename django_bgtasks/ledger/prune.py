@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 
 from ..core import clock
@@ -20,12 +20,16 @@ from .sql import locked
 CHUNK = 1000
 
 
-def prune_jobs(kept: Mapping[str, timedelta], alias: str, chunk: int = CHUNK) -> int:
+def prune_jobs(
+    kept: Mapping[str, timedelta], backends: Sequence[str], alias: str, chunk: int = CHUNK
+) -> int:
     """Delete one chunk of final jobs that ended longer ago than their state is kept.
 
-    kept: for each final state, for how long. Returns how many were deleted; 0 when done.
+    kept: for each final state, for how long. backends: only jobs with one of these aliases.
+    Returns how many were deleted; 0 when done.
     """
-    return sum(_prune_state(state, age, alias, chunk) for state, age in kept.items())
+    jobs = Job.objects.using(alias).filter(backend__in=backends)
+    return sum(_prune_state(jobs, state, age, chunk) for state, age in kept.items())
 
 
 def delete_jobs(seen: Mapping[UUID, str], alias: str) -> list[Job]:
@@ -66,19 +70,19 @@ def prune_blobs(alias: str, chunk: int = CHUNK) -> int:
     return old.filter(pk__in=ids)._raw_delete(alias) if ids else 0
 
 
-def _prune_state(state: str, age: timedelta, alias: str, chunk: int) -> int:
+def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) -> int:
     # Ids sort by the time they were made, so the primary key finds the old rows; the age itself
     # is compared with the database's clock.
-    old = Job.objects.using(alias).filter(
+    old = jobs.filter(
         pk__lt=clock.id_floor(clock.now() - age), state=state, finished_at__lt=after(-age)
     )
     # Without a lock, for in most ticks there is nothing to delete.
     ids = list(old.order_by("pk").values_list("pk", flat=True)[:chunk])
     if not ids:
         return 0
-    with transaction.atomic(alias):
+    with transaction.atomic(jobs.db):
         # One that is retried from here on waits, and finds nothing; one that was retried before is
         # none of these rows any more, and keeps its attempts.
         mine = locked(old.filter(pk__in=ids))
-        Attempt.objects.using(alias).filter(job__in=mine)._raw_delete(alias)
-        return mine._raw_delete(alias) or 0
+        Attempt.objects.using(jobs.db).filter(job__in=mine)._raw_delete(jobs.db)
+        return mine._raw_delete(jobs.db) or 0

@@ -56,6 +56,10 @@ class Migration(migrations.Migration):
                 ("started_at", models.DateTimeField(verbose_name="started at")),
                 ("last_seen_at", models.DateTimeField(verbose_name="last seen at")),
                 (
+                    "dead_after",
+                    models.FloatField(default=10.0, editable=False, verbose_name="dead after"),
+                ),
+                (
                     "stopped_at",
                     models.DateTimeField(blank=True, null=True, verbose_name="stopped at"),
                 ),

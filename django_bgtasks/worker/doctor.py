@@ -12,13 +12,13 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..core.options import backend_settings
+from ..core.options import aliases_of, backend_settings
 from ..core.reasons import translated
 from ..core.states import State
 from ..core.verdicts import problems_of
 from ..flow.status import status_of
-from ..ledger.insert import after
-from ..models import Job, Worker
+from ..ledger import standing
+from ..models import Job
 from ..transport.connection import RedisError, connection, describe, has_password, reason
 from .preflight import redis_silence, unapplied
 
@@ -89,19 +89,13 @@ def _memory(backend: str) -> Iterator[Finding]:
 
 
 def _workers(backend: str, alias: str) -> Iterator[Finding]:
-    dead_after = backend_settings(backend).options.dead_after
-    alive = Worker.objects.using(alias).filter(
-        backend=backend,
-        stopped_at=None,
-        lost_at=None,
-        last_seen_at__gte=after(timedelta(seconds=-dead_after)),
-    )
-    count = alive.count()
+    known = standing.workers(backend, timedelta(0), alias)
+    count = sum(row.lost_at is None and row.seen <= row.dead_after for row in known)
     if not count:
         yield Finding(_("No worker is running."), _("Start one: %s") % "python manage.py bgworker")
     else:
         yield Finding(ngettext("%d worker is alive.", "%d workers are alive.", count) % count)
-    jobs = Job.objects.using(alias).filter(backend=backend)
+    jobs = Job.objects.using(alias).filter(backend__in=aliases_of(backend))
     late = jobs.filter(state=State.QUEUED, enqueued_at__lt=Now() - LATE)
     waiting = late.filter(run_after=None).count()
     if waiting:

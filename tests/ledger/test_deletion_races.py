@@ -22,6 +22,7 @@ from .rows import DB, added, aged, in_state
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
+OURS = ("default",)
 EACH_A_DAY = {str(state): DAY for state in FINAL}
 # More than there are statements: the last one strikes after the end.
 OF_PRUNE, OF_DELETION, OF_RELEASE = range(6), range(8), range(4)
@@ -65,7 +66,7 @@ def test_a_job_that_is_retried_while_upkeep_prunes_keeps_its_row_and_its_attempt
     for place in OF_PRUNE:
         job = failed_long_ago()
         with struck_at(place, partial(moves.retry, job.pk, DB)) as retried:
-            prune.prune_jobs(EACH_A_DAY, DB)
+            prune.prune_jobs(EACH_A_DAY, OURS, DB)
         stays = retried.exception() is None
         assert Job.objects.filter(pk=job.pk, state=State.QUEUED).exists() == stays
         assert Attempt.objects.filter(job=job.pk).exists() == stays
