@@ -41,7 +41,7 @@ class JobDeletion(ChosenJobs):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Django's own confirmation; a running job is to be cancelled first."""
-        job = self.get_object(request, object_id)
+        job: Any = self.get_object(request, object_id)
         if job is not None and self.has_delete_permission(request) and is_running(job):
             messages.error(request, refusal(job.pk, job.state))
             return HttpResponseRedirect(self._page(request, job.pk))

@@ -86,5 +86,5 @@ def running_of(worker: UUID, alias: str) -> models.QuerySet[Job]:
 def prune_workers(kept: timedelta, alias: str) -> int:
     """Delete the rows of workers that ended longer ago than `kept`."""
     ended = Worker.objects.using(alias).exclude(lost_at=None, stopped_at=None)
-    deleted: int = ended.filter(last_seen_at__lt=after(-kept))._raw_delete(alias)  # type: ignore[attr-defined]
+    deleted: int = ended.filter(last_seen_at__lt=after(-kept))._raw_delete(alias)
     return deleted
