@@ -6,9 +6,12 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 from uuid import UUID
 
+from django.db import connections
+
 from ..core.options import aliases_of
 from ..core.states import State
 from ..models import Job
+from .pooler import is_pooled
 
 
 class Queued(NamedTuple):
@@ -41,4 +44,8 @@ def queued_jobs(backend: str, alias: str, only: Collection[UUID] | None = None) 
     if only is not None:
         queued = queued.filter(pk__in=only)
     rows = queued.order_by().values_list(*Queued._fields)
-    return map(Queued._make, rows.iterator(chunk_size=2000))
+    # Pages need a cursor of the server's session, which behind a pooler is another one each time.
+    connection = connections[alias]
+    connection.ensure_connection()
+    paged = rows if is_pooled(connection) else rows.iterator(chunk_size=2000)
+    return map(Queued._make, paged)

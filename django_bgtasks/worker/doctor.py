@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -17,7 +17,7 @@ from ..core.reasons import translated
 from ..core.states import State
 from ..core.verdicts import problems_of
 from ..flow.status import status_of
-from ..ledger import standing
+from ..ledger import pooler, standing
 from ..models import Job
 from ..transport.connection import RedisError, connection, describe, has_password, reason
 from .preflight import redis_silence, unapplied
@@ -52,10 +52,21 @@ def examine(backend: str, alias: str) -> Iterator[Finding]:
         yield Finding(text, "python manage.py migrate")
         return
     yield Finding(_("The database %r answers and its tables are up to date.") % alias)
+    yield from _pooler(alias)
     if backend_settings(backend).options.dispatch:
         yield from _redis(backend)
     yield from _workers(backend, alias)
     yield from _figures(backend, alias)
+
+
+def _pooler(alias: str) -> Iterator[Finding]:
+    connection = connections[alias]
+    if not pooler.is_pooled(connection):
+        return
+    text = _("A pooler, such as PgBouncer, stands before it: nothing is prepared or set there.")
+    cure = _("Set DATABASES[%r]['DISABLE_SERVER_SIDE_CURSORS'] to True.") % alias
+    told = pooler.says_so(connection)
+    yield Finding(text, "" if told else cure, serious=False)
 
 
 def _redis(backend: str) -> Iterator[Finding]:
