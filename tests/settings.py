@@ -3,6 +3,7 @@
 BGTASKS_TEST_DB: sqlite (the default), postgres or mysql.
 BGTASKS_TEST_DB_NAME: in the processes that a test starts, the database of that test.
 BGTASKS_TEST_OPTIONS: the OPTIONS of the backend, as JSON.
+BGTASKS_TEST_TASKS: TASKS as a whole, as JSON.
 BGTASKS_TEST_CACHE_OPTIONS: more OPTIONS of the cache, as JSON, such as those for Sentinel.
 BGTASKS_TEST_DB_OPTIONS: more OPTIONS of PostgreSQL or SQLite, as JSON.
 BGTASKS_TEST_LOGGING: the LOGGING of the site, as JSON.
@@ -67,6 +68,8 @@ TASKS = {
         "OPTIONS": json.loads(os.environ.get("BGTASKS_TEST_OPTIONS", "{}")),
     }
 }
+if tasks := os.environ.get("BGTASKS_TEST_TASKS"):
+    TASKS = json.loads(tasks)
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy
 from ..core.compat import InvalidTask
 from ..core.dedup import refuse_wrong_call
 from ..core.errors import BgTasksError, DuplicateJob, QueueFull, TaskNotFound
+from ..core.options import backend_of
 from ..core.registry import find_task
 from ..core.sensitive import MASK, may_see_secrets
 from ..core.tasks import BackgroundTask
@@ -117,7 +118,8 @@ class _Indented(json.JSONEncoder):
 def _like(job: Job, task: Any) -> Any:
     changes: dict[str, Any] = {"queue_name": job.queue, "priority": job.priority}
     if isinstance(task, BackgroundTask):
-        changes |= {"owner": job.owner, "about": job.about, "backend": job.backend}
+        backend = backend_of(job.backend) or task.backend
+        changes |= {"owner": job.owner, "about": job.about, "backend": backend}
     return task.using(**changes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -119,11 +119,11 @@ def perform_one(user: Any, move: Move, job_id: UUID) -> str:
     return outcome
 
 
-def delete(user: Any, job_ids: Sequence[UUID]) -> int:
-    """Delete those of these jobs that do not run and log each, all or none; how many."""
+def delete(user: Any, seen: Mapping[UUID, str]) -> int:
+    """Delete those of these jobs that are as they were seen and log each, all or none; how many."""
     alias = router.db_for_write(Job)
     with transaction.atomic(alias):
-        gone = actions.delete_jobs(job_ids, alias)
+        gone = actions.delete_jobs(seen, alias)
         LogEntry.objects.log_actions(user.pk, gone, DELETION)
     return len(gone)
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any, cast
 
 from django.contrib import admin
-from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest
@@ -14,7 +13,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from ..core.options import Options, backend_settings
 from ..core.states import State
 from ..models import Job, Worker
 from . import formatting as show
@@ -131,18 +129,10 @@ def health_of(worker: Worker, now: Any) -> str:
     if worker.lost_at is not None:
         return "lost"
     silent = now - worker.last_seen_at
-    return "alive" if silent <= timedelta(seconds=dead_after(worker.backend)) else "late"
+    return "alive" if silent <= timedelta(seconds=worker.dead_after) else "late"
 
 
 def is_any_alive() -> bool:
     """Whether any worker lives. Its table is small."""
     rows = Worker.objects.filter(stopped_at=None, lost_at=None).annotate(now=Now())
     return any(health_of(worker, worker.now) == "alive" for worker in rows)
-
-
-def dead_after(backend: str) -> float:
-    """Seconds of silence after which a worker of this backend alias counts as dead."""
-    try:
-        return backend_settings(backend).options.dead_after
-    except ImproperlyConfigured:
-        return Options().dead_after

@@ -12,7 +12,8 @@ class Queue:
     """One queue. oldest: seconds that the first of its queued jobs has waited.
 
     ended, failed: in the last hour. per_minute: what ended, over the last five minutes.
-    messages: in Redis; None if that does not answer.
+    messages: in Redis; None if that does not answer. is_declared: whether QUEUES has it, or names
+    none.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Queue:
     per_minute: float = 0.0
     paused: bool = False
     messages: int | None = None
+    is_declared: bool = True
 
     @property
     def failure_share(self) -> float | None:
@@ -120,6 +122,14 @@ class Redis:
 
 
 @dataclass(frozen=True, slots=True)
+class Stranger:
+    """A backend that TASKS does not have, and how many jobs are held for it."""
+
+    backend: str
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """All of it. `at` is this host's time; every span was measured by the database's clock."""
 
@@ -131,6 +141,7 @@ class Status:
     failures: tuple[Failures, ...]
     upkeep: Upkeep
     redis: Redis
+    strangers: tuple[Stranger, ...] = ()
 
     @property
     def alive(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
-from .connections import give_back_connections, no_transaction_left_open, refresh_connections
+from .connections import SessionGuard, give_back_connections, refresh_connections
 from .copies import only_here
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def checked(act: Callable[[], Any]) -> Any:
     """Call this with connections that work, and see to it that no transaction is left open."""
     refresh()
     try:
-        with no_transaction_left_open(), only_here():
+        with SessionGuard(), only_here():
             return act()
     finally:
         give_back_connections()

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from django.db import connections, transaction
 
 from ..core import clock
-from ..core.options import backend_settings
+from ..core.options import backend_of, backend_settings
 from ..core.states import State
 from ..models import Job
 from ..transport.connection import Redis, RedisError, connection, describe, reason
@@ -39,15 +39,19 @@ def dispatch_on_commit(jobs: list[Job], alias: str) -> None:
 
 
 def push_on_commit(messages: list[Message], backend: str, alias: str) -> None:
-    """Push messages after the commit of the current transaction, many in one go."""
-    if _held.get() or not backend_settings(backend).options.dispatch:
+    """Push messages after the commit of the current transaction, many in one go.
+
+    backend: as the rows have it. One that TASKS does not have is for others to send to.
+    """
+    home = backend_of(backend)
+    if _held.get() or home is None or not backend_settings(home).options.dispatch:
         return
     last = _last_push(alias)
-    if last is not None and last.backend == backend:
+    if last is not None and last.backend == home:
         last.messages += messages
         return
     # Push after the commit: a crash here delays a job, never loses one, for upkeep finds its row.
-    transaction.on_commit(_Push(messages, backend), using=alias, robust=True)
+    transaction.on_commit(_Push(messages, home), using=alias, robust=True)
 
 
 def _last_push(alias: str) -> _Push | None:

@@ -169,7 +169,7 @@ def _deduplicated(job: Job, task: AnyTask, alias: str) -> JobResult[Any]:
 
 def _refuse_when_full(backend: str, queue: str, count: int, alias: str) -> None:
     limit = backend_settings(backend).options.depth_of(queue)
-    if limit is not None and waiting_in(queue, limit, alias) + count > limit:
+    if limit is not None and waiting_in(queue, backend, limit, alias) + count > limit:
         raise QueueFull(queue, limit)
 
 

@@ -76,14 +76,19 @@ class Run:
 
 
 def claim_jobs(
-    job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str] = ()
+    job_ids: Sequence[UUID],
+    worker: UUID,
+    alias: str,
+    queues: Sequence[str] = (),
+    backend: str | None = None,
 ) -> list[Job]:
     """Claim the jobs of messages. Those that are not there to be claimed are left out.
 
-    queues: those that the worker was told; which list of Redis brought a message says nothing.
+    queues, backend: those that the worker was told; which list of Redis brought a message says
+    nothing.
     """
     refresh_connections()
-    return insist(lambda: claim_many(job_ids, worker, alias, queues), alias)
+    return insist(lambda: claim_many(job_ids, worker, alias, queues, backend), alias)
 
 
 def run_claimed(job: Job, alias: str, grouped: bool = False) -> Run | None:

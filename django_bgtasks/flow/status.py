@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from ..core import clock
-from ..core.figures import Child, Failures, Queue, Redis, Running, Status, Upkeep, Worker
-from ..core.options import backend_settings
+from ..core.figures import Child, Failures, Queue, Redis, Running, Status, Stranger, Upkeep, Worker
+from ..core.options import aliases_of, backend_settings, known_aliases
 from ..core.registry import queues_of
 from ..core.states import WAITING, State
 from ..ledger import pauses, standing
@@ -18,6 +19,9 @@ from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason
 from ..transport.depth import is_suspended, lengths
 
+COUNTED = (State.QUEUED, State.SCHEDULED, State.RUNNING)
+# By the alias of a backend and the queue: how many, and the seconds since the first was due.
+Cells = Mapping[tuple[str, str], tuple[int, float]]
 RUNNING_SHOWN, ATTEMPTS_READ = 200, 500
 FAILURES_SINCE, LOST_SINCE = timedelta(days=1), timedelta(hours=1)
 RATE_MINUTES, SHARE_MINUTES = 5, 60
@@ -28,10 +32,8 @@ OVERDUE_AFTER = 10.0
 def status_of(backend: str, alias: str | None = None) -> Status:
     """The figures of a backend now. It raises what the database raises, and outlives Redis."""
     alias = alias or ledger_alias()
-    depths = {
-        state: standing.depths(state, backend, alias)
-        for state in (State.QUEUED, State.SCHEDULED, State.RUNNING)
-    }
+    found = {state: standing.depths(state, alias) for state in COUNTED}
+    depths = {state: _own(cells, backend) for state, cells in found.items()}
     ended = standing.ended_lately(backend, SHARE_MINUTES, alias)
     paused = pauses.paused(backend, alias)
     names = queues_of(backend).union(paused, ended, *depths.values())
@@ -51,7 +53,27 @@ def status_of(backend: str, alias: str | None = None) -> Status:
             standing.orphans(backend, alias),
         ),
         redis=redis,
+        strangers=_strangers(found[State.QUEUED], found[State.SCHEDULED]),
     )
+
+
+def _own(cells: Cells, backend: str) -> dict[str, tuple[int, float]]:
+    """Those of a backend by their queues, whichever of its aliases they have."""
+    own: dict[str, tuple[int, float]] = {}
+    for (stored, queue), (number, oldest) in cells.items():
+        if stored in aliases_of(backend):
+            before = own.get(queue, (0, 0.0))
+            own[queue] = before[0] + number, max(before[1], oldest)
+    return own
+
+
+def _strangers(*waiting: Cells) -> tuple[Stranger, ...]:
+    jobs: Counter[str] = Counter()
+    for cells in waiting:
+        for (stored, _queue), (number, _oldest) in cells.items():
+            if stored not in known_aliases():
+                jobs[stored] += number
+    return tuple(Stranger(*pair) for pair in sorted(jobs.items()))
 
 
 def _queues(
@@ -65,6 +87,7 @@ def _queues(
 ) -> tuple[Queue, ...]:
     rates = standing.ended_lately(backend, RATE_MINUTES, alias)
     queued, scheduled, running = depths.values()
+    declared = backend_settings(backend).queues
     return tuple(
         Queue(
             name=name,
@@ -76,6 +99,7 @@ def _queues(
             per_minute=rates.get(name, {}).get("ended", 0) / RATE_MINUTES,
             paused=name in paused,
             messages=None if messages is None else messages.get(name, 0),
+            is_declared=not declared or name in declared,
         )
         for name in sorted(names, key=lambda name: (name != "default", name))
     )
@@ -97,7 +121,6 @@ def _running(backend: str, alias: str) -> tuple[Running, ...]:
 
 
 def _workers(backend: str, children: dict[str, tuple[str, str]], alias: str) -> tuple[Worker, ...]:
-    dead_after = backend_settings(backend).options.dead_after
     return tuple(
         Worker(
             id=str(row.pk),
@@ -105,7 +128,7 @@ def _workers(backend: str, children: dict[str, tuple[str, str]], alias: str) -> 
             pid=row.pid,
             processes=row.processes,
             queues=tuple(row.queues or ()),
-            health="lost" if row.lost_at else "alive" if row.seen <= dead_after else "late",
+            health="lost" if row.lost_at else "alive" if row.seen <= row.dead_after else "late",
             seen=max(0.0, row.seen),
             started=max(0.0, row.started),
             children_lost=row.children_lost,
@@ -129,7 +152,7 @@ def _children_of(row: Any, children: dict[str, tuple[str, str]]) -> list[Child]:
 def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
     groups: dict[Any, list[Any]] = {}
     for row in standing.failed_attempts(ATTEMPTS_READ, alias):
-        if row.backend == backend and row.seconds <= FAILURES_SINCE.total_seconds():
+        if row.backend in aliases_of(backend) and row.seconds <= FAILURES_SINCE.total_seconds():
             exception = row.exception_class or Outcome(row.outcome).label
             groups.setdefault((row.task, row.queue, str(exception)), []).append(row)
     found = [

@@ -93,7 +93,7 @@ def complete(record: IdempotencyRecord, response: Any, alias: str) -> bool:
 
 def withdraw(record: IdempotencyRecord, alias: str) -> None:
     """Forget an effect that raised, so that the next attempt may perform it."""
-    _mine(record, alias).delete()
+    _mine(record, alias)._raw_delete(alias)
 
 
 def take_over(record: IdempotencyRecord, owner: Owner, alias: str) -> IdempotencyRecord | None:

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from ..core import clock
 from ..core.dedup import Dedup
 from ..core.faultpoints import fault_point
+from ..core.options import aliases_of
 from ..core.states import FINAL, MOVES, WAITING, State
 from ..models import Job
 from .hot import form_of
@@ -99,6 +100,7 @@ def replace_call(holder: Job, job: Job, alias: str) -> bool:
     return bool(waiting.update(state=target, priority=job.priority, queue=job.queue, **values))
 
 
-def waiting_in(queue: str, limit: int, alias: str) -> int:
-    """How many jobs wait in a queue, counted up to `limit`."""
-    return Job.objects.using(alias).waiting().filter(queue=queue)[:limit].count()
+def waiting_in(queue: str, backend: str, limit: int, alias: str) -> int:
+    """How many jobs of a backend wait in a queue, counted up to `limit`."""
+    waiting = Job.objects.using(alias).waiting()
+    return waiting.filter(queue=queue, backend__in=aliases_of(backend))[:limit].count()

@@ -7,13 +7,14 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Now
 from django.utils.translation import gettext as _
 
 from ..core.dedup import slot_of
 from ..core.errors import ClaimLost, DuplicateJob
 from ..core.faultpoints import fault_point
+from ..core.options import known_aliases
 from ..core.settlement import released
 from ..core.states import FINAL, MOVES, State, in_words, refuse
 from ..core.words import exact
@@ -25,8 +26,11 @@ from .sql import skipping_locked, update_returning
 
 @fault_point("promote")
 def promote(limit: int, alias: str) -> list[Job]:
-    """Queue scheduled jobs that are due, oldest first; at most `limit` at once."""
-    due = Job.objects.using(alias).filter(state=State.SCHEDULED, run_after__lte=Now())
+    """Queue scheduled jobs that are due, oldest first; at most `limit` at once.
+
+    Those of backends that TASKS does not have wait: who knows their backend queues and sends them.
+    """
+    due = _scheduled(alias).filter(run_after__lte=Now())
     with transaction.atomic(alias):
         first = skipping_locked(due).order_by("run_after")
         ids = list(first.values_list("pk", flat=True)[:limit])
@@ -62,8 +66,7 @@ def _given_back_with_its_key(job: Job, alias: str) -> bool:
 def next_due(alias: str) -> float | None:
     """Seconds until the next scheduled job is due, by the database's clock; None without one."""
     first = (
-        Job.objects.using(alias)
-        .filter(state=State.SCHEDULED)
+        _scheduled(alias)
         .annotate(clock=Now())
         .order_by("run_after")
         .values_list("run_after", "clock")
@@ -73,6 +76,11 @@ def next_due(alias: str) -> float | None:
         return None
     due: datetime = first[0]
     return max(0.0, (due - first[1]).total_seconds())
+
+
+def _scheduled(alias: str) -> QuerySet[Job]:
+    rows = Job.objects.using(alias).filter(state=State.SCHEDULED)
+    return rows.filter(backend__in=known_aliases())
 
 
 def cancel(job_id: UUID, alias: str) -> State:

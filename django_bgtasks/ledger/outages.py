@@ -45,10 +45,12 @@ def undid(error: BaseException, session: Any, alias: str) -> bool:
     session: the connection on which the transaction had begun.
     """
     lost: bool = connections[alias].connection is not session
-    return lost or _was_in_the_way(error.__cause__)
+    return lost or was_in_the_way(error)
 
 
-def _was_in_the_way(cause: BaseException | None) -> bool:
+def was_in_the_way(error: BaseException) -> bool:
+    """Whether the error is about another transaction, and not about the database."""
+    cause = error.__cause__
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     if state:
         return str(state) == LOCK_NOT_AVAILABLE or str(state).startswith(TRANSACTION_ROLLBACK)

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.backends.signals import connection_created
 
+from .pooler import is_pooled
 from .sql import ledger_alias
 
 # A duty that has waited so long for a lock is left for its next turn.
@@ -37,7 +38,7 @@ def _limit(connection: Any, **kwargs: Any) -> None:
 def _statements(connection: Any) -> list[str]:
     if connection.vendor == "postgresql":
         # Behind PgBouncer the session is others' too.
-        if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        if is_pooled(connection):
             return []
         idle = f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
         return [f"SET lock_timeout = '{LOCK_SECONDS}s'", idle]

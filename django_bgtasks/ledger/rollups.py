@@ -15,6 +15,7 @@ from django.db.models import Case, Count, IntegerField, Max, Q, Sum, Value, When
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from ..core.histogram import BOUNDS, CLASSES, added
+from ..core.options import aliases_of
 from ..models import Job, RollUp
 from .insert import after
 from .times import MinuteOf, SecondsBetween
@@ -68,7 +69,8 @@ def add_up_minutes(span: int, minutes: int, alias: str) -> int:
 
 def rolled_up(backend: str, span: int, first: int, alias: str) -> list[Any]:
     """(minute, succeeded, failed, cancelled, waits, runs) from minute `first` on."""
-    rows = RollUp.objects.using(alias).filter(backend=backend, span=span, minute__gte=first)
+    rows = RollUp.objects.using(alias).filter(backend__in=aliases_of(backend))
+    rows = rows.filter(span=span, minute__gte=first)
     names = ("minute", "succeeded", "failed", "cancelled", "waits", "runs")
     return list(rows.order_by().values_list(*names))
 
@@ -82,7 +84,7 @@ def prune_rollups(alias: str, counted: int) -> int:
         old |= Q(span=span, minute__lt=min(first, counted) if span == 1 else first)
     rows = RollUp.objects.using(alias).filter(old)
     ids = list(rows.values_list("pk", flat=True)[:1000])
-    return RollUp.objects.using(alias).filter(pk__in=ids)._raw_delete(alias) if ids else 0
+    return rows.filter(pk__in=ids)._raw_delete(alias) if ids else 0
 
 
 def _ended(minutes: int, alias: str) -> Any:

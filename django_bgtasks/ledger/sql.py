@@ -37,6 +37,19 @@ def skipping_locked(rows: models.QuerySet[M]) -> models.QuerySet[M]:
     return rows.select_for_update(skip_locked=True, of=of)
 
 
+def locked(rows: models.QuerySet[M]) -> models.QuerySet[M]:
+    """Those of these rows that nobody else has locked, locked until the end of the transaction.
+
+    Where a database has no locks of rows, SQLite, they are the rows as the next write finds them:
+    the transaction that writes has the whole database, and sees what it sees until its end.
+    """
+    if not connections[rows.db].features.has_select_for_update_skip_locked:
+        return rows
+    ids = list(skipping_locked(rows).values_list("pk", flat=True))
+    # The condition stands in each statement: no reader has to know what locks promise.
+    return rows.filter(pk__in=ids)
+
+
 def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M]:
     """Update the rows and return them as they are now, in no particular order.
 

@@ -16,6 +16,7 @@ from django.db.models import Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 
 from ..core.faultpoints import fault_point
+from ..core.options import aliases_of
 from ..models import RollUp
 from .rollups import empty, summed
 from .sql import skipping_locked
@@ -59,7 +60,7 @@ def totals(backend: str, alias: str) -> list[RollUp]:
     One statement: between two of them a minute could be in both places, or in none.
     """
     mark = Coalesce(Subquery(_marks(alias).values("jobs")[:1]), 0)
-    rows = RollUp.objects.using(alias).filter(backend=backend)
+    rows = RollUp.objects.using(alias).filter(backend__in=aliases_of(backend))
     rows = rows.filter(Q(span=TOTAL) | Q(span=1, minute__gte=mark))
     parts: dict[Any, list[RollUp]] = defaultdict(list)
     for row in rows.order_by("span", "pk"):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db import models, transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
 from ..core.states import State
@@ -38,12 +37,19 @@ def sign_off(worker: UUID, alias: str) -> None:
     Worker.objects.using(alias).filter(pk=worker, stopped_at=None).update(stopped_at=Now())
 
 
-def call_dead(dead_after: float, alias: str) -> int:
-    """Mark the workers dead that were not seen for `dead_after` seconds; how many there were."""
-    silent = Worker.objects.using(alias).filter(
-        lost_at=None, stopped_at=None, last_seen_at__lt=after(timedelta(seconds=-dead_after))
-    )
-    return silent.update(lost_at=Now())
+def call_dead(heard_for: float, alias: str) -> int:
+    """Mark the workers dead that were silent for as long as each says itself; how many there were.
+
+    heard_for: for how many seconds they could have been heard: who may be silent for longer is not
+    judged.
+    """
+    alive = Worker.objects.using(alias).filter(lost_at=None, stopped_at=None)
+    judged = alive.filter(dead_after__lte=heard_for).order_by()
+    limits = set(judged.values_list("dead_after", flat=True))
+    silent = Q(pk__in=())
+    for limit in limits:
+        silent |= Q(dead_after=limit, last_seen_at__lt=after(timedelta(seconds=-limit)))
+    return alive.filter(silent).update(lost_at=Now()) if limits else 0
 
 
 def lost(alias: str) -> list[UUID]:
@@ -80,5 +86,5 @@ def running_of(worker: UUID, alias: str) -> models.QuerySet[Job]:
 def prune_workers(kept: timedelta, alias: str) -> int:
     """Delete the rows of workers that ended longer ago than `kept`."""
     ended = Worker.objects.using(alias).exclude(lost_at=None, stopped_at=None)
-    deleted: tuple[int, Any] = ended.filter(last_seen_at__lt=after(-kept)).delete()
-    return deleted[0]
+    deleted: int = ended.filter(last_seen_at__lt=after(-kept))._raw_delete(alias)
+    return deleted

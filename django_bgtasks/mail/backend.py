@@ -16,7 +16,7 @@ from ..core.errors import BgTasksError
 from ..ledger.sql import ledger_alias
 from .delivery import deliver_email
 from .envelope import Envelope, packed, unpacked
-from .letterbox import post
+from .letterbox import keep, post
 from .stamps import stamped
 
 logger = logging.getLogger("django_bgtasks")
@@ -78,13 +78,16 @@ class BackgroundEmailBackend(BaseEmailBackend):
         alias = ledger_alias()
         # A large message is a row of its own: it must commit, or not, together with its job.
         with transaction.atomic(alias):
-            calls = [self._call(envelope, alias) for envelope in envelopes]
-            deliver_email.using(queue_name=queue).enqueue_many(calls)
+            letters = [post(envelope) for envelope in envelopes]
+            calls = [{**call, **self._extra()} for call, _ in letters]
+            results = deliver_email.using(queue_name=queue).enqueue_many(calls)
+            for result, (_, blob) in zip(results, letters, strict=True):
+                if blob is not None:
+                    keep(blob, result.job.pk, alias)
         return len(calls)
 
-    def _call(self, envelope: Envelope, alias: str) -> dict[str, Any]:
-        call = post(envelope, alias)
-        return {**call, "mailer": self.mailer} if self.mailer else call
+    def _extra(self) -> dict[str, Any]:
+        return {"mailer": self.mailer} if self.mailer else {}
 
 
 def _sealed(message: EmailMessage) -> Envelope:

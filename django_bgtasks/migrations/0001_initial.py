@@ -30,6 +30,7 @@ class Migration(migrations.Migration):
                         verbose_name="id",
                     ),
                 ),
+                ("job", models.UUIDField(editable=False, verbose_name="job")),
                 ("data", models.BinaryField(verbose_name="data")),
                 ("created_at", models.DateTimeField(verbose_name="created at")),
             ],
@@ -54,6 +55,10 @@ class Migration(migrations.Migration):
                 ("backend", models.CharField(max_length=64, verbose_name="backend")),
                 ("started_at", models.DateTimeField(verbose_name="started at")),
                 ("last_seen_at", models.DateTimeField(verbose_name="last seen at")),
+                (
+                    "dead_after",
+                    models.FloatField(default=10.0, editable=False, verbose_name="dead after"),
+                ),
                 (
                     "stopped_at",
                     models.DateTimeField(blank=True, null=True, verbose_name="stopped at"),

@@ -9,9 +9,13 @@ from ..core import clock
 
 
 class Blob(models.Model):
-    """Bytes that commit with the job that needs them; `job` deletes them when it is done."""
+    """Bytes that commit with the job that needs them, which deletes them when it is done.
+
+    They stay as long as the row of `job` does, whatever state it is in: it may be retried.
+    """
 
     id = models.UUIDField(_("id"), primary_key=True, default=clock.new_id, editable=False)
+    job = models.UUIDField(_("job"), editable=False)
     data = models.BinaryField(_("data"))
     created_at = models.DateTimeField(_("created at"))
 

@@ -17,6 +17,8 @@ class Worker(models.Model):
     backend = models.CharField(_("backend"), max_length=64)
     started_at = models.DateTimeField(_("started at"))
     last_seen_at = models.DateTimeField(_("last seen at"))
+    # By its own settings: others' may say something else of their workers.
+    dead_after = models.FloatField(_("dead after"), default=10.0, editable=False)
     stopped_at = models.DateTimeField(_("stopped at"), null=True, blank=True)
     lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
     children_lost = models.PositiveIntegerField(_("children lost"), default=0)

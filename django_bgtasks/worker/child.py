@@ -123,7 +123,9 @@ class Child:
         self.redis.put_back(ids)
 
     def _run_together(self, ids: list[UUID]) -> None:
-        jobs = claim_jobs(ids, self.plan.worker, self.plan.alias, self.plan.queues)
+        jobs = claim_jobs(
+            ids, self.plan.worker, self.plan.alias, self.plan.queues, self.plan.backend
+        )
         for job in jobs:
             self.slot.claimed(job.pk, job.claims)
         for job_id in set(ids).difference(job.pk for job in jobs):
@@ -164,7 +166,10 @@ class Child:
             tried.append(job_id)
             self.slot.popped(job_id)
 
-        job = insist(lambda: claim_next(names, plan.worker, plan.alias, claiming), plan.alias)
+        def claim() -> Job | None:
+            return claim_next(names, plan.worker, plan.alias, claiming, plan.backend)
+
+        job = insist(claim, plan.alias)
         for job_id in tried:
             if job is None or job_id != job.pk:
                 self.slot.drop(job_id)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..core.options import backend_settings
+from ..core.options import aliases_of, backend_settings
 from ..core.reasons import translated
 from ..core.states import State
 from ..core.verdicts import problems_of
 from ..flow.status import status_of
-from ..ledger.insert import after
-from ..models import Job, Worker
+from ..ledger import pooler, standing
+from ..models import Job
 from ..transport.connection import RedisError, connection, describe, has_password, reason
 from .preflight import redis_silence, unapplied
 
@@ -52,10 +52,21 @@ def examine(backend: str, alias: str) -> Iterator[Finding]:
         yield Finding(text, "python manage.py migrate")
         return
     yield Finding(_("The database %r answers and its tables are up to date.") % alias)
+    yield from _pooler(alias)
     if backend_settings(backend).options.dispatch:
         yield from _redis(backend)
     yield from _workers(backend, alias)
     yield from _figures(backend, alias)
+
+
+def _pooler(alias: str) -> Iterator[Finding]:
+    connection = connections[alias]
+    if not pooler.is_pooled(connection):
+        return
+    text = _("A pooler, such as PgBouncer, stands before it: nothing is prepared or set there.")
+    cure = _("Set DATABASES[%r]['DISABLE_SERVER_SIDE_CURSORS'] to True.") % alias
+    told = pooler.says_so(connection)
+    yield Finding(text, "" if told else cure, serious=False)
 
 
 def _redis(backend: str) -> Iterator[Finding]:
@@ -89,19 +100,13 @@ def _memory(backend: str) -> Iterator[Finding]:
 
 
 def _workers(backend: str, alias: str) -> Iterator[Finding]:
-    dead_after = backend_settings(backend).options.dead_after
-    alive = Worker.objects.using(alias).filter(
-        backend=backend,
-        stopped_at=None,
-        lost_at=None,
-        last_seen_at__gte=after(timedelta(seconds=-dead_after)),
-    )
-    count = alive.count()
+    known = standing.workers(backend, timedelta(0), alias)
+    count = sum(row.lost_at is None and row.seen <= row.dead_after for row in known)
     if not count:
         yield Finding(_("No worker is running."), _("Start one: %s") % "python manage.py bgworker")
     else:
         yield Finding(ngettext("%d worker is alive.", "%d workers are alive.", count) % count)
-    jobs = Job.objects.using(alias).filter(backend=backend)
+    jobs = Job.objects.using(alias).filter(backend__in=aliases_of(backend))
     late = jobs.filter(state=State.QUEUED, enqueued_at__lt=Now() - LATE)
     waiting = late.filter(run_after=None).count()
     if waiting:

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from ..core import clock
 from ..core.registry import queues_of
 from ..flow.connections import give_back_connections
 from ..flow.upkeep import promote, prune, rescue
-from ..flow.upkeep.aftermath import Death, settle_death
+from ..flow.upkeep.aftermath import Death, try_to_settle
 from ..flow.upkeep.redispatch import Redispatch
 from ..flow.upkeep.rollup import RollUps
 from ..flow.upkeep.strays import Strays
@@ -32,6 +33,8 @@ from .plan import Plan, ending_of
 from .slots import Slot
 
 logger = logging.getLogger("django_bgtasks.worker")
+# Seconds until the end of a job that could not be settled is tried again.
+TRY_AGAIN = 2.0
 BROKEN = (DatabaseError, InterfaceError, RedisError)
 
 
@@ -144,7 +147,7 @@ class Upkeep:
         if Worker.objects.using(plan.alias).filter(pk=plan.worker).exists():
             return False
         row = Worker(pk=plan.worker, hostname=plan.hostname, pid=os.getppid(), backend=plan.backend)
-        row.processes = plan.processes
+        row.processes, row.dead_after = plan.processes, plan.options.dead_after
         row.queues = list(plan.queues or sorted(queues_of(plan.backend)))
         workers.register(row, plan.alias)
         return True
@@ -173,27 +176,38 @@ class Upkeep:
         return max(0.0, min(1.0, next_due - clock.monotonic()))
 
     def _settle_deaths(self) -> None:
-        while self.deaths:
-            death = self.deaths[0]
-            for job, claim, why in death["jobs"]:
-                one = Death(UUID(job), claim or None, self.plan.worker, why, death["detail"])
-                settle_death(one, self.plan.alias, self._held_by_others)
-            self.reports.send("settled", number=death["number"])
-            self.deaths.pop(0)
-            self.redispatch.soon()
-            self._deregister(death["pid"])
-            workers.count_death(self.plan.worker, self.plan.alias)
+        """Settle what each death left behind. One that cannot be settled is in no other's way."""
+        for death in list(self.deaths):
+            if clock.monotonic() >= death.get("again_at", 0.0):
+                self._settle(death)
+
+    def _settle(self, death: dict[str, Any]) -> None:
+        others = partial(self._held_by_others, death)
+        for held in list(death["jobs"]):
+            job, claim, why = held
+            one = Death(UUID(job), claim or None, self.plan.worker, why, death["detail"])
+            if try_to_settle(one, self.plan.alias, others) is not None or self.stopping:
+                # At a stop it is left to others: they find it running for nobody.
+                death["jobs"].remove(held)
+        if death["jobs"]:
+            death["again_at"] = clock.monotonic() + TRY_AGAIN
+            return
+        self.reports.send("settled", number=death["number"])
+        self.deaths.remove(death)
+        self.redispatch.soon()
+        self._deregister(death["pid"])
+        workers.count_death(self.plan.worker, self.plan.alias)
 
     def _held_jobs(self) -> set[UUID]:
         """What the children show in their slots, and what is about to be settled for a dead one."""
         return self._shown() | _jobs_of(self.deaths)
 
-    def _held_by_others(self) -> set[UUID]:
-        """The same without the death that is being settled, the first one."""
+    def _held_by_others(self, death: dict[str, Any]) -> set[UUID]:
+        """The same without the death that is being settled."""
         shown = self._shown()
         # In this order: a slot is cleared after the death of its child was told.
         self._take_orders(0)
-        return shown | _jobs_of(self.deaths[1:])
+        return shown | _jobs_of([other for other in self.deaths if other is not death])
 
     def _shown(self) -> set[UUID]:
         return {held.job for slot in self.slots for held in slot.read()}
@@ -225,7 +239,11 @@ class Upkeep:
             registry.keep_alive(names, connection(self.plan.backend))
 
     def _prune(self) -> float:
-        return 0.5 if prune.tick(self.plan.options, self.plan.alias) else 60.0
+        start = clock.monotonic()
+        if prune.tick(self.plan.alias):
+            return 0.5
+        # What another backend keeps for long is looked through, and found too young, each time.
+        return max(60.0, (clock.monotonic() - start) / prune.SHARE)
 
     def _sign_off(self) -> None:
         try:

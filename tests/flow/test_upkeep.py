@@ -13,7 +13,6 @@ import redis
 
 from django_bgtasks import job_rescued
 from django_bgtasks.core import clock
-from django_bgtasks.core.options import Options
 from django_bgtasks.flow.upkeep import promote, prune, redispatch, rescue
 from django_bgtasks.flow.upkeep.aftermath import Death, settle_death
 from django_bgtasks.flow.upkeep.redispatch import Redispatch
@@ -265,7 +264,7 @@ def test_what_a_dead_worker_may_have_taken_with_it_is_sent_at_the_next_tick(
 def test_a_tick_of_prune_does_what_is_due_and_then_nothing() -> None:
     third_time_lucky.enqueue()
     run_jobs()
-    assert prune.tick(Options(), DB) == 0
+    assert prune.tick(DB) == 0
     Worker.objects.create(
         id=uuid4(),
         hostname="h",
@@ -275,5 +274,5 @@ def test_a_tick_of_prune_does_what_is_due_and_then_nothing() -> None:
         last_seen_at=clock.now() - timedelta(days=2),
         stopped_at=clock.now(),
     )
-    assert [prune.tick(Options(), DB) for _ in range(2)] == [1, 0]
+    assert [prune.tick(DB) for _ in range(2)] == [1, 0]
     assert Job.objects.count() == 1

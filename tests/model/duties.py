@@ -22,6 +22,7 @@ from .state import (
     BODY,
     CHILDREN,
     CLAIMED,
+    DELETED,
     GONE,
     IDLE,
     MARKING,
@@ -54,6 +55,8 @@ def steps(model: Model, world: World) -> Iterator[Step]:
         yield from _lives(model, world, worker)
     for job, row in enumerate(world.rows):
         yield from _upkeep(model, world, job, row)
+        if model.prunes:
+            yield from _prune(model, world, job, row)
     for index in range(len(world.late)):
         yield from _arrivals(model, world, index)
     if world.left:
@@ -174,6 +177,30 @@ def _upkeep(model: Model, world: World, job: int, row: Row) -> Iterator[Step]:
         yield Step(True, what, UPKEEP, written(model, world, job, "crash", ref, what, UPKEEP))
 
 
+def _prune(model: Model, world: World, job: int, row: Row) -> Iterator[Step]:
+    """ledger.prune.prune_jobs: a statement that chooses, and one that deletes; moves.retry beside.
+
+    The locks, and the attempts that are deleted between the two, are one moment with the latter.
+    """
+
+    def becomes(changed: Row) -> World:
+        return world._replace(rows=put(world.rows, job, changed))
+
+    if row.chosen:
+        what = f"prune deletes job {job}"
+        if row.state in FINAL or not model.rules.looks_again:
+            if row.state not in FINAL:
+                raise Broken(f"job {job} was deleted while it was {row.state}", what, UPKEEP)
+            yield Step(True, what, UPKEEP, becomes(Row(DELETED, message=row.message)))
+        else:
+            yield Step(True, f"{what}: it is live", UPKEEP, becomes(row._replace(chosen=0)))
+    elif row.state in FINAL:
+        yield Step(True, f"prune chooses job {job}", UPKEEP, becomes(row._replace(chosen=1)))
+    if row.state in MOVES["retry"][0] and world.left:
+        again = Row(MOVES["retry"][1], chosen=row.chosen)
+        yield Step(False, f"a person retries job {job}", "a person", becomes(again))
+
+
 def _arrivals(model: Model, world: World, index: int) -> Iterator[Step]:
     """A statement arrives that nobody waits for any more, or it never does."""
     late = world.late[index]
@@ -229,7 +256,7 @@ def _died_in_body(model: Model, world: World, seat: int, what: str) -> World:
     if not has_begun or model.on_crash(child.job) == "fail":
         return world
     row = world.rows[child.job]
-    if row.state in FINAL:
+    if row.state in FINAL or row.state == DELETED:
         return world
     if row.begun >= MAX_ATTEMPTS:
         raise Broken(f"job {child.job} killed {row.begun + 1} children", what, CHILDREN[seat])

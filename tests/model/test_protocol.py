@@ -41,6 +41,10 @@ SIZES = {
     "atomic, 3 faults": Size(44_000, Model(("atomic",), faults=3)),
     "two jobs, 1 fault": Size(41_000, Model(("plain", "atomic"), faults=1)),
     "two jobs, 1 fault, one worker": Size(32_000, Model(("plain", "atomic"), faults=1, **SIBLINGS)),
+    "plain, pruned and retried, 2 faults": Size(10_000, Model(ONE, faults=2, prunes=True)),
+    "atomic, pruned and retried, 3 faults": Size(
+        64_000, Model(("atomic",), faults=3, prunes=True), long=True
+    ),
     "two jobs with on_crash=fail, 2 faults": Size(
         77_000, Model(("fail", "atomic fail"), faults=2), long=True
     ),
@@ -116,6 +120,11 @@ TWINS = {
         Model(ONE, workers=1, late=0, rules=Rules(charges_ended=False)),
         "job 0 killed 4 children",
         "(unbegun)",
+    ),
+    "a prune deletes by the id what it chose a moment ago": (
+        Model(ONE, workers=1, prunes=True, rules=Rules(looks_again=False)),
+        "job 0 was deleted while it was queued",
+        "a person retries job 0",
     ),
     "nobody sends lost messages again": (
         Model(ONE, rules=Rules(without="redispatch")),

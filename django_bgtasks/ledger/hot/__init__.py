@@ -24,7 +24,12 @@ class Form(Protocol):
     def insert_calls(self, first: Job, calls: Sequence[Any], alias: str) -> None: ...
 
     def claim(
-        self, job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str]
+        self,
+        job_ids: Sequence[UUID],
+        worker: UUID,
+        alias: str,
+        queues: Sequence[str],
+        backends: Sequence[str],
     ) -> list[Job]: ...
 
     def settle(self, done: Sequence[tuple[Job, Any]], worker: UUID, alias: str) -> set[UUID]: ...

@@ -35,6 +35,7 @@ UPDATE {TABLE} SET state = 'running', attempt = attempt + 1, claims = claims + 1
     dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END
 WHERE id = ANY(%s::uuid[]) AND state || '' = 'queued'
     AND queue = ANY(COALESCE(%s::text[], ARRAY[queue]::text[]))
+    AND backend = ANY(COALESCE(%s::text[], ARRAY[backend]::text[]))
 RETURNING {", ".join(READ)}
 """
 SETTLE = f"""\
@@ -94,9 +95,18 @@ FROM json_array_elements(%s::json) AS call
 """
 
 
-def claim(job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str]) -> list[Job]:
-    """Claim those of these jobs that are queued, in one of these queues if there are any."""
-    params = [worker, _array(map(str, job_ids)), _array(queues) if queues else None]
+def claim(
+    job_ids: Sequence[UUID],
+    worker: UUID,
+    alias: str,
+    queues: Sequence[str],
+    backends: Sequence[str],
+) -> list[Job]:
+    """Claim those of these jobs that are queued: in one of these queues, and with one of these
+    aliases of a backend, if there are any.
+    """
+    only = [_array(names) if names else None for names in (queues, backends)]
+    params = [worker, _array(map(str, job_ids)), *only]
     return [claimed(row, alias) for row in prepared.run(CLAIM, params, alias, searches=True)]
 
 

@@ -38,6 +38,7 @@ UPDATE {TABLE} SET state = 'running', attempt = attempt + 1, claims = claims + 1
     dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END
 WHERE id IN (SELECT value FROM json_each(%s)) AND state = 'queued'
     AND (%s OR queue IN (SELECT value FROM json_each(%s)))
+    AND (%s OR backend IN (SELECT value FROM json_each(%s)))
 RETURNING {", ".join(READ)}
 """
 # A plus takes a column out of the choice of an index: each row is found by its id.
@@ -66,10 +67,18 @@ def insert_calls(first: Job, calls: Sequence[Any], alias: str) -> None:
     _run(INSERT_CALLS, [*written(first, alias, SHARED), as_json(calls)], alias)
 
 
-def claim(job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str]) -> list[Job]:
-    """Claim those of these jobs that are queued, in one of these queues if there are any."""
+def claim(
+    job_ids: Sequence[UUID],
+    worker: UUID,
+    alias: str,
+    queues: Sequence[str],
+    backends: Sequence[str],
+) -> list[Job]:
+    """Claim those of these jobs that are queued: in one of these queues, and with one of these
+    aliases of a backend, if there are any.
+    """
     ids = json.dumps([job_id.hex for job_id in job_ids])
-    params = [worker.hex, ids, not queues, json.dumps(list(queues))]
+    params = [worker.hex, ids, not queues, json.dumps(queues), not backends, json.dumps(backends)]
     return [claimed(row, alias) for row in _run(CLAIM, params, alias)]
 
 
