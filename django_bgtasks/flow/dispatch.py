@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from django.db import connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from ..core import clock
 from ..core.options import backend_settings
 from ..core.states import State
+from ..ledger import identity
+from ..ledger.sql import ledger_alias
 from ..models import Job
 from ..transport.connection import Redis, RedisError, connection, describe, reason
 from ..transport.messages import Message, push
+from ..transport.namespace import namespace_of
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
@@ -47,7 +50,7 @@ def push_on_commit(messages: list[Message], backend: str, alias: str) -> None:
         last.messages += messages
         return
     # Push after the commit: a crash here delays a job, never loses one, for upkeep finds its row.
-    transaction.on_commit(_Push(messages, backend), using=alias, robust=True)
+    transaction.on_commit(_Push(messages, backend, alias), using=alias, robust=True)
 
 
 def _last_push(alias: str) -> _Push | None:
@@ -66,18 +69,23 @@ class _Push:
 
     messages: list[Message]
     backend: str
+    alias: str
 
     def __call__(self) -> None:
-        dispatch(self.messages, self.backend)
+        dispatch(self.messages, self.backend, self.alias)
 
 
-def dispatch(messages: Iterable[Message], backend: str) -> bool:
+def dispatch(messages: Iterable[Message], backend: str, alias: str | None = None) -> bool:
     """Push messages now. False if Redis is away: the rows stand, and upkeep dispatches them."""
-    redis = connection(backend)
+    redis, alias = connection(backend), alias or ledger_alias()
     if clock.monotonic() < _away_until.get(redis, 0.0):
         return False
     try:
-        push(messages, redis)
+        if not push(messages, namespace_of(backend, alias), redis):
+            identity.doubt(alias)
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("The database is away (%s). The job is stored.", reason(error))
+        return False
     except RedisError as error:
         _away_until[redis] = clock.monotonic() + PAUSE_SECONDS
         logger.warning(

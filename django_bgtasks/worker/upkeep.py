@@ -27,6 +27,8 @@ from ..ledger.patience import limit_waits
 from ..models import Worker
 from ..transport import registry
 from ..transport.connection import RedisError, connection, reason
+from ..transport.names import Namespace
+from ..transport.namespace import namespace_of
 from .pipes import Pipe
 from .plan import Plan, ending_of
 from .slots import Slot
@@ -200,7 +202,7 @@ class Upkeep:
 
     def _deregister(self, pid: int) -> None:
         try:
-            registry.remove(self.plan.child_name(pid), connection(self.plan.backend))
+            registry.remove(self._rq_name(pid), connection(self.plan.backend))
         except RedisError as error:
             logger.debug("A dead child is still registered in RQ: %s", reason(error))
 
@@ -209,7 +211,14 @@ class Upkeep:
         lost = workers.lost(self.plan.alias)
         if lost and self.plan.options.dispatch:
             endings = tuple(ending_of(worker) for worker in lost)
-            registry.remove_ending(endings, connection(self.plan.backend))
+            registry.remove_ending(endings, self._named, connection(self.plan.backend))
+
+    @property
+    def _named(self) -> Namespace:
+        return namespace_of(self.plan.backend, self.plan.alias)
+
+    def _rq_name(self, pid: int) -> str:
+        return self._named.worker(self.plan.child_name(pid))
 
     def _promote(self) -> float:
         # A read first: on SQLite promoting takes the write lock, whether or not a job is due.
@@ -220,7 +229,7 @@ class Upkeep:
         return 0.0 if promote.tick(self.plan.alias) else 0.1
 
     def _keep_registered(self) -> None:
-        names = [self.plan.child_name(pid) for pid in self.children]
+        names = [self._rq_name(pid) for pid in self.children]
         if names and self.plan.options.dispatch:
             registry.keep_alive(names, connection(self.plan.backend))
 
