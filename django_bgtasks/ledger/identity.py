@@ -43,8 +43,8 @@ def look(alias: str) -> UUID:
 
 
 def reread(alias: str) -> UUID:
-    """Read the id alone, as somebody else may have changed it: one statement."""
-    return _know(_row(alias), alias)
+    """Read the id again, for somebody else may have changed it: one statement after the first."""
+    return _know(_row(alias), alias) if alias in _known else look(alias)
 
 
 def rename(row: Ledger, why: str, alias: str, place: str = "") -> Ledger:
@@ -61,6 +61,11 @@ def rename(row: Ledger, why: str, alias: str, place: str = "") -> Ledger:
 def identity_of(alias: str) -> Ledger:
     """The row of the ledger, as it is now."""
     return _row(alias)
+
+
+def database_name(alias: str) -> str:
+    """The name of the ledger's database in the settings, for people."""
+    return Path(str(connections[alias].settings_dict.get("NAME") or "")).name
 
 
 def short(ledger: UUID) -> str:

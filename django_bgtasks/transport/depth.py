@@ -9,12 +9,15 @@ from typing import Any
 
 from redis import Redis
 
+from ..core import clock
 from .messages import QUEUES_KEY, SUSPENDED_KEY
-from .names import Namespace, place_of, rq_queue_name
+from .names import LEDGERS_KEY, Namespace, place_of, rq_queue_name
 
 PAGE = 10_000
 # Seconds without a worker after which the mark is gone.
 MARK_SECONDS = 300
+# And so long it stays on the list of those that were here.
+LISTED_SECONDS = 30 * 24 * 3600
 # How a worker ranks a queue among others of the same priority; None: it does not serve it.
 Rank = Callable[[str], Any]
 
@@ -70,9 +73,17 @@ def is_marked(namespace: Namespace, redis: Redis) -> bool:
     return bool(redis.exists(namespace.marker_key))
 
 
-def mark(namespace: Namespace, redis: Redis) -> None:
-    """Leave the mark, for MARK_SECONDS."""
-    redis.set(namespace.marker_key, 1, ex=MARK_SECONDS)
+def mark(namespace: Namespace, about: str, redis: Redis) -> None:
+    """Leave the mark, for MARK_SECONDS, and stay on the list of the ledgers that are here.
+
+    about: tells the operators of others which database this is.
+    """
+    now = clock.now().timestamp()
+    with redis.pipeline(transaction=False) as pipeline:
+        pipeline.zadd(LEDGERS_KEY, {namespace.name: now})
+        pipeline.zremrangebyscore(LEDGERS_KEY, 0, now - LISTED_SECONDS)
+        pipeline.set(namespace.marker_key, about or "-", ex=MARK_SECONDS)
+        pipeline.execute()
 
 
 def text_of(raw: bytes | str) -> str:

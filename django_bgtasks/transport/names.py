@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from rq.queue import Queue
 
+# The ledgers that have used this Redis database, by the time at which they were last heard of.
+LEDGERS_KEY = "bgtasks:ledgers"
 _PRIORITY = re.compile(r"(?P<queue>.+)-(?P<sign>[pm])(?P<size>\d{1,3})", re.DOTALL)
 
 
@@ -56,8 +58,8 @@ class Namespace:
         return name.removeprefix(start) if name.startswith(start) else None
 
     def is_of_ledger(self, name: str) -> bool:
-        """Whether a name that RQ knows belongs to this ledger, whatever the backend."""
-        return name.startswith((f"{self.ledger}:", f"{self.ledger}."))
+        """Whether a name belongs to this ledger, whatever the backend."""
+        return name == self.ledger or name.startswith((f"{self.ledger}:", f"{self.ledger}."))
 
     def worker(self, child: str) -> str:
         """The name of an RQ worker."""
@@ -70,4 +72,9 @@ class Namespace:
     @property
     def marker_key(self) -> str:
         """A wiped Redis has lost this key; workers then send all queued jobs again."""
-        return self.key("alive")
+        return marker_key(self.name)
+
+
+def marker_key(name: str) -> str:
+    """The same of another ledger."""
+    return f"bgtasks:{name}:alive"

@@ -16,10 +16,14 @@ from ..core.options import backend_settings
 from ..core.reasons import translated
 from ..core.states import State
 from ..core.verdicts import problems_of
+from ..core.words import exact
 from ..flow.status import status_of
+from ..ledger.identity import identity_of, short
 from ..ledger.insert import after
 from ..models import Job, Worker
 from ..transport.connection import RedisError, connection, describe, has_password, reason
+from ..transport.namespace import namespace_of
+from ..transport.neighbours import Neighbour, neighbours
 from .preflight import redis_silence, unapplied
 
 LATE = timedelta(minutes=5)
@@ -53,12 +57,12 @@ def examine(backend: str, alias: str) -> Iterator[Finding]:
         return
     yield Finding(_("The database %r answers and its tables are up to date.") % alias)
     if backend_settings(backend).options.dispatch:
-        yield from _redis(backend)
+        yield from _redis(backend, alias)
     yield from _workers(backend, alias)
     yield from _figures(backend, alias)
 
 
-def _redis(backend: str) -> Iterator[Finding]:
+def _redis(backend: str, alias: str) -> Iterator[Finding]:
     why = redis_silence(backend)
     if why is not None:
         text = _("Redis at %(address)s does not answer: %(why)s")
@@ -70,6 +74,40 @@ def _redis(backend: str) -> Iterator[Finding]:
         cure = _("Set requirepass and put it into the URL.")
         yield Finding(_("Redis has no password."), cure, serious=False)
     yield from _memory(backend)
+    yield from _names(backend, alias)
+
+
+def _names(backend: str, alias: str) -> Iterator[Finding]:
+    """By which name this ledger goes in Redis, and who else is there."""
+    named, row = namespace_of(backend, alias), identity_of(alias)
+    told: dict[str, Any] = {"name": named.name, "queue": named.rq_queue("default")}
+    yield Finding(_("In Redis this ledger is %(name)s; its queues are like %(queue)s.") % told)
+    if row.copied_from is not None:
+        told = {"former": short(row.copied_from), "name": named.ledger}
+        told["time"] = exact(row.named_at)
+        text = _("It was %(former)s, in a copy or before a move, and is %(name)s since %(time)s.")
+        yield Finding(text % told)
+    try:
+        others = neighbours(named, connection(backend))
+    except RedisError as error:
+        text = _("Redis does not tell who else uses it: %s") % translated(reason(error))
+        yield Finding(text, _("Allow it; see docs/security.md."), serious=False)
+        return
+    for other in others:
+        yield Finding(_who(other))
+    if others:
+        yield Finding(_("They do not meet, but `rq suspend` holds the workers of all."))
+
+
+def _who(other: Neighbour) -> str:
+    what = _("queues in use: %(queues)d, messages: %(messages)d, worker processes: %(workers)d")
+    told = {"queues": other.queues, "messages": other.messages, "workers": other.workers}
+    if not other.name:
+        return _("Plain RQ is there too: %s.") % (what % told)
+    state = _("with workers") if other.alive else _("without workers")
+    text = _("The ledger %(name)s (%(about)s, %(state)s) is there too: %(what)s.")
+    about = other.about or _("database unknown")
+    return text % {"name": other.name, "about": about, "state": state, "what": what % told}
 
 
 def _memory(backend: str) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from ..core.registry import queues_of
 from ..flow.connections import give_back_connections
 from ..flow.upkeep import promote, prune, rescue
 from ..flow.upkeep.aftermath import Death, settle_death
+from ..flow.upkeep.identity import Identity
 from ..flow.upkeep.redispatch import Redispatch
 from ..flow.upkeep.rollup import RollUps
 from ..flow.upkeep.strays import Strays
@@ -98,6 +99,7 @@ class Upkeep:
         self.hearing = rescue.Hearing(options.dead_after, heard)
         rescuer = rescue.Rescue(self.hearing, plan.alias, self.redispatch.at_once)
         self.duties = (
+            Duty("see whose ledger this is", 30.0, Identity(plan.backend, plan.alias).tick),
             Duty("settle the jobs of dead children", 0.2, self._settle_deaths),
             Duty("promote due jobs", 1.0, self._promote),
             Duty("send messages again", 0.5, self.redispatch.tick),

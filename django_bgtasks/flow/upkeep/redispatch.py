@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ...core import clock
 from ...core.options import backend_settings
+from ...ledger.identity import database_name
 from ...ledger.queues import queued_jobs, with_queued_jobs
 from ...transport.connection import Redis, RedisError, connection
 from ...transport.depth import MARK_SECONDS, held_ids, in_use, is_marked, mark
@@ -130,7 +131,7 @@ class Redispatch:
         return bool(redis.set(self._named.key("redispatch"), 1, nx=True, ex=LOCK_SECONDS))
 
     def _mark(self, redis: Redis) -> None:
-        mark(self._named, redis)
+        mark(self._named, database_name(self.alias), redis)
         self._mark_at = clock.monotonic() + MARK_EVERY
 
     @property
