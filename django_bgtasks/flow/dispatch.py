@@ -32,6 +32,7 @@ logger = logging.getLogger("django_bgtasks.dispatch")
 PAUSE_SECONDS = 2.0
 _held: ContextVar[bool] = ContextVar("bgtasks_dispatch_held", default=False)
 _away_until: WeakKeyDictionary[Redis, float] = WeakKeyDictionary()
+_said: WeakKeyDictionary[Redis, type[RedisError]] = WeakKeyDictionary()
 
 
 def dispatch_on_commit(jobs: list[Job], alias: str) -> None:
@@ -88,13 +89,19 @@ def dispatch(messages: Iterable[Message], backend: str, alias: str | None = None
         return False
     except RedisError as error:
         _away_until[redis] = clock.monotonic() + PAUSE_SECONDS
-        logger.warning(
-            "Redis at %s is away (%s). The job is stored; workers find it in the database.",
-            describe(backend),
-            reason(error),
-        )
+        _say(error, redis, backend)
         return False
+    if _said:
+        _said.pop(redis, None)
     return True
+
+
+def _say(error: RedisError, redis: Redis, backend: str) -> None:
+    """Say once why nothing can be pushed, until it can or until it is for another reason."""
+    if _said.get(redis) is not type(error):
+        _said[redis] = type(error)
+        text = "Redis at %s is away (%s). The job is stored; workers find it in the database."
+        logger.warning(text, describe(backend), reason(error))
 
 
 def message_of(job: Job) -> Message:

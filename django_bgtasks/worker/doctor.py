@@ -24,6 +24,7 @@ from ..models import Job, Worker
 from ..transport.connection import RedisError, connection, describe, has_password, reason
 from ..transport.namespace import namespace_of
 from ..transport.neighbours import Neighbour, neighbours
+from ..transport.permissions import cure, essential, missing, user_of
 from .preflight import redis_silence, unapplied
 
 LATE = timedelta(minutes=5)
@@ -73,8 +74,28 @@ def _redis(backend: str, alias: str) -> Iterator[Finding]:
     if not has_password(backend):
         cure = _("Set requirepass and put it into the URL.")
         yield Finding(_("Redis has no password."), cure, serious=False)
+    try:
+        yield from _permissions(backend, alias)
+    except RedisError as error:
+        text = _("Redis at %(address)s cannot be used: %(why)s")
+        told = {"address": describe(backend), "why": translated(reason(error))}
+        yield Finding(text % told, _("Jobs run from the database meanwhile."))
+        return
     yield from _memory(backend)
     yield from _names(backend, alias)
+
+
+def _permissions(backend: str, alias: str) -> Iterator[Finding]:
+    redis = connection(backend)
+    rules = missing(namespace_of(backend, alias), redis)
+    if not rules:
+        yield Finding(_("Redis allows all that is needed."))
+        return
+    text = _("The Redis user %(user)s lacks permissions: %(rules)s.")
+    if not essential(rules):
+        text = _("The Redis user %(user)s lacks permissions that can be done without: %(rules)s.")
+    told = {"user": user_of(redis), "rules": " ".join(rules)}
+    yield Finding(text % told, cure(rules, redis), serious=bool(essential(rules)))
 
 
 def _names(backend: str, alias: str) -> Iterator[Finding]:

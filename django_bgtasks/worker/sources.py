@@ -27,6 +27,8 @@ from ..transport.connection import connection, describe, reason
 from ..transport.exchange import Finished
 from ..transport.names import place_of
 from ..transport.namespace import namespace_of
+from ..transport.permissions import NotAllowed, require
+from ..transport.script import CLUSTER_ERRORS
 from .outcry import Outcry
 from .plan import Plan
 from .rq_worker import RQWorker
@@ -45,6 +47,8 @@ TRY_REDIS_EVERY = 2.0
 # A site that found Redis away spares it for a while yet (PAUSE_SECONDS), and pushes nothing.
 DOUBT_SECONDS = 5.0
 HEARTBEAT_EVERY = 30.0
+# It is there, and will not do until somebody changes it.
+UNFIT = (NotAllowed, *CLUSTER_ERRORS)
 DISCOVER_EVERY = 1.0
 # Upkeep may have given the ledger another name.
 LOOK_FOR_NAME_EVERY = 5.0
@@ -296,6 +300,7 @@ class Redis:
             connection(plan.backend).ping()
             redis = connection(plan.backend, PATIENCE)
             named = insist(lambda: namespace_of(plan.backend, plan.alias), plan.alias)
+            require(named, redis)
             child = plan.child_name(os.getpid())
             self.worker = RQWorker(self.queues.names(), self.queues.rank, child, named, redis)
         except RedisError as error:
@@ -312,11 +317,9 @@ class Redis:
         self._finished = Finished()
         self._retry_at = clock.monotonic() + TRY_REDIS_EVERY
         if not self._missed and self.outcry.begins():
-            logger.warning(
-                "Redis at %s is away: %s Jobs go on from the database.",
-                describe(self.plan.backend),
-                reason(error),
-            )
+            state = "cannot be used" if isinstance(error, UNFIT) else "is away"
+            text = "Redis at %s %s: %s Jobs go on from the database."
+            logger.warning(text, describe(self.plan.backend), state, reason(error))
         self._missed = True
 
     def _look_around(self, worker: RQWorker) -> None:

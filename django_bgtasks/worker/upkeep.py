@@ -30,6 +30,7 @@ from ..transport import registry
 from ..transport.connection import RedisError, connection, reason
 from ..transport.names import Namespace
 from ..transport.namespace import namespace_of
+from ..transport.permissions import SCRIPTS, cure, essential, missing, user_of
 from .pipes import Pipe
 from .plan import Plan, ending_of
 from .slots import Slot
@@ -91,6 +92,7 @@ class Upkeep:
         self.plan, self.orders, self.reports, self.slots = plan, orders, reports, slots
         self.children: list[int] = []
         self.deaths: list[dict[str, Any]] = []
+        self._lacking: list[str] = []
         self.stopping = False
         self.redispatch = Redispatch(plan.backend, plan.alias)
         strays = Strays(plan.worker, plan.alias, self._held_jobs)
@@ -100,6 +102,7 @@ class Upkeep:
         rescuer = rescue.Rescue(self.hearing, plan.alias, self.redispatch.at_once)
         self.duties = (
             Duty("see whose ledger this is", 30.0, Identity(plan.backend, plan.alias).tick),
+            Duty("see what Redis allows", 60.0, self._look_at_permissions),
             Duty("settle the jobs of dead children", 0.2, self._settle_deaths),
             Duty("promote due jobs", 1.0, self._promote),
             Duty("send messages again", 0.5, self.redispatch.tick),
@@ -214,6 +217,18 @@ class Upkeep:
         if lost and self.plan.options.dispatch:
             endings = tuple(ending_of(worker) for worker in lost)
             registry.remove_ending(endings, self._named, connection(self.plan.backend))
+
+    def _look_at_permissions(self) -> None:
+        """Say once what Redis does not allow and can be done without; the rest a child says."""
+        if not self.plan.options.dispatch:
+            return
+        redis = connection(self.plan.backend)
+        rules = missing(self._named, redis)
+        lacking = [rule for rule in SCRIPTS if rule in rules]
+        if lacking and lacking != self._lacking and not essential(rules):
+            text = "Redis runs no scripts for %s; each message costs more trips. Allow them: %s"
+            logger.warning(text, user_of(redis), cure(lacking, redis))
+        self._lacking = lacking
 
     @property
     def _named(self) -> Namespace:
