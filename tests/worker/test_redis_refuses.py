@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from io import StringIO
+from pathlib import Path
 
 import pytest
 import redis
@@ -99,6 +100,20 @@ def test_without_scripts_all_goes_on_and_one_line_says_what_to_allow(
     many = tasks.record.enqueue_many([(str(effects), f"many {n}") for n in range(300)])
     wait_until(lambda: not Job.objects.filter(pk__in=[job.id for job in many]).live().exists(), 30)
     assert len(effects.texts) == len(set(effects.texts)) == 311
+
+
+def test_a_redis_whose_operator_has_taken_scripts_away_is_used_without_them(
+    settings: Settings, bgworker: WorkerFactory, effects: Effects, tmp_path: Path
+) -> None:
+    more = tmp_path / "more.conf"
+    more.write_text('rename-command EVAL ""\nrename-command EVALSHA ""\n')
+    with RedisServer(config={"include": str(more)}) as server, server.client() as client:
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": server.url}}
+        worker = bgworker()
+        worker.wait_for("Redis runs no scripts for default")
+        run(effects)
+        assert client.info("commandstats")["cmdstat_ltrim"]["calls"] >= 1
+        assert len(lines(worker, "WARNING")) == 1
 
 
 @pytest.mark.parametrize(
