@@ -95,7 +95,7 @@ def test_without_scripts_all_goes_on_and_one_line_says_what_to_allow(
         assert client.info("commandstats")["cmdstat_ltrim"]["calls"] >= 1
     cure = "ACL SETUSER shop +eval +evalsha"
     worker.wait_for(cure)
-    assert len(lines(worker, "WARNING")) == 1
+    assert len(lines(worker, "Redis runs no scripts")) == 1
     assert cure in doctor()
     many = tasks.record.enqueue_many([(str(effects), f"many {n}") for n in range(300)])
     wait_until(lambda: not Job.objects.filter(pk__in=[job.id for job in many]).live().exists(), 30)
@@ -113,32 +113,41 @@ def test_a_redis_whose_operator_has_taken_scripts_away_is_used_without_them(
         worker.wait_for("Redis runs no scripts for default")
         run(effects)
         assert client.info("commandstats")["cmdstat_ltrim"]["calls"] >= 1
-        assert len(lines(worker, "WARNING")) == 1
+        assert len(lines(worker, "Redis runs no scripts")) == 1
 
 
-@pytest.mark.parametrize(
-    ("rules", "cure"),
-    [
-        ("~rq:* +@all", "ACL SETUSER shop ~bgtasks:*"),
-        ("~bgtasks:* +@all", "ACL SETUSER shop ~rq:*"),
-        ("~cache:* +@all", "ACL SETUSER shop ~bgtasks:* ~rq:*"),
-        (f"{KEYS} +@all -blpop", "ACL SETUSER shop +blpop"),
-        (f"{KEYS} +@all -@write", "+rpush"),
-        (f"{KEYS} +@all -multi -smembers", "ACL SETUSER shop +multi +smembers"),
-        (f"{KEYS} +@all -exec", "ACL SETUSER shop +exec"),
-        (f"{KEYS} +@read +@connection", "+hset"),
-    ],
-)
+LACKING = {
+    "~rq:* +@all": "ACL SETUSER shop ~bgtasks:*",
+    "~bgtasks:* +@all": "ACL SETUSER shop ~rq:*",
+    "~rq:job:* ~bgtasks:* +@all": "ACL SETUSER shop ~rq:*",
+    "~cache:* +@all": "ACL SETUSER shop ~bgtasks:* ~rq:*",
+    f"{KEYS} +@all -blpop": "ACL SETUSER shop +blpop",
+    f"{KEYS} +@all -@write": "+rpush",
+    f"{KEYS} +@all -multi -smembers": "ACL SETUSER shop +multi +smembers",
+    f"{KEYS} +@all -exec": "ACL SETUSER shop +exec",
+    f"{KEYS} +@read +@connection": "+hset",
+    f"{KEYS} +@all -zrange -info": "ACL SETUSER shop +info +zrange",
+}
+
+
+def test_bgdoctor_names_what_to_allow(allow: Allow, transactional_db: None) -> None:
+    for rules, cure in LACKING.items():
+        allow(rules)
+        assert cure in doctor(), rules
+        allow(f"{KEYS} +@all")
+        assert "Redis allows all that is needed." in doctor()
+
+
+@pytest.mark.parametrize("rules", ["~rq:* +@all", f"{KEYS} +@all -exec"])
 def test_what_cannot_be_done_without_is_told_once_and_jobs_go_on_from_the_database(
-    allow: Allow, bgworker: WorkerFactory, effects: Effects, rules: str, cure: str
+    allow: Allow, bgworker: WorkerFactory, effects: Effects, rules: str
 ) -> None:
     allow(rules)
     worker = bgworker("--processes", 2)
     worker.wait_for("cannot be used: The Redis user shop may not do all that is needed.")
     run(effects, 3)
     assert len(lines(worker, "WARNING")) == 1
-    assert len(lines(worker, cure)) == 1
-    assert cure in doctor()
+    assert len(lines(worker, LACKING[rules])) == 1
     assert "Traceback" not in worker.output
 
 
