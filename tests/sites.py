@@ -115,5 +115,5 @@ def _copy(made: str) -> None:
 
 
 def _administer(statement: str) -> None:
-    with connection._nodb_cursor() as cursor:  # type: ignore[attr-defined]
+    with connection._nodb_cursor() as cursor:
         cursor.execute(statement)

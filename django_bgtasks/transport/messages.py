@@ -101,12 +101,12 @@ def _push_plainly(parts: list[tuple[list[str], list[Any]]], redis: Redis) -> boo
     """The same without a script; in this order too an id comes after its hash."""
     with redis.pipeline(transaction=False) as pipeline:
         for keys, (before, after, description, origin, time, seconds, *ids) in parts:
-            alike = {"created_at": time, "enqueued_at": time, "status": "queued"}
-            alike |= {"description": description, "origin": origin}
+            values: dict[Any, Any] = {"created_at": time, "enqueued_at": time, "status": "queued"}
+            values |= {"description": description, "origin": origin}
             for job_id in ids:
-                key = message_key(job_id)
-                pipeline.hset(key, mapping={**alike, "data": f"{before}{job_id}{after}"})
-                pipeline.expire(key, seconds)
+                values["data"] = f"{before}{job_id}{after}"
+                pipeline.hset(message_key(job_id), mapping=values)
+                pipeline.expire(message_key(job_id), seconds)
             pipeline.rpush(keys[0], *ids)
             pipeline.sadd(keys[1], keys[0])
         pipeline.exists(parts[0][0][2])

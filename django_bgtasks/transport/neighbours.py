@@ -34,8 +34,8 @@ class Neighbour:
 
 def neighbours(namespace: Namespace, redis: Redis) -> list[Neighbour]:
     """The others in this Redis database. Raises RedisError."""
-    listed = map(text_of, redis.zrange(LEDGERS_KEY, 0, -1))
-    ledgers = [name for name in listed if not namespace.is_of_ledger(name)]
+    listed: Any = redis.zrange(LEDGERS_KEY, 0, -1)
+    ledgers = [name for name in map(text_of, listed) if not namespace.is_of_ledger(name)]
     queues = [text_of(key).removeprefix(QUEUE_KEY) for key in redis.smembers(QUEUES_KEY)]
     workers = [name for name in names_of(redis) if redis.exists(KEY.format(name))]
     found = [_ledger(name, queues, workers, redis) for name in ledgers]

@@ -98,7 +98,8 @@ class Queues:
 
     def _unpaused(self, queues: Iterable[str]) -> tuple[str, ...]:
         self._pauses()
-        return tuple(sorted((name for name in queues if self.rank(name)), key=self.rank))
+        ranked = [(rank, name) for name in queues if (rank := self.rank(name)) is not None]
+        return tuple(name for _, name in sorted(ranked))
 
     def _pauses(self) -> frozenset[str]:
         """The paused queues, as the database said when it answered last."""
