@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from itertools import product
+from uuid import UUID
 
 import pytest
+import redis
 from pytest_django import Settings
 
+from django_bgtasks.models import Job
 from django_bgtasks.transport.names import Namespace, place_of, rq_queue_name
+from django_bgtasks.worker.child import Child
+from django_bgtasks.worker.plan import Plan
+from django_bgtasks.worker.slots import Slot
+from tests.app.tasks import add
 from tests.named import namespace
 
 QUEUES = [
@@ -52,3 +59,23 @@ def test_the_names_of_two_backends_of_one_site_never_meet(settings: Settings) ->
         mine = other.own(one.rq_queue("ive:emails"))
         assert (mine == "ive:emails") == (one is other)
         assert one.is_of_ledger(other.rq_queue("emails"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_takes_no_message_of_another_backend_of_its_site(
+    settings: Settings, redis_client: redis.Redis
+) -> None:
+    """Both have the queue `default`."""
+    settings.TASKS = dict.fromkeys(("default", "archive"), settings.TASKS["default"])
+    theirs = add.using(backend="archive").enqueue(1, 2)
+    ours = add.enqueue(3, 4)
+    child = Child(Plan("default", "default"), Slot())
+    assert [child.redis.pop(0), child.redis.pop(0)] == [[UUID(ours.id)], []]
+    assert redis_client.lrange(namespace("archive").list_key("default"), 0, -1) == [
+        theirs.id.encode()
+    ]
+    child.redis.leave()
+    other = Child(Plan("archive", "default"), Slot())
+    assert other.step()
+    assert Job.objects.get(pk=theirs.id).state == "succeeded"
+    other.redis.leave()
