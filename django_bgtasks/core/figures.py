@@ -113,12 +113,16 @@ class Upkeep:
 
 @dataclass(frozen=True, slots=True)
 class Redis:
-    """Redis. problem: why it does not answer. used: False if the settings do without it."""
+    """Redis. problem: why it does not answer. used: False if the settings do without it.
+
+    name: how the names of this backend begin there.
+    """
 
     address: str = ""
     used: bool = True
     problem: str = ""
     suspended: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

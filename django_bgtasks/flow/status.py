@@ -18,6 +18,7 @@ from ..models import Outcome
 from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason
 from ..transport.depth import is_suspended, lengths
+from ..transport.namespace import namespace_of
 
 COUNTED = (State.QUEUED, State.SCHEDULED, State.RUNNING)
 # By the alias of a backend and the queue: how many, and the seconds since the first was due.
@@ -37,7 +38,7 @@ def status_of(backend: str, alias: str | None = None) -> Status:
     ended = standing.ended_lately(backend, SHARE_MINUTES, alias)
     paused = pauses.paused(backend, alias)
     names = queues_of(backend).union(paused, ended, *depths.values())
-    redis, messages, children = _ask_redis(backend, sorted(names))
+    redis, messages, children = _ask_redis(backend, sorted(names), alias)
     workers = _workers(backend, children, alias)
     beats = [worker.seen for worker in workers if worker.health != "lost"]
     return Status(
@@ -172,13 +173,14 @@ def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
 
 
 def _ask_redis(
-    backend: str, queues: Sequence[str]
+    backend: str, queues: Sequence[str], alias: str
 ) -> tuple[Redis, dict[str, int] | None, dict[str, tuple[str, str]]]:
     if not backend_settings(backend).options.dispatch:
         return Redis(used=False), None, {}
-    address, redis = describe(backend), connection(backend)
+    address, redis, named = describe(backend), connection(backend), namespace_of(backend, alias)
     try:
-        suspended = is_suspended(redis)
-        return Redis(address, suspended=suspended), lengths(queues, redis), registry.shown(redis)
+        suspended, waiting = is_suspended(redis), lengths(queues, named, redis)
+        shown = registry.shown(named, redis)
+        return Redis(address, suspended=suspended, name=named.name), waiting, shown
     except RedisError as error:
-        return Redis(address, problem=reason(error)), None, {}
+        return Redis(address, problem=reason(error), name=named.name), None, {}

@@ -57,6 +57,11 @@ def lost(alias: str) -> list[UUID]:
     return list(Worker.objects.using(alias).exclude(lost_at=None).values_list("pk", flat=True))
 
 
+def ids(alias: str) -> list[UUID]:
+    """All workers that the ledger knows, those that have ended lately included."""
+    return list(Worker.objects.using(alias).values_list("pk", flat=True))
+
+
 def orphans(limit: int, alias: str) -> list[Job]:
     """Running jobs whose worker has stopped, is dead, or was never known.
 

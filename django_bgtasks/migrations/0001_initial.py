@@ -40,6 +40,34 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Ledger",
+            fields=[
+                (
+                    "id",
+                    models.PositiveSmallIntegerField(
+                        default=1, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("uuid", models.UUIDField(verbose_name="id")),
+                ("origins", models.JSONField(default=list, verbose_name="origins")),
+                (
+                    "copied_from",
+                    models.UUIDField(blank=True, null=True, verbose_name="copied from"),
+                ),
+                ("named_at", models.DateTimeField(verbose_name="named at")),
+            ],
+            options={
+                "verbose_name": "ledger",
+                "verbose_name_plural": "ledgers",
+                "default_permissions": (),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("id", 1)), name="bgtasks_ledger_is_one"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Worker",
             fields=[
                 (

@@ -13,12 +13,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ..core.options import backend_settings
-from ..core.reasons import WRONG_PASSWORD
+from ..core.reasons import IS_CLUSTER, NO_PERMISSION, WRONG_PASSWORD
+from .script import CLUSTER_ERRORS
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 # A site must answer while Redis is away or deaf: a push gives up after this.
@@ -126,6 +127,10 @@ def reason(error: Exception) -> str:
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, AuthenticationError) or "NOAUTH" in line or "WRONGPASS" in line:
         return WRONG_PASSWORD % {"line": line}
+    if isinstance(error, CLUSTER_ERRORS):
+        return IS_CLUSTER % {"line": line}
+    if type(error) is NoPermissionError:
+        return NO_PERMISSION % {"line": line}
     return line
 
 

@@ -24,7 +24,7 @@ from ..flow.connections import give_back_connections
 from ..flow.execute import Run, is_suspect
 from ..flow.thread_limits import strike_overdue
 from ..models import Job
-from ..transport.messages import rq_queue_name
+from ..transport.names import rq_queue_name
 from .database_threads import room_for
 from .loop import Loop
 from .plan import Plan

@@ -25,7 +25,7 @@ from ..ledger.moves import give_back, promote
 from ..ledger.sessions import remember_new_sessions
 from ..ledger.settle import insist
 from ..models import Job
-from ..transport.messages import rq_queue_name
+from ..transport.names import rq_queue_name
 from .beside import Beside
 from .group import AHEAD, Ahead, Group, Pace, Watch
 from .lines import job_line
@@ -157,7 +157,7 @@ class Child:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
         refresh_connections()
         plan = self.plan
-        names = [name for name in self.queues.names() if self.beside.room_for(name) != 0]
+        names = [name for name in self.queues.in_database() if self.beside.room_for(name) != 0]
         if plan.burst:
             insist(lambda: promote(BURST_PROMOTE, plan.alias), plan.alias)
         tried: list[UUID] = []
@@ -258,7 +258,7 @@ class Child:
     def _forget(self, job_id: UUID) -> None:
         """There was nothing to claim, or the claim was lost: drop the message."""
         self.slot.drop(job_id)
-        self.redis.finish([job_id], [])
+        self.redis.forget(job_id)
 
     def _size(self, rq_queue: str) -> int:
         """How many messages of this RQ queue to take: what there is time or room for."""

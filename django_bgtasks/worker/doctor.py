@@ -16,10 +16,15 @@ from ..core.options import aliases_of, backend_settings
 from ..core.reasons import translated
 from ..core.states import State
 from ..core.verdicts import problems_of
+from ..core.words import exact
 from ..flow.status import status_of
 from ..ledger import pooler, standing
+from ..ledger.identity import identity_of, short
 from ..models import Job
 from ..transport.connection import RedisError, connection, describe, has_password, reason
+from ..transport.namespace import namespace_of
+from ..transport.neighbours import Neighbour, neighbours
+from ..transport.permissions import cure, essential, missing, user_of
 from .preflight import redis_silence, unapplied
 
 LATE = timedelta(minutes=5)
@@ -54,7 +59,7 @@ def examine(backend: str, alias: str) -> Iterator[Finding]:
     yield Finding(_("The database %r answers and its tables are up to date.") % alias)
     yield from _pooler(alias)
     if backend_settings(backend).options.dispatch:
-        yield from _redis(backend)
+        yield from _redis(backend, alias)
     yield from _workers(backend, alias)
     yield from _figures(backend, alias)
 
@@ -69,7 +74,7 @@ def _pooler(alias: str) -> Iterator[Finding]:
     yield Finding(text, "" if told else cure, serious=False)
 
 
-def _redis(backend: str) -> Iterator[Finding]:
+def _redis(backend: str, alias: str) -> Iterator[Finding]:
     why = redis_silence(backend)
     if why is not None:
         text = _("Redis at %(address)s does not answer: %(why)s")
@@ -80,7 +85,61 @@ def _redis(backend: str) -> Iterator[Finding]:
     if not has_password(backend):
         cure = _("Set requirepass and put it into the URL.")
         yield Finding(_("Redis has no password."), cure, serious=False)
+    try:
+        yield from _permissions(backend, alias)
+    except RedisError as error:
+        text = _("Redis at %(address)s cannot be used: %(why)s")
+        told = {"address": describe(backend), "why": translated(reason(error))}
+        yield Finding(text % told, _("Jobs run from the database meanwhile."))
+        return
     yield from _memory(backend)
+    yield from _names(backend, alias)
+
+
+def _permissions(backend: str, alias: str) -> Iterator[Finding]:
+    redis = connection(backend)
+    rules = missing(namespace_of(backend, alias), redis)
+    if not rules:
+        yield Finding(_("Redis allows all that is needed."))
+        return
+    text = _("The Redis user %(user)s lacks permissions: %(rules)s.")
+    if not essential(rules):
+        text = _("The Redis user %(user)s lacks permissions that can be done without: %(rules)s.")
+    told = {"user": user_of(redis), "rules": " ".join(rules)}
+    yield Finding(text % told, cure(rules, redis), serious=bool(essential(rules)))
+
+
+def _names(backend: str, alias: str) -> Iterator[Finding]:
+    """By which name this ledger goes in Redis, and who else is there."""
+    named, row = namespace_of(backend, alias), identity_of(alias)
+    told: dict[str, Any] = {"name": named.name, "queue": named.rq_queue("default")}
+    yield Finding(_("In Redis this ledger is %(name)s; its queues are like %(queue)s.") % told)
+    if row.copied_from is not None:
+        told = {"former": short(row.copied_from), "name": named.ledger}
+        told["time"] = exact(row.named_at)
+        text = _("It was %(former)s, in a copy or before a move, and is %(name)s since %(time)s.")
+        yield Finding(text % told)
+    try:
+        others = neighbours(named, connection(backend))
+    except RedisError as error:
+        text = _("Redis does not tell who else uses it: %s") % translated(reason(error))
+        yield Finding(text, _("Allow it; see docs/security.md."), serious=False)
+        return
+    for other in others:
+        yield Finding(_who(other))
+    if others:
+        yield Finding(_("They do not meet, but `rq suspend` holds the workers of all."))
+
+
+def _who(other: Neighbour) -> str:
+    what = _("queues in use: %(queues)d, messages: %(messages)d, worker processes: %(workers)d")
+    told = {"queues": other.queues, "messages": other.messages, "workers": other.workers}
+    if not other.name:
+        return _("Plain RQ is there too: %s.") % (what % told)
+    state = _("with workers") if other.alive else _("without workers")
+    text = _("The ledger %(name)s (%(about)s, %(state)s) is there too: %(what)s.")
+    about = other.about or _("database unknown")
+    return text % {"name": other.name, "about": about, "state": state, "what": what % told}
 
 
 def _memory(backend: str) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from django.db import connections
 from ..flow.around import LEAVING
 from ..flow.connections import abandon_connections
 from ..flow.footing import ROBBED
+from ..ledger import identity
 from ..transport.connection import forget
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -73,6 +74,7 @@ def _settle_in(parent: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     random.seed()
     forget()
+    identity.forget()
     connections.close_all()
     die_with(parent)
 

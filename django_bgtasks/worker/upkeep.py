@@ -20,6 +20,7 @@ from ..core.registry import queues_of
 from ..flow.connections import give_back_connections
 from ..flow.upkeep import promote, prune, rescue
 from ..flow.upkeep.aftermath import Death, try_to_settle
+from ..flow.upkeep.identity import Identity
 from ..flow.upkeep.redispatch import Redispatch
 from ..flow.upkeep.rollup import RollUps
 from ..flow.upkeep.strays import Strays
@@ -28,6 +29,9 @@ from ..ledger.patience import limit_waits
 from ..models import Worker
 from ..transport import registry
 from ..transport.connection import RedisError, connection, reason
+from ..transport.names import Namespace
+from ..transport.namespace import namespace_of
+from ..transport.permissions import SCRIPTS, cure, essential, missing, user_of
 from .pipes import Pipe
 from .plan import Plan, ending_of
 from .slots import Slot
@@ -91,6 +95,7 @@ class Upkeep:
         self.plan, self.orders, self.reports, self.slots = plan, orders, reports, slots
         self.children: list[int] = []
         self.deaths: list[dict[str, Any]] = []
+        self._lacking: list[str] = []
         self.stopping = False
         self.redispatch = Redispatch(plan.backend, plan.alias)
         strays = Strays(plan.worker, plan.alias, self._held_jobs)
@@ -99,6 +104,8 @@ class Upkeep:
         self.hearing = rescue.Hearing(options.dead_after, heard)
         rescuer = rescue.Rescue(self.hearing, plan.alias, self.redispatch.at_once)
         self.duties = (
+            Duty("see whose ledger this is", 30.0, Identity(plan.backend, plan.alias).tick),
+            Duty("see what Redis allows", 60.0, self._look_at_permissions),
             Duty("settle the jobs of dead children", 0.2, self._settle_deaths),
             Duty("promote due jobs", 1.0, self._promote),
             Duty("send messages again", 0.5, self.redispatch.tick),
@@ -214,7 +221,7 @@ class Upkeep:
 
     def _deregister(self, pid: int) -> None:
         try:
-            registry.remove(self.plan.child_name(pid), connection(self.plan.backend))
+            registry.remove(self._rq_name(pid), connection(self.plan.backend))
         except RedisError as error:
             logger.debug("A dead child is still registered in RQ: %s", reason(error))
 
@@ -223,7 +230,26 @@ class Upkeep:
         lost = workers.lost(self.plan.alias)
         if lost and self.plan.options.dispatch:
             endings = tuple(ending_of(worker) for worker in lost)
-            registry.remove_ending(endings, connection(self.plan.backend))
+            registry.remove_ending(endings, self._named, connection(self.plan.backend))
+
+    def _look_at_permissions(self) -> None:
+        """Say once what Redis does not allow and can be done without; the rest a child says."""
+        if not self.plan.options.dispatch:
+            return
+        redis = connection(self.plan.backend)
+        rules = missing(self._named, redis)
+        lacking = [rule for rule in SCRIPTS if rule in rules]
+        if lacking and lacking != self._lacking and not essential(rules):
+            text = "Redis runs no scripts for %s; each message costs more trips. Allow them: %s"
+            logger.warning(text, user_of(redis), cure(lacking, redis))
+        self._lacking = lacking
+
+    @property
+    def _named(self) -> Namespace:
+        return namespace_of(self.plan.backend, self.plan.alias)
+
+    def _rq_name(self, pid: int) -> str:
+        return self._named.worker(self.plan.child_name(pid))
 
     def _promote(self) -> float:
         # A read first: on SQLite promoting takes the write lock, whether or not a job is due.
@@ -234,7 +260,7 @@ class Upkeep:
         return 0.0 if promote.tick(self.plan.alias) else 0.1
 
     def _keep_registered(self) -> None:
-        names = [self.plan.child_name(pid) for pid in self.children]
+        names = [self._rq_name(pid) for pid in self.children]
         if names and self.plan.options.dispatch:
             registry.keep_alive(names, connection(self.plan.backend))
 

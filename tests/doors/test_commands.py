@@ -27,6 +27,7 @@ from django_bgtasks.flow.actions import pause_queue
 from django_bgtasks.management.commands import bgstatus
 from django_bgtasks.models import Job, QueuePause
 from tests.ledger.rows import aged, in_state
+from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import ROOT
 
@@ -130,7 +131,7 @@ def test_bgretry_runs_the_jobs_again_that_match(redis_client: redis.Redis) -> No
     text, _ = run("bgretry", "--task", wanted.task, "--error", "ValueError")
     assert "1 job will run again." in text
     assert Job.objects.get(pk=wanted.pk).state == "queued"
-    assert redis_client.lrange("rq:queue:default", 0, -1) == [str(wanted.pk).encode()]
+    assert redis_client.lrange(waiting_in("default"), 0, -1) == [str(wanted.pk).encode()]
     assert {Job.objects.get(pk=job.pk).state for job in others} == {"failed"}
 
 

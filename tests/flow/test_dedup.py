@@ -16,6 +16,7 @@ from django_bgtasks.core import clock
 from django_bgtasks.flow.actions import cancel_job, retry_job
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs, without_redis
+from tests.named import waiting_in
 from tests.threads import in_threads
 
 from .tasks import once_an_hour, until_started, welcome
@@ -95,7 +96,7 @@ def test_replace_leaves_a_running_job_as_it_is() -> None:
 def test_a_replaced_job_is_dispatched_where_it_now_belongs(redis_client: redis.Redis) -> None:
     result = welcome.enqueue(7)
     welcome.using(on_duplicate="replace", priority=9).enqueue(7)
-    assert redis_client.lrange("rq:queue:default-p9", 0, -1) == [result.id.encode()]
+    assert redis_client.lrange(waiting_in("default-p9"), 0, -1) == [result.id.encode()]
 
 
 def test_receivers_are_told_of_a_duplicate() -> None:
