@@ -21,7 +21,7 @@ TIMES = [("time_enqueued", "time_due"), ("time_started", "time_finished", "took"
 SETTINGS = [
     ("queue", "priority", "backend"),
     ("timeout", "on_crash", "by_worker"),
-    ("dedup_key", "dedup_scope", "dedup_until"),
+    ("dedup_key", "dedup_scope", "key_until"),
 ]
 
 
@@ -116,6 +116,11 @@ class JobFields:
     def time_finished(self, job: Job) -> SafeString | str:
         """Exact, and in words."""
         return show.when(job.finished_at)
+
+    @admin.display(description=gettext_lazy("dedup until"))
+    def key_until(self, job: Job) -> SafeString | str:
+        """Exact, and in words."""
+        return show.when(job.dedup_until)
 
 
 def fieldsets_of(job: Job) -> list[Any]:

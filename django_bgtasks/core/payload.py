@@ -7,11 +7,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.functional import Promise
+
 from .errors import InvalidArguments
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
 MAX_TRACEBACK = 64 * 1024
+NUMBERS, TEXTS = (int, float), (str, bytes, Promise)
+PLAIN: dict[Any, Any] = {str: str.__str__, int: int.__int__, float: float.__float__}
+EXACT = {bool, int, float, str, type(None)}
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -43,14 +48,10 @@ class _Refused(Exception):
 def _copy(value: Any, path: str, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise _Refused(f"{path[:80]}… is nested too deep: at most {MAX_DEPTH} levels are kept.")
-    if value is None or isinstance(value, bool | int):
-        return _integer(value, path)
-    if isinstance(value, float):
-        return _finite(value, path)
-    if isinstance(value, str):
-        return _text(value, path)
-    if isinstance(value, bytes):
-        return _text(_decoded(value, path), path)
+    if value is None or isinstance(value, NUMBERS):
+        return _number(value, path)
+    if isinstance(value, TEXTS):
+        return _text(_read(value, path), path)
     if isinstance(value, Mapping):
         return {_key(k, path): _copy(v, f"{path}[{k!r}]", depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -61,16 +62,33 @@ def _copy(value: Any, path: str, depth: int) -> Any:
     )
 
 
-def _integer(value: Any, path: str) -> Any:
+def plain(value: Any) -> Any:
+    """The text or the number that an instance of a subclass is, such as "red" for Color.RED.
+
+    Neither str() nor repr() says it: a subclass may have its own.
+    """
+    if type(value) in EXACT:
+        return value
+    for kind, read in PLAIN.items():
+        if isinstance(value, kind):
+            # What wraps a text, such as Django's SimpleLazyObject, is of no subclass.
+            return read(value) if issubclass(type(value), kind) else plain(value.__class__(value))
+    return value
+
+
+def _number(value: Any, path: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _Refused(f"{path} is {value}, which JSON does not have. Pass None or a string.")
     if isinstance(value, int) and value.bit_length() > 1024:
         raise _Refused(f"{path} is an integer of {value.bit_length()} bits. Pass it as a string.")
-    return value
+    return plain(value)
 
 
-def _finite(value: float, path: str) -> float:
-    if not math.isfinite(value):
-        raise _Refused(f"{path} is {value}, which JSON does not have. Pass None or a string.")
-    return value
+def _read(value: Any, path: str) -> str:
+    if isinstance(value, bytes):
+        return _decoded(value, path)
+    # A lazy translation is a text now, in the language of the caller.
+    return str(value) if isinstance(value, Promise) else str(plain(value))
 
 
 def _decoded(value: bytes, path: str) -> str:
@@ -81,17 +99,35 @@ def _decoded(value: bytes, path: str) -> str:
 
 
 def _text(value: str, path: str) -> str:
-    if "\0" in value:
-        raise _Refused(f"{path} contains a NUL character, which PostgreSQL does not store.")
-    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-        raise _Refused(f"{path} contains a lone surrogate: it is not valid text. Decode it anew.")
-    return str(value)
+    if fault := _unstorable(value):
+        raise _Refused(f"{path} {fault}")
+    return value
+
+
+def _unstorable(text: str) -> str:
+    if "\0" in text:
+        return "contains a NUL character, which PostgreSQL does not store."
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        return "contains a lone surrogate: it is not valid text. Decode it anew."
+    return ""
+
+
+def fault_of(name: Any, longest: int, shortest: int = 1) -> str:
+    """Why some database would not keep this as a name, such as a queue's; empty if all keep it.
+
+    It goes on from "The name …": what a database says itself differs, and some cut silently.
+    """
+    if not isinstance(name, str):
+        return f"is a string, not {type(name)}."
+    if not shortest <= len(name) <= longest:
+        return f"has {shortest} to {longest} characters, not {len(name)}."
+    return _unstorable(name)
 
 
 def _key(key: Any, path: str) -> str:
     if not isinstance(key, str):
         raise _Refused(f"{path} has the key {key!r}: JSON keys are strings.")
-    return _text(key, f"a key of {path}")
+    return _text(plain(key), f"a key of {path}")
 
 
 def clipped(text: str, limit: int = MAX_TRACEBACK) -> str:

@@ -12,9 +12,11 @@ from django.db import connections, transaction
 
 from ..core import clock
 from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, InvalidArguments
-from ..core.payload import checked
+from ..core.payload import checked, fault_of, plain
 from ..core.reasons import EFFECT_UNKNOWN
+from ..core.spans import span_of
 from ..ledger import idempotency as log
+from ..ledger.fingerprint import fingerprint_of
 from ..ledger.sql import ledger_alias
 from ..models import EffectState, IdempotencyRecord
 from .current import current_job
@@ -32,10 +34,11 @@ class _Call:
     def __init__(self, scope: str, key: str, fingerprint: str, mode: Mode, kept: timedelta) -> None:
         if mode not in ("at_least_once", "at_most_once"):
             raise ValueError(f"once: mode is 'at_least_once' or 'at_most_once', not {mode!r}.")
-        if not key or len(key) > 255:
-            raise ValueError(f"once: a key has 1 to 255 characters, not {len(key)}.")
-        self.scope, self.key, self.fingerprint = scope, key, fingerprint
-        self.mode, self.kept, self.alias = mode, kept, ledger_alias()
+        for what, text, longest, shortest in (("key", key, 255, 1), ("scope", scope, 100, 0)):
+            if fault := fault_of(text, longest, shortest):
+                raise InvalidArguments(f"once: a {what} {fault}")
+        self.scope, self.key, self.fingerprint = plain(scope), plain(key), fingerprint
+        self.mode, self.kept, self.alias = mode, span_of(kept, "once: kept"), ledger_alias()
         context = current_job()
         self.owner = log.Owner(context.job_id, context.attempt) if context else log.Owner()
 
@@ -131,7 +134,7 @@ def once(
     """
     if func is None:
         return _block(_Call(scope, key, "", mode, kept))
-    call = _Call(scope, key, log.fingerprint_of([args, kwargs]), mode, kept)
+    call = _Call(scope, key, fingerprint_of(args=args, kwargs=kwargs), mode, kept)
     if atomic or connections[call.alias].in_atomic_block:
         return _database_effect(call, func, args, kwargs)
     return _external_effect(call, func, args, kwargs)

@@ -105,9 +105,13 @@ def _workers(backend: str, children: dict[str, tuple[str, str]], alias: str) -> 
             pid=row.pid,
             processes=row.processes,
             queues=tuple(row.queues or ()),
-            health="lost" if row.lost_at else "alive" if row.seen <= dead_after else "late",
-            seen=max(0.0, row.seen),
-            started=max(0.0, row.started),
+            health="lost"
+            if row.lost_at
+            else "alive"
+            if (row.seen or 0.0) <= dead_after
+            else "late",
+            seen=max(0.0, row.seen or 0.0),
+            started=max(0.0, row.started or 0.0),
             children_lost=row.children_lost,
             children=tuple(_children_of(row, children)),
         )
@@ -129,7 +133,7 @@ def _children_of(row: Any, children: dict[str, tuple[str, str]]) -> list[Child]:
 def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
     groups: dict[Any, list[Any]] = {}
     for row in standing.failed_attempts(ATTEMPTS_READ, alias):
-        if row.backend == backend and row.seconds <= FAILURES_SINCE.total_seconds():
+        if row.backend == backend and (row.seconds or 0.0) <= FAILURES_SINCE.total_seconds():
             exception = row.exception_class or Outcome(row.outcome).label
             groups.setdefault((row.task, row.queue, str(exception)), []).append(row)
     found = [
@@ -138,7 +142,7 @@ def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
             queue=queue,
             exception=exception,
             count=len(rows),
-            seconds=max(0.0, rows[0].seconds),
+            seconds=max(0.0, rows[0].seconds or 0.0),
             job=str(rows[0].job_id),
             message=rows[0].message,
             retrying=len({row.job_id for row in rows if row.state in WAITING}),

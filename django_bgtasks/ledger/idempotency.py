@@ -6,8 +6,6 @@ caller that was taken over changes nothing when it wakes.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -33,16 +31,6 @@ class Owner:
 
     job: UUID | None = None
     attempt: int | None = None
-
-
-def fingerprint_of(value: Any) -> str:
-    """SHA-256 of the canonical JSON of a value. What is not JSON counts by its type and key."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_name)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _name(value: Any) -> str:
-    return f"{type(value).__qualname__}:{getattr(value, 'pk', '')}"
 
 
 def begin(
