@@ -69,18 +69,13 @@ class JobFields:
     @admin.display(description=gettext_lazy("progress"))
     def progress_bar(self, job: Job) -> SafeString | str:
         """What the task reported last."""
-        if job.progress_done is None:
+        told = job.progress
+        if told is None:
             return show.NOTHING
-        if not job.progress_total:
-            return format_html("{} {}", job.progress_done, job.progress_message)
-        return format_html(
-            '<progress value="{}" max="{}"></progress> {} / {} {}',
-            job.progress_done,
-            job.progress_total,
-            job.progress_done,
-            job.progress_total,
-            job.progress_message,
-        )
+        if not told["total"]:
+            return format_html("{} {}", told["done"], told["message"])
+        bar = '<progress value="{done}" max="{total}"></progress> {done} / {total} {message}'
+        return format_html(bar, **told)
 
     @admin.display(description=gettext_lazy("about"))
     def about_what(self, job: Job) -> SafeString | str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
+from copy import copy
+from decimal import Decimal
 from typing import Any
 
 from django.utils.functional import Promise
@@ -20,6 +23,30 @@ EXACT = {bool, int, float, str, type(None)}
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+# A string, so that nothing within one is taken for a number, or a number with an exponent above 0.
+_LARGE = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.]*e\+\d+')
+
+
+class StoredJSON(json.JSONEncoder):
+    """JSON in which a large float is still a float when PostgreSQL has read it.
+
+    Its jsonb keeps 1e+16 as the integer 10000000000000000, and 10000000000000000.0 as it is.
+    """
+
+    def encode(self, o: Any) -> str:
+        """The value as one text."""
+        text = super().encode(o)
+        return _LARGE.sub(_written_out, text) if "e+" in text else text
+
+
+def _written_out(found: re.Match[str]) -> str:
+    text = found[0]
+    return text if text[0] == '"' else f"{Decimal(text):f}.0"
+
+
+to_json = StoredJSON().encode
+
+
 def checked(value: Any, what: str, where: str) -> Any:
     """A JSON copy of `value`: tuples become lists, as they will be read back.
 
@@ -29,8 +56,8 @@ def checked(value: Any, what: str, where: str) -> Any:
     if value is None:
         return None
     try:
-        copy = _copy(value, what, 0)
-        size = len(_encode(copy).encode())
+        kept = _copy(value, what, 0)
+        size = len(_encode(kept).encode())
     except (_Refused, UnicodeEncodeError, RecursionError) as refusal:
         raise InvalidArguments(f"{where}: {refusal}") from None
     if size > MAX_BYTES:
@@ -38,7 +65,7 @@ def checked(value: Any, what: str, where: str) -> Any:
             f"{where}: {what} is too large: {size} bytes of JSON, at most {MAX_BYTES} are kept. "
             f"Store the data in a file or a row and pass its id."
         )
-    return copy
+    return kept
 
 
 class _Refused(Exception):
@@ -72,7 +99,7 @@ def plain(value: Any) -> Any:
     for kind, read in PLAIN.items():
         if isinstance(value, kind):
             # What wraps a text, such as Django's SimpleLazyObject, is of no subclass.
-            return read(value) if issubclass(type(value), kind) else plain(value.__class__(value))
+            return read(value) if issubclass(type(value), kind) else plain(copy(value))
     return value
 
 

@@ -186,7 +186,7 @@ def _refuse(name: str, options: set[str], why: str) -> None:
         raise TypeError(f"{name}.using() {why} {', '.join(sorted(options))}.")
 
 
-def validate_call(task: Task) -> None:
+def validate_call(task: Any) -> None:
     """Refuse what no database could keep of a task, Django's own included, with InvalidTask."""
     if fault := fault_of(task.queue_name, 100):
         raise InvalidTask(f"the name of a queue {fault}")

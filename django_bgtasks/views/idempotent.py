@@ -66,7 +66,7 @@ def idempotent(
     """
     if view is None:
         return lambda view: idempotent(view, required=required, kept=kept, atomic=atomic)
-    kept = span_of(kept, "idempotent: kept")
+    kept = span_of(kept, "kept")
     rules = _Rules(f"{view.__module__}.{view.__qualname__}", required, kept, atomic)
     return _async_wrapper(view, rules) if iscoroutinefunction(view) else _wrapper(view, rules)
 

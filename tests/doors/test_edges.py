@@ -75,3 +75,23 @@ def test_a_time_at_the_edge_breaks_no_command(
         rows_at(moment, admin_user)
         for command in (["bgstatus"], ["bgstatus", "--json"], ["bgdoctor"], ["bgretry", "--all"]):
             run(*command)
+
+
+ODD = ["%00", "a%00b", "%ED%A0%80", "%F0%9F%90%98", "9" * 400, "nan", "1e400", "-1"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_address_with_odd_text_breaks_no_page(admin_client: Client, odd: str) -> None:
+    job = make_job()
+    make_record()
+    for page in (
+        *(f"/admin/django_bgtasks/job/?{name}={odd}" for name in ("q", "queue", "task", "state")),
+        *(f"/admin/django_bgtasks/job/?{name}={odd}" for name in ("age", "p", "o", "all")),
+        f"/admin/django_bgtasks/idempotencyrecord/?q={odd}",
+        f"/admin/django_bgtasks/worker/?q={odd}",
+        f"/admin/django_bgtasks/job/{odd}/change/",
+        f"/admin/django_bgtasks/idempotencyrecord/{odd}/change/",
+        f"/admin/django_bgtasks/dashboard/?range={odd}",
+        f"/jobs/{job.pk}/?wait={odd if odd != '9' * 400 else 0}&seen={odd}",
+    ):
+        assert admin_client.get(page).status_code in (200, 302, 404), page

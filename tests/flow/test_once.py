@@ -94,13 +94,13 @@ def test_a_key_that_was_used_for_another_call_is_an_error() -> None:
 
 
 ASKED: list[tuple[Any, Any]] = [
-    (Decimal("20"), Decimal("9999")),
+    (Decimal(20), Decimal(9999)),
     (date(2026, 1, 1), date(2026, 1, 2)),
     (UUID(int=1), UUID(int=2)),
     ({1, 2}, {1, 3}),
     (b"a", b"b"),
     (Currency.EUR, Currency.USD),
-    (Price(Decimal("20")), Price(Decimal("99"))),
+    (Price(Decimal(20)), Price(Decimal(99))),
     ({1: "a", "b": 2}, {1: "a", "b": 3}),
     (1, True),
     (1, "1"),

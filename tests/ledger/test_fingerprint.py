@@ -80,7 +80,7 @@ class Tariff(float):
         return "a tariff"
 
 
-def add() -> None: ...
+def add(*args: int, a: int = 0) -> None: ...
 
 
 def of(value: Any) -> str:

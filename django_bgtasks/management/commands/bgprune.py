@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ...core.options import backend_settings, default_alias
+from ...core.options import MAX_DAYS, backend_settings, default_alias
 from ...core.states import FINAL
 from ...flow.upkeep import prune
 from ...ledger.prune import prune_jobs
@@ -41,7 +41,8 @@ class Command(TranslatedCommand):
         days, alias = options["days"], ledger_alias()
         if days is None and options["state"]:
             raise CommandError(_("--state goes with --days."))
-        if days is not None and days < 0:
+        # Written so that NaN is refused too.
+        if days is not None and not days >= 0:
             raise CommandError(_("--days takes zero or more days."))
         try:
             kept = backend_settings(options["backend"] or default_alias()).options
@@ -52,7 +53,9 @@ class Command(TranslatedCommand):
             while chunk := prune.tick(kept, alias):
                 deleted += chunk
         else:
-            ages = dict.fromkeys(options["state"] or sorted(FINAL), timedelta(days=days))
+            ages = dict.fromkeys(
+                options["state"] or sorted(FINAL), timedelta(days=min(days, MAX_DAYS))
+            )
             while chunk := prune_jobs(ages, alias):
                 deleted += chunk
         text = ngettext("%d row was deleted.", "%d rows were deleted.", deleted)
