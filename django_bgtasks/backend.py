@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from .core.compat import BaseTaskBackend, InvalidTask, TaskResultDoesNotExist, for_both
 from .core.options import read
 from .core.registry import find_task
-from .core.tasks import BackgroundTask, validate
+from .core.tasks import BackgroundTask, validate, validate_call
 from .flow.results import JobResult
 
 
@@ -37,6 +37,7 @@ class RQBackend(BaseTaskBackend):
             raise for_both(_naming(task, error)) from None
 
     def _validate(self, task: Any) -> None:
+        validate_call(task)
         if self.queues and task.queue_name not in self.queues:
             raise InvalidTask(
                 f"Queue '{task.queue_name}' is not valid for backend. {task.module_path} names it; "
@@ -44,6 +45,8 @@ class RQBackend(BaseTaskBackend):
                 f"Add it there."
             )
         super().validate_task(task)
+        if len(task.module_path) > 255:
+            raise InvalidTask(f"{task.module_path}: the path of a task has 1 to 255 characters.")
         if isinstance(task, BackgroundTask):
             validate(task)
 

@@ -20,7 +20,7 @@ TIMES = [("time_enqueued", "time_due"), ("time_started", "time_finished", "took"
 SETTINGS = [
     ("queue", "priority", "backend"),
     ("timeout", "on_crash", "by_worker"),
-    ("dedup_key", "dedup_scope", "dedup_until"),
+    ("dedup_key", "dedup_scope", "key_until"),
 ]
 
 
@@ -68,18 +68,13 @@ class JobFields:
     @admin.display(description=gettext_lazy("progress"))
     def progress_bar(self, job: Job) -> SafeString | str:
         """What the task reported last."""
-        if job.progress_done is None:
+        told = job.progress
+        if told is None:
             return show.NOTHING
-        if not job.progress_total:
-            return format_html("{} {}", job.progress_done, job.progress_message)
-        return format_html(
-            '<progress value="{}" max="{}"></progress> {} / {} {}',
-            job.progress_done,
-            job.progress_total,
-            job.progress_done,
-            job.progress_total,
-            job.progress_message,
-        )
+        if not told["total"]:
+            return format_html("{} {}", told["done"], told["message"])
+        bar = '<progress value="{done}" max="{total}"></progress> {done} / {total} {message}'
+        return format_html(bar, **told)
 
     @admin.display(description=gettext_lazy("about"))
     def about_what(self, job: Job) -> SafeString | str:
@@ -115,6 +110,11 @@ class JobFields:
     def time_finished(self, job: Job) -> SafeString | str:
         """Exact, and in words."""
         return show.when(job.finished_at)
+
+    @admin.display(description=gettext_lazy("dedup until"))
+    def key_until(self, job: Job) -> SafeString | str:
+        """Exact, and in words."""
+        return show.when(job.dedup_until)
 
 
 def fieldsets_of(job: Job) -> list[Any]:

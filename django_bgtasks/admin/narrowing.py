@@ -37,7 +37,8 @@ def narrowed(rows: Jobs, chosen: Mapping[str, str]) -> Jobs:
     """The jobs that the filters and the search (`q`) of this query string leave."""
     for name, narrow in NARROWINGS.items():
         if value := chosen.get(name, "").strip():
-            rows = narrow(rows, value)
+            # No text of PostgreSQL's has a NUL, and it refuses to look for one.
+            rows = rows.none() if "\0" in value else narrow(rows, value)
     return rows
 
 

@@ -57,6 +57,7 @@ __all__ = [
     "TaskResultDoesNotExist",
     "TaskResultMismatch",
     "TaskResultStatus",
+    "api",
     "for_both",
     "handlers",
     "is_heard",

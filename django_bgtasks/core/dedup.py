@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from .errors import InvalidArguments
-from .payload import checked
+from .payload import checked, plain
 
 DedupKey = str | Callable[..., str | None] | None
 MAX_KEY = 255
@@ -102,6 +102,14 @@ class _KeyFormatter(string.Formatter):
         if "._" in field_name or "[_" in field_name:
             raise KeyError(field_name)
         return super().get_field(field_name, args, kwargs)
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """A member of an enumeration is the text or number that will be stored, such as "red"."""
+        return str(super().format_field(plain(value), format_spec))
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        """See format_field()."""
+        return super().convert_field(plain(value), conversion)
 
 
 def _format(task: Any, arguments: Mapping[str, Any]) -> str:

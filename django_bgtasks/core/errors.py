@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from .spans import span_of
+
 
 class BgTasksError(Exception):
     """Base of every exception of django_bgtasks."""
@@ -84,13 +86,13 @@ class GiveUp(BgTasksError):
 class RetryLater(BgTasksError):
     """Raise it in a task to run the job again after `delay`; it costs no attempt.
 
-    `delay` is in seconds, or a timedelta.
+    `delay` is in seconds, or a timedelta; ValueError if it is negative or longer than a century.
     """
 
+    delay = timedelta(seconds=60)
+
     def __init__(self, delay: float | timedelta = 60, message: str = "") -> None:
-        self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
-        if self.delay < timedelta(0):
-            raise ValueError(f"RetryLater takes a delay of zero or more seconds, not {delay!r}.")
+        self.delay = span_of(delay, "RetryLater: the delay")
         super().__init__(message or f"again in {self.delay.total_seconds():g} s")
 
 

@@ -4,15 +4,47 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
+from copy import copy
+from decimal import Decimal
 from typing import Any
+
+from django.utils.functional import Promise
 
 from .errors import InvalidArguments
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
 MAX_TRACEBACK = 64 * 1024
+NUMBERS, TEXTS = (int, float), (str, bytes, Promise)
+PLAIN: dict[Any, Any] = {str: str.__str__, int: int.__int__, float: float.__float__}
+EXACT = {bool, int, float, str, type(None)}
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+# A string, so that nothing within one is taken for a number, or a number with an exponent above 0.
+_LARGE = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.]*e\+\d+')
+
+
+class StoredJSON(json.JSONEncoder):
+    """JSON in which a large float is still a float when PostgreSQL has read it.
+
+    Its jsonb keeps 1e+16 as the integer 10000000000000000, and 10000000000000000.0 as it is.
+    """
+
+    def encode(self, o: Any) -> str:
+        """The value as one text."""
+        text = super().encode(o)
+        return _LARGE.sub(_written_out, text) if "e+" in text else text
+
+
+def _written_out(found: re.Match[str]) -> str:
+    text = found[0]
+    return text if text[0] == '"' else f"{Decimal(text):f}.0"
+
+
+to_json = StoredJSON().encode
 
 
 def checked(value: Any, what: str, where: str) -> Any:
@@ -24,8 +56,8 @@ def checked(value: Any, what: str, where: str) -> Any:
     if value is None:
         return None
     try:
-        copy = _copy(value, what, 0)
-        size = len(_encode(copy).encode())
+        kept = _copy(value, what, 0)
+        size = len(_encode(kept).encode())
     except (_Refused, UnicodeEncodeError, RecursionError) as refusal:
         raise InvalidArguments(f"{where}: {refusal}") from None
     if size > MAX_BYTES:
@@ -33,7 +65,7 @@ def checked(value: Any, what: str, where: str) -> Any:
             f"{where}: {what} is too large: {size} bytes of JSON, at most {MAX_BYTES} are kept. "
             f"Store the data in a file or a row and pass its id."
         )
-    return copy
+    return kept
 
 
 class _Refused(Exception):
@@ -43,14 +75,10 @@ class _Refused(Exception):
 def _copy(value: Any, path: str, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise _Refused(f"{path[:80]}… is nested too deep: at most {MAX_DEPTH} levels are kept.")
-    if value is None or isinstance(value, bool | int):
-        return _integer(value, path)
-    if isinstance(value, float):
-        return _finite(value, path)
-    if isinstance(value, str):
-        return _text(value, path)
-    if isinstance(value, bytes):
-        return _text(_decoded(value, path), path)
+    if value is None or isinstance(value, NUMBERS):
+        return _number(value, path)
+    if isinstance(value, TEXTS):
+        return _text(_read(value, path), path)
     if isinstance(value, Mapping):
         return {_key(k, path): _copy(v, f"{path}[{k!r}]", depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -61,16 +89,33 @@ def _copy(value: Any, path: str, depth: int) -> Any:
     )
 
 
-def _integer(value: Any, path: str) -> Any:
+def plain(value: Any) -> Any:
+    """The text or the number that an instance of a subclass is, such as "red" for Color.RED.
+
+    Neither str() nor repr() says it: a subclass may have its own.
+    """
+    if type(value) in EXACT:
+        return value
+    for kind, read in PLAIN.items():
+        if isinstance(value, kind):
+            # What wraps a text, such as Django's SimpleLazyObject, is of no subclass.
+            return read(value) if issubclass(type(value), kind) else plain(copy(value))
+    return value
+
+
+def _number(value: Any, path: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _Refused(f"{path} is {value}, which JSON does not have. Pass None or a string.")
     if isinstance(value, int) and value.bit_length() > 1024:
         raise _Refused(f"{path} is an integer of {value.bit_length()} bits. Pass it as a string.")
-    return value
+    return plain(value)
 
 
-def _finite(value: float, path: str) -> float:
-    if not math.isfinite(value):
-        raise _Refused(f"{path} is {value}, which JSON does not have. Pass None or a string.")
-    return value
+def _read(value: Any, path: str) -> str:
+    if isinstance(value, bytes):
+        return _decoded(value, path)
+    # A lazy translation is a text now, in the language of the caller.
+    return str(value) if isinstance(value, Promise) else str(plain(value))
 
 
 def _decoded(value: bytes, path: str) -> str:
@@ -81,17 +126,35 @@ def _decoded(value: bytes, path: str) -> str:
 
 
 def _text(value: str, path: str) -> str:
-    if "\0" in value:
-        raise _Refused(f"{path} contains a NUL character, which PostgreSQL does not store.")
-    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-        raise _Refused(f"{path} contains a lone surrogate: it is not valid text. Decode it anew.")
-    return str(value)
+    if fault := _unstorable(value):
+        raise _Refused(f"{path} {fault}")
+    return value
+
+
+def _unstorable(text: str) -> str:
+    if "\0" in text:
+        return "contains a NUL character, which PostgreSQL does not store."
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        return "contains a lone surrogate: it is not valid text. Decode it anew."
+    return ""
+
+
+def fault_of(name: Any, longest: int, shortest: int = 1) -> str:
+    """Why some database would not keep this as a name, such as a queue's; empty if all keep it.
+
+    It goes on from "The name …": what a database says itself differs, and some cut silently.
+    """
+    if not isinstance(name, str):
+        return f"is a string, not {type(name)}."
+    if not shortest <= len(name) <= longest:
+        return f"has {shortest} to {longest} characters, not {len(name)}."
+    return _unstorable(name)
 
 
 def _key(key: Any, path: str) -> str:
     if not isinstance(key, str):
         raise _Refused(f"{path} has the key {key!r}: JSON keys are strings.")
-    return _text(key, f"a key of {path}")
+    return _text(plain(key), f"a key of {path}")
 
 
 def clipped(text: str, limit: int = MAX_TRACEBACK) -> str:

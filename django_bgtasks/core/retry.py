@@ -8,11 +8,13 @@ from datetime import timedelta
 from random import Random
 from typing import Literal
 
+from .payload import plain
+from .spans import span_of
+
 Exceptions = tuple[type[BaseException], ...]
 
 CLASSIC_DELAYS = (60.0, 300.0, 900.0)
 MAX_CRASHES = 3
-MAX_SECONDS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,15 @@ class Retry:
     not_on: type[BaseException] | Iterable[type[BaseException]] = ()
 
     def __post_init__(self) -> None:
-        delays = tuple(_seconds(delay) for delay in self.delays) or CLASSIC_DELAYS
+        spans = [span_of(delay, "Retry: a delay") for delay in self.delays]
+        delays = tuple(span.total_seconds() for span in spans) or CLASSIC_DELAYS
         object.__setattr__(self, "delays", delays)
+        for name in ("base", "cap"):
+            seconds = span_of(getattr(self, name), f"Retry: {name}").total_seconds()
+            object.__setattr__(self, name, seconds)
         object.__setattr__(self, "on", _exceptions("on", self.on))
         object.__setattr__(self, "not_on", _exceptions("not_on", self.not_on))
-        object.__setattr__(self, "max_attempts", self.max_attempts or len(delays) + 1)
+        object.__setattr__(self, "max_attempts", plain(self.max_attempts) or len(delays) + 1)
         self._check()
 
     def _check(self) -> None:
@@ -51,9 +57,9 @@ class Retry:
             raise ValueError(f"Retry: max_attempts must be 1 to 10000, not {self.max_attempts!r}.")
         if self.backoff not in (None, "exponential"):
             raise ValueError(f"Retry: backoff must be 'exponential' or None, not {self.backoff!r}.")
-        if not (0 < self.base < MAX_SECONDS and 0 < self.cap < MAX_SECONDS):
+        if not (self.base and self.cap):
             raise ValueError("Retry: base and cap are seconds and must be above 0.")
-        if not 0 <= self.jitter <= 1:
+        if not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:
             raise ValueError(f"Retry: jitter is a share between 0 and 1, not {self.jitter!r}.")
 
     def wants(self, error: BaseException) -> bool:
@@ -70,13 +76,6 @@ class Retry:
             return min(self.cap, self.base * 2.0 ** min(attempt - 1, 60))
         delays = tuple(self.delays)
         return delays[min(attempt, len(delays)) - 1]
-
-
-def _seconds(delay: float | timedelta) -> float:
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
-    if not 0 <= seconds < MAX_SECONDS:
-        raise ValueError(f"Retry: a delay is in seconds and must be 0 or more, not {delay!r}.")
-    return seconds
 
 
 def _exceptions(

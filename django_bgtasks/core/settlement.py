@@ -12,6 +12,7 @@ from typing import Any
 from .errors import GiveUp, JobCancelled, JobTimeout, RetryLater
 from .payload import clipped
 from .retry import MAX_CRASHES, Retry
+from .spans import span_of
 
 NOW = timedelta(0)
 # Seconds until an attempt that the database undid is made again; those that were in each other's
@@ -67,7 +68,11 @@ def raised(
 ) -> Settlement:
     """What an exception of the task leads to."""
     if isinstance(error, RetryLater):
-        return released(delay=error.delay)
+        try:
+            return released(delay=span_of(error.delay, "RetryLater: the delay"))
+        except (TypeError, ValueError) as wrong:
+            # It was changed after it was made.
+            error = wrong
     failure = failure_of(error)
     if isinstance(error, JobCancelled):
         return Settlement("stop", failure=failure)

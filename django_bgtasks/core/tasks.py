@@ -5,6 +5,7 @@ Next: flow/enqueue.py (2 the row).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 from .compat import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task
 from .dedup import DedupKey
 from .options import default_alias
+from .payload import fault_of, plain
 from .registry import declare_queue, ensure_backend, find_task
 from .retry import DEFAULT_RETRY, Retry
 from .sensitive import check
+from .spans import fault_of_time, span_of
 
 if TYPE_CHECKING:
     from ..backend import RQBackend
@@ -28,6 +31,8 @@ Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
 OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive"}
+TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
+MOST_SECONDS = 10**7
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
 Call = tuple[Any, ...] | Mapping[str, Any]
 
@@ -61,6 +66,9 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
     sensitive: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        for name in TEXTS:
+            # A member of an enumeration is the text that it stands for.
+            object.__setattr__(self, name, plain(getattr(self, name)))
         # Zero-argument super() fails in a dataclass with slots on Python 3.12 and earlier.
         Task.__post_init__(self)
 
@@ -89,7 +97,7 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         kept = {name for name, new in changes.items() if new is None} - CAN_BE_NONE
         return replace(self, **{name: new for name, new in changes.items() if name not in kept})
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
         """Insert a job in the current transaction and dispatch it after the commit.
 
         Returns the TaskResult; its `.deduplicated` says whether an earlier job stands for it.
@@ -97,7 +105,7 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         """
         return self.get_backend().enqueue(self, args, kwargs)
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
         """See enqueue()."""
         return await self.get_backend().aenqueue(self, args, kwargs)
 
@@ -159,7 +167,7 @@ def task(
 
     def wrapper(func: Callable[..., Any]) -> BackgroundTask[Any, Any]:
         alias = backend or default_alias()
-        declare_queue(alias, queue_name)
+        declare_queue(alias, plain(queue_name))
         return ensure_backend(alias).task_class(
             func=func,
             priority=priority,
@@ -178,6 +186,16 @@ def _refuse(name: str, options: set[str], why: str) -> None:
         raise TypeError(f"{name}.using() {why} {', '.join(sorted(options))}.")
 
 
+def validate_call(task: Any) -> None:
+    """Refuse what no database could keep of a task, Django's own included, with InvalidTask."""
+    if fault := fault_of(task.queue_name, 100):
+        raise InvalidTask(f"the name of a queue {fault}")
+    if task.run_after is not None and (fault := fault_of_time(task.run_after)):
+        raise InvalidTask(f"run_after {fault}")
+    if not isinstance(task.priority, int | float) or math.isnan(task.priority):
+        raise InvalidTask(f"priority is a whole number, not {task.priority!r}.")
+
+
 def validate(task: BackgroundTask[Any, Any]) -> None:
     """Refuse options that could not work, with InvalidTask that says which and why."""
     name = task.module_path
@@ -187,22 +205,32 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
     if not isinstance(task.retry, Retry):
         raise InvalidTask(f"{name}: retry takes a Retry, such as Retry(max_attempts=5).")
     timeout = task.timeout
-    if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= 10**7):
-        raise InvalidTask(f"{name}: timeout is in seconds and above 0, not {task.timeout!r}.")
+    if timeout is not None and not (
+        isinstance(timeout, int | float) and 0 < timeout <= MOST_SECONDS
+    ):
+        raise InvalidTask(
+            f"{name}: timeout is in seconds and above 0, not {timeout!r}. "
+            f"It is at most {MOST_SECONDS}."
+        )
     if not (task.dedup_key is None or isinstance(task.dedup_key, str) or callable(task.dedup_key)):
         raise InvalidTask(
             f"{name}: dedup_key is a format string or a callable, not {task.dedup_key!r}."
         )
-    if not isinstance(task.dedup_scope, timedelta) and task.dedup_scope not in ("live", "queued"):
-        raise InvalidTask(
-            f"{name}: dedup_scope is 'live', 'queued' or a timedelta, not {task.dedup_scope!r}."
-        )
+    _check_scope(name, task.dedup_scope)
     if task.on_duplicate not in ("return", "replace", "raise"):
         raise InvalidTask(f"{name}: on_duplicate is 'return', 'replace' or 'raise'.")
     if task.on_crash not in ("retry", "fail"):
         raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
-    if len(task.queue_name) > 100:
-        raise InvalidTask(f"{name}: the name of a queue has at most 100 characters.")
-    if len(name) > 255:
-        raise InvalidTask(f"{name}: the path of a task has at most 255 characters.")
     check(task)
+
+
+def _check_scope(name: str, scope: Any) -> None:
+    if not isinstance(scope, timedelta):
+        if scope not in ("live", "queued"):
+            text = "dedup_scope is 'live', 'queued' or a timedelta"
+            raise InvalidTask(f"{name}: {text}, not {scope!r}.")
+        return
+    try:
+        span_of(scope, "dedup_scope")
+    except ValueError as error:
+        raise InvalidTask(f"{name}: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
 from django.utils import formats, timezone
@@ -30,7 +31,11 @@ def span(seconds: float | None) -> str:
 def exact(at: datetime) -> str:
     """Date and time with seconds, in the site's time zone and format."""
     # A site with USE_TZ = False stores times without a zone, in its own.
-    local = timezone.localtime(at) if timezone.is_aware(at) else at
+    local = at
+    if timezone.is_aware(at):
+        # At the ends of the calendar there is no such time in another zone.
+        with suppress(OverflowError):
+            local = timezone.localtime(at)
     return f"{formats.date_format(local, 'DATE_FORMAT')} {local:%H:%M:%S}"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
@@ -11,15 +13,19 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from ..core import clock
 from ..core.compat import TaskContext
-from ..core.errors import ClaimLost, JobCancelled
+from ..core.errors import ClaimLost, InvalidArguments, JobCancelled
+from ..core.payload import MAX_BYTES, fault_of
+from ..core.progress import Progress, progress_of
 from ..core.reasons import CANCELLED
 from ..ledger import running
+from ..ledger.reconnect import asked, errors_of, in_transaction
 from ..models import Job
 from .checked_threads import in_passing
 from .connections import drop_connections
 from .once import once
 from .results import JobResult, result_of
 
+logger = logging.getLogger("django_bgtasks")
 T = TypeVar("T")
 # Progress more often than this is not written: a tight loop must not become a write load.
 WRITE_EVERY = 0.5
@@ -36,7 +42,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
     task: Any
     alias: str
     _clock: dict[str, float]
-    _untold: list[tuple[int, int | None, str]]
+    _untold: list[Progress]
     _result: JobResult[Any] | None
 
     def __init__(self, job: Job, task: Any, alias: str) -> None:
@@ -50,7 +56,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         """The job as the tasks API shows it; made when somebody asks."""
         result = self._result
         if result is None:
-            result = result_of(self.job, self.task)
+            result = asked(lambda: result_of(self.job, self.task), self.alias)
             object.__setattr__(self, "_result", result)
         return result
 
@@ -71,28 +77,36 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
 
     def step_key(self, step: str) -> str:
         """The idempotency key of one step of this job, the same in every attempt."""
+        if fault := fault_of(step, MAX_BYTES):
+            raise InvalidArguments(f"The name of a step {fault}")
         return str(uuid5(self.job.pk, step))
 
     def once(self, step: str, func: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a step's effect once for this job, whatever the attempt; see once()."""
         return once(self.step_key(step), func, *args, **{"scope": "job", **kwargs})
 
-    def progress(self, done: int, total: int | None = None, message: str = "") -> None:
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Tell how far the job is; written at most twice a second, and at the end.
 
+        It harms no job: what is no number is shown as a progress of unknown size, and logged once.
         In an `atomic` task it is written when the task commits. Raises ClaimLost if the job is
         no longer this attempt's.
         """
-        self._untold[:] = [(done, total, message)]
+        told = progress_of(done, total, message)
+        if told.odd:
+            kinds = f"{type(done).__name__} of {type(total).__name__}"
+            self._log_once("odd", f"A progress that is no finite number ({kinds}) is left out.")
+        self._untold[:] = [told]
         is_atomic = getattr(self.task, "atomic", False)
-        if not is_atomic and (done == total or self._is_time("progress")):
+        if not is_atomic and (told.is_complete or self._is_time("progress")):
             write_progress(self)
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked to cancel this job; asked of the database twice a second."""
         if self._is_time("cancelled"):
-            self._clock["asked"] = float(bool(running.is_cancelled(self.job, self.alias)))
+            before = bool(self._clock.get("asked"))
+            self._clock["asked"] = float(bool(self._is_cancelled(before)))
         return bool(self._clock.get("asked"))
 
     def heartbeat(self) -> None:
@@ -103,13 +117,13 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         """
         if not self._is_time("heartbeat"):
             return
-        asked = running.is_cancelled(self.job, self.alias)
-        if asked is None:
+        is_cancelled = self._is_cancelled(False)
+        if is_cancelled is None:
             raise ClaimLost(f"Attempt {self.attempt} of job {self.job_id} is no longer the owner.")
-        if asked:
+        if is_cancelled:
             raise JobCancelled(CANCELLED)
 
-    async def aprogress(self, done: int, total: int | None = None, message: str = "") -> None:
+    async def aprogress(self, done: float, total: float | None = None, message: str = "") -> None:
         """progress(), for a coroutine."""
         await in_passing(self.progress, done, total, message)
 
@@ -126,14 +140,44 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
 
         It runs in a thread of its own, with its own connection: others need not wait for it.
         """
-        return await sync_to_async(self._once, thread_sensitive=False)(step, func, *args, **kwargs)
+        # Wrapped: asgiref has names of its own for what it is called with.
+        effect = partial(self._once, step, func, *args, **kwargs)
+        return await sync_to_async(effect, thread_sensitive=False)()
 
     def _once(self, step: str, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        effect = async_to_sync(func) if iscoroutinefunction(func) else func
+        def awaited(*args: Any, **kwargs: Any) -> Any:
+            return async_to_sync(partial(func, *args, **kwargs))()
+
+        effect = awaited if iscoroutinefunction(func) else func
         try:
             return self.once(step, effect, *args, **kwargs)
         finally:
             drop_connections()
+
+    def _is_cancelled(self, otherwise: bool) -> bool | None:
+        found: bool | None = self._answer(
+            partial(running.is_cancelled, self.job, self.alias), otherwise
+        )
+        return found
+
+    def _answer(self, question: Callable[[], Any], otherwise: Any) -> Any:
+        """What the database answers; `otherwise` if it does not: the task need not wait for it.
+
+        Within a transaction the error is the caller's, who may have lost more than this.
+        """
+        if in_transaction(self.alias):
+            return question()
+        try:
+            return asked(question, self.alias)
+        except errors_of(self.alias) as error:
+            why = str(error).partition("\n")[0]
+            self._log_once("away", f"The database did not answer ({why}); the task goes on.")
+            return otherwise
+
+    def _log_once(self, what: str, text: str) -> None:
+        if what not in self._clock:
+            self._clock[what] = clock.monotonic()
+            logger.warning("Job %s (%s): %s", self.job_id, self.job.task, text)
 
     def _is_time(self, what: str) -> bool:
         now = clock.monotonic()
@@ -150,6 +194,7 @@ def write_progress(context: JobContext) -> None:
     wants to cancel the job or to rescue it.
     """
     while context._untold:
-        if not running.report(context.job, *context._untold.pop(), context.alias):
+        told = context._untold.pop()
+        if not context._answer(partial(running.report, context.job, told, context.alias), True):
             text = f"Attempt {context.attempt} of job {context.job_id} is no longer the owner."
             raise ClaimLost(text)

@@ -16,9 +16,9 @@ from django.db import transaction
 from ..core import clock
 from ..core.compat import InvalidTask, is_heard, send_signal
 from ..core.dedup import dedup_of, refuse_wrong_call
-from ..core.errors import DuplicateJob, QueueFull
+from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
 from ..core.options import backend_settings
-from ..core.payload import checked
+from ..core.payload import checked, fault_of, plain
 from ..core.sensitive import masked_key
 from ..core.states import State
 from ..core.tasks import BackgroundTask
@@ -32,6 +32,7 @@ from .dispatch import dispatch_on_commit, message_of, push_on_commit
 from .results import JobResult, Results, result_of
 
 CHUNK = 1000
+LONGEST_KEY = 255
 AnyTask = BackgroundTask[Any, Any]
 
 
@@ -95,14 +96,14 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     refuse_wrong_call(task, args, kwargs)
     job = unsaved(
         task=task.module_path,
-        queue=task.queue_name,
+        queue=plain(task.queue_name),
         priority=int(task.priority),
         args=checked(list(args), "args", task.module_path),
         kwargs=checked(dict(kwargs), "kwargs", task.module_path),
         state=State.SCHEDULED if task.run_after else State.QUEUED,
         run_after=task.run_after,
         max_attempts=task.retry.max_attempts,
-        timeout=task.timeout or options.timeout,
+        timeout=float(task.timeout or options.timeout),
         on_crash=task.on_crash,
         backend=task.backend,
     )
@@ -185,8 +186,26 @@ def _split(call: Any, task: AnyTask) -> tuple[Sequence[Any], Mapping[str, Any]]:
 
 
 def _attach(job: Job, task: AnyTask) -> None:
+    # A visitor who is not logged in has no row, and a key that is None.
+    for what, row, has in (("owner", task.owner, "pk"), ("about", task.about, "_meta")):
+        if isinstance(row, type) or not (row is None or hasattr(row, has)):
+            raise _wrong(task, f"{what} takes a model instance, not {row!r}")
     if task.owner is not None:
         job.owner_id = task.owner.pk
     if task.about is not None:
         job.about_type_id = ContentType.objects.get_for_model(task.about).pk
-        job.about_key = str(task.about.pk)
+        job.about_key = _key_of(task)
+
+
+def _key_of(task: AnyTask) -> str:
+    about = task.about
+    if about.pk is None:
+        raise _wrong(task, f"about is a {about._meta.label} without a key; save it first")
+    key = str(about.pk)
+    if fault := fault_of(key, LONGEST_KEY):
+        raise _wrong(task, f"the key of about, a {about._meta.label}, {fault.rstrip('.')}")
+    return key
+
+
+def _wrong(task: AnyTask, why: str) -> InvalidArguments:
+    return InvalidArguments(f"{task.module_path}: {why}.")

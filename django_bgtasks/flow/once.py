@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast, overload
+from uuid import uuid4
 
 from django.db import connections, transaction
 
 from ..core import clock
 from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, InvalidArguments
-from ..core.payload import checked
+from ..core.payload import checked, fault_of, plain
 from ..core.reasons import EFFECT_UNKNOWN
+from ..core.spans import span_of
 from ..ledger import idempotency as log
+from ..ledger.fingerprint import fingerprint_of
+from ..ledger.reconnect import asked, in_transaction
+from ..ledger.settle import insist
 from ..ledger.sql import ledger_alias
 from ..models import EffectState, IdempotencyRecord
 from .current import current_job
@@ -32,25 +37,38 @@ class _Call:
     def __init__(self, scope: str, key: str, fingerprint: str, mode: Mode, kept: timedelta) -> None:
         if mode not in ("at_least_once", "at_most_once"):
             raise ValueError(f"once: mode is 'at_least_once' or 'at_most_once', not {mode!r}.")
-        if not key or len(key) > 255:
-            raise ValueError(f"once: a key has 1 to 255 characters, not {len(key)}.")
-        self.scope, self.key, self.fingerprint = scope, key, fingerprint
-        self.mode, self.kept, self.alias = mode, kept, ledger_alias()
+        for what, text, longest, shortest in (("key", key, 255, 1), ("scope", scope, 100, 0)):
+            if fault := fault_of(text, longest, shortest):
+                raise InvalidArguments(f"once: a {what} {fault}")
+        self.scope, self.key, self.fingerprint = plain(scope), plain(key), fingerprint
+        self.mode, self.kept, self.alias = mode, span_of(kept, "once: kept"), ledger_alias()
         context = current_job()
         self.owner = log.Owner(context.job_id, context.attempt) if context else log.Owner()
+        self.token = uuid4()
+
+    def patiently(self, write: Callable[[], T]) -> T:
+        """Write to the record, also if the connection was lost; a job waits for the database.
+
+        Within a transaction the connection is the caller's, and so is the error.
+        """
+        if self.owner.job is None or in_transaction(self.alias):
+            return asked(write, self.alias)
+        return insist(lambda: asked(write, self.alias), self.alias)
 
     def begin(self) -> IdempotencyRecord | None:
         """Own the effect; None if it is done. Raises when it may not be performed now."""
         deadline = clock.monotonic() + WAIT_SECONDS
         while True:
-            record = log.begin(
-                self.scope, self.key, self.fingerprint, self.owner, self.kept, self.alias
-            )
+            call = (self.scope, self.key, self.fingerprint, self.owner, self.kept)
+            record = log.begin(*call, self.alias, self.token)
             if record is not None:
                 return record
             found = self.find()
             if found is None:
                 continue
+            if found.token == self.token:
+                # The answer was lost, and not the record.
+                return found
             if found.state == EffectState.DONE:
                 return None
             if found.state == EffectState.UNKNOWN:
@@ -72,7 +90,7 @@ class _Call:
         if self.mode == "at_most_once":
             log.give_up_on(found, self.alias)
             raise self.unknown()
-        return log.take_over(found, self.owner, self.alias)
+        return log.take_over(found, self.owner, self.alias, self.token)
 
     def find(self) -> IdempotencyRecord | None:
         return log.find(self.scope, self.key, self.fingerprint, self.alias)
@@ -131,7 +149,7 @@ def once(
     """
     if func is None:
         return _block(_Call(scope, key, "", mode, kept))
-    call = _Call(scope, key, log.fingerprint_of([args, kwargs]), mode, kept)
+    call = _Call(scope, key, fingerprint_of(args=args, kwargs=kwargs), mode, kept)
     if atomic or connections[call.alias].in_atomic_block:
         return _database_effect(call, func, args, kwargs)
     return _external_effect(call, func, args, kwargs)
@@ -141,11 +159,28 @@ def once(
 def _block(call: _Call) -> Iterator[bool]:
     if call.mode == "at_most_once":
         raise IdempotencyError("`with once(…)` is one transaction: at_most_once takes a function.")
-    with transaction.atomic(call.alias):
-        record = call.begin()
+    with _transaction(call) as record:
         yield record is not None
         if record is not None:
             log.complete(record, None, call.alias)
+
+
+@contextmanager
+def _transaction(call: _Call) -> Iterator[IdempotencyRecord | None]:
+    """One transaction for record and effect; the record with which it begins, None if it is done.
+
+    That the connection was lost comes to light with the first statement: it is begun anew then.
+    """
+    with ExitStack() as opened:
+
+        def begin() -> IdempotencyRecord | None:
+            with ExitStack() as opening:
+                opening.enter_context(transaction.atomic(call.alias))
+                record = call.begin()
+                opened.push(opening.pop_all())
+                return record
+
+        yield call.patiently(begin)
 
 
 def _database_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any) -> T:
@@ -155,8 +190,7 @@ def _database_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any
             f"at_most_once needs commits of its own: call once({call.key!r}, …) outside of a "
             f"transaction and without atomic=True."
         )
-    with transaction.atomic(call.alias):
-        record = call.begin()
+    with _transaction(call) as record:
         if record is None:
             return cast(T, _recorded(call))
         value = func(*args, **kwargs)
@@ -166,7 +200,7 @@ def _database_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any
 
 def _external_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any) -> T:
     """The record says `in_progress` before the call: a crash in between is seen afterwards."""
-    record = call.begin()
+    record = call.patiently(call.begin)
     if record is None:
         return cast(T, _recorded(call))
     try:
@@ -174,10 +208,8 @@ def _external_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any
     except Exception:
         # It raised, so it is known not to be done. An at_most_once effect may have happened all
         # the same, say on a timeout: nobody may repeat it.
-        if call.mode == "at_most_once":
-            log.give_up_on(record, call.alias)
-        else:
-            log.withdraw(record, call.alias)
+        leave = log.give_up_on if call.mode == "at_most_once" else log.withdraw
+        call.patiently(lambda: leave(record, call.alias))
         raise
     _complete(call, record, value)
     return value
@@ -188,11 +220,11 @@ def _complete(call: _Call, record: IdempotencyRecord, value: Any) -> None:
         response = checked(value, f"the value of the effect {call.key!r}", "once")
     except InvalidArguments:
         # It has happened and cannot be told: nobody may repeat it unseen.
-        log.give_up_on(record, call.alias)
+        call.patiently(lambda: log.give_up_on(record, call.alias))
         raise
-    log.complete(record, response, call.alias)
+    call.patiently(lambda: log.complete(record, response, call.alias))
 
 
 def _recorded(call: _Call) -> Any:
-    record = call.find()
+    record = call.patiently(call.find)
     return record.response if record is not None else None

@@ -129,14 +129,20 @@ def _workers(backend: str, children: dict[str, tuple[str, str]], alias: str) -> 
             pid=row.pid,
             processes=row.processes,
             queues=tuple(row.queues or ()),
-            health="lost" if row.lost_at else "alive" if row.seen <= row.dead_after else "late",
-            seen=max(0.0, row.seen),
-            started=max(0.0, row.started),
+            health=_health(row),
+            seen=max(0.0, row.seen or 0.0),
+            started=max(0.0, row.started or 0.0),
             children_lost=row.children_lost,
             children=tuple(_children_of(row, children)),
         )
         for row in standing.workers(backend, LOST_SINCE, alias)
     )
+
+
+def _health(row: Any) -> str:
+    if row.lost_at:
+        return "lost"
+    return "alive" if (row.seen or 0.0) <= row.dead_after else "late"
 
 
 def _children_of(row: Any, children: dict[str, tuple[str, str]]) -> list[Child]:
@@ -153,7 +159,8 @@ def _children_of(row: Any, children: dict[str, tuple[str, str]]) -> list[Child]:
 def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
     groups: dict[Any, list[Any]] = {}
     for row in standing.failed_attempts(ATTEMPTS_READ, alias):
-        if row.backend in aliases_of(backend) and row.seconds <= FAILURES_SINCE.total_seconds():
+        recent = (row.seconds or 0.0) <= FAILURES_SINCE.total_seconds()
+        if recent and row.backend in aliases_of(backend):
             exception = row.exception_class or Outcome(row.outcome).label
             groups.setdefault((row.task, row.queue, str(exception)), []).append(row)
     found = [
@@ -162,7 +169,7 @@ def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
             queue=queue,
             exception=exception,
             count=len(rows),
-            seconds=max(0.0, rows[0].seconds),
+            seconds=max(0.0, rows[0].seconds or 0.0),
             job=str(rows[0].job_id),
             message=rows[0].message,
             retrying=len({row.job_id for row in rows if row.state in WAITING}),

@@ -6,8 +6,6 @@ caller that was taken over changes nothing when it wakes.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -35,25 +33,26 @@ class Owner:
     attempt: int | None = None
 
 
-def fingerprint_of(value: Any) -> str:
-    """SHA-256 of the canonical JSON of a value. What is not JSON counts by its type and key."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_name)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _name(value: Any) -> str:
-    return f"{type(value).__qualname__}:{getattr(value, 'pk', '')}"
-
-
 def begin(
-    scope: str, key: str, fingerprint: str, owner: Owner, kept: timedelta, alias: str
+    scope: str,
+    key: str,
+    fingerprint: str,
+    owner: Owner,
+    kept: timedelta,
+    alias: str,
+    token: UUID | None = None,
 ) -> IdempotencyRecord | None:
     """Insert the record of a new effect and return it; None if the key is there already.
 
     One whose time is over gives way, whether or not it was pruned by now.
+    token: by which a caller knows its own record again, if the answer was lost.
     """
     record = IdempotencyRecord(
-        scope=scope, key=key, fingerprint=fingerprint, token=uuid4(), expires_at=after(kept)
+        scope=scope,
+        key=key,
+        fingerprint=fingerprint,
+        expires_at=after(kept),
+        token=token or uuid4(),
     )
     record.job, record.attempt = owner.job, owner.attempt
     record.created_at = Now()
@@ -96,9 +95,11 @@ def withdraw(record: IdempotencyRecord, alias: str) -> None:
     _mine(record, alias)._raw_delete(alias)
 
 
-def take_over(record: IdempotencyRecord, owner: Owner, alias: str) -> IdempotencyRecord | None:
+def take_over(
+    record: IdempotencyRecord, owner: Owner, alias: str, token: UUID | None = None
+) -> IdempotencyRecord | None:
     """Become the owner of an effect whose owner is gone; None if someone else was faster."""
-    token = uuid4()
+    token = token or uuid4()
     taken = _mine(record, alias).update(
         token=token, job=owner.job, attempt=owner.attempt, created_at=Now()
     )

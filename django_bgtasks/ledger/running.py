@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..core.payload import clipped
+from ..core.progress import Progress
 from ..models import Job
 from .settle import owned
 
 
-def report(job: Job, done: int, total: int | None, message: str, alias: str) -> bool:
+def report(job: Job, progress: Progress, alias: str) -> bool:
     """Write progress. False if the claim no longer holds."""
-    values: dict[str, Any] = {
-        "progress_done": done,
-        "progress_total": total,
-        "progress_message": clipped(message)[:255],
-    }
-    return bool(owned(job, alias).update(**values))
+    told = owned(job, alias).update(
+        progress_done=progress.done,
+        progress_total=progress.total,
+        progress_message=progress.message,
+    )
+    return bool(told)
 
 
 def holds_claim(job: Job, alias: str) -> bool:

@@ -25,7 +25,10 @@ class MinuteOf(Func):
 
 
 class SecondsBetween(Func):
-    """The seconds from one time to another; NULL if one of them is."""
+    """The seconds from one time to another; NULL if one of them is.
+
+    It is NULL on SQLite, too, in the last millisecond of the year 9999.
+    """
 
     output_field = FloatField()
     template = "EXTRACT(EPOCH FROM (%(expressions)s))::float8"

@@ -5,6 +5,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 import django_bgtasks.core.clock
+import django_bgtasks.core.payload
 import django_bgtasks.models.indexes
 
 
@@ -136,7 +137,15 @@ class Migration(migrations.Migration):
                         blank=True, default="", max_length=64, verbose_name="fingerprint"
                     ),
                 ),
-                ("response", models.JSONField(blank=True, null=True, verbose_name="response")),
+                (
+                    "response",
+                    models.JSONField(
+                        blank=True,
+                        encoder=django_bgtasks.core.payload.StoredJSON,
+                        null=True,
+                        verbose_name="response",
+                    ),
+                ),
                 ("job", models.UUIDField(blank=True, db_index=True, null=True, verbose_name="job")),
                 (
                     "attempt",
@@ -177,8 +186,22 @@ class Migration(migrations.Migration):
                 ("task", models.CharField(max_length=255, verbose_name="task")),
                 ("queue", models.CharField(max_length=100, verbose_name="queue")),
                 ("priority", models.SmallIntegerField(default=0, verbose_name="priority")),
-                ("args", models.JSONField(default=list, verbose_name="arguments")),
-                ("kwargs", models.JSONField(default=dict, verbose_name="keyword arguments")),
+                (
+                    "args",
+                    models.JSONField(
+                        default=list,
+                        encoder=django_bgtasks.core.payload.StoredJSON,
+                        verbose_name="arguments",
+                    ),
+                ),
+                (
+                    "kwargs",
+                    models.JSONField(
+                        default=dict,
+                        encoder=django_bgtasks.core.payload.StoredJSON,
+                        verbose_name="keyword arguments",
+                    ),
+                ),
                 (
                     "state",
                     models.CharField(
@@ -247,14 +270,22 @@ class Migration(migrations.Migration):
                     "dedup_until",
                     models.DateTimeField(blank=True, null=True, verbose_name="dedup until"),
                 ),
-                ("result", models.JSONField(blank=True, null=True, verbose_name="result")),
+                (
+                    "result",
+                    models.JSONField(
+                        blank=True,
+                        encoder=django_bgtasks.core.payload.StoredJSON,
+                        null=True,
+                        verbose_name="result",
+                    ),
+                ),
                 (
                     "progress_done",
-                    models.BigIntegerField(blank=True, null=True, verbose_name="progress"),
+                    models.FloatField(blank=True, null=True, verbose_name="progress"),
                 ),
                 (
                     "progress_total",
-                    models.BigIntegerField(blank=True, null=True, verbose_name="progress total"),
+                    models.FloatField(blank=True, null=True, verbose_name="progress total"),
                 ),
                 (
                     "progress_message",
@@ -266,7 +297,7 @@ class Migration(migrations.Migration):
                     "error",
                     models.CharField(blank=True, default="", max_length=255, verbose_name="error"),
                 ),
-                ("about_key", models.CharField(blank=True, default="", max_length=64)),
+                ("about_key", models.CharField(blank=True, default="", max_length=255)),
                 ("batch", models.UUIDField(blank=True, null=True, verbose_name="batch")),
                 (
                     "cancel_requested_at",

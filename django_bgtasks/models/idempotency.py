@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from ..core.payload import StoredJSON
+
 
 class EffectState(models.TextChoices):
     """What is known of an effect."""
@@ -23,7 +25,7 @@ class IdempotencyRecord(models.Model):
         _("state"), max_length=11, choices=EffectState.choices, default=EffectState.IN_PROGRESS
     )
     fingerprint = models.CharField(_("fingerprint"), max_length=64, blank=True, default="")
-    response = models.JSONField(_("response"), null=True, blank=True)
+    response = models.JSONField(_("response"), null=True, blank=True, encoder=StoredJSON)
     job = models.UUIDField(_("job"), null=True, blank=True, db_index=True)
     attempt = models.PositiveSmallIntegerField(_("attempt"), null=True, blank=True)
     token = models.UUIDField(editable=False)

@@ -12,6 +12,8 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from ..core import clock
+from ..core.payload import StoredJSON
+from ..core.progress import shown_figure
 from ..core.states import FINAL, LIVE, WAITING, State
 from .indexes import PartialIndex, UniqueWhereSet
 
@@ -39,8 +41,8 @@ class Job(models.Model):
     task = models.CharField(_("task"), max_length=255)
     queue = models.CharField(_("queue"), max_length=100)
     priority = models.SmallIntegerField(_("priority"), default=0)
-    args = models.JSONField(_("arguments"), default=list)
-    kwargs = models.JSONField(_("keyword arguments"), default=dict)
+    args = models.JSONField(_("arguments"), default=list, encoder=StoredJSON)
+    kwargs = models.JSONField(_("keyword arguments"), default=dict, encoder=StoredJSON)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
     run_after = models.DateTimeField(_("run after"), null=True, blank=True)
     enqueued_at = models.DateTimeField(_("enqueued at"))
@@ -57,9 +59,9 @@ class Job(models.Model):
     dedup_slot = models.CharField(max_length=64, null=True, blank=True, editable=False)
     dedup_scope = models.CharField(_("dedup scope"), max_length=6, blank=True, default="")
     dedup_until = models.DateTimeField(_("dedup until"), null=True, blank=True)
-    result = models.JSONField(_("result"), null=True, blank=True)
-    progress_done = models.BigIntegerField(_("progress"), null=True, blank=True)
-    progress_total = models.BigIntegerField(_("progress total"), null=True, blank=True)
+    result = models.JSONField(_("result"), null=True, blank=True, encoder=StoredJSON)
+    progress_done = models.FloatField(_("progress"), null=True, blank=True)
+    progress_total = models.FloatField(_("progress total"), null=True, blank=True)
     progress_message = models.CharField(
         _("progress message"), max_length=255, blank=True, default=""
     )
@@ -76,7 +78,7 @@ class Job(models.Model):
     about_type = models.ForeignKey(
         ContentType, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
-    about_key = models.CharField(max_length=64, blank=True, default="")
+    about_key = models.CharField(max_length=255, blank=True, default="")
     about = GenericForeignKey("about_type", "about_key")
     batch = models.UUIDField(_("batch"), null=True, blank=True)
     cancel_requested_at = models.DateTimeField(_("cancel requested at"), null=True, blank=True)
@@ -161,7 +163,7 @@ class Job(models.Model):
         if self.progress_done is None:
             return None
         return {
-            "done": self.progress_done,
-            "total": self.progress_total,
+            "done": shown_figure(self.progress_done),
+            "total": shown_figure(self.progress_total),
             "message": self.progress_message,
         }

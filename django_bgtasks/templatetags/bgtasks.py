@@ -7,6 +7,7 @@ from typing import Any
 from django import template
 from django.core.handlers.asgi import ASGIRequest
 
+from ..core.progress import percent_of
 from ..core.states import State
 from ..flow.results import JobResult
 from ..models import Job
@@ -58,7 +59,7 @@ def _share(facts: dict[str, Any]) -> str:
     progress = facts["progress"]
     if facts["finished"] or not progress or not progress["total"]:
         return ""
-    return f"{max(0, min(100, 100 * progress['done'] // progress['total']))} %"
+    return f"{percent_of(progress['done'], progress['total'])} %"
 
 
 def _message(facts: dict[str, Any]) -> str:

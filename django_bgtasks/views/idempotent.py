@@ -17,6 +17,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext
 
 from ..core.errors import FingerprintMismatch
+from ..core.spans import span_of
 from ..ledger import idempotency as log
 from ..ledger.sql import ledger_alias
 from ..models import EffectState, IdempotencyRecord
@@ -65,6 +66,7 @@ def idempotent(
     """
     if view is None:
         return lambda view: idempotent(view, required=required, kept=kept, atomic=atomic)
+    kept = span_of(kept, "kept")
     rules = _Rules(f"{view.__module__}.{view.__qualname__}", required, kept, atomic)
     return _async_wrapper(view, rules) if iscoroutinefunction(view) else _wrapper(view, rules)
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from ..ledger import idempotency as log
+from ..ledger import fingerprint
 
 # A string of RFC 8941, which the draft asks for, or a bare one, which many clients send.
 _QUOTED = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
@@ -57,7 +57,8 @@ def fingerprint_of(request: HttpRequest) -> str:
     """
     # Before the body: what has been parsed from the stream cannot be read from it again.
     body: Any = _form(request) if request.content_type in FORMS else _digest([request.body])
-    return log.fingerprint_of([request.method, request.get_full_path(), body])
+    path = request.get_full_path()
+    return fingerprint.fingerprint_of(method=request.method, path=path, body=body)
 
 
 def _form(request: HttpRequest) -> Any:

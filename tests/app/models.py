@@ -20,3 +20,12 @@ class Move(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job} {self.old} -> {self.new} ({self.claims})"
+
+
+class Leaf(models.Model):
+    """A row with a long key."""
+
+    name = models.CharField(primary_key=True, max_length=300)
+
+    def __str__(self) -> str:
+        return self.name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from random import Random
 from typing import Any
 
@@ -74,10 +76,46 @@ def test_retry_later_without_a_delay_queues_the_job_at_once() -> None:
     assert after(RetryLater(0)) == Settlement("release", charged=False)
 
 
-@pytest.mark.parametrize("delay", [-1, timedelta(seconds=-1)])
-def test_retry_later_takes_no_negative_delay(delay: Any) -> None:
-    with pytest.raises(ValueError, match="zero or more seconds"):
+OUT_OF_RANGE = [
+    *(-1, -0.001, 10**12, 1_767_225_600_000, 10**400, 10**5000, 1e300),
+    *(float("nan"), float("inf"), float("-inf"), Decimal("NaN"), Decimal("sNaN"), Decimal("1e99")),
+    *(timedelta.max, timedelta.min, timedelta(microseconds=-1), timedelta(days=36_501)),
+]
+
+
+@pytest.mark.parametrize("delay", OUT_OF_RANGE, ids=lambda delay: str(type(delay)))
+def test_retry_later_takes_no_delay_out_of_range(delay: Any) -> None:
+    text = r"^RetryLater: the delay is 0 to 3153600000 seconds \(36500 days\), not "
+    with pytest.raises(ValueError, match=text):
         RetryLater(delay)
+
+
+@pytest.mark.parametrize("delay", [0, 0.5, True, 3_153_600_000, Decimal("1.5"), Fraction(1, 3)])
+def test_retry_later_takes_a_delay_of_each_kind_of_number(delay: Any) -> None:
+    assert RetryLater(delay).delay == timedelta(seconds=float(delay))
+
+
+@pytest.mark.parametrize("delay", ["60", None, [], 1j])
+def test_retry_later_takes_no_delay_that_is_no_number(delay: Any) -> None:
+    with pytest.raises(TypeError, match="is a timedelta or a number of seconds, not <class"):
+        RetryLater(delay)
+
+
+@pytest.mark.parametrize("delay", [timedelta.max, None, 10**12])
+def test_a_delay_that_was_changed_to_nonsense_is_a_failure_and_no_crash(delay: Any) -> None:
+    error = RetryLater(60)
+    error.delay = delay
+    settlement = after(error)
+    assert settlement.failure is not None
+    assert "RetryLater: the delay is" in settlement.failure.line
+
+
+def test_a_subclass_of_retry_later_that_sets_no_delay_has_the_usual_one() -> None:
+    class Busy(RetryLater):
+        def __init__(self, host: str) -> None:
+            self.host = host
+
+    assert after(Busy("db1")).delay == timedelta(seconds=60)
 
 
 def test_a_timeout_is_retried_like_an_exception() -> None:

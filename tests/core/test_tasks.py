@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from django_bgtasks import BackgroundTask, task
 from django_bgtasks.core.compat import InvalidTask
+from django_bgtasks.core.compat import api as tasks_api
+
+
+class Word(str, Enum):  # noqa: UP042 - as people write it
+    EMAILS, FAIL, QUEUED = "emails", "fail", "queued"
 
 
 def greet(name: str, times: int = 1) -> str:
@@ -46,6 +53,27 @@ def test_a_task_is_still_a_function_to_call() -> None:
         ({"timeout": "30"}, "timeout is in seconds and above 0, not '30'"),
         ({"timeout": float("nan")}, "timeout is in seconds and above 0, not nan"),
         ({"timeout": float("inf")}, "timeout is in seconds and above 0, not inf"),
+        ({"timeout": 10**9}, "It is at most 10000000."),
+        ({"timeout": timedelta(seconds=5)}, "timeout is in seconds and above 0, not datetime"),
+        (
+            {"dedup_scope": timedelta(days=4_000_000)},
+            "dedup_scope is 0 to 3153600000 seconds (36500",
+        ),
+        (
+            {"dedup_scope": timedelta.max},
+            "dedup_scope is 0 to 3153600000 seconds (36500 days), not",
+        ),
+        ({"dedup_scope": timedelta(seconds=-1)}, "dedup_scope is 0 to 3153600000 seconds"),
+        ({"dedup_scope": "a\0"}, "dedup_scope is 'live', 'queued' or a timedelta, not 'a\\x00'"),
+        ({"dedup_scope": 60}, "dedup_scope is 'live', 'queued' or a timedelta, not 60"),
+        ({"queue_name": ""}, "the name of a queue has 1 to 100 characters, not 0"),
+        ({"queue_name": "a" * 101}, "the name of a queue has 1 to 100 characters, not 101"),
+        ({"queue_name": "a\0b"}, "the name of a queue contains a NUL character"),
+        ({"queue_name": "a\ud800"}, "the name of a queue contains a lone surrogate"),
+        ({"queue_name": 7}, "the name of a queue is a string, not <class 'int'>"),
+        ({"priority": "high"}, "priority is a whole number, not 'high'"),
+        ({"priority": float("nan")}, "priority is a whole number, not nan"),
+        ({"priority": None}, "priority is a whole number, not None"),
         ({"dedup_scope": "alive"}, "dedup_scope is 'live', 'queued' or a timedelta, not 'alive'"),
         ({"dedup_key": 7}, "dedup_key is a format string or a callable, not 7"),
         ({"on_duplicate": "ignore"}, "on_duplicate is 'return', 'replace' or 'raise'"),
@@ -86,6 +114,32 @@ def test_a_nested_function_is_refused() -> None:
 
     with pytest.raises(InvalidTask, match="must be defined at a module level"):
         task(inside)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *(datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)),
+        *(datetime(9999, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo")), datetime(1899, 1, 1, tzinfo=UTC)),
+        *(date(2030, 1, 1), timedelta(hours=1), 1_767_225_600, "2030-01-01T00:00:00Z"),
+    ],
+)
+def test_a_time_at_which_no_job_can_be_due_is_refused_at_the_call(moment: Any) -> None:
+    for made in (task(greet), tasks_api.task(greet)):
+        with pytest.raises(InvalidTask, match=r"greet: run_after is a time .* 1900 and 9998, not "):
+            made.using(run_after=moment)
+
+
+@pytest.mark.parametrize("year", [1900, 1969, 9998])
+def test_a_time_that_each_page_can_show_is_taken(year: int) -> None:
+    moment = datetime(year, 12, 31, tzinfo=UTC)
+    assert task(greet).using(run_after=moment).run_after == moment
+
+
+def test_an_option_may_be_a_member_of_an_enumeration() -> None:
+    made: Any = task(queue_name=Word.EMAILS, on_crash=Word.FAIL, dedup_scope=Word.QUEUED)(greet)
+    told = (made.queue_name, made.on_crash, made.dedup_scope)
+    assert [str(text) for text in told] == ["emails", "fail", "queued"]
 
 
 def test_using_makes_a_copy_and_leaves_the_task_as_it_is() -> None:

@@ -183,7 +183,9 @@ def test_bgprune_deletes_what_is_over() -> None:
     assert "1 row was deleted" in text
     run("bgprune", "--days", 30, "--state", "failed")
     assert sorted(Job.objects.values_list("state", flat=True)) == ["queued", "succeeded"]
-    for wrong in (["--state", "failed"], ["--days", "-1"]):
+    for many in ("1e12", "inf"):
+        assert "0 rows were deleted" in run("bgprune", "--days", many)[0]
+    for wrong in (["--state", "failed"], ["--days", "-1"], ["--days", "nan"]):
         with pytest.raises(CommandError):
             run("bgprune", *wrong)
 

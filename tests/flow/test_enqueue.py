@@ -149,7 +149,7 @@ def test_a_priority_out_of_range_is_refused(priority: Any) -> None:
 @pytest.mark.parametrize("length", [101, 300])
 def test_the_name_of_a_queue_has_to_fit_its_column(settings: Settings, length: int) -> None:
     settings.TASKS = {"default": {**settings.TASKS["default"], "QUEUES": []}}
-    with pytest.raises(InvalidTask, match="at most 100 characters"):
+    with pytest.raises(InvalidTask, match=f"1 to 100 characters, not {length}"):
         add.using(queue_name="q" * length).enqueue(1, 2)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import Enum
 from threading import Event, Lock
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import transaction
@@ -26,6 +31,15 @@ from tests.threads import in_threads
 pytestmark = pytest.mark.django_db
 with_commits = pytest.mark.django_db(transaction=True)
 LONG_AGO = timedelta(hours=1)
+
+
+class Currency(Enum):
+    EUR, USD = "EUR", "USD"
+
+
+@dataclass
+class Price:
+    amount: Decimal
 
 
 class Effect:
@@ -77,6 +91,42 @@ def test_a_key_that_was_used_for_another_call_is_an_error() -> None:
     with pytest.raises(FingerprintMismatch, match="'charge:7' was used before"):
         once("charge:7", effect, 20)
     assert effect.count == 1
+
+
+ASKED: list[tuple[Any, Any]] = [
+    (Decimal(20), Decimal(9999)),
+    (date(2026, 1, 1), date(2026, 1, 2)),
+    (UUID(int=1), UUID(int=2)),
+    ({1, 2}, {1, 3}),
+    (b"a", b"b"),
+    (Currency.EUR, Currency.USD),
+    (Price(Decimal(20)), Price(Decimal(99))),
+    ({1: "a", "b": 2}, {1: "a", "b": 3}),
+    (1, True),
+    (1, "1"),
+]
+
+
+@with_commits
+@pytest.mark.parametrize(("first", "other"), ASKED, ids=lambda value: str(type(value)))
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_value_of_any_kind_counts_by_its_value(first: Any, other: Any, atomic: bool) -> None:
+    effect = Effect("the receipt")
+    for amount in (first, deepcopy(first)):
+        assert once("charge", effect, amount, due=[amount], atomic=atomic) == "the receipt"
+    for args, due in (([other], first), ([first], other)):
+        with pytest.raises(FingerprintMismatch):
+            once("charge", effect, *args, due=[due], atomic=atomic)
+    assert effect.count == 1
+
+
+@with_commits
+def test_what_cannot_be_compared_is_refused_and_nothing_has_happened() -> None:
+    effect = Effect()
+    with pytest.raises(InvalidArguments, match=r"once: kwargs\['to'\]\[0\] is a builtins.object"):
+        once("k", effect, to=[object()])
+    assert effect.count == 0
+    assert not IdempotencyRecord.objects.exists()
 
 
 @with_commits
@@ -246,6 +296,27 @@ def test_a_value_that_cannot_be_stored_is_refused_and_the_effect_is_not_repeated
 def test_a_key_has_to_fit(key: str) -> None:
     with pytest.raises(ValueError, match="a key has 1 to 255 characters"):
         once(key, Effect())
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"key": "a\0"}, "once: a key contains a NUL character"),
+        ({"key": "\ud800"}, "once: a key contains a lone surrogate"),
+        ({"key": 7}, "once: a key is a string, not <class 'int'>"),
+        ({"scope": "s" * 101}, "once: a scope has 0 to 100 characters, not 101"),
+        ({"scope": "\0"}, "once: a scope contains a NUL character"),
+        ({"kept": timedelta(days=4_000_000)}, "once: kept is 0 to 3153600000 seconds"),
+        ({"kept": timedelta(seconds=-1)}, "once: kept is 0 to 3153600000 seconds"),
+        ({"kept": float("nan")}, "once: kept is 0 to 3153600000 seconds"),
+    ],
+)
+def test_what_no_database_keeps_is_refused_at_the_call(options: dict[str, Any], why: str) -> None:
+    key = options.pop("key", "k")
+    with pytest.raises(ValueError, match=why):
+        once(key, Effect(), **options)
+    with pytest.raises(ValueError, match=why):
+        once(key, **options)
 
 
 def test_a_mode_that_does_not_exist_is_refused() -> None:

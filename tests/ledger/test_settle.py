@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks import ClaimLost
 from django_bgtasks.core import clock
+from django_bgtasks.core.progress import progress_of
 from django_bgtasks.core.settlement import Settlement, released
 from django_bgtasks.core.states import FINAL, MOVES
 from django_bgtasks.ledger import running
@@ -147,16 +148,16 @@ def test_of_many_who_settle_one_claim_differently_one_is_heard() -> None:
 
 def test_progress_is_written_by_the_holder_of_the_claim_only() -> None:
     job = claimed()
-    assert running.report(job, 3, 10, "x" * 300, DB)
+    assert running.report(job, progress_of(3, 10, "x" * 300), DB)
     assert now(job).progress == {"done": 3, "total": 10, "message": "x" * 255}
     settle(job, AGAIN, DB)
-    assert not running.report(job, 4, 10, "", DB)
+    assert not running.report(job, progress_of(4, 10, ""), DB)
     assert running.is_cancelled(job, DB) is None
 
 
 def test_a_progress_message_is_made_one_that_any_database_stores() -> None:
     job = claimed()
-    assert running.report(job, 3, None, "a\0\ud800", DB)
+    assert running.report(job, progress_of(3, None, "a\0\ud800"), DB)
     assert now(job).progress_message == "a\ufffd?"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -12,6 +11,7 @@ from django.db.models.base import ModelState
 from django.db.models.expressions import Col
 
 from ...core import clock
+from ...core.payload import to_json
 from ...models import Job
 
 TABLE = Job._meta.db_table
@@ -56,17 +56,17 @@ def written(job: Job, alias: str, names: Sequence[str] = WRITTEN) -> list[Any]:
 
 def as_json(calls: Sequence[Any]) -> str:
     """The ids and arguments of calls as one JSON text: an array of arrays of three."""
-    return json.dumps([[job_id.hex, args, kwargs] for job_id, args, kwargs in calls])
+    return to_json([[job_id.hex, args, kwargs] for job_id, args, kwargs in calls])
 
 
 def _stored(field: Any, value: Any, alias: str) -> Any:
     if value is None:
         return None
     if isinstance(field, models.JSONField):
-        return json.dumps(value)
+        return to_json(value)
     if isinstance(value, str):
         # A state is an enumeration, of which a driver would take the name.
-        return str(value)
+        return str.__str__(value)
     if isinstance(value, int | float):
         return value
     return field.get_db_prep_save(value, connections[alias])

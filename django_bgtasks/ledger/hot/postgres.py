@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import connections
 
+from ...core.payload import to_json
 from ...models import Job
 from . import prepared
 from .columns import (
@@ -114,7 +115,7 @@ def settle(done: Sequence[tuple[Job, Any]], worker: UUID, alias: str) -> set[UUI
     """Settle as succeeded those of these attempts whose claim still holds."""
     ids = _array(str(job.pk) for job, _ in done)
     claims = _array(str(job.claims) for job, _ in done)
-    results = _array(None if result is None else json.dumps(result) for _, result in done)
+    results = _array(None if result is None else to_json(result) for _, result in done)
     params = [ids, claims, results, worker]
     return {row[0] for row in prepared.run(SETTLE, params, alias, searches=True)}
 

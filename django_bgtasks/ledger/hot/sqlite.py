@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import connections
 
+from ...core.payload import to_json
 from ...models import Job
 from .columns import (
     READ,
@@ -85,7 +86,7 @@ def claim(
 def settle(done: Sequence[tuple[Job, Any]], worker: UUID, alias: str) -> set[UUID]:
     """Settle as succeeded those of these attempts whose claim still holds."""
     table = [
-        [job.pk.hex, job.claims, None if result is None else json.dumps(result)]
+        [job.pk.hex, job.claims, None if result is None else to_json(result)]
         for job, result in done
     ]
     return {UUID(row[0]) for row in _run(SETTLE, [json.dumps(table), worker.hex], alias)}

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ...core.options import aliases_of, backend_settings, default_alias
+from ...core.options import MAX_DAYS, aliases_of, backend_settings, default_alias
 from ...core.states import FINAL
 from ...flow.upkeep import prune
 from ...ledger.prune import prune_jobs
@@ -41,7 +41,8 @@ class Command(TranslatedCommand):
         days, alias = options["days"], ledger_alias()
         if days is None and options["state"]:
             raise CommandError(_("--state goes with --days."))
-        if days is not None and days < 0:
+        # Written so that NaN is refused too.
+        if days is not None and not days >= 0:
             raise CommandError(_("--days takes zero or more days."))
         backend = options["backend"] or default_alias()
         deleted = 0
@@ -52,7 +53,8 @@ class Command(TranslatedCommand):
         else:
             # Also of a backend that TASKS does not have any more: nobody else deletes its jobs.
             backends = aliases_of(backend)
-            ages = dict.fromkeys(options["state"] or sorted(FINAL), timedelta(days=days))
+            age = timedelta(days=min(days, MAX_DAYS))
+            ages = dict.fromkeys(options["state"] or sorted(FINAL), age)
             while chunk := prune_jobs(ages, backends, alias):
                 deleted += chunk
         text = ngettext("%d row was deleted.", "%d rows were deleted.", deleted)

@@ -121,7 +121,8 @@ class BgtasksProgress extends HTMLElement {
     } else {
       bar.removeAttribute("value");
     }
-    const percent = max && !job.finished ? Math.max(0, Math.min(100, Math.floor((100 * value) / max))) : null;
+    const share = (100 * value) / max + 1e-9; // 0.29 of 1.0 is a little less than 29 of 100
+    const percent = max && !job.finished ? Math.max(0, Math.min(100, Math.floor(share))) : null;
     this.part("share").textContent = percent === null ? "" : `${percent} %`;
     this.say(job, percent);
   }

@@ -1,0 +1,97 @@
+"""A stored value at the edge of what a database holds must not break a page, for good."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client, override_settings
+
+from django_bgtasks.core.states import FINAL, State
+from django_bgtasks.models import Attempt, IdempotencyRecord, Job, Worker
+
+from .commands import run
+from .rows import make_attempt, make_job, make_record, make_worker
+
+pytestmark = pytest.mark.django_db
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+ZONES = ["UTC", "Asia/Tokyo", "America/New_York", "Pacific/Kiritimati"]
+
+
+def times_of(model: type[Any], moment: datetime) -> dict[str, datetime]:
+    """That time in each of a row's times."""
+    fields = [
+        field.name for field in model._meta.fields if field.get_internal_type() == "DateTimeField"
+    ]
+    return dict.fromkeys(fields, moment)
+
+
+def rows_at(moment: datetime, owner: User) -> list[Job]:
+    """A job in each state, an attempt, a record and a worker, all of whose times are this one."""
+    jobs = [make_job(state, owner=owner, attempt=1) for state in State.values]
+    for job in jobs:
+        times = times_of(Job, moment)
+        if job.state not in FINAL:
+            del times["finished_at"]
+        Job.objects.filter(pk=job.pk).update(**times)
+    make_attempt(jobs[-1]), make_worker(), make_record(job=jobs[-1].pk)
+    for model in (Attempt, Worker, IdempotencyRecord):
+        model.objects.update(**times_of(model, moment))
+    for ended in ({}, {"lost_at": moment}):
+        make_worker(started_at=moment, last_seen_at=moment, **ended)
+    return jobs
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("moment", [FIRST, LAST], ids=["first", "last"])
+def test_a_time_at_the_edge_breaks_no_page(
+    admin_client: Client, admin_user: User, zone: str, moment: datetime
+) -> None:
+    with override_settings(TIME_ZONE=zone):
+        jobs = rows_at(moment, admin_user)
+        records = IdempotencyRecord.objects.values_list("pk", flat=True)
+        workers = Worker.objects.values_list("pk", flat=True)
+        pages = [
+            *(f"/admin/django_bgtasks/{name}/" for name in ("job", "idempotencyrecord", "worker")),
+            "/admin/django_bgtasks/dashboard/",
+            "/admin/django_bgtasks/job/?state=stuck",
+            *(f"/admin/django_bgtasks/job/{job.pk}/change/" for job in jobs),
+            *(f"/admin/django_bgtasks/job/{job.pk}/delete/" for job in jobs),
+            *(f"/admin/django_bgtasks/idempotencyrecord/{pk}/change/" for pk in records),
+            *(f"/admin/django_bgtasks/worker/{pk}/change/" for pk in workers),
+            *(f"/jobs/{job.pk}/" for job in jobs),
+        ]
+        for page in pages:
+            assert admin_client.get(page).status_code in (200, 302), page
+
+
+@pytest.mark.parametrize("moment", [FIRST, LAST], ids=["first", "last"])
+def test_a_time_at_the_edge_breaks_no_command(
+    admin_user: User, moment: datetime, redis_client: Any
+) -> None:
+    with override_settings(TIME_ZONE="Asia/Tokyo"):
+        rows_at(moment, admin_user)
+        for command in (["bgstatus"], ["bgstatus", "--json"], ["bgdoctor"], ["bgretry", "--all"]):
+            run(*command)
+
+
+ODD = ["%00", "a%00b", "%ED%A0%80", "%F0%9F%90%98", "9" * 400, "nan", "1e400", "-1"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_address_with_odd_text_breaks_no_page(admin_client: Client, odd: str) -> None:
+    job = make_job()
+    make_record()
+    for page in (
+        *(f"/admin/django_bgtasks/job/?{name}={odd}" for name in ("q", "queue", "task", "state")),
+        *(f"/admin/django_bgtasks/job/?{name}={odd}" for name in ("age", "p", "o", "all")),
+        f"/admin/django_bgtasks/idempotencyrecord/?q={odd}",
+        f"/admin/django_bgtasks/worker/?q={odd}",
+        f"/admin/django_bgtasks/job/{odd}/change/",
+        f"/admin/django_bgtasks/idempotencyrecord/{odd}/change/",
+        f"/admin/django_bgtasks/dashboard/?range={odd}",
+        f"/jobs/{job.pk}/?wait={odd if odd != '9' * 400 else 0}&seen={odd}",
+    ):
+        assert admin_client.get(page).status_code in (200, 302, 404), page
