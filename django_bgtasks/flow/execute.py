@@ -249,7 +249,7 @@ def settled_row(job: Job, settlement: Settlement) -> None:
     job.state = MOVES[settlement.move][1]
     job.error = settlement.failure.line if settlement.failure else settlement.note
     if job.state in FINAL:
-        job.result, job.finished_at = settlement.result, clock.now()
+        job.result, job.finished_at = settlement.result, clock.now_as_stored()
     if not settlement.charged:
         job.attempt -= 1
 

@@ -12,13 +12,13 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Case, F, Value, When
-from django.db.models.functions import Now
 
 from ..core.faultpoints import fault_point
 from ..core.states import MOVES, State
 from ..models import Job
 from .hot import form_of
 from .sql import skipping_locked, update_returning
+from .times import Now
 
 FROM, RUNNING = MOVES["claim"]
 

@@ -15,14 +15,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db.models import Exists, OuterRef, Q
-from django.db.models.functions import Now
 
 from ..core.errors import FingerprintMismatch
 from ..core.faultpoints import fault_point
 from ..core.states import State
 from ..models import EffectState, IdempotencyRecord, Job
-from .insert import after
 from .sql import insert_returning
+from .times import Now, after
 
 LEASE = timedelta(seconds=60)
 

@@ -8,9 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import DateTimeField, ExpressionWrapper, Value
-from django.db.models.functions import Now
-
 from ..core import clock
 from ..core.dedup import Dedup
 from ..core.faultpoints import fault_point
@@ -19,6 +16,7 @@ from ..models import Job
 from .hot import form_of
 from .hot.columns import is_plain
 from .sql import insert_returning
+from .times import Now, after
 
 # The id and the arguments of a call.
 Call = tuple[UUID, list[Any], dict[str, Any]]
@@ -38,7 +36,7 @@ def insert(job: Job, alias: str) -> bool:
     told: Any = job.enqueued_at
     if not isinstance(told, datetime):
         # This database does not tell; the row has its time, and the caller an estimate.
-        job.enqueued_at = clock.now()
+        job.enqueued_at = clock.now_as_stored()
     return inserted
 
 
@@ -66,11 +64,6 @@ def hold(job: Job, dedup: Dedup) -> None:
     job.dedup_key, job.dedup_slot, job.dedup_scope = dedup.key, dedup.slot, dedup.scope
     if dedup.window is not None:
         job.dedup_until = after(dedup.window)
-
-
-def after(delay: Any) -> Any:
-    """The database's clock plus a timedelta, as an expression."""
-    return ExpressionWrapper(Now() + Value(delay), output_field=DateTimeField())
 
 
 def holder_of(slot: str, alias: str) -> Job | None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
-from django.db.models.functions import Greatest, Now
+from django.db.models.functions import Greatest
 from django.utils.translation import gettext as _
 
 from ..core.dedup import slot_of
@@ -21,6 +20,7 @@ from ..models import Job
 from .insert import holder_of
 from .settle import settle_once, slot_after_end
 from .sql import skipping_locked, update_returning
+from .times import Now, SecondsBetween
 
 
 @fault_point("promote")
@@ -61,18 +61,10 @@ def _given_back_with_its_key(job: Job, alias: str) -> bool:
 
 def next_due(alias: str) -> float | None:
     """Seconds until the next scheduled job is due, by the database's clock; None without one."""
-    first = (
-        Job.objects.using(alias)
-        .filter(state=State.SCHEDULED)
-        .annotate(clock=Now())
-        .order_by("run_after")
-        .values_list("run_after", "clock")
-        .first()
-    )
-    if first is None or first[0] is None:
-        return None
-    due: datetime = first[0]
-    return max(0.0, (due - first[1]).total_seconds())
+    scheduled = Job.objects.using(alias).filter(state=State.SCHEDULED)
+    wait = scheduled.annotate(wait=SecondsBetween(Now(), "run_after")).order_by("run_after")
+    first = wait.values_list("wait", flat=True).first()
+    return None if first is None else max(0.0, first)
 
 
 def cancel(job_id: UUID, alias: str) -> State:

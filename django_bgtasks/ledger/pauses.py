@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from django.db.models.functions import Now
-
 from ..models import QueuePause
+from .times import Now
 
 
 def pause(queue: str, backend: str, by: str, alias: str) -> QueuePause | None:

@@ -7,13 +7,12 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models.functions import Now
 
 from ..core import clock
 from ..core.states import FINAL, State
 from ..models import Attempt, Blob, Job
 from . import idempotency
-from .insert import after
+from .times import Now, after
 
 CHUNK = 1000
 

@@ -12,12 +12,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import Case, Count, IntegerField, Max, Q, Sum, Value, When
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models.functions import Coalesce, Greatest
 
 from ..core.histogram import BOUNDS, CLASSES, added
 from ..models import Job, RollUp
-from .insert import after
-from .times import MinuteOf, SecondsBetween
+from .times import MinuteOf, Now, SecondsBetween, after
 
 # Spans in minutes, and for how many days each is kept.
 KEPT = {1: 0.25, 10: 3.0, 60: 35.0}

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from django.db import IntegrityError, connections, models, transaction
 from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Now
 
 from ..core.dedup import slot_of
 from ..core.errors import ClaimLost
@@ -20,8 +19,8 @@ from ..core.settlement import Failure, Settlement
 from ..core.states import FINAL, MOVES, WAITING
 from ..models import Attempt, Job
 from .hot import form_of
-from .insert import after
 from .outages import DISCONNECTED
+from .times import Now, after
 
 logger = logging.getLogger("django_bgtasks")
 T = TypeVar("T")

@@ -13,13 +13,13 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 
 from ..core.faultpoints import fault_point
 from ..models import RollUp
 from .rollups import empty, summed
 from .sql import skipping_locked
-from .times import MinuteOf
+from .times import MinuteOf, Now
 
 TOTAL = 0
 # Longer than settlements come late, shorter than minutes are kept.

@@ -8,12 +8,11 @@ from uuid import UUID
 
 from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef
-from django.db.models.functions import Now
 
 from ..core.states import State
 from ..models import Job, Worker
-from .insert import after
 from .sql import skipping_locked
+from .times import Now, after
 
 
 def register(worker: Worker, alias: str) -> None:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError
-from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -17,7 +16,7 @@ from ..core.reasons import translated
 from ..core.states import State
 from ..core.verdicts import problems_of
 from ..flow.status import status_of
-from ..ledger.insert import after
+from ..ledger.times import after
 from ..models import Job, Worker
 from ..transport.connection import RedisError, connection, describe, has_password, reason
 from .preflight import redis_silence, unapplied
@@ -102,7 +101,7 @@ def _workers(backend: str, alias: str) -> Iterator[Finding]:
     else:
         yield Finding(ngettext("%d worker is alive.", "%d workers are alive.", count) % count)
     jobs = Job.objects.using(alias).filter(backend=backend)
-    late = jobs.filter(state=State.QUEUED, enqueued_at__lt=Now() - LATE)
+    late = jobs.filter(state=State.QUEUED, enqueued_at__lt=after(-LATE))
     waiting = late.filter(run_after=None).count()
     if waiting:
         text = ngettext(
