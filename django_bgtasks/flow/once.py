@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast, overload
 
@@ -15,6 +15,7 @@ from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, Inv
 from ..core.payload import checked
 from ..core.reasons import EFFECT_UNKNOWN
 from ..ledger import idempotency as log
+from ..ledger.outages import in_transaction, retry_on_conflict
 from ..ledger.sql import ledger_alias
 from ..models import EffectState, IdempotencyRecord
 from .current import current_job
@@ -34,6 +35,8 @@ class _Call:
             raise ValueError(f"once: mode is 'at_least_once' or 'at_most_once', not {mode!r}.")
         if not key or len(key) > 255:
             raise ValueError(f"once: a key has 1 to 255 characters, not {len(key)}.")
+        if len(scope) > 100:
+            raise ValueError(f"once: a scope has at most 100 characters, not {len(scope)}.")
         self.scope, self.key, self.fingerprint = scope, key, fingerprint
         self.mode, self.kept, self.alias = mode, kept, ledger_alias()
         context = current_job()
@@ -50,6 +53,8 @@ class _Call:
                 return record
             found = self.find()
             if found is None:
+                # It was forgotten between our insert and our look: the key is free again.
+                self.refuse_after(deadline)
                 continue
             if found.state == EffectState.DONE:
                 return None
@@ -64,9 +69,12 @@ class _Call:
 
     def wait(self, deadline: float) -> None:
         # In a transaction waiting would hold its locks, which the other caller may need.
-        if connections[self.alias].in_atomic_block or clock.monotonic() > deadline:
-            raise EffectInProgress(RETRY_SECONDS, f"The effect of key {self.key!r} is in progress.")
+        self.refuse_after(0.0 if connections[self.alias].in_atomic_block else deadline)
         time.sleep(0.05)
+
+    def refuse_after(self, deadline: float) -> None:
+        if clock.monotonic() > deadline:
+            raise EffectInProgress(RETRY_SECONDS, f"The effect of key {self.key!r} is in progress.")
 
     def take_over(self, found: IdempotencyRecord) -> IdempotencyRecord | None:
         if self.mode == "at_most_once":
@@ -121,7 +129,8 @@ def once(
     mode: "at_least_once" repeats an effect whose outcome a crash left unknown; "at_most_once"
         marks it unknown instead and raises EffectUnknown, for a person to decide.
     atomic: record and effect commit together, for effects in the database. Inside a transaction
-        this is always so.
+        this is always so. If another transaction is in the way, the database undoes both, and
+        func is called again.
     scope: keeps the keys of different callers apart.
     kept: how long the key is remembered.
 
@@ -141,11 +150,19 @@ def once(
 def _block(call: _Call) -> Iterator[bool]:
     if call.mode == "at_most_once":
         raise IdempotencyError("`with once(…)` is one transaction: at_most_once takes a function.")
-    with transaction.atomic(call.alias):
-        record = call.begin()
+    # Its beginning is tried again if others are in the way, which the block itself cannot be.
+    transaction_of, record = retry_on_conflict(lambda: _begun(call), call.alias)
+    with transaction_of:
         yield record is not None
         if record is not None:
             log.complete(record, None, call.alias)
+
+
+def _begun(call: _Call) -> tuple[ExitStack, IdempotencyRecord | None]:
+    with ExitStack() as stack:
+        stack.enter_context(transaction.atomic(call.alias))
+        record = call.begin()
+        return stack.pop_all(), record
 
 
 def _database_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any) -> T:
@@ -155,13 +172,16 @@ def _database_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any
             f"at_most_once needs commits of its own: call once({call.key!r}, …) outside of a "
             f"transaction and without atomic=True."
         )
-    with transaction.atomic(call.alias):
+
+    def effect() -> T:
         record = call.begin()
         if record is None:
             return cast(T, _recorded(call))
         value = func(*args, **kwargs)
         _complete(call, record, value)
         return value
+
+    return in_transaction(effect, call.alias)
 
 
 def _external_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any) -> T:

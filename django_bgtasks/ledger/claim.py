@@ -17,6 +17,7 @@ from ..core.faultpoints import fault_point
 from ..core.states import MOVES, State
 from ..models import Job
 from .hot import form_of
+from .outages import retried
 from .sql import skipping_locked, update_returning
 from .times import Now
 
@@ -52,6 +53,7 @@ def claim(job_id: UUID, worker: UUID, alias: str, queues: Sequence[str] = ()) ->
     return claimed[0] if claimed else None
 
 
+@retried
 def claim_next(
     queues: Sequence[str], worker: UUID, alias: str, claiming: Callable[[UUID], None] | None = None
 ) -> Job | None:

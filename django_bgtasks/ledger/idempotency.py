@@ -20,10 +20,12 @@ from ..core.errors import FingerprintMismatch
 from ..core.faultpoints import fault_point
 from ..core.states import State
 from ..models import EffectState, IdempotencyRecord, Job
-from .sql import insert_returning
+from .outages import retried
+from .sql import current, insert_returning
 from .times import Now, after
 
 LEASE = timedelta(seconds=60)
+SCOPE_AND_KEY = '("scope", "key")'
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ def _name(value: Any) -> str:
     return f"{type(value).__qualname__}:{getattr(value, 'pk', '')}"
 
 
+@retried
 def begin(
     scope: str, key: str, fingerprint: str, owner: Owner, kept: timedelta, alias: str
 ) -> IdempotencyRecord | None:
@@ -56,7 +59,7 @@ def begin(
     )
     record.job, record.attempt = owner.job, owner.attempt
     record.created_at = Now()
-    insert = partial(insert_returning, record, "created_at", alias, ignore_conflicts=True)
+    insert = partial(insert_returning, record, "created_at", alias, SCOPE_AND_KEY)
     if insert():
         return record
     forgotten = expired(alias).filter(scope=scope, key=key)._raw_delete(alias)
@@ -71,9 +74,11 @@ def expired(alias: str) -> Any:
     return over.exclude(held, state=EffectState.IN_PROGRESS)
 
 
+@retried
 def find(scope: str, key: str, fingerprint: str, alias: str) -> IdempotencyRecord | None:
     """The record of this key. FingerprintMismatch if it was made for another call."""
-    record = IdempotencyRecord.objects.using(alias).filter(scope=scope, key=key).first()
+    rows = IdempotencyRecord.objects.using(alias).filter(scope=scope, key=key)
+    record = current(rows).first()
     if record is not None and record.fingerprint != fingerprint:
         raise FingerprintMismatch(
             f"The idempotency key {key!r} was used before with other arguments. "
@@ -82,6 +87,7 @@ def find(scope: str, key: str, fingerprint: str, alias: str) -> IdempotencyRecor
     return record
 
 
+@retried
 @fault_point("record")
 def complete(record: IdempotencyRecord, response: Any, alias: str) -> bool:
     """Record what the effect gave. False if the record was taken over meanwhile."""
@@ -90,11 +96,13 @@ def complete(record: IdempotencyRecord, response: Any, alias: str) -> bool:
     )
 
 
+@retried
 def withdraw(record: IdempotencyRecord, alias: str) -> None:
     """Forget an effect that raised, so that the next attempt may perform it."""
     _mine(record, alias).delete()
 
 
+@retried
 def take_over(record: IdempotencyRecord, owner: Owner, alias: str) -> IdempotencyRecord | None:
     """Become the owner of an effect whose owner is gone; None if someone else was faster."""
     token = uuid4()
@@ -107,11 +115,13 @@ def take_over(record: IdempotencyRecord, owner: Owner, alias: str) -> Idempotenc
     return record
 
 
+@retried
 def give_up_on(record: IdempotencyRecord, alias: str) -> None:
     """Mark an effect whose owner is gone as unknown: a person must decide."""
     _mine(record, alias).update(state=EffectState.UNKNOWN)
 
 
+@retried
 def owner_is_gone(record: IdempotencyRecord, me: Owner, alias: str) -> bool:
     """Whether nobody performs this effect any more.
 

@@ -14,8 +14,9 @@ from ..core.faultpoints import fault_point
 from ..core.states import FINAL, MOVES, WAITING, State
 from ..models import Job
 from .hot import form_of
-from .hot.columns import is_plain
-from .sql import insert_returning
+from .hot.columns import FREE_SLOT, is_plain
+from .outages import retried
+from .sql import current, insert_returning
 from .times import Now, after
 
 # The id and the arguments of a call.
@@ -25,13 +26,13 @@ Call = tuple[UUID, list[Any], dict[str, Any]]
 @fault_point("insert")
 def insert(job: Job, alias: str) -> bool:
     """Insert the job. False if its dedup slot is taken: nothing was written then."""
-    ignore_conflicts = job.dedup_slot is not None
+    if_free = job.dedup_slot is not None
     form = form_of(alias)
     if form is not None and is_plain(job):
-        inserted = form.insert(job, ignore_conflicts, alias)
+        inserted = form.insert(job, if_free, alias)
     else:
         job.enqueued_at = Now()
-        inserted = insert_returning(job, "enqueued_at", alias, ignore_conflicts)
+        inserted = insert_returning(job, "enqueued_at", alias, FREE_SLOT if if_free else "")
     job._state.adding, job._state.db = not inserted, alias
     told: Any = job.enqueued_at
     if not isinstance(told, datetime):
@@ -40,6 +41,7 @@ def insert(job: Job, alias: str) -> bool:
     return inserted
 
 
+@retried
 def insert_calls(first: Job, calls: Sequence[Call], alias: str) -> None:
     """Insert jobs that differ from `first` in their ids and arguments only, in one statement."""
     form = form_of(alias)
@@ -66,17 +68,19 @@ def hold(job: Job, dedup: Dedup) -> None:
         job.dedup_until = after(dedup.window)
 
 
+@retried
 def holder_of(slot: str, alias: str) -> Job | None:
     """The job that holds a dedup slot. An expired window of a final job is released here."""
     expired = Job.objects.using(alias).filter(
         dedup_slot=slot, state__in=sorted(FINAL), dedup_until__lte=Now()
     )
-    holder = Job.objects.using(alias).filter(dedup_slot=slot).first()
+    holder = current(Job.objects.using(alias).filter(dedup_slot=slot)).first()
     if holder is not None and holder.is_final and expired.update(dedup_slot=None):
         return None
     return holder
 
 
+@retried
 def replace_call(holder: Job, job: Job, alias: str) -> bool:
     """Give the holder the arguments and the time of a new call (debounce).
 
@@ -92,6 +96,7 @@ def replace_call(holder: Job, job: Job, alias: str) -> bool:
     return bool(waiting.update(state=target, priority=job.priority, queue=job.queue, **values))
 
 
+@retried
 def waiting_in(queue: str, limit: int, alias: str) -> int:
     """How many jobs wait in a queue, counted up to `limit`."""
     return Job.objects.using(alias).waiting().filter(queue=queue)[:limit].count()

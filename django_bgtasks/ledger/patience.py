@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.backends.signals import connection_created
 
+from .outages import IMPATIENT
 from .sql import ledger_alias
 
 # A duty that has waited so long for a lock is left for its next turn.
@@ -29,6 +30,7 @@ def limit_waits() -> None:
 def _limit(connection: Any, **kwargs: Any) -> None:
     if connection.alias != ledger_alias():
         return
+    IMPATIENT.add(connection)
     with connection.cursor() as cursor:
         for statement in _statements(connection):
             cursor.execute(statement)

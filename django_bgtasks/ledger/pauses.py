@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ..models import QueuePause
+from .outages import retried
 from .times import Now
 
 
+@retried
 def pause(queue: str, backend: str, by: str, alias: str) -> QueuePause | None:
     """Pause a queue; None if it was paused before."""
     rows = QueuePause.objects.using(alias)
@@ -15,6 +17,7 @@ def pause(queue: str, backend: str, by: str, alias: str) -> QueuePause | None:
     return row if made else None
 
 
+@retried
 def resume(queue: str, backend: str, alias: str) -> QueuePause | None:
     """Let a queue go on; None if it was not paused."""
     row = QueuePause.objects.using(alias).filter(backend=backend, queue=queue).first()

@@ -12,6 +12,7 @@ from ..core import clock
 from ..core.states import FINAL, State
 from ..models import Attempt, Blob, Job
 from . import idempotency
+from .outages import retried
 from .times import Now, after
 
 CHUNK = 1000
@@ -25,6 +26,7 @@ def prune_jobs(kept: Mapping[str, timedelta], alias: str, chunk: int = CHUNK) ->
     return sum(_prune_state(state, age, alias, chunk) for state, age in kept.items())
 
 
+@retried
 def delete_jobs(job_ids: Sequence[UUID], alias: str) -> list[Job]:
     """Delete those of these jobs that do not run, whatever else belongs to them included.
 
@@ -38,6 +40,7 @@ def delete_jobs(job_ids: Sequence[UUID], alias: str) -> list[Job]:
     return idle
 
 
+@retried
 def release_windows(alias: str, chunk: int = CHUNK) -> int:
     """Free the dedup slots of final jobs whose window is over; how many."""
     over = Job.objects.using(alias).filter(
@@ -47,6 +50,7 @@ def release_windows(alias: str, chunk: int = CHUNK) -> int:
     return over.filter(pk__in=ids).update(dedup_slot=None) if ids else 0
 
 
+@retried
 def prune_records(alias: str, chunk: int = CHUNK) -> int:
     """Forget idempotency records that have expired; one chunk."""
     over = idempotency.expired(alias)
@@ -54,6 +58,7 @@ def prune_records(alias: str, chunk: int = CHUNK) -> int:
     return over.filter(pk__in=ids)._raw_delete(alias) if ids else 0
 
 
+@retried
 def prune_blobs(kept: timedelta, alias: str, chunk: int = CHUNK) -> int:
     """Delete blobs older than any job that could still read them; one chunk."""
     old = Blob.objects.using(alias).filter(created_at__lt=after(-kept))
@@ -61,6 +66,7 @@ def prune_blobs(kept: timedelta, alias: str, chunk: int = CHUNK) -> int:
     return old.filter(pk__in=ids)._raw_delete(alias) if ids else 0
 
 
+@retried
 def _prune_state(state: str, age: timedelta, alias: str, chunk: int) -> int:
     # Ids sort by the time they were made, so the primary key finds the old rows; the age itself
     # is compared with the database's clock.

@@ -6,9 +6,11 @@ from typing import Any
 
 from ..core.payload import clipped
 from ..models import Job
+from .outages import retried
 from .settle import owned
 
 
+@retried
 def report(job: Job, done: int, total: int | None, message: str, alias: str) -> bool:
     """Write progress. False if the claim no longer holds."""
     values: dict[str, Any] = {
@@ -19,6 +21,7 @@ def report(job: Job, done: int, total: int | None, message: str, alias: str) -> 
     return bool(owned(job, alias).update(**values))
 
 
+@retried
 def is_cancelled(job: Job, alias: str) -> bool | None:
     """Whether a cancellation was asked for; None if the claim no longer holds."""
     row = owned(job, alias).values_list("cancel_requested_at", flat=True)

@@ -10,9 +10,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.message import EmailMessage
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
 from ..core.errors import BgTasksError
+from ..ledger.outages import in_transaction
 from ..ledger.sql import ledger_alias
 from .delivery import deliver_email
 from .envelope import Envelope, packed, unpacked
@@ -76,11 +77,13 @@ class BackgroundEmailBackend(BaseEmailBackend):
             return 0
         queue = self.queue or getattr(settings, "BGTASKS_EMAIL_QUEUE", None)
         alias = ledger_alias()
-        # A large message is a row of its own: it must commit, or not, together with its job.
-        with transaction.atomic(alias):
+
+        def enqueue() -> int:
             calls = [self._call(envelope, alias) for envelope in envelopes]
-            deliver_email.using(queue_name=queue).enqueue_many(calls)
-        return len(calls)
+            return len(deliver_email.using(queue_name=queue).enqueue_many(calls))
+
+        # A large message is a row of its own: it must commit, or not, together with its job.
+        return in_transaction(enqueue, alias)
 
     def _call(self, envelope: Envelope, alias: str) -> dict[str, Any]:
         call = post(envelope, alias)

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from django.db import connections
@@ -18,10 +19,9 @@ from ..core.registry import queues_of
 from ..core.states import State
 from ..flow.connections import give_back_connections
 from ..flow.execute import Run
-from ..ledger.outages import DISCONNECTED
+from ..ledger.outages import DISCONNECTED, retry_until_connected
 from ..ledger.pauses import paused
 from ..ledger.queues import with_queued_jobs
-from ..ledger.settle import insist
 from ..transport.connection import connection, describe, reason
 from ..transport.depth import split
 from ..transport.exchange import Finished
@@ -89,7 +89,8 @@ class Queues:
     def _all(self) -> list[str]:
         plan = self._plan
         names = set(queues_of(plan.backend))
-        names.update(insist(lambda: with_queued_jobs(plan.backend, plan.alias), plan.alias))
+        look = partial(with_queued_jobs, plan.backend, plan.alias)
+        names.update(retry_until_connected(look, plan.alias))
         return sorted(names, key=lambda name: (name != "default", name))
 
 
