@@ -78,7 +78,7 @@ def expired(alias: str) -> Any:
 def find(scope: str, key: str, fingerprint: str, alias: str) -> IdempotencyRecord | None:
     """The record of this key. FingerprintMismatch if it was made for another call."""
     rows = IdempotencyRecord.objects.using(alias).filter(scope=scope, key=key)
-    record = current(rows).first()
+    record = current(rows)
     if record is not None and record.fingerprint != fingerprint:
         raise FingerprintMismatch(
             f"The idempotency key {key!r} was used before with other arguments. "

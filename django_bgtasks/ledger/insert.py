@@ -74,7 +74,7 @@ def holder_of(slot: str, alias: str) -> Job | None:
     expired = Job.objects.using(alias).filter(
         dedup_slot=slot, state__in=sorted(FINAL), dedup_until__lte=Now()
     )
-    holder = current(Job.objects.using(alias).filter(dedup_slot=slot)).first()
+    holder = current(Job.objects.using(alias).filter(dedup_slot=slot))
     if holder is not None and holder.is_final and expired.update(dedup_slot=None):
         return None
     return holder

@@ -15,7 +15,7 @@ from ..core.dedup import slot_of
 from ..core.errors import ClaimLost, DuplicateJob
 from ..core.faultpoints import fault_point
 from ..core.settlement import released
-from ..core.states import FINAL, MOVES, State, in_words, refuse
+from ..core.states import MOVES, State, in_words, refuse
 from ..core.words import exact
 from ..models import Job
 from .insert import holder_of
@@ -90,11 +90,11 @@ def cancel(job_id: UUID, alias: str) -> State:
             return cancelled
         if row.filter(state=State.RUNNING).update(cancel_requested_at=Now()):
             return State.RUNNING
-        state = current(row).values_list("state", flat=True).get()
+        job = _now(job_id, alias)
         # It moved between the two updates, say from running back to queued: look again.
-        if state in FINAL:
+        if job.is_final:
             break
-    raise refuse("cancel", state, job_id)
+    raise refuse("cancel", job.state, job_id)
 
 
 @retried
@@ -116,7 +116,7 @@ def retry(job_id: UUID, alias: str) -> Job:
         "max_attempts": Greatest(F("max_attempts"), F("attempt") + 1),
     }
     moved = _queued_again(job, ended, queued, alias)
-    job.refresh_from_db(using=alias, from_queryset=current(Job.objects.using(alias)))
+    job = _now(job_id, alias)
     if not moved:
         raise refuse("retry", job.state, job_id)
     return job
@@ -142,9 +142,16 @@ def run_now(job_id: UUID, alias: str) -> Job:
     """Queue a scheduled job now. InvalidMove when it is not scheduled."""
     scheduled = Job.objects.using(alias).filter(pk=job_id, state__in=sorted(MOVES["promote"][0]))
     moved = scheduled.update(state=MOVES["promote"][1], run_after=None)
-    job = current(Job.objects.using(alias)).get(pk=job_id)
+    job = _now(job_id, alias)
     if not moved:
         raise refuse("promote", job.state, job_id)
+    return job
+
+
+def _now(job_id: UUID, alias: str) -> Job:
+    job = current(Job.objects.using(alias).filter(pk=job_id))
+    if job is None:
+        raise Job.DoesNotExist(f"There is no job {job_id} any more.")
     return job
 
 

@@ -82,15 +82,20 @@ def insert_returning(row: M, name: str, alias: str, unless_taken: str = "") -> b
     return bool(inserted)
 
 
-def current(rows: models.QuerySet[M]) -> models.QuerySet[M]:
-    """These rows as they are now, and not as they were when a transaction began to read.
+def current(rows: models.QuerySet[M]) -> M | None:
+    """One of these rows as it is now, and not as it was when a transaction began to read.
 
     Above READ COMMITTED MySQL and MariaDB show a transaction the past, while its own writes meet
-    the present: who looks for the row that was in the way would not find it. It is locked.
+    the present: who looks for the row that was in its way would not find it. It is locked then,
+    for reading: others may look too.
     """
     connection: Any = connections[rows.db]
     sees_the_past = connection.vendor == "mysql" and connection.isolation_level != "read committed"
-    return rows.select_for_update() if sees_the_past and connection.in_atomic_block else rows
+    if not (sees_the_past and connection.in_atomic_block):
+        return rows.first()
+    statement, params = rows.order_by().query.get_compiler(using=rows.db).as_sql()
+    query = rows.model._base_manager.using(rows.db).raw
+    return next(iter(query(f"{statement} LOCK IN SHARE MODE", params)), None)
 
 
 def _inserted(statement: str, params: Any, alias: str) -> bool:
