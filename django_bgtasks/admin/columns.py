@@ -61,7 +61,7 @@ class JobColumns:
         """How long the last attempt took, or has been taking."""
         if job.started_at is None or job.state in WAITING:
             return show.NOTHING
-        return show.duration((job.finished_at or clock.now()) - job.started_at)
+        return show.duration(clock.between(job.started_at, job.finished_at or clock.now()))
 
     @admin.display(description=gettext_lazy("duration"))
     def took_and_tries(self, job: Job) -> SafeString | str:

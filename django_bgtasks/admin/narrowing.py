@@ -12,13 +12,11 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
 
 from ..core import clock
 from ..core.options import known_aliases
 from ..core.states import State
-from ..ledger.insert import after
-from ..ledger.times import SecondsBetween
+from ..ledger.times import Now, SecondsBetween, after
 from ..models import Worker
 
 # A minute more than upkeep needs to rescue, to stop or to promote a job.

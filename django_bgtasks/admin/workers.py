@@ -7,13 +7,15 @@ from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
+from ..core import clock
 from ..core.states import State
+from ..ledger.times import Now
 from ..models import Job, Worker
 from . import formatting as show
 from .listing import ReadOnlyAdmin
@@ -128,7 +130,7 @@ def health_of(worker: Worker, now: Any) -> str:
         return "stopped"
     if worker.lost_at is not None:
         return "lost"
-    silent = now - worker.last_seen_at
+    silent = clock.between(worker.last_seen_at, now)
     return "alive" if silent <= timedelta(seconds=worker.dead_after) else "late"
 
 

@@ -18,7 +18,8 @@ from ..core.payload import MAX_BYTES, fault_of
 from ..core.progress import Progress, progress_of
 from ..core.reasons import CANCELLED
 from ..ledger import running
-from ..ledger.reconnect import asked, errors_of, in_transaction
+from ..ledger.outages import is_in_transaction
+from ..ledger.reconnect import asked, errors_of
 from ..models import Job
 from .checked_threads import in_passing
 from .connections import drop_connections
@@ -165,7 +166,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
 
         Within a transaction the error is the caller's, who may have lost more than this.
         """
-        if in_transaction(self.alias):
+        if is_in_transaction(self.alias):
             return question()
         try:
             return asked(question, self.alias)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -28,8 +29,8 @@ from ..core.settlement import Settlement, raised, released, undone
 from ..core.states import FINAL, MOVES, State
 from ..ledger import running
 from ..ledger.claim import claim_many
-from ..ledger.outages import DISCONNECTED, undid
-from ..ledger.settle import insist, is_settled, lost_claim, settle, settle_many, settle_once
+from ..ledger.outages import DISCONNECTED, retry_until_connected, undid
+from ..ledger.settle import is_settled, lost_claim, settle, settle_many, settle_once
 from ..ledger.sql import ledger_alias
 from ..models import Job
 from ..signals import job_retrying
@@ -88,7 +89,8 @@ def claim_jobs(
     nothing.
     """
     refresh_connections()
-    return insist(lambda: claim_many(job_ids, worker, alias, queues, backend), alias)
+    claim = partial(claim_many, job_ids, worker, alias, queues, backend)
+    return retry_until_connected(claim, alias)
 
 
 def run_claimed(job: Job, alias: str, grouped: bool = False) -> Run | None:
@@ -130,10 +132,9 @@ def settle_runs(runs: Sequence[Run], alias: str, patient: bool = True) -> list[R
     """
     refresh_connections()
     done = [(run.job, run.settlement.result) for run in runs if run.open]
+    settle_all = partial(settle_many, done, alias)
     try:
-        settled = (
-            insist(lambda: settle_many(done, alias), alias) if patient else settle_many(done, alias)
-        )
+        settled = retry_until_connected(settle_all, alias) if patient else settle_all()
     except DatabaseError:
         if not patient:
             raise
@@ -184,7 +185,7 @@ def opened(job: Job, alias: str) -> JobContext | Settlement:
         return _settled(job, released(str(error)[:255], HELD), alias)
     context = JobContext(job, task, alias)
     if is_heard("task_started", logging.INFO):
-        result = insist(lambda: context.task_result, alias)
+        result = retry_until_connected(lambda: context.task_result, alias)
         send_signal("task_started", sender=sender_of(task), task_result=result)
     return context
 
@@ -276,11 +277,11 @@ def _undone(
     if settlement is None:
         return _ended(job, task, again, alias)
     try:
-        if not insist(lambda: is_settled(job, settlement, alias), alias):
+        if not retry_until_connected(lambda: is_settled(job, settlement, alias), alias):
             return _ended(job, task, again, alias)
     except ClaimLost:
         # The COMMIT was still under way when it was looked for: the write has waited for its end.
-        if not insist(lambda: is_settled(job, settlement, alias), alias):
+        if not retry_until_connected(lambda: is_settled(job, settlement, alias), alias):
             raise
     _tell(job, settlement, alias)
     return settlement
@@ -290,7 +291,7 @@ def _failed(job: Job, task: Any, error: BaseException, alias: str) -> Settlement
     """Settle an attempt that raised. Called inside the handler: receivers see the exception."""
     if isinstance(error, ClaimLost):
         drop_connections()
-        if not insist(lambda: running.holds_claim(job, alias), alias):
+        if not retry_until_connected(lambda: running.holds_claim(job, alias), alias):
             raise error
         error = RuntimeError(OUT_OF_SIGHT)
     if isinstance(error, Interruption):
@@ -306,7 +307,7 @@ def _ended(job: Job, task: Any, settlement: Settlement, alias: str) -> Settlemen
     settlement = settlement.telling(lambda text: struck_out(text, task, job.args, job.kwargs))
     refresh_connections()
     goes_on = MOVES[settlement.move][1] not in FINAL
-    if goes_on and insist(lambda: running.is_cancelled(job, alias), alias):
+    if goes_on and retry_until_connected(lambda: running.is_cancelled(job, alias), alias):
         settlement = Settlement("stop", failure=settlement.failure)
     _settled(job, settlement, alias)
     tell_failed(job, task, settlement)
@@ -338,7 +339,7 @@ def settled_row(job: Job, settlement: Settlement) -> None:
     job.state = MOVES[settlement.move][1]
     job.error = settlement.failure.line if settlement.failure else settlement.note
     if job.state in FINAL:
-        job.result, job.finished_at = settlement.result, clock.now()
+        job.result, job.finished_at = settlement.result, clock.now_as_stored()
     if not settlement.charged:
         job.attempt -= 1
 
@@ -352,7 +353,7 @@ def announce(what: str, job: Job) -> None:
         task = find_task(job.task)
     except TaskNotFound:
         return
-    result = insist(lambda: result_of(job, task), job._state.db or ledger_alias())
+    result = retry_until_connected(lambda: result_of(job, task), job._state.db or ledger_alias())
     if what == "finished":
         send_signal("task_finished", sender=sender_of(task), task_result=result)
     else:

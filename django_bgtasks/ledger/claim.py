@@ -12,14 +12,15 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Case, F, Value, When
-from django.db.models.functions import Now
 
 from ..core.faultpoints import fault_point
 from ..core.options import aliases_of
 from ..core.states import MOVES, State
 from ..models import Job
 from .hot import form_of
+from .outages import retried
 from .sql import skipping_locked, update_returning
+from .times import Now
 
 FROM, RUNNING = MOVES["claim"]
 
@@ -58,6 +59,7 @@ def claim(job_id: UUID, worker: UUID, alias: str, queues: Sequence[str] = ()) ->
     return claimed[0] if claimed else None
 
 
+@retried
 def claim_next(
     queues: Sequence[str],
     worker: UUID,

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.backends.signals import connection_created
 
+from .outages import IMPATIENT
 from .pooler import is_pooled
 from .sql import ledger_alias
 
@@ -30,6 +31,7 @@ def limit_waits() -> None:
 def _limit(connection: Any, **kwargs: Any) -> None:
     if connection.alias != ledger_alias():
         return
+    IMPATIENT.add(connection)
     with connection.cursor() as cursor:
         for statement in _statements(connection):
             cursor.execute(statement)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models.functions import Now
-
 from ..core.options import aliases_of
 from ..models import QueuePause
+from .outages import retried
+from .times import Now
 
 
+@retried
 def pause(queue: str, backend: str, by: str, alias: str) -> QueuePause | None:
     """Pause a queue; None if it was paused before."""
     if queue in paused(backend, alias):
@@ -21,6 +22,7 @@ def pause(queue: str, backend: str, by: str, alias: str) -> QueuePause | None:
     return row if made else None
 
 
+@retried
 def resume(queue: str, backend: str, alias: str) -> QueuePause | None:
     """Let a queue go on; None if it was not paused."""
     rows = _of(backend, alias).filter(queue=queue)

@@ -8,14 +8,14 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
-from django.db.models.functions import Now
 
 from ..core import clock
 from ..core.states import FINAL, State
 from ..models import Attempt, Blob, Job
 from . import idempotency
-from .insert import after
+from .outages import retried
 from .sql import locked
+from .times import Now, after
 
 CHUNK = 1000
 
@@ -32,6 +32,7 @@ def prune_jobs(
     return sum(_prune_state(jobs, state, age, chunk) for state, age in kept.items())
 
 
+@retried
 def delete_jobs(seen: Mapping[UUID, str], alias: str) -> list[Job]:
     """Delete those of these jobs that do not run, whatever else belongs to them included.
 
@@ -46,6 +47,7 @@ def delete_jobs(seen: Mapping[UUID, str], alias: str) -> list[Job]:
     return idle
 
 
+@retried
 def release_windows(alias: str, chunk: int = CHUNK) -> int:
     """Free the dedup slots of final jobs whose window is over; how many."""
     over = Job.objects.using(alias).filter(
@@ -55,6 +57,7 @@ def release_windows(alias: str, chunk: int = CHUNK) -> int:
     return over.filter(pk__in=ids).update(dedup_slot=None) if ids else 0
 
 
+@retried
 def prune_records(alias: str, chunk: int = CHUNK) -> int:
     """Forget idempotency records that have expired; one chunk."""
     over = idempotency.expired(alias)
@@ -62,6 +65,7 @@ def prune_records(alias: str, chunk: int = CHUNK) -> int:
     return over.filter(pk__in=ids)._raw_delete(alias) if ids else 0
 
 
+@retried
 def prune_blobs(alias: str, chunk: int = CHUNK) -> int:
     """Delete the blobs whose jobs are gone; one chunk."""
     job = Job.objects.using(alias).filter(pk=OuterRef("job"))

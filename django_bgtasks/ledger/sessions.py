@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.backends.signals import connection_created
 
 from .hot import prepared
+from .pooler import is_pooled
 
 # Where a connection has its note: each task reads it twice.
 ATTRIBUTE = "bgtasks_session"
@@ -201,8 +202,7 @@ def _own_settings(vendor: str, driver: Any) -> Any:
 def _servers_settings(connection: Any) -> Any:
     if connection.vendor == "postgresql":
         # Behind PgBouncer each statement may have another session.
-        is_shared = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
-        return None if is_shared else prepared.run(POSTGRES, [], connection.alias)
+        return None if is_pooled(connection) else prepared.run(POSTGRES, [], connection.alias)
     if connection.vendor == "sqlite":
         run = connection.connection.execute
         return [run(f"PRAGMA {name}").fetchall() for name in SQLITE_PRAGMAS]

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from django.db import (
-    DatabaseError,
-    IntegrityError,
-    InterfaceError,
-    connections,
-    models,
-    transaction,
-)
+from django.db import IntegrityError, connections, models, transaction
 from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Now
 
 from ..core.dedup import slot_of
 from ..core.errors import ClaimLost
@@ -27,11 +17,8 @@ from ..core.settlement import Failure, Settlement
 from ..core.states import FINAL, MOVES, WAITING
 from ..models import Attempt, Job
 from .hot import form_of
-from .insert import after
-from .outages import is_refusal
-
-logger = logging.getLogger("django_bgtasks")
-T = TypeVar("T")
+from .outages import retry_until_connected
+from .times import Now, after
 
 
 def settle(job: Job, settlement: Settlement, alias: str) -> None:
@@ -39,7 +26,7 @@ def settle(job: Job, settlement: Settlement, alias: str) -> None:
 
     Raises ClaimLost if the claim no longer holds; nothing was written then.
     """
-    insist(lambda: _settle_or_find_settled(job, settlement, alias), alias)
+    retry_until_connected(lambda: _settle_or_find_settled(job, settlement, alias), alias)
 
 
 @fault_point("settle")
@@ -83,36 +70,6 @@ def is_settled(job: Job, settlement: Settlement, alias: str) -> bool:
     """Whether this very settlement is in the database, for one whose COMMIT got no answer."""
     row = Job.objects.using(alias).filter(pk=job.pk, claims=job.claims, worker=job.worker)
     return row.filter(state=MOVES[settlement.move][1]).exists()
-
-
-def insist(write: Callable[[], T], alias: str, first_wait: float = 0.05) -> T:
-    """Repeat a write that is safe to repeat until the database answers.
-
-    Inside a transaction the connection is the caller's, and so is the error. There is no limit
-    here: a worker that the database has forgotten is stopped by its arbiter. What the database
-    refuses is tried once more, on a new session: a task may have changed the one before.
-    """
-    wait, refused = first_wait, False
-    while True:
-        try:
-            return write()
-        except (DatabaseError, InterfaceError) as error:
-            if connections[alias].in_atomic_block:
-                raise
-            if is_refusal(error):
-                if refused:
-                    raise
-                refused = True
-                connections[alias].close()
-                continue
-            logger.warning(
-                "The database did not answer (%s); trying again in %.1f s.",
-                _first_line(error),
-                wait,
-            )
-            connections[alias].close()
-            time.sleep(wait)
-            wait = min(wait * 2, 2.0)
 
 
 def owned(job: Job, alias: str) -> models.QuerySet[Job]:
@@ -225,7 +182,3 @@ def _record(job: Job, failure: Failure, alias: str) -> None:
         message=failure.message,
         traceback=failure.traceback,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,13 +10,12 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Count, Exists, F, Min, OuterRef, Q, Sum
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models.functions import Coalesce, Greatest
 
 from ..core.options import aliases_of
 from ..core.states import State
 from ..models import Attempt, Job, RollUp, Worker
-from .insert import after
-from .times import MinuteOf, SecondsBetween
+from .times import MinuteOf, Now, SecondsBetween, after
 
 DUE = Greatest(Coalesce("run_after", "enqueued_at"), "enqueued_at")
 

@@ -7,36 +7,41 @@ from uuid import UUID
 
 from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q
-from django.db.models.functions import Now
 
 from ..core.states import State
 from ..models import Job, Worker
-from .insert import after
+from .outages import retried
 from .sql import skipping_locked
+from .times import Now, after
 
 
+@retried
 def register(worker: Worker, alias: str) -> None:
     """Write the row of a worker that starts."""
     worker.started_at = worker.last_seen_at = Now()
     worker.save(using=alias, force_insert=True)
 
 
+@retried
 def beat(worker: UUID, alias: str) -> bool:
     """Say that this worker lives. False if others have called it dead: then it must not go on."""
     alive = Worker.objects.using(alias).filter(pk=worker, lost_at=None, stopped_at=None)
     return bool(alive.update(last_seen_at=Now()))
 
 
+@retried
 def count_death(worker: UUID, alias: str) -> None:
     """One more child of this worker has died instead of ending."""
     Worker.objects.using(alias).filter(pk=worker).update(children_lost=F("children_lost") + 1)
 
 
+@retried
 def sign_off(worker: UUID, alias: str) -> None:
     """Say that this worker has stopped. What it left running, if anything, is rescued."""
     Worker.objects.using(alias).filter(pk=worker, stopped_at=None).update(stopped_at=Now())
 
 
+@retried
 def call_dead(heard_for: float, alias: str) -> int:
     """Mark the workers dead that were silent for as long as each says itself; how many there were.
 
@@ -62,6 +67,7 @@ def ids(alias: str) -> list[UUID]:
     return list(Worker.objects.using(alias).values_list("pk", flat=True))
 
 
+@retried
 def orphans(limit: int, alias: str) -> list[Job]:
     """Running jobs whose worker has stopped, is dead, or was never known.
 
@@ -88,6 +94,7 @@ def running_of(worker: UUID, alias: str) -> models.QuerySet[Job]:
     return Job.objects.using(alias).filter(state=State.RUNNING, worker=worker)
 
 
+@retried
 def prune_workers(kept: timedelta, alias: str) -> int:
     """Delete the rows of workers that ended longer ago than `kept`."""
     ended = Worker.objects.using(alias).exclude(lost_at=None, stopped_at=None)

@@ -7,11 +7,10 @@ import zlib
 from typing import Any
 from uuid import UUID
 
-from django.db.models.functions import Now
-
 from ..core.errors import GiveUp, InvalidArguments
 from ..core.payload import checked
 from ..core.reasons import MAIL_GONE
+from ..ledger.times import Now
 from ..models import Blob
 from .envelope import Envelope
 

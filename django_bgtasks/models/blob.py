@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..core import clock
+from .fields import UTCDateTimeField
 
 
 class Blob(models.Model):
@@ -17,7 +18,7 @@ class Blob(models.Model):
     id = models.UUIDField(_("id"), primary_key=True, default=clock.new_id, editable=False)
     job = models.UUIDField(_("job"), editable=False)
     data = models.BinaryField(_("data"))
-    created_at = models.DateTimeField(_("created at"))
+    created_at = UTCDateTimeField(_("created at"))
 
     class Meta:
         verbose_name = _("blob")

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from types import FrameType
 from uuid import UUID
 
@@ -22,8 +23,8 @@ from ..flow.deadline import CANCEL_SIGNAL, confirm_cancellation
 from ..flow.execute import Run, claim_jobs, is_suspect, run_claimed, settle_runs
 from ..ledger.claim import claim_next
 from ..ledger.moves import give_back, promote
+from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
-from ..ledger.settle import insist
 from ..models import Job
 from ..transport.names import rq_queue_name
 from .beside import Beside
@@ -159,17 +160,15 @@ class Child:
         plan = self.plan
         names = [name for name in self.queues.in_database() if self.beside.room_for(name) != 0]
         if plan.burst:
-            insist(lambda: promote(BURST_PROMOTE, plan.alias), plan.alias)
+            retry_until_connected(lambda: promote(BURST_PROMOTE, plan.alias), plan.alias)
         tried: list[UUID] = []
 
         def claiming(job_id: UUID) -> None:
             tried.append(job_id)
             self.slot.popped(job_id)
 
-        def claim() -> Job | None:
-            return claim_next(names, plan.worker, plan.alias, claiming, plan.backend)
-
-        job = insist(claim, plan.alias)
+        claim = partial(claim_next, names, plan.worker, plan.alias, claiming, plan.backend)
+        job = retry_until_connected(claim, plan.alias)
         for job_id in tried:
             if job is None or job_id != job.pk:
                 self.slot.drop(job_id)
@@ -228,7 +227,7 @@ class Child:
     def _hand_back(self, jobs: list[Job]) -> None:
         if not jobs:
             return
-        insist(lambda: give_back(jobs, self.plan.alias), self.plan.alias)
+        retry_until_connected(lambda: give_back(jobs, self.plan.alias), self.plan.alias)
         self._handed_back(jobs)
 
     def _handed_back(self, jobs: list[Job]) -> None:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError, connections
-from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -20,6 +19,7 @@ from ..core.words import exact
 from ..flow.status import status_of
 from ..ledger import pooler, standing
 from ..ledger.identity import identity_of, short
+from ..ledger.times import after
 from ..models import Job
 from ..transport.connection import RedisError, connection, describe, has_password, reason
 from ..transport.namespace import namespace_of
@@ -166,7 +166,7 @@ def _workers(backend: str, alias: str) -> Iterator[Finding]:
     else:
         yield Finding(ngettext("%d worker is alive.", "%d workers are alive.", count) % count)
     jobs = Job.objects.using(alias).filter(backend__in=aliases_of(backend))
-    late = jobs.filter(state=State.QUEUED, enqueued_at__lt=Now() - LATE)
+    late = jobs.filter(state=State.QUEUED, enqueued_at__lt=after(-LATE))
     waiting = late.filter(run_after=None).count()
     if waiting:
         text = ngettext(

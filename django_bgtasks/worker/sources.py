@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from django.db import connections
@@ -19,10 +20,9 @@ from ..core.states import State
 from ..flow.connections import give_back_connections
 from ..flow.execute import Run
 from ..ledger import identity
-from ..ledger.outages import DISCONNECTED
+from ..ledger.outages import DISCONNECTED, retry_until_connected
 from ..ledger.pauses import paused
 from ..ledger.queues import with_queued_jobs
-from ..ledger.settle import insist
 from ..transport.connection import connection, describe, reason
 from ..transport.exchange import Finished
 from ..transport.names import place_of
@@ -78,7 +78,8 @@ class Queues:
             return self.names()
         if clock.monotonic() >= self._look_at:
             self._look_at = clock.monotonic() + (0 if plan.burst else DISCOVER_EVERY)
-            found = insist(lambda: with_queued_jobs(plan.backend, plan.alias), plan.alias)
+            look = partial(with_queued_jobs, plan.backend, plan.alias)
+            found = retry_until_connected(look, plan.alias)
             self._found = frozenset(found)
         return self._unpaused(queues_of(plan.backend) | self._found)
 
@@ -300,7 +301,8 @@ class Redis:
             # With the little patience of a push: who asks a Redis that still hangs runs no jobs.
             connection(plan.backend).ping()
             redis = connection(plan.backend, PATIENCE)
-            named = insist(lambda: namespace_of(plan.backend, plan.alias), plan.alias)
+            ask = partial(namespace_of, plan.backend, plan.alias)
+            named = retry_until_connected(ask, plan.alias)
             require(named, redis)
             child = plan.child_name(os.getpid())
             self.worker = RQWorker(self.queues.names(), self.queues.rank, child, named, redis)

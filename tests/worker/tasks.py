@@ -13,7 +13,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from django_bgtasks import Retry, task
+from django_bgtasks import Retry, RetryLater, task
 from django_bgtasks.core.errors import Interruption
 
 AT_ONCE = Retry(max_attempts=5, delays=[0], jitter=0)
@@ -36,6 +36,13 @@ def began_before(log: str) -> bool:
 def record(log: str, text: str) -> int:
     note(log, text)
     return os.getpid()
+
+
+@task
+def ask_for_later(log: str, seconds: float) -> None:
+    """The first time."""
+    if not began_before(log):
+        raise RetryLater(seconds)
 
 
 @task(on_crash="fail")

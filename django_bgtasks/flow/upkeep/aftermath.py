@@ -17,7 +17,7 @@ from ...core.registry import find_task
 from ...core.retry import DEFAULT_RETRY, Retry
 from ...core.settlement import Failure, Settlement, crashed, interrupted, raised, released
 from ...core.states import State
-from ...ledger.outages import DISCONNECTED, was_in_the_way
+from ...ledger.outages import DISCONNECTED, retry_on_conflict, was_in_the_way
 from ...ledger.settle import crashes_of, settle_once
 from ...models import Job
 from ...signals import job_rescued
@@ -92,7 +92,7 @@ def settle_death(
         return False
     settlement = _verdict(job, death, alias)
     try:
-        settle_once(job, settlement, alias)
+        retry_on_conflict(lambda: settle_once(job, settlement, alias), alias)
     except ClaimLost:
         return False
     _tell(job, settlement, death)

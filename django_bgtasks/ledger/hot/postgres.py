@@ -16,6 +16,7 @@ from . import prepared
 from .columns import (
     DEFAULTS,
     FIELDS,
+    FREE_SLOT,
     READ,
     SHARED,
     TABLE,
@@ -50,21 +51,21 @@ RETURNING {TABLE}.id
 """
 
 
-def insert(job: Job, ignore_conflicts: bool, alias: str) -> bool:
+def insert(job: Job, if_free: bool, alias: str) -> bool:
     """Insert the row. False if it was left out, for its dedup slot is taken."""
     names = named(job)
-    rows = prepared.run(_insert(names, ignore_conflicts), written(job, alias, names), alias)
+    rows = prepared.run(_insert(names, if_free), written(job, alias, names), alias)
     for (moment,) in rows:
         job.enqueued_at = moment
     return bool(rows)
 
 
 @cache
-def _insert(names: Sequence[str], ignore_conflicts: bool) -> str:
+def _insert(names: Sequence[str], if_free: bool) -> str:
     """Most calls leave most columns as they are: these are constants of the statement."""
     others = [name for name in WRITTEN if name not in names]
     constants = [_literal(DEFAULTS[name]) for name in others]
-    conflicts = "ON CONFLICT DO NOTHING" if ignore_conflicts else ""
+    conflicts = f"ON CONFLICT {FREE_SLOT} DO NOTHING" if if_free else ""
     return f"""\
 INSERT INTO {TABLE} ({", ".join(columns([*names, *others]))}, enqueued_at)
 VALUES ({", ".join([*["%s"] * len(names), *constants])}, {NOW})

@@ -12,6 +12,7 @@ from django.db import connections
 from ...core.payload import to_json
 from ...models import Job
 from .columns import (
+    FREE_SLOT,
     READ,
     SHARED,
     TABLE,
@@ -24,10 +25,11 @@ from .columns import (
 )
 
 NOW = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"
-INSERT = f"""
-INTO {TABLE} ({", ".join(columns(WRITTEN))}, enqueued_at)
-VALUES ({", ".join(["%s"] * len(WRITTEN))}, {NOW}) RETURNING enqueued_at
+INSERT = f"""\
+INSERT INTO {TABLE} ({", ".join(columns(WRITTEN))}, enqueued_at)
+VALUES ({", ".join(["%s"] * len(WRITTEN))}, {NOW})
 """
+INSERT_IF_FREE = f"{INSERT}ON CONFLICT {FREE_SLOT} DO NOTHING"
 INSERT_CALLS = f"""\
 INSERT INTO {TABLE} (id, args, kwargs, {", ".join(columns(SHARED))}, enqueued_at)
 SELECT value ->> 0, value -> 1, value -> 2, {", ".join(["%s"] * len(SHARED))}, {NOW}
@@ -54,10 +56,10 @@ RETURNING {TABLE}.id
 """
 
 
-def insert(job: Job, ignore_conflicts: bool, alias: str) -> bool:
+def insert(job: Job, if_free: bool, alias: str) -> bool:
     """Insert the row. False if it was left out, for its dedup slot is taken."""
-    verb = "INSERT OR IGNORE" if ignore_conflicts else "INSERT"
-    rows = _run(f"{verb} {INSERT}", written(job, alias), alias)
+    statement = f"{INSERT_IF_FREE if if_free else INSERT} RETURNING enqueued_at"
+    rows = _run(statement, written(job, alias), alias)
     for (moment,) in rows:
         job.enqueued_at = enqueued_at(moment, alias)
     return bool(rows)
