@@ -20,6 +20,7 @@ from .copies import only_here
 from .current import entered
 from .deadline import deadline, on_cancellation
 from .footing import kept
+from .isolation import isolated
 
 
 def call(task: Any, context: JobContext, timeout: float) -> Any:
@@ -28,10 +29,14 @@ def call(task: Any, context: JobContext, timeout: float) -> Any:
     timeout: seconds after which JobTimeout is raised inside the function.
     """
     with entered(context), no_transaction_left_open(), kept(), only_here():
-        if AROUND:
-            with surrounded(context):
-                return _called(task, context, timeout)
-        return _called(task, context, timeout)
+        return isolated(_surrounded, task, context, timeout)
+
+
+def _surrounded(task: Any, context: JobContext, timeout: float) -> Any:
+    if AROUND:
+        with surrounded(context):
+            return _called(task, context, timeout)
+    return _called(task, context, timeout)
 
 
 def _called(task: Any, context: JobContext, timeout: float) -> Any:

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ..core import clock
 from ..core.errors import Interruption, JobCancelled, JobTimeout
 from ..core.reasons import CANCELLED, TOO_LONG
 from .handlers import set_handler
 from .thread_limits import ThreadLimit
 
 CANCEL_SIGNAL = signal.SIGUSR1
+# So much earlier than the clock says an alarm may come.
+EARLY = 0.05
 # Whether a cancellation is meant for the job that runs now; the worker knows.
 _is_cancelled: list[Callable[[], bool]] = []
 
@@ -36,10 +39,15 @@ def deadline(seconds: float) -> Iterator[None]:
         with ThreadLimit(seconds):
             yield
         return
-    armed = True
+    armed, until = True, clock.monotonic() + seconds - EARLY
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        if armed and (signum != CANCEL_SIGNAL or all(ask() for ask in _is_cancelled)):
+        # Neither is meant for this job if it was sent to the whole process group, say.
+        if signum == CANCEL_SIGNAL:
+            meant = all(ask() for ask in _is_cancelled)
+        else:
+            meant = clock.monotonic() >= until
+        if armed and meant:
             raise _interruption(signum, seconds)
 
     before = {number: set_handler(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)}

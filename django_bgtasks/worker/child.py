@@ -26,6 +26,7 @@ from ..ledger.outages import DISCONNECTED
 from ..ledger.settle import insist
 from ..models import Job
 from ..transport.messages import rq_queue_name
+from . import signals
 from .beside import Beside, is_suspect
 from .group import AHEAD, Ahead, Group, Pace, Watch
 from .lines import job_line
@@ -62,13 +63,12 @@ class Child:
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        signals.listen(self._stop)
         # Outside of a task a cancellation comes too late to matter, and so does an alarm. They are
         # not ignored: that would be inherited by the programs that tasks start.
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
-            signal.signal(number, _come_too_late)
-        footing.take()
+            signal.signal(number, signals.heed_not)
+        footing.take(self.plan.directory)
         disown_copies()
         confirm_cancellation(self._is_cancelled)
         spent = False
@@ -290,11 +290,13 @@ class Child:
         if self.plan.max_memory is not None and (held := resident_mib()) > self.plan.max_memory:
             logger.info("This child holds %.0f MiB and is replaced.", held)
             return True
+        if footing.is_worn():
+            logger.warning(
+                "A task has left this child with lower limits or nearly without descriptors: it is "
+                "replaced."
+            )
+            return True
         return False
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
-
-
-def _come_too_late(signum: int, frame: FrameType | None) -> None:
-    """A signal for a task that has ended."""
