@@ -20,7 +20,7 @@ from .copies import only_here
 from .current import entered
 from .deadline import deadline, on_cancellation
 from .footing import kept
-from .isolation import isolated
+from .isolation import isolated, own_decimals
 
 
 def call(task: Any, context: JobContext, timeout: float) -> Any:
@@ -52,6 +52,7 @@ def _called(task: Any, context: JobContext, timeout: float) -> Any:
 @contextmanager
 def entered_coroutine(context: JobContext) -> Iterator[list[Any]]:
     """Within it, on an event loop, the context is the current job's; gives the task's arguments."""
+    own_decimals()
     with entered(context), only_here():
         if AROUND:
             with surrounded(context):

@@ -22,11 +22,18 @@ CANCEL_SIGNAL = signal.SIGUSR1
 EARLY = 0.05
 # Whether a cancellation is meant for the job that runs now; the worker knows.
 _is_cancelled: list[Callable[[], bool]] = []
+# Called before a task is interrupted: if it goes on all the same, it is killed.
+_before: list[Callable[[], object]] = []
 
 
 def confirm_cancellation(is_cancelled: Callable[[], bool]) -> None:
     """Ask this before raising JobCancelled: the signal may arrive when the next job runs."""
     _is_cancelled[:] = [is_cancelled]
+
+
+def before_interruption(act: Callable[[], object]) -> None:
+    """Call this before a task is interrupted. It runs in a signal handler, and raises nothing."""
+    _before[:] = [act]
 
 
 @contextmanager
@@ -48,6 +55,8 @@ def deadline(seconds: float) -> Iterator[None]:
         else:
             meant = clock.monotonic() >= until
         if armed and meant:
+            for act in _before:
+                act()
             raise _interruption(signum, seconds)
 
     before = {number: set_handler(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)}

@@ -25,9 +25,13 @@ def isolated(act: Callable[..., Any], *args: Any) -> Any:
         _keep_caches(context)
 
 
-def _begin(act: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    # A copy of the context has the same decimal context, not a copy of that.
+def own_decimals() -> None:
+    """A copy of a context has the same decimal context, and not a copy of that."""
     decimal.setcontext(decimal.getcontext().copy())
+
+
+def _begin(act: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    own_decimals()
     if settings.DEBUG:
         # As with each request: Django keeps them all.
         db.reset_queries()

@@ -18,7 +18,7 @@ from django.db import connections
 from ..core import clock
 from ..flow import footing
 from ..flow.connections import give_back_connections, refresh_connections
-from ..flow.deadline import CANCEL_SIGNAL, confirm_cancellation
+from ..flow.deadline import CANCEL_SIGNAL, before_interruption, confirm_cancellation
 from ..flow.execute import Run, claim_jobs, run_claimed, settle_runs
 from ..ledger.claim import claim_next
 from ..ledger.moves import give_back, promote
@@ -26,7 +26,7 @@ from ..ledger.outages import DISCONNECTED
 from ..ledger.settle import insist
 from ..models import Job
 from ..transport.messages import rq_queue_name
-from . import signals
+from . import log_handlers, signals
 from .beside import Beside, is_suspect
 from .group import AHEAD, Ahead, Group, Pace, Watch
 from .lines import job_line
@@ -68,6 +68,7 @@ class Child:
         # not ignored: that would be inherited by the programs that tasks start.
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
             signal.signal(number, signals.heed_not)
+        before_interruption(log_handlers.flush)
         footing.take(self.plan.directory)
         disown_copies()
         confirm_cancellation(self._is_cancelled)
@@ -300,3 +301,5 @@ class Child:
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
+        # What is killed when the grace is over writes nothing any more.
+        log_handlers.flush()

@@ -11,10 +11,12 @@ import logging
 import queue
 import time
 import weakref
+from contextlib import suppress
 from logging.handlers import BufferingHandler, QueueHandler, QueueListener
 from typing import Any
 
 from ..core import clock
+from .streams import flush_streams
 
 OF_ONE_PROCESS = (queue.Queue, queue.SimpleQueue)
 DRAIN_SECONDS = 1.0
@@ -55,6 +57,15 @@ def start_anew() -> None:
             handler.buffer.clear()
         elif isinstance(handler, QueueHandler):
             handler.queue = fresh.get(id(handler.queue), handler.queue)
+
+
+def flush() -> None:
+    """Write what is held back and would be written at the end. It may run in a signal handler."""
+    for handler in _handlers:
+        if getattr(handler, "flushOnClose", True):
+            with suppress(Exception):
+                handler.flush()
+    flush_streams()
 
 
 def close() -> None:

@@ -60,6 +60,7 @@ def _lenient(stream: TextIO | None, number: int) -> TextIO:
         raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[arg-type]
         encoding=stream.encoding,
         errors=stream.errors,
-        line_buffering=stream.line_buffering,
+        # Also into a pipe: a line that was printed must not be lost with a process that is killed.
+        line_buffering=True,
         write_through=stream.write_through,
     )

@@ -66,12 +66,18 @@ def test_a_job_in_a_thread_inherits_nothing_of_the_one_before_it(case: Case, nam
 def test_a_coroutine_inherits_nothing_of_the_others(case: Case) -> None:
     case.row("K", "Coroutines that leave what others would inherit")
     worker = case.worker()
-    names = ["activates_a_language", "activates_a_time_zone", "sets_a_context_variable"]
+    names = [
+        "activates_a_language",
+        "activates_a_time_zone",
+        "sets_a_context_variable",
+        "changes_the_decimal_context",
+    ]
     jobs = [case.enqueue(abuse_tasks.misbehaves_and_looks, name) for name in names]
     found = [ended(case, job).result for job in jobs]
-    assert [seen["language"] for seen in found] == ["de", "en-us", "en-us"]
-    assert [seen["time zone"] for seen in found] == ["UTC", "Asia/Tokyo", "UTC"]
-    assert [seen["context variable"] for seen in found] == ["none", "none", "customer 17"]
+    assert [seen["language"] for seen in found] == ["de", "en-us", "en-us", "en-us"]
+    assert [seen["time zone"] for seen in found] == ["UTC", "Asia/Tokyo", "UTC", "UTC"]
+    assert [seen["context variable"] for seen in found] == ["none", "none", "customer 17", "none"]
+    assert [seen["decimals"] for seen in found] == [28, 28, 28, 3]
     runs_the_next(case, worker)
     assert case.stop(worker) == 0
 

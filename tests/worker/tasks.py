@@ -305,3 +305,12 @@ def removes_its_directory() -> str:
 @task
 def where() -> str:
     return os.getcwd()  # noqa: PTH109
+
+
+@task(on_crash="fail")
+def logs_and_goes_on(log: str) -> None:
+    """Until it is killed."""
+    logging.getLogger("shop").setLevel(logging.INFO)
+    logging.getLogger("shop").info("before it is killed")
+    print("printed by it")
+    sleep_without_mercy.func(log)

@@ -102,6 +102,26 @@ _listener.start()
 """.replace("{str(log)!r}", "'{log}'")
 
 
+@pytest.mark.parametrize("end", ["timeout", "stop"])
+def test_what_a_job_logged_and_printed_before_it_is_killed_is_not_lost(
+    bgworker: WorkerFactory, effects: Effects, tmp_path: Path, end: str
+) -> None:
+    log = tmp_path / "site.log"
+    config = json.loads(json.dumps(SITE_LOG).replace("FILE", str(log)))
+    config["root"] = {"level": "INFO", "handlers": ["memory"]}
+    env = {"BGTASKS_TEST_LOGGING": json.dumps(config), "PYTHONUNBUFFERED": ""}
+    worker = bgworker("--grace", 1.5, env=env)
+    job = tasks.logs_and_goes_on.using(timeout=0.5 if end == "timeout" else 60).enqueue(
+        str(effects)
+    )
+    wait_until(lambda: effects.texts == ["begin"])
+    if end == "timeout":
+        assert wait_for_state(job, "failed").error.startswith("JobTimeout")
+    assert worker.stop() == 0
+    assert log.read_text().splitlines().count("before it is killed") == 1
+    assert worker.output.count("printed by it") == 1
+
+
 def test_what_a_task_prints_is_written_when_it_has_ended(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:
