@@ -35,7 +35,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_display = ("name", "health", "queue_names", "processes", "running", "seen", "started")
     ordering = ("-started_at",)
     fieldsets = (
-        (None, {"fields": ("health", ("hostname", "pid", "backend"), "id")}),
+        (None, {"fields": ("health", "trouble", ("hostname", "pid", "backend"), "id")}),
         (
             gettext_lazy("Work"),
             {"fields": ("queue_names", ("processes", "running", "children_lost"))},

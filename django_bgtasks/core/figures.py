@@ -60,7 +60,7 @@ class Child:
 class Worker:
     """One `bgworker`. health: alive, late or lost. seen, started: seconds ago.
 
-    children: empty also when Redis does not answer.
+    children: empty also when Redis does not answer. trouble: why its job processes do not start.
     """
 
     id: str
@@ -73,6 +73,7 @@ class Worker:
     started: float
     children_lost: int
     children: tuple[Child, ...]
+    trouble: str = ""
 
     @property
     def name(self) -> str:

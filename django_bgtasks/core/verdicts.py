@@ -62,6 +62,11 @@ def _workers(status: Status) -> Iterator[Problem]:
             cure = _("If it does not come back, others take its jobs over by themselves.")
             told = {"name": worker.name, "span": span(worker.seen)}
             yield Problem("warning", "late-worker", text % told, cure)
+        elif worker.health == "alive" and worker.trouble:
+            text = _("The job processes of the worker %(name)s end as soon as they start: %(why)s")
+            told = {"name": worker.name, "why": translated(worker.trouble)}
+            cure = _("Mend the cause; the log of this worker says more. It tries again by itself.")
+            yield Problem("critical", "not-starting", text % told, cure)
 
 
 def _redis(status: Status) -> Iterator[Problem]:

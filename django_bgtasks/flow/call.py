@@ -21,6 +21,7 @@ from .copies import only_here
 from .current import entered
 from .deadline import deadline, on_cancellation
 from .footing import kept
+from .isolation import isolated, own_decimals
 
 
 def call(task: Any, context: JobContext, timeout: float) -> Any:
@@ -29,10 +30,14 @@ def call(task: Any, context: JobContext, timeout: float) -> Any:
     timeout: seconds after which JobTimeout is raised inside the function.
     """
     with entered(context), SessionGuard(), kept(), only_here():
-        if AROUND:
-            with surrounded(context):
-                return _called(task, context, timeout)
-        return _called(task, context, timeout)
+        return isolated(_surrounded, task, context, timeout)
+
+
+def _surrounded(task: Any, context: JobContext, timeout: float) -> Any:
+    if AROUND:
+        with surrounded(context):
+            return _called(task, context, timeout)
+    return _called(task, context, timeout)
 
 
 def _called(task: Any, context: JobContext, timeout: float) -> Any:
@@ -56,6 +61,7 @@ async def _run_here(coroutine: Coroutine, *args: Any) -> Any:
 @contextmanager
 def entered_coroutine(context: JobContext) -> Iterator[list[Any]]:
     """Within it, on an event loop, the context is the current job's; gives the task's arguments."""
+    own_decimals()
     with entered(context), only_here():
         if AROUND:
             with surrounded(context):

@@ -134,6 +134,7 @@ def _workers(backend: str, children: dict[str, tuple[str, str]], alias: str) -> 
             started=max(0.0, row.started or 0.0),
             children_lost=row.children_lost,
             children=tuple(_children_of(row, children)),
+            trouble=row.trouble,
         )
         for row in standing.workers(backend, LOST_SINCE, alias)
     )

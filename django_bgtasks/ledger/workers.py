@@ -23,10 +23,13 @@ def register(worker: Worker, alias: str) -> None:
 
 
 @retried
-def beat(worker: UUID, alias: str) -> bool:
-    """Say that this worker lives. False if others have called it dead: then it must not go on."""
+def beat(worker: UUID, alias: str, trouble: str = "") -> bool:
+    """Say that this worker lives. False if others have called it dead: then it must not go on.
+
+    trouble: why its job processes do not start, if they do not.
+    """
     alive = Worker.objects.using(alias).filter(pk=worker, lost_at=None, stopped_at=None)
-    return bool(alive.update(last_seen_at=Now()))
+    return bool(alive.update(last_seen_at=Now(), trouble=trouble))
 
 
 @retried

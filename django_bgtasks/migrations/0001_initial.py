@@ -124,6 +124,12 @@ class Migration(migrations.Migration):
                     "children_lost",
                     models.PositiveIntegerField(default=0, verbose_name="children lost"),
                 ),
+                (
+                    "trouble",
+                    models.CharField(
+                        blank=True, default="", max_length=255, verbose_name="trouble"
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "worker",

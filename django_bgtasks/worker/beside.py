@@ -22,6 +22,7 @@ from ..core.registry import find_task
 from ..flow.awaited import Awaited
 from ..flow.connections import give_back_connections
 from ..flow.execute import Run, is_suspect
+from ..flow.logs import restore_log
 from ..flow.thread_limits import strike_overdue
 from ..models import Job
 from ..transport.names import rq_queue_name
@@ -182,6 +183,7 @@ class Beside:
         settled = self._settle([run for one in ended if (run := self._end(one)) is not None])
         for one in ended:
             self._slot.free(one.place)
+        restore_log()
         self._finish([one.run.job.pk for one in ended], settled)
         # Others may need the connection before the next one ends.
         give_back_connections()

@@ -19,7 +19,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from ..core import clock
 from ..flow import footing
 from ..flow.connections import give_back_connections, refresh_connections
-from ..flow.deadline import CANCEL_SIGNAL, confirm_cancellation
+from ..flow.deadline import CANCEL_SIGNAL, before_interruption, confirm_cancellation
 from ..flow.execute import Run, claim_jobs, is_suspect, run_claimed, settle_runs
 from ..ledger.claim import claim_next
 from ..ledger.moves import give_back, promote
@@ -27,6 +27,7 @@ from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
 from ..models import Job
 from ..transport.names import rq_queue_name
+from . import log_handlers, signals
 from .beside import Beside
 from .group import AHEAD, Ahead, Group, Pace, Watch
 from .lines import job_line
@@ -63,13 +64,13 @@ class Child:
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        signals.listen(self._stop)
         # Outside of a task a cancellation comes too late to matter, and so does an alarm. They are
         # not ignored: that would be inherited by the programs that tasks start.
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
-            signal.signal(number, _come_too_late)
-        footing.take()
+            signal.signal(number, signals.heed_not)
+        before_interruption(log_handlers.flush)
+        footing.take(self.plan.directory)
         remember_new_sessions()
         disown_copies()
         confirm_cancellation(self._is_cancelled)
@@ -295,11 +296,15 @@ class Child:
         if self.plan.max_memory is not None and (held := resident_mib()) > self.plan.max_memory:
             logger.info("This child holds %.0f MiB and is replaced.", held)
             return True
+        if footing.is_worn():
+            logger.warning(
+                "A task has left this child with lower limits or nearly without descriptors: it is "
+                "replaced."
+            )
+            return True
         return False
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
-
-
-def _come_too_late(signum: int, frame: FrameType | None) -> None:
-    """A signal for a task that has ended."""
+        # What is killed when the grace is over writes nothing any more.
+        log_handlers.flush()

@@ -186,4 +186,4 @@ def _figures(backend: str, alias: str) -> Iterator[Finding]:
     """What the dashboard and `bgstatus` warn of, and was not said above."""
     for problem in problems_of(status_of(backend, alias)):
         if problem.code not in ("no-worker", "no-redis", "backlog"):
-            yield Finding(problem.what, problem.cure, serious=False)
+            yield Finding(problem.what, problem.cure, serious=problem.level == "critical")

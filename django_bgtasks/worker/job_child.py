@@ -15,13 +15,15 @@ from ..flow.deadline import CANCEL_SIGNAL
 from .child import OUT_OF_WORK, SPENT, Child
 from .outcry import Outcry
 from .plan import Plan
-from .processes import fork
+from .processes import LastWords, describe_end, fork, send_signal
 from .slots import Held, Slot
 
 logger = logging.getLogger("django_bgtasks.worker")
 CANCEL_GRACE = 2.0
 LONGEST_BACKOFF = 5.0
 QUICK_SECONDS = 1.0
+# So many that end at once, one after another, are no accident.
+NO_ACCIDENT = 3
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class JobChild:
     """A place for one process that runs jobs; one after another lives in it.
 
     doom: the job it was killed for, and why. cancelling: until when each cancelled job may go on.
+    trouble: why its processes end at once, again and again; empty if they do not.
     """
 
     slot: Slot = field(default_factory=Slot)
@@ -39,6 +42,8 @@ class JobChild:
     killed: bool = False
     doom: tuple[UUID, str] | None = None
     cancelling: dict[UUID, float] = field(default_factory=dict)
+    words: LastWords = field(default_factory=LastWords)
+    trouble: str = ""
 
     def start(self, plan: Plan, outcry: Outcry) -> None:
         """Fork a process into this place."""
@@ -46,17 +51,39 @@ class JobChild:
         self.cancelling.clear()
         self.slot.clear()
         main: Callable[[], None] = partial(_main, plan, self.slot, outcry)
-        self.pid = fork(main)
+        try:
+            self.pid = fork(main, self.words)
+        except OSError as error:
+            self._note_quick_end(f"{type(error).__name__}: {error}")
 
-    def buried(self, code: int) -> list[Held]:
+    def buried(self, status: int) -> list[Held]:
         """The process has ended: what it held. A place where they end at once starts later."""
-        held, self.pid = self.slot.read(), 0
+        held, self.pid, code = self.slot.read(), 0, os.waitstatus_to_exitcode(status)
         idle = not any(job.begun for job in held)
-        quick = clock.monotonic() - self.born < QUICK_SECONDS and idle and code != SPENT
-        self.quick_deaths = self.quick_deaths + 1 if quick else 0
-        backoff = min(0.1 * 2**self.quick_deaths, LONGEST_BACKOFF) if quick else 0.0
-        self.start_at = clock.monotonic() + backoff
+        if self._is_young() and idle and code != SPENT and not self.killed:
+            said = str(self.words) if code == 1 else ""
+            self._note_quick_end(said or f"The process {describe_end(status)}.")
+        else:
+            self.start_at = clock.monotonic()
+            self._note_health()
         return held
+
+    def look(self) -> None:
+        """A process that lives for a while has started well."""
+        if self.quick_deaths and self.pid and not self._is_young():
+            self._note_health()
+
+    def _is_young(self) -> bool:
+        return clock.monotonic() - self.born < QUICK_SECONDS
+
+    def _note_quick_end(self, why: str) -> None:
+        self.quick_deaths += 1
+        self.start_at = clock.monotonic() + min(0.1 * 2**self.quick_deaths, LONGEST_BACKOFF)
+        self.trouble = why if self.quick_deaths >= NO_ACCIDENT else ""
+
+    def _note_health(self) -> None:
+        self.quick_deaths, self.trouble = 0, ""
+        self.words.forget()
 
     def ended_well(self, held: list[Held], code: int) -> bool:
         """Whether nothing is to be settled after its end."""
@@ -112,14 +139,6 @@ class JobChild:
     def signal(self, number: int) -> None:
         """Send a signal to the process, if it is there."""
         send_signal(self.pid, number)
-
-
-def send_signal(pid: int, number: int) -> None:
-    """Send a signal to a child; one that has just ended needs none."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def _main(plan: Plan, slot: Slot, outcry: Outcry) -> None:

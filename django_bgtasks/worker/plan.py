@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -17,6 +18,14 @@ MOST_COROUTINES, MOST_THREADS, COROUTINES = 300, 100, 50
 CONNECTIONS = 10
 
 
+def _working_directory() -> str:
+    """Its name; empty if it was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The command line and the settings of a worker, fixed for one life of it.
@@ -28,6 +37,7 @@ class Plan:
     async_connections: how many of them may use the database at once.
     threads: how many other jobs run side by side in a child; 1 for one after another.
     grace: seconds from the request to stop until what still runs is released.
+    directory: in which the worker was started.
     """
 
     backend: str
@@ -44,6 +54,7 @@ class Plan:
     grace: float = 25.0
     worker: UUID = field(default_factory=clock.new_id)
     hostname: str = field(default_factory=socket.gethostname)
+    directory: str = field(default_factory=_working_directory)
 
     @property
     def options(self) -> Options:

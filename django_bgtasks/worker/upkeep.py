@@ -32,6 +32,7 @@ from ..transport.connection import RedisError, connection, reason
 from ..transport.names import Namespace
 from ..transport.namespace import namespace_of
 from ..transport.permissions import SCRIPTS, cure, essential, missing, user_of
+from . import signals
 from .pipes import Pipe
 from .plan import Plan, ending_of
 from .slots import Slot
@@ -94,6 +95,7 @@ class Upkeep:
     ) -> None:
         self.plan, self.orders, self.reports, self.slots = plan, orders, reports, slots
         self.children: list[int] = []
+        self.trouble = ""
         self.deaths: list[dict[str, Any]] = []
         self._lacking: list[str] = []
         self.stopping = False
@@ -120,8 +122,8 @@ class Upkeep:
     def main(self) -> None:
         """Beat in one thread, do the duties in this one, until told to stop."""
         # A stop of the whole process group is for the arbiter, which ends upkeep last.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
+        signals.listen(signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signals.heed_not)
         limit_waits()
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
         while not self.stopping or self.deaths:
@@ -142,7 +144,7 @@ class Upkeep:
 
     def _beat(self) -> float | None:
         plan, now = self.plan, clock.monotonic()
-        if not workers.beat(plan.worker, plan.alias) and not self._register():
+        if not workers.beat(plan.worker, plan.alias, self.trouble) and not self._register():
             self.reports.send("forgotten")
             return None
         self.reports.send("beat", at=now)
@@ -174,7 +176,7 @@ class Upkeep:
             if order["kind"] == "died":
                 self.deaths.append(order)
             elif order["kind"] == "children":
-                self.children = order["pids"]
+                self.children, self.trouble = order["pids"], order["trouble"]
             elif order["kind"] == "stop":
                 self.stopping = True
 

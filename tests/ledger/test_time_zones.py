@@ -143,8 +143,8 @@ def test_a_key_is_remembered_as_long_as_it_was_told() -> None:
 @pytest.mark.usefixtures("zones")
 def test_a_job_is_kept_as_long_as_it_was_told() -> None:
     aged(settled(Settlement("succeed")), timedelta(minutes=50))
-    assert prune_jobs({"succeeded": timedelta(hours=1)}, BACKENDS, DB) == 0
-    assert prune_jobs({"succeeded": timedelta(minutes=45)}, BACKENDS, DB) == 1
+    assert prune_jobs({"succeeded": timedelta(hours=1)}, OURS, DB) == 0
+    assert prune_jobs({"succeeded": timedelta(minutes=45)}, OURS, DB) == 1
 
 
 @pytest.mark.usefixtures("zones")
