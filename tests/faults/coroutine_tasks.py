@@ -18,6 +18,7 @@ from django_bgtasks import current_job, task
 from django_bgtasks.flow.context import JobContext
 from tests.app.models import Note
 
+from . import session_tasks
 from .effects import VARIABLE, note
 
 LEFT: dict[str, Callable[[], Awaitable[object]]] = {}
@@ -101,6 +102,14 @@ async def transfers(commits: bool) -> None:
 @task
 async def leaves_open(way: str) -> None:
     await LEFT[way]()
+
+
+@task
+async def calls(name: str, sensitive: bool) -> None:
+    """Does what other tasks do to their session, and waits a moment."""
+    kinds = {**session_tasks.LEFT_OPEN, **session_tasks.CHANGED}
+    await sync_to_async(kinds[name], thread_sensitive=sensitive)()
+    await asyncio.sleep(0.05)
 
 
 @leaves

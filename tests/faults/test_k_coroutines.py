@@ -15,10 +15,12 @@ from tests.waiting import wait_until
 from . import coroutine_tasks as tasks
 from .case import Case
 from .databases import OTHERS, with_options
+from .test_k_sessions import CHANGES, OPEN, nobody
 from .unharmed import ended, keeps_its_limits
 
 pytestmark = pytest.mark.faults
 long = pytest.mark.long
+__all__ = ["nobody"]
 SLEEPS = "state = 'active' AND query LIKE '%pg_sleep%'"
 one_after_another = pytest.param(("--async-concurrency", 1), id="inline", marks=long)
 
@@ -90,6 +92,30 @@ def test_a_coroutine_that_leaves_a_transaction_open_fails_and_its_neighbours_row
         expected |= {"customer before", "customer after"}
     assert notes() == sorted(expected)
     keeps_its_limits(case, worker)
+
+
+@long
+@pytest.mark.parametrize("sensitive", [True, False])
+@pytest.mark.usefixtures("nobody")
+def test_whatever_a_coroutine_does_to_a_session_is_not_its_neighbours(
+    case: Case, sensitive: bool
+) -> None:
+    opened, changed = ([kind.values[0] for kind in kinds] for kinds in (OPEN, CHANGES))
+    case.row("K", "Coroutines that do to a session what tasks do", times=len(opened + changed))
+    worker = case.worker("--async-connections", 3)
+    jobs = {}
+    writers = []
+    for name in (*opened, *changed):
+        jobs[name] = case.enqueue(tasks.calls, name, sensitive)
+        writers += [case.enqueue(tasks.signs_up, f"{name} {number}") for number in range(3)]
+        # One that locks a table must not be in the way of another.
+        ended(case, jobs[name])
+    rows = [ended(case, job) for job in writers]
+    assert {(row.state, row.attempt, row.error) for row in rows} == {("succeeded", 1, "")}
+    assert notes() == sorted(row.args[0] for row in rows)
+    errors = {name: ended(case, jobs[name]).error[:46] for name in opened}
+    assert set(errors.values()) == {"RuntimeError: The task left a transaction open"}
+    assert case.stop(worker) == 0
 
 
 @long
