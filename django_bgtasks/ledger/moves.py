@@ -159,7 +159,7 @@ def run_now(job_id: UUID, alias: str) -> Job:
 def _now(job_id: UUID, alias: str) -> Job:
     job = current(Job.objects.using(alias).filter(pk=job_id))
     if job is None:
-        raise Job.DoesNotExist(f"There is no job {job_id} any more.")
+        raise Job.DoesNotExist(str(job_id))
     return job
 
 

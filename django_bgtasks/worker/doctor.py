@@ -160,7 +160,7 @@ def _memory(backend: str) -> Iterator[Finding]:
 
 def _workers(backend: str, alias: str) -> Iterator[Finding]:
     known = standing.workers(backend, timedelta(0), alias)
-    count = sum(row.lost_at is None and row.seen <= row.dead_after for row in known)
+    count = sum(row.lost_at is None and (row.seen or 0.0) <= row.dead_after for row in known)
     if not count:
         yield Finding(_("No worker is running."), _("Start one: %s") % "python manage.py bgworker")
     else:

@@ -26,6 +26,7 @@ from django_bgtasks.models import Attempt, Job, Worker
 from django_bgtasks.testing import run_jobs, without_redis
 from tests.app.tasks import add
 from tests.ledger.rows import DB, added, aged, claimed, in_state
+from tests.named import waiting_in
 
 from .tasks import third_time_lucky
 
@@ -139,7 +140,7 @@ def test_jobs_from_before_tasks_named_a_backend_are_those_of_the_default_one(
     assert Redispatch("default", DB).tick() == 1
     make_due()
     assert promote.tick(DB) == 1
-    assert redis_client.llen("rq:queue:default") == 2
+    assert redis_client.llen(waiting_in("default")) == 2
     assert ids(claim_jobs([queued.pk, scheduled.pk], uuid4(), DB, (), "default")) == ids(
         [queued, scheduled]
     )
