@@ -133,7 +133,8 @@ def test_what_cannot_be_compared_is_refused_and_nothing_has_happened() -> None:
 
 def loses_the_answer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The first time, the write goes through and its answer does not."""
-    write, lost = getattr(log, name), []
+    write = getattr(log, name)
+    lost: list[Any] = []
 
     def losing(*args: Any) -> Any:
         answer = write(*args)
