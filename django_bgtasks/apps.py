@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
@@ -12,6 +15,14 @@ class BgTasksConfig(AppConfig):
     name = "django_bgtasks"
     verbose_name = _("Background tasks")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def __init__(self, app_name: str, app_module: Any) -> None:
+        super().__init__(app_name, app_module)
+        if sys.argv[1:2] == ["bgworker"]:
+            # Django needs a second or two from here on; a stop meanwhile is no error.
+            from .worker import signals
+
+            signals.begin()
 
     def ready(self) -> None:
         """Make the backend known and register the checks; no I/O."""

@@ -14,7 +14,6 @@ from django.db import DEFAULT_DB_ALIAS
 from .core.options import SHORTEST_TOKEN, BackendSettings, entries, read, suggestion
 from .ledger.sql import ledger_alias
 from .transport.connection import cache_alias, has_password, redis_is_named
-from .transport.depth import split
 
 JSON_SERIALIZER = "django_redis.serializers.json.JSONSerializer"
 CACHES_HINT = """Add a django-redis cache:
@@ -93,18 +92,6 @@ def _unknown_queues(found: BackendSettings) -> Iterable[CheckMessage]:
         )
 
 
-def _ambiguous_queues(found: BackendSettings) -> Iterable[CheckMessage]:
-    for name in sorted(found.queues):
-        place = split(name, found.queues - {name})
-        if place is not None:
-            yield Error(
-                f"The queue {name!r} has the name that RQ shows for priority {place[1]} of the "
-                f"queue {place[0]!r}.",
-                hint="Give the queue another name.",
-                id="bgtasks.E005",
-            )
-
-
 def _redis(found: BackendSettings) -> Iterable[CheckMessage]:
     try:
         named = redis_is_named(found.alias)
@@ -145,7 +132,7 @@ def _token(found: BackendSettings) -> Iterable[CheckMessage]:
         )
 
 
-CHECKS = (_unknown_options, _unknown_queues, _ambiguous_queues, _redis, _pickle, _token)
+CHECKS = (_unknown_options, _unknown_queues, _redis, _pickle, _token)
 
 
 def _elsewhere(alias: str) -> Iterable[CheckMessage]:

@@ -3,8 +3,12 @@
 BGTASKS_TEST_DB: sqlite (the default), postgres or mysql.
 BGTASKS_TEST_DB_NAME: in the processes that a test starts, the database of that test.
 BGTASKS_TEST_OPTIONS: the OPTIONS of the backend, as JSON.
+BGTASKS_TEST_TASKS: TASKS as a whole, as JSON.
 BGTASKS_TEST_CACHE_OPTIONS: more OPTIONS of the cache, as JSON, such as those for Sentinel.
-BGTASKS_TEST_DB_OPTIONS: more OPTIONS of PostgreSQL or SQLite, as JSON.
+BGTASKS_TEST_DB_OPTIONS: more OPTIONS of the database, as JSON.
+BGTASKS_TEST_ISOLATION: its isolation level, such as "repeatable read"; not for SQLite.
+BGTASKS_TEST_USE_TZ, BGTASKS_TEST_TIME_ZONE, BGTASKS_TEST_DB_TIME_ZONE: USE_TZ (0 or 1), TIME_ZONE,
+    and the TIME_ZONE of the database.
 BGTASKS_TEST_LOGGING: the LOGGING of the site, as JSON.
 BGTASKS_TEST_UNFOLD: if it is set, the admin is django-unfold's.
 BGTASKS_TEST_DIR: where files go; conftest.py makes a new one for each session.
@@ -22,16 +26,21 @@ DIR = Path(os.environ.get("BGTASKS_TEST_DIR", tempfile.gettempdir()))
 DATABASE = os.environ.get("BGTASKS_TEST_DB", "sqlite")
 WITH_UNFOLD = bool(os.environ.get("BGTASKS_TEST_UNFOLD"))
 REDIS_URL = os.environ.get("BGTASKS_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
+ISOLATION = os.environ.get("BGTASKS_TEST_ISOLATION", "")
+STRICTER = ("repeatable read", "serializable")
 
 
 def _database() -> dict[str, Any]:
     options = json.loads(os.environ.get("BGTASKS_TEST_DB_OPTIONS", "{}"))
     if DATABASE == "postgres":
         url = os.environ.get("BGTASKS_TEST_POSTGRES_URL", "postgresql://127.0.0.1/postgres")
+        if ISOLATION:
+            options["isolation_level"] = ["read committed", *STRICTER].index(ISOLATION) + 2
         return {**database_settings(url), "OPTIONS": options}
     if DATABASE == "mysql":
         url = os.environ.get("BGTASKS_TEST_MYSQL_URL", "mysql://root@127.0.0.1/bgtasks")
-        return {**database_settings(url), "OPTIONS": {"isolation_level": "read committed"}}
+        level = {"isolation_level": ISOLATION or "read committed"}
+        return {**database_settings(url), "OPTIONS": {**level, **options}}
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DIR / "site.sqlite3",
@@ -49,6 +58,8 @@ def _database() -> dict[str, Any]:
 DATABASES = {"default": _database()}
 if test_database := os.environ.get("BGTASKS_TEST_DB_NAME"):
     DATABASES["default"]["NAME"] = test_database
+if database_zone := os.environ.get("BGTASKS_TEST_DB_TIME_ZONE"):
+    DATABASES["default"]["TIME_ZONE"] = database_zone
 
 CACHES = {
     "default": {
@@ -67,6 +78,8 @@ TASKS = {
         "OPTIONS": json.loads(os.environ.get("BGTASKS_TEST_OPTIONS", "{}")),
     }
 }
+if tasks := os.environ.get("BGTASKS_TEST_TASKS"):
+    TASKS = json.loads(tasks)
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -114,5 +127,5 @@ MEDIA_ROOT = DIR / "media"
 SITE_URL = "http://testserver"
 UPLOAD_MAX_BYTES = 10_000_000
 STATIC_URL = "static/"
-TIME_ZONE = "UTC"
-USE_TZ = True
+TIME_ZONE = os.environ.get("BGTASKS_TEST_TIME_ZONE", "UTC")
+USE_TZ = os.environ.get("BGTASKS_TEST_USE_TZ", "1") == "1"

@@ -61,16 +61,18 @@ def _permitted(act: moves.Act, pk: str) -> Any:
     return person
 
 
-def _pages(rows: QuerySet[Any]) -> Iterator[list[UUID]]:
-    """The ids, the oldest first, a few at a time: each is seen once, whatever happens to it."""
-    page = rows.order_by("pk").values_list("pk", flat=True)
-    found = list(page[:CHUNK])
+def _pages(rows: QuerySet[Any]) -> Iterator[dict[UUID, str]]:
+    """The ids and states, the oldest first, a few at a time: each is seen once, whatever happens
+    to it.
+    """
+    page = rows.order_by("pk").values_list("pk", "state")
+    found = dict(page[:CHUNK])
     while found:
         yield found
-        found = list(page.filter(pk__gt=found[-1])[:CHUNK])
+        found = dict(page.filter(pk__gt=max(found))[:CHUNK])
 
 
-def _outcomes(person: Any, act: moves.Act, page: list[UUID]) -> Counter[str]:
+def _outcomes(person: Any, act: moves.Act, page: dict[UUID, str]) -> Counter[str]:
     if isinstance(act, moves.Move):
         return Counter(_outcome(person, act, job_id) for job_id in page)
     gone = moves.delete(person, page)

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core import clock
+from ..core.options import backend_of
 from ..core.reasons import translated
 from ..core.states import WAITING, State
 from ..models import Job
@@ -30,10 +31,9 @@ class JobColumns:
     @admin.display(description=gettext_lazy("state"))
     def state_and_error(self, job: Job) -> SafeString:
         """The state, and below it the last failure, cut to two lines; whole on hover."""
-        badge = show.badge(*shade(job))
-        if not job.error:
+        badge, error = show.badge(*shade(job)), trouble(job)
+        if not error:
             return badge
-        error = translated(job.error)
         return format_html(
             '{}<span class="bgtasks-error" title="{}">{}</span>', badge, error, error
         )
@@ -61,7 +61,7 @@ class JobColumns:
         """How long the last attempt took, or has been taking."""
         if job.started_at is None or job.state in WAITING:
             return show.NOTHING
-        return show.duration((job.finished_at or clock.now()) - job.started_at)
+        return show.duration(clock.between(job.started_at, job.finished_at or clock.now()))
 
     @admin.display(description=gettext_lazy("duration"))
     def took_and_tries(self, job: Job) -> SafeString | str:
@@ -72,8 +72,26 @@ class JobColumns:
         return format_html('{}<span class="bgtasks-below">{}</span>', self.took(job), tries)
 
 
+def is_stranger(job: Job) -> bool:
+    """Whether the job waits for a backend that TASKS does not have."""
+    return job.state in WAITING and backend_of(job.backend) is None
+
+
+def trouble(job: Job) -> str:
+    """Why the job is held and what to do, or its last failure; empty if there is neither."""
+    if not is_stranger(job):
+        return translated(job.error)
+    text = _(
+        "TASKS has no backend %s of this package: name it there again, and the job runs; or cancel "
+        "the job."
+    )
+    return text % job.backend
+
+
 def shade(job: Job) -> tuple[str, Any]:
     """The state as people see it: a sort of badge and its word."""
+    if is_stranger(job):
+        return "held", _("Held")
     if job.state in WAITING and job.attempt:
         return "retrying", _("Retrying")
     if job.state in WAITING and job.error:

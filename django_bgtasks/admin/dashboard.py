@@ -8,7 +8,7 @@ import django
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
-from django.db import router, transaction
+from django.db import router
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -25,6 +25,7 @@ from ..core.options import default_alias, entries
 from ..flow import actions
 from ..flow.series import RANGES, series
 from ..flow.status import status_of
+from ..ledger.outages import in_transaction
 from ..models import Dashboard, QueuePause
 from . import panels
 from .listing import ReadOnlyAdmin
@@ -88,8 +89,8 @@ class DashboardAdmin(ReadOnlyAdmin):
 
     def _hold(self, request: HttpRequest, hold: bool, queue: str, backend: str) -> bool:
         user: Any = request.user
-        # The pause and its entry in the history commit together.
-        with transaction.atomic(router.db_for_write(QueuePause)):
+
+        def hold_and_log() -> bool:
             if hold:
                 row = actions.pause_queue(queue, backend, by=user.get_username())
             else:
@@ -97,7 +98,10 @@ class DashboardAdmin(ReadOnlyAdmin):
             if row is not None:
                 said = gettext_lazy("Paused.") if hold else gettext_lazy("Resumed.")
                 LogEntry.objects.log_actions(user.pk, [row], CHANGE, str(said))
-        return row is not None
+            return row is not None
+
+        # The pause and its entry in the history commit together.
+        return in_transaction(hold_and_log, router.db_for_write(QueuePause))
 
     def _figures(self, request: HttpRequest) -> dict[str, Any]:
         backend, chosen = self._backend(request.GET), self._range(request.GET)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
+from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..core.states import State
+from ..core.states import State, in_words
 from ..flow import actions
 from ..models import Job
 from . import moves
@@ -28,7 +31,7 @@ class JobDeletion(ChosenJobs):
             return self._do_to_all(request, moves.DELETE)
         chosen = queryset.filter(pk__in=self._chosen(queryset))
         running = chosen.filter(state=State.RUNNING)
-        refusals = [running_refusal(pk) for pk in running.values_list("pk", flat=True)]
+        refusals = [refusal(pk, State.RUNNING) for pk in running.values_list("pk", flat=True)]
         if refusals:
             messages.error(request, moves.refused(refusals))
         idle = chosen.exclude(state=State.RUNNING)
@@ -38,22 +41,26 @@ class JobDeletion(ChosenJobs):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Django's own confirmation; a running job is to be cancelled first."""
-        job = self.get_object(request, object_id)
+        job: Any = self.get_object(request, object_id)
         if job is not None and self.has_delete_permission(request) and is_running(job):
-            messages.error(request, running_refusal(job.pk))
+            messages.error(request, refusal(job.pk, job.state))
             return HttpResponseRedirect(self._page(request, job.pk))
         return super().delete_view(request, object_id, extra_context)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Delete one job, unless it has started meanwhile."""
-        self.delete_queryset(request, Job.objects.filter(pk=obj.pk))
+        """Delete one job, unless it has started or was retried meanwhile."""
+        self._delete(request, {obj.pk: obj.state}, router.db_for_write(Job))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Delete the jobs that do not run, whatever they did when the page was shown."""
-        pks = list(queryset.values_list("pk", flat=True))
-        gone = actions.delete_jobs(pks, queryset.db)
-        for pk in set(pks) - {job.pk for job in gone}:
-            messages.error(request, running_refusal(pk))
+        self._delete(request, dict(queryset.values_list("pk", "state")), queryset.db)
+
+    def _delete(self, request: HttpRequest, seen: Mapping[UUID, str], alias: str) -> None:
+        gone = {job.pk for job in actions.delete_jobs(seen, alias)}
+        stay = Job.objects.using(alias).filter(pk__in=seen.keys() - gone)
+        refusals = [refusal(pk, state) for pk, state in stay.values_list("pk", "state")]
+        if refusals:
+            messages.error(request, moves.refused(refusals))
 
 
 def is_running(job: Any) -> bool:
@@ -61,6 +68,9 @@ def is_running(job: Any) -> bool:
     return bool(job.state == State.RUNNING)
 
 
-def running_refusal(pk: object) -> str:
-    """Why a running job is not deleted."""
-    return _("Job %s is running: cancel it first, then delete it.") % pk
+def refusal(pk: object, state: str) -> str:
+    """Why a job that is in this state now is not deleted."""
+    if state == State.RUNNING:
+        return _("Job %s is running: cancel it first, then delete it.") % pk
+    text = _("Job %(job)s has moved on and is %(state)s now: look at it again.")
+    return text % {"job": pk, "state": in_words(state)}

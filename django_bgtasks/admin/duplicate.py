@@ -9,16 +9,18 @@ from uuid import UUID
 from django import forms
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.core.exceptions import ImproperlyConfigured
-from django.db import router, transaction
+from django.db import router
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core.compat import InvalidTask
 from ..core.dedup import refuse_wrong_call
 from ..core.errors import BgTasksError, DuplicateJob, QueueFull, TaskNotFound
+from ..core.options import backend_of
 from ..core.registry import find_task
 from ..core.sensitive import MASK, may_see_secrets
 from ..core.tasks import BackgroundTask
+from ..ledger.outages import in_transaction
 from ..models import Job
 
 T = TypeVar("T")
@@ -82,19 +84,22 @@ def form_for(task: Any, job: Job, data: Any = None) -> CallForm:
 def enqueue_like(job: Job, form: CallForm, user: Any) -> UUID | None:
     """Enqueue the call of a valid form, in the queue of `job`; None, and an error, if refused."""
     call = form.cleaned_data
+
+    def enqueue_and_log() -> UUID:
+        result = _like(job, form.task).enqueue(*call["args"], **call["kwargs"])
+        if result.deduplicated:
+            # Undone: to duplicate a job changes no other one.
+            raise DuplicateJob(str(result.id), result.id)
+        made = Job.objects.only("task").get(pk=result.id)
+        text = _("Made from job %s, with arguments of its own.") % job.pk
+        LogEntry.objects.log_actions(user.pk, [made], ADDITION, text)
+        return UUID(str(made.pk))
+
     try:
-        with transaction.atomic(router.db_for_write(Job)):
-            result = _like(job, form.task).enqueue(*call["args"], **call["kwargs"])
-            if result.deduplicated:
-                # Undone: to duplicate a job changes no other one.
-                raise DuplicateJob(str(result.id), result.id)
-            made = Job.objects.only("task").get(pk=result.id)
-            text = _("Made from job %s, with arguments of its own.") % job.pk
-            LogEntry.objects.log_actions(user.pk, [made], ADDITION, text)
+        return in_transaction(enqueue_and_log, router.db_for_write(Job))
     except (BgTasksError, InvalidTask, ImproperlyConfigured, TypeError) as refusal:
         form.add_error(None, _said(refusal))
         return None
-    return UUID(str(made.pk))
 
 
 def _said(refusal: Exception) -> str:
@@ -117,7 +122,8 @@ class _Indented(json.JSONEncoder):
 def _like(job: Job, task: Any) -> Any:
     changes: dict[str, Any] = {"queue_name": job.queue, "priority": job.priority}
     if isinstance(task, BackgroundTask):
-        changes |= {"owner": job.owner, "about": job.about, "backend": job.backend}
+        backend = backend_of(job.backend) or task.backend
+        changes |= {"owner": job.owner, "about": job.about, "backend": backend}
     return task.using(**changes)
 
 

@@ -10,11 +10,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..core.reasons import translated
 from ..core.states import State
 from ..models import Job
 from . import formatting as show
-from .columns import shade
+from .columns import shade, trouble
 from .related import about_link, owner_link, worker_link
 
 TIMES = [("time_enqueued", "time_due"), ("time_started", "time_finished", "took")]
@@ -48,8 +47,8 @@ class JobFields:
 
     @admin.display(description=gettext_lazy("error"))
     def full_error(self, job: Job) -> str:
-        """The last failure."""
-        return translated(job.error) or show.NOTHING
+        """Why it is held, or the last failure."""
+        return trouble(job) or show.NOTHING
 
     @admin.display(description=gettext_lazy("arguments"))
     def pretty_args(self, job: Job) -> SafeString:
@@ -121,7 +120,7 @@ class JobFields:
 def fieldsets_of(job: Job) -> list[Any]:
     """The groups of a job's page, without the rows that would be empty."""
     state: list[Any] = [("state_now", "tries"), ("full_task", "id")]
-    if job.error:
+    if trouble(job):
         state.insert(1, "full_error")
     if job.progress_done is not None:
         state.insert(1, "progress_bar")

@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib.admin.utils import quote
 from django.db import models
 from django.urls import NoReverseMatch, reverse
-from django.utils import formats, timezone
+from django.utils import formats
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
@@ -90,18 +90,13 @@ def when(moment: datetime | None) -> SafeString | str:
 
 def in_words(moment: datetime) -> str:
     """The largest unit is enough: "3 minutes ago", "in 2 hours", "just now"."""
-    now, moment = clock.now(), _aware(moment)
-    distance = abs(now - moment)
-    if distance < timedelta(seconds=60):
-        return _seconds_in_words(distance, moment > now)
-    if moment > now:
-        return _("in %s") % timesince(now, moment, depth=1)
-    return _("%s ago") % timesince(moment, now, depth=1)
-
-
-def _aware(moment: datetime) -> datetime:
-    # A site with USE_TZ = False stores times without a zone, in its own.
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+    now = clock.now()
+    ahead = clock.between(now, moment)
+    if abs(ahead) < timedelta(seconds=60):
+        return _seconds_in_words(abs(ahead), ahead > timedelta(0))
+    if ahead > timedelta(0):
+        return _("in %s") % timesince(now, now + ahead, depth=1)
+    return _("%s ago") % timesince(now + ahead, now, depth=1)
 
 
 def _seconds_in_words(distance: timedelta, ahead: bool) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.db import router, transaction
+from django.db import router
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from ..core.errors import DuplicateJob, InvalidMove
 from ..core.states import LIVE, MOVES, State
 from ..flow import actions
+from ..ledger.outages import in_transaction
 from ..models import Job
 
 TOLD = 5
@@ -112,20 +113,26 @@ def perform(request: HttpRequest, move: Move, job_ids: Iterable[UUID]) -> None:
 
 def perform_one(user: Any, move: Move, job_id: UUID) -> str:
     """Make the move and log it, both or neither; what became of it. Raises what the move raises."""
-    with transaction.atomic(router.db_for_write(Job)):
+
+    def make_and_log() -> str:
         outcome = move.make(job_id)
         job = Job.objects.only("task").get(pk=job_id)
         LogEntry.objects.log_actions(user.pk, [job], CHANGE, str(HISTORY[outcome]))
-    return outcome
+        return outcome
+
+    return in_transaction(make_and_log, router.db_for_write(Job))
 
 
-def delete(user: Any, job_ids: Sequence[UUID]) -> int:
-    """Delete those of these jobs that do not run and log each, all or none; how many."""
+def delete(user: Any, seen: Mapping[UUID, str]) -> int:
+    """Delete those of these jobs that are as they were seen and log each, all or none; how many."""
     alias = router.db_for_write(Job)
-    with transaction.atomic(alias):
-        gone = actions.delete_jobs(job_ids, alias)
+
+    def delete_and_log() -> int:
+        gone = actions.delete_jobs(seen, alias)
         LogEntry.objects.log_actions(user.pk, gone, DELETION)
-    return len(gone)
+        return len(gone)
+
+    return in_transaction(delete_and_log, alias)
 
 
 def interrupted_by(move: Move, job_ids: Iterable[UUID]) -> int:

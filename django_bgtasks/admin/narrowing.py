@@ -12,12 +12,11 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
 
 from ..core import clock
+from ..core.options import known_aliases
 from ..core.states import State
-from ..ledger.insert import after
-from ..ledger.times import SecondsBetween
+from ..ledger.times import Now, SecondsBetween, after
 from ..models import Worker
 
 # A minute more than upkeep needs to rescue, to stop or to promote a job.
@@ -94,8 +93,10 @@ def _retrying(rows: Jobs) -> Jobs:
 
 
 def _held(rows: Jobs) -> Jobs:
+    """Jobs whose task could not be found, and those of backends that TASKS does not have."""
     waiting = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
-    return rows.filter(waiting, attempt=0).exclude(error="")
+    strange = ~Q(backend__in=known_aliases())
+    return rows.filter(waiting, strange | Q(attempt=0) & ~Q(error=""))
 
 
 def _stuck(rows: Jobs) -> Jobs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -126,7 +126,7 @@ def _worker(worker: UUID | None, row: Worker | None, site: str) -> SafeString | 
 
 
 def _took(started: datetime | None, finished: datetime) -> str:
-    span: timedelta | None = finished - started if started else None
+    span = clock.between(started, finished) if started else None
     return show.duration(span)
 
 

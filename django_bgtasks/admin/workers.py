@@ -6,16 +6,16 @@ from datetime import timedelta
 from typing import Any, cast
 
 from django.contrib import admin
-from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from ..core.options import Options, backend_settings
+from ..core import clock
 from ..core.states import State
+from ..ledger.times import Now
 from ..models import Job, Worker
 from . import formatting as show
 from .listing import ReadOnlyAdmin
@@ -35,7 +35,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_display = ("name", "health", "queue_names", "processes", "running", "seen", "started")
     ordering = ("-started_at",)
     fieldsets = (
-        (None, {"fields": ("health", ("hostname", "pid", "backend"), "id")}),
+        (None, {"fields": ("health", "trouble", ("hostname", "pid", "backend"), "id")}),
         (
             gettext_lazy("Work"),
             {"fields": ("queue_names", ("processes", "running", "children_lost"))},
@@ -130,19 +130,11 @@ def health_of(worker: Worker, now: Any) -> str:
         return "stopped"
     if worker.lost_at is not None:
         return "lost"
-    silent = now - worker.last_seen_at
-    return "alive" if silent <= timedelta(seconds=dead_after(worker.backend)) else "late"
+    silent = clock.between(worker.last_seen_at, now)
+    return "alive" if silent <= timedelta(seconds=worker.dead_after) else "late"
 
 
 def is_any_alive() -> bool:
     """Whether any worker lives. Its table is small."""
     rows = Worker.objects.filter(stopped_at=None, lost_at=None).annotate(now=Now())
     return any(health_of(worker, worker.now) == "alive" for worker in rows)
-
-
-def dead_after(backend: str) -> float:
-    """Seconds of silence after which a worker of this backend alias counts as dead."""
-    try:
-        return backend_settings(backend).options.dead_after
-    except ImproperlyConfigured:
-        return Options().dead_after

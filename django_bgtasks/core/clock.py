@@ -1,6 +1,6 @@
 """The one door for time, ids and chance, so that tests can turn the clock.
 
-Decisions that hosts must agree on use the database's clock (`Now()`), never this one.
+Decisions that hosts must agree on use the database's clock (`ledger/times.py`), never this one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
+from django.utils import timezone
+
 rng = random.SystemRandom()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -18,6 +21,22 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def now() -> datetime:
     """This host's idea of the time, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def now_as_stored() -> datetime:
+    """now(), as the fields of a model have it: without USE_TZ it is naive, in TIME_ZONE."""
+    return now() if settings.USE_TZ else timezone.make_naive(now(), timezone.get_default_timezone())
+
+
+def between(start: datetime, end: datetime) -> timedelta:
+    """The time from one moment to another, whatever zone each is in; a naive one is the site's."""
+    return _in_utc(end) - _in_utc(start)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if timezone.is_naive(moment):
+        moment = timezone.make_aware(moment, timezone.get_default_timezone())
+    return moment.astimezone(UTC)
 
 
 def monotonic() -> float:

@@ -12,7 +12,8 @@ class Queue:
     """One queue. oldest: seconds that the first of its queued jobs has waited.
 
     ended, failed: in the last hour. per_minute: what ended, over the last five minutes.
-    messages: in Redis; None if that does not answer.
+    messages: in Redis; None if that does not answer. is_declared: whether QUEUES has it, or names
+    none.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Queue:
     per_minute: float = 0.0
     paused: bool = False
     messages: int | None = None
+    is_declared: bool = True
 
     @property
     def failure_share(self) -> float | None:
@@ -58,7 +60,7 @@ class Child:
 class Worker:
     """One `bgworker`. health: alive, late or lost. seen, started: seconds ago.
 
-    children: empty also when Redis does not answer.
+    children: empty also when Redis does not answer. trouble: why its job processes do not start.
     """
 
     id: str
@@ -71,6 +73,7 @@ class Worker:
     started: float
     children_lost: int
     children: tuple[Child, ...]
+    trouble: str = ""
 
     @property
     def name(self) -> str:
@@ -111,12 +114,24 @@ class Upkeep:
 
 @dataclass(frozen=True, slots=True)
 class Redis:
-    """Redis. problem: why it does not answer. used: False if the settings do without it."""
+    """Redis. problem: why it does not answer. used: False if the settings do without it.
+
+    name: how the names of this backend begin there.
+    """
 
     address: str = ""
     used: bool = True
     problem: str = ""
     suspended: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A backend that TASKS does not have, and how many jobs are held for it."""
+
+    backend: str
+    jobs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +146,7 @@ class Status:
     failures: tuple[Failures, ...]
     upkeep: Upkeep
     redis: Redis
+    strangers: tuple[Stranger, ...] = ()
 
     @property
     def alive(self) -> int:

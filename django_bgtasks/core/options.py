@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
 from .compat import DEFAULT_TASK_QUEUE_NAME
 
@@ -84,6 +85,27 @@ def default_alias() -> str:
 
 
 @cache
+def aliases_of(backend: str) -> tuple[str, ...]:
+    """The aliases that the rows of this backend's jobs hold: its own, and, for the default one,
+    the implicit alias of the time before TASKS named a backend of ours.
+    """
+    if backend == default_alias() and IMPLICIT_ALIAS not in entries():
+        return backend, IMPLICIT_ALIAS
+    return (backend,)
+
+
+@cache
+def known_aliases() -> tuple[str, ...]:
+    """The aliases in rows that are of any backend of this site."""
+    return tuple(stored for backend in entries() for stored in aliases_of(backend))
+
+
+def backend_of(stored: str) -> str | None:
+    """The backend to which a job with this alias in its row belongs; None if TASKS has none."""
+    return next((alias for alias in entries() if stored in aliases_of(alias)), None)
+
+
+@cache
 def backend_settings(alias: str) -> BackendSettings:
     """The entry of this alias; ImproperlyConfigured if it is none of ours or has wrong values."""
     found = entries()
@@ -152,18 +174,18 @@ def _is_ours(path: str) -> bool:
         return True
     if not path or path.startswith(("django.tasks.", "django_tasks.")):
         return False
-    from django.utils.module_loading import import_string
-
     try:
         backend = import_string(path)
-    except ImportError:
+    except Exception:
+        # A module may raise anything. Django's own check says what.
         return False
     return any(f"{cls.__module__}.{cls.__qualname__}" == BACKEND_PATH for cls in backend.__mro__)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "TASKS":
-        backend_settings.cache_clear()
+        for cached in (aliases_of, known_aliases, backend_settings):
+            cached.cache_clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="django_bgtasks.options")

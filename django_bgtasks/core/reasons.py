@@ -33,6 +33,13 @@ EFFECT_UNKNOWN = gettext_noop(
 )
 NO_LONGER_ALLOWED = gettext_noop("Who asked for this may not do it any more.")
 WRONG_PASSWORD = gettext_noop("%(line)s Check the password in CACHES or in OPTIONS['redis_url'].")
+NO_PERMISSION = gettext_noop("%(line)s `python manage.py bgdoctor` tells what to allow.")
+NOT_ALLOWED = gettext_noop(
+    "The Redis user %(user)s may not do all that is needed. Allow it: %(cure)s"
+)
+IS_CLUSTER = gettext_noop(
+    "%(line)s It is a Redis Cluster, which RQ does not support: use a Redis without cluster mode."
+)
 
 # How the arbiter describes the end of a child. The first that fits is meant: "exited with code"
 # would take the cause for a part of the code.
@@ -47,6 +54,7 @@ ENDS = (
 TEXTS = (
     CANCELLED, TOO_LONG, KILLED, WORKER_GONE, *ENDS, NOT_IMPORTED, NO_TASK, NO_TRANSACTION,
     MAIL_REFUSED, MAIL_GONE, EFFECT_UNKNOWN, NO_LONGER_ALLOWED, WRONG_PASSWORD,
+    NO_PERMISSION, NOT_ALLOWED, IS_CLUSTER,
 )  # fmt: skip
 # What stands in front of the text where no exception has a name.
 OUTCOMES = (gettext_noop("crash"), gettext_noop("cancelled"))

@@ -40,7 +40,7 @@ class Problem:
 
 def problems_of(status: Status) -> list[Problem]:
     """All that is wrong, the worst first."""
-    found = [*_workers(status), *_redis(status), *_upkeep(status)]
+    found = [*_workers(status), *_redis(status), *_upkeep(status), *_strangers(status)]
     for queue in status.queues:
         found += _queue(queue, status)
     return sorted(found, key=lambda problem: problem.level)
@@ -62,6 +62,11 @@ def _workers(status: Status) -> Iterator[Problem]:
             cure = _("If it does not come back, others take its jobs over by themselves.")
             told = {"name": worker.name, "span": span(worker.seen)}
             yield Problem("warning", "late-worker", text % told, cure)
+        elif worker.health == "alive" and worker.trouble:
+            text = _("The job processes of the worker %(name)s end as soon as they start: %(why)s")
+            told = {"name": worker.name, "why": translated(worker.trouble)}
+            cure = _("Mend the cause; the log of this worker says more. It tries again by itself.")
+            yield Problem("critical", "not-starting", text % told, cure)
 
 
 def _redis(status: Status) -> Iterator[Problem]:
@@ -89,6 +94,19 @@ def _upkeep(status: Status) -> Iterator[Problem]:
         yield Problem("warning", "overdue", text % told, cure)
 
 
+def _strangers(status: Status) -> Iterator[Problem]:
+    for stranger in status.strangers:
+        text = ngettext(
+            "%(count)d job is held: TASKS has no backend %(backend)s of this package.",
+            "%(count)d jobs are held: TASKS has no backend %(backend)s of this package.",
+            stranger.jobs,
+        )
+        told = {"count": stranger.jobs, "backend": stranger.backend}
+        command = f"python manage.py bgcancel --backend {quote(stranger.backend)}"
+        cure = _("Name it in TASKS again, and they run; or cancel them: %s") % command
+        yield Problem("warning", "unknown-backend", text % told, cure, command=command)
+
+
 def _queue(queue: Queue, status: Status) -> Iterator[Problem]:
     if queue.paused:
         text = ngettext(
@@ -112,7 +130,13 @@ def _queue(queue: Queue, status: Status) -> Iterator[Problem]:
 
 def _backlog(queue: Queue, status: Status) -> Iterator[Problem]:
     live = [worker for worker in status.workers if worker.health == "alive"]
-    if (queue.oldest or 0) > UNSERVED and not any(queue.name in w.queues for w in live):
+    served = any(queue.name in worker.queues for worker in live)
+    if (queue.oldest or 0) > UNSERVED and not served and not queue.is_declared:
+        text = _("Jobs are held in the queue %s, which QUEUES does not have.") % queue.name
+        command = "python manage.py bgworker"
+        cure = _("Name it in QUEUES again, or start a worker without names of queues: %s")
+        yield Problem("warning", "unknown-queue", text, cure % command, queue.name, command)
+    elif (queue.oldest or 0) > UNSERVED and not served:
         text = _("No worker serves the queue %s, and jobs wait in it.") % queue.name
         command = f"python manage.py bgworker {quote(queue.name)}"
         cure = _("Start one: %s") % command

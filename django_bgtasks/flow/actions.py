@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from uuid import UUID
 
 from ..core.options import backend_settings, default_alias
@@ -47,9 +47,11 @@ def run_job_now(job_id: UUID | str, using: str | None = None) -> Job:
     return job
 
 
-def delete_jobs(job_ids: Sequence[UUID], using: str | None = None) -> list[Job]:
-    """Delete those of these jobs that do not run. Returns what they were."""
-    return prune.delete_jobs(job_ids, using or ledger_alias())
+def delete_jobs(seen: Mapping[UUID, str], using: str | None = None) -> list[Job]:
+    """Delete those of these jobs that do not run and are still in the state in which they were
+    seen: one that somebody has retried meanwhile stays. Returns what they were.
+    """
+    return prune.delete_jobs(seen, using or ledger_alias())
 
 
 def pause_queue(queue: str, backend: str | None = None, by: str = "") -> QueuePause | None:

@@ -15,7 +15,7 @@ from ..core.settlement import Settlement
 from ..models import Job
 from .call import Coroutine, entered_coroutine
 from .context import JobContext
-from .execute import Run, concluded, opened
+from .execute import Run, concluded, may_stay_open, opened
 
 logger = logging.getLogger("django_bgtasks")
 
@@ -58,9 +58,13 @@ class Awaited:
             self._coroutine.cancel()
 
     @property
-    def failed(self) -> bool:
-        """Whether the task raised."""
-        return self._error is not None
+    def error(self) -> BaseException | None:
+        """What the task raised, or what failed after it."""
+        return self._error
+
+    def fail(self, error: BaseException) -> None:
+        """Let the attempt fail though the task has returned. What the task raised counts first."""
+        self._error = self._error or error
 
     def end(self) -> Run | None:
         """Settle the attempt, or leave its success open. None if the claim was lost."""
@@ -70,7 +74,7 @@ class Awaited:
         if isinstance(found, Settlement):
             return Run(self.job, found, self._seconds)
         try:
-            settlement, is_open = concluded(found, self._outcome, self.job.on_crash == "retry")
+            settlement, is_open = concluded(found, self._outcome, may_stay_open(self.job))
         except ClaimLost as lost:
             logger.warning("%s", lost)
             return None

@@ -9,17 +9,19 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import AsyncToSync, async_to_sync
 
 from ..core.errors import JobCancelled, JobTimeout
 from ..core.reasons import CANCELLED, TOO_LONG
 from .around import AROUND, surrounded
-from .connections import no_transaction_left_open
+from .checked_threads import check_threads_of
+from .connections import SessionGuard
 from .context import JobContext
 from .copies import only_here
 from .current import entered
 from .deadline import deadline, on_cancellation
 from .footing import kept
+from .isolation import isolated, own_decimals
 
 
 def call(task: Any, context: JobContext, timeout: float) -> Any:
@@ -27,11 +29,15 @@ def call(task: Any, context: JobContext, timeout: float) -> Any:
 
     timeout: seconds after which JobTimeout is raised inside the function.
     """
-    with entered(context), no_transaction_left_open(), kept(), only_here():
-        if AROUND:
-            with surrounded(context):
-                return _called(task, context, timeout)
-        return _called(task, context, timeout)
+    with entered(context), SessionGuard(), kept(), only_here():
+        return isolated(_surrounded, task, context, timeout)
+
+
+def _surrounded(task: Any, context: JobContext, timeout: float) -> Any:
+    if AROUND:
+        with surrounded(context):
+            return _called(task, context, timeout)
+    return _called(task, context, timeout)
 
 
 def _called(task: Any, context: JobContext, timeout: float) -> Any:
@@ -39,14 +45,23 @@ def _called(task: Any, context: JobContext, timeout: float) -> Any:
     if iscoroutinefunction(task.func):
         coroutine = Coroutine(task.func)
         with on_cancellation(coroutine.cancel):
-            return async_to_sync(coroutine.run)(args, kwargs, timeout)
+            return async_to_sync(_run_here)(coroutine, args, kwargs, timeout)
     with deadline(timeout):
         return task.func(*args, **kwargs)
+
+
+async def _run_here(coroutine: Coroutine, *args: Any) -> Any:
+    loop = asyncio.get_running_loop()
+    # Only on a loop that async_to_sync() has made for it: another one is somebody else's.
+    if loop in AsyncToSync.loop_thread_executors:
+        check_threads_of(loop)
+    return await coroutine.run(*args)
 
 
 @contextmanager
 def entered_coroutine(context: JobContext) -> Iterator[list[Any]]:
     """Within it, on an event loop, the context is the current job's; gives the task's arguments."""
+    own_decimals()
     with entered(context), only_here():
         if AROUND:
             with surrounded(context):

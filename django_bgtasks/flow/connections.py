@@ -4,26 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
+from types import TracebackType
 from typing import Any
 
 from django.db import connections
 
+from ..ledger import sessions
+from ..ledger.sessions import session_of
+
+LEFT_OPEN = (
+    "The task left a transaction open; what it wrote there was rolled back. "
+    "Use `with transaction.atomic():`."
+)
+ENDED = (
+    "The task ended the transaction that it runs in: with atomic=True the worker commits it. "
+    "Leave out COMMIT and ROLLBACK, or atomic=True."
+)
 # Kept for good: a connection that nobody refers to any more is closed.
 _abandoned: list[Any] = []
 
 
 def refresh_connections() -> None:
-    """Close what is broken or too old.
+    """Close what is broken or too old, and what has a transaction open that nobody will end.
 
     CONN_MAX_AGE = 0 means "for one request" and would cost a worker a new connection for every
     job: a worker keeps such a connection while it lives.
     """
     for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
+        if connection.in_atomic_block or _end_open_transaction(connection):
+            continue
+        if sessions.is_closed(connection):
+            sessions.end(connection)
             continue
         if connection.settings_dict["CONN_MAX_AGE"] == 0:
             connection.close_at = None
         connection.close_if_unusable_or_obsolete()
+
+
+def close_dead_connections() -> None:
+    """Close those that the database does not answer on any more; one round trip for each."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None and not connection.is_usable():
+            connection.close()
 
 
 def drop_connections() -> None:
@@ -47,6 +70,17 @@ def give_back_connections() -> None:
             connection.close()
 
 
+def most_connections() -> float:
+    """How many connections at once the pools of this process have; without a pool there is no end.
+
+    As psycopg has it: four, if nothing is said.
+    """
+    asked = [connection.settings_dict["OPTIONS"].get("pool") for connection in connections.all()]
+    pools = [pool if isinstance(pool, dict) else {} for pool in asked if pool]
+    sizes = [pool.get("max_size") or pool.get("min_size", 4) for pool in pools]
+    return min(sizes, default=inf)
+
+
 def close_for_good() -> None:
     """Before a fork: close all connections, and the pools, whose threads a fork does not take."""
     for connection in connections.all(initialized_only=True):
@@ -55,23 +89,65 @@ def close_for_good() -> None:
             connection.close_pool()  # type: ignore[attr-defined]
 
 
-@contextmanager
-def no_transaction_left_open() -> Iterator[None]:
-    """Roll back a transaction that is begun within it and not ended, and say so.
+class SessionGuard:
+    """The database sessions of this thread as a task finds them, to be so again after it.
 
-    The settlement, and all jobs after this one, would otherwise hang in it.
+    Made before the task, in its thread. As a context manager it raises RuntimeError where the task
+    left a transaction open: its settlement, and all jobs after it, would otherwise hang in that.
     """
-    before = {connection.alias: len(_blocks(connection)) for connection in connections.all(True)}
-    try:
-        yield
-    except BaseException:
-        _leave(before)
-        raise
-    if _leave(before):
-        raise RuntimeError(
-            "The task left a transaction open; what it wrote there was rolled back. "
-            "Use `with transaction.atomic():`."
-        )
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, int] = {}
+        for connection in connections.all(initialized_only=True):
+            blocks = self._blocks[connection.alias] = len(_blocks(connection))
+            if not blocks:
+                _end_open_transaction(connection)
+            session_of(connection).used = False
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.restore() and error is None:
+            raise RuntimeError(LEFT_OPEN)
+
+    def restore(self) -> bool:
+        """Roll back what the task left open, and end the sessions that it changed.
+
+        Returns whether a transaction was left open.
+        """
+        left_open = False
+        for connection in connections.all(initialized_only=True):
+            before = self._blocks.get(connection.alias, 0)
+            if len(_blocks(connection)) > before:
+                left_open |= _leave(connection, before)
+            left_open |= _end_open_transaction(connection)
+            if connection.connection is None or connection.in_atomic_block:
+                continue
+            if sessions.leaves_transaction_unseen(connection):
+                sessions.end(connection)
+                left_open = True
+            elif session_of(connection).is_changed(connection):
+                sessions.end(connection)
+        return left_open
+
+
+def refuse_ended_transaction(alias: str) -> None:
+    """Raise RuntimeError if an `atomic` task has ended the transaction that it runs in, by SQL.
+
+    What it wrote before would stand whatever becomes of the job.
+    """
+    connection: Any = connections[alias]
+    if connection.vendor not in ("postgresql", "sqlite") or not session_of(connection).used:
+        # PostgreSQL's driver begins a transaction with the first statement.
+        return
+    if not sessions.has_open_transaction(connection):
+        raise RuntimeError(ENDED)
 
 
 @contextmanager
@@ -95,14 +171,21 @@ def kept_usable(alias: str) -> Iterator[None]:
     connection.savepoint_commit(savepoint)
 
 
-def _leave(before: dict[str, int]) -> bool:
+def _leave(connection: Any, before: int) -> bool:
     """Leave the atomic blocks that are open beyond `before`, as an exception would leave them."""
     left = False
-    for connection in connections.all(initialized_only=True):
-        while len(blocks := _blocks(connection)) > before.get(connection.alias, 0):
-            blocks[-1].__exit__(RuntimeError, RuntimeError("left open"), None)
-            left = True
+    while len(blocks := _blocks(connection)) > before:
+        blocks[-1].__exit__(RuntimeError, RuntimeError("left open"), None)
+        left = True
     return left
+
+
+def _end_open_transaction(connection: Any) -> bool:
+    """End a transaction that is open though Django is in no block. Whether there was one."""
+    if connection.in_atomic_block or not sessions.has_open_transaction(connection):
+        return False
+    sessions.end(connection)
+    return True
 
 
 def _blocks(connection: Any) -> list[Any]:

@@ -18,8 +18,10 @@ from ..core.payload import MAX_BYTES, fault_of
 from ..core.progress import Progress, progress_of
 from ..core.reasons import CANCELLED
 from ..ledger import running
-from ..ledger.reconnect import asked, errors_of, in_transaction
+from ..ledger.outages import is_in_transaction
+from ..ledger.reconnect import asked, errors_of
 from ..models import Job
+from .checked_threads import in_passing
 from .connections import drop_connections
 from .once import once
 from .results import JobResult, result_of
@@ -124,15 +126,15 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
 
     async def aprogress(self, done: float, total: float | None = None, message: str = "") -> None:
         """progress(), for a coroutine."""
-        await sync_to_async(self.progress)(done, total, message)
+        await in_passing(self.progress, done, total, message)
 
     async def aheartbeat(self) -> None:
         """heartbeat(), for a coroutine."""
-        await sync_to_async(self.heartbeat)()
+        await in_passing(self.heartbeat)
 
     async def acancelled(self) -> bool:
         """Whether somebody asked to cancel this job, for a coroutine."""
-        return await sync_to_async(lambda: self.cancelled)()
+        return await in_passing(lambda: self.cancelled)
 
     async def aonce(self, step: str, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """once(), for a coroutine; func may be one too.
@@ -164,7 +166,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
 
         Within a transaction the error is the caller's, who may have lost more than this.
         """
-        if in_transaction(self.alias):
+        if is_in_transaction(self.alias):
             return question()
         try:
             return asked(question, self.alias)

@@ -11,19 +11,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ..core import clock
 from ..core.errors import Interruption, JobCancelled, JobTimeout
 from ..core.reasons import CANCELLED, TOO_LONG
 from .handlers import set_handler
 from .thread_limits import ThreadLimit
 
 CANCEL_SIGNAL = signal.SIGUSR1
+# So much earlier than the clock says an alarm may come.
+EARLY = 0.05
 # Whether a cancellation is meant for the job that runs now; the worker knows.
 _is_cancelled: list[Callable[[], bool]] = []
+# Called before a task is interrupted: if it goes on all the same, it is killed.
+_before: list[Callable[[], object]] = []
 
 
 def confirm_cancellation(is_cancelled: Callable[[], bool]) -> None:
     """Ask this before raising JobCancelled: the signal may arrive when the next job runs."""
     _is_cancelled[:] = [is_cancelled]
+
+
+def before_interruption(act: Callable[[], object]) -> None:
+    """Call this before a task is interrupted. It runs in a signal handler, and raises nothing."""
+    _before[:] = [act]
 
 
 @contextmanager
@@ -36,10 +46,17 @@ def deadline(seconds: float) -> Iterator[None]:
         with ThreadLimit(seconds):
             yield
         return
-    armed = True
+    armed, until = True, clock.monotonic() + seconds - EARLY
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        if armed and (signum != CANCEL_SIGNAL or all(ask() for ask in _is_cancelled)):
+        # Neither is meant for this job if it was sent to the whole process group, say.
+        if signum == CANCEL_SIGNAL:
+            meant = all(ask() for ask in _is_cancelled)
+        else:
+            meant = clock.monotonic() >= until
+        if armed and meant:
+            for act in _before:
+                act()
             raise _interruption(signum, seconds)
 
     before = {number: set_handler(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)}

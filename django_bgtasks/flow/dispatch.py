@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from django.db import connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from ..core import clock
-from ..core.options import backend_settings
+from ..core.options import backend_of, backend_settings
 from ..core.states import State
+from ..ledger import identity
+from ..ledger.sql import ledger_alias
 from ..models import Job
 from ..transport.connection import Redis, RedisError, connection, describe, reason
 from ..transport.messages import Message, push
+from ..transport.namespace import namespace_of
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
@@ -29,6 +32,7 @@ logger = logging.getLogger("django_bgtasks.dispatch")
 PAUSE_SECONDS = 2.0
 _held: ContextVar[bool] = ContextVar("bgtasks_dispatch_held", default=False)
 _away_until: WeakKeyDictionary[Redis, float] = WeakKeyDictionary()
+_said: WeakKeyDictionary[Redis, type[RedisError]] = WeakKeyDictionary()
 
 
 def dispatch_on_commit(jobs: list[Job], alias: str) -> None:
@@ -39,15 +43,19 @@ def dispatch_on_commit(jobs: list[Job], alias: str) -> None:
 
 
 def push_on_commit(messages: list[Message], backend: str, alias: str) -> None:
-    """Push messages after the commit of the current transaction, many in one go."""
-    if _held.get() or not backend_settings(backend).options.dispatch:
+    """Push messages after the commit of the current transaction, many in one go.
+
+    backend: as the rows have it. One that TASKS does not have is for others to send to.
+    """
+    home = backend_of(backend)
+    if _held.get() or home is None or not backend_settings(home).options.dispatch:
         return
     last = _last_push(alias)
-    if last is not None and last.backend == backend:
+    if last is not None and last.backend == home:
         last.messages += messages
         return
     # Push after the commit: a crash here delays a job, never loses one, for upkeep finds its row.
-    transaction.on_commit(_Push(messages, backend), using=alias, robust=True)
+    transaction.on_commit(_Push(messages, home, alias), using=alias, robust=True)
 
 
 def _last_push(alias: str) -> _Push | None:
@@ -66,27 +74,38 @@ class _Push:
 
     messages: list[Message]
     backend: str
+    alias: str
 
     def __call__(self) -> None:
-        dispatch(self.messages, self.backend)
+        dispatch(self.messages, self.backend, self.alias)
 
 
-def dispatch(messages: Iterable[Message], backend: str) -> bool:
+def dispatch(messages: Iterable[Message], backend: str, alias: str | None = None) -> bool:
     """Push messages now. False if Redis is away: the rows stand, and upkeep dispatches them."""
-    redis = connection(backend)
+    redis, alias = connection(backend), alias or ledger_alias()
     if clock.monotonic() < _away_until.get(redis, 0.0):
         return False
     try:
-        push(messages, redis)
+        if not push(messages, namespace_of(backend, alias), redis):
+            identity.doubt(alias)
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("The database is away (%s). The job is stored.", reason(error))
+        return False
     except RedisError as error:
         _away_until[redis] = clock.monotonic() + PAUSE_SECONDS
-        logger.warning(
-            "Redis at %s is away (%s). The job is stored; workers find it in the database.",
-            describe(backend),
-            reason(error),
-        )
+        _say(error, redis, backend)
         return False
+    if _said:
+        _said.pop(redis, None)
     return True
+
+
+def _say(error: RedisError, redis: Redis, backend: str) -> None:
+    """Say once why nothing can be pushed, until it can or until it is for another reason."""
+    if _said.get(redis) is not type(error):
+        _said[redis] = type(error)
+        text = "Redis at %s is away (%s). The job is stored; workers find it in the database."
+        logger.warning(text, describe(backend), reason(error))
 
 
 def message_of(job: Job) -> Message:

@@ -9,9 +9,9 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import transaction
 
 from ..core import clock
 from ..core.compat import InvalidTask, is_heard, send_signal
@@ -23,7 +23,16 @@ from ..core.sensitive import masked_key
 from ..core.states import State
 from ..core.tasks import BackgroundTask
 from ..ledger.hot.columns import unsaved
-from ..ledger.insert import hold, holder_of, insert, insert_calls, replace_call, waiting_in
+from ..ledger.insert import (
+    Call,
+    hold,
+    holder_of,
+    insert,
+    insert_calls,
+    replace_call,
+    waiting_in,
+)
+from ..ledger.outages import in_transaction, retry_on_conflict
 from ..ledger.sql import ledger_alias
 from ..models import Job
 from ..signals import job_deduplicated
@@ -33,6 +42,9 @@ from .results import JobResult, Results, result_of
 
 CHUNK = 1000
 LONGEST_KEY = 255
+# How often a key is looked for that is taken and free again at the same moment.
+LOOKS = 50
+WAITING_TO_RUN = (State.QUEUED, State.SCHEDULED)
 AnyTask = BackgroundTask[Any, Any]
 
 
@@ -47,7 +59,8 @@ def enqueue(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Jo
         if job.dedup_slot is None or holder_of(job.dedup_slot, alias) is None:
             raise
     with sending([job], 1):
-        return _insert(job, task, alias)
+        stands = _insert(job, task, alias)
+        return _tell(job, stands, task)
 
 
 def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
@@ -58,9 +71,9 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> Sequence[JobResult[Any]
         return []
     if task.dedup_key is not None:
         jobs = [build(task, *call) for call in split]
-        with sending(jobs, len(jobs)), transaction.atomic(alias):
-            _refuse_when_full(jobs[0].backend, jobs[0].queue, len(jobs), alias)
-            return _insert_keyed(jobs, task, alias)
+        with sending(jobs, len(jobs)):
+            found = in_transaction(lambda: _insert_keyed(jobs, task, alias), alias)
+            return [_tell(job, found[job.pk], task) for job in jobs]
     return _enqueue_alike(build(task, *split[0]), split, task, alias)
 
 
@@ -75,19 +88,23 @@ def _enqueue_alike(
         (clock.new_id(), checked(list(args), "args", where), checked(kwargs, "kwargs", where))
         for args, kwargs in split
     ]
-    with sending([first], len(calls)), transaction.atomic(alias):
-        _refuse_when_full(first.backend, first.queue, len(calls), alias)
-        for start in range(0, len(calls), CHUNK):
-            chunk = calls[start : start + CHUNK]
-            insert_calls(first, chunk, alias)
-            if first.state == State.QUEUED:
-                messages = [replace(message_of(first), job_id=call[0]) for call in chunk]
-                push_on_commit(messages, first.backend, alias)
+    with sending([first], len(calls)):
+        in_transaction(lambda: _insert_alike(first, calls, alias), alias)
     results = Results(first, calls, task, alias)
     if is_heard("task_enqueued", logging.DEBUG):
         for result in results:
             send_signal("task_enqueued", sender=type(task.get_backend()), task_result=result)
     return results
+
+
+def _insert_alike(first: Job, calls: Sequence[Call], alias: str) -> None:
+    _refuse_when_full(first.backend, first.queue, len(calls), alias)
+    for start in range(0, len(calls), CHUNK):
+        chunk = calls[start : start + CHUNK]
+        insert_calls(first, chunk, alias)
+        if first.state == State.QUEUED:
+            messages = [replace(message_of(first), job_id=call[0]) for call in chunk]
+            push_on_commit(messages, first.backend, alias)
 
 
 def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
@@ -114,63 +131,66 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     return job
 
 
-def _insert(job: Job, task: AnyTask, alias: str) -> JobResult[Any]:
-    if insert(job, alias):
-        return _enqueued([job], task, alias)[0]
-    return _deduplicated(job, task, alias)
-
-
-def _insert_keyed(jobs: list[Job], task: AnyTask, alias: str) -> list[JobResult[Any]]:
+def _insert_keyed(jobs: list[Job], task: AnyTask, alias: str) -> dict[UUID, Job]:
+    """Insert these jobs. For each its id, and the job that stands for it."""
+    _refuse_when_full(jobs[0].backend, jobs[0].queue, len(jobs), alias)
     # All calls take their keys in the same order, so that no two of them wait for each other.
     ordered = sorted(jobs, key=lambda job: job.dedup_slot or "")
     inserted = {job.pk for job in ordered if insert(job, alias)}
-    new = [job for job in jobs if job.pk in inserted]
-    results = dict(zip([job.pk for job in new], _enqueued(new, task, alias), strict=True))
-    for job in ordered:
-        if job.pk not in inserted:
-            results[job.pk] = _deduplicated(job, task, alias)
-    return [results[job.pk] for job in jobs]
+    dispatch_on_commit([job for job in jobs if job.pk in inserted], alias)
+    return {job.pk: job if job.pk in inserted else _holder(job, task, alias) for job in ordered}
 
 
-def _enqueued(jobs: list[Job], task: AnyTask, alias: str) -> list[JobResult[Any]]:
-    results = []
-    for job in jobs:
-        result = result_of(job, task)
-        results.append(result)
-        if is_heard("task_enqueued", logging.DEBUG):
-            send_signal("task_enqueued", sender=type(task.get_backend()), task_result=result)
-    dispatch_on_commit(jobs, alias)
-    return results
+def _insert(job: Job, task: AnyTask, alias: str) -> Job:
+    """Insert the job, or find the live one that stands for it, and return that."""
+    if not retry_on_conflict(lambda: insert(job, alias), alias):
+        return _holder(job, task, alias)
+    dispatch_on_commit([job], alias)
+    return job
 
 
-def _deduplicated(job: Job, task: AnyTask, alias: str) -> JobResult[Any]:
-    while True:
+def _holder(job: Job, task: AnyTask, alias: str) -> Job:
+    """The job that holds the key of this one, after what `on_duplicate` asks for."""
+    for _look in range(LOOKS):
         holder = holder_of(job.dedup_slot or "", alias)
         if holder is None:
             # It ended between our insert and our look: the key is free again.
-            if insert(job, alias):
-                return _enqueued([job], task, alias)[0]
-            continue
-        if task.on_duplicate == "raise":
-            raise DuplicateJob(
-                f"Job {holder.pk} ({holder.state}) holds the dedup key "
-                f"{masked_key(task, job.dedup_key)!r} of {task.module_path}. "
-                f"Nothing was enqueued.",
-                holder.pk,
-            )
-        if task.on_duplicate == "replace" and holder.state in (State.QUEUED, State.SCHEDULED):
-            if not replace_call(holder, job, alias):
-                continue
+            if retry_on_conflict(lambda: insert(job, alias), alias):
+                dispatch_on_commit([job], alias)
+                return job
+        elif task.on_duplicate == "raise":
+            raise _refused(job, task, f"Job {holder.pk} ({holder.state}) holds", holder.pk)
+        elif task.on_duplicate != "replace" or holder.state not in WAITING_TO_RUN:
+            return holder
+        elif replace_call(holder, job, alias):
             holder.refresh_from_db(using=alias)
             dispatch_on_commit([holder], alias)
-        result = result_of(holder, task, deduplicated=True)
-        job_deduplicated.send_robust(sender=type(task.get_backend()), task_result=result)
-        return result
+            return holder
+    raise _refused(job, task, f"After {LOOKS} looks no job was found that holds")
+
+
+def _refused(job: Job, task: AnyTask, who: str, holder: UUID | None = None) -> DuplicateJob:
+    return DuplicateJob(
+        f"{who} the dedup key {masked_key(task, job.dedup_key)!r} of {task.module_path}. "
+        f"Nothing was enqueued.",
+        holder,
+    )
+
+
+def _tell(job: Job, stands: Job, task: AnyTask) -> JobResult[Any]:
+    """The result of the call that would be `job`, and the signal that goes with it."""
+    result = result_of(stands, task, deduplicated=stands is not job)
+    sender = type(task.get_backend())
+    if stands is not job:
+        job_deduplicated.send_robust(sender=sender, task_result=result)
+    elif is_heard("task_enqueued", logging.DEBUG):
+        send_signal("task_enqueued", sender=sender, task_result=result)
+    return result
 
 
 def _refuse_when_full(backend: str, queue: str, count: int, alias: str) -> None:
     limit = backend_settings(backend).options.depth_of(queue)
-    if limit is not None and waiting_in(queue, limit, alias) + count > limit:
+    if limit is not None and waiting_in(queue, backend, limit, alias) + count > limit:
         raise QueueFull(queue, limit)
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import InternalError, connections, transaction
+from django.db import DatabaseError, InternalError, connections, transaction
 
 from ..core import clock
 from ..core.compat import is_heard, send_signal
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
-from ..core.payload import checked
+from ..core.payload import checked, printable
 from ..core.reasons import NO_TRANSACTION
 from ..core.registry import find_task
 from ..core.retry import DEFAULT_RETRY
@@ -28,19 +29,28 @@ from ..core.settlement import Settlement, raised, released, undone
 from ..core.states import FINAL, MOVES, State
 from ..ledger import running
 from ..ledger.claim import claim_many
-from ..ledger.outages import DISCONNECTED, undid
-from ..ledger.settle import insist, is_settled, lost_claim, settle, settle_many, settle_once
+from ..ledger.outages import DISCONNECTED, retry_until_connected, undid
+from ..ledger.settle import is_settled, lost_claim, settle, settle_many, settle_once
 from ..ledger.sql import ledger_alias
 from ..models import Job
 from ..signals import job_retrying
 from .around import tell_failed
 from .call import call
-from .connections import drop_connections, kept_usable, refresh_connections
+from .connections import (
+    drop_connections,
+    kept_usable,
+    refresh_connections,
+    refuse_ended_transaction,
+)
 from .context import JobContext, write_progress
 from .dispatch import dispatch_on_commit
 from .results import result_of
 
 logger = logging.getLogger("django_bgtasks")
+OUT_OF_SIGHT = (
+    "The task changed its database session, by SET ROLE or search_path say: the row of its own job "
+    "was out of sight, and its transaction was rolled back. Use SET LOCAL, and RESET it."
+)
 HELD = timedelta(seconds=30)
 BEGIN_AGAIN = timedelta(seconds=1)
 
@@ -67,29 +77,52 @@ class Run:
 
 
 def claim_jobs(
-    job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str] = ()
+    job_ids: Sequence[UUID],
+    worker: UUID,
+    alias: str,
+    queues: Sequence[str] = (),
+    backend: str | None = None,
 ) -> list[Job]:
     """Claim the jobs of messages. Those that are not there to be claimed are left out.
 
-    queues: those that the worker was told; which list of Redis brought a message says nothing.
+    queues, backend: those that the worker was told; which list of Redis brought a message says
+    nothing.
     """
     refresh_connections()
-    return insist(lambda: claim_many(job_ids, worker, alias, queues), alias)
+    claim = partial(claim_many, job_ids, worker, alias, queues, backend)
+    return retry_until_connected(claim, alias)
 
 
 def run_claimed(job: Job, alias: str, grouped: bool = False) -> Run | None:
     """Run a job that this worker has claimed, and settle it. None if the claim was lost.
 
-    grouped: a success may be left open, for settle_runs(). What must not be repeated is not: if
-    this process dies, an open run happens again.
+    grouped: a success may be left open, for settle_runs(); see may_stay_open().
     """
     start = clock.monotonic()
     try:
-        settlement, is_open = _perform(job, alias, grouped and job.on_crash == "retry")
+        settlement, is_open = _perform(job, alias, grouped and may_stay_open(job))
     except ClaimLost as lost:
         logger.warning("%s", lost)
         return None
     return Run(job, settlement, clock.monotonic() - start, is_open)
+
+
+def is_suspect(job: Job) -> bool:
+    """Whether its last attempt ended with its process: it may have been another job's fault.
+
+    It runs alone, so that the next crash is laid to the right one.
+    """
+    return job.error.startswith("crash")
+
+
+def may_stay_open(job: Job) -> bool:
+    """Whether the success of this attempt may wait to be settled with those of others.
+
+    If the process dies before, the attempt is charged and the job runs again. So not for a job that
+    must not be repeated, that has no further attempt, or that a crash has charged already.
+    """
+    repeatable = job.on_crash == "retry" and job.attempt < job.max_attempts
+    return repeatable and not is_suspect(job)
 
 
 def settle_runs(runs: Sequence[Run], alias: str, patient: bool = True) -> list[Run]:
@@ -99,15 +132,31 @@ def settle_runs(runs: Sequence[Run], alias: str, patient: bool = True) -> list[R
     """
     refresh_connections()
     done = [(run.job, run.settlement.result) for run in runs if run.open]
-    settled = (
-        insist(lambda: settle_many(done, alias), alias) if patient else settle_many(done, alias)
-    )
+    settle_all = partial(settle_many, done, alias)
+    try:
+        settled = retry_until_connected(settle_all, alias) if patient else settle_all()
+    except DatabaseError:
+        if not patient:
+            raise
+        # It refuses one of them: this one fails, and the others stand.
+        alone = (_settle_alone(run, alias) if run.open else run for run in runs)
+        return [run for run in alone if run is not None]
     for run in runs:
         if run.open and run.job.pk in settled:
             _tell(run.job, run.settlement, alias)
         elif run.open:
             logger.warning("%s", lost_claim(run.job))
     return [run for run in runs if not run.open or run.job.pk in settled]
+
+
+def _settle_alone(run: Run, alias: str) -> Run | None:
+    """Settle an open run by itself. None if its claim was lost."""
+    try:
+        settlement = _succeeded(run.job, find_task(run.job.task), run.settlement, alias)
+    except ClaimLost as lost:
+        logger.warning("%s", lost)
+        return None
+    return replace(run, settlement=settlement, open=False)
 
 
 def _perform(job: Job, alias: str, may_stay_open: bool) -> tuple[Settlement, bool]:
@@ -136,7 +185,7 @@ def opened(job: Job, alias: str) -> JobContext | Settlement:
         return _settled(job, released(str(error)[:255], HELD), alias)
     context = JobContext(job, task, alias)
     if is_heard("task_started", logging.INFO):
-        result = insist(lambda: context.task_result, alias)
+        result = retry_until_connected(lambda: context.task_result, alias)
         send_signal("task_started", sender=sender_of(task), task_result=result)
     return context
 
@@ -154,7 +203,17 @@ def concluded(
     except BaseException as error:
         return _failed(job, context.task, error, alias), False
     success = Settlement("succeed", result=value)
-    return (success, True) if may_stay_open else (_settled(job, success, alias), False)
+    if may_stay_open:
+        return success, True
+    return _succeeded(job, context.task, success, alias), False
+
+
+def _succeeded(job: Job, task: Any, success: Settlement, alias: str) -> Settlement:
+    """Settle a success; what the database refuses to store is a failure with that error."""
+    try:
+        return _settled(job, success, alias)
+    except DatabaseError as refusal:
+        return _failed(job, task, refusal, alias)
 
 
 def _perform_atomic(job: Job, task: Any, context: JobContext) -> Settlement:
@@ -164,9 +223,11 @@ def _perform_atomic(job: Job, task: Any, context: JobContext) -> Settlement:
         with transaction.atomic(alias):
             session = connections[alias].connection
             value = checked(call(task, context, job.timeout), "the result", job.task)
+            refuse_ended_transaction(alias)
             settlement = Settlement("succeed", result=value)
             write_progress(context)
             settle_once(job, settlement, alias)
+            _log_failures_of_hooks(job, alias)
     except DISCONNECTED as error:
         if session is None:
             return _settled(job, released(NO_TRANSACTION, BEGIN_AGAIN), alias)
@@ -181,6 +242,32 @@ def _perform_atomic(job: Job, task: Any, context: JobContext) -> Settlement:
     return settlement
 
 
+def _log_failures_of_hooks(job: Job, alias: str) -> None:
+    """Let what runs after the commit raise into the log: the job has succeeded by then.
+
+    So all hooks run. Within somebody's transaction, as a test's, they are left to that one.
+    """
+    connection: Any = connections[alias]
+    if len(connection.atomic_blocks) == 1:
+        hooks = connection.run_on_commit
+        connection.run_on_commit = [(ids, _logging(hook, job), True) for ids, hook, _ in hooks]
+
+
+def _logging(hook: Callable[[], object], job: Job) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            hook()
+        except BaseException:
+            logger.exception(
+                "A function that job %s (%s) gave to transaction.on_commit() raised. The job has "
+                "succeeded: its transaction was committed before.",
+                job.pk,
+                printable(job.task),
+            )
+
+    return run
+
+
 def _undone(
     job: Job, task: Any, error: BaseException, settlement: Settlement | None, alias: str
 ) -> Settlement:
@@ -190,11 +277,11 @@ def _undone(
     if settlement is None:
         return _ended(job, task, again, alias)
     try:
-        if not insist(lambda: is_settled(job, settlement, alias), alias):
+        if not retry_until_connected(lambda: is_settled(job, settlement, alias), alias):
             return _ended(job, task, again, alias)
     except ClaimLost:
         # The COMMIT was still under way when it was looked for: the write has waited for its end.
-        if not insist(lambda: is_settled(job, settlement, alias), alias):
+        if not retry_until_connected(lambda: is_settled(job, settlement, alias), alias):
             raise
     _tell(job, settlement, alias)
     return settlement
@@ -203,7 +290,10 @@ def _undone(
 def _failed(job: Job, task: Any, error: BaseException, alias: str) -> Settlement:
     """Settle an attempt that raised. Called inside the handler: receivers see the exception."""
     if isinstance(error, ClaimLost):
-        raise error
+        drop_connections()
+        if not retry_until_connected(lambda: running.holds_claim(job, alias), alias):
+            raise error
+        error = RuntimeError(OUT_OF_SIGHT)
     if isinstance(error, Interruption):
         # It may have struck in the middle of a query: the connection cannot be trusted.
         drop_connections()
@@ -217,7 +307,7 @@ def _ended(job: Job, task: Any, settlement: Settlement, alias: str) -> Settlemen
     settlement = settlement.telling(lambda text: struck_out(text, task, job.args, job.kwargs))
     refresh_connections()
     goes_on = MOVES[settlement.move][1] not in FINAL
-    if goes_on and insist(lambda: running.is_cancelled(job, alias), alias):
+    if goes_on and retry_until_connected(lambda: running.is_cancelled(job, alias), alias):
         settlement = Settlement("stop", failure=settlement.failure)
     _settled(job, settlement, alias)
     tell_failed(job, task, settlement)
@@ -249,7 +339,7 @@ def settled_row(job: Job, settlement: Settlement) -> None:
     job.state = MOVES[settlement.move][1]
     job.error = settlement.failure.line if settlement.failure else settlement.note
     if job.state in FINAL:
-        job.result, job.finished_at = settlement.result, clock.now()
+        job.result, job.finished_at = settlement.result, clock.now_as_stored()
     if not settlement.charged:
         job.attempt -= 1
 
@@ -263,7 +353,7 @@ def announce(what: str, job: Job) -> None:
         task = find_task(job.task)
     except TaskNotFound:
         return
-    result = insist(lambda: result_of(job, task), job._state.db or ledger_alias())
+    result = retry_until_connected(lambda: result_of(job, task), job._state.db or ledger_alias())
     if what == "finished":
         send_signal("task_finished", sender=sender_of(task), task_result=result)
     else:

@@ -1,28 +1,35 @@
 """What a job process stands on: what a task has changed of it is put back after the task.
 
-It is what the worker itself needs for its time limits, its stop, its settlements and its log.
-Environment, locale and modules are the site's: what a library sets up at its first use must last.
+It is what the worker itself needs for its time limits, its stop, its settlements and its log, and
+what would make other tasks fail or write something else. Environment and modules are the site's:
+what a library sets up at its first use must last.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import logging
+import locale
 import os
+import resource
 import signal
+import socket
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from .deadline import CANCEL_SIGNAL
 from .handlers import get_handler, set_handler
+from .logs import restore_log, take_log
 
 SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
+    signal.SIGQUIT,
     signal.SIGHUP,
+    signal.SIGUSR2,
     signal.SIGALRM,
     signal.SIGCHLD,
     signal.SIGPIPE,
@@ -31,21 +38,31 @@ SIGNALS = (
 STANDARD = (0, 1, 2)
 # The exit code by which the arbiter knows a process that a task took the descriptors from.
 ROBBED = 113
+# A limit on these, left by a task, would kill other jobs or make them fail.
+LIMITS = (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_FSIZE)
+# Of the descriptors that the process may have. A task that leaks them has soon used them up.
+USED_UP = 0.9
 _taken: list[Footing] = []
 
 
 class Footing:
     """This process as it is now, to be put back later."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: str) -> None:
         self.handlers = {number: get_handler(number) for number in SIGNALS}
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self.directory = os.getcwd()  # noqa: PTH109 - a Path would be built after every task
+        self.directory, self.place = directory, _open_directory()
         self.umask = os.umask(0o077)
         os.umask(self.umask)
         self.streams = sys.stdout, sys.stderr
         self.recursion, self.collects = sys.getrecursionlimit(), gc.isenabled()
-        self.silenced = logging.root.manager.disable
+        self.locale, self.socket_timeout = (
+            locale.setlocale(locale.LC_ALL),
+            socket.getdefaulttimeout(),
+        )
+        self.limits = {limit: resource.getrlimit(limit) for limit in LIMITS}
+        self.nice, self.filters = os.getpriority(os.PRIO_PROCESS, 0), list(warnings.filters)
+        self.is_worn = False
         # Copies to put back; nobody knows them, so who has closed them has closed all.
         self.copies = {number: os.dup(number) for number in STANDARD if _file(number)}
         self.files = {copy: _file(copy) for copy in self.copies.values()}
@@ -55,14 +72,44 @@ class Footing:
         sys.setrecursionlimit(self.recursion)
         self._restore_files()
         self._restore_signals()
-        with suppress(OSError):
-            os.chdir(self.directory)
+        self._restore_directory()
         os.umask(self.umask)
         sys.stdout, sys.stderr = self.streams
-        if logging.root.manager.disable != self.silenced:
-            logging.disable(self.silenced)
+        restore_log()
         (gc.enable if self.collects else gc.disable)()
         asyncio._set_running_loop(None)
+        if locale.setlocale(locale.LC_ALL) != self.locale:
+            locale.setlocale(locale.LC_ALL, self.locale)
+        socket.setdefaulttimeout(self.socket_timeout)
+        if warnings.filters != self.filters:
+            self._restore_filters()
+        self._restore_limits()
+
+    def _restore_directory(self) -> None:
+        try:
+            # By its name: a deploy may have put another one in its place.
+            os.chdir(self.directory)
+        except OSError:
+            # It is removed, or not to be entered any more.
+            with suppress(OSError):
+                os.fchdir(self.place)
+
+    def _restore_filters(self) -> None:
+        """Without those that make errors of warnings; what a library wants ignored stays so."""
+        added = [one for one in warnings.filters if one not in self.filters and one[0] != "error"]
+        warnings.resetwarnings()
+        warnings.filters[:] = self.filters = [*added, *self.filters]
+
+    def _restore_limits(self) -> None:
+        """What cannot be put back, for only root may raise it again, is worn out."""
+        try:
+            for limit, values in self.limits.items():
+                if resource.getrlimit(limit) != values:
+                    resource.setrlimit(limit, values)
+            if os.getpriority(os.PRIO_PROCESS, 0) != self.nice:
+                os.setpriority(os.PRIO_PROCESS, 0, self.nice)
+        except (OSError, ValueError):
+            self.is_worn = True
 
     def _restore_files(self) -> None:
         for number, copy in self.copies.items():
@@ -82,9 +129,28 @@ class Footing:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
 
-def take() -> None:
-    """From now on every task leaves this process as it is now. For the main thread of a worker."""
-    _taken[:] = [Footing()]
+def take(directory: str) -> None:
+    """From now on every task leaves this process as it is now. For the main thread of a worker.
+
+    directory: the name of the working directory, which may be gone by now.
+    """
+    _taken[:] = [Footing(directory)]
+    take_log()
+
+
+def is_worn() -> bool:
+    """Whether this process is not fit for more jobs: its limits are lower for good, or its
+    descriptors are nearly used up.
+    """
+    if any(footing.is_worn for footing in _taken):
+        return True
+    try:
+        lowest_free = os.dup(STANDARD[0])
+    except OSError:
+        return True
+    os.close(lowest_free)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most != resource.RLIM_INFINITY and lowest_free > USED_UP * most
 
 
 @contextmanager
@@ -99,6 +165,14 @@ def kept() -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             for footing in _taken:
                 footing.restore()
+
+
+def _open_directory() -> int:
+    try:
+        return os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    except OSError:
+        # Nobody may enter it any more.
+        return -1
 
 
 def _file(number: int) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal, TypeVar, cast, overload
 from uuid import uuid4
 
@@ -18,8 +19,8 @@ from ..core.reasons import EFFECT_UNKNOWN
 from ..core.spans import span_of
 from ..ledger import idempotency as log
 from ..ledger.fingerprint import fingerprint_of
-from ..ledger.reconnect import asked, in_transaction
-from ..ledger.settle import insist
+from ..ledger.outages import is_in_transaction, retry_on_conflict, retry_until_connected
+from ..ledger.reconnect import asked
 from ..ledger.sql import ledger_alias
 from ..models import EffectState, IdempotencyRecord
 from .current import current_job
@@ -51,9 +52,9 @@ class _Call:
 
         Within a transaction the connection is the caller's, and so is the error.
         """
-        if self.owner.job is None or in_transaction(self.alias):
+        if self.owner.job is None or is_in_transaction(self.alias):
             return asked(write, self.alias)
-        return insist(lambda: asked(write, self.alias), self.alias)
+        return retry_until_connected(lambda: asked(write, self.alias), self.alias)
 
     def begin(self) -> IdempotencyRecord | None:
         """Own the effect; None if it is done. Raises when it may not be performed now."""
@@ -65,6 +66,8 @@ class _Call:
                 return record
             found = self.find()
             if found is None:
+                # It was forgotten between our insert and our look: the key is free again.
+                self.refuse_after(deadline)
                 continue
             if found.token == self.token:
                 # The answer was lost, and not the record.
@@ -82,9 +85,12 @@ class _Call:
 
     def wait(self, deadline: float) -> None:
         # In a transaction waiting would hold its locks, which the other caller may need.
-        if connections[self.alias].in_atomic_block or clock.monotonic() > deadline:
-            raise EffectInProgress(RETRY_SECONDS, f"The effect of key {self.key!r} is in progress.")
+        self.refuse_after(0.0 if connections[self.alias].in_atomic_block else deadline)
         time.sleep(0.05)
+
+    def refuse_after(self, deadline: float) -> None:
+        if clock.monotonic() > deadline:
+            raise EffectInProgress(RETRY_SECONDS, f"The effect of key {self.key!r} is in progress.")
 
     def take_over(self, found: IdempotencyRecord) -> IdempotencyRecord | None:
         if self.mode == "at_most_once":
@@ -139,7 +145,8 @@ def once(
     mode: "at_least_once" repeats an effect whose outcome a crash left unknown; "at_most_once"
         marks it unknown instead and raises EffectUnknown, for a person to decide.
     atomic: record and effect commit together, for effects in the database. Inside a transaction
-        this is always so.
+        this is always so. If another transaction is in the way, the database undoes both, and
+        func is called again.
     scope: keeps the keys of different callers apart.
     kept: how long the key is remembered.
 
@@ -169,7 +176,8 @@ def _block(call: _Call) -> Iterator[bool]:
 def _transaction(call: _Call) -> Iterator[IdempotencyRecord | None]:
     """One transaction for record and effect; the record with which it begins, None if it is done.
 
-    That the connection was lost comes to light with the first statement: it is begun anew then.
+    That the connection was lost comes to light with the first statement: it is begun anew then, and
+    also if another transaction is in the way.
     """
     with ExitStack() as opened:
 
@@ -180,7 +188,7 @@ def _transaction(call: _Call) -> Iterator[IdempotencyRecord | None]:
                 opened.push(opening.pop_all())
                 return record
 
-        yield call.patiently(begin)
+        yield call.patiently(partial(retry_on_conflict, begin, call.alias))
 
 
 def _database_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any) -> T:
@@ -190,12 +198,16 @@ def _database_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any
             f"at_most_once needs commits of its own: call once({call.key!r}, …) outside of a "
             f"transaction and without atomic=True."
         )
-    with _transaction(call) as record:
-        if record is None:
-            return cast(T, _recorded(call))
-        value = func(*args, **kwargs)
-        _complete(call, record, value)
-        return value
+
+    def effect() -> T:
+        with _transaction(call) as record:
+            if record is None:
+                return cast(T, _recorded(call))
+            value = func(*args, **kwargs)
+            _complete(call, record, value)
+            return value
+
+    return retry_on_conflict(effect, call.alias)
 
 
 def _external_effect(call: _Call, func: Callable[..., T], args: Any, kwargs: Any) -> T:

@@ -96,7 +96,7 @@ class Results(Sequence[JobResult[Any]]):
     def __init__(self, first: Job, calls: Sequence[Call], task: Any, alias: str) -> None:
         self._first, self._calls, self._task, self._alias = first, calls, task, alias
         # The rows have the database's time; this estimate spares the statement to read it.
-        self._enqueued_at = clock.now()
+        self._enqueued_at = clock.now_as_stored()
 
     def __len__(self) -> int:
         return len(self._calls)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from ..core import clock
-from ..core.figures import Child, Failures, Queue, Redis, Running, Status, Upkeep, Worker
-from ..core.options import backend_settings
+from ..core.figures import Child, Failures, Queue, Redis, Running, Status, Stranger, Upkeep, Worker
+from ..core.options import aliases_of, backend_settings, known_aliases
 from ..core.registry import queues_of
 from ..core.states import WAITING, State
 from ..ledger import pauses, standing
@@ -17,7 +18,11 @@ from ..models import Outcome
 from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason
 from ..transport.depth import is_suspended, lengths
+from ..transport.namespace import namespace_of
 
+COUNTED = (State.QUEUED, State.SCHEDULED, State.RUNNING)
+# By the alias of a backend and the queue: how many, and the seconds since the first was due.
+Cells = Mapping[tuple[str, str], tuple[int, float]]
 RUNNING_SHOWN, ATTEMPTS_READ = 200, 500
 FAILURES_SINCE, LOST_SINCE = timedelta(days=1), timedelta(hours=1)
 RATE_MINUTES, SHARE_MINUTES = 5, 60
@@ -28,14 +33,12 @@ OVERDUE_AFTER = 10.0
 def status_of(backend: str, alias: str | None = None) -> Status:
     """The figures of a backend now. It raises what the database raises, and outlives Redis."""
     alias = alias or ledger_alias()
-    depths = {
-        state: standing.depths(state, backend, alias)
-        for state in (State.QUEUED, State.SCHEDULED, State.RUNNING)
-    }
+    found = {state: standing.depths(state, alias) for state in COUNTED}
+    depths = {state: _own(cells, backend) for state, cells in found.items()}
     ended = standing.ended_lately(backend, SHARE_MINUTES, alias)
     paused = pauses.paused(backend, alias)
     names = queues_of(backend).union(paused, ended, *depths.values())
-    redis, messages, children = _ask_redis(backend, sorted(names))
+    redis, messages, children = _ask_redis(backend, sorted(names), alias)
     workers = _workers(backend, children, alias)
     beats = [worker.seen for worker in workers if worker.health != "lost"]
     return Status(
@@ -51,7 +54,27 @@ def status_of(backend: str, alias: str | None = None) -> Status:
             standing.orphans(backend, alias),
         ),
         redis=redis,
+        strangers=_strangers(found[State.QUEUED], found[State.SCHEDULED]),
     )
+
+
+def _own(cells: Cells, backend: str) -> dict[str, tuple[int, float]]:
+    """Those of a backend by their queues, whichever of its aliases they have."""
+    own: dict[str, tuple[int, float]] = {}
+    for (stored, queue), (number, oldest) in cells.items():
+        if stored in aliases_of(backend):
+            before = own.get(queue, (0, 0.0))
+            own[queue] = before[0] + number, max(before[1], oldest)
+    return own
+
+
+def _strangers(*waiting: Cells) -> tuple[Stranger, ...]:
+    jobs: Counter[str] = Counter()
+    for cells in waiting:
+        for (stored, _queue), (number, _oldest) in cells.items():
+            if stored not in known_aliases():
+                jobs[stored] += number
+    return tuple(Stranger(*pair) for pair in sorted(jobs.items()))
 
 
 def _queues(
@@ -65,6 +88,7 @@ def _queues(
 ) -> tuple[Queue, ...]:
     rates = standing.ended_lately(backend, RATE_MINUTES, alias)
     queued, scheduled, running = depths.values()
+    declared = backend_settings(backend).queues
     return tuple(
         Queue(
             name=name,
@@ -76,6 +100,7 @@ def _queues(
             per_minute=rates.get(name, {}).get("ended", 0) / RATE_MINUTES,
             paused=name in paused,
             messages=None if messages is None else messages.get(name, 0),
+            is_declared=not declared or name in declared,
         )
         for name in sorted(names, key=lambda name: (name != "default", name))
     )
@@ -97,7 +122,6 @@ def _running(backend: str, alias: str) -> tuple[Running, ...]:
 
 
 def _workers(backend: str, children: dict[str, tuple[str, str]], alias: str) -> tuple[Worker, ...]:
-    dead_after = backend_settings(backend).options.dead_after
     return tuple(
         Worker(
             id=str(row.pk),
@@ -105,18 +129,21 @@ def _workers(backend: str, children: dict[str, tuple[str, str]], alias: str) -> 
             pid=row.pid,
             processes=row.processes,
             queues=tuple(row.queues or ()),
-            health="lost"
-            if row.lost_at
-            else "alive"
-            if (row.seen or 0.0) <= dead_after
-            else "late",
+            health=_health(row),
             seen=max(0.0, row.seen or 0.0),
             started=max(0.0, row.started or 0.0),
             children_lost=row.children_lost,
             children=tuple(_children_of(row, children)),
+            trouble=row.trouble,
         )
         for row in standing.workers(backend, LOST_SINCE, alias)
     )
+
+
+def _health(row: Any) -> str:
+    if row.lost_at:
+        return "lost"
+    return "alive" if (row.seen or 0.0) <= row.dead_after else "late"
 
 
 def _children_of(row: Any, children: dict[str, tuple[str, str]]) -> list[Child]:
@@ -133,7 +160,8 @@ def _children_of(row: Any, children: dict[str, tuple[str, str]]) -> list[Child]:
 def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
     groups: dict[Any, list[Any]] = {}
     for row in standing.failed_attempts(ATTEMPTS_READ, alias):
-        if row.backend == backend and (row.seconds or 0.0) <= FAILURES_SINCE.total_seconds():
+        recent = (row.seconds or 0.0) <= FAILURES_SINCE.total_seconds()
+        if recent and row.backend in aliases_of(backend):
             exception = row.exception_class or Outcome(row.outcome).label
             groups.setdefault((row.task, row.queue, str(exception)), []).append(row)
     found = [
@@ -153,13 +181,14 @@ def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
 
 
 def _ask_redis(
-    backend: str, queues: Sequence[str]
+    backend: str, queues: Sequence[str], alias: str
 ) -> tuple[Redis, dict[str, int] | None, dict[str, tuple[str, str]]]:
     if not backend_settings(backend).options.dispatch:
         return Redis(used=False), None, {}
-    address, redis = describe(backend), connection(backend)
+    address, redis, named = describe(backend), connection(backend), namespace_of(backend, alias)
     try:
-        suspended = is_suspended(redis)
-        return Redis(address, suspended=suspended), lengths(queues, redis), registry.shown(redis)
+        suspended, waiting = is_suspended(redis), lengths(queues, named, redis)
+        shown = registry.shown(named, redis)
+        return Redis(address, suspended=suspended, name=named.name), waiting, shown
     except RedisError as error:
-        return Redis(address, problem=reason(error)), None, {}
+        return Redis(address, problem=reason(error), name=named.name), None, {}

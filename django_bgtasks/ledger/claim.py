@@ -12,33 +12,40 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Case, F, Value, When
-from django.db.models.functions import Now
 
 from ..core.faultpoints import fault_point
+from ..core.options import aliases_of
 from ..core.states import MOVES, State
 from ..models import Job
 from .hot import form_of
+from .outages import retried
 from .sql import skipping_locked, update_returning
+from .times import Now
 
 FROM, RUNNING = MOVES["claim"]
 
 
 @fault_point("claim")
 def claim_many(
-    job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str] = ()
+    job_ids: Sequence[UUID],
+    worker: UUID,
+    alias: str,
+    queues: Sequence[str] = (),
+    backend: str | None = None,
 ) -> list[Job]:
     """Claim for a worker those of these jobs that are there to be claimed, in one statement.
 
-    queues: only those in one of these; none for any.
+    queues: only those in one of these; none for any. backend: only those of this one.
     Returns their rows in the order of `job_ids`. (worker, claims) of a returned row is the fencing
     token that settling it will need.
     """
-    form = form_of(alias)
+    form, aliases = form_of(alias), aliases_of(backend) if backend else ()
     if form is not None:
-        rows = form.claim(job_ids, worker, alias, queues)
+        rows = form.claim(job_ids, worker, alias, queues, aliases)
     else:
         queued = Job.objects.using(alias).filter(pk__in=job_ids, state__in=sorted(FROM))
         queued = queued.filter(queue__in=queues) if queues else queued
+        queued = queued.filter(backend__in=aliases) if aliases else queued
         rows = update_returning(queued, _claimed_by(worker))
     if len(rows) > 1:
         order = {job_id: place for place, job_id in enumerate(dict.fromkeys(job_ids))}
@@ -52,16 +59,22 @@ def claim(job_id: UUID, worker: UUID, alias: str, queues: Sequence[str] = ()) ->
     return claimed[0] if claimed else None
 
 
+@retried
 def claim_next(
-    queues: Sequence[str], worker: UUID, alias: str, claiming: Callable[[UUID], None] | None = None
+    queues: Sequence[str],
+    worker: UUID,
+    alias: str,
+    claiming: Callable[[UUID], None] | None = None,
+    backend: str | None = None,
 ) -> Job | None:
     """Claim the first queued job of these queues without a message: highest priority first,
     then the order of the queues, then the oldest. For the time when Redis is away, and for tests.
 
     claiming: told the id before the claim, so that a crash from here on can be laid to it.
+    backend: only its jobs.
     """
     with transaction.atomic(alias):
-        job_id = _first(queues, alias)
+        job_id = _first(queues, backend, alias)
         if job_id is None:
             return None
         if claiming is not None:
@@ -69,9 +82,11 @@ def claim_next(
         return claim(job_id, worker, alias)
 
 
-def _first(queues: Sequence[str], alias: str) -> UUID | None:
+def _first(queues: Sequence[str], backend: str | None, alias: str) -> UUID | None:
     rank = Case(*(When(queue=name, then=Value(i)) for i, name in enumerate(queues)))
     rows = Job.objects.using(alias).filter(queue__in=list(queues), state=State.QUEUED)
+    if backend is not None:
+        rows = rows.filter(backend__in=aliases_of(backend))
     first = skipping_locked(rows).order_by("-priority", rank, "id")
     return first.values_list("pk", flat=True).first()
 

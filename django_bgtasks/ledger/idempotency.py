@@ -13,16 +13,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db.models import Exists, OuterRef, Q
-from django.db.models.functions import Now
 
 from ..core.errors import FingerprintMismatch
 from ..core.faultpoints import fault_point
 from ..core.states import State
 from ..models import EffectState, IdempotencyRecord, Job
-from .insert import after
-from .sql import insert_returning
+from .outages import retried
+from .sql import current, insert_returning
+from .times import Now, after
 
 LEASE = timedelta(seconds=60)
+SCOPE_AND_KEY = '("scope", "key")'
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Owner:
     attempt: int | None = None
 
 
+@retried
 def begin(
     scope: str,
     key: str,
@@ -56,7 +58,7 @@ def begin(
     )
     record.job, record.attempt = owner.job, owner.attempt
     record.created_at = Now()
-    insert = partial(insert_returning, record, "created_at", alias, ignore_conflicts=True)
+    insert = partial(insert_returning, record, "created_at", alias, SCOPE_AND_KEY)
     if insert():
         return record
     forgotten = expired(alias).filter(scope=scope, key=key)._raw_delete(alias)
@@ -71,9 +73,11 @@ def expired(alias: str) -> Any:
     return over.exclude(held, state=EffectState.IN_PROGRESS)
 
 
+@retried
 def find(scope: str, key: str, fingerprint: str, alias: str) -> IdempotencyRecord | None:
     """The record of this key. FingerprintMismatch if it was made for another call."""
-    record = IdempotencyRecord.objects.using(alias).filter(scope=scope, key=key).first()
+    rows = IdempotencyRecord.objects.using(alias).filter(scope=scope, key=key)
+    record = current(rows)
     if record is not None and record.fingerprint != fingerprint:
         raise FingerprintMismatch(
             f"The idempotency key {key!r} was used before with other arguments. "
@@ -82,6 +86,7 @@ def find(scope: str, key: str, fingerprint: str, alias: str) -> IdempotencyRecor
     return record
 
 
+@retried
 @fault_point("record")
 def complete(record: IdempotencyRecord, response: Any, alias: str) -> bool:
     """Record what the effect gave. False if the record was taken over meanwhile."""
@@ -90,11 +95,13 @@ def complete(record: IdempotencyRecord, response: Any, alias: str) -> bool:
     )
 
 
+@retried
 def withdraw(record: IdempotencyRecord, alias: str) -> None:
     """Forget an effect that raised, so that the next attempt may perform it."""
-    _mine(record, alias).delete()
+    _mine(record, alias)._raw_delete(alias)
 
 
+@retried
 def take_over(
     record: IdempotencyRecord, owner: Owner, alias: str, token: UUID | None = None
 ) -> IdempotencyRecord | None:
@@ -109,11 +116,13 @@ def take_over(
     return record
 
 
+@retried
 def give_up_on(record: IdempotencyRecord, alias: str) -> None:
     """Mark an effect whose owner is gone as unknown: a person must decide."""
     _mine(record, alias).update(state=EffectState.UNKNOWN)
 
 
+@retried
 def owner_is_gone(record: IdempotencyRecord, me: Owner, alias: str) -> bool:
     """Whether nobody performs this effect any more.
 

@@ -8,17 +8,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import DateTimeField, ExpressionWrapper, Value
-from django.db.models.functions import Now
-
 from ..core import clock
 from ..core.dedup import Dedup
 from ..core.faultpoints import fault_point
+from ..core.options import aliases_of
 from ..core.states import FINAL, MOVES, WAITING, State
 from ..models import Job
 from .hot import form_of
-from .hot.columns import is_plain
-from .sql import insert_returning
+from .hot.columns import FREE_SLOT, is_plain
+from .outages import retried
+from .sql import current, insert_returning
+from .times import Now, after
 
 # The id and the arguments of a call.
 Call = tuple[UUID, list[Any], dict[str, Any]]
@@ -27,21 +27,22 @@ Call = tuple[UUID, list[Any], dict[str, Any]]
 @fault_point("insert")
 def insert(job: Job, alias: str) -> bool:
     """Insert the job. False if its dedup slot is taken: nothing was written then."""
-    ignore_conflicts = job.dedup_slot is not None
+    if_free = job.dedup_slot is not None
     form = form_of(alias)
     if form is not None and is_plain(job):
-        inserted = form.insert(job, ignore_conflicts, alias)
+        inserted = form.insert(job, if_free, alias)
     else:
         job.enqueued_at = Now()
-        inserted = insert_returning(job, "enqueued_at", alias, ignore_conflicts)
+        inserted = insert_returning(job, "enqueued_at", alias, FREE_SLOT if if_free else "")
     job._state.adding, job._state.db = not inserted, alias
     told: Any = job.enqueued_at
     if not isinstance(told, datetime):
         # This database does not tell; the row has its time, and the caller an estimate.
-        job.enqueued_at = clock.now()
+        job.enqueued_at = clock.now_as_stored()
     return inserted
 
 
+@retried
 def insert_calls(first: Job, calls: Sequence[Call], alias: str) -> None:
     """Insert jobs that differ from `first` in their ids and arguments only, in one statement."""
     form = form_of(alias)
@@ -68,22 +69,19 @@ def hold(job: Job, dedup: Dedup) -> None:
         job.dedup_until = after(dedup.window)
 
 
-def after(delay: Any) -> Any:
-    """The database's clock plus a timedelta, as an expression."""
-    return ExpressionWrapper(Now() + Value(delay), output_field=DateTimeField())
-
-
+@retried
 def holder_of(slot: str, alias: str) -> Job | None:
     """The job that holds a dedup slot. An expired window of a final job is released here."""
     expired = Job.objects.using(alias).filter(
         dedup_slot=slot, state__in=sorted(FINAL), dedup_until__lte=Now()
     )
-    holder = Job.objects.using(alias).filter(dedup_slot=slot).first()
+    holder = current(Job.objects.using(alias).filter(dedup_slot=slot))
     if holder is not None and holder.is_final and expired.update(dedup_slot=None):
         return None
     return holder
 
 
+@retried
 def replace_call(holder: Job, job: Job, alias: str) -> bool:
     """Give the holder the arguments and the time of a new call (debounce).
 
@@ -99,6 +97,8 @@ def replace_call(holder: Job, job: Job, alias: str) -> bool:
     return bool(waiting.update(state=target, priority=job.priority, queue=job.queue, **values))
 
 
-def waiting_in(queue: str, limit: int, alias: str) -> int:
-    """How many jobs wait in a queue, counted up to `limit`."""
-    return Job.objects.using(alias).waiting().filter(queue=queue)[:limit].count()
+@retried
+def waiting_in(queue: str, backend: str, limit: int, alias: str) -> int:
+    """How many jobs of a backend wait in a queue, counted up to `limit`."""
+    waiting = Job.objects.using(alias).waiting()
+    return waiting.filter(queue=queue, backend__in=aliases_of(backend))[:limit].count()

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
-from django.db.models.functions import Greatest, Now
+from django.db.models import F, QuerySet
+from django.db.models.functions import Greatest
 from django.utils.translation import gettext as _
 
 from ..core.dedup import slot_of
 from ..core.errors import ClaimLost, DuplicateJob
 from ..core.faultpoints import fault_point
+from ..core.options import known_aliases
 from ..core.settlement import released
-from ..core.states import FINAL, MOVES, State, in_words, refuse
+from ..core.states import MOVES, State, in_words, refuse
 from ..core.words import exact
 from ..models import Job
 from .insert import holder_of
+from .outages import retried
 from .settle import settle_once, slot_after_end
-from .sql import skipping_locked, update_returning
+from .sql import current, skipping_locked, update_returning
+from .times import Now, SecondsBetween
+
+# How often a job is looked at that moves at the same moment.
+LOOKS = 20
 
 
+@retried
 @fault_point("promote")
 def promote(limit: int, alias: str) -> list[Job]:
-    """Queue scheduled jobs that are due, oldest first; at most `limit` at once."""
-    due = Job.objects.using(alias).filter(state=State.SCHEDULED, run_after__lte=Now())
+    """Queue scheduled jobs that are due, oldest first; at most `limit` at once.
+
+    Those of backends that TASKS does not have wait: who knows their backend queues and sends them.
+    """
+    due = _scheduled(alias).filter(run_after__lte=Now())
     with transaction.atomic(alias):
         first = skipping_locked(due).order_by("run_after")
         ids = list(first.values_list("pk", flat=True)[:limit])
@@ -36,6 +46,7 @@ def promote(limit: int, alias: str) -> list[Job]:
         return update_returning(due.filter(pk__in=ids), {"state": MOVES["promote"][1]})
 
 
+@retried
 def give_back(jobs: Sequence[Job], alias: str) -> int:
     """Queue claimed jobs again whose tasks have not begun: they cost no attempt. How many moved."""
     keyed = [job for job in jobs if job.dedup_scope == "queued"]
@@ -61,20 +72,17 @@ def _given_back_with_its_key(job: Job, alias: str) -> bool:
 
 def next_due(alias: str) -> float | None:
     """Seconds until the next scheduled job is due, by the database's clock; None without one."""
-    first = (
-        Job.objects.using(alias)
-        .filter(state=State.SCHEDULED)
-        .annotate(clock=Now())
-        .order_by("run_after")
-        .values_list("run_after", "clock")
-        .first()
-    )
-    if first is None or first[0] is None:
-        return None
-    due: datetime = first[0]
-    return max(0.0, (due - first[1]).total_seconds())
+    wait = _scheduled(alias).annotate(wait=SecondsBetween(Now(), "run_after")).order_by("run_after")
+    first = wait.values_list("wait", flat=True).first()
+    return None if first is None else max(0.0, first)
 
 
+def _scheduled(alias: str) -> QuerySet[Job]:
+    rows = Job.objects.using(alias).filter(state=State.SCHEDULED)
+    return rows.filter(backend__in=known_aliases())
+
+
+@retried
 def cancel(job_id: UUID, alias: str) -> State:
     """Cancel a job that has not started; ask for the end of one that runs.
 
@@ -83,19 +91,21 @@ def cancel(job_id: UUID, alias: str) -> State:
     """
     allowed, cancelled = MOVES["cancel"]
     row = Job.objects.using(alias).filter(pk=job_id)
-    while True:
+    for _look in range(LOOKS):
         waiting = row.filter(state__in=sorted(allowed))
         ended = {"finished_at": Now(), "dedup_slot": slot_after_end()}
         if waiting.update(state=cancelled, cancel_requested_at=Now(), **ended):
             return cancelled
         if row.filter(state=State.RUNNING).update(cancel_requested_at=Now()):
             return State.RUNNING
-        state = row.values_list("state", flat=True).get()
+        job = _now(job_id, alias)
         # It moved between the two updates, say from running back to queued: look again.
-        if state in FINAL:
-            raise refuse("cancel", state, job_id)
+        if job.is_final:
+            break
+    raise refuse("cancel", job.state, job_id)
 
 
+@retried
 def retry(job_id: UUID, alias: str) -> Job:
     """Queue a failed or cancelled job again, for at least one more attempt.
 
@@ -113,28 +123,43 @@ def retry(job_id: UUID, alias: str) -> Job:
         "dedup_slot": slot,
         "max_attempts": Greatest(F("max_attempts"), F("attempt") + 1),
     }
-    try:
-        with transaction.atomic(alias):
-            moved = ended.update(**queued)
-    except IntegrityError:
-        holder = holder_of(slot or "", alias)
-        if holder is not None:
-            raise _held(job, holder) from None
-        # It was the window of a job that has ended, and it is over: the key is free now.
-        return retry(job_id, alias)
-    job.refresh_from_db(using=alias)
+    moved = _queued_again(job, ended, queued, alias)
+    job = _now(job_id, alias)
     if not moved:
         raise refuse("retry", job.state, job_id)
     return job
 
 
+def _queued_again(job: Job, ended: QuerySet[Job], values: dict[str, Any], alias: str) -> int:
+    for left in reversed(range(LOOKS)):
+        try:
+            with transaction.atomic(alias):
+                return ended.update(**values)
+        except IntegrityError:
+            holder = holder_of(values["dedup_slot"] or "", alias)
+            if holder is not None:
+                raise _held(job, holder) from None
+            # It was the window of a job that has ended, and it is over: the key is free now.
+            if not left:
+                raise
+    return 0
+
+
+@retried
 def run_now(job_id: UUID, alias: str) -> Job:
     """Queue a scheduled job now. InvalidMove when it is not scheduled."""
     scheduled = Job.objects.using(alias).filter(pk=job_id, state__in=sorted(MOVES["promote"][0]))
     moved = scheduled.update(state=MOVES["promote"][1], run_after=None)
-    job = Job.objects.using(alias).get(pk=job_id)
+    job = _now(job_id, alias)
     if not moved:
         raise refuse("promote", job.state, job_id)
+    return job
+
+
+def _now(job_id: UUID, alias: str) -> Job:
+    job = current(Job.objects.using(alias).filter(pk=job_id))
+    if job is None:
+        raise Job.DoesNotExist(f"There is no job {job_id} any more.")
     return job
 
 

@@ -1,10 +1,34 @@
-"""What an error of the database means: it is away, or it undid a transaction of ours."""
+"""What an error of the database means: it is away, or another transaction was in our way.
+
+And what is done about it: `retry_on_conflict` for whoever may be a view, and for workers
+`retry_until_connected`. In somebody's transaction nothing is repeated: more than ours is undone.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+import time
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakSet
 
-from django.db import InterfaceError, InternalError, OperationalError, connections
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connections,
+    transaction,
+)
+
+from ..core import clock
+from .sessions import has_open_transaction
+
+logger = logging.getLogger("django_bgtasks")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # InternalError: so psycopg names the end of a session that idled in its transaction, and a write
 # on a server that has become a standby.
@@ -12,7 +36,104 @@ DISCONNECTED = (OperationalError, InterfaceError, InternalError)
 LOCK_NOT_AVAILABLE = "55P03"
 TRANSACTION_ROLLBACK = "40"  # the class of deadlocks and serialization failures
 SQLITE_BUSY, SQLITE_LOCKED = 5, 6
-MYSQL_LOCK_WAIT_TIMEOUT, MYSQL_DEADLOCK = 1205, 1213
+# A row that has changed since the transaction began (MariaDB), a wait for a lock, a deadlock.
+MYSQL_RECORD_CHANGED, MYSQL_LOCK_WAIT_TIMEOUT, MYSQL_DEADLOCK = 1020, 1205, 1213
+MYSQL_DUPLICATE = 1062
+# Denied: the database, a table, a column, a routine; and what a trigger signals.
+MYSQL_REFUSALS = (1044, 1142, 1143, 1370, 1644)
+# Classes of SQLSTATE that may pass: connection, transaction state (a standby is read-only),
+# rollback, resources, locks, an operator's intervention, the system.
+PASSING = ("08", "25", "40", "53", "55", "57", "58")
+
+# How often something is tried that others are in the way of, and until how many seconds after the
+# first time: a wait for a lock may take long by itself.
+TRIES, PATIENCE = 10, 10.0
+FIRST_WAIT, LAST_WAIT = 0.01, 0.5
+# Connections of processes that do not wait for a lock again: upkeep has its next turn soon.
+IMPATIENT: WeakSet[Any] = WeakSet()
+
+
+def retry_on_conflict(write: Callable[[], T], alias: str) -> T:
+    """Repeat what the database undid because another transaction was in the way; TRIES at most.
+
+    Deadlocks, serialization failures, and waits for a lock that took too long. Inside a
+    transaction the error is that of who began it, and so it is once the tries are used up.
+    """
+    wait, deadline = FIRST_WAIT, 0.0
+    for left in reversed(range(TRIES)):
+        try:
+            return write()
+        except DISCONNECTED as error:
+            if is_in_transaction(alias) or not _is_worth_another_try(error, alias):
+                raise
+            deadline = deadline or clock.monotonic() + PATIENCE
+            if not left or clock.monotonic() > deadline:
+                raise
+        # At random, or two that were in each other's way meet again.
+        time.sleep(clock.rng.uniform(0, wait))
+        wait = min(wait * 2, LAST_WAIT)
+    raise AssertionError("unreachable")
+
+
+def retried(function: Callable[P, T]) -> Callable[P, T]:
+    """Make each call of a function with a parameter `alias` one with retry_on_conflict()."""
+    place = [*signature(function).parameters].index("alias")
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        alias: Any = kwargs["alias"] if "alias" in kwargs else args[place]
+        return retry_on_conflict(lambda: function(*args, **kwargs), alias)
+
+    return call
+
+
+def in_transaction(work: Callable[[], T], alias: str) -> T:
+    """Do the work in a transaction; again from its start if the database undid it, see above."""
+
+    def write() -> T:
+        with transaction.atomic(alias):
+            return work()
+
+    return retry_on_conflict(write, alias)
+
+
+def retry_until_connected(write: Callable[[], T], alias: str, first_wait: float = 0.05) -> T:
+    """Repeat a write that is safe to repeat until the database answers.
+
+    Inside a transaction the connection is the caller's, and so is the error. There is no limit
+    here: a worker that the database has forgotten is stopped by its arbiter. What the database
+    refuses is tried once more, on a new session: a task may have changed the one before.
+    """
+    wait, refused = first_wait, False
+    while True:
+        try:
+            return retry_on_conflict(write, alias)
+        except (DatabaseError, InterfaceError) as error:
+            if is_in_transaction(alias):
+                raise
+            if is_refusal(error):
+                if refused:
+                    raise
+                refused = True
+                connections[alias].close()
+                continue
+            logger.warning(
+                "The database did not answer (%s); trying again in %.1f s.",
+                _first_line(error),
+                wait,
+            )
+            connections[alias].close()
+            time.sleep(wait)
+            wait = min(wait * 2, 2.0)
+
+
+def is_in_transaction(alias: str) -> bool:
+    """Whether somebody has begun a transaction here, with Django or not, or commits by himself."""
+    connection = connections[alias]
+    if connection.in_atomic_block:
+        return True
+    commits_by_hand = connection.connection is not None and not connection.autocommit
+    return commits_by_hand or has_open_transaction(connection)
 
 
 def undid(error: BaseException, session: Any, alias: str) -> bool:
@@ -22,15 +143,59 @@ def undid(error: BaseException, session: Any, alias: str) -> bool:
     session: the connection on which the transaction had begun.
     """
     lost: bool = connections[alias].connection is not session
-    return lost or _was_in_the_way(error.__cause__)
+    return lost or was_in_the_way(error)
 
 
-def _was_in_the_way(cause: BaseException | None) -> bool:
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    if state:
-        return str(state) == LOCK_NOT_AVAILABLE or str(state).startswith(TRANSACTION_ROLLBACK)
+def was_in_the_way(error: BaseException) -> bool:
+    """Whether the error is about another transaction, and not about the database."""
+    return _was_undone(error.__cause__) or _has_waited(error.__cause__)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the database answered, and would refuse the same statement again.
+
+    A right that is missing, say, or an error that a trigger raises. What nobody knows is taken for
+    an outage.
+    """
+    if not isinstance(error, DISCONNECTED):
+        return True
+    if state := _state(error.__cause__):
+        return not state.startswith(PASSING)
+    return _number(error.__cause__) in MYSQL_REFUSALS
+
+
+def is_duplicate(error: BaseException) -> bool:
+    """Whether MySQL or MariaDB refused a row because a unique value of it is there already."""
+    return _number(error.__cause__) == MYSQL_DUPLICATE
+
+
+def _is_worth_another_try(error: BaseException, alias: str) -> bool:
+    if _has_waited(error.__cause__):
+        return connections[alias] not in IMPATIENT
+    return _was_undone(error.__cause__)
+
+
+def _was_undone(cause: BaseException | None) -> bool:
+    return _state(cause).startswith(TRANSACTION_ROLLBACK) or _number(cause) in (
+        MYSQL_RECORD_CHANGED,
+        MYSQL_DEADLOCK,
+    )
+
+
+def _has_waited(cause: BaseException | None) -> bool:
     if code := getattr(cause, "sqlite_errorcode", None):
         # The low byte is the error, the others tell its kind.
         return code & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
-    args = cause.args if cause is not None else ()
-    return bool(args) and args[0] in (MYSQL_LOCK_WAIT_TIMEOUT, MYSQL_DEADLOCK)
+    return _state(cause) == LOCK_NOT_AVAILABLE or _number(cause) == MYSQL_LOCK_WAIT_TIMEOUT
+
+
+def _state(cause: BaseException | None) -> str:
+    return str(getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or "")
+
+
+def _number(cause: BaseException | None) -> Any:
+    return cause.args[0] if cause is not None and cause.args else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,6 +10,8 @@ from typing import Any
 
 from django.db.backends.signals import connection_created
 
+from .outages import IMPATIENT
+from .pooler import is_pooled
 from .sql import ledger_alias
 
 # A duty that has waited so long for a lock is left for its next turn.
@@ -29,6 +31,7 @@ def limit_waits() -> None:
 def _limit(connection: Any, **kwargs: Any) -> None:
     if connection.alias != ledger_alias():
         return
+    IMPATIENT.add(connection)
     with connection.cursor() as cursor:
         for statement in _statements(connection):
             cursor.execute(statement)
@@ -37,7 +40,7 @@ def _limit(connection: Any, **kwargs: Any) -> None:
 def _statements(connection: Any) -> list[str]:
     if connection.vendor == "postgresql":
         # Behind PgBouncer the session is others' too.
-        if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        if is_pooled(connection):
             return []
         idle = f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
         return [f"SET lock_timeout = '{LOCK_SECONDS}s'", idle]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from django.db.models.functions import Now
+from typing import Any
 
+from ..core.options import aliases_of
 from ..models import QueuePause
+from .outages import retried
+from .times import Now
 
 
+@retried
 def pause(queue: str, backend: str, by: str, alias: str) -> QueuePause | None:
     """Pause a queue; None if it was paused before."""
+    if queue in paused(backend, alias):
+        return None
     rows = QueuePause.objects.using(alias)
     row, made = rows.get_or_create(
         backend=backend, queue=queue, defaults={"paused_at": Now(), "by": by[:150]}
@@ -16,15 +22,18 @@ def pause(queue: str, backend: str, by: str, alias: str) -> QueuePause | None:
     return row if made else None
 
 
+@retried
 def resume(queue: str, backend: str, alias: str) -> QueuePause | None:
     """Let a queue go on; None if it was not paused."""
-    row = QueuePause.objects.using(alias).filter(backend=backend, queue=queue).first()
-    if row is None or not QueuePause.objects.using(alias).filter(pk=row.pk)._raw_delete(alias):
-        return None
-    return row
+    rows = _of(backend, alias).filter(queue=queue)
+    row = rows.first()
+    return row if row is not None and rows._raw_delete(alias) else None
 
 
 def paused(backend: str, alias: str) -> frozenset[str]:
     """The queues of this backend that are paused."""
-    rows = QueuePause.objects.using(alias).filter(backend=backend)
-    return frozenset(rows.values_list("queue", flat=True))
+    return frozenset(_of(backend, alias).values_list("queue", flat=True))
+
+
+def _of(backend: str, alias: str) -> Any:
+    return QueuePause.objects.using(alias).filter(backend__in=aliases_of(backend))

@@ -7,38 +7,47 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models.functions import Now
+from django.db.models import Exists, OuterRef, QuerySet
 
 from ..core import clock
 from ..core.states import FINAL, State
 from ..models import Attempt, Blob, Job
 from . import idempotency
-from .insert import after
+from .outages import retried
+from .sql import locked
+from .times import Now, after
 
 CHUNK = 1000
 
 
-def prune_jobs(kept: Mapping[str, timedelta], alias: str, chunk: int = CHUNK) -> int:
+def prune_jobs(
+    kept: Mapping[str, timedelta], backends: Sequence[str], alias: str, chunk: int = CHUNK
+) -> int:
     """Delete one chunk of final jobs that ended longer ago than their state is kept.
 
-    kept: for each final state, for how long. Returns how many were deleted; 0 when done.
+    kept: for each final state, for how long. backends: only jobs with one of these aliases.
+    Returns how many were deleted; 0 when done.
     """
-    return sum(_prune_state(state, age, alias, chunk) for state, age in kept.items())
+    jobs = Job.objects.using(alias).filter(backend__in=backends)
+    return sum(_prune_state(jobs, state, age, chunk) for state, age in kept.items())
 
 
-def delete_jobs(job_ids: Sequence[UUID], alias: str) -> list[Job]:
+@retried
+def delete_jobs(seen: Mapping[UUID, str], alias: str) -> list[Job]:
     """Delete those of these jobs that do not run, whatever else belongs to them included.
 
+    seen: for each id the state in which somebody chose the job; one that has moved on stays.
     Returns what they were.
     """
     with transaction.atomic(alias):
-        rows = Job.objects.using(alias).filter(pk__in=job_ids).exclude(state=State.RUNNING)
-        # Locked: none of them may be claimed before it is gone.
-        idle = list(rows.select_for_update().only("task"))
+        rows = Job.objects.using(alias).filter(pk__in=list(seen)).exclude(state=State.RUNNING)
+        # Locked: none of them may be claimed, or retried, before it is gone.
+        idle = [job for job in locked(rows).only("task", "state") if job.state == seen[job.pk]]
         Job.objects.using(alias).filter(pk__in=[job.pk for job in idle]).delete()
     return idle
 
 
+@retried
 def release_windows(alias: str, chunk: int = CHUNK) -> int:
     """Free the dedup slots of final jobs whose window is over; how many."""
     over = Job.objects.using(alias).filter(
@@ -48,6 +57,7 @@ def release_windows(alias: str, chunk: int = CHUNK) -> int:
     return over.filter(pk__in=ids).update(dedup_slot=None) if ids else 0
 
 
+@retried
 def prune_records(alias: str, chunk: int = CHUNK) -> int:
     """Forget idempotency records that have expired; one chunk."""
     over = idempotency.expired(alias)
@@ -55,22 +65,28 @@ def prune_records(alias: str, chunk: int = CHUNK) -> int:
     return over.filter(pk__in=ids)._raw_delete(alias) if ids else 0
 
 
-def prune_blobs(kept: timedelta, alias: str, chunk: int = CHUNK) -> int:
-    """Delete blobs older than any job that could still read them; one chunk."""
-    old = Blob.objects.using(alias).filter(created_at__lt=after(-kept))
+@retried
+def prune_blobs(alias: str, chunk: int = CHUNK) -> int:
+    """Delete the blobs whose jobs are gone; one chunk."""
+    job = Job.objects.using(alias).filter(pk=OuterRef("job"))
+    old = Blob.objects.using(alias).filter(~Exists(job))
     ids = list(old.values_list("pk", flat=True)[:chunk])
     return old.filter(pk__in=ids)._raw_delete(alias) if ids else 0
 
 
-def _prune_state(state: str, age: timedelta, alias: str, chunk: int) -> int:
+def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) -> int:
     # Ids sort by the time they were made, so the primary key finds the old rows; the age itself
     # is compared with the database's clock.
-    old = Job.objects.using(alias).filter(
+    old = jobs.filter(
         pk__lt=clock.id_floor(clock.now() - age), state=state, finished_at__lt=after(-age)
     )
-    with transaction.atomic(alias):
-        ids = list(old.order_by("pk").values_list("pk", flat=True)[:chunk])
-        if not ids:
-            return 0
-        Attempt.objects.using(alias).filter(job__in=ids)._raw_delete(alias)
-        return Job.objects.using(alias).filter(pk__in=ids)._raw_delete(alias)
+    # Without a lock, for in most ticks there is nothing to delete.
+    ids = list(old.order_by("pk").values_list("pk", flat=True)[:chunk])
+    if not ids:
+        return 0
+    with transaction.atomic(jobs.db):
+        # One that is retried from here on waits, and finds nothing; one that was retried before is
+        # none of these rows any more, and keeps its attempts.
+        mine = locked(old.filter(pk__in=ids))
+        Attempt.objects.using(jobs.db).filter(job__in=mine)._raw_delete(jobs.db)
+        return mine._raw_delete(jobs.db) or 0

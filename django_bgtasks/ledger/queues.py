@@ -6,8 +6,12 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 from uuid import UUID
 
+from django.db import connections
+
+from ..core.options import aliases_of
 from ..core.states import State
 from ..models import Job
+from .pooler import is_pooled
 
 
 class Queued(NamedTuple):
@@ -24,7 +28,7 @@ def with_queued_jobs(backend: str, alias: str) -> list[str]:
 
     A step through the index for each name: DISTINCT would read all that waits.
     """
-    queued = Job.objects.using(alias).filter(state=State.QUEUED, backend=backend)
+    queued = Job.objects.using(alias).filter(state=State.QUEUED, backend__in=aliases_of(backend))
     names = queued.order_by("queue").values_list("queue", flat=True)
     found: list[str] = []
     name = names.first()
@@ -36,8 +40,12 @@ def with_queued_jobs(backend: str, alias: str) -> list[str]:
 
 def queued_jobs(backend: str, alias: str, only: Collection[UUID] | None = None) -> Iterator[Queued]:
     """The queued jobs of this backend, with what a message needs of them; one page at a time."""
-    queued = Job.objects.using(alias).filter(state=State.QUEUED, backend=backend)
+    queued = Job.objects.using(alias).filter(state=State.QUEUED, backend__in=aliases_of(backend))
     if only is not None:
         queued = queued.filter(pk__in=only)
     rows = queued.order_by().values_list(*Queued._fields)
-    return map(Queued._make, rows.iterator(chunk_size=2000))
+    # Pages need a cursor of the server's session, which behind a pooler is another one each time.
+    connection = connections[alias]
+    connection.ensure_connection()
+    paged = rows if is_pooled(connection) else rows.iterator(chunk_size=2000)
+    return map(Queued._make, paged)

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from django.db import Error, connections
 
+from .outages import is_in_transaction
+from .sessions import is_closed
+
 T = TypeVar("T")
-# As libpq counts: idle, and unknown, for the connection is known to be lost.
-OUTSIDE = (0, 4)
 
 
 def asked(question: Callable[[], T], alias: str) -> T:
@@ -20,7 +21,7 @@ def asked(question: Callable[[], T], alias: str) -> T:
     connection is the caller's, and so is the error.
     """
     connection = connections[alias]
-    if in_transaction(alias):
+    if is_in_transaction(alias):
         return question()
     try:
         return question()
@@ -39,37 +40,11 @@ def errors_of(alias: str) -> tuple[type[Exception], ...]:
     return Error, connection.Database.Error
 
 
-def in_transaction(alias: str) -> bool:
-    """Whether this thread's session is in a transaction, begun with Django or on the driver.
-
-    The driver of MySQL and MariaDB does not tell of one that was begun with SQL.
-    """
-    connection: Any = connections[alias]
-    if connection.in_atomic_block:
-        return True
-    session = connection.connection
-    if session is None:
-        return False
-    if connection.vendor == "sqlite":
-        return not _is_closed_sqlite(session) and bool(session.in_transaction)
-    if connection.vendor == "postgresql":
-        return session.info.transaction_status not in OUTSIDE
-    return not connection.autocommit
-
-
 def is_lost(connection: Any) -> bool:
     """Whether this connection answers no more, after it has raised an error."""
     session = connection.connection
     if session is None:
         return True
     if connection.vendor == "sqlite":
-        return _is_closed_sqlite(session)
+        return is_closed(connection)
     return not connection.is_usable()
-
-
-def _is_closed_sqlite(session: Any) -> bool:
-    try:
-        return int(session.total_changes) < 0
-    except Exception:
-        # Its driver has no other way to say so.
-        return True

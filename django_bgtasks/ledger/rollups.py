@@ -12,12 +12,13 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import Case, Count, IntegerField, Max, Q, Sum, Value, When
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models.functions import Coalesce, Greatest
 
 from ..core.histogram import BOUNDS, CLASSES, added
+from ..core.options import aliases_of
 from ..models import Job, RollUp
-from .insert import after
-from .times import MinuteOf, SecondsBetween
+from .outages import retried
+from .times import MinuteOf, Now, SecondsBetween, after
 
 # Spans in minutes, and for how many days each is kept.
 KEPT = {1: 0.25, 10: 3.0, 60: 35.0}
@@ -25,6 +26,7 @@ KEY = ("minute", "backend", "queue", "task")
 COUNTS = ("jobs", "succeeded", "failed", "cancelled", "wait_seconds", "run_seconds")
 
 
+@retried
 def add_up_ended(minutes: int, alias: str) -> int:
     """Count the jobs that ended in the last `minutes`; how many roll-ups were written.
 
@@ -47,6 +49,7 @@ def add_up_ended(minutes: int, alias: str) -> int:
     return _write(rows.values(), alias)
 
 
+@retried
 def add_up_minutes(span: int, minutes: int, alias: str) -> int:
     """Add the minutes up to blocks of `span` where these lack some; how many were written."""
     last = RollUp.objects.using(alias).filter(span=1).aggregate(last=Max("minute"))["last"]
@@ -68,11 +71,13 @@ def add_up_minutes(span: int, minutes: int, alias: str) -> int:
 
 def rolled_up(backend: str, span: int, first: int, alias: str) -> list[Any]:
     """(minute, succeeded, failed, cancelled, waits, runs) from minute `first` on."""
-    rows = RollUp.objects.using(alias).filter(backend=backend, span=span, minute__gte=first)
+    rows = RollUp.objects.using(alias).filter(backend__in=aliases_of(backend))
+    rows = rows.filter(span=span, minute__gte=first)
     names = ("minute", "succeeded", "failed", "cancelled", "waits", "runs")
     return list(rows.order_by().values_list(*names))
 
 
+@retried
 def prune_rollups(alias: str, counted: int) -> int:
     """Delete the roll-ups that no chart shows any more; minutes from `counted` on are needed."""
     last = RollUp.objects.using(alias).aggregate(last=Max("minute"))["last"] or 0
@@ -82,7 +87,7 @@ def prune_rollups(alias: str, counted: int) -> int:
         old |= Q(span=span, minute__lt=min(first, counted) if span == 1 else first)
     rows = RollUp.objects.using(alias).filter(old)
     ids = list(rows.values_list("pk", flat=True)[:1000])
-    return RollUp.objects.using(alias).filter(pk__in=ids)._raw_delete(alias) if ids else 0
+    return rows.filter(pk__in=ids)._raw_delete(alias) if ids else 0
 
 
 def _ended(minutes: int, alias: str) -> Any:

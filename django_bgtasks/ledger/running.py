@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ..core.progress import Progress
 from ..models import Job
+from .outages import retried
 from .settle import owned
 
 
+@retried
 def report(job: Job, progress: Progress, alias: str) -> bool:
     """Write progress. False if the claim no longer holds."""
     told = owned(job, alias).update(
@@ -17,6 +19,12 @@ def report(job: Job, progress: Progress, alias: str) -> bool:
     return bool(told)
 
 
+def holds_claim(job: Job, alias: str) -> bool:
+    """Whether the row still shows this claim."""
+    return owned(job, alias).exists()
+
+
+@retried
 def is_cancelled(job: Job, alias: str) -> bool | None:
     """Whether a cancellation was asked for; None if the claim no longer holds."""
     row = owned(job, alias).values_list("cancel_requested_at", flat=True)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connections, models, transaction
 from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Now
 
 from ..core.dedup import slot_of
 from ..core.errors import ClaimLost
@@ -20,11 +17,8 @@ from ..core.settlement import Failure, Settlement
 from ..core.states import FINAL, MOVES, WAITING
 from ..models import Attempt, Job
 from .hot import form_of
-from .insert import after
-from .outages import DISCONNECTED
-
-logger = logging.getLogger("django_bgtasks")
-T = TypeVar("T")
+from .outages import retry_until_connected
+from .times import Now, after
 
 
 def settle(job: Job, settlement: Settlement, alias: str) -> None:
@@ -32,7 +26,7 @@ def settle(job: Job, settlement: Settlement, alias: str) -> None:
 
     Raises ClaimLost if the claim no longer holds; nothing was written then.
     """
-    insist(lambda: _settle_or_find_settled(job, settlement, alias), alias)
+    retry_until_connected(lambda: _settle_or_find_settled(job, settlement, alias), alias)
 
 
 @fault_point("settle")
@@ -55,10 +49,13 @@ def settle_many(done: Sequence[tuple[Job, Any]], alias: str) -> set[UUID]:
     if not done:
         return set()
     settled = _succeed(done, alias)
-    lost = [job for job, _ in done if job.pk not in settled]
+    lost = [one for one in done if one[0].pk not in settled]
+    if lost and _begin_new_session(alias):
+        settled |= _succeed(lost, alias)
     # A COMMIT whose answer was lost may have gone through: then they are final, by us.
     again = Settlement("succeed")
-    return settled | {job.pk for job in lost if is_settled(job, again, alias)}
+    open_ones = [job for job, _ in lost if job.pk not in settled]
+    return settled | {job.pk for job in open_ones if is_settled(job, again, alias)}
 
 
 def lost_claim(job: Job) -> ClaimLost:
@@ -73,29 +70,6 @@ def is_settled(job: Job, settlement: Settlement, alias: str) -> bool:
     """Whether this very settlement is in the database, for one whose COMMIT got no answer."""
     row = Job.objects.using(alias).filter(pk=job.pk, claims=job.claims, worker=job.worker)
     return row.filter(state=MOVES[settlement.move][1]).exists()
-
-
-def insist(write: Callable[[], T], alias: str, first_wait: float = 0.05) -> T:
-    """Repeat a write that is safe to repeat until the database answers.
-
-    Inside a transaction the connection is the caller's, and so is the error. There is no limit
-    here: a worker that the database has forgotten is stopped by its arbiter.
-    """
-    wait = first_wait
-    while True:
-        try:
-            return write()
-        except DISCONNECTED as error:
-            if connections[alias].in_atomic_block:
-                raise
-            logger.warning(
-                "The database did not answer (%s); trying again in %.1f s.",
-                _first_line(error),
-                wait,
-            )
-            connections[alias].close()
-            time.sleep(wait)
-            wait = min(wait * 2, 2.0)
 
 
 def owned(job: Job, alias: str) -> models.QuerySet[Job]:
@@ -114,9 +88,31 @@ def _settle_or_find_settled(job: Job, settlement: Settlement, alias: str) -> Non
     try:
         settle_once(job, settlement, alias)
     except ClaimLost:
+        if _settles_in_new_session(job, settlement, alias):
+            return
         # A COMMIT whose answer was lost may have gone through: then the row is final, by us.
         if not is_settled(job, settlement, alias):
             raise
+
+
+def _settles_in_new_session(job: Job, settlement: Settlement, alias: str) -> bool:
+    if not _begin_new_session(alias):
+        return False
+    try:
+        settle_once(job, settlement, alias)
+    except ClaimLost:
+        return False
+    return True
+
+
+def _begin_new_session(alias: str) -> bool:
+    """Before a claim is believed to be lost: in a session that a task has changed, with another
+    search_path or role say, the row may only be out of sight. False within a transaction.
+    """
+    if connections[alias].in_atomic_block:
+        return False
+    connections[alias].close()
+    return True
 
 
 def _move(job: Job, settlement: Settlement, alias: str) -> None:
@@ -186,7 +182,3 @@ def _record(job: Job, failure: Failure, alias: str) -> None:
         message=failure.message,
         traceback=failure.traceback,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

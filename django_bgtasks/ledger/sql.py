@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from django.db import connections, models, router, transaction
+from django.db import IntegrityError, connections, models, router, transaction
 from django.db.models import sql
-from django.db.models.constants import OnConflict
 
 from ..models import Job
+from .outages import is_duplicate
 
 M = TypeVar("M", bound=models.Model)
 
@@ -37,6 +37,19 @@ def skipping_locked(rows: models.QuerySet[M]) -> models.QuerySet[M]:
     return rows.select_for_update(skip_locked=True, of=of)
 
 
+def locked(rows: models.QuerySet[M]) -> models.QuerySet[M]:
+    """Those of these rows that nobody else has locked, locked until the end of the transaction.
+
+    Where a database has no locks of rows, SQLite, they are the rows as the next write finds them:
+    the transaction that writes has the whole database, and sees what it sees until its end.
+    """
+    if not connections[rows.db].features.has_select_for_update_skip_locked:
+        return rows
+    ids = list(skipping_locked(rows).values_list("pk", flat=True))
+    # The condition stands in each statement: no reader has to know what locks promise.
+    return rows.filter(pk__in=ids)
+
+
 def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M]:
     """Update the rows and return them as they are now, in no particular order.
 
@@ -55,14 +68,20 @@ def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M
         return list(by_pk) if found else []
 
 
-def insert_returning(row: M, name: str, alias: str, ignore_conflicts: bool = False) -> bool:
+def insert_returning(row: M, name: str, alias: str, unless_taken: str = "") -> bool:
     """INSERT the row and read back what the database gave it for the field `name`.
 
-    False if `ignore_conflicts` left it out. `bulk_create` does not say so, and asking would cost
-    another statement for every job with a dedup key.
+    unless_taken: the columns of a unique index, as ON CONFLICT takes them. False if a row is there
+    that has these values: nothing was written then. Every other error is raised: INSERT IGNORE
+    would hide them. `bulk_create` does not tell, and asking would cost another statement for every
+    job with a dedup key.
     """
     connection = connections[alias]
-    statement, params = _insert_sql(row, alias, ignore_conflicts)
+    statement, params = _insert_sql(row, alias)
+    if unless_taken and connection.vendor == "mysql":
+        return _inserted(statement, params, alias)
+    if unless_taken:
+        statement = f"{statement} ON CONFLICT {unless_taken} DO NOTHING"
     if not insert_returns(alias):
         with connection.cursor() as cursor:
             cursor.execute(statement, params)
@@ -76,9 +95,41 @@ def insert_returning(row: M, name: str, alias: str, ignore_conflicts: bool = Fal
     return bool(inserted)
 
 
-def _insert_sql(row: models.Model, alias: str, ignore_conflicts: bool) -> tuple[str, Any]:
+def current(rows: models.QuerySet[M]) -> M | None:
+    """One of these rows as it is now, and not as it was when a transaction began to read.
+
+    Above READ COMMITTED MySQL and MariaDB show a transaction the past, while its own writes meet
+    the present: who looks for the row that was in its way would not find it. It is locked then,
+    for reading: others may look too.
+    """
+    connection: Any = connections[rows.db]
+    sees_the_past = connection.vendor == "mysql" and connection.isolation_level != "read committed"
+    if not (sees_the_past and connection.in_atomic_block):
+        return rows.first()
+    statement, params = rows.order_by().query.get_compiler(using=rows.db).as_sql()
+    query = rows.model._base_manager.using(rows.db).raw
+    return next(iter(query(f"{statement} LOCK IN SHARE MODE", params)), None)
+
+
+def _inserted(statement: str, params: Any, alias: str) -> bool:
+    """MySQL and MariaDB know no ON CONFLICT; what a duplicate row raises there undoes nothing else.
+
+    ON DUPLICATE KEY UPDATE says the same of a new row and of one that is there: Django asks its
+    driver for the rows found and not for those changed.
+    """
+    try:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(statement, params)
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
+        return False
+    return True
+
+
+def _insert_sql(row: models.Model, alias: str) -> tuple[str, Any]:
     model = type(row)
-    query = sql.InsertQuery(model, on_conflict=OnConflict.IGNORE if ignore_conflicts else None)
+    query = sql.InsertQuery(model)
     fields = [field for field in model._meta.concrete_fields if field is not model._meta.auto_field]
     query.insert_values(fields, [row])
     [(statement, params)] = query.get_compiler(using=alias).as_sql()

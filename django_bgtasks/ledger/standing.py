@@ -10,26 +10,31 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Count, Exists, F, Min, OuterRef, Q, Sum
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models.functions import Coalesce, Greatest
 
+from ..core.options import aliases_of
 from ..core.states import State
 from ..models import Attempt, Job, RollUp, Worker
-from .insert import after
-from .times import MinuteOf, SecondsBetween
+from .times import MinuteOf, Now, SecondsBetween, after
 
 DUE = Greatest(Coalesce("run_after", "enqueued_at"), "enqueued_at")
 
 
 def in_state(state: State, backend: str, alias: str) -> models.QuerySet[Job]:
     """The jobs of a backend in one state: partial indexes know one state each."""
-    return Job.objects.using(alias).filter(state=state, backend=backend).order_by()
+    return Job.objects.using(alias).filter(state=state, backend__in=aliases_of(backend)).order_by()
 
 
-def depths(state: State, backend: str, alias: str) -> dict[str, tuple[int, float]]:
-    """For each queue how many jobs are in this state, and the seconds since the first was due."""
-    rows = in_state(state, backend, alias).values("queue")
+def depths(state: State, alias: str) -> dict[tuple[str, str], tuple[int, float]]:
+    """How many jobs are in this state, and the seconds since the first was due: for each queue of
+    each alias of a backend that rows have.
+    """
+    rows = Job.objects.using(alias).filter(state=state).order_by().values("backend", "queue")
     found = rows.annotate(number=Count("pk"), oldest=SecondsBetween(Min(DUE), Now()))
-    return {row["queue"]: (row["number"], max(0.0, row["oldest"] or 0.0)) for row in found}
+    return {
+        (row["backend"], row["queue"]): (row["number"], max(0.0, row["oldest"] or 0.0))
+        for row in found
+    }
 
 
 def running(backend: str, limit: int, alias: str) -> list[Any]:
@@ -46,7 +51,7 @@ def workers(backend: str, lost_since: timedelta, alias: str) -> list[Any]:
 
     Each with the seconds since it was `seen` and since it `started`.
     """
-    rows: Any = Worker.objects.using(alias).filter(backend=backend, stopped_at=None)
+    rows: Any = Worker.objects.using(alias).filter(backend__in=aliases_of(backend), stopped_at=None)
     rows = rows.filter(Q(lost_at=None) | Q(lost_at__gte=after(-lost_since)))
     seen, started = SecondsBetween("last_seen_at", Now()), SecondsBetween("started_at", Now())
     return list(rows.annotate(seen=seen, started=started).order_by("hostname", "started_at"))
@@ -54,7 +59,7 @@ def workers(backend: str, lost_since: timedelta, alias: str) -> list[Any]:
 
 def ended_lately(backend: str, minutes: int, alias: str) -> dict[str, dict[str, int]]:
     """For each queue what has ended in the last `minutes`, as far as upkeep has added it up."""
-    rows = RollUp.objects.using(alias).filter(span=1, backend=backend)
+    rows = RollUp.objects.using(alias).filter(span=1, backend__in=aliases_of(backend))
     rows = rows.filter(minute__gt=MinuteOf(Now()) - minutes).order_by()
     found = rows.values("queue").annotate(ended=Sum("jobs"), failures=Sum("failed"))
     return {row["queue"]: {"ended": row["ended"], "failed": row["failures"]} for row in found}

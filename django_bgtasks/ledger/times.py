@@ -1,10 +1,56 @@
-"""Minutes and seconds as the database counts them, the same number on each kind of database."""
+"""The database's clock as our columns have it, in UTC, and what is counted with it.
+
+Every time that decides something comes from here, or is the NOW of the hot statements: the
+database's own idea of "now" is in the zone of the session.
+"""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-from django.db.models import FloatField, Func, IntegerField
+from django.db.models import FloatField, Func, IntegerField, Value, functions
+
+from ..models.fields import UTCDateTimeField
+
+# What is further away than this, in seconds, is written as so far: no column holds a later time.
+LATEST, EARLIEST = 7000 * 365 * 86400.0, -1000 * 365 * 86400.0
+
+
+class Now(functions.Now):
+    """The time at which the statement began, by the database's clock."""
+
+    output_field = UTCDateTimeField()
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """CURRENT_TIMESTAMP is in the zone of the session."""
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
+
+
+class After(Func):
+    """Now() plus so many seconds: not days, for one may have 23 hours in the session's zone."""
+
+    output_field = UTCDateTimeField()
+    template = "(STATEMENT_TIMESTAMP() + %(expressions)s * INTERVAL '1 second')"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(Value(max(EARLIEST, min(LATEST, seconds)), FloatField()))
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Its times are texts, and so is what is added."""
+        moment = "'%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW'"
+        template = f"STRFTIME({moment}, %(expressions)s || ' seconds')"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """To the microsecond."""
+        template = "(UTC_TIMESTAMP(6) + INTERVAL %(expressions)s SECOND)"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def after(delay: timedelta) -> After:
+    """The database's clock plus a timedelta, as an expression."""
+    return After(delay.total_seconds())
 
 
 class MinuteOf(Func):

@@ -13,13 +13,15 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 
 from ..core.faultpoints import fault_point
+from ..core.options import aliases_of
 from ..models import RollUp
+from .outages import retried
 from .rollups import empty, summed
 from .sql import skipping_locked
-from .times import MinuteOf
+from .times import MinuteOf, Now
 
 TOTAL = 0
 # Longer than settlements come late, shorter than minutes are kept.
@@ -29,16 +31,17 @@ MARK = {"span": TOTAL, "minute": 0, "backend": "", "queue": "", "task": ""}
 LARGEST = 2**31 - 1
 
 
+@retried
 def advance(alias: str) -> int:
     """Add the finished minutes to the totals. Returns how many totals grew; safe on many hosts."""
-    found = _marks(alias).annotate(now=MinuteOf(Now())).values_list("jobs", "now").first()
-    if found is None:
+    mark = _marks(alias).annotate(now=MinuteOf(Now())).values_list("jobs", "now")
+    if (found := mark.first()) is None:
         rows = [empty(TOTAL, (0, "", "", ""))]
         RollUp.objects.using(alias).bulk_create(rows, ignore_conflicts=True)
-        return advance(alias)
-    old, new = found[0], found[1] - FINISHED_AFTER
-    if new <= old:
+        found = mark.first()
+    if found is None or found[1] - FINISHED_AFTER <= found[0]:
         return 0
+    old, new = found[0], found[1] - FINISHED_AFTER
     with transaction.atomic(alias):
         # Who comes second has nothing to wait for: the first one does it, or a later tick.
         mark = _marks(alias).filter(jobs=old)
@@ -59,7 +62,7 @@ def totals(backend: str, alias: str) -> list[RollUp]:
     One statement: between two of them a minute could be in both places, or in none.
     """
     mark = Coalesce(Subquery(_marks(alias).values("jobs")[:1]), 0)
-    rows = RollUp.objects.using(alias).filter(backend=backend)
+    rows = RollUp.objects.using(alias).filter(backend__in=aliases_of(backend))
     rows = rows.filter(Q(span=TOTAL) | Q(span=1, minute__gte=mark))
     parts: dict[Any, list[RollUp]] = defaultdict(list)
     for row in rows.order_by("span", "pk"):

@@ -3,47 +3,61 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db import models, transaction
-from django.db.models import Exists, F, OuterRef
-from django.db.models.functions import Now
+from django.db.models import Exists, F, OuterRef, Q
 
 from ..core.states import State
 from ..models import Job, Worker
-from .insert import after
+from .outages import retried
 from .sql import skipping_locked
+from .times import Now, after
 
 
+@retried
 def register(worker: Worker, alias: str) -> None:
     """Write the row of a worker that starts."""
     worker.started_at = worker.last_seen_at = Now()
     worker.save(using=alias, force_insert=True)
 
 
-def beat(worker: UUID, alias: str) -> bool:
-    """Say that this worker lives. False if others have called it dead: then it must not go on."""
+@retried
+def beat(worker: UUID, alias: str, trouble: str = "") -> bool:
+    """Say that this worker lives. False if others have called it dead: then it must not go on.
+
+    trouble: why its job processes do not start, if they do not.
+    """
     alive = Worker.objects.using(alias).filter(pk=worker, lost_at=None, stopped_at=None)
-    return bool(alive.update(last_seen_at=Now()))
+    return bool(alive.update(last_seen_at=Now(), trouble=trouble))
 
 
+@retried
 def count_death(worker: UUID, alias: str) -> None:
     """One more child of this worker has died instead of ending."""
     Worker.objects.using(alias).filter(pk=worker).update(children_lost=F("children_lost") + 1)
 
 
+@retried
 def sign_off(worker: UUID, alias: str) -> None:
     """Say that this worker has stopped. What it left running, if anything, is rescued."""
     Worker.objects.using(alias).filter(pk=worker, stopped_at=None).update(stopped_at=Now())
 
 
-def call_dead(dead_after: float, alias: str) -> int:
-    """Mark the workers dead that were not seen for `dead_after` seconds; how many there were."""
-    silent = Worker.objects.using(alias).filter(
-        lost_at=None, stopped_at=None, last_seen_at__lt=after(timedelta(seconds=-dead_after))
-    )
-    return silent.update(lost_at=Now())
+@retried
+def call_dead(heard_for: float, alias: str) -> int:
+    """Mark the workers dead that were silent for as long as each says itself; how many there were.
+
+    heard_for: for how many seconds they could have been heard: who may be silent for longer is not
+    judged.
+    """
+    alive = Worker.objects.using(alias).filter(lost_at=None, stopped_at=None)
+    judged = alive.filter(dead_after__lte=heard_for).order_by()
+    limits = set(judged.values_list("dead_after", flat=True))
+    silent = Q(pk__in=())
+    for limit in limits:
+        silent |= Q(dead_after=limit, last_seen_at__lt=after(timedelta(seconds=-limit)))
+    return alive.filter(silent).update(lost_at=Now()) if limits else 0
 
 
 def lost(alias: str) -> list[UUID]:
@@ -51,6 +65,12 @@ def lost(alias: str) -> list[UUID]:
     return list(Worker.objects.using(alias).exclude(lost_at=None).values_list("pk", flat=True))
 
 
+def ids(alias: str) -> list[UUID]:
+    """All workers that the ledger knows, those that have ended lately included."""
+    return list(Worker.objects.using(alias).values_list("pk", flat=True))
+
+
+@retried
 def orphans(limit: int, alias: str) -> list[Job]:
     """Running jobs whose worker has stopped, is dead, or was never known.
 
@@ -77,8 +97,9 @@ def running_of(worker: UUID, alias: str) -> models.QuerySet[Job]:
     return Job.objects.using(alias).filter(state=State.RUNNING, worker=worker)
 
 
+@retried
 def prune_workers(kept: timedelta, alias: str) -> int:
     """Delete the rows of workers that ended longer ago than `kept`."""
     ended = Worker.objects.using(alias).exclude(lost_at=None, stopped_at=None)
-    deleted: tuple[int, Any] = ended.filter(last_seen_at__lt=after(-kept)).delete()
-    return deleted[0]
+    deleted: int = ended.filter(last_seen_at__lt=after(-kept))._raw_delete(alias)
+    return deleted

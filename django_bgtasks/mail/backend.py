@@ -10,13 +10,14 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.message import EmailMessage
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
 from ..core.errors import BgTasksError
+from ..ledger.outages import in_transaction
 from ..ledger.sql import ledger_alias
 from .delivery import deliver_email
 from .envelope import Envelope, packed, unpacked
-from .letterbox import post
+from .letterbox import keep, post
 from .stamps import stamped
 
 logger = logging.getLogger("django_bgtasks")
@@ -76,15 +77,21 @@ class BackgroundEmailBackend(BaseEmailBackend):
             return 0
         queue = self.queue or getattr(settings, "BGTASKS_EMAIL_QUEUE", None)
         alias = ledger_alias()
-        # A large message is a row of its own: it must commit, or not, together with its job.
-        with transaction.atomic(alias):
-            calls = [self._call(envelope, alias) for envelope in envelopes]
-            deliver_email.using(queue_name=queue).enqueue_many(calls)
-        return len(calls)
 
-    def _call(self, envelope: Envelope, alias: str) -> dict[str, Any]:
-        call = post(envelope, alias)
-        return {**call, "mailer": self.mailer} if self.mailer else call
+        def enqueue() -> int:
+            letters = [post(envelope) for envelope in envelopes]
+            calls = [{**call, **self._extra()} for call, _ in letters]
+            results = deliver_email.using(queue_name=queue).enqueue_many(calls)
+            for result, (_, blob) in zip(results, letters, strict=True):
+                if blob is not None:
+                    keep(blob, result.job.pk, alias)
+            return len(calls)
+
+        # A large message is a row of its own: it must commit, or not, together with its job.
+        return in_transaction(enqueue, alias)
+
+    def _extra(self) -> dict[str, Any]:
+        return {"mailer": self.mailer} if self.mailer else {}
 
 
 def _sealed(message: EmailMessage) -> Envelope:

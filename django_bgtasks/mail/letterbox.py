@@ -5,29 +5,32 @@ from __future__ import annotations
 import json
 import zlib
 from typing import Any
-
-from django.db.models.functions import Now
+from uuid import UUID
 
 from ..core.errors import GiveUp, InvalidArguments
 from ..core.payload import checked
 from ..core.reasons import MAIL_GONE
+from ..ledger.times import Now
 from ..models import Blob
 from .envelope import Envelope
 
 MAX_INLINE = 200 * 1024
 
 
-def post(envelope: Envelope, alias: str) -> dict[str, Any]:
-    """Store the message; the arguments of the job that delivers it.
-
-    Call it in the transaction that enqueues the job.
-    """
+def post(envelope: Envelope) -> tuple[dict[str, Any], Blob | None]:
+    """The arguments of the job that delivers the message, and a blob that is to be kept for it."""
     # ASCII only: the text may hold what a JSON column refuses, such as a lone surrogate.
     data = json.dumps(envelope).encode("ascii")
     if len(data) <= MAX_INLINE and _fits_arguments(envelope):
-        return {"message": envelope}
-    blob = Blob.objects.using(alias).create(data=zlib.compress(data), created_at=Now())
-    return {"blob": str(blob.pk)}
+        return {"message": envelope}, None
+    blob = Blob(data=zlib.compress(data))
+    return {"blob": str(blob.pk)}, blob
+
+
+def keep(blob: Blob, job: UUID, alias: str) -> None:
+    """Store a blob for a job. Call it in the transaction that enqueues the job."""
+    blob.job, blob.created_at = job, Now()
+    blob.save(using=alias, force_insert=True)
 
 
 def fetch(message: Envelope | None, blob: str | None, alias: str) -> Envelope:

@@ -38,7 +38,9 @@ def tables(status: Status) -> Iterator[Table]:
 def heading(status: Status) -> str:
     """The first line: which backend, when, and where Redis is."""
     redis = status.redis
-    state = _("not used") if not redis.used else _("away") if redis.problem else redis.address
+    state = _("not used") if not redis.used else _("away")
+    if redis.used and not redis.problem:
+        state = f"{redis.address} ({redis.name})"
     told = {"backend": status.backend, "time": exact(status.at), "state": state}
     return _("%(backend)s at %(time)s, redis: %(state)s") % told
 

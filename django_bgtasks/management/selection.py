@@ -37,12 +37,13 @@ class SelectionCommand(TranslatedCommand, ABC):
     act: Callable[[UUID], Any]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/workers.md for each option with an example. A job knows its backend."""
+        """See docs/workers.md for each option with an example."""
         add = parser.add_argument
         add("jobs", nargs="*", type=job_id, metavar="ID", help=_("Ids of jobs."))
         add("--all", action="store_true", help=_("All jobs in --state."))
         add("--task", help=_("Those of this task, by its dotted path."))
         add("--queue", help=_("Those in this queue."))
+        add("--backend", help=_("Those of this backend, by the alias that they have."))
         add("--error", help=_("Those whose error contains this text, as it is stored."))
         text = _("Those in this state. Default: %s.") % get_text_list([*self.usual], _("and"))
         add("--state", choices=self.states, action="append", help=text)
@@ -71,10 +72,10 @@ class SelectionCommand(TranslatedCommand, ABC):
         """What became of so many jobs."""
 
     def _matching(self, options: dict[str, Any]) -> list[UUID]:
-        names = {"task": "task", "queue": "queue", "error": "error__contains"}
+        names = {n: n for n in ("task", "queue", "backend")} | {"error": "error__contains"}
         filters = {path: options[name] for name, path in names.items() if options[name]}
         if not (filters or options["all"] or options["state"]):
-            text = _("Name jobs by their ids, or by --task, --queue, --error or --all.")
+            text = _("Name jobs by their ids, or by --task, --queue, --backend, --error or --all.")
             raise CommandError(text)
         states = options["state"] or self.usual
         rows = Job.objects.using(ledger_alias()).filter(state__in=states, **filters)

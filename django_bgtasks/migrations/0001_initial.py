@@ -6,6 +6,7 @@ from django.db import migrations, models
 
 import django_bgtasks.core.clock
 import django_bgtasks.core.payload
+import django_bgtasks.models.fields
 import django_bgtasks.models.indexes
 
 
@@ -31,12 +32,44 @@ class Migration(migrations.Migration):
                         verbose_name="id",
                     ),
                 ),
+                ("job", models.UUIDField(editable=False, verbose_name="job")),
                 ("data", models.BinaryField(verbose_name="data")),
-                ("created_at", models.DateTimeField(verbose_name="created at")),
+                (
+                    "created_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="created at"),
+                ),
             ],
             options={
                 "verbose_name": "blob",
                 "verbose_name_plural": "blobs",
+            },
+        ),
+        migrations.CreateModel(
+            name="Ledger",
+            fields=[
+                (
+                    "id",
+                    models.PositiveSmallIntegerField(
+                        default=1, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("uuid", models.UUIDField(verbose_name="id")),
+                ("origins", models.JSONField(default=list, verbose_name="origins")),
+                (
+                    "copied_from",
+                    models.UUIDField(blank=True, null=True, verbose_name="copied from"),
+                ),
+                ("named_at", models.DateTimeField(verbose_name="named at")),
+            ],
+            options={
+                "verbose_name": "ledger",
+                "verbose_name_plural": "ledgers",
+                "default_permissions": (),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("id", 1)), name="bgtasks_ledger_is_one"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
@@ -48,21 +81,54 @@ class Migration(migrations.Migration):
                         editable=False, primary_key=True, serialize=False, verbose_name="id"
                     ),
                 ),
-                ("hostname", models.CharField(max_length=255, verbose_name="host")),
+                (
+                    "hostname",
+                    django_bgtasks.models.fields.UnicodeCharField(
+                        max_length=255, verbose_name="host"
+                    ),
+                ),
                 ("pid", models.PositiveIntegerField(verbose_name="process id")),
                 ("processes", models.PositiveSmallIntegerField(verbose_name="processes")),
                 ("queues", models.JSONField(default=list, verbose_name="queues")),
-                ("backend", models.CharField(max_length=64, verbose_name="backend")),
-                ("started_at", models.DateTimeField(verbose_name="started at")),
-                ("last_seen_at", models.DateTimeField(verbose_name="last seen at")),
+                (
+                    "backend",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=64, verbose_name="backend"
+                    ),
+                ),
+                (
+                    "started_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="started at"),
+                ),
+                (
+                    "last_seen_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="last seen at"),
+                ),
+                (
+                    "dead_after",
+                    models.FloatField(default=10.0, editable=False, verbose_name="dead after"),
+                ),
                 (
                     "stopped_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="stopped at"),
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="stopped at"
+                    ),
                 ),
-                ("lost_at", models.DateTimeField(blank=True, null=True, verbose_name="lost at")),
+                (
+                    "lost_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="lost at"
+                    ),
+                ),
                 (
                     "children_lost",
                     models.PositiveIntegerField(default=0, verbose_name="children lost"),
+                ),
+                (
+                    "trouble",
+                    models.CharField(
+                        blank=True, default="", max_length=255, verbose_name="trouble"
+                    ),
                 ),
             ],
             options={
@@ -82,9 +148,14 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "scope",
-                    models.CharField(blank=True, default="", max_length=100, verbose_name="scope"),
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=100, verbose_name="scope"
+                    ),
                 ),
-                ("key", models.CharField(max_length=255, verbose_name="key")),
+                (
+                    "key",
+                    django_bgtasks.models.fields.ExactCharField(max_length=255, verbose_name="key"),
+                ),
                 (
                     "state",
                     models.CharField(
@@ -119,12 +190,22 @@ class Migration(migrations.Migration):
                     models.PositiveSmallIntegerField(blank=True, null=True, verbose_name="attempt"),
                 ),
                 ("token", models.UUIDField(editable=False)),
-                ("created_at", models.DateTimeField(verbose_name="created at")),
+                (
+                    "created_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="created at"),
+                ),
                 (
                     "completed_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="completed at"),
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="completed at"
+                    ),
                 ),
-                ("expires_at", models.DateTimeField(db_index=True, verbose_name="expires at")),
+                (
+                    "expires_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        db_index=True, verbose_name="expires at"
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "idempotency record",
@@ -150,8 +231,18 @@ class Migration(migrations.Migration):
                         verbose_name="id",
                     ),
                 ),
-                ("task", models.CharField(max_length=255, verbose_name="task")),
-                ("queue", models.CharField(max_length=100, verbose_name="queue")),
+                (
+                    "task",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=255, verbose_name="task"
+                    ),
+                ),
+                (
+                    "queue",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=100, verbose_name="queue"
+                    ),
+                ),
                 ("priority", models.SmallIntegerField(default=0, verbose_name="priority")),
                 (
                     "args",
@@ -188,16 +279,25 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "run_after",
-                    models.DateTimeField(blank=True, null=True, verbose_name="run after"),
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="run after"
+                    ),
                 ),
-                ("enqueued_at", models.DateTimeField(verbose_name="enqueued at")),
+                (
+                    "enqueued_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="enqueued at"),
+                ),
                 (
                     "started_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="started at"),
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="started at"
+                    ),
                 ),
                 (
                     "finished_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="finished at"),
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="finished at"
+                    ),
                 ),
                 ("attempt", models.PositiveSmallIntegerField(default=0, verbose_name="attempt")),
                 (
@@ -219,7 +319,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "dedup_key",
-                    models.CharField(
+                    django_bgtasks.models.fields.ExactCharField(
                         blank=True, default="", max_length=255, verbose_name="dedup key"
                     ),
                 ),
@@ -235,7 +335,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "dedup_until",
-                    models.DateTimeField(blank=True, null=True, verbose_name="dedup until"),
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="dedup until"
+                    ),
                 ),
                 (
                     "result",
@@ -256,21 +358,35 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "progress_message",
-                    models.CharField(
+                    django_bgtasks.models.fields.UnicodeCharField(
                         blank=True, default="", max_length=255, verbose_name="progress message"
                     ),
                 ),
                 (
                     "error",
-                    models.CharField(blank=True, default="", max_length=255, verbose_name="error"),
+                    django_bgtasks.models.fields.UnicodeCharField(
+                        blank=True, default="", max_length=255, verbose_name="error"
+                    ),
                 ),
-                ("about_key", models.CharField(blank=True, default="", max_length=255)),
+                (
+                    "about_key",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=255
+                    ),
+                ),
                 ("batch", models.UUIDField(blank=True, null=True, verbose_name="batch")),
                 (
                     "cancel_requested_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="cancel requested at"),
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="cancel requested at"
+                    ),
                 ),
-                ("backend", models.CharField(max_length=64, verbose_name="backend")),
+                (
+                    "backend",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=64, verbose_name="backend"
+                    ),
+                ),
                 ("trace", models.CharField(blank=True, editable=False, max_length=55, null=True)),
                 (
                     "about_type",
@@ -334,22 +450,32 @@ class Migration(migrations.Migration):
                 ("worker", models.UUIDField(blank=True, null=True, verbose_name="worker")),
                 (
                     "started_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="started at"),
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="started at"
+                    ),
                 ),
-                ("finished_at", models.DateTimeField(verbose_name="finished at")),
+                (
+                    "finished_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="finished at"),
+                ),
                 (
                     "exception_class",
-                    models.CharField(
+                    django_bgtasks.models.fields.UnicodeCharField(
                         blank=True, default="", max_length=255, verbose_name="exception"
                     ),
                 ),
                 (
                     "message",
-                    models.CharField(
+                    django_bgtasks.models.fields.UnicodeCharField(
                         blank=True, default="", max_length=255, verbose_name="message"
                     ),
                 ),
-                ("traceback", models.TextField(blank=True, default="", verbose_name="traceback")),
+                (
+                    "traceback",
+                    django_bgtasks.models.fields.UnicodeTextField(
+                        blank=True, default="", verbose_name="traceback"
+                    ),
+                ),
                 (
                     "job",
                     models.ForeignKey(
@@ -389,12 +515,25 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("backend", models.CharField(max_length=64, verbose_name="backend")),
-                ("queue", models.CharField(max_length=100, verbose_name="queue")),
-                ("paused_at", models.DateTimeField(verbose_name="paused at")),
+                (
+                    "backend",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=64, verbose_name="backend"
+                    ),
+                ),
+                (
+                    "queue",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=100, verbose_name="queue"
+                    ),
+                ),
+                (
+                    "paused_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="paused at"),
+                ),
                 (
                     "by",
-                    models.CharField(
+                    django_bgtasks.models.fields.UnicodeCharField(
                         blank=True, default="", max_length=150, verbose_name="paused by"
                     ),
                 ),
@@ -420,11 +559,26 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("backend", models.CharField(max_length=64, verbose_name="backend")),
+                (
+                    "backend",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=64, verbose_name="backend"
+                    ),
+                ),
                 ("span", models.PositiveSmallIntegerField(verbose_name="minutes")),
                 ("minute", models.PositiveIntegerField(verbose_name="first minute")),
-                ("queue", models.CharField(max_length=100, verbose_name="queue")),
-                ("task", models.CharField(max_length=255, verbose_name="task")),
+                (
+                    "queue",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=100, verbose_name="queue"
+                    ),
+                ),
+                (
+                    "task",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=255, verbose_name="task"
+                    ),
+                ),
                 ("jobs", models.PositiveIntegerField(verbose_name="jobs")),
                 ("succeeded", models.PositiveIntegerField(verbose_name="succeeded")),
                 ("failed", models.PositiveIntegerField(verbose_name="failed")),

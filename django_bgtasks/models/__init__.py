@@ -5,6 +5,7 @@ from .blob import Blob
 from .figures import Dashboard, RollUp
 from .idempotency import EffectState, IdempotencyRecord
 from .job import Job
+from .ledger import Ledger
 from .pause import QueuePause
 from .worker import Worker
 
@@ -15,6 +16,7 @@ __all__ = [
     "EffectState",
     "IdempotencyRecord",
     "Job",
+    "Ledger",
     "Outcome",
     "QueuePause",
     "RollUp",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .fields import UnicodeCharField, UnicodeTextField, UTCDateTimeField
 from .job import Job
 
 
@@ -26,11 +27,11 @@ class Attempt(models.Model):
     attempt = models.PositiveSmallIntegerField(_("attempt"))
     outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome.choices)
     worker = models.UUIDField(_("worker"), null=True, blank=True)
-    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
-    finished_at = models.DateTimeField(_("finished at"))
-    exception_class = models.CharField(_("exception"), max_length=255, blank=True, default="")
-    message = models.CharField(_("message"), max_length=255, blank=True, default="")
-    traceback = models.TextField(_("traceback"), blank=True, default="")
+    started_at = UTCDateTimeField(_("started at"), null=True, blank=True)
+    finished_at = UTCDateTimeField(_("finished at"))
+    exception_class = UnicodeCharField(_("exception"), max_length=255, blank=True, default="")
+    message = UnicodeCharField(_("message"), max_length=255, blank=True, default="")
+    traceback = UnicodeTextField(_("traceback"), blank=True, default="")
 
     class Meta:
         verbose_name = _("attempt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .fields import ExactCharField
 from .job import Job
 
 
@@ -15,11 +16,11 @@ class RollUp(models.Model):
     `core.histogram.BOUNDS` seconds, and longer. Those of span 0 are totals: see ledger/totals.py.
     """
 
-    backend = models.CharField(_("backend"), max_length=64)
+    backend = ExactCharField(_("backend"), max_length=64)
     span = models.PositiveSmallIntegerField(_("minutes"))
     minute = models.PositiveIntegerField(_("first minute"))
-    queue = models.CharField(_("queue"), max_length=100)
-    task = models.CharField(_("task"), max_length=255)
+    queue = ExactCharField(_("queue"), max_length=100)
+    task = ExactCharField(_("task"), max_length=255)
     jobs = models.PositiveIntegerField(_("jobs"))
     succeeded = models.PositiveIntegerField(_("succeeded"))
     failed = models.PositiveIntegerField(_("failed"))

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..core.payload import StoredJSON
+from .fields import ExactCharField, UTCDateTimeField
 
 
 class EffectState(models.TextChoices):
@@ -19,8 +20,8 @@ class EffectState(models.TextChoices):
 class IdempotencyRecord(models.Model):
     """What one idempotency key has done. `scope` keeps the keys of callers apart."""
 
-    scope = models.CharField(_("scope"), max_length=100, blank=True, default="")
-    key = models.CharField(_("key"), max_length=255)
+    scope = ExactCharField(_("scope"), max_length=100, blank=True, default="")
+    key = ExactCharField(_("key"), max_length=255)
     state = models.CharField(
         _("state"), max_length=11, choices=EffectState.choices, default=EffectState.IN_PROGRESS
     )
@@ -29,9 +30,9 @@ class IdempotencyRecord(models.Model):
     job = models.UUIDField(_("job"), null=True, blank=True, db_index=True)
     attempt = models.PositiveSmallIntegerField(_("attempt"), null=True, blank=True)
     token = models.UUIDField(editable=False)
-    created_at = models.DateTimeField(_("created at"))
-    completed_at = models.DateTimeField(_("completed at"), null=True, blank=True)
-    expires_at = models.DateTimeField(_("expires at"), db_index=True)
+    created_at = UTCDateTimeField(_("created at"))
+    completed_at = UTCDateTimeField(_("completed at"), null=True, blank=True)
+    expires_at = UTCDateTimeField(_("expires at"), db_index=True)
 
     class Meta:
         verbose_name = _("idempotency record")

@@ -15,6 +15,7 @@ from ..core import clock
 from ..core.payload import StoredJSON
 from ..core.progress import shown_figure
 from ..core.states import FINAL, LIVE, WAITING, State
+from .fields import ExactCharField, UnicodeCharField, UTCDateTimeField
 from .indexes import PartialIndex, UniqueWhereSet
 
 
@@ -38,16 +39,16 @@ class Job(models.Model):
     """One enqueued call of a task. Only `django_bgtasks.ledger` changes its state."""
 
     id = models.UUIDField(_("id"), primary_key=True, default=clock.new_id, editable=False)
-    task = models.CharField(_("task"), max_length=255)
-    queue = models.CharField(_("queue"), max_length=100)
+    task = ExactCharField(_("task"), max_length=255)
+    queue = ExactCharField(_("queue"), max_length=100)
     priority = models.SmallIntegerField(_("priority"), default=0)
     args = models.JSONField(_("arguments"), default=list, encoder=StoredJSON)
     kwargs = models.JSONField(_("keyword arguments"), default=dict, encoder=StoredJSON)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
-    run_after = models.DateTimeField(_("run after"), null=True, blank=True)
-    enqueued_at = models.DateTimeField(_("enqueued at"))
-    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
-    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+    run_after = UTCDateTimeField(_("run after"), null=True, blank=True)
+    enqueued_at = UTCDateTimeField(_("enqueued at"))
+    started_at = UTCDateTimeField(_("started at"), null=True, blank=True)
+    finished_at = UTCDateTimeField(_("finished at"), null=True, blank=True)
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
     max_attempts = models.PositiveSmallIntegerField(_("maximum of attempts"), default=1)
     worker = models.UUIDField(_("worker"), null=True, blank=True)
@@ -55,17 +56,17 @@ class Job(models.Model):
     claims = models.PositiveIntegerField(_("claims"), default=0, editable=False)
     timeout = models.FloatField(_("timeout"), help_text=_("Seconds for one attempt."))
     on_crash = models.CharField(_("on crash"), max_length=5, default="retry")
-    dedup_key = models.CharField(_("dedup key"), max_length=255, blank=True, default="")
+    dedup_key = ExactCharField(_("dedup key"), max_length=255, blank=True, default="")
     dedup_slot = models.CharField(max_length=64, null=True, blank=True, editable=False)
     dedup_scope = models.CharField(_("dedup scope"), max_length=6, blank=True, default="")
-    dedup_until = models.DateTimeField(_("dedup until"), null=True, blank=True)
+    dedup_until = UTCDateTimeField(_("dedup until"), null=True, blank=True)
     result = models.JSONField(_("result"), null=True, blank=True, encoder=StoredJSON)
     progress_done = models.FloatField(_("progress"), null=True, blank=True)
     progress_total = models.FloatField(_("progress total"), null=True, blank=True)
-    progress_message = models.CharField(
+    progress_message = UnicodeCharField(
         _("progress message"), max_length=255, blank=True, default=""
     )
-    error = models.CharField(_("error"), max_length=255, blank=True, default="")
+    error = UnicodeCharField(_("error"), max_length=255, blank=True, default="")
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
@@ -78,11 +79,11 @@ class Job(models.Model):
     about_type = models.ForeignKey(
         ContentType, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
-    about_key = models.CharField(max_length=255, blank=True, default="")
+    about_key = ExactCharField(max_length=255, blank=True, default="")
     about = GenericForeignKey("about_type", "about_key")
     batch = models.UUIDField(_("batch"), null=True, blank=True)
-    cancel_requested_at = models.DateTimeField(_("cancel requested at"), null=True, blank=True)
-    backend = models.CharField(_("backend"), max_length=64)
+    cancel_requested_at = UTCDateTimeField(_("cancel requested at"), null=True, blank=True)
+    backend = ExactCharField(_("backend"), max_length=64)
     # The span that enqueued it, as the header traceparent has it; NULL if none was recorded.
     trace = models.CharField(max_length=55, null=True, blank=True, editable=False)
 

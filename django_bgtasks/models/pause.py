@@ -5,14 +5,16 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .fields import ExactCharField, UnicodeCharField, UTCDateTimeField
+
 
 class QueuePause(models.Model):
     """While its row is there, no worker begins a job of this queue. `by`: who paused it."""
 
-    backend = models.CharField(_("backend"), max_length=64)
-    queue = models.CharField(_("queue"), max_length=100)
-    paused_at = models.DateTimeField(_("paused at"))
-    by = models.CharField(_("paused by"), max_length=150, blank=True, default="")
+    backend = ExactCharField(_("backend"), max_length=64)
+    queue = ExactCharField(_("queue"), max_length=100)
+    paused_at = UTCDateTimeField(_("paused at"))
+    by = UnicodeCharField(_("paused by"), max_length=150, blank=True, default="")
 
     class Meta:
         verbose_name = _("paused queue")

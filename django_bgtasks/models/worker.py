@@ -5,21 +5,27 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .fields import ExactCharField, UnicodeCharField, UTCDateTimeField
+
 
 class Worker(models.Model):
     """One row per `bgworker` and process life: its id is never a hostname and never used again."""
 
     id = models.UUIDField(_("id"), primary_key=True, editable=False)
-    hostname = models.CharField(_("host"), max_length=255)
+    hostname = UnicodeCharField(_("host"), max_length=255)
     pid = models.PositiveIntegerField(_("process id"))
     processes = models.PositiveSmallIntegerField(_("processes"))
     queues = models.JSONField(_("queues"), default=list)
-    backend = models.CharField(_("backend"), max_length=64)
-    started_at = models.DateTimeField(_("started at"))
-    last_seen_at = models.DateTimeField(_("last seen at"))
-    stopped_at = models.DateTimeField(_("stopped at"), null=True, blank=True)
-    lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
+    backend = ExactCharField(_("backend"), max_length=64)
+    started_at = UTCDateTimeField(_("started at"))
+    last_seen_at = UTCDateTimeField(_("last seen at"))
+    # By its own settings: others' may say something else of their workers.
+    dead_after = models.FloatField(_("dead after"), default=10.0, editable=False)
+    stopped_at = UTCDateTimeField(_("stopped at"), null=True, blank=True)
+    lost_at = UTCDateTimeField(_("lost at"), null=True, blank=True)
     children_lost = models.PositiveIntegerField(_("children lost"), default=0)
+    # Why its job processes end as soon as they start; empty if they do not.
+    trouble = models.CharField(_("trouble"), max_length=255, default="", blank=True)
 
     class Meta:
         verbose_name = _("worker")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 from django.conf import settings
 from django.core.cache import caches
@@ -13,16 +14,18 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ..core.options import backend_settings
-from ..core.reasons import WRONG_PASSWORD
+from ..core.reasons import IS_CLUSTER, NO_PERMISSION, WRONG_PASSWORD
+from .script import CLUSTER_ERRORS
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 # A site must answer while Redis is away or deaf: a push gives up after this.
 PUSH_SECONDS = 1.0
+_pools: WeakSet[ConnectionPool] = WeakSet()
 __all__ = ["AuthenticationError", "Redis", "RedisError"]
 
 
@@ -74,6 +77,7 @@ def connection(alias: str, patience: float = PUSH_SECONDS) -> Redis:
     if isinstance(pool, SentinelConnectionPool):
         _limit_sentinels(pool.sentinel_manager)
     pool.connection_kwargs["decode_responses"] = False
+    _pools.add(pool)
     return Redis(connection_pool=pool)
 
 
@@ -126,12 +130,27 @@ def reason(error: Exception) -> str:
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, AuthenticationError) or "NOAUTH" in line or "WRONGPASS" in line:
         return WRONG_PASSWORD % {"line": line}
+    if isinstance(error, CLUSTER_ERRORS):
+        return IS_CLUSTER % {"line": line}
+    if type(error) is NoPermissionError:
+        return NO_PERMISSION % {"line": line}
     return line
 
 
 def forget() -> None:
     """Drop the clients of this process, as after a fork."""
     connection.cache_clear()
+
+
+def hang_up_in_copy() -> None:
+    """In a fork: close the sockets, which the parent goes on to use.
+
+    Else Redis would not notice the parent's death, and give a message to nobody.
+    """
+    for pool in list(_pools):
+        for held in ("_connections", "_in_use_connections", "_available_connections"):
+            for one in list(getattr(pool, held, ())):
+                one.disconnect()
 
 
 def _forget_settings(*, setting: str, **kwargs: Any) -> None:

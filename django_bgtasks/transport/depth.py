@@ -1,65 +1,65 @@
-"""What Redis holds: the queues in use and the ids that wait in them."""
+"""What Redis holds of a ledger: the queues in use, the ids that wait in them, and the mark of its
+workers.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from redis import Redis
 
-from .messages import MARKER_KEY, QUEUES_KEY, SUSPENDED_KEY, queue_key
+from ..core import clock
+from .messages import QUEUES_KEY, SUSPENDED_KEY
+from .names import LEDGERS_KEY, Namespace, place_of, rq_queue_name
 
 PAGE = 10_000
-_PRIORITY = re.compile(r"(?P<queue>.+?)(?:-(?P<sign>[pm])(?P<size>\d{1,3}))?")
+# Seconds without a worker after which the mark is gone.
+MARK_SECONDS = 300
+# And so long it stays on the list of those that were here.
+LISTED_SECONDS = 30 * 24 * 3600
+# How a worker ranks a queue among others of the same priority; None: it does not serve it.
+Rank = Callable[[str], Any]
 
 
-def split(rq_queue: str, queues: Iterable[str]) -> tuple[str, int] | None:
-    """The (queue, priority) that an RQ queue stands for; None if it is none of `queues`."""
-    names = set(queues)
-    if rq_queue in names:
-        return rq_queue, 0
-    match = _PRIORITY.fullmatch(rq_queue)
-    if match is None or match["queue"] not in names or match["sign"] is None:
-        return None
-    size = int(match["size"])
-    return match["queue"], size if match["sign"] == "p" else -size
+def in_use(
+    queues: Iterable[str], namespace: Namespace, redis: Redis, rank: Rank | None = None
+) -> list[str]:
+    """The RQ queues in the order in which a worker serves them, strictly by priority.
 
-
-def in_use(queues: Iterable[str], redis: Redis) -> list[str]:
-    """The RQ queues of these queues in the order in which a worker serves them.
-
-    Strictly by priority, then by the order of `queues`, which is always part of the answer.
+    queues: always part of the answer. rank: finds and ranks others of this ledger too; without it
+    it is only these, in their order.
     """
-    order = {name: rank for rank, name in enumerate(queues)}
-    found = {(name, 0): name for name in order}
-    prefix = queue_key("")
+    order = {name: number for number, name in enumerate(queues)}
+    ranked: Rank = order.get if rank is None else rank
+    places = {(name, 0): ranked(name) for name in order}
     for key in redis.smembers(QUEUES_KEY):
-        rq_queue = _text(key).removeprefix(prefix)
-        place = split(rq_queue, order)
-        if place is not None:
-            found[place] = rq_queue
-    ranked = sorted(found, key=lambda place: (-place[1], order[place[0]]))
-    return [found[place] for place in ranked]
+        rq_queue = namespace.own(text_of(key).removeprefix("rq:queue:"))
+        place = place_of(rq_queue or "")
+        # Of two names for one place only ours is in use.
+        if rq_queue and rq_queue == rq_queue_name(*place) and ranked(place[0]) is not None:
+            places[place] = ranked(place[0])
+    found = sorted(places, key=lambda place: (-place[1], places[place]))
+    return [rq_queue_name(*place) for place in found]
 
 
-def held_ids(rq_queue: str, redis: Redis) -> set[str]:
+def held_ids(rq_queue: str, namespace: Namespace, redis: Redis) -> set[str]:
     """The ids of the messages that wait in this RQ queue, as they are written there."""
-    return {_text(raw) for page in _pages(queue_key(rq_queue), redis) for raw in page}
+    pages = _pages(namespace.list_key(rq_queue), redis)
+    return {text_of(raw) for page in pages for raw in page}
 
 
-def lengths(queues: Iterable[str], redis: Redis) -> dict[str, int]:
+def lengths(queues: Iterable[str], namespace: Namespace, redis: Redis) -> dict[str, int]:
     """How many messages wait for each of these queues, those of all priorities together."""
     names = list(queues)
-    lines = in_use(names, redis)
+    rq_queues = in_use(names, namespace, redis)
     with redis.pipeline(transaction=False) as pipeline:
-        for rq_queue in lines:
-            pipeline.llen(queue_key(rq_queue))
+        for rq_queue in rq_queues:
+            pipeline.llen(namespace.list_key(rq_queue))
         counts = pipeline.execute()
     found = dict.fromkeys(names, 0)
-    for rq_queue, count in zip(lines, counts, strict=True):
-        place = split(rq_queue, names)
-        if place is not None:
-            found[place[0]] += count
+    for rq_queue, count in zip(rq_queues, counts, strict=True):
+        found[place_of(rq_queue)[0]] += count
     return found
 
 
@@ -68,17 +68,26 @@ def is_suspended(redis: Redis) -> bool:
     return bool(redis.exists(SUSPENDED_KEY))
 
 
-def is_marked(redis: Redis) -> bool:
-    """Whether Redis still has what upkeep left there; a wiped one has not."""
-    return bool(redis.exists(MARKER_KEY))
+def is_marked(namespace: Namespace, redis: Redis) -> bool:
+    """Whether Redis still has what this ledger's workers left there; a wiped one has not."""
+    return bool(redis.exists(namespace.marker_key))
 
 
-def mark(redis: Redis) -> None:
-    """Leave the mark."""
-    redis.set(MARKER_KEY, 1)
+def mark(namespace: Namespace, about: str, redis: Redis) -> None:
+    """Leave the mark, for MARK_SECONDS, and stay on the list of the ledgers that are here.
+
+    about: tells the operators of others which database this is.
+    """
+    now = clock.now().timestamp()
+    with redis.pipeline(transaction=False) as pipeline:
+        pipeline.zadd(LEDGERS_KEY, {namespace.name: now})
+        pipeline.zremrangebyscore(LEDGERS_KEY, 0, now - LISTED_SECONDS)
+        pipeline.set(namespace.marker_key, about or "-", ex=MARK_SECONDS)
+        pipeline.execute()
 
 
-def _text(raw: bytes | str) -> str:
+def text_of(raw: bytes | str) -> str:
+    """What Redis gave, as text; what is none is made visible."""
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
 
 

@@ -14,17 +14,15 @@ from typing import Any
 from uuid import UUID
 
 from redis import Redis
-from rq.queue import Queue
 
 from ..core import clock
 from ..core.faultpoints import fault_point
-from .script import Script
+from .names import Namespace, rq_queue_name
+from .script import Script, run_script
 
 FUNCTION = "django_bgtasks.transport.messages.run_by_bgworker"
 QUEUES_KEY = "rq:queues"
 SUSPENDED_KEY = "rq:suspended"
-# A wiped Redis has lost this key; workers then send all queued jobs again.
-MARKER_KEY = "bgtasks:alive"
 # A message nobody takes must not stay for ever; the ledger has the job.
 MESSAGE_SECONDS = 7 * 24 * 3600
 # While a script runs Redis serves nobody else, and its client does not wait for ever.
@@ -42,20 +40,8 @@ class Message:
 
     @property
     def rq_queue(self) -> str:
-        """The RQ queue of this message."""
+        """The RQ queue of this message, without the name of the ledger."""
         return rq_queue_name(self.queue, self.priority)
-
-
-def rq_queue_name(queue: str, priority: int) -> str:
-    """Each priority in use is an RQ queue of its own: `emails`, `emails-p50`, `emails-m10`."""
-    if not priority:
-        return queue
-    return f"{queue}-{'p' if priority > 0 else 'm'}{abs(priority)}"
-
-
-def queue_key(rq_queue: str) -> str:
-    """The Redis list of an RQ queue."""
-    return f"{Queue.redis_queue_namespace_prefix}{rq_queue}"
 
 
 def message_key(job_id: UUID | str) -> str:
@@ -71,9 +57,9 @@ def job_id_of(raw: Any) -> UUID | None:
         return None
 
 
-# KEYS: the list, the set of queues. ARGV: what all have in common, which is data before and after
-# the id, description, origin, time, seconds to keep; then the ids. An id comes into the list last,
-# so that whoever pops it finds its hash.
+# KEYS: the list, the set of queues, the mark that workers leave. ARGV: what all have in common,
+# which is data before and after the id, description, origin, time, seconds to keep; then the ids.
+# An id comes into the list last, so that whoever pops it finds its hash.
 PUSH = Script("""
 for place = 7, #ARGV do
     local id = ARGV[place]
@@ -84,24 +70,47 @@ for place = 7, #ARGV do
     redis.call('RPUSH', KEYS[1], id)
 end
 redis.call('SADD', KEYS[2], KEYS[1])
+return redis.call('EXISTS', KEYS[3])
 """)
 _CALL = json.dumps([FUNCTION, None, ["\0"], {}]).split("\\u0000")
 
 
 @fault_point("push")
-def push(messages: Iterable[Message], redis: Redis) -> None:
+def push(messages: Iterable[Message], namespace: Namespace, redis: Redis) -> bool:
     """Push the messages in their order, in one trip: a command for those of one task and queue.
 
-    Raises RedisError; the rows stand all the same.
+    Returns whether workers of this ledger have been there lately. Raises RedisError; the rows
+    stand all the same.
     """
-    parts = list(_parts(messages))
+    parts = [_pushed(kind, part, namespace) for kind, part in _parts(messages)]
+    if not parts:
+        return True
+    return run_script(lambda: _push(parts, redis), lambda: _push_plainly(parts, redis), redis)
+
+
+def _push(parts: list[tuple[list[str], list[Any]]], redis: Redis) -> bool:
     if len(parts) == 1:
-        PUSH(*_pushed(*parts[0]), redis)
-        return
+        return bool(PUSH(*parts[0], redis))
     with redis.pipeline(transaction=False) as pipeline:
-        for kind, part in parts:
-            PUSH.queue(*_pushed(kind, part), pipeline)
-        pipeline.execute()
+        for keys, args in parts:
+            PUSH.queue(keys, args, pipeline)
+        return bool(pipeline.execute()[-1])
+
+
+def _push_plainly(parts: list[tuple[list[str], list[Any]]], redis: Redis) -> bool:
+    """The same without a script; in this order too an id comes after its hash."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for keys, (before, after, description, origin, time, seconds, *ids) in parts:
+            values: dict[Any, Any] = {"created_at": time, "enqueued_at": time, "status": "queued"}
+            values |= {"description": description, "origin": origin}
+            for job_id in ids:
+                values["data"] = f"{before}{job_id}{after}"
+                pipeline.hset(message_key(job_id), mapping=values)
+                pipeline.expire(message_key(job_id), seconds)
+            pipeline.rpush(keys[0], *ids)
+            pipeline.sadd(keys[1], keys[0])
+        pipeline.exists(parts[0][0][2])
+        return bool(pipeline.execute()[-1])
 
 
 def _parts(messages: Iterable[Message]) -> Iterator[tuple[tuple[str, str], list[Message]]]:
@@ -112,14 +121,16 @@ def _parts(messages: Iterable[Message]) -> Iterator[tuple[tuple[str, str], list[
             yield kind, alike[start : start + AT_ONCE]
 
 
-def _pushed(kind: tuple[str, str], group: list[Message]) -> tuple[list[str], list[Any]]:
+def _pushed(
+    kind: tuple[str, str], group: list[Message], namespace: Namespace
+) -> tuple[list[str], list[Any]]:
     """The keys and arguments for messages of one task and RQ queue."""
     rq_queue, task = kind
     # As RQ writes a time.
     now = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
     ids = [str(message.job_id) for message in group]
-    keys = [queue_key(rq_queue), QUEUES_KEY]
-    return keys, [*_CALL, task, rq_queue, now, MESSAGE_SECONDS, *ids]
+    keys = [namespace.list_key(rq_queue), QUEUES_KEY, namespace.marker_key]
+    return keys, [*_CALL, task, namespace.rq_queue(rq_queue), now, MESSAGE_SECONDS, *ids]
 
 
 def _kind(message: Message) -> tuple[str, str]:

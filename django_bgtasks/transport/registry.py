@@ -9,28 +9,43 @@ from rq import worker_registration
 from rq.defaults import DEFAULT_WORKER_TTL
 from rq.utils import as_text, now, utcformat
 
+from .depth import text_of
+from .names import Namespace
+
 KEY = "rq:worker:{}"
 
 
 def keep_alive(names: Iterable[str], redis: Redis) -> None:
     """Renew the heartbeat of these workers: one that runs a long job does not get to it."""
+    keys = [KEY.format(name) for name in names]
     with redis.pipeline(transaction=False) as pipeline:
-        for name in names:
-            key = KEY.format(name)
-            pipeline.eval(_RENEW, 1, key, utcformat(now()), DEFAULT_WORKER_TTL + 60)
+        for key in keys:
+            pipeline.expire(key, DEFAULT_WORKER_TTL + 60)
+        renewed = pipeline.execute()
+    # A hash that has expired must not come back half empty.
+    with redis.pipeline(transaction=False) as pipeline:
+        for key, is_there in zip(keys, renewed, strict=True):
+            if is_there:
+                pipeline.hset(key, "last_heartbeat", utcformat(now()))
         pipeline.execute()
 
 
-def shown(redis: Redis) -> dict[str, tuple[str, str]]:
-    """The state and the current job's id of each registered worker, by its name."""
-    keys = sorted(map(as_text, redis.smembers(worker_registration.REDIS_WORKER_KEYS)))
+def names_of(redis: Redis) -> list[str]:
+    """The names of all registered workers, whosever they are."""
+    keys = map(text_of, redis.smembers(worker_registration.REDIS_WORKER_KEYS))
+    return sorted(key.removeprefix(KEY.format("")) for key in keys)
+
+
+def shown(namespace: Namespace, redis: Redis) -> dict[str, tuple[str, str]]:
+    """The state and the current job's id of each worker of this backend, by our name for it."""
+    names = [own for name in names_of(redis) if (own := namespace.own(name)) is not None]
     with redis.pipeline(transaction=False) as pipeline:
-        for key in keys:
-            pipeline.hmget(key, "state", "current_job")
+        for name in names:
+            pipeline.hmget(KEY.format(namespace.worker(name)), "state", "current_job")
         answers = pipeline.execute()
     return {
-        key.removeprefix(KEY.format("")): (as_text(state or ""), as_text(job or ""))
-        for key, (state, job) in zip(keys, answers, strict=True)
+        name: (as_text(state or ""), as_text(job or ""))
+        for name, (state, job) in zip(names, answers, strict=True)
     }
 
 
@@ -46,19 +61,8 @@ def remove(name: str, redis: Redis) -> None:
         pipeline.execute()
 
 
-def remove_ending(suffixes: tuple[str, ...], redis: Redis) -> int:
-    """Take the workers whose names end so out of RQ's registry; how many there were."""
-    keys = map(as_text, redis.smembers(worker_registration.REDIS_WORKER_KEYS))
-    names = [key.removeprefix(KEY.format("")) for key in keys if key.endswith(suffixes)]
-    for name in names:
-        remove(name, redis)
-    return len(names)
-
-
-# A hash that has expired must not come back half empty.
-_RENEW = """
-if redis.call('exists', KEYS[1]) == 1 then
-  redis.call('hset', KEYS[1], 'last_heartbeat', ARGV[1])
-  redis.call('expire', KEYS[1], ARGV[2])
-end
-"""
+def remove_ending(endings: tuple[str, ...], namespace: Namespace, redis: Redis) -> None:
+    """Take the workers of this ledger whose names end so out of RQ's registry."""
+    for name in names_of(redis):
+        if namespace.is_of_ledger(name) and name.endswith(endings):
+            remove(name, redis)

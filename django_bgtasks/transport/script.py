@@ -1,14 +1,34 @@
-"""A Lua script: one command, sent by its digest, and whole where Redis does not know it yet."""
+"""A Lua script: one command, sent by its digest, and whole where Redis does not know it yet.
+
+A Redis may not run scripts for us: its ACL forbids them, or its operator has renamed the commands.
+What a script does is then done by plain commands, in more trips.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha1
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import NoScriptError
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    NoScriptError,
+    ResponseError,
+)
+
+from ..core import clock
+
+T = TypeVar("T")
+# What only a cluster answers.
+CLUSTER_ERRORS = (ClusterCrossSlotError, ClusterDownError, AskError)
+# Seconds until scripts are tried again: somebody may have allowed them.
+TRY_SCRIPTS_EVERY = 60.0
+_without_until: WeakKeyDictionary[Redis, float] = WeakKeyDictionary()
 
 
 class Script:
@@ -34,3 +54,18 @@ class Script:
         name, body = ("EVALSHA", self._digest) if len(pipeline) else ("EVAL", self._text)
         execute: Any = pipeline.execute_command
         execute(name, body, len(keys), *keys, *args)
+
+
+def run_script(scripted: Callable[[], T], plain: Callable[[], T], redis: Redis) -> T:
+    """Do it by script; by plain commands where Redis does not run scripts. Raises RedisError."""
+    if _without_until and clock.monotonic() < _without_until.get(redis, 0.0):
+        return plain()
+    try:
+        return scripted()
+    except CLUSTER_ERRORS:
+        raise
+    except ResponseError:
+        found = plain()
+        # Not before: what is wrong with a key is wrong for plain commands too.
+        _without_until[redis] = clock.monotonic() + TRY_SCRIPTS_EVERY
+        return found

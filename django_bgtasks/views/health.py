@@ -39,10 +39,9 @@ def readyz(request: HttpRequest, backends: list[str]) -> JsonResponse:
 
 
 def _health(backend: str) -> list[str]:
-    alias, dead_after = ledger_alias(), backend_settings(backend).options.dead_after
-    problems = []
+    alias, problems = ledger_alias(), []
     workers = standing.workers(backend, LOST_SINCE, alias)
-    if not any(row.lost_at is None and row.seen <= dead_after for row in workers):
+    if not any(row.lost_at is None and row.seen <= row.dead_after for row in workers):
         problems.append("No worker is alive. Start one: python manage.py bgworker")
     overdue, delay = standing.overdue(STALLED_AFTER, backend, alias)
     if overdue:

@@ -14,6 +14,7 @@ from types import FrameType
 from uuid import UUID
 
 from ..core import clock
+from . import signals
 from .child import OUT_OF_WORK
 from .job_child import JobChild
 from .outcry import Outcry
@@ -23,6 +24,10 @@ from .upkeep_link import UpkeepLink
 
 logger = logging.getLogger("django_bgtasks.worker")
 TICK = 0.2
+# A terminal and whoever has started the worker may tell it of one Ctrl-C twice.
+SAME_REQUEST = 0.3
+# What is left of the grace after a second request.
+SHORT_GRACE = 1.0
 
 
 class Arbiter:
@@ -35,7 +40,8 @@ class Arbiter:
         self.upkeep = UpkeepLink(slots, lambda: [child.pid for child in self._alive()])
         self.outcry = Outcry()
         self.stop_at: float | None = None
-        self.asked_to_stop = False
+        self.asked_at: float | None = None
+        self.asked_again = False
         self.burst_is_over = False
         self.wake_reader, self.wake_writer = os.pipe()
 
@@ -45,16 +51,17 @@ class Arbiter:
         self.upkeep.start(self.plan)
         while True:
             self._reap()
-            if self.asked_to_stop:
+            if self.asked_at is not None:
                 self.stop()
             if self._is_over():
                 break
+            self.upkeep.keep_alive(self.plan)
             self._read_reports()
             self._start_children()
+            self._note_trouble()
             self._enforce()
-            select.select([self.wake_reader, self.upkeep.reports.reader], [], [], TICK)
-            self._drain_wake()
-        self.upkeep.end()
+            self._wait()
+        self.upkeep.end(self.plan)
         return 0
 
     @property
@@ -63,26 +70,44 @@ class Arbiter:
         return self.stop_at is not None or self.burst_is_over
 
     def stop(self) -> None:
-        """Let the children finish their jobs; what still runs after the grace is released."""
-        if self.stop_at is not None:
-            return
-        self.stop_at = clock.monotonic() + self.plan.grace
-        logger.info("Stopping: running jobs have %g s to finish.", self.plan.grace)
-        for child in self._alive():
-            child.signal(signal.SIGTERM)
+        """Let the children finish their jobs; what still runs after the grace is released.
+
+        Who asks a second time does not want to wait for that.
+        """
+        if self.stop_at is None:
+            self.stop_at = clock.monotonic() + self.plan.grace
+            logger.info(
+                "Stopping: running jobs have %g s to finish. Asked again, %g s.",
+                self.plan.grace,
+                min(SHORT_GRACE, self.plan.grace),
+            )
+            for child in self._alive():
+                child.signal(signal.SIGTERM)
+        if self.asked_again and self.stop_at > clock.monotonic() + SHORT_GRACE:
+            self.stop_at = clock.monotonic() + SHORT_GRACE
+            logger.info("Asked again to stop: what runs in %g s is released.", SHORT_GRACE)
 
     def _listen_for_signals(self) -> None:
         for end in (self.wake_reader, self.wake_writer):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note_stop)
-        signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+        signals.begin()
+        signals.listen(self._note_stop)
+        signal.signal(signal.SIGCHLD, signals.heed_not)
 
     def _note_stop(self, signum: int, frame: FrameType | None) -> None:
-        self.asked_to_stop = True
+        now = clock.monotonic()
+        if self.asked_at is None:
+            self.asked_at = now
+        elif now - self.asked_at > SAME_REQUEST:
+            self.asked_again = True
 
-    def _drain_wake(self) -> None:
+    def _wait(self) -> None:
+        """Until a signal or a report of upkeep comes, or it is time to look around."""
+        readers = [self.wake_reader]
+        if self.upkeep.pid:
+            readers.append(self.upkeep.reports.reader)
+        select.select(readers, [], [], TICK)
         try:
             os.read(self.wake_reader, 4096)
         except BlockingIOError:
@@ -108,6 +133,20 @@ class Arbiter:
             child.start(self.plan, self.outcry)
             self.upkeep.tell_children()
 
+    def _note_trouble(self) -> None:
+        """Say once, here and by upkeep, when job processes do not start, and when they do."""
+        for child in self.children:
+            child.look()
+        trouble = next((child.trouble for child in self.children if child.trouble), "")
+        if bool(trouble) == bool(self.upkeep.trouble):
+            return
+        if trouble:
+            logger.error("Job processes end as soon as they start, and jobs wait: %s", trouble)
+        else:
+            logger.info("Job processes start again.")
+        self.upkeep.trouble = trouble
+        self.upkeep.tell_children()
+
     def _reap(self) -> None:
         while True:
             try:
@@ -117,14 +156,14 @@ class Arbiter:
             if pid == 0:
                 return
             if pid == self.upkeep.pid:
-                self.upkeep.start_again(self.plan, status)
+                self.upkeep.buried(status)
             for child in self.children:
                 if child.pid == pid:
                     self._bury(child, status)
 
     def _bury(self, child: JobChild, status: int) -> None:
         pid, code = child.pid, os.waitstatus_to_exitcode(status)
-        held = child.buried(code)
+        held = child.buried(status)
         if self.plan.burst:
             # A job whose process died is queued again, and somebody must be there to run it.
             nothing_left = not self.upkeep.unsettled and not held

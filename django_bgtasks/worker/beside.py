@@ -21,10 +21,12 @@ from ..core.errors import TaskNotFound
 from ..core.registry import find_task
 from ..flow.awaited import Awaited
 from ..flow.connections import give_back_connections
-from ..flow.execute import Run
+from ..flow.execute import Run, is_suspect
+from ..flow.logs import restore_log
 from ..flow.thread_limits import strike_overdue
 from ..models import Job
-from ..transport.messages import rq_queue_name
+from ..transport.names import rq_queue_name
+from .database_threads import room_for
 from .loop import Loop
 from .plan import Plan
 from .slots import Slot
@@ -67,7 +69,8 @@ class Beside:
         self._slot, self._settle, self._finish, self._notify = slot, settle, finish, notify
         self._kill_after = plan.options.kill_after
         self._most = {LOOP: plan.async_concurrency, THREADS: plan.threads}
-        self._alias, self._loop, self._threads = plan.alias, Loop(), Threads()
+        self._alias, self._threads = plan.alias, Threads()
+        self._loop = Loop(room_for(plan.async_connections, plan.threads))
         # Of each task, and of each queue the kind of its last job.
         self._kinds: dict[str, str | None] = {}
         self._queues: dict[str, str | None] = {}
@@ -180,6 +183,7 @@ class Beside:
         settled = self._settle([run for one in ended if (run := self._end(one)) is not None])
         for one in ended:
             self._slot.free(one.place)
+        restore_log()
         self._finish([one.run.job.pk for one in ended], settled)
         # Others may need the connection before the next one ends.
         give_back_connections()
@@ -191,7 +195,6 @@ class Beside:
     def _end(self, one: Aside) -> Run | None:
         run = one.run.end()
         if run is not None and run.open:
-            # From here on a crash repeats it, and charges nobody.
             self._slot.ended_at(one.place)
         return run
 
@@ -222,11 +225,3 @@ class Beside:
             if one.run is not culprit:
                 until = later if culprit is None else inf
                 self._slot.runs_at(one.place, one.run.job.claims, until)
-
-
-def is_suspect(job: Job) -> bool:
-    """Whether its last attempt ended with its process: it may have been another job's fault.
-
-    It runs alone, so that the next crash is laid to the right one.
-    """
-    return job.error.startswith("crash")

@@ -10,23 +10,25 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from types import FrameType
 from uuid import UUID
 
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from ..core import clock
 from ..flow import footing
 from ..flow.connections import give_back_connections, refresh_connections
-from ..flow.deadline import CANCEL_SIGNAL, confirm_cancellation
-from ..flow.execute import Run, claim_jobs, run_claimed, settle_runs
+from ..flow.deadline import CANCEL_SIGNAL, before_interruption, confirm_cancellation
+from ..flow.execute import Run, claim_jobs, is_suspect, run_claimed, settle_runs
 from ..ledger.claim import claim_next
 from ..ledger.moves import give_back, promote
-from ..ledger.outages import DISCONNECTED
-from ..ledger.settle import insist
+from ..ledger.outages import retry_until_connected
+from ..ledger.sessions import remember_new_sessions
 from ..models import Job
-from ..transport.messages import rq_queue_name
-from .beside import Beside, is_suspect
+from ..transport.names import rq_queue_name
+from . import log_handlers, signals
+from .beside import Beside
 from .group import AHEAD, Ahead, Group, Pace, Watch
 from .lines import job_line
 from .outcry import Outcry
@@ -62,13 +64,14 @@ class Child:
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        signals.listen(self._stop)
         # Outside of a task a cancellation comes too late to matter, and so does an alarm. They are
         # not ignored: that would be inherited by the programs that tasks start.
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
-            signal.signal(number, _come_too_late)
-        footing.take()
+            signal.signal(number, signals.heed_not)
+        before_interruption(log_handlers.flush)
+        footing.take(self.plan.directory)
+        remember_new_sessions()
         disown_copies()
         confirm_cancellation(self._is_cancelled)
         spent = False
@@ -122,7 +125,9 @@ class Child:
         self.redis.put_back(ids)
 
     def _run_together(self, ids: list[UUID]) -> None:
-        jobs = claim_jobs(ids, self.plan.worker, self.plan.alias, self.plan.queues)
+        jobs = claim_jobs(
+            ids, self.plan.worker, self.plan.alias, self.plan.queues, self.plan.backend
+        )
         for job in jobs:
             self.slot.claimed(job.pk, job.claims)
         for job_id in set(ids).difference(job.pk for job in jobs):
@@ -154,16 +159,17 @@ class Child:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
         refresh_connections()
         plan = self.plan
-        names = [name for name in self.queues.names() if self.beside.room_for(name) != 0]
+        names = [name for name in self.queues.in_database() if self.beside.room_for(name) != 0]
         if plan.burst:
-            insist(lambda: promote(BURST_PROMOTE, plan.alias), plan.alias)
+            retry_until_connected(lambda: promote(BURST_PROMOTE, plan.alias), plan.alias)
         tried: list[UUID] = []
 
         def claiming(job_id: UUID) -> None:
             tried.append(job_id)
             self.slot.popped(job_id)
 
-        job = insist(lambda: claim_next(names, plan.worker, plan.alias, claiming), plan.alias)
+        claim = partial(claim_next, names, plan.worker, plan.alias, claiming, plan.backend)
+        job = retry_until_connected(claim, plan.alias)
         for job_id in tried:
             if job is None or job_id != job.pk:
                 self.slot.drop(job_id)
@@ -187,7 +193,7 @@ class Child:
             if run is None:
                 self._forget(job.pk)
                 continue
-            self.slot.claimed(job.pk, job.claims)
+            self.slot.ended(job.pk)
             self.pace.ran(rq_queue_name(job.queue, job.priority), run.seconds)
             group.ended(run)
         self._end_group(group)
@@ -211,7 +217,7 @@ class Child:
                 rest = []
             self._close(done, patient=False)
             done = []
-        except DISCONNECTED as error:
+        except (DatabaseError, InterfaceError) as error:
             logger.debug("What waits behind a slow job was not handed back: %s", error)
             group.restore(rest, done)
         finally:
@@ -222,7 +228,7 @@ class Child:
     def _hand_back(self, jobs: list[Job]) -> None:
         if not jobs:
             return
-        insist(lambda: give_back(jobs, self.plan.alias), self.plan.alias)
+        retry_until_connected(lambda: give_back(jobs, self.plan.alias), self.plan.alias)
         self._handed_back(jobs)
 
     def _handed_back(self, jobs: list[Job]) -> None:
@@ -252,7 +258,7 @@ class Child:
     def _forget(self, job_id: UUID) -> None:
         """There was nothing to claim, or the claim was lost: drop the message."""
         self.slot.drop(job_id)
-        self.redis.finish([job_id], [])
+        self.redis.forget(job_id)
 
     def _size(self, rq_queue: str) -> int:
         """How many messages of this RQ queue to take: what there is time or room for."""
@@ -290,11 +296,15 @@ class Child:
         if self.plan.max_memory is not None and (held := resident_mib()) > self.plan.max_memory:
             logger.info("This child holds %.0f MiB and is replaced.", held)
             return True
+        if footing.is_worn():
+            logger.warning(
+                "A task has left this child with lower limits or nearly without descriptors: it is "
+                "replaced."
+            )
+            return True
         return False
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
-
-
-def _come_too_late(signum: int, frame: FrameType | None) -> None:
-    """A signal for a task that has ended."""
+        # What is killed when the grace is over writes nothing any more.
+        log_handlers.flush()

@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import DatabaseError
-from django.db.models.functions import Now
+from django.db import DatabaseError, connections
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..core.options import backend_settings
+from ..core.options import aliases_of, backend_settings
 from ..core.reasons import translated
 from ..core.states import State
 from ..core.verdicts import problems_of
+from ..core.words import exact
 from ..flow.status import status_of
-from ..ledger.insert import after
-from ..models import Job, Worker
+from ..ledger import pooler, standing
+from ..ledger.identity import identity_of, short
+from ..ledger.times import after
+from ..models import Job
 from ..transport.connection import RedisError, connection, describe, has_password, reason
+from ..transport.namespace import namespace_of
+from ..transport.neighbours import Neighbour, neighbours
+from ..transport.permissions import cure, essential, missing, user_of
 from .preflight import redis_silence, unapplied
 
 LATE = timedelta(minutes=5)
@@ -52,13 +57,24 @@ def examine(backend: str, alias: str) -> Iterator[Finding]:
         yield Finding(text, "python manage.py migrate")
         return
     yield Finding(_("The database %r answers and its tables are up to date.") % alias)
+    yield from _pooler(alias)
     if backend_settings(backend).options.dispatch:
-        yield from _redis(backend)
+        yield from _redis(backend, alias)
     yield from _workers(backend, alias)
     yield from _figures(backend, alias)
 
 
-def _redis(backend: str) -> Iterator[Finding]:
+def _pooler(alias: str) -> Iterator[Finding]:
+    connection = connections[alias]
+    if not pooler.is_pooled(connection):
+        return
+    text = _("A pooler, such as PgBouncer, stands before it: nothing is prepared or set there.")
+    cure = _("Set DATABASES[%r]['DISABLE_SERVER_SIDE_CURSORS'] to True.") % alias
+    told = pooler.says_so(connection)
+    yield Finding(text, "" if told else cure, serious=False)
+
+
+def _redis(backend: str, alias: str) -> Iterator[Finding]:
     why = redis_silence(backend)
     if why is not None:
         text = _("Redis at %(address)s does not answer: %(why)s")
@@ -69,7 +85,61 @@ def _redis(backend: str) -> Iterator[Finding]:
     if not has_password(backend):
         cure = _("Set requirepass and put it into the URL.")
         yield Finding(_("Redis has no password."), cure, serious=False)
+    try:
+        yield from _permissions(backend, alias)
+    except RedisError as error:
+        text = _("Redis at %(address)s cannot be used: %(why)s")
+        told = {"address": describe(backend), "why": translated(reason(error))}
+        yield Finding(text % told, _("Jobs run from the database meanwhile."))
+        return
     yield from _memory(backend)
+    yield from _names(backend, alias)
+
+
+def _permissions(backend: str, alias: str) -> Iterator[Finding]:
+    redis = connection(backend)
+    rules = missing(namespace_of(backend, alias), redis)
+    if not rules:
+        yield Finding(_("Redis allows all that is needed."))
+        return
+    text = _("The Redis user %(user)s lacks permissions: %(rules)s.")
+    if not essential(rules):
+        text = _("The Redis user %(user)s lacks permissions that can be done without: %(rules)s.")
+    told = {"user": user_of(redis), "rules": " ".join(rules)}
+    yield Finding(text % told, cure(rules, redis), serious=bool(essential(rules)))
+
+
+def _names(backend: str, alias: str) -> Iterator[Finding]:
+    """By which name this ledger goes in Redis, and who else is there."""
+    named, row = namespace_of(backend, alias), identity_of(alias)
+    told: dict[str, Any] = {"name": named.name, "queue": named.rq_queue("default")}
+    yield Finding(_("In Redis this ledger is %(name)s; its queues are like %(queue)s.") % told)
+    if row.copied_from is not None:
+        told = {"former": short(row.copied_from), "name": named.ledger}
+        told["time"] = exact(row.named_at)
+        text = _("It was %(former)s, in a copy or before a move, and is %(name)s since %(time)s.")
+        yield Finding(text % told)
+    try:
+        others = neighbours(named, connection(backend))
+    except RedisError as error:
+        text = _("Redis does not tell who else uses it: %s") % translated(reason(error))
+        yield Finding(text, _("Allow it; see docs/security.md."), serious=False)
+        return
+    for other in others:
+        yield Finding(_who(other))
+    if others:
+        yield Finding(_("They do not meet, but `rq suspend` holds the workers of all."))
+
+
+def _who(other: Neighbour) -> str:
+    what = _("queues in use: %(queues)d, messages: %(messages)d, worker processes: %(workers)d")
+    told = {"queues": other.queues, "messages": other.messages, "workers": other.workers}
+    if not other.name:
+        return _("Plain RQ is there too: %s.") % (what % told)
+    state = _("with workers") if other.alive else _("without workers")
+    text = _("The ledger %(name)s (%(about)s, %(state)s) is there too: %(what)s.")
+    about = other.about or _("database unknown")
+    return text % {"name": other.name, "about": about, "state": state, "what": what % told}
 
 
 def _memory(backend: str) -> Iterator[Finding]:
@@ -89,20 +159,14 @@ def _memory(backend: str) -> Iterator[Finding]:
 
 
 def _workers(backend: str, alias: str) -> Iterator[Finding]:
-    dead_after = backend_settings(backend).options.dead_after
-    alive = Worker.objects.using(alias).filter(
-        backend=backend,
-        stopped_at=None,
-        lost_at=None,
-        last_seen_at__gte=after(timedelta(seconds=-dead_after)),
-    )
-    count = alive.count()
+    known = standing.workers(backend, timedelta(0), alias)
+    count = sum(row.lost_at is None and row.seen <= row.dead_after for row in known)
     if not count:
         yield Finding(_("No worker is running."), _("Start one: %s") % "python manage.py bgworker")
     else:
         yield Finding(ngettext("%d worker is alive.", "%d workers are alive.", count) % count)
-    jobs = Job.objects.using(alias).filter(backend=backend)
-    late = jobs.filter(state=State.QUEUED, enqueued_at__lt=Now() - LATE)
+    jobs = Job.objects.using(alias).filter(backend__in=aliases_of(backend))
+    late = jobs.filter(state=State.QUEUED, enqueued_at__lt=after(-LATE))
     waiting = late.filter(run_after=None).count()
     if waiting:
         text = ngettext(
@@ -122,4 +186,4 @@ def _figures(backend: str, alias: str) -> Iterator[Finding]:
     """What the dashboard and `bgstatus` warn of, and was not said above."""
     for problem in problems_of(status_of(backend, alias)):
         if problem.code not in ("no-worker", "no-redis", "backlog"):
-            yield Finding(problem.what, problem.cure, serious=False)
+            yield Finding(problem.what, problem.cure, serious=problem.level == "critical")

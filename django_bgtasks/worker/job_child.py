@@ -15,13 +15,15 @@ from ..flow.deadline import CANCEL_SIGNAL
 from .child import OUT_OF_WORK, SPENT, Child
 from .outcry import Outcry
 from .plan import Plan
-from .processes import fork
+from .processes import LastWords, describe_end, fork, send_signal
 from .slots import Held, Slot
 
 logger = logging.getLogger("django_bgtasks.worker")
 CANCEL_GRACE = 2.0
 LONGEST_BACKOFF = 5.0
 QUICK_SECONDS = 1.0
+# So many that end at once, one after another, are no accident.
+NO_ACCIDENT = 3
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class JobChild:
     """A place for one process that runs jobs; one after another lives in it.
 
     doom: the job it was killed for, and why. cancelling: until when each cancelled job may go on.
+    trouble: why its processes end at once, again and again; empty if they do not.
     """
 
     slot: Slot = field(default_factory=Slot)
@@ -39,6 +42,8 @@ class JobChild:
     killed: bool = False
     doom: tuple[UUID, str] | None = None
     cancelling: dict[UUID, float] = field(default_factory=dict)
+    words: LastWords = field(default_factory=LastWords)
+    trouble: str = ""
 
     def start(self, plan: Plan, outcry: Outcry) -> None:
         """Fork a process into this place."""
@@ -46,17 +51,39 @@ class JobChild:
         self.cancelling.clear()
         self.slot.clear()
         main: Callable[[], None] = partial(_main, plan, self.slot, outcry)
-        self.pid = fork(main)
+        try:
+            self.pid = fork(main, self.words)
+        except OSError as error:
+            self._note_quick_end(f"{type(error).__name__}: {error}")
 
-    def buried(self, code: int) -> list[Held]:
+    def buried(self, status: int) -> list[Held]:
         """The process has ended: what it held. A place where they end at once starts later."""
-        held, self.pid = self.slot.read(), 0
+        held, self.pid, code = self.slot.read(), 0, os.waitstatus_to_exitcode(status)
         idle = not any(job.begun for job in held)
-        quick = clock.monotonic() - self.born < QUICK_SECONDS and idle and code != SPENT
-        self.quick_deaths = self.quick_deaths + 1 if quick else 0
-        backoff = min(0.1 * 2**self.quick_deaths, LONGEST_BACKOFF) if quick else 0.0
-        self.start_at = clock.monotonic() + backoff
+        if self._is_young() and idle and code != SPENT and not self.killed:
+            said = str(self.words) if code == 1 else ""
+            self._note_quick_end(said or f"The process {describe_end(status)}.")
+        else:
+            self.start_at = clock.monotonic()
+            self._note_health()
         return held
+
+    def look(self) -> None:
+        """A process that lives for a while has started well."""
+        if self.quick_deaths and self.pid and not self._is_young():
+            self._note_health()
+
+    def _is_young(self) -> bool:
+        return clock.monotonic() - self.born < QUICK_SECONDS
+
+    def _note_quick_end(self, why: str) -> None:
+        self.quick_deaths += 1
+        self.start_at = clock.monotonic() + min(0.1 * 2**self.quick_deaths, LONGEST_BACKOFF)
+        self.trouble = why if self.quick_deaths >= NO_ACCIDENT else ""
+
+    def _note_health(self) -> None:
+        self.quick_deaths, self.trouble = 0, ""
+        self.words.forget()
 
     def ended_well(self, held: list[Held], code: int) -> bool:
         """Whether nothing is to be settled after its end."""
@@ -65,9 +92,9 @@ class JobChild:
     def why(self, held: Held) -> str:
         """What the end of the process means for a job that it held.
 
-        Only jobs that ran are charged, and of several only the one that it was killed for. After a
-        crash that nobody caused nobody can tell which of several it was: all of them are charged,
-        and run alone the next time.
+        Only jobs that have begun are charged, and of several only the one that it was killed for.
+        After a crash that nobody caused nobody can tell which of several it was: all of them are
+        charged, and run alone the next time. So are those that have run and are not settled.
         """
         if not held.begun:
             return "unbegun"
@@ -79,7 +106,7 @@ class JobChild:
 
     def cancel(self, job: UUID, claim: int) -> None:
         """Ask the process to end this job, if it runs it; enforce() does it where that fails."""
-        runs = any(h.begun and (h.job, h.claim) == (job, claim) for h in self.slot.read())
+        runs = any(h.running and (h.job, h.claim) == (job, claim) for h in self.slot.read())
         if runs and job not in self.cancelling:
             self.slot.cancel(job)
             self.cancelling[job] = clock.monotonic() + CANCEL_GRACE
@@ -88,11 +115,11 @@ class JobChild:
     def enforce(self, now: float, interrupt: bool) -> None:
         """Kill the process if a job has outlived its time, or if all are to be interrupted."""
         begun = [held for held in self.slot.read() if held.begun]
-        running = {held.job for held in begun}
-        for job in self.cancelling.keys() - running:
+        running = [held for held in begun if held.running]
+        for job in self.cancelling.keys() - {held.job for held in running}:
             # It ended by itself in the meantime.
             del self.cancelling[job]
-        late = next((held.job for held in begun if now > held.kill_at), None)
+        late = next((held.job for held in running if now > held.kill_at), None)
         stubborn = next((job for job, until in self.cancelling.items() if now > until), None)
         if late is not None:
             self.kill(late, "timeout")
@@ -112,14 +139,6 @@ class JobChild:
     def signal(self, number: int) -> None:
         """Send a signal to the process, if it is there."""
         send_signal(self.pid, number)
-
-
-def send_signal(pid: int, number: int) -> None:
-    """Send a signal to a child; one that has just ended needs none."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def _main(plan: Plan, slot: Slot, outcry: Outcry) -> None:

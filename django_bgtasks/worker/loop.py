@@ -1,25 +1,31 @@
-"""The event loop of a job child, in a thread of its own, on which coroutines wait side by side."""
+"""The event loop of a job child, in a thread of its own, on which coroutines wait side by side.
+
+The coroutines share the loop. What one of them does to it must not end the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
-from typing import Any
-from weakref import WeakKeyDictionary
+from functools import partial
+from typing import Any, NoReturn
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import AsyncToSync
 
 from ..core import clock
 from ..flow.awaited import Awaited
-from ..flow.connections import give_back_connections, refresh_connections
+from ..flow.checked_threads import check_threads_of
+from ..flow.connections import LEFT_OPEN
+from .database_threads import DatabaseThreads
 
-# Seconds. The coroutines of a process share a thread for the ORM, and its connections.
-REFRESH_EVERY = 1.0
 # A loop that does not answer for so long is blocked by the coroutine that has it.
 BLOCKED_AFTER = 1.0
+# What would end other coroutines too. A loop that runs refuses close() itself.
+REFUSED = ("stop", "shutdown_asyncgens", "shutdown_default_executor")
 Ended = Callable[[], None]
 logger = logging.getLogger("django_bgtasks.worker")
 # Whose run each task on the loop belongs to; a coroutine may begin more of them.
@@ -27,16 +33,17 @@ _run: ContextVar[Awaited | None] = ContextVar("bgtasks_run", default=None)
 
 
 class Loop:
-    """Coroutines, each with limits of its own. The thread starts with the first one."""
+    """Coroutines, each with limits of its own. The thread starts with the first one.
 
-    def __init__(self) -> None:
+    connections: how many of them may use the database at once.
+    """
+
+    def __init__(self, connections: int) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._refresh_at = 0.0
         self._asked_at: float | None = None
-        self._runs: WeakKeyDictionary[asyncio.Task[Any], Awaited] = WeakKeyDictionary()
-        self._active = 0
-        # The loop itself would forget it.
-        self._upkeep: asyncio.Task[None] | None = None
+        # The loop itself would forget a task that waits.
+        self._active: dict[Awaited, RunTask] = {}
+        self._threads = DatabaseThreads(connections, self._current_run)
 
     def start(self, run: Awaited, ended: Ended) -> None:
         """Begin a run. `ended` is called when it has run, on the loop or at once."""
@@ -44,7 +51,8 @@ class Loop:
         if awaitable is None:
             ended()
         else:
-            asyncio.run_coroutine_threadsafe(self._main(run, awaitable, ended), self._running())
+            loop = self._running()
+            loop.call_soon_threadsafe(self._begin, loop, run, self._main(run, awaitable, ended))
 
     def culprit(self) -> Awaited | None:
         """The run that blocks the loop, if one does. To be asked again and again."""
@@ -54,8 +62,7 @@ class Loop:
             return None
         if now - self._asked_at < BLOCKED_AFTER:
             return None
-        task = asyncio.current_task(self._loop)
-        return None if task is None else self._runs.get(task)
+        return getattr(asyncio.current_task(self._loop), "run", None)
 
     def _ask(self, now: float) -> None:
         """Have the loop say that it is alive, as soon as it can."""
@@ -65,61 +72,118 @@ class Loop:
 
     def _answer(self) -> None:
         self._asked_at = None
+        self._restore()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, run: Awaited, main: Any) -> None:
+        # Not by loop.create_task(): a coroutine may have set another task factory.
+        self._active[run] = RunTask(loop, main, run)
 
     async def _main(self, run: Awaited, awaitable: Awaitable[None], ended: Ended) -> None:
-        self._active += 1
-        await self._refresh()
         _run.set(run)
-        self._own(asyncio.current_task())
-        await awaitable
-        _run.set(None)
-        self._active -= 1
-        if run.failed:
-            # It may have been the connection.
-            self._refresh_at = 0.0
-        if not self._active:
-            self._upkeep = asyncio.create_task(self._give_back())
-        ended()
+        try:
+            await Stepwise(awaitable, self._restore)
+            await self._release(run)
+        except BaseException as error:
+            run.fail(error)
+        finally:
+            ended()
 
-    async def _refresh(self) -> None:
-        """Have the connections looked at, before any query from here on.
+    async def _release(self, run: Awaited) -> None:
+        """Let others have the database thread of this run, which must leave no transaction open."""
+        del self._active[run]
+        left_open = self._threads.release(run, run.error)
+        # An attempt that has failed is settled at once; its last query may take long.
+        if left_open is not None and run.error is None and await asyncio.wrap_future(left_open):
+            raise RuntimeError(LEFT_OPEN)
 
-        The thread for the ORM does one thing after another. Nobody waits for it here: it may be
-        busy, and not everybody needs it.
-        """
-        if clock.monotonic() >= self._refresh_at:
-            self._refresh_at = clock.monotonic() + REFRESH_EVERY
-            self._upkeep = asyncio.create_task(_in_orm_thread(refresh_connections))
-            # It gets into the line.
-            await asyncio.sleep(0)
+    def _current_run(self) -> Awaited | None:
+        """Whose the current call is. What a run leaves behind on the loop is nobody's."""
+        run = _run.get() or getattr(asyncio.current_task(), "run", None)
+        return run if run in self._active else None
 
-    async def _give_back(self) -> None:
-        """Not while a coroutine may be in the middle of reading the rows of a query."""
-        if not self._active:
-            await _in_orm_thread(give_back_connections)
-
-    def _own(self, task: asyncio.Task[Any] | None) -> None:
-        run = _run.get()
-        if run is not None and task is not None:
-            self._runs[task] = run
-
-    def _new_task(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
-    ) -> asyncio.Task[Any]:
-        task = asyncio.Task(coroutine, loop=loop, **options)
-        self._own(task)
-        return task
+    def _restore(self) -> None:
+        """Put back what the others need of the loop."""
+        asyncio._set_running_loop(self._loop)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._loop.set_task_factory(self._new_task)
-            threading.Thread(target=self._loop.run_forever, name="loop", daemon=True).start()
+            loop = self._loop = asyncio.new_event_loop()
+            loop.set_task_factory(RunTask)
+            check_threads_of(loop)
+            for name in REFUSED:
+                setattr(loop, name, partial(_refuse, name))
+            AsyncToSync.loop_thread_executors[loop] = self._threads  # type: ignore[assignment]
+            threading.Thread(target=self._serve, args=(loop,), name="loop", daemon=True).start()
         return self._loop
 
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the loop again whenever something has stopped it; end with it if that cannot be."""
+        while not loop.is_closed():
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:
+                # asyncio passes these on, from a task that the coroutine began itself.
+                logger.warning("A coroutine raised %r on the event loop, which goes on.", error)
+            except BaseException:
+                logger.exception("The event loop of the coroutines cannot go on.")
+                break
+        # As where the main thread fails: the arbiter sees to what this process held.
+        logger.error("The event loop of the coroutines has ended, and this process ends with it.")
+        os._exit(1)
 
-async def _in_orm_thread(act: Callable[[], None]) -> None:
-    try:
-        await sync_to_async(act)()
-    except Exception as error:
-        logger.warning("The database connections could not be looked after: %s", error)
+
+class RunTask(asyncio.Task[Any]):
+    """A task on the loop, with the run that it belongs to. Other runs cannot cancel it.
+
+    It is made as a task factory makes one.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Any,
+        run: Awaited | None = None,
+        **options: Any,
+    ) -> None:
+        self.run = run or _run.get()
+        super().__init__(coroutine, loop=loop, **options)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel it, unless the call comes from another run; such a call is ignored."""
+        caller = _run.get()
+        theirs = None not in (caller, self.run) and caller is not self.run
+        return not theirs and super().cancel(msg)
+
+
+class Stepwise:
+    """Awaits a coroutine; `around` is called before and after each of its steps."""
+
+    def __init__(self, coroutine: Any, around: Callable[[], None]) -> None:
+        self._coroutine, self._around = coroutine, around
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self  # type: ignore[return-value]
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """One step."""
+        return self._step(self._coroutine.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        """One step that begins with an exception."""
+        return self._step(self._coroutine.throw, *error)
+
+    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        self._around()
+        try:
+            return step(*args)
+        finally:
+            self._around()
+
+
+def _refuse(name: str) -> NoReturn:
+    raise RuntimeError(
+        f"A task must not call {name}() of the event loop that it shares with others."
+    )

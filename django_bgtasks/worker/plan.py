@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -13,6 +14,16 @@ from ..core.options import Options, backend_settings
 GROUP_SIZE = 100
 # The most that a child's slot has room for beside a group, and the default for coroutines.
 MOST_COROUTINES, MOST_THREADS, COROUTINES = 300, 100, 50
+# Of how many coroutines in a child each has a database connection of its own.
+CONNECTIONS = 10
+
+
+def _working_directory() -> str:
+    """Its name; empty if it was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +34,10 @@ class Plan:
     max_jobs, max_memory: a child is replaced after so many jobs, or above so many MiB.
     group_size: how many short jobs a child claims together at most.
     async_concurrency: how many coroutines wait side by side in a child.
+    async_connections: how many of them may use the database at once.
     threads: how many other jobs run side by side in a child; 1 for one after another.
     grace: seconds from the request to stop until what still runs is released.
+    directory: in which the worker was started.
     """
 
     backend: str
@@ -36,10 +49,12 @@ class Plan:
     max_memory: int | None = None
     group_size: int = GROUP_SIZE
     async_concurrency: int = COROUTINES
+    async_connections: int = CONNECTIONS
     threads: int = 1
     grace: float = 25.0
     worker: UUID = field(default_factory=clock.new_id)
     hostname: str = field(default_factory=socket.gethostname)
+    directory: str = field(default_factory=_working_directory)
 
     @property
     def options(self) -> Options:

@@ -11,6 +11,7 @@ import time
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from ..ledger import pooler
 from ..transport.connection import RedisError, connection, reason
 from .plan import Plan
 from .processes import describe_end, fork
@@ -37,6 +38,9 @@ def _look(plan: Plan) -> int:
     while True:
         try:
             missing = unapplied(plan.alias)
+            database = connections[plan.alias]
+            if pooler.is_pooled(database) and not pooler.says_so(database):
+                logger.warning(pooler.ADVICE, plan.alias, plan.alias)
             break
         except DatabaseError as error:
             logger.error(  # noqa: TRY400 - a traceback says nothing more

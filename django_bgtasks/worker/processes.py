@@ -5,37 +5,70 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import mmap
 import os
 import random
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from django.db import connections
 
+from ..core.payload import printable
 from ..flow.around import LEAVING
 from ..flow.connections import abandon_connections
 from ..flow.footing import ROBBED
-from ..transport.connection import forget
+from ..ledger import identity
+from ..transport.connection import forget, hang_up_in_copy
+from . import log_handlers, signals
+from .daemons import end_daemons, end_pools, exit_without, watch_over_daemons
+from .streams import flush_streams
 
 logger = logging.getLogger("django_bgtasks.worker")
 PR_SET_PDEATHSIG = 1
-OF_THE_PARENT = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP)
+OF_THE_PARENT = (*signals.STOPS, signal.SIGCHLD, signal.SIGUSR1)
+WORDS = 200
+LEAVE_SECONDS = 2.0
 
 
-def fork(main: Callable[[], None]) -> int:
+class LastWords:
+    """The error with which a process ended, in memory that it shares with its parent."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 4 * WORDS)
+
+    def say(self, error: BaseException) -> bool:
+        """Leave them. False if the process before this one has said the same."""
+        text = printable(" ".join(f"{type(error).__name__}: {error}".split()))[:WORDS]
+        before, self._memory[:] = str(self), text.encode().ljust(4 * WORDS, b"\0")
+        return str(self) != before
+
+    def forget(self) -> None:
+        """All is well again: the next error is a new one."""
+        self._memory[:] = bytes(4 * WORDS)
+
+    def __str__(self) -> str:
+        return self._memory[:].rstrip(b"\0").decode()
+
+
+def fork(main: Callable[[], None], words: LastWords | None = None) -> int:
     """Run main() in a child process and return its pid. The child exits when main returns.
 
     The child gets the default signal handlers and no connection of its parent.
+    words: what its error goes to; one that was told before is not logged again.
     """
     parent = os.getpid()
+    flush_streams()
     gc.freeze()
     # A stop that comes before the child has handlers of its own must not end in its parent's.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_PARENT)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
     if pid:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return pid
@@ -47,49 +80,72 @@ def fork(main: Callable[[], None]) -> int:
         code = 0
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
-    except BaseException:
-        logger.exception("A child of bgworker ended with an error.")
+    except BaseException as error:
+        if words is None or words.say(error):
+            logger.exception("A child of bgworker ended with an error.")
     finally:
         try:
             _take_leave()
-            sys.stdout.flush()
-            sys.stderr.flush()
         finally:
             # Not sys.exit: the handlers of the parent's interpreter are not this process's.
             os._exit(code)
 
 
 def _take_leave() -> None:
+    """What Python does at its end, as far as it is this process's own."""
     for leave in LEAVING:
-        try:
-            leave()
-        except Exception:
-            logger.exception("A bridge to another system could not end in order.")
+        _try(leave)
+    # What a task has left behind, a lock say, must not hold up the end.
+    for leave in (end_pools, end_daemons, log_handlers.close, flush_streams):
+        thread = threading.Thread(target=_try, args=(leave,), daemon=True)
+        thread.start()
+        thread.join(LEAVE_SECONDS)
+
+
+def _try(leave: Callable[[], object]) -> None:
+    try:
+        leave()
+    except Exception:
+        logger.exception("A process of bgworker could not end in order.")
 
 
 def _settle_in(parent: int) -> None:
     signal.set_wakeup_fd(-1)
-    for number in OF_THE_PARENT:
+    signals.listen(signal.SIG_DFL)
+    for number in (signal.SIGCHLD, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
     random.seed()
     forget()
+    identity.forget()
+    log_handlers.start_anew()
     connections.close_all()
     die_with(parent)
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a child; one that has just ended, or is none, needs none."""
+    try:
+        if pid:
+            os.kill(pid, number)
+    except ProcessLookupError:
+        return
 
 
 def disown_copies() -> None:
     """A copy that a task forks, for a pool say, gets what any process has: default handlers, so
     that it can be terminated, and database connections of its own when it asks for them.
     """
-    ours = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    ours = {number: signal.getsignal(number) for number in signals.STOPS}
 
     def disown() -> None:
         for number, handler in ours.items():
-            if signal.getsignal(number) is handler:
+            if callable(handler) and signal.getsignal(number) is handler:
                 signal.signal(number, signal.SIG_DFL)
         abandon_connections()
+        hang_up_in_copy()
 
     os.register_at_fork(after_in_child=disown)
+    watch_over_daemons()
 
 
 def die_with(parent: int) -> None:
@@ -97,15 +153,9 @@ def die_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+        threading.Thread(target=exit_without, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def describe_end(status: int) -> str:

@@ -17,7 +17,8 @@ from types import FrameType
 
 from django.utils.autoreload import get_child_arguments, iter_all_python_module_files
 
-from .processes import die_with
+from . import signals
+from .processes import die_with, send_signal
 
 logger = logging.getLogger("django_bgtasks.worker")
 INSIDE = "DJANGO_BGTASKS_RELOADED"
@@ -37,21 +38,25 @@ def run_with_reload() -> bool:
 class _Reloader:
     def __init__(self) -> None:
         self.stopping = False
+        self.worker: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        signals.listen(self._stop)
         while not self.stopping:
             seen = _times()
-            worker = subprocess.Popen(  # noqa: S603 - our own command line again
+            self.worker = subprocess.Popen(  # noqa: S603 - our own command line again
                 get_child_arguments(),
                 env={**os.environ, INSIDE: "1"},
             )
-            code = self._watch(worker, seen)
+            if self.stopping:
+                # The stop came before there was this worker to tell.
+                self._tell_worker()
+            code = self._watch(self.worker, seen)
             if code is not None:
                 sys.exit(code)
-            worker.send_signal(signal.SIGTERM)
-            worker.wait()
+            if not self.stopping:
+                self._tell_worker()
+            self.worker.wait()
 
     def _watch(self, worker: subprocess.Popen[bytes], seen: dict[Path, float]) -> int | None:
         """Until a file changes or the worker is stopped. Returns the code of one that ended.
@@ -62,6 +67,9 @@ class _Reloader:
         while not self.stopping:
             time.sleep(LOOK_EVERY)
             code = worker.poll()
+            if self.stopping:
+                # It may have been told before it could listen: its code says nothing.
+                return None
             if code == FAILED and not said:
                 logger.warning("The worker failed. It starts again when a file changes.")
                 said = True
@@ -76,6 +84,12 @@ class _Reloader:
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
+        # At once: a worker that has the signal itself, with the group, takes both for one.
+        self._tell_worker()
+
+    def _tell_worker(self) -> None:
+        if self.worker is not None and self.worker.returncode is None:
+            send_signal(self.worker.pid, signal.SIGTERM)
 
 
 def _times() -> dict[Path, float]:

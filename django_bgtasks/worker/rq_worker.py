@@ -6,6 +6,7 @@ Nothing that Redis says is executed: no job is fetched, no command channel is li
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -14,28 +15,41 @@ from redis import Redis
 from rq import worker_registration
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
-from rq.utils import as_text, now, utcformat
+from rq.utils import now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
-from ..transport.depth import in_use
+from ..transport.depth import Rank, in_use
 from ..transport.exchange import Finished, Taken, exchange
-from ..transport.messages import SUSPENDED_KEY, job_id_of, queue_key
+from ..transport.messages import SUSPENDED_KEY, job_id_of
+from ..transport.names import Namespace
 
 # So long a wake-up call stays that nobody waits for any more.
 WAKE_SECONDS = 10
 
 
 class RQWorker(SimpleWorker):
-    """One job child, seen by `rq info` and `rq.Worker.all()`."""
+    """One job child, seen by `rq info` and `rq.Worker.all()`.
 
-    def __init__(self, queues: Sequence[str], name: str, redis: Redis) -> None:
-        self._popped_from: str | bytes = b""
-        self._wake_key = f"bgtasks:wake:{name}"
+    rq_queues: those that it listens to, without the name of the ledger.
+    """
+
+    def __init__(
+        self, queues: Sequence[str], rank: Rank, child: str, namespace: Namespace, redis: Redis
+    ) -> None:
+        self.namespace, self.rank = namespace, rank
+        self.rq_queues = in_use(queues, namespace, redis, rank)
+        self._popped_from = b""
+        self._wake_key = namespace.key(f"wake:{child}")
         self._queues_seen = 0
         self.has_new_queues = False
         super().__init__(
-            in_use(queues, redis), name=name, connection=redis, serializer=JSONSerializer
+            [namespace.rq_queue(rq_queue) for rq_queue in self.rq_queues],
+            name=namespace.worker(child),
+            connection=redis,
+            serializer=JSONSerializer,
         )
+        # One of this name is another life of this process id, which has not been taken out yet.
+        redis.delete(self.key)
         self.register_birth()  # type: ignore[no-untyped-call]
         self.set_state(WorkerStatus.IDLE)
 
@@ -43,15 +57,20 @@ class RQWorker(SimpleWorker):
         # RQ would wait minutes for the reply of a Redis that is gone.
         return connection
 
+    def _set_ip_address(self, connection: Redis) -> None:
+        # RQ warns of an ACL that forbids it to ask, and does without.
+        with warnings.catch_warnings(action="ignore"):
+            super()._set_ip_address(connection)
+
     def look_around(self, queues: Sequence[str]) -> bool:
         """Notice new queues and priorities. True while `rq suspend` holds the workers."""
         # A Redis that takes no writes still answers: then jobs come only by the database.
         self.connection.hset(self.key, "last_heartbeat", utcformat(now()))
         if not self.connection.sismember(worker_registration.REDIS_WORKER_KEYS, self.key):
             self._register_again()
-        names = in_use(queues, self.connection)
-        if names != self.queue_names():
-            self._listen_to(names)
+        rq_queues = in_use(queues, self.namespace, self.connection, self.rank)
+        if rq_queues != self.rq_queues:
+            self._listen_to(rq_queues)
         suspended = bool(self.connection.exists(SUSPENDED_KEY))
         if suspended != (self._state == WorkerStatus.SUSPENDED):
             self.set_state(WorkerStatus.SUSPENDED if suspended else WorkerStatus.IDLE)
@@ -62,9 +81,11 @@ class RQWorker(SimpleWorker):
 
         size: how many to take of an RQ queue.
         """
-        names = self.queue_names()
-        taken = exchange(self.key, finished, names, [size(name) for name in names], self.connection)
-        self._popped_from = queue_key(taken.source)
+        counts = [size(rq_queue) for rq_queue in self.rq_queues]
+        taken = exchange(
+            self.key, finished, self.rq_queues, counts, self.namespace, self.connection
+        )
+        self._popped_from = self.namespace.list_key(taken.source).encode()
         self.has_new_queues = taken.queues != self._queues_seen
         self._queues_seen = taken.queues
         return taken
@@ -72,15 +93,14 @@ class RQWorker(SimpleWorker):
     @property
     def source(self) -> str:
         """The RQ queue of what was taken last."""
-        key: str = as_text(self._popped_from) or ""
-        return key.removeprefix(queue_key(""))
+        return self._popped_from.decode().removeprefix(self.namespace.list_key(""))
 
-    def wait(self, names: Sequence[str], seconds: float) -> UUID | None:
+    def wait(self, rq_queues: Sequence[str], seconds: float) -> UUID | None:
         """The id of the next message of these RQ queues, after at most so many seconds.
 
         None also after wake().
         """
-        keys = [*map(queue_key, names), self._wake_key]
+        keys = [*map(self.namespace.list_key, rq_queues), self._wake_key]
         popped: Any = self.connection.blpop(keys, seconds)
         if popped is None or popped[0] == self._wake_key.encode():
             return None
@@ -114,7 +134,9 @@ class RQWorker(SimpleWorker):
         self.register_birth()  # type: ignore[no-untyped-call]
         self.set_state(self._state)
 
-    def _listen_to(self, names: Sequence[str]) -> None:
+    def _listen_to(self, rq_queues: list[str]) -> None:
+        names = [self.namespace.rq_queue(rq_queue) for rq_queue in rq_queues]
+        self.rq_queues = rq_queues
         self.queues = [
             Queue(name, connection=self.connection, serializer=JSONSerializer) for name in names
         ]

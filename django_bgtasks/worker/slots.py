@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import inf
 from uuid import UUID
 
-FREE, POPPED, CLAIMED, RUNNING = 0, 1, 2, 3
+FREE, POPPED, CLAIMED, RUNNING, ENDED = 0, 1, 2, 3, 4
 # The job's id, its claim, when it is killed; the state, and which job is to be cancelled.
 _BODY = struct.Struct("=16sId")
 _NUMBER, _CLAIM = struct.Struct("=I"), struct.Struct("=Id")
@@ -28,14 +28,15 @@ ENTRIES = 512
 class Held:
     """A job in a child's hands.
 
-    claim: its number; 0 while it is being claimed. begun: whether its task runs.
-    kill_at: monotonic time at which the arbiter ends it.
+    claim: its number; 0 while it is being claimed. begun: whether its task runs or has run.
+    running: whether it runs. kill_at: monotonic time at which the arbiter ends it then.
     """
 
     job: UUID
     claim: int
     begun: bool
     kill_at: float
+    running: bool
 
 
 class Slot:
@@ -59,16 +60,19 @@ class Slot:
         self._memory[start + _STATE_AT] = POPPED
 
     def claimed(self, job: UUID, claim: int) -> None:
-        """The job is claimed, and its task does not run: it waits, or has ended."""
+        """The job is claimed, and its task has not begun."""
         start = self._places[job] * SIZE
-        # Not by way of FREE, and the id stays as it is: the claim stands already. So does the time
-        # of the kill, for it may still be read beside RUNNING.
+        # Not by way of FREE, and the id stays as it is: the claim stands already.
         _NUMBER.pack_into(self._memory, start + _CLAIM_AT, claim)
         self._memory[start + _STATE_AT] = CLAIMED
 
     def running(self, job: UUID, claim: int, kill_at: float) -> None:
         """The job's task begins."""
         self.runs_at(self._places[job], claim, kill_at)
+
+    def ended(self, job: UUID) -> None:
+        """The job's task has run, and its outcome is still to be written."""
+        self.ended_at(self._places[job])
 
     def drop(self, job: UUID) -> None:
         """The job is settled, or somebody else's."""
@@ -90,8 +94,12 @@ class Slot:
         self._memory[start + _STATE_AT] = RUNNING
 
     def ended_at(self, place: int) -> None:
-        """The task of the job in this place does not run any more."""
-        self._memory[place * SIZE + _STATE_AT] = CLAIMED
+        """The task of the job in this place has run, and its outcome is still to be written.
+
+        If the process dies now the attempt is charged: what could be repeated for free would be
+        repeated for ever. The time of the kill stays, for it may be read beside RUNNING.
+        """
+        self._memory[place * SIZE + _STATE_AT] = ENDED
 
     def free(self, place: int) -> None:
         """The job in this place is settled, or somebody else's."""
@@ -132,4 +140,4 @@ class Slot:
 
     def _held(self, place: int, state: int) -> Held:
         job, claim, kill_at = _BODY.unpack_from(self._memory, place * SIZE)
-        return Held(UUID(bytes=job), claim, state == RUNNING, kill_at)
+        return Held(UUID(bytes=job), claim, state >= RUNNING, kill_at, state == RUNNING)

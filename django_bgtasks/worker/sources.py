@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from django.db import connections
@@ -18,13 +19,16 @@ from ..core.registry import queues_of
 from ..core.states import State
 from ..flow.connections import give_back_connections
 from ..flow.execute import Run
-from ..ledger.outages import DISCONNECTED
+from ..ledger import identity
+from ..ledger.outages import DISCONNECTED, retry_until_connected
 from ..ledger.pauses import paused
 from ..ledger.queues import with_queued_jobs
-from ..ledger.settle import insist
 from ..transport.connection import connection, describe, reason
-from ..transport.depth import split
 from ..transport.exchange import Finished
+from ..transport.names import place_of
+from ..transport.namespace import namespace_of
+from ..transport.permissions import NotAllowed, require
+from ..transport.script import CLUSTER_ERRORS
 from .outcry import Outcry
 from .plan import Plan
 from .rq_worker import RQWorker
@@ -43,7 +47,11 @@ TRY_REDIS_EVERY = 2.0
 # A site that found Redis away spares it for a while yet (PAUSE_SECONDS), and pushes nothing.
 DOUBT_SECONDS = 5.0
 HEARTBEAT_EVERY = 30.0
-DISCOVER_EVERY = 5.0
+# It is there, and will not do until somebody changes it.
+UNFIT = (NotAllowed, *CLUSTER_ERRORS)
+DISCOVER_EVERY = 1.0
+# Upkeep may have given the ledger another name.
+LOOK_FOR_NAME_EVERY = 5.0
 
 
 class Queues:
@@ -51,19 +59,48 @@ class Queues:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._found: tuple[str, ...] = ()
+        self._found: frozenset[str] = frozenset()
         self._look_at = 0.0
         self._paused: frozenset[str] = frozenset()
         self._pauses_look_at = 0.0
 
     def names(self) -> tuple[str, ...]:
-        """The queues of the command line, or all that the backend has, without paused ones."""
-        paused = self._pauses()
-        return tuple(name for name in self._served() if name not in paused)
+        """The queues of the command line, or those that the backend declares, without paused ones.
+
+        Redis has the names of all others in which something waits.
+        """
+        return self._unpaused(self._plan.queues or queues_of(self._plan.backend))
+
+    def in_database(self) -> tuple[str, ...]:
+        """The same, and where none are named all in which the database has a queued job."""
+        plan = self._plan
+        if plan.queues:
+            return self.names()
+        if clock.monotonic() >= self._look_at:
+            self._look_at = clock.monotonic() + (0 if plan.burst else DISCOVER_EVERY)
+            look = partial(with_queued_jobs, plan.backend, plan.alias)
+            found = retry_until_connected(look, plan.alias)
+            self._found = frozenset(found)
+        return self._unpaused(queues_of(plan.backend) | self._found)
+
+    def rank(self, queue: str) -> tuple[int, str] | None:
+        """Where this queue comes among those of the same priority; None if it is not served now."""
+        if queue in self._paused:
+            return None
+        if not self._plan.queues:
+            return int(queue != "default"), queue
+        if queue not in self._plan.queues:
+            return None
+        return self._plan.queues.index(queue), queue
 
     def is_paused(self, rq_queue: str) -> bool:
         """Whether this RQ queue belongs to a queue that is paused."""
-        return split(rq_queue, self._pauses()) is not None
+        return place_of(rq_queue)[0] in self._pauses()
+
+    def _unpaused(self, queues: Iterable[str]) -> tuple[str, ...]:
+        self._pauses()
+        ranked = [(rank, name) for name in queues if (rank := self.rank(name)) is not None]
+        return tuple(name for _, name in sorted(ranked))
 
     def _pauses(self) -> frozenset[str]:
         """The paused queues, as the database said when it answered last."""
@@ -77,20 +114,6 @@ class Queues:
             finally:
                 give_back_connections()
         return self._paused
-
-    def _served(self) -> tuple[str, ...]:
-        if self._plan.queues:
-            return self._plan.queues
-        if clock.monotonic() >= self._look_at:
-            self._look_at = clock.monotonic() + DISCOVER_EVERY
-            self._found = tuple(self._all())
-        return self._found
-
-    def _all(self) -> list[str]:
-        plan = self._plan
-        names = set(queues_of(plan.backend))
-        names.update(insist(lambda: with_queued_jobs(plan.backend, plan.alias), plan.alias))
-        return sorted(names, key=lambda name: (name != "default", name))
 
 
 @dataclass(slots=True)
@@ -113,6 +136,7 @@ class Redis:
     _doubt_until: float = 0.0
     _look_at: float = 0.0
     _beat_at: float = 0.0
+    _name_at: float = 0.0
     _missed: bool = False
     _waits_for_room: bool = False
     _finished: Finished = field(default_factory=Finished)
@@ -122,6 +146,7 @@ class Redis:
         """Whether Redis is there; tries again every two seconds when it was not."""
         if not self.plan.options.dispatch:
             return False
+        self._follow_name()
         if self.worker is None:
             if clock.monotonic() < self._retry_at:
                 return False
@@ -143,7 +168,7 @@ class Redis:
         try:
             self._look_around(self.worker)
             ids = self._take(self.worker, at_most)
-            if ids or self.suspended or not seconds:
+            if ids or self.suspended or not seconds or self.worker.has_new_queues:
                 return ids
             return self._wait(self.worker, seconds)
         except RedisError as error:
@@ -172,8 +197,8 @@ class Redis:
             worker.begin(running)
         # First: who makes room from here on says so.
         self._waits_for_room = True
-        names = [name for name in worker.queue_names() if self.size(name)]
-        self._waits_for_room = len(names) < len(worker.queue_names())
+        names = [name for name in worker.rq_queues if self.size(name)]
+        self._waits_for_room = len(names) < len(worker.rq_queues)
         job_id = worker.wait(names, seconds)
         self._waits_for_room = False
         if job_id is None:
@@ -237,6 +262,11 @@ class Redis:
             self._finished.successes += successes
             self._finished.failures += len(runs) - successes
 
+    def forget(self, job_id: UUID) -> None:
+        """Forget a message of which there was nothing to claim: its job may be another ledger's."""
+        with self._lock:
+            self._finished.unclaimed.append(job_id)
+
     def leave(self) -> None:
         """Take this child out of RQ's registry."""
         if self.worker is None:
@@ -247,14 +277,35 @@ class Redis:
         except RedisError as error:
             logger.debug("Redis was away at the end: %s", reason(error))
 
+    def _follow_name(self) -> None:
+        """Go on under the name that the ledger has now, should it have got another one."""
+        if clock.monotonic() < self._name_at:
+            return
+        self._name_at = clock.monotonic() + LOOK_FOR_NAME_EVERY
+        plan = self.plan
+        try:
+            identity.reread(plan.alias)
+            named = namespace_of(plan.backend, plan.alias)
+        except DISCONNECTED:
+            connections[plan.alias].close()
+            return
+        finally:
+            give_back_connections()
+        if self.worker is not None and self.worker.namespace != named:
+            self.leave()
+            self.worker, self._finished = None, Finished()
+
     def _connect(self) -> None:
-        name = self.plan.child_name(os.getpid())
+        plan = self.plan
         try:
             # With the little patience of a push: who asks a Redis that still hangs runs no jobs.
-            connection(self.plan.backend).ping()
-            redis = connection(self.plan.backend, PATIENCE)
-            redis.delete(f"rq:worker:{name}")
-            self.worker = RQWorker(self.queues.names(), name, redis)
+            connection(plan.backend).ping()
+            redis = connection(plan.backend, PATIENCE)
+            ask = partial(namespace_of, plan.backend, plan.alias)
+            named = retry_until_connected(ask, plan.alias)
+            require(named, redis)
+            child = plan.child_name(os.getpid())
+            self.worker = RQWorker(self.queues.names(), self.queues.rank, child, named, redis)
         except RedisError as error:
             self._away(error)
             return
@@ -269,11 +320,9 @@ class Redis:
         self._finished = Finished()
         self._retry_at = clock.monotonic() + TRY_REDIS_EVERY
         if not self._missed and self.outcry.begins():
-            logger.warning(
-                "Redis at %s is away: %s Jobs go on from the database.",
-                describe(self.plan.backend),
-                reason(error),
-            )
+            state = "cannot be used" if isinstance(error, UNFIT) else "is away"
+            text = "Redis at %s %s: %s Jobs go on from the database."
+            logger.warning(text, describe(self.plan.backend), state, reason(error))
         self._missed = True
 
     def _look_around(self, worker: RQWorker) -> None:

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,8 @@ from ..core import clock
 from ..core.registry import queues_of
 from ..flow.connections import give_back_connections
 from ..flow.upkeep import promote, prune, rescue
-from ..flow.upkeep.aftermath import Death, settle_death
+from ..flow.upkeep.aftermath import Death, try_to_settle
+from ..flow.upkeep.identity import Identity
 from ..flow.upkeep.redispatch import Redispatch
 from ..flow.upkeep.rollup import RollUps
 from ..flow.upkeep.strays import Strays
@@ -27,11 +29,17 @@ from ..ledger.patience import limit_waits
 from ..models import Worker
 from ..transport import registry
 from ..transport.connection import RedisError, connection, reason
+from ..transport.names import Namespace
+from ..transport.namespace import namespace_of
+from ..transport.permissions import SCRIPTS, cure, essential, missing, user_of
+from . import signals
 from .pipes import Pipe
 from .plan import Plan, ending_of
 from .slots import Slot
 
 logger = logging.getLogger("django_bgtasks.worker")
+# Seconds until the end of a job that could not be settled is tried again.
+TRY_AGAIN = 2.0
 BROKEN = (DatabaseError, InterfaceError, RedisError)
 
 
@@ -87,7 +95,9 @@ class Upkeep:
     ) -> None:
         self.plan, self.orders, self.reports, self.slots = plan, orders, reports, slots
         self.children: list[int] = []
+        self.trouble = ""
         self.deaths: list[dict[str, Any]] = []
+        self._lacking: list[str] = []
         self.stopping = False
         self.redispatch = Redispatch(plan.backend, plan.alias)
         strays = Strays(plan.worker, plan.alias, self._held_jobs)
@@ -96,6 +106,8 @@ class Upkeep:
         self.hearing = rescue.Hearing(options.dead_after, heard)
         rescuer = rescue.Rescue(self.hearing, plan.alias, self.redispatch.at_once)
         self.duties = (
+            Duty("see whose ledger this is", 30.0, Identity(plan.backend, plan.alias).tick),
+            Duty("see what Redis allows", 60.0, self._look_at_permissions),
             Duty("settle the jobs of dead children", 0.2, self._settle_deaths),
             Duty("promote due jobs", 1.0, self._promote),
             Duty("send messages again", 0.5, self.redispatch.tick),
@@ -110,8 +122,8 @@ class Upkeep:
     def main(self) -> None:
         """Beat in one thread, do the duties in this one, until told to stop."""
         # A stop of the whole process group is for the arbiter, which ends upkeep last.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
+        signals.listen(signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signals.heed_not)
         limit_waits()
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
         while not self.stopping or self.deaths:
@@ -132,7 +144,7 @@ class Upkeep:
 
     def _beat(self) -> float | None:
         plan, now = self.plan, clock.monotonic()
-        if not workers.beat(plan.worker, plan.alias) and not self._register():
+        if not workers.beat(plan.worker, plan.alias, self.trouble) and not self._register():
             self.reports.send("forgotten")
             return None
         self.reports.send("beat", at=now)
@@ -144,7 +156,7 @@ class Upkeep:
         if Worker.objects.using(plan.alias).filter(pk=plan.worker).exists():
             return False
         row = Worker(pk=plan.worker, hostname=plan.hostname, pid=os.getppid(), backend=plan.backend)
-        row.processes = plan.processes
+        row.processes, row.dead_after = plan.processes, plan.options.dead_after
         row.queues = list(plan.queues or sorted(queues_of(plan.backend)))
         workers.register(row, plan.alias)
         return True
@@ -164,7 +176,7 @@ class Upkeep:
             if order["kind"] == "died":
                 self.deaths.append(order)
             elif order["kind"] == "children":
-                self.children = order["pids"]
+                self.children, self.trouble = order["pids"], order["trouble"]
             elif order["kind"] == "stop":
                 self.stopping = True
 
@@ -173,34 +185,45 @@ class Upkeep:
         return max(0.0, min(1.0, next_due - clock.monotonic()))
 
     def _settle_deaths(self) -> None:
-        while self.deaths:
-            death = self.deaths[0]
-            for job, claim, why in death["jobs"]:
-                one = Death(UUID(job), claim or None, self.plan.worker, why, death["detail"])
-                settle_death(one, self.plan.alias, self._held_by_others)
-            self.reports.send("settled", number=death["number"])
-            self.deaths.pop(0)
-            self.redispatch.soon()
-            self._deregister(death["pid"])
-            workers.count_death(self.plan.worker, self.plan.alias)
+        """Settle what each death left behind. One that cannot be settled is in no other's way."""
+        for death in list(self.deaths):
+            if clock.monotonic() >= death.get("again_at", 0.0):
+                self._settle(death)
+
+    def _settle(self, death: dict[str, Any]) -> None:
+        others = partial(self._held_by_others, death)
+        for held in list(death["jobs"]):
+            job, claim, why = held
+            one = Death(UUID(job), claim or None, self.plan.worker, why, death["detail"])
+            if try_to_settle(one, self.plan.alias, others) is not None or self.stopping:
+                # At a stop it is left to others: they find it running for nobody.
+                death["jobs"].remove(held)
+        if death["jobs"]:
+            death["again_at"] = clock.monotonic() + TRY_AGAIN
+            return
+        self.reports.send("settled", number=death["number"])
+        self.deaths.remove(death)
+        self.redispatch.soon()
+        self._deregister(death["pid"])
+        workers.count_death(self.plan.worker, self.plan.alias)
 
     def _held_jobs(self) -> set[UUID]:
         """What the children show in their slots, and what is about to be settled for a dead one."""
         return self._shown() | _jobs_of(self.deaths)
 
-    def _held_by_others(self) -> set[UUID]:
-        """The same without the death that is being settled, the first one."""
+    def _held_by_others(self, death: dict[str, Any]) -> set[UUID]:
+        """The same without the death that is being settled."""
         shown = self._shown()
         # In this order: a slot is cleared after the death of its child was told.
         self._take_orders(0)
-        return shown | _jobs_of(self.deaths[1:])
+        return shown | _jobs_of([other for other in self.deaths if other is not death])
 
     def _shown(self) -> set[UUID]:
         return {held.job for slot in self.slots for held in slot.read()}
 
     def _deregister(self, pid: int) -> None:
         try:
-            registry.remove(self.plan.child_name(pid), connection(self.plan.backend))
+            registry.remove(self._rq_name(pid), connection(self.plan.backend))
         except RedisError as error:
             logger.debug("A dead child is still registered in RQ: %s", reason(error))
 
@@ -209,7 +232,26 @@ class Upkeep:
         lost = workers.lost(self.plan.alias)
         if lost and self.plan.options.dispatch:
             endings = tuple(ending_of(worker) for worker in lost)
-            registry.remove_ending(endings, connection(self.plan.backend))
+            registry.remove_ending(endings, self._named, connection(self.plan.backend))
+
+    def _look_at_permissions(self) -> None:
+        """Say once what Redis does not allow and can be done without; the rest a child says."""
+        if not self.plan.options.dispatch:
+            return
+        redis = connection(self.plan.backend)
+        rules = missing(self._named, redis)
+        lacking = [rule for rule in SCRIPTS if rule in rules]
+        if lacking and lacking != self._lacking and not essential(rules):
+            text = "Redis runs no scripts for %s; each message costs more trips. Allow them: %s"
+            logger.warning(text, user_of(redis), cure(lacking, redis))
+        self._lacking = lacking
+
+    @property
+    def _named(self) -> Namespace:
+        return namespace_of(self.plan.backend, self.plan.alias)
+
+    def _rq_name(self, pid: int) -> str:
+        return self._named.worker(self.plan.child_name(pid))
 
     def _promote(self) -> float:
         # A read first: on SQLite promoting takes the write lock, whether or not a job is due.
@@ -220,12 +262,16 @@ class Upkeep:
         return 0.0 if promote.tick(self.plan.alias) else 0.1
 
     def _keep_registered(self) -> None:
-        names = [self.plan.child_name(pid) for pid in self.children]
+        names = [self._rq_name(pid) for pid in self.children]
         if names and self.plan.options.dispatch:
             registry.keep_alive(names, connection(self.plan.backend))
 
     def _prune(self) -> float:
-        return 0.5 if prune.tick(self.plan.options, self.plan.alias) else 60.0
+        start = clock.monotonic()
+        if prune.tick(self.plan.alias):
+            return 0.5
+        # What another backend keeps for long is looked through, and found too young, each time.
+        return max(60.0, (clock.monotonic() - start) / prune.SHARE)
 
     def _sign_off(self) -> None:
         try:

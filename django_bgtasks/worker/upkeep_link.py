@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core import clock
-from .job_child import send_signal
+from .job_child import LONGEST_BACKOFF, NO_ACCIDENT, QUICK_SECONDS
 from .pipes import Pipe
 from .plan import Plan
-from .processes import describe_end, fork
+from .processes import LastWords, describe_end, fork, send_signal
 from .slots import Slot
 from .upkeep import Upkeep
 
@@ -33,7 +33,9 @@ class UpkeepLink:
 
     def __init__(self, slots: Sequence[Slot], pids: Callable[[], list[int]]) -> None:
         self.slots, self.pids = list(slots), pids
-        self.pid, self.born = 0, 0.0
+        self.pid, self.born, self.start_at = 0, 0.0, 0.0
+        self.quick_deaths, self.words = 0, LastWords()
+        self.trouble = ""
         self.orders, self.reports = Pipe(), Pipe()
         self.unsettled: dict[int, dict[str, object]] = {}
         self.deaths = 0
@@ -48,15 +50,37 @@ class UpkeepLink:
         # All of them before it begins to settle the first: one may explain the claim of another.
         for number, death in self.unsettled.items():
             self.orders.send("died", number=number, **death)
-        self.pid, self.born = fork(lambda: self._main(plan)), clock.monotonic()
+        self.born = clock.monotonic()
+        try:
+            self.pid = fork(lambda: self._main(plan), self.words)
+        except OSError as error:
+            self._start_later(f"cannot be started: {error}")
+            return
         self.orders.keep_writer()
         self.reports.keep_reader()
         self.tell_children()
 
-    def start_again(self, plan: Plan, status: int) -> None:
+    def buried(self, status: int) -> None:
         """It has ended, and never should."""
-        logger.warning("Upkeep %s; starting it again.", describe_end(status))
-        self.start(plan)
+        self.pid = 0
+        self._start_later(describe_end(status))
+
+    def keep_alive(self, plan: Plan) -> None:
+        """Start it again if it is time."""
+        if not self.pid and clock.monotonic() >= self.start_at:
+            self.start(plan)
+
+    def _start_later(self, why: str) -> None:
+        """At once the first time; where it ends again and again, later and without a word."""
+        now = clock.monotonic()
+        self.quick_deaths = self.quick_deaths + 1 if now - self.born < QUICK_SECONDS else 0
+        if self.quick_deaths < 2:
+            self.start_at = now
+            logger.warning("Upkeep %s; starting it again.", why)
+        else:
+            self.start_at = now + min(0.1 * 2**self.quick_deaths, LONGEST_BACKOFF)
+            if self.quick_deaths == NO_ACCIDENT:
+                logger.error("Upkeep %s, again and again; no job runs without it.", why)
 
     def _main(self, plan: Plan) -> None:
         self.orders.keep_reader()
@@ -64,8 +88,8 @@ class UpkeepLink:
         Upkeep(plan, self.orders, self.reports, self.slots, self.last_beat).main()
 
     def tell_children(self) -> None:
-        """Say which job children are alive."""
-        self.orders.send("children", pids=self.pids())
+        """Say which job children are alive, or why there are none."""
+        self.orders.send("children", pids=self.pids(), trouble=self.trouble)
 
     def tell_death(self, pid: int, jobs: list[list[object]], detail: str) -> None:
         """Order the settlement of what a dead child held."""
@@ -98,13 +122,18 @@ class UpkeepLink:
 
     def forget(self) -> None:
         """End the process and all that it was told: another life of the worker begins."""
-        send_signal(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        if self.pid:
+            send_signal(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
         self.unsettled.clear()
         self.last_beat = float("-inf")
 
-    def end(self) -> None:
+    def end(self, plan: Plan) -> None:
         """Upkeep ends last: it settles what the stop has interrupted."""
+        if not self.pid:
+            self.start(plan)
+        if not self.pid:
+            return
         deadline = clock.monotonic() + END_SECONDS
         while self.unsettled and clock.monotonic() < deadline:
             self.read_reports()

@@ -5,12 +5,19 @@ BGTASKS_TEST_POSTGRES_URL, BGTASKS_TEST_MYSQL_URL.
 """
 
 from .base import Server, ServerMissing
-from .databases import DatabaseServer, MariaDBServer, PostgresServer, database_settings
+from .databases import (
+    DatabaseServer,
+    MariaDBServer,
+    PgBouncerServer,
+    PostgresServer,
+    database_settings,
+)
 from .redis import RedisServer
 
 __all__ = [
     "DatabaseServer",
     "MariaDBServer",
+    "PgBouncerServer",
     "PostgresServer",
     "RedisServer",
     "Server",

@@ -149,6 +149,72 @@ class PostgresServer(DatabaseServer):
         return False
 
 
+class PgBouncerServer(DatabaseServer):
+    """The system's PgBouncer (Debian: pgbouncer) before a PostgreSQL, in transaction mode.
+
+    database: Django's settings of that PostgreSQL. config: more of pgbouncer.ini.
+    """
+
+    variable = "BGTASKS_TEST_PGBOUNCER_URL"
+    title = "PgBouncer"
+    scheme = "postgresql"
+    superuser = "postgres"
+    polite_signal = signal.SIGINT  # SIGTERM would wait for its clients
+    port = 6432
+
+    def __init__(
+        self, database: Mapping[str, Any], *, config: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(private=True)
+        self.database = database
+        self.superuser = str(database["USER"])  # type: ignore[misc]
+        self.config = {
+            "pool_mode": "transaction",
+            # So few that clients meet on them.
+            "default_pool_size": 4,
+            "max_client_conn": 500,
+            "ignore_startup_parameters": "extra_float_digits,options",
+            **(config or {}),
+        }
+
+    def _database(self) -> str:
+        return str(self.database["NAME"])
+
+    @property
+    def url(self) -> str:
+        """With the port, which is a part of the socket's name."""
+        host = quote(str(self.home), safe="")
+        return f"{self.scheme}://{self.superuser}@{host}:{self.port}/{self._database()}"
+
+    def _prepare(self) -> None:
+        users = self.home / "users.txt"
+        users.write_text(f'"{self.superuser}" "{self.database["PASSWORD"]}"\n')
+        fixed = {
+            "listen_addr": "",
+            "listen_port": self.port,
+            "unix_socket_dir": self.home,
+            "auth_type": "trust",
+            "auth_file": users,
+        }
+        server = f"host={self.database['HOST']} port={self.database['PORT'] or 5432}"
+        lines = [f"{name} = {value}" for name, value in {**fixed, **self.config}.items()]
+        text = "\n".join(["[databases]", f"* = {server}", "[pgbouncer]", *lines])
+        (self.home / "pgbouncer.ini").write_text(f"{text}\n")
+        for path in (users, self.home / "pgbouncer.ini"):
+            path.chmod(0o644)
+
+    def _command(self) -> list[str]:
+        return [_system_binary("pgbouncer", "pgbouncer"), str(self.home / "pgbouncer.ini")]
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        with contextlib.suppress(psycopg.OperationalError):
+            psycopg.connect(self.url, connect_timeout=2).close()
+            return True
+        return False
+
+
 class MariaDBServer(DatabaseServer):
     """The system's MariaDB (Debian: mariadb-server) on data of its own."""
 
@@ -231,13 +297,10 @@ def _version(binary: Path) -> int:
     return int(digits or 0)
 
 
-def _system_binary(name: str) -> str:
+def _system_binary(name: str, package: str = "mariadb-server") -> str:
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
-        raise ServerMissing(
-            f"No {name} here. Install your system's mariadb-server, or name a running server in "
-            f"{MariaDBServer.variable}."
-        )
+        raise ServerMissing(f"No {name} here. Install your system's {package}.")
     return found
 
 

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from django_bgtasks import task
+from django_bgtasks.models import Job
 
 Waiting = Any
 
@@ -33,3 +34,11 @@ async def wait_async(seconds: float) -> None:
 def wait_blocking(seconds: float) -> None:
     """The same as a function."""
     time.sleep(seconds)
+
+
+@task
+async def ask_async(seconds: float) -> None:
+    """Three queries, and a call to somebody else's API after each but the last."""
+    for wait in (seconds, seconds, 0):
+        await Job.objects.aexists()
+        await asyncio.sleep(wait)

@@ -31,6 +31,7 @@ def status(*queues: Queue, **fields: Any) -> Status:
 WRONG = [
     ("no-worker", status(workers=())),
     ("no-worker", status(workers=(worker(health="lost"),))),
+    ("not-starting", status(workers=(worker(), worker(trouble="OSError: no space left")))),
     ("late-worker", status(workers=(worker(), worker(health="late")))),
     ("no-redis", status(redis=Redis("r:6379", problem="refused"))),
     ("suspended", status(redis=Redis("r:6379", suspended=True))),
@@ -49,7 +50,9 @@ def test_what_is_wrong_is_named_once_with_its_cure(code: str, found: Status) -> 
     assert [problem.code for problem in problems] == [code]
     assert problems[0].what
     assert problems[0].cure
-    assert level_of(problems) == ("critical" if code == "no-worker" else "warning")
+    assert level_of(problems) == (
+        "critical" if code in ("no-worker", "not-starting") else "warning"
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from django.contrib import messages
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
@@ -284,12 +285,20 @@ def test_deleting_several_leaves_the_running_ones(admin_client: Client) -> None:
     assert LogEntry.objects.get().object_id == str(failed.pk)
 
 
-def test_a_job_that_starts_before_its_deletion_is_confirmed_stays(admin_client: Client) -> None:
+@pytest.mark.parametrize(
+    ("was", "becomes"), [(State.QUEUED, State.RUNNING), (State.FAILED, State.QUEUED)]
+)
+def test_a_job_that_starts_or_is_retried_before_its_deletion_stays(
+    admin_client: Client, was: State, becomes: State
+) -> None:
     from django.contrib import admin
 
-    job = make_job(State.QUEUED)
+    job = make_job(was)
     shown = Job.objects.get(pk=job.pk)
-    Job.objects.filter(pk=job.pk).update(state=State.RUNNING)
-    response = admin_client.get(LIST)
-    admin.site.get_model_admin(Job).delete_model(response.wsgi_request, shown)
+    Job.objects.filter(pk=job.pk).update(state=becomes, finished_at=None)
+    request = admin_client.get(LIST).wsgi_request
+    admin.site.get_model_admin(Job).delete_model(request, shown)
     assert Job.objects.exists()
+    [told] = messages.get_messages(request)
+    assert f"Job {job.pk}" in told.message
+    assert str(becomes) in told.message

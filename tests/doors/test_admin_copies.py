@@ -202,6 +202,6 @@ def test_a_job_that_starts_before_its_page_of_the_deletion_comes_stays(
 ) -> None:
     jobs = [make_job(State.QUEUED) for _ in range(2)]
     Job.objects.filter(pk=jobs[0].pk).update(state=State.RUNNING)
-    assert moves.delete(admin_user, [job.pk for job in jobs]) == 1
+    assert moves.delete(admin_user, {job.pk: job.state for job in jobs}) == 1
     assert Job.objects.get().pk == jobs[0].pk
     assert LogEntry.objects.get().object_id == str(jobs[1].pk)

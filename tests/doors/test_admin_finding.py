@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from datetime import timedelta
 from typing import Any
@@ -83,7 +84,7 @@ def test_the_page_of_a_job_counts_the_jobs_of_its_batch(admin_client: Client) ->
 def test_retrying_and_held_are_each_answered_by_indexes_of_one_state() -> None:
     for shade in ("retrying", "held"):
         query = str(narrowed(Job.objects.all(), {"state": shade}).query)
-        assert " IN " not in query
+        assert not re.search(r"state\W+IN ", query)
         assert " OR " in query
 
 

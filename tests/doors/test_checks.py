@@ -92,11 +92,6 @@ def test_a_cache_that_is_not_of_django_redis_is_an_error(
     assert "django_redis.cache.RedisCache" in str(error.hint)
 
 
-def test_a_queue_with_the_name_of_a_priority_is_an_error(tasks: Callable[..., None]) -> None:
-    tasks(queues=["emails", "emails-p50"])
-    assert "'emails-p50'" in messages()["bgtasks.E005"].msg
-
-
 def test_no_redis_cache_and_no_url_is_a_warning_with_settings_to_paste(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,12 +18,16 @@ import pytest
 import redis
 from django.core.management import CommandError
 from django.db import OperationalError
+from pytest_django import Settings
 
 from django_bgtasks import testing
 from django_bgtasks.core import clock
+from django_bgtasks.core.states import State
 from django_bgtasks.flow.actions import pause_queue
 from django_bgtasks.management.commands import bgstatus
 from django_bgtasks.models import Job, QueuePause
+from tests.ledger.rows import aged, in_state
+from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import ROOT
 
@@ -127,7 +131,7 @@ def test_bgretry_runs_the_jobs_again_that_match(redis_client: redis.Redis) -> No
     text, _ = run("bgretry", "--task", wanted.task, "--error", "ValueError")
     assert "1 job will run again." in text
     assert Job.objects.get(pk=wanted.pk).state == "queued"
-    assert redis_client.lrange("rq:queue:default", 0, -1) == [str(wanted.pk).encode()]
+    assert redis_client.lrange(waiting_in("default"), 0, -1) == [str(wanted.pk).encode()]
     assert {Job.objects.get(pk=job.pk).state for job in others} == {"failed"}
 
 
@@ -211,3 +215,27 @@ def _raise(error: Exception) -> Callable[..., Any]:
         raise error
 
     return raising
+
+
+def test_bgprune_is_about_the_jobs_of_one_backend(settings: Settings) -> None:
+    entry = settings.TASKS["default"]
+    settings.TASKS = {"default": entry, "archive": {**entry, "OPTIONS": {"keep_failed_days": 365}}}
+    for alias in ("default", "archive", "removed"):
+        aged(in_state(State.FAILED, backend=alias), timedelta(days=100))
+    assert "1 row was deleted." in run("bgprune")[0]
+    assert "0 rows were deleted." in run("bgprune", "--backend", "archive")[0]
+    with pytest.raises(CommandError, match="TASKS has no entry 'removed'"):
+        run("bgprune", "--backend", "removed")
+    assert "1 row was deleted." in run("bgprune", "--backend", "removed", "--days", 1)[0]
+    assert Job.objects.get().backend == "archive"
+
+
+def test_jobs_are_chosen_by_the_alias_of_their_backend(redis_client: redis.Redis) -> None:
+    strange, own = make_job(backend="removed"), make_job()
+    text, _code = run("bgcancel", "--backend", "removed")
+    assert "1 job cancelled" in text
+    assert set(Job.objects.values_list("pk", "state")) == {
+        (strange.pk, "cancelled"),
+        (own.pk, "queued"),
+    }
+    assert "1 job will run again." in run("bgretry", strange.pk)[0]

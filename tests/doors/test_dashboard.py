@@ -21,6 +21,7 @@ from django_bgtasks.flow.series import RANGES, series
 from django_bgtasks.flow.upkeep import rollup
 from django_bgtasks.models import Job, QueuePause
 from testproject.servers import RedisServer
+from tests.named import namespace
 
 from .rows import make_attempt, make_job, make_worker
 
@@ -70,7 +71,8 @@ def test_each_process_of_a_worker_says_what_it_runs(
     worker = make_worker(hostname="web1")
     job = make_job("running", task="shop.tasks.send", worker=worker.pk)
     for pid, state, current in ((71, "busy", str(job.pk)), (72, "idle", "")):
-        name = f"rq:worker:web1.{pid}.{worker.pk.hex[-8:]}"
+        child = f"web1.{pid}.{worker.pk.hex[-8:]}"
+        name = f"rq:worker:{namespace().worker(child)}"
         redis_client.sadd("rq:workers", name)
         redis_client.hset(name, mapping={"state": state, "current_job": current})
     html = html_of(admin_client)

@@ -7,10 +7,10 @@ from io import StringIO
 import pytest
 import redis
 from django.core.management import call_command
-from django.db.models.functions import Now
 from pytest_django import Settings
 
 from django_bgtasks.flow.actions import pause_queue
+from django_bgtasks.ledger.times import Now
 from django_bgtasks.models import Job, Worker
 from testproject.servers import RedisServer
 from tests.app.tasks import add

@@ -17,7 +17,7 @@ BELOW = (
     "flow/status.py", "ledger/moves.py", "worker/doctor.py", "worker/lines.py",
 )  # fmt: skip
 # English for machines, and for who sets them up.
-FOR_MACHINES = {"views/admission.py", "views/health.py", "views/metrics.py"}
+FOR_MACHINES = {"models/fields.py", "views/admission.py", "views/health.py", "views/metrics.py"}
 FILES = sorted(
     path
     for path in (*(file for door in DOORS for file in (PACKAGE / door).rglob("*.py")),

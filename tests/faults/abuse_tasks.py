@@ -15,12 +15,15 @@ import sys
 import time
 from typing import Any
 
+from django.core.cache import cache, caches
 from django.db import connection, transaction
 
 from django_bgtasks import Retry, current_job, task
 from django_bgtasks.core.tasks import BackgroundTask
+from django_bgtasks.models import Job
 
 from .abuses import KINDS, left
+from .abuses.inheritance import inherited
 from .effects import note
 
 AnyTask = BackgroundTask[Any, Any]
@@ -74,6 +77,34 @@ def looks_around() -> dict[str, Any]:
         "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "child": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
     }
+
+
+@task
+def looks_at_what_it_inherits() -> dict[str, Any]:
+    return inherited()
+
+
+@task
+async def misbehaves_and_looks(name: str) -> Any:
+    """A coroutine that has changed something of its own sees no other one's."""
+    KINDS[name]()
+    return inherited()
+
+
+@task
+def counts_queries() -> str:
+    """How many of them Django has kept, its own three among them."""
+    for _ in range(3):
+        Job.objects.exists()
+    return str(len(connection.queries))
+
+
+@task
+def asks_the_cache() -> str:
+    """It answers with the identity of the cache's object, and writes to it."""
+    cache.set("asked", "yes")
+    assert cache.get("asked") == "yes"
+    return str(id(caches["default"]))
 
 
 @task

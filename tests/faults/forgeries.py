@@ -24,6 +24,8 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
+from tests.named import waiting_in
+
 NOW = "2026-01-01T00:00:00.000000Z"
 HERE = "tests.faults.forgeries"
 Fields = dict[Any, Any]
@@ -125,7 +127,7 @@ def plant(client: redis.Redis, job_id: str, forged: Fields) -> None:
     """Write the hash of a message, over what is there, and push its id."""
     usual: Fields = {"created_at": NOW, "origin": "default", "status": "queued", "timeout": "30"}
     client.hset(f"rq:job:{job_id}", mapping={**usual, **forged})
-    client.rpush("rq:queue:default", job_id)
+    client.rpush(waiting_in("default"), job_id)
 
 
 def plant_registries(client: redis.Redis, job_id: str, forged: Fields, file: Path) -> None:
@@ -134,7 +136,7 @@ def plant_registries(client: redis.Redis, job_id: str, forged: Fields, file: Pat
     client.hset(f"rq:job:{job_id}", mapping={**usual, **forged})
     for name in ("wip", "scheduled", "failed", "deferred", "finished", "canceled"):
         client.zadd(f"rq:{name}:default", {job_id: 1})
-    client.lpush("rq:queue:default:intermediate", job_id)
+    client.lpush(waiting_in("default:intermediate"), job_id)
     client.zadd(f"rq:executions:{job_id}", {"x": 1})
     client.xadd(f"rq:results:{job_id}", {"return_value": pickle.dumps(Bomb(f"touch {file}"))})
     client.zadd("rq:cron_schedulers", {"evil": 9e9})

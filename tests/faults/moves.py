@@ -32,18 +32,25 @@ BEGIN {WRITE} RETURN NULL; END $$;
 CREATE TRIGGER faults_moves AFTER UPDATE OF state ON {JOBS} FOR EACH ROW
 WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION faults_moves()
 """
-DROP_SQLITE = "DROP TRIGGER IF EXISTS faults_moves"
-DROP_POSTGRES = "DROP FUNCTION IF EXISTS faults_moves CASCADE"
+MYSQL = f"""
+CREATE TRIGGER faults_moves AFTER UPDATE ON {JOBS} FOR EACH ROW
+BEGIN IF NOT OLD.state <=> NEW.state THEN {WRITE} END IF; END
+"""
+DROP = "DROP TRIGGER IF EXISTS faults_moves"
+TRIGGERS = {
+    "sqlite": (DROP, SQLITE),
+    "postgresql": ("DROP FUNCTION IF EXISTS faults_moves CASCADE", POSTGRES),
+    "mysql": (DROP, MYSQL),
+}
 
 
 @contextmanager
 def moves_logged() -> Iterator[None]:
     """While it lasts, each change of a job's state is a row of `Move`."""
-    on_sqlite = connection.vendor == "sqlite"
-    drop = DROP_SQLITE if on_sqlite else DROP_POSTGRES
+    drop, create = TRIGGERS[connection.vendor]
     # A case that left the database locked could not.
     _execute(drop)
-    _execute(SQLITE if on_sqlite else POSTGRES)
+    _execute(create)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from itertools import cycle
 from typing import Any
 
 from testproject.servers import RedisServer
+from tests.named import namespace
 from tests.waiting import wait_until
 from tests.workers import WorkerProcess
 
@@ -91,4 +92,4 @@ def wait_registered(server: RedisServer, worker: WorkerProcess, processes: int =
     assert worker.returncode is None
     with server.client() as client:
         wait_until(lambda: client.scard("rq:workers") == processes, 20)
-        wait_until(lambda: client.exists("bgtasks:alive"), 20)
+        wait_until(lambda: client.exists(namespace().marker_key), 20)

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from django_bgtasks.models import Attempt, Job
-from django_bgtasks.transport.messages import queue_key
 from testproject.servers import RedisServer
+from tests.named import waiting_in
 from tests.waiting import wait_until
 
 from . import tasks
@@ -110,7 +110,7 @@ def test_second_messages_of_many_jobs_that_run_lose_and_repeat_none(
     busy(case, task)
     ids = [str(job) for job in Job.objects.values_list("pk", flat=True)]
     with own_redis.client() as client:
-        client.lpush(queue_key("default"), *ids, *ids)
+        client.lpush(waiting_in("default"), *ids, *ids)
     if killed:
         psutil.Process(case.effects.of("begin")[0].pid).kill()
     case.wait_final()

@@ -10,6 +10,7 @@ import redis
 from pytest_django import Settings
 
 from testproject.servers import RedisServer
+from tests.named import namespace, waiting_in
 from tests.waiting import wait_until
 
 from . import tasks
@@ -17,8 +18,6 @@ from .case import Case
 from .outage import LATENCY, begun, latency_of_one, ran_once, returns, wait_registered, warm
 
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("no_traceback")]
-
-QUEUE = "rq:queue:default"
 
 
 @pytest.fixture
@@ -64,10 +63,10 @@ def test_a_flush_with_a_thousand_queued_jobs_sends_them_all_again_within_5_s(
     case.row("B", "FLUSHALL with 1,000 queued jobs")
     worker = case.worker()
     behind_a_gate(case, 1000)
-    wait_until(lambda: client.llen(QUEUE) == 1000)
+    wait_until(lambda: client.llen(waiting_in("default")) == 1000)
     own_redis.flushall()
     with case.recovers(within=5):
-        wait_until(lambda: client.llen(QUEUE) == 1000, 20)
+        wait_until(lambda: client.llen(waiting_in("default")) == 1000, 20)
     case.effects.open_gate()
     case.wait_final()
     worker.wait_for("1000 queued jobs were sent again.")
@@ -112,7 +111,7 @@ def test_a_redis_that_is_killed_and_restarts_empty_gets_all_its_messages_again(
     own_redis.kill()
     own_redis.start()
     with case.recovers(within=5):
-        wait_until(lambda: client.llen(QUEUE) == 200, 20)
+        wait_until(lambda: client.llen(waiting_in("default")) == 200, 20)
     case.effects.open_gate()
     case.wait_final()
     wait_registered(own_redis, worker)
@@ -132,7 +131,7 @@ def test_a_redis_that_restarts_from_its_file_adds_no_second_run(
     with case.recovers(within=5), returns(case, kept_redis, worker):
         kept_redis.start()
     with kept_redis.client() as client:
-        wait_until(lambda: client.llen(QUEUE) == 0)
+        wait_until(lambda: client.llen(waiting_in("default")) == 0)
         # Whose jobs ran when Redis went have nobody to delete their hashes: these expire.
         wait_until(lambda: len(client.keys("rq:job:*")) <= 2)
         assert all(client.ttl(key) > 0 for key in client.keys("rq:job:*"))
@@ -147,11 +146,11 @@ def test_messages_that_came_back_from_the_file_are_not_sent_twice(
     behind_a_gate(case, 50)
     kept_redis.kill()
     with kept_redis.start().client() as client:
-        assert client.llen(QUEUE) == 50
+        assert client.llen(waiting_in("default")) == 50
         # Upkeep compares ledger and Redis once more, and finds nothing to send.
-        client.delete("bgtasks:alive")
+        client.delete(namespace().marker_key)
         wait_registered(kept_redis, worker)
-        assert client.llen(QUEUE) == 50
+        assert client.llen(waiting_in("default")) == 50
         case.effects.open_gate()
         with case.recovers(within=5):
             case.wait_final()
@@ -164,7 +163,7 @@ def test_a_message_whose_hash_was_evicted_still_runs_its_job(
     case.row("B", "the hashes of 20 messages evicted before the pop", times=20)
     worker = case.worker()
     behind_a_gate(case, 20)
-    wait_until(lambda: client.exists("bgtasks:alive"))
+    wait_until(lambda: client.exists(namespace().marker_key))
     assert client.delete(*(f"rq:job:{job}" for job in case.committed[1:])) == 20
     case.effects.open_gate()
     with case.recovers(within=LATENCY):
@@ -178,9 +177,9 @@ def test_a_list_that_was_evicted_is_sent_again_within_30_s(case: Case, client: r
     case.row("B", "one queue's list evicted")
     worker = case.worker()
     behind_a_gate(case, 20)
-    assert client.delete(QUEUE)
+    assert client.delete(waiting_in("default"))
     with case.recovers(within=30):
-        wait_until(lambda: client.llen(QUEUE) == 20, 40)
+        wait_until(lambda: client.llen(waiting_in("default")) == 20, 40)
     worker.wait_for("20 queued jobs were missing in Redis and were sent again.")
     case.effects.open_gate()
     case.wait_final()

@@ -23,6 +23,7 @@ from django_bgtasks.ledger.claim import claim
 from django_bgtasks.ledger.sql import ledger_alias
 from django_bgtasks.models import Attempt, Job, Worker
 from django_bgtasks.testing import without_redis
+from tests.named import namespace, waiting_in
 from tests.threads import in_threads
 from tests.upkeep import wait_for_upkeep
 from tests.workers import WorkerProcess
@@ -33,7 +34,6 @@ from .strikes import Strike
 
 pytestmark = pytest.mark.faults
 
-DEFAULT = "rq:queue:default"
 LOST_MESSAGE = 30.0
 WIPED = 5.0
 # A worker that is called dead soon; the default is 10 s.
@@ -42,7 +42,7 @@ SECONDS = {"soon": (SOON, 9.0), "default": ({}, 15.0)}
 
 def push(redis_client: redis.Redis, *ids: object) -> None:
     """Put ids into the list of the default queue, as messages."""
-    redis_client.rpush(DEFAULT, *map(str, ids))
+    redis_client.rpush(waiting_in("default"), *map(str, ids))
 
 
 def wait_until_taken(case: Case, redis_client: redis.Redis) -> None:
@@ -51,7 +51,7 @@ def wait_until_taken(case: Case, redis_client: redis.Redis) -> None:
     def idle() -> bool:
         names = redis_client.smembers("rq:workers")
         held = [redis_client.hget(name, "current_job") for name in names]
-        return not redis_client.llen(DEFAULT) and not any(held)
+        return not redis_client.llen(waiting_in("default")) and not any(held)
 
     case.wait_until(idle)
 
@@ -128,7 +128,7 @@ def test_a_message_that_comes_before_its_job_is_committed_neither_runs_nor_loses
     with contextlib.nullcontext() if again else without_redis(), transaction.atomic():
         job = case.enqueue(tasks.atomic)
         push(redis_client, job.id)
-        case.wait_until(lambda: not redis_client.llen(DEFAULT))
+        case.wait_until(lambda: not redis_client.llen(waiting_in("default")))
         if connection.vendor == "postgresql":
             # On SQLite its claim waits for this transaction, and then finds the row.
             wait_until_taken(case, redis_client)
@@ -274,15 +274,15 @@ def test_two_upkeeps_send_what_a_wiped_redis_has_lost_once(
         # They serve another queue, so the messages stay where they can be counted.
         case.worker("emails")
     case.wait_until(lambda: Worker.objects.count() == 2)
-    case.wait_until(lambda: redis_client.exists("bgtasks:alive"))
+    case.wait_until(lambda: redis_client.exists(namespace().marker_key))
     jobs = case.enqueue_many(tasks.plain, [()] * 200)
     redis_client.flushall()
     with case.recovers(within=WIPED):
-        case.wait_until(lambda: redis_client.llen(DEFAULT) >= len(jobs))
+        case.wait_until(lambda: redis_client.llen(waiting_in("default")) >= len(jobs))
     case.worker("--processes", 2)
     case.wait_final()
     assert case.effects.times("begin") == dict.fromkeys(case.committed, 1)
-    assert not redis_client.llen(DEFAULT)
+    assert not redis_client.llen(waiting_in("default"))
 
 
 @pytest.mark.long

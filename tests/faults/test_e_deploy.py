@@ -22,6 +22,7 @@ from django_bgtasks.core.states import State
 from django_bgtasks.flow.actions import run_job_now
 from django_bgtasks.models import Attempt, Job
 from testproject.servers import RedisServer
+from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerProcess
 
@@ -141,7 +142,7 @@ def stranded(near: redis.Redis) -> set[str]:
     queued = Job.objects.filter(state=State.QUEUED).values_list("pk", flat=True)
     waiting = {str(pk) for pk in queued}
     assert waiting, "The worker was idle when it was stopped."
-    sent: list[Any] = [raw for name in QUEUES for raw in near.lrange(f"rq:queue:{name}", 0, -1)]
+    sent: list[Any] = [raw for name in QUEUES for raw in near.lrange(waiting_in(name), 0, -1)]
     return waiting ^ {raw.decode() for raw in sent}
 
 

@@ -12,6 +12,7 @@ from django.db import transaction
 
 from django_bgtasks import InvalidArguments
 from django_bgtasks.models import Job
+from tests.named import waiting_in
 
 from . import abuse_tasks, tasks
 from .abuses.errors import Unprintable
@@ -93,7 +94,7 @@ def test_messages_that_are_no_text_are_dropped(case: Case, redis_client: redis.R
     worker = case.worker()
     before = case.enqueue(tasks.plain)
     assert ended(case, before).state == "succeeded"
-    redis_client.rpush("rq:queue:default", *MESSAGES)
+    redis_client.rpush(waiting_in("default"), *MESSAGES)
     assert runs_the_next(case, worker) == case.effects.of("end", before.id)[0].pid
-    assert redis_client.llen("rq:queue:default") == 0
+    assert redis_client.llen(waiting_in("default")) == 0
     assert "Traceback" not in worker.output

@@ -17,6 +17,7 @@ from rq.command import send_kill_horse_command, send_shutdown_command
 
 from django_bgtasks.models import Job
 from testproject.servers import RedisServer
+from tests.named import waiting_in
 from tests.workers import ROOT, WorkerProcess
 
 from . import forgeries, tasks
@@ -24,7 +25,6 @@ from .case import Case
 from .forgeries import BELIEVED, FORGERIES, Target, plant, plant_registries
 
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("no_traceback")]
-DEFAULT = "rq:queue:default"
 SUSPENDED = "rq:suspended"
 
 
@@ -64,7 +64,7 @@ def test_nothing_that_is_written_into_a_message_is_executed(
                 plant(redis_client, job_id, forge(Target(files / f"{number}-{kind}", site)))
         redis_client.delete(SUSPENDED)
         case.wait_final()
-        case.wait_until(lambda: not redis_client.llen(DEFAULT))
+        case.wait_until(lambda: not redis_client.llen(waiting_in("default")))
         case.enqueue(tasks.plain)
         case.wait_final()
         assert (list(files.iterdir()), called) == ([], [])
@@ -136,11 +136,11 @@ def test_a_worker_of_some_queues_runs_no_job_of_another_one_whatever_list_names_
     emails = case.worker("emails")
     others = [case.enqueue(tasks.plain, queue_name=name) for name in ("default", "reports")]
     for job in others:
-        redis_client.rpush("rq:queue:emails", job.id, job.id)
+        redis_client.rpush(waiting_in("emails"), job.id, job.id)
         redis_client.hset(f"rq:job:{job.id}", "origin", "emails")
     own = case.enqueue(tasks.plain, queue_name="emails")
     case.wait_until(lambda: case.job(own).state == "succeeded")
-    assert redis_client.llen("rq:queue:emails") == 0
+    assert redis_client.llen(waiting_in("emails")) == 0
     assert {case.job(job).state for job in others} == {"queued"}
     assert not [e for e in case.effects.of("begin") if e.job != own.id]
     # Not lost for that: their own messages are still there.
@@ -163,7 +163,7 @@ def test_a_function_that_is_no_task_is_held_and_never_called(
         values: dict[str, Any] = {"task": path, "args": [f"touch {file}"], "state": "queued"}
         row = Job(enqueued_at=template.enqueued_at, timeout=5, backend="default", **values)
         row.save(force_insert=True)
-        redis_client.rpush(DEFAULT, str(row.pk))
+        redis_client.rpush(waiting_in("default"), str(row.pk))
     held = Job.objects.filter(task__in=paths, state="scheduled").exclude(error="")
     case.wait_until(lambda: held.count() == len(paths), timeout=40)
     assert not file.exists()

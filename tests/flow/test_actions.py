@@ -15,6 +15,7 @@ from django_bgtasks.core import clock
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs
 from tests.app.tasks import add, fail
+from tests.named import waiting_in
 
 pytestmark = pytest.mark.django_db
 with_commits = pytest.mark.django_db(transaction=True)
@@ -68,7 +69,7 @@ def test_a_retry_and_a_run_now_are_dispatched_after_their_commit(
         retry_job(failed.id)
         run_job_now(later.id)
         assert redis_client.dbsize() == 0
-    pushed: list[Any] = redis_client.lrange("rq:queue:default", 0, -1)
+    pushed: list[Any] = redis_client.lrange(waiting_in("default"), 0, -1)
     assert pushed == [failed.id.encode(), later.id.encode()]
 
 

@@ -75,7 +75,7 @@ def test_a_tuple_comes_back_as_a_list() -> None:
 def test_a_task_that_leaves_autocommit_off_takes_nothing_with_it() -> None:
     tasks.leaves_autocommit_off.enqueue("lost")
     write.enqueue("kept")
-    assert [job.state for job in run_jobs()] == ["succeeded", "succeeded"]
+    assert [job.state for job in run_jobs()] == ["failed", "succeeded"]
     assert [note.text for note in Note.objects.all()] == ["kept"]
     assert connection.get_autocommit()
 

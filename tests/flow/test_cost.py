@@ -14,6 +14,7 @@ from django_bgtasks.worker.child import Child
 from django_bgtasks.worker.plan import Plan
 from django_bgtasks.worker.slots import Slot
 from tests.app.tasks import add
+from tests.named import waiting_in
 from tests.statements import statements
 
 from .tasks import welcome
@@ -83,7 +84,7 @@ def test_a_transaction_with_many_enqueues_pushes_them_in_one_command(
         results = [add.enqueue(number, 1) for number in range(50)]
         assert scripts(redis_client) == before
     assert scripts(redis_client) == before + 1
-    waiting = redis_client.lrange("rq:queue:default", 1, -1)
+    waiting = redis_client.lrange(waiting_in("default"), 1, -1)
     assert waiting == [result.id.encode() for result in results]
 
 
@@ -91,7 +92,7 @@ def test_very_many_messages_do_not_hold_redis_up_in_one_command(redis_client: re
     before = scripts(redis_client)
     results = add.enqueue_many([(number, 1) for number in range(2500)])
     assert scripts(redis_client) == before + 3
-    waiting = redis_client.lrange("rq:queue:default", 0, -1)
+    waiting = redis_client.lrange(waiting_in("default"), 0, -1)
     assert waiting == [result.id.encode() for result in results]
 
 
@@ -102,7 +103,7 @@ def test_the_messages_of_jobs_that_were_deleted_go_many_at_a_time(
     add.using(queue_name="emails").enqueue_many([(number, 1) for number in range(1000)])
     Job.objects.all().delete()
     with CaptureQueriesContext(connection) as queries:
-        while redis_client.llen("rq:queue:emails"):
+        while redis_client.llen(waiting_in("emails")):
             assert child.step()
     assert len(queries) < 100
     child.redis.leave()

@@ -21,6 +21,7 @@ from django_bgtasks.testing import run_jobs
 from django_bgtasks.transport.messages import message_key
 from tests.app.models import Note
 from tests.app.tasks import add, echo, on_the_emails_queue
+from tests.named import waiting_in
 from tests.statements import statements
 
 from .tasks import welcome
@@ -30,7 +31,7 @@ with_commits = pytest.mark.django_db(transaction=True)
 
 
 def messages(client: redis.Redis, queue: str = "default") -> list[str]:
-    waiting: list[Any] = client.lrange(f"rq:queue:{queue}", 0, -1)
+    waiting: list[Any] = client.lrange(waiting_in(queue), 0, -1)
     return [raw.decode() for raw in waiting]
 
 

@@ -15,6 +15,7 @@ from django_bgtasks.core.compat import InvalidTask
 from django_bgtasks.flow import enqueue
 from django_bgtasks.models import Job
 from tests.app.tasks import add, echo
+from tests.named import waiting_in
 
 from .tasks import welcome
 
@@ -53,7 +54,7 @@ def test_a_chunk_is_one_insert(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_the_messages_are_pushed_in_order(redis_client: redis.Redis) -> None:
     results = add.enqueue_many((n, 1) for n in range(30))
-    pushed = redis_client.lrange("rq:queue:default", 0, -1)
+    pushed = redis_client.lrange(waiting_in("default"), 0, -1)
     assert pushed == [result.id.encode() for result in results]
 
 

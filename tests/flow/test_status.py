@@ -18,6 +18,7 @@ from django_bgtasks.testing import without_redis
 from testproject.servers import RedisServer
 from tests.app.tasks import add
 from tests.doors.rows import make_attempt, make_job, make_worker
+from tests.named import namespace
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,10 +63,10 @@ def test_a_paused_queue_says_so_though_no_setting_names_it(redis_client: redis.R
 def test_a_worker_tells_its_children_and_what_they_run(redis_client: redis.Redis) -> None:
     worker = make_worker(hostname="web1", pid=7)
     job = make_job("running", worker=worker.pk)
-    name = f"web1.71.{worker.pk.hex[-8:]}"
+    name = namespace().worker(f"web1.71.{worker.pk.hex[-8:]}")
     redis_client.sadd("rq:workers", f"rq:worker:{name}")
     redis_client.hset(f"rq:worker:{name}", mapping={"state": "busy", "current_job": str(job.pk)})
-    idle = f"web1.72.{worker.pk.hex[-8:]}"
+    idle = namespace().worker(f"web1.72.{worker.pk.hex[-8:]}")
     redis_client.sadd("rq:workers", f"rq:worker:{idle}")
     redis_client.hset(f"rq:worker:{idle}", "state", "idle")
     make_worker(last_seen_at=clock.now() - timedelta(seconds=60), hostname="web2")

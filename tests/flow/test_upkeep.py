@@ -13,7 +13,6 @@ import redis
 
 from django_bgtasks import job_rescued
 from django_bgtasks.core import clock
-from django_bgtasks.core.options import Options
 from django_bgtasks.flow.upkeep import promote, prune, redispatch, rescue
 from django_bgtasks.flow.upkeep.aftermath import Death, settle_death
 from django_bgtasks.flow.upkeep.redispatch import Redispatch
@@ -22,6 +21,7 @@ from django_bgtasks.ledger.moves import cancel
 from django_bgtasks.models import Job, Worker
 from django_bgtasks.testing import run_jobs, without_redis
 from tests.app.tasks import add
+from tests.named import waiting_in
 from tests.threads import in_threads
 
 from .tasks import third_time_lucky
@@ -31,7 +31,7 @@ DB = "default"
 
 
 def waiting(client: redis.Redis) -> list[bytes]:
-    found: list[Any] = client.lrange("rq:queue:default", 0, -1)
+    found: list[Any] = client.lrange(waiting_in("default"), 0, -1)
     return found
 
 
@@ -204,7 +204,7 @@ def test_a_single_lost_message_is_sent_again_when_it_is_missing_twice(
     duty = Redispatch("default", DB)
     duty.tick()
     lost, kept = (add.enqueue(n, 1).id.encode() for n in range(2))
-    redis_client.lrem("rq:queue:default", 0, lost.decode())
+    redis_client.lrem(waiting_in("default"), 0, lost.decode())
     sent = []
     for _ in range(3):
         duty.soon()
@@ -226,12 +226,12 @@ def test_the_second_look_is_at_the_suspects_alone(
     duty: Redispatch, redis_client: redis.Redis
 ) -> None:
     lost, begun = (add.enqueue(n, 1) for n in range(2))
-    redis_client.delete("rq:queue:default")
+    redis_client.delete(waiting_in("default"))
     duty.soon()
     assert duty.tick() == 0
     # Missing by now, and no suspect: this one waits for the next sweep.
     add.enqueue(2, 1)
-    redis_client.delete("rq:queue:default")
+    redis_client.delete(waiting_in("default"))
     assert claim(begun.job.pk, uuid4(), DB)
     assert [duty.tick(), duty.tick()] == [1, 0]
     assert waiting(redis_client) == [lost.id.encode()]
@@ -241,7 +241,7 @@ def test_what_has_begun_since_it_was_a_suspect_costs_redis_nothing(
     duty: Redispatch, redis_client: redis.Redis
 ) -> None:
     job = add.enqueue(1, 1).job
-    redis_client.lpop("rq:queue:default")
+    redis_client.lpop(waiting_in("default"))
     duty.soon()
     duty.tick()
     claim(job.pk, uuid4(), DB)
@@ -256,7 +256,7 @@ def test_what_a_dead_worker_may_have_taken_with_it_is_sent_at_the_next_tick(
     duty = Redispatch("default", DB)
     duty.tick()
     lost = add.enqueue(1, 1).id.encode()
-    redis_client.lpop("rq:queue:default")
+    redis_client.lpop(waiting_in("default"))
     duty.at_once()
     assert [duty.tick(), duty.tick()] == [1, 0]
     assert waiting(redis_client) == [lost]
@@ -265,7 +265,7 @@ def test_what_a_dead_worker_may_have_taken_with_it_is_sent_at_the_next_tick(
 def test_a_tick_of_prune_does_what_is_due_and_then_nothing() -> None:
     third_time_lucky.enqueue()
     run_jobs()
-    assert prune.tick(Options(), DB) == 0
+    assert prune.tick(DB) == 0
     Worker.objects.create(
         id=uuid4(),
         hostname="h",
@@ -275,5 +275,5 @@ def test_a_tick_of_prune_does_what_is_due_and_then_nothing() -> None:
         last_seen_at=clock.now() - timedelta(days=2),
         stopped_at=clock.now(),
     )
-    assert [prune.tick(Options(), DB) for _ in range(2)] == [1, 0]
+    assert [prune.tick(DB) for _ in range(2)] == [1, 0]
     assert Job.objects.count() == 1

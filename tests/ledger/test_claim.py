@@ -13,6 +13,7 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.settlement import Settlement
 from django_bgtasks.core.states import State
 from django_bgtasks.ledger.claim import claim, claim_next
+from django_bgtasks.ledger.outages import retried
 from django_bgtasks.models import Job
 from tests.threads import in_threads
 
@@ -72,7 +73,7 @@ def test_a_claim_is_one_statement(form: str) -> None:
 def test_of_many_workers_exactly_one_claims_a_job() -> None:
     job = added()
     workers = [clock.new_id() for _ in range(12)]
-    held = in_threads(*(partial(claim, job.pk, worker, DB) for worker in workers))
+    held = in_threads(*(partial(retried(claim), job.pk, worker, DB) for worker in workers))
     winners = [found.worker for found in held if found is not None]
     assert winners == [now(job).worker]
     assert now(job).attempt == 1

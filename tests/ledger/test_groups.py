@@ -13,6 +13,7 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.ledger.claim import claim_many
 from django_bgtasks.ledger.moves import give_back
+from django_bgtasks.ledger.outages import retried
 from django_bgtasks.ledger.settle import settle_many
 from django_bgtasks.models import Job
 from tests.threads import in_threads
@@ -102,7 +103,7 @@ def test_groups_that_overlap_share_the_jobs_between_them() -> None:
     orders = [jobs, jobs[::-1], jobs[20:] + jobs[:20], jobs[::2] + jobs[1::2]]
     claims = in_threads(
         *(
-            lambda order=order, worker=worker: claim_many(order, worker, DB)
+            lambda order=order, worker=worker: retried(claim_many)(order, worker, DB)
             for order, worker in zip(orders, workers, strict=True)
         )
     )

@@ -130,8 +130,9 @@ def test_what_waits_is_counted_up_to_the_limit_only() -> None:
     for state in State:
         in_state(state)
     in_state(State.QUEUED, queue="emails")
-    assert waiting_in("default", 100, DB) == 3
-    assert waiting_in("default", 2, DB) == 2
+    in_state(State.QUEUED, backend="archive")
+    assert waiting_in("default", "default", 100, DB) == 3
+    assert waiting_in("default", "default", 2, DB) == 2
 
 
 @pytest.mark.parametrize("state", State)

@@ -17,7 +17,8 @@ from django_bgtasks.core.settlement import Settlement, released
 from django_bgtasks.core.states import FINAL, MOVES
 from django_bgtasks.ledger import running
 from django_bgtasks.ledger.claim import claim
-from django_bgtasks.ledger.settle import insist, is_settled, settle, settle_once
+from django_bgtasks.ledger.outages import retry_until_connected
+from django_bgtasks.ledger.settle import is_settled, settle, settle_once
 from django_bgtasks.models import Attempt, Job
 from tests.statements import statements
 from tests.threads import in_threads
@@ -171,7 +172,7 @@ def test_a_write_is_repeated_until_the_database_answers() -> None:
             raise answer
         return answer
 
-    assert insist(write, DB, first_wait=0.001) == 7
+    assert retry_until_connected(write, DB, first_wait=0.001) == 7
 
 
 def test_in_a_transaction_a_broken_connection_is_the_callers_error() -> None:
@@ -179,7 +180,7 @@ def test_in_a_transaction_a_broken_connection_is_the_callers_error() -> None:
         raise OperationalError("away")
 
     with pytest.raises(OperationalError):
-        insist(write, DB)
+        retry_until_connected(write, DB)
 
 
 def _without_state(fields: dict[str, Any]) -> dict[str, Any]:

@@ -43,13 +43,13 @@ from django_bgtasks.ledger.claim import claim, claim_next
 from django_bgtasks.ledger.moves import give_back
 from django_bgtasks.ledger.settle import settle
 from django_bgtasks.models import Attempt, Job, Worker
+from tests.named import waiting_in
 
 from . import machine_tasks
 from .machine import Expected, Ledger
 from .rows import BROKE, DB
 
 ALL = os.environ.get("BGTASKS_TEST_FAULTS") == "all"
-QUEUE = "rq:queue:default"
 MOST_JOBS = 6
 ALLOWED = {(old, new) for olds, new in MOVES.values() for old in olds}
 SCOPES = {"while_live": "live", "while_queued": "queued", "for_an_hour": "window"}
@@ -122,7 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def a_message_is_lost(self) -> None:
-        self.redis.lpop(QUEUE)
+        self.redis.lpop(waiting_in("default"))
 
     @rule(wiped=st.booleans())
     def send_again(self, wiped: bool) -> None:
@@ -131,7 +131,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for _ in range(2):
             self.redispatch.soon()
             self.redispatch.tick()
-        found: list[Any] = self.redis.lrange(QUEUE, 0, -1)
+        found: list[Any] = self.redis.lrange(waiting_in("default"), 0, -1)
         waiting = {UUID(raw.decode()) for raw in found}
         assert waiting >= self._in_state(State.QUEUED)
 
@@ -139,7 +139,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1))
     def claim_a_message(self, who: int) -> None:
-        raw: Any = self.redis.lpop(QUEUE)
+        raw: Any = self.redis.lpop(waiting_in("default"))
         if raw is not None:
             pk = UUID(raw.decode())
             self._claimed(claim(pk, self.workers[who], DB), self.workers[who], [pk])

@@ -68,7 +68,7 @@ def _pop(world: World, seat: int) -> Iterator[Step]:
 
 
 def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """flow.execute.claim_jobs: insist(claim_many), then Slot.claimed, or Slot.drop."""
+    """flow.execute.claim_jobs: claim_many until it is answered, then Slot.claimed, or Slot.drop."""
     job, worker = world.seats[seat].job, model.worker_of(seat)
     if world.rows[job].state not in FROM:
         yield Step(True, f"claim job {job}: not queued", CHILDREN[seat], _rest(world, seat))

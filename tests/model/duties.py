@@ -22,10 +22,12 @@ from .state import (
     BODY,
     CHILDREN,
     CLAIMED,
+    DELETED,
     GONE,
     IDLE,
     MARKING,
     POPPED,
+    SETTLING,
     UNKNOWN,
     WORKERS,
     Broken,
@@ -53,6 +55,8 @@ def steps(model: Model, world: World) -> Iterator[Step]:
         yield from _lives(model, world, worker)
     for job, row in enumerate(world.rows):
         yield from _upkeep(model, world, job, row)
+        if model.prunes:
+            yield from _prune(model, world, job, row)
     for index in range(len(world.late)):
         yield from _arrivals(model, world, index)
     if world.left:
@@ -173,6 +177,30 @@ def _upkeep(model: Model, world: World, job: int, row: Row) -> Iterator[Step]:
         yield Step(True, what, UPKEEP, written(model, world, job, "crash", ref, what, UPKEEP))
 
 
+def _prune(model: Model, world: World, job: int, row: Row) -> Iterator[Step]:
+    """ledger.prune.prune_jobs: a statement that chooses, and one that deletes; moves.retry beside.
+
+    The locks, and the attempts that are deleted between the two, are one moment with the latter.
+    """
+
+    def becomes(changed: Row) -> World:
+        return world._replace(rows=put(world.rows, job, changed))
+
+    if row.chosen:
+        what = f"prune deletes job {job}"
+        if row.state in FINAL or not model.rules.looks_again:
+            if row.state not in FINAL:
+                raise Broken(f"job {job} was deleted while it was {row.state}", what, UPKEEP)
+            yield Step(True, what, UPKEEP, becomes(Row(DELETED, message=row.message)))
+        else:
+            yield Step(True, f"{what}: it is live", UPKEEP, becomes(row._replace(chosen=0)))
+    elif row.state in FINAL:
+        yield Step(True, f"prune chooses job {job}", UPKEEP, becomes(row._replace(chosen=1)))
+    if row.state in MOVES["retry"][0] and world.left:
+        again = Row(MOVES["retry"][1], chosen=row.chosen)
+        yield Step(False, f"a person retries job {job}", "a person", becomes(again))
+
+
 def _arrivals(model: Model, world: World, index: int) -> Iterator[Step]:
     """A statement arrives that nobody waits for any more, or it never does."""
     late = world.late[index]
@@ -196,7 +224,8 @@ def _deaths(model: Model, world: World, seat: int, child: Seat) -> Iterator[Step
         return
     for ref, why in _told(model, child):
         what = f"death of {CHILDREN[seat]} ({why})"
-        after = world if why != "crash" else _died_in_body(model, world, seat, what)
+        is_end = why == "crash" or (why == "unbegun" and child.at == SETTLING)
+        after = _died_in_body(model, world, seat, what) if is_end else world
         # An empty slot tells nothing: such a death is of no job.
         news = () if child.at == MARKING else ((child.job, ref, why),)
         deaths = world.workers[worker]._replace(deaths=(*told, *news))
@@ -214,18 +243,20 @@ def _told(model: Model, child: Seat) -> list[tuple[Ref, str]]:
     if child.at == CLAIMED:
         # Between the claim and Slot.claimed, or after it.
         return [(UNKNOWN, "crash"), (child.ref, waiting)]
-    if child.kind == "release" or (child.kind == "succeed" and model.may_stay_open(child.job)):
+    is_open = child.kind == "succeed" and model.may_stay_open(child.job)
+    if child.kind == "release" or (is_open and not model.rules.charges_ended):
         return [(child.ref, waiting)]
     return [(child.ref, "crash"), (child.ref, "interrupted")]
 
 
 def _died_in_body(model: Model, world: World, seat: int, what: str) -> World:
-    """Count the attempts of a job that ended with the death of their process."""
+    """Count the runs of a job that ended with the death of their process, settled or not."""
     child = world.seats[seat]
-    if child.at != BODY or model.on_crash(child.job) == "fail":
+    has_begun = child.at == BODY or (child.at == SETTLING and child.kind in ("succeed", "raise"))
+    if not has_begun or model.on_crash(child.job) == "fail":
         return world
     row = world.rows[child.job]
-    if row.state in FINAL:
+    if row.state in FINAL or row.state == DELETED:
         return world
     if row.begun >= MAX_ATTEMPTS:
         raise Broken(f"job {child.job} killed {row.begun + 1} children", what, CHILDREN[seat])

@@ -34,7 +34,9 @@ class Rules:
     job is running, nothing but the id, or the clock (a lease, looked at before the write).
     watches_tokens: whether a token that comes twice is a fault by itself. looks: where upkeep looks
     for a child that may hold the job of one that died before its claim. tells_begun: whether
-    the arbiter tells a claim that waited from one whose task ran. without: a duty that nobody does.
+    the arbiter tells a claim that waited from one whose task ran. charges_ended: whether a run that
+    has ended and is not settled costs its attempt when its process dies. looks_again: whether a
+    prune deletes only what is still final. without: a duty that nobody does.
     """
 
     fence: Literal["claims", "attempt", "state", "id", "lease"] = "claims"
@@ -43,7 +45,9 @@ class Rules:
     slot_goes_blank: bool = False
     spares_interrupted: bool = True
     tells_begun: bool = True
+    charges_ended: bool = True
     watches_tokens: bool = True
+    looks_again: bool = True
     without: str = ""
 
 
@@ -52,7 +56,8 @@ class Model:
     """modes: of each job: "plain", "atomic", or with " fail" behind it: on_crash="fail".
 
     faults: how many may strike in one history; None for any number. late: how many statements may
-    be under way with nobody waiting for their answer.
+    be under way with nobody waiting for their answer. prunes: whether upkeep prunes what is final,
+    which people run again as often as faults may strike.
     """
 
     modes: tuple[str, ...]
@@ -60,6 +65,7 @@ class Model:
     children: int = 1
     faults: int | None = None
     late: int = 1
+    prunes: bool = False
     rules: Rules = Rules()
 
     def on_crash(self, job: int) -> str:
@@ -71,7 +77,7 @@ class Model:
         return self.modes[job].startswith("atomic")
 
     def may_stay_open(self, job: int) -> bool:
-        """Whether its success may wait for those of its group: execute.run_claimed."""
+        """Whether its success may wait for those of its group: execute.may_stay_open."""
         return self.modes[job] == "plain"
 
     def worker_of(self, seat: int) -> int:
@@ -129,7 +135,7 @@ def written(
         # Nobody asks them any more: fewer states. A zombie may still begin a task, though.
         attempt, begun = 0, begun if on_crash == "fail" else 0
     return world._replace(
-        rows=put(world.rows, job, Row(state, attempt, NOBODY, message, done, begun, 0))
+        rows=put(world.rows, job, Row(state, attempt, NOBODY, message, done, begun, 0, row.chosen))
     )
 
 

@@ -11,7 +11,9 @@ from django_bgtasks.core.states import FINAL
 
 from . import children, duties
 from .protocol import Model, Rules
-from .state import Broken, Row, Seat, Step, Worker, World
+from .state import DELETED, Broken, Row, Seat, Step, Worker, World
+
+ENDED = {*FINAL, DELETED}
 
 
 class Counterexample(AssertionError):
@@ -81,7 +83,7 @@ def search(model: Model) -> Found:
                     targets.append(number)
         except Broken as broken:
             raise Counterexample(str(broken), found.trace(index, broken.step)) from None
-        if not is_calm and not all(row.state in FINAL for row in world.rows):
+        if not is_calm and not all(row.state in ENDED for row in world.rows):
             raise Counterexample("a job is lost: nothing more will happen", found.trace(index))
         index += 1
     _confirm_that_calm_ends(found)

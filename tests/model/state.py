@@ -8,6 +8,7 @@ from django_bgtasks.core.states import State
 
 T = TypeVar("T")
 
+DELETED = "deleted"  # Row.state: of a row that is no more
 NOBODY, GONE = -2, -1  # Row.worker: of a row that nobody runs; a life of a worker that is over
 
 # A claim as its holder knows it: (fencing token, 1 if the claim is still the job's latest else 0).
@@ -23,8 +24,8 @@ MARKING = "marking"  # nothing, for a moment: only in the twin with a blank slot
 CLAIMED = "claimed"  # claiming, then claimed: the claim is committed, the task has not begun
 BODY = "body"  # running
 CHECKED = "checked"  # running: only in the twin with a lease
-SETTLING = "settling"  # its settlement got no answer and is written again. running; or claimed, if
-# it is the success of a group or the release of what has not begun
+SETTLING = "settling"  # its settlement got no answer and is written again. running; ended, if it is
+# the success of a group; claimed, if it is the release of what has not begun
 REREAD = "reread"  # running: the COMMIT of an atomic task got no answer
 
 
@@ -32,7 +33,8 @@ class Row(NamedTuple):
     """A job's row, whether Redis has a message for it, and what has happened to it so far.
 
     done: settlements as succeeded. begun: for on_crash="fail" how often the task began, for others
-    in how many attempts the child died. suspect: seen by one look of Strays.
+    in how many attempts the child died. suspect: seen by one look of Strays. chosen: read by the
+    first statement of a prune, which has yet to delete it.
     """
 
     state: str = State.QUEUED
@@ -42,6 +44,7 @@ class Row(NamedTuple):
     done: int = 0
     begun: int = 0
     suspect: int = 0
+    chosen: int = 0
 
 
 class Seat(NamedTuple):

@@ -41,6 +41,10 @@ SIZES = {
     "atomic, 3 faults": Size(44_000, Model(("atomic",), faults=3)),
     "two jobs, 1 fault": Size(41_000, Model(("plain", "atomic"), faults=1)),
     "two jobs, 1 fault, one worker": Size(32_000, Model(("plain", "atomic"), faults=1, **SIBLINGS)),
+    "plain, pruned and retried, 2 faults": Size(10_000, Model(ONE, faults=2, prunes=True)),
+    "atomic, pruned and retried, 3 faults": Size(
+        64_000, Model(("atomic",), faults=3, prunes=True), long=True
+    ),
     "two jobs with on_crash=fail, 2 faults": Size(
         77_000, Model(("fail", "atomic fail"), faults=2), long=True
     ),
@@ -85,7 +89,7 @@ TWINS = {
     "attempts counted at the settlement: a poison job goes on for ever": (
         Model(ONE, workers=1, rules=Rules(counts_at_claim=False)),
         "job 0 killed 4 children",
-        "rescue job 0",
+        "begin",
     ),
     "a death before the claim releases whatever runs": (
         Model(ONE, rules=Rules(looks=""), **SIBLINGS),
@@ -111,6 +115,16 @@ TWINS = {
         Model(("fail",), workers=1, rules=Rules(tells_begun=False)),
         "failed without having begun",
         "(interrupted)",
+    ),
+    "a run that ended and is not settled is given back for free": (
+        Model(ONE, workers=1, late=0, rules=Rules(charges_ended=False)),
+        "job 0 killed 4 children",
+        "(unbegun)",
+    ),
+    "a prune deletes by the id what it chose a moment ago": (
+        Model(ONE, workers=1, prunes=True, rules=Rules(looks_again=False)),
+        "job 0 was deleted while it was queued",
+        "a person retries job 0",
     ),
     "nobody sends lost messages again": (
         Model(ONE, rules=Rules(without="redispatch")),

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from django_bgtasks import Retry, task
+from django_bgtasks import Retry, RetryLater, task
 from django_bgtasks.core.errors import Interruption
 
 AT_ONCE = Retry(max_attempts=5, delays=[0], jitter=0)
@@ -36,6 +40,13 @@ def began_before(log: str) -> bool:
 def record(log: str, text: str) -> int:
     note(log, text)
     return os.getpid()
+
+
+@task
+def ask_for_later(log: str, seconds: float) -> None:
+    """The first time."""
+    if not began_before(log):
+        raise RetryLater(seconds)
 
 
 @task(on_crash="fail")
@@ -260,3 +271,53 @@ def _fail_at_first(context: Any, log: str) -> int:
     if context.attempt == 1:
         raise ValueError("not yet")
     return int(context.attempt)
+
+
+@task
+def starts_a_program_that_asks_for(name: str) -> str:
+    """What a program that a task starts finds as its handler of a signal."""
+    code = f"import signal; print(signal.getsignal(signal.{name}).name)"
+    return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
+
+
+@task(on_crash="fail")
+def prints(log: str, characters: int) -> None:
+    """On both streams, more than a buffer may hold."""
+    note(log, "begin")
+    for stream in (sys.stdout, sys.stderr):
+        print("x" * characters, file=stream)
+        print(file=stream, flush=True) if characters > 1000 else None
+
+
+@task
+def standard_files() -> list[str]:
+    """What is behind the descriptors 0 to 2."""
+    return [str(Path(f"/proc/self/fd/{number}").readlink()) for number in range(3)]
+
+
+@task
+def logs(text: str) -> None:
+    logging.getLogger("shop").setLevel(logging.INFO)
+    logging.getLogger("shop").info(text)
+
+
+@task
+def removes_its_directory() -> str:
+    """Where it is, which is no more."""
+    directory = os.getcwd()  # noqa: PTH109
+    shutil.rmtree(directory)
+    return directory
+
+
+@task
+def where() -> str:
+    return os.getcwd()  # noqa: PTH109
+
+
+@task(on_crash="fail")
+def logs_and_goes_on(log: str) -> None:
+    """Until it is killed."""
+    logging.getLogger("shop").setLevel(logging.INFO)
+    logging.getLogger("shop").info("before it is killed")
+    print("printed by it")
+    sleep_without_mercy.func(log)

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from django_bgtasks.flow.actions import cancel_job, retry_job
 from django_bgtasks.models import Attempt, Job
-from django_bgtasks.transport.messages import queue_key
+from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
 
@@ -34,8 +34,8 @@ def test_a_second_message_of_a_job_that_runs_changes_nothing(
     worker = bgworker(*options)
     [job] = many(task, effects, 1)
     wait_until(lambda: begun(effects) == 1)
-    redis_client.lpush(queue_key("default"), str(job.id))
-    wait_until(lambda: not redis_client.exists(queue_key("default")))
+    redis_client.lpush(waiting_in("default"), str(job.id))
+    wait_until(lambda: not redis_client.exists(waiting_in("default")))
     # A claim that no process shows would be released within two looks of upkeep.
     later = tasks.record.using(run_after=timezone.now() + timedelta(seconds=5)).enqueue(
         str(effects), "later"

@@ -13,6 +13,7 @@ from django.db import transaction
 
 from django_bgtasks.flow.dispatch import dispatch, message_of
 from django_bgtasks.models import Attempt, Job, Worker
+from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
 
@@ -223,7 +224,7 @@ def test_a_process_killed_while_it_claims_loses_no_job_and_charges_no_attempt(
 
 def wait_for_message(redis_client: redis.Redis) -> None:
     """Wait until the one message is in its queue: upkeep sends it where Redis was too busy."""
-    wait_until(lambda: redis_client.llen("rq:queue:default") == 1, timeout=40)
+    wait_until(lambda: redis_client.llen(waiting_in("default")) == 1, timeout=40)
 
 
 def current_jobs(redis_client: redis.Redis) -> dict[str | None, int | None]:
@@ -241,7 +242,7 @@ def test_a_message_that_vanished_is_sent_again_within_30_s(
     redis_client.set("rq:suspended", 1)
     job = tasks.record.enqueue(str(effects), "lost")
     wait_for_message(redis_client)
-    assert redis_client.lpop("rq:queue:default") == job.id.encode()
+    assert redis_client.lpop(waiting_in("default")) == job.id.encode()
     redis_client.delete("rq:suspended")
     wait_for_state(job, "succeeded", timeout=30)
     assert effects.texts == ["warm", "lost"]

@@ -13,6 +13,7 @@ from django_bgtasks.worker.plan import Plan
 from django_bgtasks.worker.slots import Slot
 from testproject.servers import RedisServer
 from tests.app.tasks import add
+from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
 
@@ -79,7 +80,7 @@ def test_a_message_that_was_popped_goes_back_to_its_place(redis_client: redis.Re
     assert worker is not None
     # As if the pause came while it waited for the message.
     assert child.redis._wait(worker, 1) == []
-    assert redis_client.lrange("rq:queue:emails", 0, -1) == [first.encode(), second.encode()]
+    assert redis_client.lrange(waiting_in("emails"), 0, -1) == [first.encode(), second.encode()]
     assert states("emails") == {"queued"}
     child.redis.leave()
 

@@ -7,6 +7,7 @@ import uuid
 import pytest
 import redis
 
+from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
 
@@ -15,7 +16,6 @@ from .conftest import Effects
 from .jobs import row, wait_for_state
 
 pytestmark = pytest.mark.faults
-DEFAULT = "rq:queue:default"
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def worker(bgworker: WorkerFactory, effects: Effects) -> WorkerProcess:
 
 def assert_unharmed(worker: WorkerProcess, redis_client: redis.Redis, effects: Effects) -> None:
     """All messages are taken, and the very same process runs the next job."""
-    wait_until(lambda: redis_client.llen(DEFAULT) == 0)
+    wait_until(lambda: redis_client.llen(waiting_in("default")) == 0)
     wait_for_state(tasks.record.enqueue(str(effects), "after"), "succeeded")
     assert effects.texts == ["before", "after"]
     assert len(set(effects.pids)) == 1
@@ -40,19 +40,20 @@ def test_garbage_in_the_list_is_dropped(
     worker: WorkerProcess, redis_client: redis.Redis, effects: Effects
 ) -> None:
     garbage = [b"\xff\xfe", b"", b"\x00", b"x" * 1_000_000, b"{}", b"-", "ü".encode()]
-    redis_client.rpush(DEFAULT, *garbage, str(uuid.uuid4()))
-    redis_client.sadd("rq:queues", b"\xff", b"rq:queue:", b"rq:queue:default-p", b"rq:queue:x-p5")
+    redis_client.rpush(waiting_in("default"), *garbage, str(uuid.uuid4()))
+    ours = [waiting_in(name) for name in ("", "default-p", "default-p007", "x-p5", "x-m0", "-p1")]
+    redis_client.sadd("rq:queues", b"\xff", b"rq:queue:", b"rq:queue:default-p", *ours)
     assert_unharmed(worker, redis_client, effects)
 
 
 def test_a_queue_key_that_is_no_list_does_not_stop_the_worker(
     worker: WorkerProcess, redis_client: redis.Redis, effects: Effects
 ) -> None:
-    redis_client.set("rq:queue:default-p77", "not a list")
-    redis_client.sadd("rq:queues", "rq:queue:default-p77")
+    redis_client.set(waiting_in("default-p77"), "not a list")
+    redis_client.sadd("rq:queues", waiting_in("default-p77"))
     job = tasks.record.enqueue(str(effects), "meanwhile")
     wait_for_state(job, "succeeded")
-    redis_client.delete("rq:queue:default-p77")
+    redis_client.delete(waiting_in("default-p77"))
     wait_for_state(tasks.record.enqueue(str(effects), "after"), "succeeded")
     assert effects.texts == ["before", "meanwhile", "after"]
     assert worker.returncode is None
@@ -63,12 +64,12 @@ def test_a_message_that_comes_ten_times_runs_its_job_once(
 ) -> None:
     redis_client.set("rq:suspended", 1)
     job = tasks.record.enqueue(str(effects), "once")
-    redis_client.rpush(DEFAULT, *[job.id] * 9)
+    redis_client.rpush(waiting_in("default"), *[job.id] * 9)
     redis_client.delete("rq:suspended")
-    wait_until(lambda: redis_client.llen(DEFAULT) == 0)
+    wait_until(lambda: redis_client.llen(waiting_in("default")) == 0)
     wait_for_state(job, "succeeded")
-    redis_client.rpush(DEFAULT, job.id)
-    wait_until(lambda: redis_client.llen(DEFAULT) == 0)
+    redis_client.rpush(waiting_in("default"), job.id)
+    wait_until(lambda: redis_client.llen(waiting_in("default")) == 0)
     wait_for_state(tasks.record.enqueue(str(effects), "after"), "succeeded")
     assert effects.texts == ["before", "once", "after"]
     assert row(job).attempt == 1

@@ -13,6 +13,7 @@ from django_bgtasks.worker.outcry import Outcry
 from django_bgtasks.worker.plan import Plan
 from django_bgtasks.worker.slots import Slot
 from testproject.servers import RedisServer
+from tests.named import namespace
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
 
@@ -51,7 +52,7 @@ def test_a_worker_says_once_that_redis_went_works_on_and_returns_to_it(
     worker.wait_for("is back.")
     with own_redis.client() as client:
         wait_until(lambda: client.scard("rq:workers") == 1)
-        wait_until(lambda: client.exists("bgtasks:alive"))
+        wait_until(lambda: client.exists(namespace().marker_key))
     # The site's process spares a Redis that did not answer for two seconds.
     assert latency_of(tasks.record.enqueue(str(effects), "after")) < LATENCY
     assert "Traceback" not in worker.output
@@ -90,7 +91,7 @@ def test_a_site_that_still_spares_redis_when_it_is_back_does_not_make_its_jobs_w
     own_redis.start()
     worker.wait_for("is back.")
     with own_redis.client() as client:
-        wait_until(lambda: client.exists("bgtasks:alive"))
+        wait_until(lambda: client.exists(namespace().marker_key))
         with dispatch.held():
             job = tasks.record.enqueue(str(effects), "spared")
     assert latency_of(job) < LATENCY

@@ -13,6 +13,7 @@ from rq.worker import BaseWorker
 
 from testproject.servers import RedisServer
 from tests.app.tasks import add
+from tests.named import namespace, waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
 
@@ -44,7 +45,8 @@ def test_rq_sees_the_workers_their_queues_and_what_they_do(
     bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
 ) -> None:
     started(bgworker, redis_client, 2)
-    assert [w.queue_names() for w in workers_of(redis_client)] == [["emails", "default"]] * 2
+    queues = [namespace().rq_queue(name) for name in ("emails", "default")]
+    assert [w.queue_names() for w in workers_of(redis_client)] == [queues] * 2
     job = tasks.wait_at_gate.enqueue(str(effects))
     wait_until(lambda: effects.texts == ["begin"])
     busy, idle = sorted(workers_of(redis_client), key=lambda w: str(w.get_state()))
@@ -117,7 +119,7 @@ def test_rq_suspend_holds_all_jobs_and_rq_resume_lets_them_go(
     assert {row(job).state for job in jobs} == {"queued"}
     assert effects.texts == []
     # Upkeep sends what a busy Redis did not take.
-    wait_until(lambda: redis_client.llen("rq:queue:default") == 5, timeout=40)
+    wait_until(lambda: redis_client.llen(waiting_in("default")) == 5, timeout=40)
     rq_command(redis_client, "resume")
     for job in jobs:
         wait_for_state(job, "succeeded")
@@ -141,7 +143,8 @@ def test_another_rq_worker_cannot_run_a_job_of_ours(
 ) -> None:
     job = add.enqueue(1, 2)
     url = RedisServer().url
-    arguments = ["worker", "default", "--burst", "--serializer", "rq.serializers.JSONSerializer"]
+    queue = namespace().rq_queue("default")
+    arguments = ["worker", queue, "--burst", "--serializer", "rq.serializers.JSONSerializer"]
     done = subprocess.run(
         [str(Path(sys.executable).with_name("rq")), *arguments, "--url", url],
         capture_output=True,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
 
@@ -107,7 +108,7 @@ def test_a_job_that_comes_after_the_stop_is_left_to_others(
     job = tasks.record.enqueue(str(effects), "late")
     assert worker.wait(5) == 0
     assert row(job).state == "queued"
-    assert redis_client.lrange("rq:queue:default", 0, -1) == [job.id.encode()]
+    assert redis_client.lrange(waiting_in("default"), 0, -1) == [job.id.encode()]
 
 
 def blocked_clients(redis_client: redis.Redis) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
@@ -16,6 +17,7 @@ from ...core.registry import find_task
 from ...core.retry import DEFAULT_RETRY, Retry
 from ...core.settlement import Failure, Settlement, crashed, interrupted, raised, released
 from ...core.states import State
+from ...ledger.outages import DISCONNECTED, retry_on_conflict, was_in_the_way
 from ...ledger.settle import crashes_of, settle_once
 from ...models import Job
 from ...signals import job_rescued
@@ -25,6 +27,8 @@ from ..results import result_of
 from .promote import send
 
 logger = logging.getLogger("django_bgtasks.worker")
+# Whose failure the log has: it is tried again every few seconds.
+_told: deque[Death] = deque(maxlen=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,26 @@ class Death:
         return self.claim is not None and self.why != "unbegun"
 
 
+def try_to_settle(
+    death: Death, alias: str, held_by_others: Callable[[], Collection[UUID]] = tuple
+) -> bool | None:
+    """settle_death(), in which what is wrong with one job is in no other job's way.
+
+    None if it could not be settled now. Raises only what says that the database is away.
+    """
+    try:
+        return settle_death(death, alias, held_by_others)
+    except DISCONNECTED as error:
+        if not was_in_the_way(error):
+            raise
+        logger.warning("The end of job %s waits for a lock: %s", death.job, error)
+    except Exception:
+        level = logging.DEBUG if death in _told else logging.ERROR
+        logger.log(level, "The end of job %s could not be settled.", death.job, exc_info=True)
+        _told.append(death)
+    return None
+
+
 @fault_point("aftermath")
 def settle_death(
     death: Death, alias: str, held_by_others: Callable[[], Collection[UUID]] = tuple
@@ -68,7 +92,7 @@ def settle_death(
         return False
     settlement = _verdict(job, death, alias)
     try:
-        settle_once(job, settlement, alias)
+        retry_on_conflict(lambda: settle_once(job, settlement, alias), alias)
     except ClaimLost:
         return False
     _tell(job, settlement, death)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from ...core.options import backend_of, backend_settings
 from ...ledger.moves import next_due
 from ...ledger.moves import promote as promote_due
 from ...models import Job
@@ -27,5 +28,8 @@ def seconds_to_next(alias: str) -> float | None:
 def send(jobs: list[Job]) -> None:
     """Dispatch queued jobs now, in the order in which they were enqueued."""
     ordered = sorted(jobs, key=lambda job: (job.backend, job.pk))
-    for backend, group in groupby(ordered, key=lambda job: job.backend):
-        dispatch([message_of(job) for job in group], backend)
+    for stored, group in groupby(ordered, key=lambda job: job.backend):
+        backend = backend_of(stored)
+        # For one that TASKS does not have, those send who know it.
+        if backend is not None and backend_settings(backend).options.dispatch:
+            dispatch([message_of(job) for job in group], backend)

@@ -9,10 +9,13 @@ from uuid import UUID
 
 from ...core import clock
 from ...core.options import backend_settings
+from ...ledger.identity import database_name
 from ...ledger.queues import queued_jobs, with_queued_jobs
 from ...transport.connection import Redis, RedisError, connection
-from ...transport.depth import held_ids, in_use, is_marked, mark
-from ...transport.messages import Message, push, rq_queue_name
+from ...transport.depth import MARK_SECONDS, held_ids, in_use, is_marked, mark
+from ...transport.messages import Message, push
+from ...transport.names import Namespace, rq_queue_name
+from ...transport.namespace import namespace_of
 
 logger = logging.getLogger("django_bgtasks.worker")
 
@@ -20,8 +23,8 @@ SWEEP_EVERY = 10.0
 # With the wait for a tick, twice, a message that died with a child is back within 3 s.
 CONFIRM_AFTER = 1.5
 CHUNK = 1000
-LOCK_KEY = "bgtasks:redispatch"
 LOCK_SECONDS = 30
+MARK_EVERY = MARK_SECONDS / 5
 # A sweep reads what is queued, in the ledger and in Redis: it may take this share of one core.
 SHARE = 0.02
 
@@ -32,7 +35,7 @@ class Redispatch:
     def __init__(self, backend: str, alias: str) -> None:
         self.backend, self.alias = backend, alias
         self._suspects: set[UUID] = set()
-        self._sweep_at = self._confirm_at = 0.0
+        self._sweep_at = self._confirm_at = self._mark_at = 0.0
         self._was_away = self._is_sure = False
 
     def tick(self) -> int:
@@ -44,10 +47,12 @@ class Redispatch:
         """
         if not backend_settings(self.backend).options.dispatch:
             return 0
-        redis = connection(self.backend)
+        redis, named = connection(self.backend), self._named
         try:
-            if self._was_away or not is_marked(redis):
+            if self._was_away or not is_marked(named, redis):
                 return self._restore(redis)
+            if clock.monotonic() >= self._mark_at:
+                self._mark(redis)
             if clock.monotonic() >= self._sweep_at:
                 return self._sweep(redis)
             due = self._suspects and clock.monotonic() >= self._confirm_at
@@ -73,8 +78,8 @@ class Redispatch:
             return 0
         # The mark comes last: a crash in between makes the next one look again.
         sent = self._send(redis, self._missing(redis))
-        mark(redis)
-        redis.delete(LOCK_KEY)
+        self._mark(redis)
+        redis.delete(self._named.key("redispatch"))
         self._was_away = False
         # A site that found Redis away spares it for a while yet, and sends nothing.
         self._sweep_at = clock.monotonic() + CONFIRM_AFTER
@@ -104,24 +109,34 @@ class Redispatch:
 
     def _missing(self, redis: Redis, only: set[UUID] | None = None) -> Iterator[Message]:
         # Redis is read first: what is popped and claimed in between is not taken for missing.
-        names = in_use(with_queued_jobs(self.backend, self.alias), redis) if only is None else []
-        held = {name: held_ids(name, redis) for name in names}
+        named, names = self._named, []
+        if only is None:
+            names = in_use(with_queued_jobs(self.backend, self.alias), named, redis)
+        held = {name: held_ids(name, named, redis) for name in names}
         for job in queued_jobs(self.backend, self.alias, only):
             name = rq_queue_name(job.queue, job.priority)
             if name not in held:
-                held[name] = held_ids(name, redis)
+                held[name] = held_ids(name, named, redis)
             if str(job.id) not in held[name]:
                 yield Message(job.id, job.queue, job.priority, job.task)
 
     def _send(self, redis: Redis, messages: Iterator[Message]) -> int:
         sent = 0
         while chunk := list(islice(messages, CHUNK)):
-            push(chunk, redis)
+            push(chunk, self._named, redis)
             sent += len(chunk)
         return sent
 
     def _lock(self, redis: Redis) -> bool:
-        return bool(redis.set(LOCK_KEY, 1, nx=True, ex=LOCK_SECONDS))
+        return bool(redis.set(self._named.key("redispatch"), 1, nx=True, ex=LOCK_SECONDS))
+
+    def _mark(self, redis: Redis) -> None:
+        mark(self._named, database_name(self.alias), redis)
+        self._mark_at = clock.monotonic() + MARK_EVERY
+
+    @property
+    def _named(self) -> Namespace:
+        return namespace_of(self.backend, self.alias)
 
 
 def _said(sent: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ...core import clock
 from ...core.reasons import WORKER_GONE
 from ...ledger.workers import call_dead, orphans
-from .aftermath import Death, settle_death
+from .aftermath import Death, try_to_settle
 
 logger = logging.getLogger("django_bgtasks.worker")
 CHUNK = 200
@@ -35,10 +35,10 @@ class Hearing:
             self._since = now
         self._heard = now
 
-    def is_long_enough(self) -> bool:
-        """Whether one who was alive would have been heard."""
+    def seconds(self) -> float:
+        """For how long one who was alive would have been heard."""
         now = clock.monotonic()
-        return now - self._heard <= self._gap and now - self._since >= self.dead_after
+        return now - self._since if now - self._heard <= self._gap else 0.0
 
     @property
     def _gap(self) -> float:
@@ -59,16 +59,15 @@ class Rescue:
         jobs were rescued.
         """
         rescued = rescue(self.alias)
-        hears = self.hearing.is_long_enough()
-        if hears and call_dead(self.hearing.dead_after, self.alias):
+        if call_dead(self.hearing.seconds(), self.alias):
             self.found_dead()
             rescued += rescue(self.alias)
         return rescued
 
 
-def tick(dead_after: float, alias: str) -> int:
+def tick(heard_for: float, alias: str) -> int:
     """Call silent workers dead and settle what they ran. Returns how many jobs were rescued."""
-    call_dead(dead_after, alias)
+    call_dead(heard_for, alias)
     return rescue(alias)
 
 
@@ -77,5 +76,5 @@ def rescue(alias: str) -> int:
     rescued = 0
     for job in orphans(CHUNK, alias):
         death = Death(job.pk, job.claims, job.worker, "crash", WORKER_GONE)
-        rescued += settle_death(death, alias)
+        rescued += bool(try_to_settle(death, alias))
     return rescued

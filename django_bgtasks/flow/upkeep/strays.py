@@ -10,7 +10,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from ...ledger.workers import running_of
-from .aftermath import Death, settle_death
+from .aftermath import Death, try_to_settle
 
 
 class Strays:
@@ -35,4 +35,5 @@ class Strays:
 
     def _release(self, job: UUID, claim: int) -> bool:
         detail = "Its claim was committed, but the answer was lost."
-        return settle_death(Death(job, claim, self.worker, "unbegun", detail), self.alias)
+        death = Death(job, claim, self.worker, "unbegun", detail)
+        return bool(try_to_settle(death, self.alias))

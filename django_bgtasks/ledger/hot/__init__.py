@@ -19,12 +19,17 @@ from . import postgres, sqlite
 class Form(Protocol):
     """What a database with statements of its own offers."""
 
-    def insert(self, job: Job, ignore_conflicts: bool, alias: str) -> bool: ...
+    def insert(self, job: Job, if_free: bool, alias: str) -> bool: ...
 
     def insert_calls(self, first: Job, calls: Sequence[Any], alias: str) -> None: ...
 
     def claim(
-        self, job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str]
+        self,
+        job_ids: Sequence[UUID],
+        worker: UUID,
+        alias: str,
+        queues: Sequence[str],
+        backends: Sequence[str],
     ) -> list[Job]: ...
 
     def settle(self, done: Sequence[tuple[Job, Any]], worker: UUID, alias: str) -> set[UUID]: ...

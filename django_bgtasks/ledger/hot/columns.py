@@ -29,6 +29,8 @@ UNREAD = {
 }
 READ = [name for name in FIELDS if name not in UNREAD]
 BLANK = {"enqueued_at": None, **DEFAULTS}
+# Nothing but a dedup slot that is taken: other errors are to be seen.
+FREE_SLOT = "(dedup_slot) WHERE dedup_slot IS NOT NULL"
 CLAIMED = {"state": "running", "finished_at": None, "result": None}
 
 

@@ -16,6 +16,7 @@ from . import prepared
 from .columns import (
     DEFAULTS,
     FIELDS,
+    FREE_SLOT,
     READ,
     SHARED,
     TABLE,
@@ -36,6 +37,7 @@ UPDATE {TABLE} SET state = 'running', attempt = attempt + 1, claims = claims + 1
     dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END
 WHERE id = ANY(%s::uuid[]) AND state || '' = 'queued'
     AND queue = ANY(COALESCE(%s::text[], ARRAY[queue]::text[]))
+    AND backend = ANY(COALESCE(%s::text[], ARRAY[backend]::text[]))
 RETURNING {", ".join(READ)}
 """
 SETTLE = f"""\
@@ -49,21 +51,21 @@ RETURNING {TABLE}.id
 """
 
 
-def insert(job: Job, ignore_conflicts: bool, alias: str) -> bool:
+def insert(job: Job, if_free: bool, alias: str) -> bool:
     """Insert the row. False if it was left out, for its dedup slot is taken."""
     names = named(job)
-    rows = prepared.run(_insert(names, ignore_conflicts), written(job, alias, names), alias)
+    rows = prepared.run(_insert(names, if_free), written(job, alias, names), alias)
     for (moment,) in rows:
         job.enqueued_at = moment
     return bool(rows)
 
 
 @cache
-def _insert(names: Sequence[str], ignore_conflicts: bool) -> str:
+def _insert(names: Sequence[str], if_free: bool) -> str:
     """Most calls leave most columns as they are: these are constants of the statement."""
     others = [name for name in WRITTEN if name not in names]
     constants = [_literal(DEFAULTS[name]) for name in others]
-    conflicts = "ON CONFLICT DO NOTHING" if ignore_conflicts else ""
+    conflicts = f"ON CONFLICT {FREE_SLOT} DO NOTHING" if if_free else ""
     return f"""\
 INSERT INTO {TABLE} ({", ".join(columns([*names, *others]))}, enqueued_at)
 VALUES ({", ".join([*["%s"] * len(names), *constants])}, {NOW})
@@ -95,9 +97,18 @@ FROM json_array_elements(%s::json) AS call
 """
 
 
-def claim(job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str]) -> list[Job]:
-    """Claim those of these jobs that are queued, in one of these queues if there are any."""
-    params = [worker, _array(map(str, job_ids)), _array(queues) if queues else None]
+def claim(
+    job_ids: Sequence[UUID],
+    worker: UUID,
+    alias: str,
+    queues: Sequence[str],
+    backends: Sequence[str],
+) -> list[Job]:
+    """Claim those of these jobs that are queued: in one of these queues, and with one of these
+    aliases of a backend, if there are any.
+    """
+    only = [_array(names) if names else None for names in (queues, backends)]
+    params = [worker, _array(map(str, job_ids)), *only]
     return [claimed(row, alias) for row in prepared.run(CLAIM, params, alias, searches=True)]
 
 

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from django.db import connections
+from django.db import DatabaseError, connections
+
+from .. import pooler
 
 try:
     from psycopg import Cursor
@@ -35,27 +37,42 @@ def run(sql: str, params: Sequence[Any], alias: str, *, searches: bool = False) 
     """
     connection: Any = connections[alias]
     connection.ensure_connection()
-    if Cursor is None or connection.queries_logged or _is_pooled(connection):
-        with connection.cursor() as cursor:
+    if Cursor is None or connection.queries_logged or pooler.says_so(connection):
+        return _run_plainly(sql, params, connection)
+    own = _cursor(connection)
+    if own is None:
+        return _run_plainly(sql, params, connection)
+    cursor = connection.make_cursor(own)
+    try:
+        if searches:
+            _replan(connection, cursor)
+        with _preparing(connection.connection):
             cursor.execute(sql, params)
             return list(cursor.fetchall())
-    cursor = connection.make_cursor(_cursor(connection))
-    if searches:
-        _replan(connection, cursor)
-    with _preparing(connection.connection):
+    except DatabaseError as error:
+        if not pooler.is_its_doing(error):
+            raise
+        # It came after the first look, as with a failover. Nothing was executed.
+        pooler.found(connection)
+        _cursors.pop(connection, None)
+        if connection.in_atomic_block or not connection.get_autocommit():
+            raise
+        return _run_plainly(sql, params, connection)
+
+
+def _run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
+    with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return list(cursor.fetchall())
 
 
-def _is_pooled(connection: Any) -> bool:
-    """Whether the site says that a pooler, such as PgBouncer, may change the server's session."""
-    return bool(connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
-
-
 def _cursor(connection: Any) -> Any:
+    """The cursor of this session; None if nothing may be prepared in it."""
     connection.validate_thread_sharing()
     cursor = _cursors.get(connection)
     if cursor is None or cursor.connection is not connection.connection:
+        if pooler.is_pooled(connection):
+            return None
         cursor = _cursors[connection] = Cursor(connection.connection)
     return cursor
 

@@ -12,6 +12,7 @@ from django.db import connections
 from ...core.payload import to_json
 from ...models import Job
 from .columns import (
+    FREE_SLOT,
     READ,
     SHARED,
     TABLE,
@@ -24,10 +25,11 @@ from .columns import (
 )
 
 NOW = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"
-INSERT = f"""
-INTO {TABLE} ({", ".join(columns(WRITTEN))}, enqueued_at)
-VALUES ({", ".join(["%s"] * len(WRITTEN))}, {NOW}) RETURNING enqueued_at
+INSERT = f"""\
+INSERT INTO {TABLE} ({", ".join(columns(WRITTEN))}, enqueued_at)
+VALUES ({", ".join(["%s"] * len(WRITTEN))}, {NOW})
 """
+INSERT_IF_FREE = f"{INSERT}ON CONFLICT {FREE_SLOT} DO NOTHING"
 INSERT_CALLS = f"""\
 INSERT INTO {TABLE} (id, args, kwargs, {", ".join(columns(SHARED))}, enqueued_at)
 SELECT value ->> 0, value -> 1, value -> 2, {", ".join(["%s"] * len(SHARED))}, {NOW}
@@ -39,6 +41,7 @@ UPDATE {TABLE} SET state = 'running', attempt = attempt + 1, claims = claims + 1
     dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END
 WHERE id IN (SELECT value FROM json_each(%s)) AND state = 'queued'
     AND (%s OR queue IN (SELECT value FROM json_each(%s)))
+    AND (%s OR backend IN (SELECT value FROM json_each(%s)))
 RETURNING {", ".join(READ)}
 """
 # A plus takes a column out of the choice of an index: each row is found by its id.
@@ -53,10 +56,10 @@ RETURNING {TABLE}.id
 """
 
 
-def insert(job: Job, ignore_conflicts: bool, alias: str) -> bool:
+def insert(job: Job, if_free: bool, alias: str) -> bool:
     """Insert the row. False if it was left out, for its dedup slot is taken."""
-    verb = "INSERT OR IGNORE" if ignore_conflicts else "INSERT"
-    rows = _run(f"{verb} {INSERT}", written(job, alias), alias)
+    statement = f"{INSERT_IF_FREE if if_free else INSERT} RETURNING enqueued_at"
+    rows = _run(statement, written(job, alias), alias)
     for (moment,) in rows:
         job.enqueued_at = enqueued_at(moment, alias)
     return bool(rows)
@@ -67,10 +70,18 @@ def insert_calls(first: Job, calls: Sequence[Any], alias: str) -> None:
     _run(INSERT_CALLS, [*written(first, alias, SHARED), as_json(calls)], alias)
 
 
-def claim(job_ids: Sequence[UUID], worker: UUID, alias: str, queues: Sequence[str]) -> list[Job]:
-    """Claim those of these jobs that are queued, in one of these queues if there are any."""
+def claim(
+    job_ids: Sequence[UUID],
+    worker: UUID,
+    alias: str,
+    queues: Sequence[str],
+    backends: Sequence[str],
+) -> list[Job]:
+    """Claim those of these jobs that are queued: in one of these queues, and with one of these
+    aliases of a backend, if there are any.
+    """
     ids = json.dumps([job_id.hex for job_id in job_ids])
-    params = [worker.hex, ids, not queues, json.dumps(list(queues))]
+    params = [worker.hex, ids, not queues, json.dumps(queues), not backends, json.dumps(backends)]
     return [claimed(row, alias) for row in _run(CLAIM, params, alias)]
 
 

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ...core.options import MAX_DAYS, backend_settings, default_alias
+from ...core.options import MAX_DAYS, aliases_of, backend_settings, default_alias
 from ...core.states import FINAL
 from ...flow.upkeep import prune
 from ...ledger.prune import prune_jobs
@@ -37,26 +37,32 @@ class Command(TranslatedCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Delete chunk after chunk, and say how much it was."""
+        """Delete chunk after chunk of one backend's jobs, and say how much it was."""
         days, alias = options["days"], ledger_alias()
         if days is None and options["state"]:
             raise CommandError(_("--state goes with --days."))
         # Written so that NaN is refused too.
         if days is not None and not days >= 0:
             raise CommandError(_("--days takes zero or more days."))
-        try:
-            kept = backend_settings(options["backend"] or default_alias()).options
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
+        backend = options["backend"] or default_alias()
         deleted = 0
         if days is None:
-            while chunk := prune.tick(kept, alias):
+            self._confirm_known(backend)
+            while chunk := prune.tick(alias, [backend]):
                 deleted += chunk
         else:
-            ages = dict.fromkeys(
-                options["state"] or sorted(FINAL), timedelta(days=min(days, MAX_DAYS))
-            )
-            while chunk := prune_jobs(ages, alias):
+            # Also of a backend that TASKS does not have any more: nobody else deletes its jobs.
+            backends = aliases_of(backend)
+            age = timedelta(days=min(days, MAX_DAYS))
+            ages = dict.fromkeys(options["state"] or sorted(FINAL), age)
+            while chunk := prune_jobs(ages, backends, alias):
                 deleted += chunk
         text = ngettext("%d row was deleted.", "%d rows were deleted.", deleted)
         self.stdout.write(text % deleted)
+
+    def _confirm_known(self, backend: str) -> None:
+        try:
+            backend_settings(backend)
+        except ImproperlyConfigured as error:
+            text = _("With --days, the jobs of a backend that TASKS does not have are deleted too.")
+            raise CommandError(f"{error} {text}") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, OutputWrapper
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -17,10 +17,17 @@ from ...core.options import backend_settings, default_alias
 from ...core.registry import queues_of
 from ...flow.connections import close_for_good
 from ...ledger.sql import ledger_alias
-from ...worker import preflight
+from ...worker import log_handlers, preflight, signals, streams
 from ...worker.arbiter import Arbiter
 from ...worker.lines import banner, set_up_logging
-from ...worker.plan import COROUTINES, GROUP_SIZE, MOST_COROUTINES, MOST_THREADS, Plan
+from ...worker.plan import (
+    CONNECTIONS,
+    COROUTINES,
+    GROUP_SIZE,
+    MOST_COROUTINES,
+    MOST_THREADS,
+    Plan,
+)
 from ...worker.reload import run_with_reload
 from ..base import TranslatedCommand
 
@@ -32,6 +39,14 @@ NUMBERS: dict[str, tuple[int | None, str, Any]] = {
         "N",
         gettext_lazy(
             "Coroutines that wait side by side in a process at most (default %(default)d)."
+        ),
+    ),
+    "--async-connections": (
+        CONNECTIONS,
+        "N",
+        gettext_lazy(
+            "Coroutines of a process that use the database at once, each with a connection of its "
+            "own (default %(default)d)."
         ),
     ),
     "--threads": (
@@ -90,6 +105,14 @@ class Command(TranslatedCommand):
                 option, type=positive, default=default, metavar=unit, help=str(told)
             )
 
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Be ready for a stop, and do without an output, from the first moment on."""
+        signals.begin()
+        streams.make_lenient()
+        self.stdout, self.stderr = OutputWrapper(sys.stdout), OutputWrapper(sys.stderr)
+        self.stderr.style_func = self.style.ERROR
+        super().run_from_argv(argv)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Check, say what this worker does, and do it."""
         set_up_logging(options["verbosity"])
@@ -104,12 +127,15 @@ class Command(TranslatedCommand):
         queues = self._queues(plan)
         # What the start of the site may have opened must not be shared with the children.
         close_for_good()
+        log_handlers.find()
         code = preflight.look(plan)
         if code:
             sys.exit(code)
         if options["verbosity"]:
             self.stderr.write(banner(plan, queues))
-        sys.exit(Arbiter(plan).run())
+        code = Arbiter(plan).run()
+        log_handlers.drain()
+        sys.exit(code)
 
     def _plan(self, options: dict[str, Any]) -> Plan:
         alias = options["backend"] or default_alias()
@@ -128,6 +154,7 @@ class Command(TranslatedCommand):
             burst=options["burst"],
             group_size=min(options["group_size"], GROUP_SIZE),
             async_concurrency=_at_most(options, "async_concurrency", MOST_COROUTINES),
+            async_connections=_at_most(options, "async_connections", MOST_COROUTINES),
             threads=_at_most(options, "threads", MOST_THREADS),
             max_jobs=options["max_jobs"],
             max_memory=options["max_memory"],

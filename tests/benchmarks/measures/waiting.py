@@ -16,8 +16,19 @@ JOBS, SECONDS = 1000, 0.1
 
 
 def coroutines(directory: Path) -> Figures:
-    """From the begin of the first to the end of the last of 1,000 coroutines of 100 ms."""
-    return {"1,000 × 100 ms, s": _drain(directory, tasks.wait_async, "--async-concurrency", 50)}
+    """From the begin of the first to the end of the last of 1,000 coroutines of 100 ms.
+
+    And of 200 that ask the database three times, and wait so long in between or not at all.
+    """
+    return {
+        "1,000 × 100 ms, s": _drain(directory, tasks.wait_async, "--async-concurrency", 50),
+        **{
+            f"200 × 3 queries and {wait * 1000:g} ms between, {most} connections, s": _drain(
+                directory, tasks.ask_async, "--async-connections", most, jobs=200, seconds=wait
+            )
+            for wait, most in ((0.0, 10), (0.05, 10), (0.05, 50))
+        },
+    }
 
 
 def threads(directory: Path) -> Figures:
@@ -25,9 +36,15 @@ def threads(directory: Path) -> Figures:
     return {"1,000 × 100 ms, s": _drain(directory, tasks.wait_blocking, "--threads", 50)}
 
 
-def _drain(directory: Path, task: tasks.Waiting, *options: object) -> float:
+def _drain(
+    directory: Path,
+    task: tasks.Waiting,
+    *options: object,
+    jobs: int = JOBS,
+    seconds: float = SECONDS,
+) -> float:
     emptied()
-    task.enqueue_many([(SECONDS,)] * JOBS)
+    task.enqueue_many([(seconds,)] * jobs)
     with worker(directory, "--processes", 1, "--verbosity", 0, *options):
         live = Job.objects.all().live()
         wait_until(lambda: not live.exists(), timeout=60)

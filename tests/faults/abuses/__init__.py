@@ -1,6 +1,6 @@
 """What no task should do."""
 
-from . import amounts, changes, endings, errors, results
+from . import amounts, changes, endings, errors, inheritance, results
 from .kinds import KINDS, left
 
-__all__ = ["KINDS", "amounts", "changes", "endings", "errors", "left", "results"]
+__all__ = ["KINDS", "amounts", "changes", "endings", "errors", "inheritance", "left", "results"]

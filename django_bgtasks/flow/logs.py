@@ -1,0 +1,89 @@
+"""The log as a worker has set it up: a task that configures logging must not silence others.
+
+Handlers that a library adds at its first use stay. Those that are gone come back.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from logging.handlers import MemoryHandler
+from typing import Any
+
+OURS = ("django_bgtasks", "django.tasks", "django_tasks")
+_taken: list[LogFooting] = []
+
+
+class LogFooting:
+    """The loggers of this process as they are now, to be put back later."""
+
+    def __init__(self) -> None:
+        names = [name for name in logging.root.manager.loggerDict if name.startswith(OURS)]
+        self.loggers = [(one, _State(one)) for one in map(logging.getLogger, ["", *names])]
+        self.silenced = logging.root.manager.disable
+        self.disabled = {one.name for one in _all_loggers() if one.disabled}
+
+    def restore(self) -> None:
+        """Put them back."""
+        if logging.root.manager.disable != self.silenced:
+            logging.disable(self.silenced)
+        configured = False
+        for logger, state in self.loggers:
+            configured |= state.restore(logger)
+        if configured:
+            # dictConfig() has disabled all loggers that it was not told of.
+            for logger in _all_loggers():
+                logger.disabled = logger.name in self.disabled
+
+
+class _State:
+    def __init__(self, logger: logging.Logger) -> None:
+        self.level, self.disabled = logger.level, logger.disabled
+        self.propagate, self.handlers = logger.propagate, list(logger.handlers)
+        self.filters = list(logger.filters)
+        self.targets = [
+            (one, one.target) for one in self.handlers if isinstance(one, MemoryHandler)
+        ]
+
+    def restore(self, logger: logging.Logger) -> bool:
+        """Put this logger back. True if it looks as after dictConfig()."""
+        if logger.level != self.level:
+            logger.setLevel(self.level)
+        logger.propagate = self.propagate
+        if logger.filters != self.filters and not _has(logger.filters, self.filters):
+            logger.filters[:] = self.filters
+        configured = logger.disabled != self.disabled
+        if logger.handlers != self.handlers and not _has(logger.handlers, self.handlers):
+            logger.handlers[:] = self.handlers
+            configured = True
+        for handler, target in self.targets:
+            # dictConfig() closes all handlers.
+            handler.target = target
+        logger.disabled = self.disabled
+        return configured
+
+
+def take_log() -> None:
+    """From now on restore_log() brings the log back to how it is now."""
+    _taken[:] = [LogFooting()]
+
+
+def restore_log() -> None:
+    """Put back what tasks have changed of the log, and write what they have printed."""
+    for footing in _taken:
+        footing.restore()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            # Full, closed, or no stream at all: the worker itself does without.
+            continue
+
+
+def _has(found: list[Any], wanted: list[Any]) -> bool:
+    return all(one in found for one in wanted)
+
+
+def _all_loggers() -> list[logging.Logger]:
+    loggers = list(logging.root.manager.loggerDict.values())
+    return [logger for logger in loggers if isinstance(logger, logging.Logger)]

@@ -1,0 +1,229 @@
+"""The database session behind a connection: what somebody else's code may have left in it.
+
+Whether a transaction is open is asked of the driver, for Django knows only those that it began.
+What a session is set to is read in one statement, and only after somebody has used the connection.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from operator import attrgetter
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError
+from django.db.backends.signals import connection_created
+
+from .hot import prepared
+from .pooler import is_pooled
+
+# Where a connection has its note: each task reads it twice.
+ATTRIBUTE = "bgtasks_session"
+# libpq's PQTRANS_ACTIVE, PQTRANS_INTRANS and PQTRANS_INERROR: a statement or a transaction is open.
+BUSY = (1, 2, 3)
+# What the statements of others depend on, and pg_advisory_unlock_all() for the locks that a session
+# keeps until it ends, which a worker's session may not do for weeks.
+POSTGRES_SETTINGS = (
+    *("role", "search_path", "session_replication_role", "row_security"),
+    *("default_transaction_isolation", "default_transaction_read_only"),
+    *("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"),
+    *("synchronous_commit", "client_encoding", "standard_conforming_strings"),
+    *("TimeZone", "DateStyle", "IntervalStyle", "bytea_output"),
+)
+POSTGRES = (
+    "SELECT session_user::text, pg_my_temp_schema()::text, pg_advisory_unlock_all()::text, "
+    + ", ".join(f"current_setting('{name}')" for name in POSTGRES_SETTINGS)
+)
+_of_psycopg = attrgetter("autocommit", "isolation_level", "read_only", "deferrable", "row_factory")
+PSYCOPG_CURSORS = ("cursor_factory", "server_cursor_factory")
+MYSQL_SETTINGS = (
+    *("autocommit", "sql_mode", "time_zone", "foreign_key_checks", "unique_checks"),
+    *("sql_safe_updates", "sql_select_limit", "character_set_connection", "collation_connection"),
+    *("innodb_lock_wait_timeout", "lock_wait_timeout"),
+)
+MYSQL = "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE(), RELEASE_ALL_LOCKS(), " + ", ".join(
+    f"@@SESSION.{name}" for name in MYSQL_SETTINGS
+)
+# The same settings have other names there.
+MARIADB_EXTRA = ", @@SESSION.tx_isolation, @@SESSION.tx_read_only"
+MYSQL_EXTRA = ", @@SESSION.transaction_isolation, @@SESSION.transaction_read_only"
+SQLITE_PRAGMAS = ("foreign_keys", "query_only", "database_list", "defer_foreign_keys")
+_of_sqlite = attrgetter("isolation_level", "row_factory", "text_factory", "in_transaction")
+
+
+class Session:
+    """What is noted of a connection's session: how it began, and whether somebody has used it.
+
+    used: whether statements were sent since it was set to False. The note stands in the
+    connection's execute_wrappers, through which Django sends all but the ledger's own statements,
+    and where psycopg makes cursors.
+    """
+
+    __slots__ = ("driver", "own", "servers", "used")
+
+    def __init__(self, connection: Any) -> None:
+        self.used = True
+        self.driver: Any = None
+        self.own: Any = None
+        self.servers: Any = None
+        # First: a site's own wrapper that is in force is the last, and leaves as the last.
+        connection.execute_wrappers.insert(0, self)
+
+    def __call__(
+        self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
+    ) -> Any:
+        """Note the use, and send the statement."""
+        self.used = True
+        return execute(sql, params, many, context)
+
+    def begin(self, connection: Any) -> None:
+        """Remember what the connection's session is set to, now that it begins."""
+        driver = connection.connection
+        if connection.vendor == "postgresql" and hasattr(driver, "pgconn"):
+            for name in PSYCOPG_CURSORS:
+                make = getattr(driver, name)
+                # One from a pool may still note the use of another thread's connection.
+                setattr(driver, name, self._noted_by(getattr(make, "instead_of", make)))
+        with suppress(DatabaseError, InterfaceError):
+            own = _own_settings(connection.vendor, driver)
+            self.driver, self.own, self.servers = driver, own, _servers_settings(connection)
+
+    def is_changed(self, connection: Any) -> bool:
+        """Whether the session is set otherwise than when it began, as far as that is remembered.
+
+        The server is asked only if somebody has sent it statements. What cannot be asked any more
+        is changed too.
+        """
+        if self.driver is None or self.driver is not connection.connection:
+            return False
+        try:
+            if self.own != _own_settings(connection.vendor, self.driver):
+                return True
+            return self.used and bool(self.servers != _servers_settings(connection))
+        except Exception:
+            return True
+
+    def _noted_by(self, make: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            self.used = True
+            return make(*args, **kwargs)
+
+        noting.instead_of = make  # type: ignore[attr-defined]
+        return noting
+
+
+def remember_new_sessions() -> None:
+    """From now on: remember of each new session of this process what it is set to."""
+    connection_created.connect(_remember, dispatch_uid="django_bgtasks.sessions")
+
+
+def session_of(connection: Any) -> Session:
+    """The note of this connection's session. It is there from the first call on."""
+    session: Session | None = getattr(connection, ATTRIBUTE, None)
+    if session is None:
+        session = Session(connection)
+        setattr(connection, ATTRIBUTE, session)
+    return session
+
+
+def is_closed(connection: Any) -> bool:
+    """Whether the session has been closed at the driver, behind Django's back."""
+    driver = connection.connection
+    if driver is None:
+        return False
+    if connection.vendor == "postgresql":
+        return bool(driver.closed)
+    if connection.vendor == "mysql":
+        return not driver.open
+    if connection.vendor == "sqlite":
+        try:
+            driver.total_changes  # noqa: B018 - reading it raises if the session is closed
+        except connection.Database.ProgrammingError:
+            return True
+    return False
+
+
+def has_open_transaction(connection: Any) -> bool:
+    """Whether the driver knows of an open transaction. False where drivers do not (MySQL)."""
+    driver = connection.connection
+    if driver is None:
+        return False
+    if connection.vendor == "postgresql":
+        libpq = getattr(driver, "pgconn", None)
+        status = driver.info if libpq is None else libpq
+        return status.transaction_status in BUSY
+    return connection.vendor == "sqlite" and not is_closed(connection) and driver.in_transaction
+
+
+def leaves_transaction_unseen(connection: Any) -> bool:
+    """Whether a server has an open transaction of which its driver says nothing (MySQL)."""
+    if connection.vendor != "mysql" or connection.connection is None:
+        return False
+    try:
+        return _mysql_is_in_transaction(connection)
+    except (DatabaseError, InterfaceError):
+        # It cannot be used at all: nobody commits what is open in it.
+        return False
+
+
+def end(connection: Any) -> None:
+    """End the session, and with it all that is open or set in it. The next use begins a new one."""
+    session = connection.connection
+    if session is None:
+        return
+    with suppress(Exception):
+        if connection.vendor == "sqlite":
+            # Django does not close a database in memory.
+            session.rollback()
+            session.isolation_level = None
+            connection.autocommit = True
+        elif getattr(connection, "pool", None) is not None:
+            # A pool would give it to the next one as it is.
+            session.close()
+    with suppress(Exception):
+        connection.close()
+
+
+def _remember(connection: Any, **kwargs: Any) -> None:
+    session_of(connection).begin(connection)
+
+
+def _own_settings(vendor: str, driver: Any) -> Any:
+    """What is set at the driver, and by which socket it talks."""
+    if vendor == "postgresql":
+        return os.fstat(driver.fileno()).st_ino, _of_psycopg(driver)
+    if vendor == "sqlite":
+        # The last of them raises if the session is closed.
+        return _of_sqlite(driver)
+    return bool(driver.open) if vendor == "mysql" else None
+
+
+def _servers_settings(connection: Any) -> Any:
+    if connection.vendor == "postgresql":
+        # Behind PgBouncer each statement may have another session.
+        return None if is_pooled(connection) else prepared.run(POSTGRES, [], connection.alias)
+    if connection.vendor == "sqlite":
+        run = connection.connection.execute
+        return [run(f"PRAGMA {name}").fetchall() for name in SQLITE_PRAGMAS]
+    if connection.vendor == "mysql":
+        extra = MARIADB_EXTRA if connection.mysql_is_mariadb else MYSQL_EXTRA
+        with connection.cursor() as cursor:
+            # Nothing tells whether there are any.
+            cursor.execute("UNLOCK TABLES")
+            cursor.execute(MYSQL + extra)
+            return cursor.fetchall()
+    return None
+
+
+def _mysql_is_in_transaction(connection: Any) -> bool:
+    with connection.cursor() as cursor:
+        if connection.mysql_is_mariadb:
+            cursor.execute("SELECT @@in_transaction")
+            return bool(cursor.fetchone()[0])
+        # Without a transaction a savepoint is gone with its own statement.
+        cursor.execute("SAVEPOINT bgtasks_probe")
+        with suppress(DatabaseError):
+            cursor.execute("RELEASE SAVEPOINT bgtasks_probe")
+            return True
+    return False
