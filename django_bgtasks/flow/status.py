@@ -130,8 +130,8 @@ def _workers(backend: str, children: dict[str, tuple[str, str]], alias: str) -> 
             processes=row.processes,
             queues=tuple(row.queues or ()),
             health=_health(row),
-            seen=max(0.0, row.seen or 0.0),
-            started=max(0.0, row.started or 0.0),
+            seen=max(0.0, row.seen),
+            started=max(0.0, row.started),
             children_lost=row.children_lost,
             children=tuple(_children_of(row, children)),
             trouble=row.trouble,
@@ -143,7 +143,7 @@ def _workers(backend: str, children: dict[str, tuple[str, str]], alias: str) -> 
 def _health(row: Any) -> str:
     if row.lost_at:
         return "lost"
-    return "alive" if (row.seen or 0.0) <= row.dead_after else "late"
+    return "alive" if row.seen <= row.dead_after else "late"
 
 
 def _children_of(row: Any, children: dict[str, tuple[str, str]]) -> list[Child]:
@@ -160,7 +160,7 @@ def _children_of(row: Any, children: dict[str, tuple[str, str]]) -> list[Child]:
 def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
     groups: dict[Any, list[Any]] = {}
     for row in standing.failed_attempts(ATTEMPTS_READ, alias):
-        recent = (row.seconds or 0.0) <= FAILURES_SINCE.total_seconds()
+        recent = row.seconds <= FAILURES_SINCE.total_seconds()
         if recent and row.backend in aliases_of(backend):
             exception = row.exception_class or Outcome(row.outcome).label
             groups.setdefault((row.task, row.queue, str(exception)), []).append(row)
@@ -170,7 +170,7 @@ def _failures(backend: str, alias: str) -> tuple[Failures, ...]:
             queue=queue,
             exception=exception,
             count=len(rows),
-            seconds=max(0.0, rows[0].seconds or 0.0),
+            seconds=max(0.0, rows[0].seconds),
             job=str(rows[0].job_id),
             message=rows[0].message,
             retrying=len({row.job_id for row in rows if row.state in WAITING}),

@@ -53,7 +53,7 @@ def workers(backend: str, lost_since: timedelta, alias: str) -> list[Any]:
     """
     rows: Any = Worker.objects.using(alias).filter(backend__in=aliases_of(backend), stopped_at=None)
     rows = rows.filter(Q(lost_at=None) | Q(lost_at__gte=after(-lost_since)))
-    seen, started = SecondsBetween("last_seen_at", Now()), SecondsBetween("started_at", Now())
+    seen, started = _seconds_since("last_seen_at"), _seconds_since("started_at")
     return list(rows.annotate(seen=seen, started=started).order_by("hostname", "started_at"))
 
 
@@ -74,7 +74,7 @@ def failed_attempts(limit: int, alias: str) -> list[Any]:
         queue=F("job__queue"),
         backend=F("job__backend"),
         state=F("job__state"),
-        seconds=SecondsBetween("finished_at", Now()),
+        seconds=_seconds_since("finished_at"),
     )
     names = ("job_id", "outcome", "exception_class", "message")
     named = rows.values_list(*names, "task", "queue", "backend", "state", "seconds", named=True)
@@ -93,3 +93,8 @@ def orphans(backend: str, alias: str) -> int:
     """How many jobs run for a worker that has stopped or is gone, and wait to be rescued."""
     alive = Worker.objects.using(alias).filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None)
     return in_state(State.RUNNING, backend, alias).filter(~Exists(alive)).count()
+
+
+def _seconds_since(moment: str) -> Coalesce:
+    """Of a time that each row has: 0 where SQLite cannot tell, at the end of its calendar."""
+    return Coalesce(SecondsBetween(moment, Now()), 0.0)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client, override_settings
+from django.template import Context, Template
+from django.test import Client, RequestFactory, override_settings
+from django.utils import translation
 
 from django_bgtasks.core.states import FINAL, State
 from django_bgtasks.models import Attempt, IdempotencyRecord, Job, Worker
@@ -95,3 +97,39 @@ def test_an_address_with_odd_text_breaks_no_page(admin_client: Client, odd: str)
         f"/jobs/{job.pk}/?wait={odd if odd != '9' * 400 else 0}&seen={odd}",
     ):
         assert admin_client.get(page).status_code in (200, 302, 404), page
+
+
+@pytest.mark.parametrize(
+    ("told", "percent", "figures"),
+    [
+        ((0.5, 1.0), "50 %", ("0.5", "1")),
+        ((0.29, 1.0), "29 %", ("0.29", "1")),
+        ((3.0, 10.0), "30 %", ("3", "10")),
+        ((2.0**70, 2.0**71), "50 %", (str(2**70), str(2**71))),
+        ((12.0, 10.0), "100 %", ("12", "10")),
+        ((1.7e308, 5e-324), "100 %", (str(int(1.7e308)), "5e-324")),
+        ((3.0, 0.0), "", ("3", "")),
+        ((3.0, None), "", ("3", "")),
+    ],
+)
+def test_progress_of_any_size_is_shown_by_all_that_show_it(
+    admin_client: Client,
+    told: tuple[float, float | None],
+    percent: str,
+    figures: tuple[str, str],
+) -> None:
+    job = make_job(State.RUNNING, progress_done=told[0], progress_total=told[1])
+    status = admin_client.get(f"/jobs/{job.pk}/").json()["progress"]
+    assert (status["done"], status["total"]) == told
+    page = admin_client.get(f"/admin/django_bgtasks/job/{job.pk}/change/").content.decode()
+    request = RequestFactory().get("/")
+    with translation.override("de"):
+        tag = Template("{% load bgtasks %}{% bgtasks_progress job %}")
+        bar = tag.render(Context({"job": job, "request": request}))
+    assert f"data-share>{percent}<" in bar
+    done, total = figures
+    if total:
+        assert f'max="{total}" value="{done}"' in bar
+        assert f'<progress value="{done}" max="{total}"></progress> {done} / {total}' in page
+    else:
+        assert "max=" not in bar

@@ -144,6 +144,22 @@ def progressing(context: Any, steps: int) -> None:
 
 
 @task(takes_context=True)
+def asks_all(context: Any) -> bool:
+    for _ in range(3):
+        context.progress(1, 1)
+        context.heartbeat()
+    return bool(context.cancelled)
+
+
+@task(takes_context=True)
+async def asks_all_async(context: Any) -> bool:
+    for _ in range(3):
+        await context.aprogress(1, 1)
+        await context.aheartbeat()
+    return bool(await context.acancelled())
+
+
+@task(takes_context=True)
 def in_steps(context: Any, fail: bool) -> Any:
     pk = context.once("write", lambda: Note.objects.create(text="step").pk)
     if fail and context.attempt == 1:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
-from django_bgtasks import current_job, retry_job
+from django_bgtasks import InvalidArguments, JobContext, current_job, retry_job
 from django_bgtasks.core import clock
+from django_bgtasks.flow.call import call
 from django_bgtasks.flow.execute import run_claimed
+from django_bgtasks.ledger import running
 from django_bgtasks.ledger.claim import claim
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs
@@ -119,6 +122,43 @@ def test_progress_is_written_at_most_twice_a_second_and_at_the_end() -> None:
     tasks.progressing.enqueue(1000)
     job = run_one()
     assert job.progress == {"done": 1000, "total": 1000, "message": "row 1000"}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("task", [tasks.asks_all, tasks.asks_all_async])
+def test_a_task_goes_on_when_the_database_answers_nothing_that_it_asks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, task: Any
+) -> None:
+    def no_answer(*args: Any) -> Any:
+        raise OperationalError("no route to host\nsecond line")
+
+    monkeypatch.setattr(running, "report", no_answer)
+    monkeypatch.setattr(running, "is_cancelled", no_answer)
+    result = task.enqueue()
+    job = claim(UUID(result.id), clock.new_id(), "default")
+    assert job is not None
+    assert call(task, JobContext(job, task, "default"), 5) is False
+    told = [text for text in caplog.messages if "The database did not answer" in text]
+    text = f"Job {job.pk} ({task.module_path}): The database did not answer (no route to host); "
+    assert told == [f"{text}the task goes on."]
+
+
+def test_in_a_transaction_the_error_of_a_question_is_the_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_answer(*args: Any) -> Any:
+        raise OperationalError("lost")
+
+    monkeypatch.setattr(running, "report", no_answer)
+    tasks.asks_all.enqueue()
+    assert run_one().error == "OperationalError: lost"
+
+
+@pytest.mark.parametrize("step", ["", "\ud800", "a\0", 7, None])
+def test_a_step_needs_a_name(step: Any) -> None:
+    context = JobContext(Job(pk=clock.new_id()), tasks.asks_all, "default")
+    with pytest.raises(InvalidArguments, match="The name of a step "):
+        context.step_key(step)
 
 
 def test_a_step_is_not_repeated_by_the_next_attempt() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 
 from django_bgtasks import (
     EffectInProgress,
@@ -24,6 +24,8 @@ from django_bgtasks import (
 )
 from django_bgtasks.core import clock
 from django_bgtasks.flow import once as once_module
+from django_bgtasks.flow.once import Mode
+from django_bgtasks.ledger import idempotency as log
 from django_bgtasks.models import EffectState, IdempotencyRecord
 from tests.app.models import Note
 from tests.threads import in_threads
@@ -127,6 +129,55 @@ def test_what_cannot_be_compared_is_refused_and_nothing_has_happened() -> None:
         once("k", effect, to=[object()])
     assert effect.count == 0
     assert not IdempotencyRecord.objects.exists()
+
+
+def loses_the_answer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The first time, the write goes through and its answer does not."""
+    write = getattr(log, name)
+    lost: list[Any] = []
+
+    def losing(*args: Any) -> Any:
+        answer = write(*args)
+        if not lost:
+            lost.append(answer)
+            connection.close()
+            raise OperationalError("server closed the connection unexpectedly")
+        return answer
+
+    monkeypatch.setattr(log, name, losing)
+
+
+@with_commits
+@pytest.mark.parametrize("name", ["begin", "find", "complete"])
+@pytest.mark.parametrize("mode", ["at_least_once", "at_most_once"])
+def test_an_effect_whose_answer_from_the_database_was_lost_happens_once(
+    monkeypatch: pytest.MonkeyPatch, name: str, mode: Mode
+) -> None:
+    loses_the_answer(monkeypatch, name)
+    effect = Effect("the value")
+    assert [once("k", effect, mode=mode) for _ in range(2)] == ["the value"] * 2
+    assert effect.count == 1
+
+
+@with_commits
+def test_an_effect_that_was_taken_over_without_an_answer_happens_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left_behind("k")
+    loses_the_answer(monkeypatch, "take_over")
+    effect = Effect("by another")
+    assert [once("k", effect) for _ in range(2)] == ["by another"] * 2
+    assert effect.count == 1
+
+
+@with_commits
+def test_an_effect_that_raises_without_a_database_may_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loses_the_answer(monkeypatch, "withdraw")
+    with pytest.raises(ConnectionError):
+        once("k", Effect(error=ConnectionError()))
+    assert once("k", Effect("second")) == "second"
 
 
 @with_commits

@@ -137,6 +137,27 @@ def test_an_argument_may_have_any_name(name: str) -> None:
     assert [job.state for job in run_jobs()] == ["succeeded"] * 5
 
 
+def named(**names: Any) -> Any:
+    return names
+
+
+async def anamed(**names: Any) -> Any:
+    return names
+
+
+@task(takes_context=True)
+async def takes_steps(context: Any, names: Any) -> Any:
+    return [await context.aonce(step.__name__, step, **names) for step in (named, anamed)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_argument_of_a_step_may_have_any_name_but_those_of_once() -> None:
+    names = dict.fromkeys((*NAMES, "thread_sensitive", "executor"), 1)
+    takes_steps.enqueue(names)
+    [job] = run_jobs()
+    assert job.result == [names, names], job.error
+
+
 def test_an_argument_that_is_the_context_already_is_refused() -> None:
     call = {"context": 1}
     with pytest.raises(InvalidArguments, match="multiple values for argument 'context'"):
