@@ -86,10 +86,12 @@ def forget_empty(namespace: Namespace, redis: Redis) -> int:
     if len(ours) <= MANY:
         return 0
     parts = [ours[start : start + MANY] for start in range(0, len(ours), MANY)]
+
+    def forget() -> int:
+        return sum(int(FORGET([QUEUES_KEY, *part], [], redis)) for part in parts)
+
     # Without scripts they stay: a message may come between the look and the removal.
-    return run_script(
-        lambda: sum(FORGET([QUEUES_KEY, *part], [], redis) for part in parts), lambda: 0, redis
-    )
+    return run_script(forget, lambda: 0, redis)
 
 
 def is_suspended(redis: Redis) -> bool:
