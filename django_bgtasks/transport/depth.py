@@ -12,12 +12,25 @@ from redis import Redis
 from ..core import clock
 from .messages import QUEUES_KEY, SUSPENDED_KEY
 from .names import LEDGERS_KEY, Namespace, place_of, rq_queue_name
+from .script import Script, run_script
 
 PAGE = 10_000
 # Seconds without a worker after which the mark is gone.
 MARK_SECONDS = 300
 # And so long it stays on the list of those that were here.
 LISTED_SECONDS = 30 * 24 * 3600
+# Of so many RQ queues of a ledger the empty ones are forgotten.
+MANY = 200
+# KEYS: the set of queues, then lists. Those that are empty, and so are no keys, leave the set.
+FORGET = Script("""
+local forgotten = 0
+for place = 2, #KEYS do
+    if redis.call('EXISTS', KEYS[place]) == 0 then
+        forgotten = forgotten + redis.call('SREM', KEYS[1], KEYS[place])
+    end
+end
+return forgotten
+""")
 # How a worker ranks a queue among others of the same priority; None: it does not serve it.
 Rank = Callable[[str], Any]
 
@@ -61,6 +74,24 @@ def lengths(queues: Iterable[str], namespace: Namespace, redis: Redis) -> dict[s
     for rq_queue, count in zip(rq_queues, counts, strict=True):
         found[place_of(rq_queue)[0]] += count
     return found
+
+
+def forget_empty(namespace: Namespace, redis: Redis) -> int:
+    """Take our empty RQ queues from the set of queues, once there are MANY; how many it took.
+
+    Workers of all queues listen to each in the set, and RQ never takes one out.
+    """
+    keys = map(text_of, redis.smembers(QUEUES_KEY))
+    ours = [key for key in keys if namespace.own(key.removeprefix("rq:queue:")) is not None]
+    if len(ours) <= MANY:
+        return 0
+    parts = [ours[start : start + MANY] for start in range(0, len(ours), MANY)]
+
+    def forget() -> int:
+        return sum(int(FORGET([QUEUES_KEY, *part], [], redis)) for part in parts)
+
+    # Without scripts they stay: a message may come between the look and the removal.
+    return run_script(forget, lambda: 0, redis)
 
 
 def is_suspended(redis: Redis) -> bool:

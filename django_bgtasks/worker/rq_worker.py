@@ -20,7 +20,7 @@ from rq.worker import SimpleWorker, WorkerStatus
 
 from ..transport.depth import Rank, in_use
 from ..transport.exchange import Finished, Taken, exchange
-from ..transport.messages import SUSPENDED_KEY, job_id_of
+from ..transport.messages import QUEUES_KEY, SUSPENDED_KEY, job_id_of
 from ..transport.names import Namespace
 
 # So long a wake-up call stays that nobody waits for any more.
@@ -126,7 +126,11 @@ class RQWorker(SimpleWorker):
 
     def put_back(self, ids: Sequence[UUID]) -> None:
         """Return messages that were taken last to the head of their queue, in their order."""
-        self.connection.lpush(self._popped_from, *map(str, reversed(ids)))
+        with self.connection.pipeline() as pipeline:
+            pipeline.lpush(self._popped_from, *map(str, reversed(ids)))
+            # It may have been forgotten while it was empty.
+            pipeline.sadd(QUEUES_KEY, self._popped_from)
+            pipeline.execute()
 
     def _register_again(self) -> None:
         """Redis was wiped, and this worker with it."""

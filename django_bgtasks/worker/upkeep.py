@@ -29,6 +29,7 @@ from ..ledger.patience import limit_waits
 from ..models import Worker
 from ..transport import registry
 from ..transport.connection import RedisError, connection, reason
+from ..transport.depth import forget_empty
 from ..transport.names import Namespace
 from ..transport.namespace import namespace_of
 from ..transport.permissions import SCRIPTS, cure, essential, missing, user_of
@@ -115,6 +116,7 @@ class Upkeep:
             Duty("release stray claims", 2.0, strays.tick),
             Duty("renew the RQ workers", 30.0, self._keep_registered),
             Duty("take dead workers out of RQ", 5.0, self._deregister_lost),
+            Duty("forget empty RQ queues", 60.0, self._forget_queues),
             Duty("add up what has ended", 10.0, RollUps(plan.alias).tick),
             Duty("prune", 60.0, self._prune),
         )
@@ -260,6 +262,10 @@ class Upkeep:
             return min(1.0, due_in or 1.0)
         # Nothing promoted although due: another worker is at it.
         return 0.0 if promote.tick(self.plan.alias) else 0.1
+
+    def _forget_queues(self) -> None:
+        if self.plan.options.dispatch:
+            forget_empty(self._named, connection(self.plan.backend))
 
     def _keep_registered(self) -> None:
         names = [self._rq_name(pid) for pid in self.children]

@@ -10,6 +10,7 @@ import redis
 from pytest_django import Settings
 
 from django_bgtasks.models import Job
+from django_bgtasks.transport.depth import forget_empty
 from django_bgtasks.transport.names import Namespace, place_of, rq_queue_name
 from django_bgtasks.worker.child import Child
 from django_bgtasks.worker.plan import Plan
@@ -79,3 +80,17 @@ def test_a_worker_takes_no_message_of_another_backend_of_its_site(
     assert other.step()
     assert Job.objects.get(pk=theirs.id).state == "succeeded"
     other.redis.leave()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_very_many_queues_the_empty_ones_are_forgotten(redis_client: redis.Redis) -> None:
+    queues = [namespace().list_key(f"customer-{number}") for number in range(500)]
+    theirs = [f"rq:queue:{number}" for number in range(500)]
+    add.using(priority=7).enqueue(1, 2)
+    assert forget_empty(namespace(), redis_client) == 0
+    redis_client.sadd("rq:queues", *queues[:150], *theirs)
+    assert forget_empty(namespace(), redis_client) == 0
+    redis_client.sadd("rq:queues", *queues)
+    assert forget_empty(namespace(), redis_client) == 500
+    left = redis_client.smembers("rq:queues")
+    assert left == {name.encode() for name in (*theirs, namespace().list_key("default-p7"))}

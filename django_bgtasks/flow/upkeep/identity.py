@@ -27,12 +27,17 @@ class Identity:
         if not backend_settings(self.backend).options.dispatch:
             return
         if before == namespace_of(self.backend, self.alias) and self._is_shared():
-            row = identity.identity_of(self.alias)
-            identity.rename(row, "Workers of another database go by the same name", self.alias)
-            identity.reread(self.alias)
+            self._rename()
         if before != namespace_of(self.backend, self.alias):
             # A site that still uses the old name asks again once nobody is heard of there.
             connection(self.backend).delete(before.marker_key)
+
+    def _rename(self) -> None:
+        row = identity.identity_of(self.alias)
+        # Another worker of this ledger may have been faster.
+        if row.uuid == identity.ledger_id(self.alias):
+            identity.rename(row, "Workers of another database go by the same name", self.alias)
+        identity.reread(self.alias)
 
     def _is_shared(self) -> bool:
         """Whether the same strangers were there twice. Raises RedisError."""
