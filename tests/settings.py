@@ -30,16 +30,22 @@ ISOLATION = os.environ.get("BGTASKS_TEST_ISOLATION", "")
 STRICTER = ("repeatable read", "serializable")
 
 
+def at_level(isolation: str) -> dict[str, Any]:
+    """The OPTIONS of a database for this isolation level, also outside of transactions."""
+    if DATABASE == "postgres" and isolation:
+        level = isolation.replace(" ", r"\ ")
+        return {"options": f"-c default_transaction_isolation={level}"}
+    return {"isolation_level": isolation} if isolation else {}
+
+
 def _database() -> dict[str, Any]:
     options = json.loads(os.environ.get("BGTASKS_TEST_DB_OPTIONS", "{}"))
     if DATABASE == "postgres":
         url = os.environ.get("BGTASKS_TEST_POSTGRES_URL", "postgresql://127.0.0.1/postgres")
-        if ISOLATION:
-            options["isolation_level"] = ["read committed", *STRICTER].index(ISOLATION) + 2
-        return {**database_settings(url), "OPTIONS": options}
+        return {**database_settings(url), "OPTIONS": {**at_level(ISOLATION), **options}}
     if DATABASE == "mysql":
         url = os.environ.get("BGTASKS_TEST_MYSQL_URL", "mysql://root@127.0.0.1/bgtasks")
-        level = {"isolation_level": ISOLATION or "read committed"}
+        level = at_level(ISOLATION or "read committed")
         return {**database_settings(url), "OPTIONS": {**level, **options}}
     return {
         "ENGINE": "django.db.backends.sqlite3",
