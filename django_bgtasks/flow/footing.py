@@ -98,7 +98,8 @@ class Footing:
         """Without those that make errors of warnings; what a library wants ignored stays so."""
         added = [one for one in warnings.filters if one not in self.filters and one[0] != "error"]
         warnings.resetwarnings()
-        warnings.filters[:] = self.filters = [*added, *self.filters]
+        self.filters = [*added, *self.filters]
+        warnings.filters[:] = self.filters  # type: ignore[index]
 
     def _restore_limits(self) -> None:
         """What cannot be put back, for only root may raise it again, is worn out."""
