@@ -62,7 +62,6 @@ class Footing:
         )
         self.limits = {limit: resource.getrlimit(limit) for limit in LIMITS}
         self.nice, self.filters = os.getpriority(os.PRIO_PROCESS, 0), list(warnings.filters)
-        self.is_worn = False
         # Copies to put back; nobody knows them, so who has closed them has closed all.
         self.copies = {number: os.dup(number) for number in STANDARD if _file(number)}
         self.files = {copy: _file(copy) for copy in self.copies.values()}
@@ -83,7 +82,6 @@ class Footing:
         socket.setdefaulttimeout(self.socket_timeout)
         if warnings.filters != self.filters:
             self._restore_filters()
-        self._restore_limits()
 
     def _restore_directory(self) -> None:
         try:
@@ -98,10 +96,11 @@ class Footing:
         """Without those that make errors of warnings; what a library wants ignored stays so."""
         added = [one for one in warnings.filters if one not in self.filters and one[0] != "error"]
         warnings.resetwarnings()
-        warnings.filters[:] = self.filters = [*added, *self.filters]
+        self.filters = [*added, *self.filters]
+        warnings.filters[:] = self.filters  # type: ignore[index]
 
-    def _restore_limits(self) -> None:
-        """What cannot be put back, for only root may raise it again, is worn out."""
+    def restore_limits(self) -> bool:
+        """Put them back. False if that cannot be: only root may raise them again."""
         try:
             for limit, values in self.limits.items():
                 if resource.getrlimit(limit) != values:
@@ -109,14 +108,18 @@ class Footing:
             if os.getpriority(os.PRIO_PROCESS, 0) != self.nice:
                 os.setpriority(os.PRIO_PROCESS, 0, self.nice)
         except (OSError, ValueError):
-            self.is_worn = True
+            return False
+        return True
 
     def _restore_files(self) -> None:
-        for number, copy in self.copies.items():
+        for copy in self.copies.values():
             if _file(copy) != self.files[copy]:
                 # A number that was a connection's may be another one's soon: what is written to
                 # the one would reach the other. No settlement is safe here.
                 os._exit(ROBBED)
+            # Who has closed one of them has closed all.
+            break
+        for number, copy in self.copies.items():
             if _file(number) != self.files[copy]:
                 os.dup2(copy, number)
 
@@ -139,10 +142,10 @@ def take(directory: str) -> None:
 
 
 def is_worn() -> bool:
-    """Whether this process is not fit for more jobs: its limits are lower for good, or its
-    descriptors are nearly used up.
+    """Put the limits of this process back. True if it is not fit for more jobs: they are lower
+    for good, or its descriptors are nearly used up.
     """
-    if any(footing.is_worn for footing in _taken):
+    if not all(footing.restore_limits() for footing in _taken):
         return True
     try:
         lowest_free = os.dup(STANDARD[0])

@@ -11,6 +11,7 @@ from logging.handlers import MemoryHandler
 from typing import Any
 
 OURS = ("django_bgtasks", "django.tasks", "django_tasks")
+WORKER = "django_bgtasks.worker"
 _taken: list[LogFooting] = []
 
 
@@ -22,15 +23,24 @@ class LogFooting:
         self.loggers = [(one, _State(one)) for one in map(logging.getLogger, ["", *names])]
         self.silenced = logging.root.manager.disable
         self.disabled = {one.name for one in _all_loggers() if one.disabled}
+        # Whatever configures logging changes one of these.
+        self.watched = [logging.getLogger(name) for name in ("", "django_bgtasks", WORKER)]
+        self.seen = self._look()
 
     def restore(self) -> None:
         """Put them back."""
         if logging.root.manager.disable != self.silenced:
             logging.disable(self.silenced)
-        configured = False
-        for logger, state in self.loggers:
-            configured |= state.restore(logger)
-        if configured:
+        if self._look() != self.seen:
+            self._restore()
+            self.seen = self._look()
+
+    def _look(self) -> list[Any]:
+        return [(one.level, one.disabled, one.propagate, one.handlers[:]) for one in self.watched]
+
+    def _restore(self) -> None:
+        configured = [state.restore(logger) for logger, state in self.loggers]
+        if any(configured):
             # dictConfig() has disabled all loggers that it was not told of.
             for logger in _all_loggers():
                 logger.disabled = logger.name in self.disabled
@@ -47,19 +57,17 @@ class _State:
 
     def restore(self, logger: logging.Logger) -> bool:
         """Put this logger back. True if it looks as after dictConfig()."""
-        if logger.level != self.level:
-            logger.setLevel(self.level)
-        logger.propagate = self.propagate
-        if logger.filters != self.filters and not _has(logger.filters, self.filters):
-            logger.filters[:] = self.filters
+        logger.setLevel(self.level)
         configured = logger.disabled != self.disabled
-        if logger.handlers != self.handlers and not _has(logger.handlers, self.handlers):
+        logger.propagate, logger.disabled = self.propagate, self.disabled
+        if not _has(logger.filters, self.filters):
+            logger.filters[:] = self.filters
+        if not _has(logger.handlers, self.handlers):
             logger.handlers[:] = self.handlers
             configured = True
         for handler, target in self.targets:
             # dictConfig() closes all handlers.
             handler.target = target
-        logger.disabled = self.disabled
         return configured
 
 

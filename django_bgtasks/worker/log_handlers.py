@@ -74,14 +74,16 @@ def close() -> None:
         if _runs(listener) and isinstance(listener.queue, OF_ONE_PROCESS):
             listener.stop()
     # Those that a task's dictConfig() has dropped and the worker has put back are not listed.
-    logging.shutdown([*logging._handlerList, *map(weakref.ref, _handlers)])
+    listed = logging._handlerList  # type: ignore[attr-defined]
+    logging.shutdown([*listed, *map(weakref.ref, _handlers)])
 
 
 def drain() -> None:
     """At the end of the parent, whose listeners are the site's: let them write what they have."""
     deadline = clock.monotonic() + DRAIN_SECONDS
     for listener in _listeners:
-        while _runs(listener) and not listener.queue.empty() and clock.monotonic() < deadline:
+        waiting: Any = listener.queue
+        while _runs(listener) and not waiting.empty() and clock.monotonic() < deadline:
             time.sleep(0.01)
 
 

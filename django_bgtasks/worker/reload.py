@@ -48,7 +48,7 @@ class _Reloader:
                 get_child_arguments(),
                 env={**os.environ, INSIDE: "1"},
             )
-            if self.stopping:
+            if self._was_stopped():
                 # The stop came before there was this worker to tell.
                 self._tell_worker()
             code = self._watch(self.worker, seen)
@@ -67,7 +67,7 @@ class _Reloader:
         while not self.stopping:
             time.sleep(LOOK_EVERY)
             code = worker.poll()
-            if self.stopping:
+            if self._was_stopped():
                 # It may have been told before it could listen: its code says nothing.
                 return None
             if code == FAILED and not said:
@@ -81,6 +81,10 @@ class _Reloader:
                 logger.info("%s changed; starting again.", changed[0])
                 return None
         return None
+
+    def _was_stopped(self) -> bool:
+        """Since it was looked at last: the handler may have run in between."""
+        return self.stopping
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True

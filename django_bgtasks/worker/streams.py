@@ -27,9 +27,9 @@ def make_lenient() -> None:
     for number in (0, 1, 2):
         _open_if_closed(number)
     if sys.stdout is sys.__stdout__:
-        sys.stdout = sys.__stdout__ = _lenient(sys.stdout, 1)  # type: ignore[misc]
+        sys.stdout = sys.__stdout__ = _lenient(sys.stdout, 1)  # type: ignore[assignment,misc]
     if sys.stderr is sys.__stderr__:
-        sys.stderr = sys.__stderr__ = _lenient(sys.stderr, 2)  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = _lenient(sys.stderr, 2)  # type: ignore[assignment,misc]
 
 
 def flush_streams() -> None:
@@ -57,7 +57,7 @@ def _lenient(stream: TextIO | None, number: int) -> TextIO:
     # As Python does it: with -u there is no buffer.
     unbuffered = isinstance(stream.buffer, io.RawIOBase)
     return io.TextIOWrapper(
-        raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[arg-type]
+        raw if unbuffered else io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors=stream.errors,
         # Also into a pipe: a line that was printed must not be lost with a process that is killed.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -73,7 +75,7 @@ def test_a_coroutine_inherits_nothing_of_the_others(case: Case) -> None:
         "changes_the_decimal_context",
     ]
     jobs = [case.enqueue(abuse_tasks.misbehaves_and_looks, name) for name in names]
-    found = [ended(case, job).result for job in jobs]
+    found: list[Any] = [ended(case, job).result for job in jobs]
     assert [seen["language"] for seen in found] == ["de", "en-us", "en-us", "en-us"]
     assert [seen["time zone"] for seen in found] == ["UTC", "Asia/Tokyo", "UTC", "UTC"]
     assert [seen["context variable"] for seen in found] == ["none", "none", "customer 17", "none"]
@@ -109,6 +111,19 @@ def test_a_process_without_descriptors_is_replaced_and_its_neighbours_do_not_fai
     case.row("K", "A task that leaks descriptors until there are none")
     worker = case.worker(within=("sh", "-c", 'ulimit -n 256; exec "$@"', "sh"))
     job = case.enqueue(abuse_tasks.misbehaves, "leaks_descriptors")
+    assert ended(case, job).state == "succeeded"
+    [end] = case.effects.of("end", job.id)
+    assert runs_the_next(case, worker) != end.pid
+    keeps_its_limits(case, worker)
+
+
+@long
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv: root may raise any limit")
+@pytest.mark.parametrize("name", ["lowers_a_limit_for_good", "is_nice"])
+def test_a_process_whose_limits_are_lower_for_good_is_replaced(case: Case, name: str) -> None:
+    case.row("K", "A task that lowers a limit for good")
+    worker = case.worker(within=("setpriv", "--bounding-set=-all", "--inh-caps=-all"))
+    job = case.enqueue(abuse_tasks.misbehaves, name)
     assert ended(case, job).state == "succeeded"
     [end] = case.effects.of("end", job.id)
     assert runs_the_next(case, worker) != end.pid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_a_worker_without_an_output_runs_its_jobs_and_stops_in_order(
     job = tasks.prints.enqueue(str(effects), 100_000)
     assert wait_for_state(job, "succeeded", timeout=30).attempt == 1
     # What it opens is none of its standard streams.
-    files = wait_for_state(tasks.standard_files.enqueue(), "succeeded").result
+    files: Any = wait_for_state(tasks.standard_files.enqueue(), "succeeded").result
     assert not [file for file in files if "socket" in file or "sqlite" in file]
     assert worker.stop() == 0
 

@@ -54,7 +54,7 @@ def test_a_task_that_removes_the_working_directory_leaves_its_neighbours_a_proce
     removed = wait_for_state(tasks.removes_its_directory.enqueue(), "succeeded")
     for text in ("second", "third", "fourth"):
         wait_for_state(tasks.record.enqueue(str(effects), text), "succeeded")
-    Path(removed.result).mkdir()
+    Path(str(removed.result)).mkdir()
     wait_for_state(tasks.record.enqueue(str(effects), "in the new one"), "succeeded")
     assert wait_for_state(tasks.where.enqueue(), "succeeded").result == removed.result
     assert worker.stop() == 0

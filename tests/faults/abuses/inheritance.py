@@ -90,6 +90,11 @@ def limits_its_seconds() -> None:
 
 
 @kind
+def lowers_a_limit_for_good() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+
+
+@kind
 def is_nice() -> None:
     os.nice(5)
 
