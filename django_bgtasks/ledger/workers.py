@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from uuid import UUID
 
@@ -52,7 +53,8 @@ def call_dead(heard_for: float, alias: str) -> int:
     judged.
     """
     alive = Worker.objects.using(alias).filter(lost_at=None, stopped_at=None)
-    judged = alive.filter(dead_after__lte=heard_for).order_by()
+    # MariaDB and MySQL know no infinity.
+    judged = alive.filter(dead_after__lte=min(heard_for, sys.float_info.max)).order_by()
     limits = set(judged.values_list("dead_after", flat=True))
     silent = Q(pk__in=())
     for limit in limits:

@@ -49,6 +49,11 @@ def test_a_worker_that_beats_is_not_called_dead() -> None:
     assert workers.call_dead(10, DB) == 0
 
 
+def test_who_has_always_heard_the_others_calls_the_silent_dead() -> None:
+    silent(11)
+    assert workers.call_dead(float("inf"), DB) == 1
+
+
 def test_a_worker_that_has_signed_off_is_not_dead_and_does_not_beat() -> None:
     worker = silent(11)
     workers.sign_off(worker, DB)

@@ -49,6 +49,30 @@ def ask_for_later(log: str, seconds: float) -> None:
         raise RetryLater(seconds)
 
 
+@task(atomic=True, retry=Retry(max_attempts=50, delays=[0.1], on=()))
+def count_notes() -> int:
+    """Reads what its neighbours write: at some isolation levels one of them has to run again."""
+    from tests.app.models import Note
+
+    number: int = Note.objects.count()
+    Note.objects.create(text=str(number))
+    return number
+
+
+@task(dedup_key="{text}")
+def record_keyed(log: str, text: str) -> None:
+    note(log, text)
+
+
+@task(retry=AT_ONCE)
+def fail_once_each(log: str, number: int) -> None:
+    text = f"tried {number} "
+    before = Path(log).exists() and text in Path(log).read_text()
+    note(log, text)
+    if not before:
+        raise ValueError("not yet")
+
+
 @task(on_crash="fail")
 def record_only_once(log: str, text: str) -> None:
     note(log, text)
