@@ -14,6 +14,7 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.db.models import F
 
 from django_bgtasks.core import clock
+from django_bgtasks.core.progress import Progress
 from django_bgtasks.core.settlement import Settlement
 from django_bgtasks.ledger import idempotency, moves, outages, prune, workers
 from django_bgtasks.ledger.claim import claim_many
@@ -29,6 +30,7 @@ from tests.waiting import wait_until
 from .rows import DB, added, aged, claimed, in_state, settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
+OURS = ("default",)
 LEVELS = ["read committed", *STRICTER]
 
 
@@ -111,7 +113,7 @@ VERBS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Any]] = {
         1,
     ),
     "give back": (claimed, lambda job: moves.give_back([job], DB), 1),
-    "progress": (claimed, lambda job: report(job, 1, 2, "", DB), True),
+    "progress": (claimed, lambda job: report(job, Progress(1, 2, ""), DB), True),
     "ask": (claimed, lambda job: is_cancelled(job, DB), False),
     "cancel": (added, lambda job: moves.cancel(job.pk, DB), "cancelled"),
     "stop": (claimed, lambda job: moves.cancel(job.pk, DB), "running"),
@@ -119,10 +121,14 @@ VERBS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Any]] = {
     "run now": (
         lambda: in_state("scheduled"), lambda job: moves.run_now(job.pk, DB).state, "queued",
     ),
-    "delete": (lambda: in_state("failed"), lambda job: len(prune.delete_jobs([job.pk], DB)), 1),
+    "delete": (
+        lambda: in_state("failed"),
+        lambda job: len(prune.delete_jobs({job.pk: "failed"}, DB)),
+        1,
+    ),
     "prune": (
         lambda: aged(settled(Settlement("succeed")), timedelta(days=2)),
-        lambda job: prune.prune_jobs({"succeeded": timedelta(days=1)}, DB),
+        lambda job: prune.prune_jobs({"succeeded": timedelta(days=1)}, OURS, DB),
         1,
     ),
 }  # fmt: skip
@@ -175,12 +181,12 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
 DEADLY: dict[str, tuple[Callable[[], Any], Callable[[list[Job]], int], int]] = {
     "prune": (
         lambda: aged(settled(Settlement("succeed")), timedelta(days=2)),
-        lambda jobs: prune.prune_jobs({"succeeded": timedelta(days=1)}, DB),
+        lambda jobs: prune.prune_jobs({"succeeded": timedelta(days=1)}, OURS, DB),
         0,
     ),
     "delete": (
         lambda: in_state("failed"),
-        lambda jobs: len(prune.delete_jobs([job.pk for job in jobs], DB)),
+        lambda jobs: len(prune.delete_jobs({job.pk: "failed" for job in jobs}, DB)),
         -1,
     ),
 }
