@@ -13,11 +13,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db import ProgrammingError, connections, transaction
-from django.db.models.functions import Now
 from django.db.models.signals import post_migrate
 
 from ..core import clock
 from ..models import Ledger
+from .outages import retried
+from .times import Now
 
 logger = logging.getLogger("django_bgtasks")
 # A process that doubts the id asks the database again, not more often than this. Seconds.
@@ -47,6 +48,7 @@ def reread(alias: str) -> UUID:
     return _know(_row(alias), alias) if alias in _known else look(alias)
 
 
+@retried
 def rename(row: Ledger, why: str, alias: str, place: str = "") -> Ledger:
     """Give the ledger a new id, if nobody else has done so since `row` was read."""
     new = clock.new_id()
@@ -92,6 +94,7 @@ def _know(row: Ledger, alias: str) -> UUID:
     return row.uuid
 
 
+@retried
 def _row(alias: str) -> Ledger:
     """The one row; it is made when it is asked for first."""
     rows = Ledger.objects.using(alias)

@@ -13,7 +13,7 @@ from ..core import clock
 from ..core.states import FINAL, State
 from ..models import Attempt, Blob, Job
 from . import idempotency
-from .outages import retried
+from .outages import in_transaction, retried
 from .sql import locked
 from .times import Now, after
 
@@ -84,9 +84,12 @@ def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) ->
     ids = list(old.order_by("pk").values_list("pk", flat=True)[:chunk])
     if not ids:
         return 0
-    with transaction.atomic(jobs.db):
+
+    def delete() -> int:
         # One that is retried from here on waits, and finds nothing; one that was retried before is
         # none of these rows any more, and keeps its attempts.
         mine = locked(old.filter(pk__in=ids))
         Attempt.objects.using(jobs.db).filter(job__in=mine)._raw_delete(jobs.db)
         return mine._raw_delete(jobs.db) or 0
+
+    return in_transaction(delete, jobs.db)

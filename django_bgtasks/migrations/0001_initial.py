@@ -59,7 +59,10 @@ class Migration(migrations.Migration):
                     "copied_from",
                     models.UUIDField(blank=True, null=True, verbose_name="copied from"),
                 ),
-                ("named_at", models.DateTimeField(verbose_name="named at")),
+                (
+                    "named_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="named at"),
+                ),
             ],
             options={
                 "verbose_name": "ledger",
@@ -126,7 +129,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "trouble",
-                    models.CharField(
+                    django_bgtasks.models.fields.UnicodeCharField(
                         blank=True, default="", max_length=255, verbose_name="trouble"
                     ),
                 ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .fields import UTCDateTimeField
+
 
 class Ledger(models.Model):
     """The id of this ledger, which all its names in Redis carry.
@@ -17,7 +19,7 @@ class Ledger(models.Model):
     uuid = models.UUIDField(_("id"))
     origins = models.JSONField(_("origins"), default=list)
     copied_from = models.UUIDField(_("copied from"), null=True, blank=True)
-    named_at = models.DateTimeField(_("named at"))
+    named_at = UTCDateTimeField(_("named at"))
 
     class Meta:
         verbose_name = _("ledger")

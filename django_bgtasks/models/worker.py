@@ -25,7 +25,7 @@ class Worker(models.Model):
     lost_at = UTCDateTimeField(_("lost at"), null=True, blank=True)
     children_lost = models.PositiveIntegerField(_("children lost"), default=0)
     # Why its job processes end as soon as they start; empty if they do not.
-    trouble = models.CharField(_("trouble"), max_length=255, default="", blank=True)
+    trouble = UnicodeCharField(_("trouble"), max_length=255, default="", blank=True)
 
     class Meta:
         verbose_name = _("worker")

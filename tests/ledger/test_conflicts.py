@@ -14,7 +14,7 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.db.models import F
 
 from django_bgtasks.core import clock
-from django_bgtasks.core.progress import Progress
+from django_bgtasks.core.progress import progress_of
 from django_bgtasks.core.settlement import Settlement
 from django_bgtasks.ledger import idempotency, moves, outages, prune, workers
 from django_bgtasks.ledger.claim import claim_many
@@ -27,10 +27,9 @@ from tests.settings import STRICTER, at_level
 from tests.threads import in_threads
 from tests.waiting import wait_until
 
-from .rows import DB, added, aged, claimed, in_state, settled
+from .rows import DB, added, claimed, in_state, keyed, settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
-OURS = ("default",)
 LEVELS = ["read committed", *STRICTER]
 
 
@@ -113,23 +112,13 @@ VERBS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Any]] = {
         1,
     ),
     "give back": (claimed, lambda job: moves.give_back([job], DB), 1),
-    "progress": (claimed, lambda job: report(job, Progress(1, 2, ""), DB), True),
+    "progress": (claimed, lambda job: report(job, progress_of(1, 2, ""), DB), True),
     "ask": (claimed, lambda job: is_cancelled(job, DB), False),
     "cancel": (added, lambda job: moves.cancel(job.pk, DB), "cancelled"),
     "stop": (claimed, lambda job: moves.cancel(job.pk, DB), "running"),
     "retry": (lambda: in_state("failed"), lambda job: moves.retry(job.pk, DB).state, "queued"),
     "run now": (
         lambda: in_state("scheduled"), lambda job: moves.run_now(job.pk, DB).state, "queued",
-    ),
-    "delete": (
-        lambda: in_state("failed"),
-        lambda job: len(prune.delete_jobs({job.pk: "failed"}, DB)),
-        1,
-    ),
-    "prune": (
-        lambda: aged(settled(Settlement("succeed")), timedelta(days=2)),
-        lambda job: prune.prune_jobs({"succeeded": timedelta(days=1)}, OURS, DB),
-        1,
     ),
 }  # fmt: skip
 
@@ -157,7 +146,8 @@ def test_a_worker_and_a_record_that_others_change_go_through(form: str, level: s
         IdempotencyRecord.objects.update(fingerprint="x")
 
     assert behind(rival, lambda: workers.beat(worker.pk, DB), lambda: None)
-    assert behind(rival, lambda: workers.call_dead(-5.0, DB), lambda: None) == 1
+    Worker.objects.update(last_seen_at=clock.now() - timedelta(minutes=1))
+    assert behind(rival, lambda: workers.call_dead(60.0, DB), lambda: None) == 1
     assert behind(rival, lambda: idempotency.complete(record, 7, DB), lambda: None)
 
 
@@ -177,17 +167,26 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     return errors
 
 
-# What takes many jobs, and where it begins.
-DEADLY: dict[str, tuple[Callable[[], Any], Callable[[list[Job]], int], int]] = {
-    "prune": (
-        lambda: aged(settled(Settlement("succeed")), timedelta(days=2)),
-        lambda jobs: prune.prune_jobs({"succeeded": timedelta(days=1)}, OURS, DB),
-        0,
+WORKER = clock.new_id()
+
+
+def a_job_whose_window_is_over() -> Job:
+    job = settled(Settlement("succeed"), keyed(str(clock.new_id()), scope="window"))
+    Job.objects.update(dedup_until=clock.now() - timedelta(seconds=1))
+    return job
+
+
+# What takes many jobs, one after another. Prune and delete leave out what others have locked.
+DEADLY: dict[str, tuple[Callable[[], Any], Callable[[list[Job]], int]]] = {
+    "settle": (
+        lambda: claimed(worker=WORKER),
+        lambda jobs: len(
+            retry_until_connected(lambda: settle_many([(job, 1) for job in jobs], DB), DB)
+        ),
     ),
-    "delete": (
-        lambda: in_state("failed"),
-        lambda jobs: len(prune.delete_jobs({job.pk: "failed" for job in jobs}, DB)),
-        -1,
+    "release windows": (
+        a_job_whose_window_is_over,
+        lambda jobs: prune.release_windows(DB),
     ),
 }
 
@@ -199,7 +198,7 @@ DEADLY: dict[str, tuple[Callable[[], Any], Callable[[list[Job]], int], int]] = {
 def test_a_deadlock_of_what_takes_many_jobs_is_tried_again(
     form: str, level: str, what: str, tries: list[BaseException]
 ) -> None:
-    make, do, start = DEADLY[what]
+    make, do = DEADLY[what]
     jobs = sorted((make() for _ in range(3)), key=lambda job: job.pk)
 
     def bump(job: Job) -> None:
@@ -208,9 +207,8 @@ def test_a_deadlock_of_what_takes_many_jobs_is_tried_again(
     def rival() -> None:
         # Who has written more is not the one that is given up.
         Note.objects.bulk_create([Note(text="x") for _ in range(50)])
-        bump(jobs[-1 - start])
+        bump(jobs[-1])
 
-    assert behind(rival, lambda: do(jobs), lambda: bump(jobs[start])) == 3
-    assert not Job.objects.exists()
-    # Or the rival was given up.
-    assert tries or not Note.objects.exists()
+    assert behind(rival, lambda: do(jobs), lambda: bump(jobs[0])) == 3
+    # MariaDB gives up whom it likes, and may find the rows in another order.
+    assert tries or connection.vendor == "mysql"
