@@ -152,8 +152,10 @@ def has_open_transaction(connection: Any) -> bool:
     if connection.vendor == "postgresql":
         libpq = getattr(driver, "pgconn", None)
         status = driver.info if libpq is None else libpq
-        return status.transaction_status in BUSY
-    return connection.vendor == "sqlite" and not is_closed(connection) and driver.in_transaction
+        return bool(status.transaction_status in BUSY)
+    if connection.vendor == "sqlite" and not is_closed(connection):
+        return bool(driver.in_transaction)
+    return False
 
 
 def leaves_transaction_unseen(connection: Any) -> bool:

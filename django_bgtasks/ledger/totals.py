@@ -44,9 +44,9 @@ def advance(alias: str) -> int:
     old, new = found[0], found[1] - FINISHED_AFTER
     with transaction.atomic(alias):
         # Who comes second has nothing to wait for: the first one does it, or a later tick.
-        mark = _marks(alias).filter(jobs=old)
-        free = list(skipping_locked(mark).values_list("pk", flat=True))
-        if not mark.filter(pk__in=free).update(jobs=new):
+        unmoved = _marks(alias).filter(jobs=old)
+        free = list(skipping_locked(unmoved).values_list("pk", flat=True))
+        if not unmoved.filter(pk__in=free).update(jobs=new):
             return 0
         return _add(RollUp.objects.using(alias).filter(span=1, minute__range=(old, new - 1)), alias)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
@@ -21,52 +21,24 @@ class _Collated(models.Field):  # type: ignore[type-arg]
 
     def db_parameters(self, connection: Any) -> Any:
         """Django's, with the collation."""
-        parameters = super().db_parameters(connection)
+        parameters: Any = super().db_parameters(connection)
         if connection.vendor == "mysql":
-            parameters["collation"] = self._collation(connection)  # type: ignore[typeddict-unknown-key]
+            parameters["collation"] = self._collation(connection)
         return parameters
 
     def _collation(self, connection: Any) -> str:
         return IN_WORDS
 
 
-class UnicodeCharField(_Collated, models.CharField):  # type: ignore[type-arg]
-    """A short text of any characters, for people to read."""
-
-
-class UnicodeTextField(_Collated, models.TextField):  # type: ignore[type-arg]
-    """A text of any characters, for people to read."""
-
-
-class ExactCharField(_Collated, models.CharField):  # type: ignore[type-arg]
-    """A name or a key: equal to itself only, with case, accents and spaces at its end."""
+class _Exact(_Collated):
+    """A text that is equal to itself only."""
 
     def _collation(self, connection: Any) -> str:
         return EXACT["mariadb" if connection.mysql_is_mariadb else "mysql"]
 
 
-class _Caseless:
-    """For a search, case does not matter: there the column has the collation of words."""
-
-    def process_lhs(self, compiler: Any, connection: Any, lhs: Any = None) -> tuple[str, Any]:
-        text, params = super().process_lhs(compiler, connection, lhs)  # type: ignore[misc]
-        if connection.vendor == "mysql":
-            text = f"{text} COLLATE {IN_WORDS}"
-        return text, params
-
-
-for _lookup in (lookups.IExact, lookups.IContains, lookups.IStartsWith, lookups.IEndsWith):
-    ExactCharField.register_lookup(type(_lookup.__name__, (_Caseless, _lookup), {}))
-
-
-class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]
-    """A time that the database keeps in UTC, whatever USE_TZ, TIME_ZONE and its own zone are.
-
-    Django keeps it in one of the three, where an hour of the year comes twice and another never:
-    a lease could end in the middle of it. PostgreSQL has a type that knows the zone.
-
-    Python sees what Django promises: aware times with USE_TZ, else naive ones in TIME_ZONE.
-    """
+class _InUTC(models.Field):  # type: ignore[type-arg]
+    """A time in UTC."""
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         """In UTC. A naive time is one of TIME_ZONE."""
@@ -85,6 +57,46 @@ class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]
         if connection.vendor == "postgresql" or (settings.USE_TZ and connection.timezone is UTC):
             return converters
         return [*converters, _read_as_utc]
+
+
+class _Caseless:
+    """For a search, case does not matter: there the column has the collation of words."""
+
+    def process_lhs(self, compiler: Any, connection: Any, lhs: Any = None) -> tuple[str, Any]:
+        text, params = super().process_lhs(compiler, connection, lhs)  # type: ignore[misc]
+        if connection.vendor == "mysql":
+            text = f"{text} COLLATE {IN_WORDS}"
+        return text, params
+
+
+if TYPE_CHECKING:
+    # Their values have the types that those of Django's own have.
+    ExactCharField = UnicodeCharField = models.CharField
+    UnicodeTextField = models.TextField
+    UTCDateTimeField = models.DateTimeField
+else:
+
+    class UnicodeCharField(_Collated, models.CharField):
+        """A short text of any characters, for people to read."""
+
+    class UnicodeTextField(_Collated, models.TextField):
+        """A text of any characters, for people to read."""
+
+    class ExactCharField(_Exact, models.CharField):
+        """A name or a key: equal to itself only, with case, accents and spaces at its end."""
+
+    class UTCDateTimeField(_InUTC, models.DateTimeField):
+        """A time that the database keeps in UTC, whatever USE_TZ, TIME_ZONE and its own zone are.
+
+        Django keeps it in one of the three, where an hour of the year comes twice and another
+        never: a lease could end in the middle of it. PostgreSQL has a type that knows the zone.
+
+        Python sees what Django promises: aware times with USE_TZ, else naive ones in TIME_ZONE.
+        """
+
+
+for _lookup in (lookups.IExact, lookups.IContains, lookups.IStartsWith, lookups.IEndsWith):
+    ExactCharField.register_lookup(type(_lookup.__name__, (_Caseless, _lookup), {}))
 
 
 def _read_as_utc(value: datetime | None, expression: Any, connection: Any) -> datetime | None:

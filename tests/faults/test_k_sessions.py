@@ -69,7 +69,7 @@ def neighbours() -> list[tuple[str]]:
 def test_a_transaction_that_a_task_leaves_open_fails_it_and_takes_no_neighbours_rows(
     case: Case, name: str, threads: int
 ) -> None:
-    case.row("K", f"Tasks that leave a transaction open, in {len(OPEN)} ways, also in threads")
+    case.row("K", f"Tasks that leave a transaction open, in {len(tasks.LEFT_OPEN)} ways")
     case.worker("--threads", threads)
     # Short ones first, so that the culprit runs in a group with others.
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
@@ -85,7 +85,7 @@ def test_a_transaction_that_a_task_leaves_open_fails_it_and_takes_no_neighbours_
 def test_an_exception_in_a_transaction_that_a_task_began_is_the_jobs_error(
     case: Case, name: str
 ) -> None:
-    case.row("K", f"Tasks that raise in a transaction of their own, in {len(OPEN)} ways")
+    case.row("K", f"Tasks that raise in a transaction of their own, in {len(tasks.LEFT_OPEN)} ways")
     case.worker()
     culprit = case.enqueue(tasks.leaves_and_raises, name)
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
@@ -101,7 +101,7 @@ def test_an_exception_in_a_transaction_that_a_task_began_is_the_jobs_error(
 def test_a_session_that_a_task_has_changed_is_not_its_neighbours(
     case: Case, name: str, threads: int
 ) -> None:
-    case.row("K", f"Tasks that change their session, in {len(CHANGES)} ways, also in threads")
+    case.row("K", f"Tasks that change their session, in {len(tasks.CHANGED)} ways")
     case.worker("--threads", threads)
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
     culprit = case.enqueue(tasks.sets, name)
@@ -116,7 +116,7 @@ def test_a_session_that_a_task_has_changed_is_not_its_neighbours(
 def test_an_atomic_task_that_changes_its_session_ends_within_its_attempts_and_shows_why(
     case: Case, name: str
 ) -> None:
-    case.row("K", f"Tasks with atomic=True that change their session, in {len(CHANGES)} ways")
+    case.row("K", f"Tasks with atomic=True that change their session, in {len(tasks.CHANGED)} ways")
     case.worker()
     culprit = case.enqueue(tasks.sets_atomically, name)
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
-from django.db.models import CharField, TextField
+from django.db.models import CharField, Model, TextField
 
 from django_bgtasks.core.dedup import Dedup, slot_of
 from django_bgtasks.core.settlement import Settlement
@@ -100,7 +100,7 @@ def test_every_text_may_have_any_character() -> None:
 
 @pytest.mark.mysql
 @pytest.mark.parametrize("model", [Attempt, IdempotencyRecord, Job, QueuePause, RollUp, Worker])
-def test_what_a_site_names_is_not_left_to_the_collation_of_the_database(model: type) -> None:
+def test_what_a_site_names_is_not_left_to_the_collation_of_the_database(model: type[Model]) -> None:
     for field in model._meta.concrete_fields:
         if isinstance(field, CharField | TextField) and not field.choices and field.editable:
             assert "collation" in field.db_parameters(connection), field.name

@@ -345,3 +345,10 @@ def logs_and_goes_on(log: str) -> None:
     logging.getLogger("shop").info("before it is killed")
     print("printed by it")
     sleep_without_mercy.func(log)
+
+
+@task(on_crash="fail")
+def prints_at_gate(log: str) -> None:
+    wait_at_gate.func(log)
+    for stream in (sys.stdout, sys.stderr):
+        print("x" * 100_000, file=stream, flush=True)

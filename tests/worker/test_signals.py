@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable
 
 import psutil
 import pytest
 
-from django_bgtasks.models import Job
+from django_bgtasks.models import Job, Worker
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
 
@@ -22,6 +23,7 @@ from .jobs import outcomes, row, wait_for_state
 Send = Callable[[WorkerProcess, signal.Signals], None]
 # What the shell does before exec(): here no shell is needed.
 NOHUP = ("nohup",)
+TERMINAL = (sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])")
 IDLE_TALK = (
     signal.SIGTSTP,
     signal.SIGTTIN,
@@ -87,6 +89,21 @@ def test_under_nohup_a_hang_up_is_ignored_in_all_processes_and_in_what_tasks_sta
     assert wait_for_state(asked, "succeeded").result == "SIG_IGN"
     assert {process.pid for process in worker.family()} == pids
     assert worker.stop() == 0
+
+
+def test_when_its_terminal_is_closed_the_running_job_is_finished_whatever_it_prints(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    worker = bgworker(within=TERMINAL)
+    job = tasks.prints_at_gate.enqueue(str(effects))
+    wait_until(lambda: effects.texts == ["begin"])
+    # What runs in it outlives it, and has nothing to write to any more.
+    worker.process.kill()
+    worker.process.wait()
+    effects.open_gate()
+    assert wait_for_state(job, "succeeded").attempt == 1
+    wait_until(lambda: not worker.family())
+    assert Worker.objects.get().stopped_at is not None
 
 
 @each_address
