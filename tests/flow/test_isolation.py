@@ -19,6 +19,7 @@ from django_bgtasks.core.errors import InvalidMove
 from django_bgtasks.flow import enqueue
 from django_bgtasks.flow import once as once_module
 from django_bgtasks.flow.actions import cancel_job, run_job_now
+from django_bgtasks.ledger import idempotency as log
 from django_bgtasks.models import IdempotencyRecord, Job
 from django_bgtasks.testing import without_redis
 from tests.app.models import Note
@@ -80,8 +81,8 @@ def test_an_effect_that_can_be_neither_begun_nor_found_is_in_progress(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(once_module, "WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(once_module.log, "begin", lambda *args: None)
-    monkeypatch.setattr(once_module.log, "find", lambda *args: None)
+    monkeypatch.setattr(log, "begin", lambda *args: None)
+    monkeypatch.setattr(log, "find", lambda *args: None)
     with pytest.raises(EffectInProgress):
         once("k", print)
 
@@ -174,8 +175,10 @@ def test_effects_in_the_database_that_are_in_each_others_way_happen_once_each() 
         Note.objects.filter(pk=note.pk).update(text=row.text + text)
         return text
 
-    calls = [partial(once, f"k{n}", append, str(n), atomic=True) for n in range(4)]
-    assert sorted(in_threads(*calls)) == ["0", "1", "2", "3"]
+    def effect(n: int) -> str:
+        return once(f"k{n}", append, str(n), atomic=True)
+
+    assert sorted(in_threads(*(partial(effect, n) for n in range(4)))) == ["0", "1", "2", "3"]
     assert IdempotencyRecord.objects.filter(state="done").count() == 4
     if connection.vendor == "postgresql":
         note.refresh_from_db()

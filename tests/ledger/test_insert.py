@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks.core import clock
@@ -48,6 +48,14 @@ def test_a_slot_holds_one_job_and_a_second_insert_writes_nothing() -> None:
     first = added(keyed())
     assert not insert(keyed(), DB)
     assert list(Job.objects.all()) == [first]
+
+
+@pytest.mark.parametrize("wrong", [{"task": None}, {"timeout": None}, {"state": "succeeded"}])
+def test_a_key_hides_no_other_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(DatabaseError), transaction.atomic():
+        insert(keyed(**wrong), DB)
+    assert not Job.objects.exists()
+    assert insert(keyed(), DB)
 
 
 def test_a_key_belongs_to_its_task() -> None:
