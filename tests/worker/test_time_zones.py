@@ -15,7 +15,7 @@ from django_bgtasks.models import Job, Worker
 from tests.waiting import wait_until
 from tests.workers import ROOT, WorkerFactory
 
-from .conftest import QUICK, Effects
+from .conftest import Effects
 
 DELAY = 2.0
 DATABASE = os.environ.get("BGTASKS_TEST_DB", "sqlite").replace("sqlite", "")
@@ -51,7 +51,7 @@ def test_a_job_runs_at_its_time_in_any_zone(
     bgworker: WorkerFactory, worker_env: dict[str, str], effects: Effects, site: str
 ) -> None:
     env = environment_of(SITES[site])
-    bgworker(env={**QUICK, **env})
+    bgworker(env=env)
     wait_until(Worker.objects.exists)
     command = [sys.executable, "-m", "tests.worker.zoned", str(effects), str(DELAY)]
     told = subprocess.run(
