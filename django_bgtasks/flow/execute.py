@@ -37,6 +37,7 @@ from ..signals import job_retrying
 from .around import tell_failed
 from .call import call
 from .connections import (
+    SessionGuard,
     drop_connections,
     kept_usable,
     refresh_connections,
@@ -165,7 +166,12 @@ def _perform(job: Job, alias: str, may_stay_open: bool) -> tuple[Settlement, boo
     if isinstance(context, Settlement):
         return context, False
     if getattr(context.task, "atomic", False):
-        return _perform_atomic(job, context.task, context), False
+        # What is set within a transaction, or by what runs after its commit, is the session's.
+        guard = SessionGuard()
+        try:
+            return _perform_atomic(job, context.task, context), False
+        finally:
+            guard.restore()
 
     def outcome() -> Any:
         with kept_usable(alias):

@@ -296,6 +296,29 @@ def takes_a_lock_by_name() -> None:
     sql("SELECT GET_LOCK('bgtasks_test', 0)")
 
 
+def opens_a_cursor() -> None:
+    with connection.cursor():
+        pass
+
+
+def writes_no_rows() -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO tests_app_note (text) VALUES (%s)", [])
+
+
+LOCK_LIMITS = {
+    "postgresql": "SET lock_timeout = 30000",
+    "mysql": "SET SESSION lock_wait_timeout = 30",
+    "sqlite": "PRAGMA query_only = 0",
+}
+SHOW_LOCK_LIMIT = {
+    "postgresql": "SHOW lock_timeout",
+    "mysql": "SELECT @@SESSION.lock_wait_timeout",
+    "sqlite": "PRAGMA query_only",
+}
+EMPTY_HANDED = {kind.__name__: kind for kind in (opens_a_cursor, writes_no_rows)}
+
+
 @task
 def leaves(name: str) -> str:
     """Leaves a transaction open."""
@@ -338,6 +361,31 @@ def writes_in_a_block(text: str) -> str:
 @task(atomic=True)
 def sets_atomically(name: str) -> None:
     CHANGED[name]()
+
+
+@task(atomic=True)
+def waits_half_a_minute_for_locks() -> None:
+    """A setting that the ledger can live with; nobody ends the session for it."""
+    sql(LOCK_LIMITS[connection.vendor])
+
+
+@task(atomic=True)
+def waits_for_locks_after_the_commit() -> None:
+    """The same, by what runs when the worker has committed."""
+    transaction.on_commit(waits_half_a_minute_for_locks.func)
+
+
+@task
+def lock_limit() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(SHOW_LOCK_LIMIT[connection.vendor])
+        return str(cursor.fetchone()[0])
+
+
+@task(atomic=True)
+def sends_nothing(name: str) -> None:
+    """Has cursors and lists that turn out to be empty."""
+    EMPTY_HANDED[name]()
 
 
 @task(atomic=True)
