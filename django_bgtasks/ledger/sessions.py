@@ -18,7 +18,7 @@ from django.db.backends.signals import connection_created
 from .hot import prepared
 from .pooler import is_pooled
 
-# Where a connection has its note: each task reads it twice.
+# Where a connection has its note, which each task reads twice, and a pool's session how it began.
 ATTRIBUTE = "bgtasks_session"
 # libpq's PQTRANS_ACTIVE, PQTRANS_INTRANS and PQTRANS_INERROR: a statement or a transaction is open.
 BUSY = (1, 2, 3)
@@ -80,15 +80,22 @@ class Session:
         return execute(sql, params, many, context)
 
     def begin(self, connection: Any) -> None:
-        """Remember what the connection's session is set to, now that it begins."""
+        """Remember what the connection's session is set to, now that it begins.
+
+        One from a pool has begun before, and is not asked again.
+        """
         driver = connection.connection
         for name in _ways_of_use(connection.vendor, driver):
             way = getattr(driver, name)
             # One from a pool may still note the use of another thread's connection.
             setattr(driver, name, self._noted_by(getattr(way, "instead_of", way)))
         with suppress(DatabaseError, InterfaceError):
-            own = _own_settings(connection.vendor, driver)
-            self.driver, self.own, self.servers = driver, own, _servers_settings(connection)
+            began = getattr(driver, ATTRIBUTE, None)
+            if began is None:
+                began = _own_settings(connection.vendor, driver), _servers_settings(connection)
+            if getattr(connection, "pool", None) is not None:
+                setattr(driver, ATTRIBUTE, began)
+            self.driver, (self.own, self.servers) = driver, began
 
     def is_changed(self, connection: Any) -> bool:
         """Whether the session is set otherwise than when it began, as far as that is remembered.
@@ -214,7 +221,7 @@ def _own_settings(vendor: str, driver: Any) -> Any:
 def _servers_settings(connection: Any) -> Any:
     if connection.vendor == "postgresql":
         # Behind PgBouncer each statement may have another session.
-        return None if is_pooled(connection) else prepared.run(POSTGRES, [], connection.alias)
+        return None if is_pooled(connection) else prepared.run_on(connection, POSTGRES, [])
     if connection.vendor == "sqlite":
         run = connection.connection.execute
         return [run(f"PRAGMA {name}").fetchall() for name in SQLITE_PRAGMAS]
