@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from django_bgtasks import task
+from django_bgtasks import Retry, task
 from django_bgtasks.flow import execute
 from tests.app.models import Note
 
@@ -17,6 +17,7 @@ LEFT_OPEN: dict[str, Kind] = {}
 CHANGED: dict[str, Kind] = {}
 VENDORS: dict[str, frozenset[str]] = {}
 ALL = ("sqlite", "postgres", "mysql")
+ONCE = Retry(max_attempts=1)
 left: list[object] = []
 
 
@@ -411,6 +412,22 @@ def dies_before_its_settlement() -> None:
 @task
 async def dies_before_its_settlement_async() -> None:
     dies_before_its_settlement.func()
+
+
+@task(retry=ONCE, timeout=0.5)
+def short_and_last() -> str:
+    """It has no further attempt, and little time."""
+    return str(os.getpid())
+
+
+@task(retry=ONCE, timeout=0.5)
+def short_and_raises() -> None:
+    raise LookupError("no such customer")
+
+
+@task(retry=ONCE, timeout=0.5)
+async def short_and_last_async() -> str:
+    return str(os.getpid())
 
 
 @task
