@@ -102,7 +102,8 @@ class SessionGuard:
             blocks = self._blocks[connection.alias] = len(_blocks(connection))
             if not blocks:
                 _end_open_transaction(connection)
-            session_of(connection).used = False
+            session = session_of(connection)
+            session.used = session.sent = False
 
     def __enter__(self) -> None:
         return
@@ -143,7 +144,7 @@ def refuse_ended_transaction(alias: str) -> None:
     What it wrote before would stand whatever becomes of the job.
     """
     connection: Any = connections[alias]
-    if connection.vendor not in ("postgresql", "sqlite") or not session_of(connection).used:
+    if connection.vendor not in ("postgresql", "sqlite") or not session_of(connection).sent:
         # PostgreSQL's driver begins a transaction with the first statement.
         return
     if not sessions.has_open_transaction(connection):

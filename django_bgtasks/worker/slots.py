@@ -74,6 +74,10 @@ class Slot:
         """The job's task has run, and its outcome is still to be written."""
         self.ended_at(self._places[job])
 
+    def place_of(self, job: UUID) -> int | None:
+        """The place of a job that no other thread has been given; None if it is not held."""
+        return self._places.get(job)
+
     def drop(self, job: UUID) -> None:
         """The job is settled, or somebody else's."""
         place = self._places.pop(job, None)
