@@ -166,7 +166,7 @@ def is_refusal(error: BaseException) -> bool:
 
 def is_duplicate(error: BaseException) -> bool:
     """Whether MySQL or MariaDB refused a row because a unique value of it is there already."""
-    return _number(error.__cause__) == MYSQL_DUPLICATE
+    return bool(_number(error.__cause__) == MYSQL_DUPLICATE)
 
 
 def _is_worth_another_try(error: BaseException, alias: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -100,7 +101,7 @@ def test_every_text_may_have_any_character() -> None:
 
 @pytest.mark.mysql
 @pytest.mark.parametrize("model", [Attempt, IdempotencyRecord, Job, QueuePause, RollUp, Worker])
-def test_what_a_site_names_is_not_left_to_the_collation_of_the_database(model: type) -> None:
+def test_what_a_site_names_is_not_left_to_the_collation_of_the_database(model: Any) -> None:
     for field in model._meta.concrete_fields:
         if isinstance(field, CharField | TextField) and not field.choices and field.editable:
             assert "collation" in field.db_parameters(connection), field.name
