@@ -180,7 +180,7 @@ class Beside:
                 if ended:
                     self._let_go(ended)
                 self._enforce()
-            except Exception:
+            except BaseException:
                 # As where the main thread fails: the arbiter sees to what this process held.
                 logger.exception("The jobs beside the main thread could not be looked after.")
                 os._exit(1)
