@@ -52,8 +52,9 @@ def call_dead(heard_for: float, alias: str) -> int:
     judged.
     """
     alive = Worker.objects.using(alias).filter(lost_at=None, stopped_at=None)
-    judged = alive.filter(dead_after__lte=heard_for).order_by()
-    limits = set(judged.values_list("dead_after", flat=True))
+    known = set(alive.order_by().values_list("dead_after", flat=True))
+    # Not in the database: MySQL has no infinity, and that is how long a new rescuer could hear.
+    limits = {limit for limit in known if limit <= heard_for}
     silent = Q(pk__in=())
     for limit in limits:
         silent |= Q(dead_after=limit, last_seen_at__lt=after(timedelta(seconds=-limit)))
