@@ -74,6 +74,7 @@ class Child:
         remember_new_sessions()
         disown_copies()
         confirm_cancellation(self._is_cancelled)
+        self.slot.works()
         spent = False
         try:
             while not self.stopping and not spent:
