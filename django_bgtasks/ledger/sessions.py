@@ -7,10 +7,12 @@ What a session is set to is read in one statement, and only after somebody has u
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
 from typing import Any
+from weakref import ref
 
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.signals import connection_created
@@ -51,6 +53,9 @@ MYSQL = "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE(), RELEASE_ALL_LOCKS(),
 MARIADB_EXTRA = ", @@SESSION.tx_isolation, @@SESSION.tx_read_only"
 MYSQL_EXTRA = ", @@SESSION.transaction_isolation, @@SESSION.transaction_read_only"
 SQLITE_PRAGMAS = ("foreign_keys", "query_only", "database_list", "defer_foreign_keys")
+# The threads of this process that have begun sessions, and with which connection.
+_begun: list[tuple[threading.Thread, ref[Any]]] = []
+_counting = threading.Lock()
 _of_sqlite = attrgetter("isolation_level", "row_factory", "text_factory", "in_transaction")
 
 
@@ -198,8 +203,28 @@ def end(connection: Any) -> None:
         connection.close()
 
 
+def forget_threads() -> None:
+    """In a fork: the sessions of the threads that it has not taken along are its parent's."""
+    _begun.clear()
+
+
 def _remember(connection: Any, **kwargs: Any) -> None:
     session_of(connection).begin(connection)
+    with _counting:
+        left = [one for one in _begun if not one[0].is_alive()]
+        _begun[:] = [one for one in _begun if one not in left and one[1]() is not None]
+        _begun.append((threading.current_thread(), ref(connection)))
+    for _, connection_of in left:
+        _end_for_its_thread(connection_of())
+
+
+def _end_for_its_thread(connection: Any) -> None:
+    """End the session of a thread that is gone. Else it would last until Python sees the garbage:
+    tasks with threads of their own would soon have all sessions that the server has.
+    """
+    if connection is not None:
+        connection.inc_thread_sharing()
+        end(connection)
 
 
 def _ways_of_use(vendor: str, driver: Any) -> tuple[str, ...]:

@@ -78,6 +78,7 @@ class Child:
         disown_copies()
         confirm_cancellation(self._is_cancelled)
         pause_limits_by(self._limits_paused)
+        self.slot.works()
         spent = False
         try:
             while not self.stopping and not spent:
