@@ -101,8 +101,8 @@ def test_threads_of_tasks_take_their_sessions_along_when_they_end(case: Case) ->
         for job in [case.enqueue(elsewhere.asks_in_a_pool) for _ in range(10)]:
             assert ended(case, job).state == "succeeded"
         seen.append(sessions())
-    # Of the pool that was the last there may be four.
-    assert max(seen) - min(seen) <= 4, seen
+    # Of 80 more threads: the pool that was the last has four, and the worker may have begun some.
+    assert seen[-1] - seen[0] <= 10, seen
 
 
 def sessions() -> int:
