@@ -13,14 +13,14 @@ from asgiref.sync import AsyncToSync, async_to_sync
 
 from ..core.errors import JobCancelled, JobTimeout
 from ..core.reasons import CANCELLED, TOO_LONG
+from . import footing
 from .around import AROUND, surrounded
 from .checked_threads import check_threads_of
 from .connections import SessionGuard
 from .context import JobContext
 from .copies import only_here
-from .current import entered
+from .current import enter, entered
 from .deadline import deadline, on_cancellation
-from .footing import kept
 from .isolation import isolated, own_decimals
 
 
@@ -29,11 +29,17 @@ def call(task: Any, context: JobContext, timeout: float) -> Any:
 
     timeout: seconds after which JobTimeout is raised inside the function.
     """
-    with entered(context), SessionGuard(), kept(), only_here():
-        return isolated(_surrounded, task, context, timeout)
+    with SessionGuard():
+        try:
+            with only_here():
+                return isolated(_surrounded, task, context, timeout)
+        finally:
+            footing.restore()
 
 
 def _surrounded(task: Any, context: JobContext, timeout: float) -> Any:
+    # Nobody takes it back: its own context of variables ends with the call.
+    enter(context)
     if AROUND:
         with surrounded(context):
             return _called(task, context, timeout)

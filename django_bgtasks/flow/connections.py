@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
@@ -10,6 +11,7 @@ from typing import Any
 
 from django.db import connections
 
+from ..core import clock
 from ..ledger import sessions
 from ..ledger.sessions import session_of
 
@@ -21,8 +23,12 @@ ENDED = (
     "The task ended the transaction that it runs in: with atomic=True the worker commits it. "
     "Leave out COMMIT and ROLLBACK, or atomic=True."
 )
+# After so many seconds without a look a connection is asked whether it still lives: servers, and
+# what is between, end sessions that say nothing.
+ASK_AFTER = 1.0
 # Kept for good: a connection that nobody refers to any more is closed.
 _abandoned: list[Any] = []
+_looks = threading.local()
 
 
 def refresh_connections() -> None:
@@ -31,22 +37,16 @@ def refresh_connections() -> None:
     CONN_MAX_AGE = 0 means "for one request" and would cost a worker a new connection for every
     job: a worker keeps such a connection while it lives.
     """
+    asks = _have_waited()
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block or _end_open_transaction(connection):
             continue
-        if sessions.is_closed(connection):
+        if sessions.is_closed(connection) or (asks and _is_dead(connection)):
             sessions.end(connection)
             continue
         if connection.settings_dict["CONN_MAX_AGE"] == 0:
             connection.close_at = None
         connection.close_if_unusable_or_obsolete()
-
-
-def close_dead_connections() -> None:
-    """Close those that the database does not answer on any more; one round trip for each."""
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is not None and not connection.is_usable():
-            connection.close()
 
 
 def drop_connections() -> None:
@@ -58,6 +58,7 @@ def drop_connections() -> None:
 
 def abandon_connections() -> None:
     """In a fork: leave all connections to the parent. Closing them here would end them there."""
+    sessions.forget_threads()
     for connection in connections.all(initialized_only=True):
         _abandoned.append(connection)
         del connections[connection.alias]
@@ -102,7 +103,8 @@ class SessionGuard:
             blocks = self._blocks[connection.alias] = len(_blocks(connection))
             if not blocks:
                 _end_open_transaction(connection)
-            session_of(connection).used = False
+            session = session_of(connection)
+            session.used = session.sent = False
 
     def __enter__(self) -> None:
         return
@@ -143,7 +145,7 @@ def refuse_ended_transaction(alias: str) -> None:
     What it wrote before would stand whatever becomes of the job.
     """
     connection: Any = connections[alias]
-    if connection.vendor not in ("postgresql", "sqlite") or not session_of(connection).used:
+    if connection.vendor not in ("postgresql", "sqlite") or not session_of(connection).sent:
         # PostgreSQL's driver begins a transaction with the first statement.
         return
     if not sessions.has_open_transaction(connection):
@@ -169,6 +171,18 @@ def kept_usable(alias: str) -> Iterator[None]:
             connection.savepoint_rollback(savepoint)
         raise
     connection.savepoint_commit(savepoint)
+
+
+def _have_waited() -> bool:
+    """Whether the connections of this thread were not looked at for a while."""
+    now = clock.monotonic()
+    last, _looks.at = getattr(_looks, "at", now), now
+    return now - last > ASK_AFTER
+
+
+def _is_dead(connection: Any) -> bool:
+    """Whether the database does not answer on it any more; one round trip."""
+    return connection.connection is not None and not connection.is_usable()
 
 
 def _leave(connection: Any, before: int) -> bool:

@@ -18,6 +18,11 @@ def current_job() -> JobContext | None:
     return _current.get()
 
 
+def enter(context: JobContext) -> None:
+    """From here on, in this context of variables, `context` is the job that runs."""
+    _current.set(context)
+
+
 @contextmanager
 def entered(context: JobContext) -> Iterator[None]:
     """Within it, `context` is the job that runs here."""

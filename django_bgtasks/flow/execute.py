@@ -37,6 +37,7 @@ from ..signals import job_retrying
 from .around import tell_failed
 from .call import call
 from .connections import (
+    SessionGuard,
     drop_connections,
     kept_usable,
     refresh_connections,
@@ -45,6 +46,7 @@ from .connections import (
 from .context import JobContext, write_progress
 from .dispatch import dispatch_on_commit
 from .results import result_of
+from .settling import limits_paused
 
 logger = logging.getLogger("django_bgtasks")
 OUT_OF_SIGHT = (
@@ -165,7 +167,12 @@ def _perform(job: Job, alias: str, may_stay_open: bool) -> tuple[Settlement, boo
     if isinstance(context, Settlement):
         return context, False
     if getattr(context.task, "atomic", False):
-        return _perform_atomic(job, context.task, context), False
+        # What is set within a transaction, or by what runs after its commit, is the session's.
+        guard = SessionGuard()
+        try:
+            return _perform_atomic(job, context.task, context), False
+        finally:
+            guard.restore()
 
     def outcome() -> Any:
         with kept_usable(alias):
@@ -305,19 +312,21 @@ def _failed(job: Job, task: Any, error: BaseException, alias: str) -> Settlement
 def _ended(job: Job, task: Any, settlement: Settlement, alias: str) -> Settlement:
     """Settle an attempt that did not succeed; a job that was cancelled meanwhile does not go on."""
     settlement = settlement.telling(lambda text: struck_out(text, task, job.args, job.kwargs))
-    refresh_connections()
-    goes_on = MOVES[settlement.move][1] not in FINAL
-    if goes_on and retry_until_connected(lambda: running.is_cancelled(job, alias), alias):
-        settlement = Settlement("stop", failure=settlement.failure)
+    with limits_paused(job):
+        refresh_connections()
+        goes_on = MOVES[settlement.move][1] not in FINAL
+        if goes_on and retry_until_connected(lambda: running.is_cancelled(job, alias), alias):
+            settlement = Settlement("stop", failure=settlement.failure)
     _settled(job, settlement, alias)
     tell_failed(job, task, settlement)
     return settlement
 
 
 def _settled(job: Job, settlement: Settlement, alias: str) -> Settlement:
-    # A task may have left a transaction open on this connection: the settlement would hang in it.
-    refresh_connections()
-    settle(job, settlement, alias)
+    with limits_paused(job):
+        # A task may have left a transaction open on this connection: it would hang in that.
+        refresh_connections()
+        settle(job, settlement, alias)
     _tell(job, settlement, alias)
     return settlement
 

@@ -17,8 +17,7 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from .deadline import CANCEL_SIGNAL
 from .handlers import get_handler, set_handler
@@ -156,18 +155,13 @@ def is_worn() -> bool:
     return most != resource.RLIM_INFINITY and lowest_free > USED_UP * most
 
 
-@contextmanager
-def kept() -> Iterator[None]:
-    """What this block changes of the process is put back at its end, if a worker wants it so.
+def restore() -> None:
+    """Put this process back to how it was taken, if a worker has taken it.
 
     Not by one of several threads: it would take from the others what they stand on.
     """
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for footing in _taken:
-                footing.restore()
+    if _taken and threading.current_thread() is threading.main_thread():
+        _taken[0].restore()
 
 
 def _open_directory() -> int:

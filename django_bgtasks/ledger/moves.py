@@ -118,7 +118,8 @@ def retry(job_id: UUID, alias: str) -> Job:
     queued = {
         "state": MOVES["retry"][1],
         "finished_at": None,
-        "run_after": None,
+        # It waits from now on, not since it was enqueued.
+        "run_after": Now(),
         "cancel_requested_at": None,
         "dedup_slot": slot,
         "max_attempts": Greatest(F("max_attempts"), F("attempt") + 1),
@@ -149,7 +150,7 @@ def _queued_again(job: Job, ended: QuerySet[Job], values: dict[str, Any], alias:
 def run_now(job_id: UUID, alias: str) -> Job:
     """Queue a scheduled job now. InvalidMove when it is not scheduled."""
     scheduled = Job.objects.using(alias).filter(pk=job_id, state__in=sorted(MOVES["promote"][0]))
-    moved = scheduled.update(state=MOVES["promote"][1], run_after=None)
+    moved = scheduled.update(state=MOVES["promote"][1], run_after=Now())
     job = _now(job_id, alias)
     if not moved:
         raise refuse("promote", job.state, job_id)

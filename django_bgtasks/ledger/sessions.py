@@ -7,10 +7,12 @@ What a session is set to is read in one statement, and only after somebody has u
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
 from typing import Any
+from weakref import ref
 
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.signals import connection_created
@@ -18,7 +20,7 @@ from django.db.backends.signals import connection_created
 from .hot import prepared
 from .pooler import is_pooled
 
-# Where a connection has its note: each task reads it twice.
+# Where a connection has its note, which each task reads twice, and a pool's session how it began.
 ATTRIBUTE = "bgtasks_session"
 # libpq's PQTRANS_ACTIVE, PQTRANS_INTRANS and PQTRANS_INERROR: a statement or a transaction is open.
 BUSY = (1, 2, 3)
@@ -36,7 +38,9 @@ POSTGRES = (
     + ", ".join(f"current_setting('{name}')" for name in POSTGRES_SETTINGS)
 )
 _of_psycopg = attrgetter("autocommit", "isolation_level", "read_only", "deferrable", "row_factory")
+# Attributes of a driver's connection that are called before, or when, it sends a statement.
 PSYCOPG_CURSORS = ("cursor_factory", "server_cursor_factory")
+MYSQL_QUERY = ("query",)
 MYSQL_SETTINGS = (
     *("autocommit", "sql_mode", "time_zone", "foreign_key_checks", "unique_checks"),
     *("sql_safe_updates", "sql_select_limit", "character_set_connection", "collation_connection"),
@@ -49,21 +53,24 @@ MYSQL = "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE(), RELEASE_ALL_LOCKS(),
 MARIADB_EXTRA = ", @@SESSION.tx_isolation, @@SESSION.tx_read_only"
 MYSQL_EXTRA = ", @@SESSION.transaction_isolation, @@SESSION.transaction_read_only"
 SQLITE_PRAGMAS = ("foreign_keys", "query_only", "database_list", "defer_foreign_keys")
+# The threads of this process that have begun sessions, and with which connection.
+_begun: list[tuple[threading.Thread, ref[Any]]] = []
+_counting = threading.Lock()
 _of_sqlite = attrgetter("isolation_level", "row_factory", "text_factory", "in_transaction")
 
 
 class Session:
     """What is noted of a connection's session: how it began, and whether somebody has used it.
 
-    used: whether statements were sent since it was set to False. The note stands in the
-    connection's execute_wrappers, through which Django sends all but the ledger's own statements,
-    and where psycopg makes cursors.
+    used: whether statements may have been sent since it was set to False; sent: whether one was,
+    by Django. The note stands in the connection's execute_wrappers, through which Django sends all
+    but the ledger's own statements, where psycopg makes cursors, and where MySQL's driver sends.
     """
 
-    __slots__ = ("driver", "own", "servers", "used")
+    __slots__ = ("driver", "own", "sent", "servers", "used")
 
     def __init__(self, connection: Any) -> None:
-        self.used = True
+        self.used = self.sent = True
         self.driver: Any = None
         self.own: Any = None
         self.servers: Any = None
@@ -74,20 +81,26 @@ class Session:
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
         """Note the use, and send the statement."""
-        self.used = True
+        self.used = self.sent = True
         return execute(sql, params, many, context)
 
     def begin(self, connection: Any) -> None:
-        """Remember what the connection's session is set to, now that it begins."""
+        """Remember what the connection's session is set to, now that it begins.
+
+        One from a pool has begun before, and is not asked again.
+        """
         driver = connection.connection
-        if connection.vendor == "postgresql" and hasattr(driver, "pgconn"):
-            for name in PSYCOPG_CURSORS:
-                make = getattr(driver, name)
-                # One from a pool may still note the use of another thread's connection.
-                setattr(driver, name, self._noted_by(getattr(make, "instead_of", make)))
+        for name in _ways_of_use(connection.vendor, driver):
+            way = getattr(driver, name)
+            # One from a pool may still note the use of another thread's connection.
+            setattr(driver, name, self._noted_by(getattr(way, "instead_of", way)))
         with suppress(DatabaseError, InterfaceError):
-            own = _own_settings(connection.vendor, driver)
-            self.driver, self.own, self.servers = driver, own, _servers_settings(connection)
+            began = getattr(driver, ATTRIBUTE, None)
+            if began is None:
+                began = _own_settings(connection.vendor, driver), _servers_settings(connection)
+            if getattr(connection, "pool", None) is not None:
+                setattr(driver, ATTRIBUTE, began)
+            self.driver, (self.own, self.servers) = driver, began
 
     def is_changed(self, connection: Any) -> bool:
         """Whether the session is set otherwise than when it began, as far as that is remembered.
@@ -104,12 +117,12 @@ class Session:
         except Exception:
             return True
 
-    def _noted_by(self, make: Callable[..., Any]) -> Callable[..., Any]:
+    def _noted_by(self, way: Callable[..., Any]) -> Callable[..., Any]:
         def noting(*args: Any, **kwargs: Any) -> Any:
             self.used = True
-            return make(*args, **kwargs)
+            return way(*args, **kwargs)
 
-        noting.instead_of = make  # type: ignore[attr-defined]
+        noting.instead_of = way  # type: ignore[attr-defined]
         return noting
 
 
@@ -159,8 +172,11 @@ def has_open_transaction(connection: Any) -> bool:
 
 
 def leaves_transaction_unseen(connection: Any) -> bool:
-    """Whether a server has an open transaction of which its driver says nothing (MySQL)."""
-    if connection.vendor != "mysql" or connection.connection is None:
+    """Whether a server has an open transaction of which its driver says nothing (MySQL).
+
+    It is asked only if somebody has sent it statements.
+    """
+    if connection.vendor != "mysql" or not session_of(connection).used:
         return False
     try:
         return _mysql_is_in_transaction(connection)
@@ -187,8 +203,34 @@ def end(connection: Any) -> None:
         connection.close()
 
 
+def forget_threads() -> None:
+    """In a fork: the sessions of the threads that it has not taken along are its parent's."""
+    _begun.clear()
+
+
 def _remember(connection: Any, **kwargs: Any) -> None:
     session_of(connection).begin(connection)
+    with _counting:
+        left = [one for one in _begun if not one[0].is_alive()]
+        _begun[:] = [one for one in _begun if one not in left and one[1]() is not None]
+        _begun.append((threading.current_thread(), ref(connection)))
+    for _, connection_of in left:
+        _end_for_its_thread(connection_of())
+
+
+def _end_for_its_thread(connection: Any) -> None:
+    """End the session of a thread that is gone. Else it would last until Python sees the garbage:
+    tasks with threads of their own would soon have all sessions that the server has.
+    """
+    if connection is not None:
+        connection.inc_thread_sharing()
+        end(connection)
+
+
+def _ways_of_use(vendor: str, driver: Any) -> tuple[str, ...]:
+    if vendor == "postgresql" and hasattr(driver, "pgconn"):
+        return PSYCOPG_CURSORS
+    return MYSQL_QUERY if vendor == "mysql" else ()
 
 
 def _own_settings(vendor: str, driver: Any) -> Any:
@@ -198,13 +240,13 @@ def _own_settings(vendor: str, driver: Any) -> Any:
     if vendor == "sqlite":
         # The last of them raises if the session is closed.
         return _of_sqlite(driver)
-    return bool(driver.open) if vendor == "mysql" else None
+    return (bool(driver.open), driver.get_autocommit()) if vendor == "mysql" else None
 
 
 def _servers_settings(connection: Any) -> Any:
     if connection.vendor == "postgresql":
         # Behind PgBouncer each statement may have another session.
-        return None if is_pooled(connection) else prepared.run(POSTGRES, [], connection.alias)
+        return None if is_pooled(connection) else prepared.run_on(connection, POSTGRES, [])
     if connection.vendor == "sqlite":
         run = connection.connection.execute
         return [run(f"PRAGMA {name}").fetchall() for name in SQLITE_PRAGMAS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from uuid import UUID
 
@@ -53,9 +52,9 @@ def call_dead(heard_for: float, alias: str) -> int:
     judged.
     """
     alive = Worker.objects.using(alias).filter(lost_at=None, stopped_at=None)
-    # MariaDB and MySQL know no infinity.
-    judged = alive.filter(dead_after__lte=min(heard_for, sys.float_info.max)).order_by()
-    limits = set(judged.values_list("dead_after", flat=True))
+    known = set(alive.order_by().values_list("dead_after", flat=True))
+    # Not in the database: MySQL has no infinity, and that is how long a new rescuer could hear.
+    limits = {limit for limit in known if limit <= heard_for}
     silent = Q(pk__in=())
     for limit in limits:
         silent |= Q(dead_after=limit, last_seen_at__lt=after(timedelta(seconds=-limit)))

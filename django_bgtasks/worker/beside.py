@@ -159,8 +159,14 @@ class Beside:
         else:
             self._threads.start(run, lambda: self._note_end(one))
 
+    def place_of(self, job: Job) -> int | None:
+        """The place in the slot of a run of this row; None if it does not run beside."""
+        return next((one.place for one in list(self._running) if one.run.job is job), None)
+
     def _note_end(self, one: Aside) -> None:
         with self._changed:
+            # The keeper may have to wait for the database before it comes to this one.
+            self._slot.ended_at(one.place)
             self._ended.append(one)
             self._changed.notify_all()
 
@@ -174,7 +180,7 @@ class Beside:
                 if ended:
                     self._let_go(ended)
                 self._enforce()
-            except Exception:
+            except BaseException:
                 # As where the main thread fails: the arbiter sees to what this process held.
                 logger.exception("The jobs beside the main thread could not be looked after.")
                 os._exit(1)
@@ -193,6 +199,8 @@ class Beside:
         self._notify()
 
     def _end(self, one: Aside) -> Run | None:
+        kill_at = clock.monotonic() + one.run.job.timeout + self._kill_after
+        self._slot.runs_at(one.place, one.run.job.claims, kill_at)
         run = one.run.end()
         if run is not None and run.open:
             self._slot.ended_at(one.place)
@@ -222,6 +230,9 @@ class Beside:
             return
         for one in coroutines:
             later = max(one.kill_at, clock.monotonic() + self._kill_after)
-            if one.run is not culprit:
-                until = later if culprit is None else inf
-                self._slot.runs_at(one.place, one.run.job.claims, until)
+            if one.run is culprit:
+                continue
+            until = later if culprit is None else inf
+            with self._changed:
+                if one not in self._ended:
+                    self._slot.runs_at(one.place, one.run.job.claims, until)

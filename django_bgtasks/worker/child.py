@@ -10,6 +10,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from uuid import UUID
@@ -21,6 +23,7 @@ from ..flow import footing
 from ..flow.connections import give_back_connections, refresh_connections
 from ..flow.deadline import CANCEL_SIGNAL, before_interruption, confirm_cancellation
 from ..flow.execute import Run, claim_jobs, is_suspect, run_claimed, settle_runs
+from ..flow.settling import pause_limits_by
 from ..ledger.claim import claim_next
 from ..ledger.moves import give_back, promote
 from ..ledger.outages import retry_until_connected
@@ -74,6 +77,8 @@ class Child:
         remember_new_sessions()
         disown_copies()
         confirm_cancellation(self._is_cancelled)
+        pause_limits_by(self._limits_paused)
+        self.slot.works()
         spent = False
         try:
             while not self.stopping and not spent:
@@ -185,8 +190,7 @@ class Child:
     def _run_group(self, group: Group) -> None:
         """Run what there is time for, settle it, and hand the rest back."""
         while not self.stopping and (job := group.begin()) is not None:
-            kill_at = clock.monotonic() + job.timeout + self.plan.options.kill_after
-            self.slot.running(job.pk, job.claims, kill_at)
+            self.slot.running(job.pk, job.claims, self._kill_at(job))
             self.current = job.pk
             run = run_claimed(job, self.plan.alias, grouped=True)
             self.current = None
@@ -197,6 +201,21 @@ class Child:
             self.pace.ran(rq_queue_name(job.queue, job.priority), run.seconds)
             group.ended(run)
         self._end_group(group)
+
+    def _kill_at(self, job: Job) -> float:
+        return clock.monotonic() + job.timeout + self.plan.options.kill_after
+
+    @contextmanager
+    def _limits_paused(self, job: Job) -> Iterator[None]:
+        """What comes after the settlement has as much time as the task, and is of the site too."""
+        place = self.beside.place_of(job)
+        place = self.slot.place_of(job.pk) if place is None else place
+        if place is None:
+            yield
+            return
+        self.slot.ended_at(place)
+        yield
+        self.slot.runs_at(place, job.claims, self._kill_at(job))
 
     def _end_group(self, group: Group) -> None:
         self._hand_back(group.take_rest())

@@ -16,12 +16,10 @@ from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from ..core import clock
 from ..core.errors import Interruption
 from ..flow.checked_threads import checked, is_in_passing, refresh
 from ..flow.connections import (
     SessionGuard,
-    close_dead_connections,
     drop_connections,
     give_back_connections,
     most_connections,
@@ -31,8 +29,6 @@ from ..flow.thread_limits import ThreadLimit
 
 # Seconds. A thread without work ends then, and its connections with it; one stays.
 IDLE_SECONDS = 10.0
-# After so many seconds without work a connection is asked whether it still lives.
-ASK_AFTER = 1.0
 # Connections that the process itself needs: the main thread, the keeper, and who watches a group.
 OF_THE_PROCESS = 3
 
@@ -176,17 +172,12 @@ class DatabaseThreads(Executor):
             if self._waiting:
                 return self._waiting.popleft()
             self._idle.append(mine)
-        since = clock.monotonic()
         while True:
             try:
-                lease = mine.get(timeout=IDLE_SECONDS)
+                return mine.get(timeout=IDLE_SECONDS)
             except Empty:
                 if self._may_end(mine):
                     return None
-                continue
-            if clock.monotonic() - since > ASK_AFTER:
-                close_dead_connections()
-            return lease
 
     def _may_end(self, mine: SimpleQueue[Lease]) -> bool:
         with self._lock:

@@ -166,8 +166,8 @@ def _workers(backend: str, alias: str) -> Iterator[Finding]:
     else:
         yield Finding(ngettext("%d worker is alive.", "%d workers are alive.", count) % count)
     jobs = Job.objects.using(alias).filter(backend__in=aliases_of(backend))
-    late = jobs.filter(state=State.QUEUED, enqueued_at__lt=after(-LATE))
-    waiting = late.filter(run_after=None).count()
+    queued = jobs.filter(state=State.QUEUED).annotate(due=standing.DUE)
+    waiting = queued.filter(due__lt=after(-LATE)).count()
     if waiting:
         text = ngettext(
             "%d job has waited for more than 5 minutes.",

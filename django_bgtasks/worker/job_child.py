@@ -22,6 +22,10 @@ logger = logging.getLogger("django_bgtasks.worker")
 CANCEL_GRACE = 2.0
 LONGEST_BACKOFF = 5.0
 QUICK_SECONDS = 1.0
+# What hangs for so long between its fork and its work waits for a lock that nobody holds any more:
+# a thread had it that the fork did not take along.
+START_SECONDS = 10.0
+HANGS = f"it did not come to its work within {START_SECONDS:g} s of its start"
 # So many that end at once, one after another, are no accident.
 NO_ACCIDENT = 3
 
@@ -60,7 +64,9 @@ class JobChild:
         """The process has ended: what it held. A place where they end at once starts later."""
         held, self.pid, code = self.slot.read(), 0, os.waitstatus_to_exitcode(status)
         idle = not any(job.begun for job in held)
-        if self._is_young() and idle and code != SPENT and not self.killed:
+        if self.killed and not self.slot.has_worked:
+            self._note_quick_end(f"The process was killed: {HANGS}.")
+        elif self._is_young() and idle and code != SPENT and not self.killed:
             said = str(self.words) if code == 1 else ""
             self._note_quick_end(said or f"The process {describe_end(status)}.")
         else:
@@ -69,8 +75,8 @@ class JobChild:
         return held
 
     def look(self) -> None:
-        """A process that lives for a while has started well."""
-        if self.quick_deaths and self.pid and not self._is_young():
+        """A process that works for a while has started well."""
+        if self.quick_deaths and self.pid and self.slot.has_worked and not self._is_young():
             self._note_health()
 
     def _is_young(self) -> bool:
@@ -125,6 +131,8 @@ class JobChild:
             self.kill(late, "timeout")
         elif stubborn is not None:
             self.kill(stubborn, "cancelled")
+        elif not self.slot.has_worked and now > self.born + START_SECONDS:
+            self.kill(None, HANGS)
         elif interrupt:
             self.kill(begun[0].job if begun else None, "interrupted")
 

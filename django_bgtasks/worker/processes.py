@@ -136,15 +136,24 @@ def disown_copies() -> None:
     that it can be terminated, and database connections of its own when it asks for them.
     """
     ours = {number: signal.getsignal(number) for number in signals.STOPS}
+    held = threading.local()
+
+    def hold() -> None:
+        # One that comes before the copy has the default handlers would be lost in ours.
+        held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals.STOPS)
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
 
     def disown() -> None:
         for number, handler in ours.items():
             if callable(handler) and signal.getsignal(number) is handler:
                 signal.signal(number, signal.SIG_DFL)
+        release()
         abandon_connections()
         hang_up_in_copy()
 
-    os.register_at_fork(after_in_child=disown)
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=disown)
     watch_over_daemons()
 
 

@@ -22,6 +22,8 @@ _CLAIM_AT, _STATE_AT, _CANCEL_AT = 16, 28, 32
 SIZE = 48
 # As many as a group, an event loop and the threads of a child hold together at most.
 ENTRIES = 512
+# Behind the entries: whether the child has come to its work.
+_WORKS_AT = SIZE * ENTRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,18 @@ class Slot:
     """The place of one child in memory shared with its arbiter: an entry for each job it holds."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, SIZE * ENTRIES)
+        self._memory = mmap.mmap(-1, _WORKS_AT + 1)
         self._free = list(range(ENTRIES))
         self._places: dict[UUID, int] = {}
+
+    def works(self) -> None:
+        """The child has started, and looks for jobs from now on."""
+        self._memory[_WORKS_AT] = 1
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether the child has come so far."""
+        return bool(self._memory[_WORKS_AT])
 
     def popped(self, job: UUID) -> None:
         """A message was popped: its job is about to be claimed."""
@@ -73,6 +84,10 @@ class Slot:
     def ended(self, job: UUID) -> None:
         """The job's task has run, and its outcome is still to be written."""
         self.ended_at(self._places[job])
+
+    def place_of(self, job: UUID) -> int | None:
+        """The place of a job that no other thread has been given; None if it is not held."""
+        return self._places.get(job)
 
     def drop(self, job: UUID) -> None:
         """The job is settled, or somebody else's."""
@@ -108,7 +123,7 @@ class Slot:
 
     def clear(self) -> None:
         """Hold nothing, as a child that has just been born."""
-        self._memory[:] = bytes(SIZE * ENTRIES)
+        self._memory[:] = bytes(_WORKS_AT + 1)
         self._free, self._places = list(range(ENTRIES)), {}
 
     def read(self) -> list[Held]:

@@ -15,7 +15,10 @@ from .effects import VARIABLE, EffectsLog
 from .moves import moves_logged
 
 WHICH = "BGTASKS_TEST_FAULTS"
-ON_MARIADB = ("test_k_coroutines.py", "test_k_sessions.py", "test_k_settlement.py")
+ON_MARIADB = (
+    *("test_k_coroutines.py", "test_k_elsewhere.py", "test_k_sessions.py"),
+    "test_k_settlement.py",
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from django_bgtasks import task
+from django_bgtasks import Retry, task
 from django_bgtasks.flow import execute
 from tests.app.models import Note
 
@@ -17,6 +17,7 @@ LEFT_OPEN: dict[str, Kind] = {}
 CHANGED: dict[str, Kind] = {}
 VENDORS: dict[str, frozenset[str]] = {}
 ALL = ("sqlite", "postgres", "mysql")
+ONCE = Retry(max_attempts=1)
 left: list[object] = []
 
 
@@ -296,6 +297,29 @@ def takes_a_lock_by_name() -> None:
     sql("SELECT GET_LOCK('bgtasks_test', 0)")
 
 
+def opens_a_cursor() -> None:
+    with connection.cursor():
+        pass
+
+
+def writes_no_rows() -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO tests_app_note (text) VALUES (%s)", [])
+
+
+LOCK_LIMITS = {
+    "postgresql": "SET lock_timeout = 30000",
+    "mysql": "SET SESSION lock_wait_timeout = 30",
+    "sqlite": "PRAGMA query_only = 0",
+}
+SHOW_LOCK_LIMIT = {
+    "postgresql": "SHOW lock_timeout",
+    "mysql": "SELECT @@SESSION.lock_wait_timeout",
+    "sqlite": "PRAGMA query_only",
+}
+EMPTY_HANDED = {kind.__name__: kind for kind in (opens_a_cursor, writes_no_rows)}
+
+
 @task
 def leaves(name: str) -> str:
     """Leaves a transaction open."""
@@ -341,6 +365,31 @@ def sets_atomically(name: str) -> None:
 
 
 @task(atomic=True)
+def waits_half_a_minute_for_locks() -> None:
+    """A setting that the ledger can live with; nobody ends the session for it."""
+    sql(LOCK_LIMITS[connection.vendor])
+
+
+@task(atomic=True)
+def waits_for_locks_after_the_commit() -> None:
+    """The same, by what runs when the worker has committed."""
+    transaction.on_commit(waits_half_a_minute_for_locks.func)
+
+
+@task
+def lock_limit() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(SHOW_LOCK_LIMIT[connection.vendor])
+        return str(cursor.fetchone()[0])
+
+
+@task(atomic=True)
+def sends_nothing(name: str) -> None:
+    """Has cursors and lists that turn out to be empty."""
+    EMPTY_HANDED[name]()
+
+
+@task(atomic=True)
 def commits_then_fails() -> None:
     Note.objects.create(text="row")
     transaction.on_commit(lambda: 1 / 0)
@@ -363,6 +412,22 @@ def dies_before_its_settlement() -> None:
 @task
 async def dies_before_its_settlement_async() -> None:
     dies_before_its_settlement.func()
+
+
+@task(retry=ONCE, timeout=0.5)
+def short_and_last() -> str:
+    """It has no further attempt, and little time."""
+    return str(os.getpid())
+
+
+@task(retry=ONCE, timeout=0.5)
+def short_and_raises() -> None:
+    raise LookupError("no such customer")
+
+
+@task(retry=ONCE, timeout=0.5)
+async def short_and_last_async() -> str:
+    return str(os.getpid())
 
 
 @task

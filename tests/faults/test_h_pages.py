@@ -19,6 +19,7 @@ from django_bgtasks.admin import chosen
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Attempt, IdempotencyRecord, Job, Worker
 from testproject.middleware import POLICY
+from tests.named import namespace
 
 from .case import Case
 from .hostile import PLAIN, TEXTS, Page, populate, snapshot, write
@@ -50,6 +51,8 @@ def root(case: Case, settings: Settings) -> Client:
 @pytest.fixture
 def rows(case: Case) -> list[models.Model]:
     """Rows of every table in every state, with harmless text."""
+    # The ledger's own id is made when somebody first asks for it.
+    namespace()
     return populate(User.objects.create_user("owner"))
 
 

@@ -149,3 +149,30 @@ def test_an_atomic_task_that_ends_the_workers_transaction_fails_and_is_told_so(
     failed = ended(case, job)
     assert failed.error.startswith("RuntimeError: The task ended the transaction that it runs in")
     assert (failed.state, failed.attempt) == ("failed", 1)
+
+
+@pytest.mark.postgres
+@pytest.mark.mysql
+@pytest.mark.parametrize(
+    "task", [tasks.waits_half_a_minute_for_locks, tasks.waits_for_locks_after_the_commit]
+)
+def test_what_an_atomic_task_sets_in_its_session_is_not_its_neighbours(
+    case: Case, task: Any
+) -> None:
+    case.row("K", "Tasks with atomic=True that change what the ledger can live with")
+    case.worker()
+    before = case.enqueue(tasks.lock_limit)
+    changes = case.enqueue(task)
+    after = case.enqueue(tasks.lock_limit)
+    assert ended(case, changes).state == "succeeded"
+    assert ended(case, after).result == ended(case, before).result
+
+
+@pytest.mark.parametrize("name", tasks.EMPTY_HANDED)
+def test_an_atomic_task_that_sends_no_statement_has_ended_no_transaction(
+    case: Case, name: str
+) -> None:
+    case.row("K", "Tasks with atomic=True that have a cursor, and send nothing")
+    case.worker()
+    job = case.enqueue(tasks.sends_nothing, name)
+    assert (ended(case, job).state, ended(case, job).error) == ("succeeded", "")

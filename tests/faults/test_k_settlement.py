@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from django_bgtasks.models import Job
 
 from . import session_tasks as tasks
 from .case import Case
+from .strikes import Strike
 from .unharmed import ended
 
 pytestmark = pytest.mark.faults
@@ -90,3 +92,30 @@ def test_a_success_that_the_database_refuses_is_a_failure_that_tells_why(
         for job in jobs:
             done = ended(case, job)
             assert (done.state, done.attempt) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task", "error"),
+    [
+        pytest.param((), tasks.short_and_last, "", id="alone"),
+        pytest.param(("--threads", 2), tasks.short_and_last, "", id="threads"),
+        pytest.param((), tasks.short_and_last_async, "", id="coroutine"),
+        pytest.param((), tasks.short_and_raises, "LookupError: no such customer", id="raises"),
+    ],
+)
+def test_a_task_that_was_in_time_is_not_killed_for_the_time_of_its_settlement(
+    case: Case, arguments: tuple[Any, ...], task: Any, error: str
+) -> None:
+    case.row("K", "A settlement that takes longer than the job's timeout, in its last attempt")
+    options = {"BGTASKS_TEST_OPTIONS": json.dumps({"kill_after": 0.5})}
+    worker = case.worker(
+        *arguments, env=options, strike=Strike("before settle", "nobody", hold=True)
+    )
+    job = case.enqueue(task)
+    case.struck_at()
+    killed_at = case.now() + 2.0
+    case.wait_until(lambda: case.now() > killed_at or "Killing" in worker.output)
+    case.effects.open_gate()
+    done = ended(case, job)
+    assert (done.state, done.error) == ("failed" if error else "succeeded", error)
+    assert "Killing" not in worker.output

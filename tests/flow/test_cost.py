@@ -49,6 +49,16 @@ def test_a_job_costs_an_insert_a_claim_and_a_settlement(child: Child, dedup: boo
     assert statements(queries) == ["insert", "update", "update"]
 
 
+def test_a_session_that_a_task_has_not_used_is_not_asked_what_is_left_in_it(child: Child) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(2):
+            result = add.enqueue(1, 2)
+            assert child.step()
+    assert Job.objects.get(pk=result.id).state == "succeeded"
+    texts = [query["sql"] for query in queries]
+    assert not [text for text in texts if "@@" in text or "UNLOCK" in text or "PRAGMA" in text]
+
+
 def test_a_job_costs_at_most_20_redis_commands(child: Child, redis_client: redis.Redis) -> None:
     before = commands(redis_client)
     result = add.enqueue(1, 2)

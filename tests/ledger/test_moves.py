@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -14,6 +14,7 @@ from django_bgtasks import DuplicateJob, InvalidMove
 from django_bgtasks.core import clock
 from django_bgtasks.core.settlement import Settlement
 from django_bgtasks.core.states import MOVES, State
+from django_bgtasks.ledger import standing
 from django_bgtasks.ledger.insert import insert
 from django_bgtasks.ledger.moves import cancel, next_due, promote, retry, run_now
 from django_bgtasks.models import Job
@@ -65,7 +66,18 @@ def test_a_manual_retry_has_at_least_one_more_attempt() -> None:
 def test_a_manual_retry_forgets_a_cancellation_and_a_time() -> None:
     job = in_state(State.CANCELLED, run_after=clock.now() + timedelta(days=1))
     again = retry(job.pk, DB)
-    assert (again.cancel_requested_at, again.run_after, again.finished_at) == (None, None, None)
+    assert (again.cancel_requested_at, again.finished_at) == (None, None)
+    assert is_now(again.run_after)
+
+
+@pytest.mark.parametrize("again", [retry, run_now])
+def test_a_job_that_is_queued_by_hand_has_not_waited_since_it_was_enqueued(again: Any) -> None:
+    state = State.FAILED if again is retry else State.SCHEDULED
+    job = in_state(state, enqueued_at=clock.now() - timedelta(days=30))
+    again(job.pk, DB)
+    [(number, oldest)] = standing.depths(State.QUEUED, DB).values()
+    assert number == 1
+    assert oldest < 60
 
 
 def test_a_manual_retry_takes_its_key_again() -> None:
@@ -137,6 +149,11 @@ def test_the_next_due_time_is_told_in_seconds() -> None:
     assert next_due(DB) == 0
 
 
-def test_a_job_run_now_is_queued_without_a_time() -> None:
+def test_a_job_run_now_is_queued_for_now() -> None:
     job = in_state(State.SCHEDULED)
-    assert (run_now(job.pk, DB).state, now(job).run_after) == ("queued", None)
+    assert run_now(job.pk, DB).state == "queued"
+    assert is_now(now(job).run_after)
+
+
+def is_now(at: datetime | None) -> bool:
+    return at is not None and abs(at - clock.now()) < timedelta(seconds=60)

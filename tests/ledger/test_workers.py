@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import inf
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +43,11 @@ def test_a_worker_that_was_called_dead_learns_it_at_its_next_beat() -> None:
     assert workers.call_dead(10, DB) == 1
     assert not workers.beat(worker, DB)
     assert workers.call_dead(10, DB) == 0
+
+
+def test_who_could_hear_for_ever_may_judge_all() -> None:
+    silent(100)
+    assert workers.call_dead(inf, DB) == 1
 
 
 def test_a_worker_that_beats_is_not_called_dead() -> None:

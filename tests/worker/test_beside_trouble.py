@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import Counter
 from datetime import timedelta
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -12,7 +15,12 @@ from django.db import connection
 from django.utils import timezone
 
 from django_bgtasks.flow.actions import cancel_job, retry_job
+from django_bgtasks.flow.enqueue import build
 from django_bgtasks.models import Attempt, Job
+from django_bgtasks.worker.beside import Beside
+from django_bgtasks.worker.plan import Plan
+from django_bgtasks.worker.slots import Slot
+from django_bgtasks.worker.threads import Threaded
 from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
@@ -171,3 +179,32 @@ def test_a_settlement_that_the_database_refuses_ends_the_process_and_strands_not
     assert {row(job).state for job in jobs} == {state}
     assert min(row(job).claims for job in jobs) == claims
     assert "not this one" in worker.output
+
+
+@pytest.mark.parametrize("error", [LookupError("broken"), SystemExit(3)])
+def test_what_a_sites_receiver_raises_beside_the_main_thread_ends_the_process_at_once(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """And not only its keeper: nothing would be settled from then on, and no limit would hold."""
+    codes: SimpleQueue[int] = SimpleQueue()
+
+    def end(code: int) -> None:
+        codes.put(code)
+        raise _Ended
+
+    def settle(runs: list[Any]) -> list[Any]:
+        raise error
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(threading, "excepthook", lambda told: None)
+    nothing: Any = lambda *told: None  # noqa: E731
+    slot, job = Slot(), build(tasks.record, ("", ""), {})
+    slot.popped(job.pk)
+    monkeypatch.setattr(Threaded, "main", nothing)
+    side = Beside(Plan("default", "default", threads=2), slot, settle, nothing, nothing)
+    assert side.take([job]) == ([], [])
+    assert codes.get(timeout=10) == 1
+
+
+class _Ended(BaseException):
+    pass

@@ -171,6 +171,28 @@ def test_forks_that_die_without_a_word_are_seen_too(
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
+def test_a_fork_that_hangs_is_replaced_and_seen(
+    bgworker: WorkerFactory, effects: Effects, tmp_path: Path
+) -> None:
+    """As with a lock of a library that a thread of the site had when the process was forked."""
+    flag = tmp_path / "spoilt"
+    act = "__import__('time').sleep(600)"
+    (tmp_path / "spoilt_settings.py").write_text(SPOILT.format(flag=str(flag), act=act))
+    env = {"PYTHONPATH": str(tmp_path), "DJANGO_SETTINGS_MODULE": "spoilt_settings"}
+    worker = bgworker(env=env)
+    wait_for_state(tasks.record.enqueue(str(effects), "first"), "succeeded")
+    flag.touch()
+    for child in job_processes(worker.pid):
+        child.kill()
+    job = tasks.record.enqueue(str(effects), "second")
+    worker.wait_for("it did not come to its work within 10 s of its start.")
+    flag.unlink()
+    # The next one may have been forked before.
+    assert wait_for_state(job, "succeeded", timeout=20).attempt == 1
+    assert worker.stop() == 0
+
+
 def test_a_fork_that_is_refused_ends_nothing_and_is_seen(
     bgworker: WorkerFactory, effects: Effects, tmp_path: Path
 ) -> None:

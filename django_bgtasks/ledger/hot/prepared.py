@@ -35,7 +35,13 @@ def run(sql: str, params: Sequence[Any], alias: str, *, searches: bool = False) 
 
     searches: the statement looks for rows; its plan is made anew every REPLAN_AFTER seconds.
     """
-    connection: Any = connections[alias]
+    return run_on(connections[alias], sql, params, searches=searches)
+
+
+def run_on(
+    connection: Any, sql: str, params: Sequence[Any], *, searches: bool = False
+) -> list[Any]:
+    """The same on this connection, whether or not it is the one that its alias has here."""
     connection.ensure_connection()
     if Cursor is None or connection.queries_logged or pooler.says_so(connection):
         return _run_plainly(sql, params, connection)

@@ -1,0 +1,87 @@
+"""What is remembered of a connection's database session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.backends.signals import connection_created
+
+from django_bgtasks.ledger.sessions import remember_new_sessions, session_of
+
+from .rows import DB
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def remembering() -> Iterator[None]:
+    """As in a job process."""
+    remember_new_sessions()
+    yield
+    connection_created.disconnect(dispatch_uid="django_bgtasks.sessions")
+
+
+@pytest.fixture
+def pooled() -> Iterator[Any]:
+    """A connection with a pool of one session."""
+    pytest.importorskip("psycopg_pool")
+    copy: Any = connection.copy(DB)
+    copy.settings_dict["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 1}}
+    copy.settings_dict["CONN_MAX_AGE"] = 0
+    yield copy
+    copy.close()
+    copy.close_pool()
+
+
+def value(of: Any, question: str) -> Any:
+    with of.cursor() as cursor:
+        cursor.execute(question)
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.postgres
+@pytest.mark.mysql
+def test_a_connection_beside_those_of_the_settings_can_be_made_and_used() -> None:
+    with connection._nodb_cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+
+
+@pytest.mark.postgres
+def test_what_a_connection_is_set_to_is_asked_of_itself() -> None:
+    copy: Any = connection.copy(DB)
+    value(connection, "SELECT set_config('lock_timeout', '4s', false)")
+    try:
+        assert value(copy, "SHOW lock_timeout") == "0"
+        assert not session_of(copy).is_changed(copy)
+        value(copy, "SELECT set_config('lock_timeout', '5s', false)")
+        assert session_of(copy).is_changed(copy)
+    finally:
+        copy.close()
+        connection.close()
+
+
+@pytest.mark.postgres
+def test_a_session_of_a_pool_is_asked_what_it_is_set_to_when_it_begins_only(pooled: Any) -> None:
+    assert value(pooled, "SELECT 1") == 1
+    pooled.close()
+    sent: list[str] = []
+
+    def note(execute: Any, sql: str, *args: Any) -> Any:
+        sent.append(sql)
+        return execute(sql, *args)
+
+    with pooled.execute_wrapper(note):
+        assert value(pooled, "SELECT 2") == 2
+    assert sent == ["SELECT 2"]
+
+
+@pytest.mark.postgres
+def test_a_session_that_a_task_has_changed_and_given_back_to_its_pool_is_seen(pooled: Any) -> None:
+    value(pooled, "SELECT set_config('lock_timeout', '5s', false)")
+    pooled.close()
+    assert value(pooled, "SHOW lock_timeout") == "5s"
+    assert session_of(pooled).is_changed(pooled)
