@@ -59,6 +59,9 @@ _counting = threading.Lock()
 _of_sqlite = attrgetter("isolation_level", "row_factory", "text_factory", "in_transaction")
 
 
+_here = threading.local()
+
+
 class Session:
     """What is noted of a connection's session: how it began, and whether somebody has used it.
 
@@ -124,6 +127,11 @@ class Session:
 
         noting.instead_of = way  # type: ignore[attr-defined]
         return noting
+
+
+def run_no_tasks_here() -> None:
+    """In a thread that runs no tasks nothing is remembered: its sessions stay as they are."""
+    _here.runs_tasks = False
 
 
 def remember_new_sessions() -> None:
@@ -209,6 +217,8 @@ def forget_threads() -> None:
 
 
 def _remember(connection: Any, **kwargs: Any) -> None:
+    if not getattr(_here, "runs_tasks", True):
+        return
     session_of(connection).begin(connection)
     with _counting:
         left = [one for one in _begun if not one[0].is_alive()]

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from ..core import clock
 from ..flow.execute import Run
+from ..ledger.sessions import run_no_tasks_here
 from ..models import Job
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -136,6 +137,7 @@ class Watch:
                 self._group = None
 
     def _run(self) -> None:
+        run_no_tasks_here()
         while True:
             self._wake.wait()
             group = self._group
