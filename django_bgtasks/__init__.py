@@ -23,34 +23,35 @@ from .core.errors import (
     TaskNotFound,
 )
 from .core.retry import Retry
-from .core.tasks import BackgroundTask, task
+from .core.task import BackgroundTask, task
 from .signals import job_deduplicated, job_rescued, job_retrying
 
 if TYPE_CHECKING:
-    from .flow.actions import cancel_job, get_job, retry_job, run_job_now
-    from .flow.context import JobContext
-    from .flow.current import current_job
-    from .flow.once import once
-    from .flow.results import JobResult
-    from .views import accepted, idempotent, job_status, refuse_when_full, status_url
+    from .core.current import current_job
+    from .http import accepted, job_status, refuse_when_full, status_url
+    from .idempotency.once import once
+    from .idempotency.view import idempotent
+    from .jobs.actions import cancel_job, get_job, retry_job, run_job_now
+    from .jobs.context import JobContext
+    from .jobs.results import JobResult
 
 __version__ = "0.1.0"
 
 # These need the models, which do not exist yet while Django imports the apps.
 _LATER = {
-    "JobContext": "flow.context",
-    "JobResult": "flow.results",
-    "accepted": "views",
-    "cancel_job": "flow.actions",
-    "current_job": "flow.current",
-    "get_job": "flow.actions",
-    "idempotent": "views",
-    "job_status": "views",
-    "once": "flow.once",
-    "refuse_when_full": "views",
-    "retry_job": "flow.actions",
-    "run_job_now": "flow.actions",
-    "status_url": "views",
+    "JobContext": "jobs.context",
+    "JobResult": "jobs.results",
+    "accepted": "http",
+    "cancel_job": "jobs.actions",
+    "current_job": "core.current",
+    "get_job": "jobs.actions",
+    "idempotent": "idempotency.view",
+    "job_status": "http",
+    "once": "idempotency.once",
+    "refuse_when_full": "http",
+    "retry_job": "jobs.actions",
+    "run_job_now": "jobs.actions",
+    "status_url": "http",
 }
 
 __all__ = [

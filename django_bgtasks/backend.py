@@ -12,8 +12,8 @@ from asgiref.sync import sync_to_async
 from .core.compat import BaseTaskBackend, InvalidTask, TaskResultDoesNotExist, for_both
 from .core.options import read
 from .core.registry import find_task
-from .core.tasks import BackgroundTask, validate, validate_call
-from .flow.results import JobResult
+from .core.task import BackgroundTask, validate, validate_call
+from .jobs.results import JobResult
 
 
 class RQBackend(BaseTaskBackend):
@@ -52,7 +52,7 @@ class RQBackend(BaseTaskBackend):
 
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult[Any]:
         """Insert a job in the current transaction and dispatch it after the commit."""
-        from .flow.enqueue import enqueue
+        from .jobs.enqueue import enqueue
 
         self.validate_task(task)
         return enqueue(task, args, kwargs)
@@ -65,7 +65,7 @@ class RQBackend(BaseTaskBackend):
 
     def enqueue_many(self, task: Any, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
         """Enqueue many calls at once; all of them or none."""
-        from .flow.enqueue import enqueue_many
+        from .jobs.enqueue import enqueue_many
 
         self.validate_task(task)
         return enqueue_many(task, calls)
@@ -76,12 +76,12 @@ class RQBackend(BaseTaskBackend):
         Raises TaskResultDoesNotExist if there is no such job, and TaskNotFound if its task cannot
         be imported here.
         """
-        from .flow.results import result_of
-        from .ledger.sql import ledger_alias
+        from .jobs.results import result_of
+        from .ledger.returning import ledger_database
         from .models import Job
 
         try:
-            job = Job.objects.using(ledger_alias()).get(pk=UUID(str(result_id)))
+            job = Job.objects.using(ledger_database()).get(pk=UUID(str(result_id)))
         except (Job.DoesNotExist, ValueError):
             raise for_both(TaskResultDoesNotExist(result_id)) from None
         return result_of(job, _task_of(job))

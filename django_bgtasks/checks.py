@@ -12,8 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 
 from .core.options import SHORTEST_TOKEN, BackendSettings, entries, read, suggestion
-from .ledger.sql import ledger_alias
-from .transport.connection import cache_alias, has_password, redis_is_named
+from .ledger.returning import ledger_database
+from .transport.connection import cache_name, has_password, redis_is_named
 
 JSON_SERIALIZER = "django_redis.serializers.json.JSONSerializer"
 CACHES_HINT = """Add a django-redis cache:
@@ -37,9 +37,9 @@ SQLITE_HINT = """Add to DATABASES[%r]:
 def check_backends(**kwargs: Any) -> list[CheckMessage]:
     """The entries of TASKS that use this package."""
     messages: list[CheckMessage] = []
-    for alias, entry in entries().items():
+    for backend, entry in entries().items():
         try:
-            found = read(alias, entry)
+            found = read(backend, entry)
         except ImproperlyConfigured as error:
             messages.append(Error(str(error), hint="See docs/settings.md.", id="bgtasks.E002"))
             continue
@@ -51,8 +51,8 @@ def check_backends(**kwargs: Any) -> list[CheckMessage]:
 @register("bgtasks")
 def check_ledger(**kwargs: Any) -> list[CheckMessage]:
     """The database that holds the ledger, as DATABASES describes it."""
-    alias = ledger_alias()
-    return [*_elsewhere(alias), *_sqlite(alias)]
+    using = ledger_database()
+    return [*_elsewhere(using), *_sqlite(using)]
 
 
 @register("bgtasks", deploy=True)
@@ -60,20 +60,20 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     """What a site on the internet must not do."""
     return [
         CheckWarning(
-            f"The Redis of TASKS[{alias!r}] has no password.",
+            f"The Redis of TASKS[{backend!r}] has no password.",
             hint="Set requirepass in Redis and put the password into LOCATION: "
             "redis://:password@host:6379/0. `manage.py bgdoctor` checks the server itself.",
             id="bgtasks.W005",
         )
-        for alias in entries()
-        if _is_readable(alias) and not has_password(alias)
+        for backend in entries()
+        if _is_readable(backend) and not has_password(backend)
     ]
 
 
 def _unknown_options(found: BackendSettings) -> Iterable[CheckMessage]:
     for name in found.unknown:
         yield Error(
-            f"TASKS[{found.alias!r}]['OPTIONS'] has the unknown option {name!r}.",
+            f"TASKS[{found.backend!r}]['OPTIONS'] has the unknown option {name!r}.",
             hint=suggestion(name),
             id="bgtasks.E001",
         )
@@ -85,7 +85,7 @@ def _unknown_queues(found: BackendSettings) -> Iterable[CheckMessage]:
         return
     for name in sorted(set(depths) - found.queues):
         yield Error(
-            f"TASKS[{found.alias!r}]['OPTIONS']['max_depth'] names the queue {name!r}, which is "
+            f"TASKS[{found.backend!r}]['OPTIONS']['max_depth'] names the queue {name!r}, which is "
             f"not configured.",
             hint=f"Add it to QUEUES, or remove it. QUEUES has: {', '.join(sorted(found.queues))}.",
             id="bgtasks.E003",
@@ -94,7 +94,7 @@ def _unknown_queues(found: BackendSettings) -> Iterable[CheckMessage]:
 
 def _redis(found: BackendSettings) -> Iterable[CheckMessage]:
     try:
-        named = redis_is_named(found.alias)
+        named = redis_is_named(found.backend)
     except ImproperlyConfigured as error:
         yield Error(str(error), hint=CACHES_HINT, id="bgtasks.E004")
         return
@@ -107,7 +107,7 @@ def _redis(found: BackendSettings) -> Iterable[CheckMessage]:
 
 
 def _pickle(found: BackendSettings) -> Iterable[CheckMessage]:
-    name = cache_alias(found.alias) if _is_readable(found.alias) else None
+    name = cache_name(found.backend) if _is_readable(found.backend) else None
     if name is None:
         return
     options: Any = settings.CACHES[name].get("OPTIONS", {})
@@ -125,7 +125,7 @@ def _token(found: BackendSettings) -> Iterable[CheckMessage]:
     token = found.options.monitoring_token
     if token is not None and len(token) < SHORTEST_TOKEN:
         yield Error(
-            f"TASKS[{found.alias!r}]['OPTIONS']['monitoring_token'] has {len(token)} characters: "
+            f"TASKS[{found.backend!r}]['OPTIONS']['monitoring_token'] has {len(token)} characters: "
             f"it can be guessed. It takes at least {SHORTEST_TOKEN}.",
             hint="Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
             id="bgtasks.E008",
@@ -135,18 +135,18 @@ def _token(found: BackendSettings) -> Iterable[CheckMessage]:
 CHECKS = (_unknown_options, _unknown_queues, _redis, _pickle, _token)
 
 
-def _elsewhere(alias: str) -> Iterable[CheckMessage]:
-    if alias != DEFAULT_DB_ALIAS:
+def _elsewhere(using: str) -> Iterable[CheckMessage]:
+    if using != DEFAULT_DB_ALIAS:
         yield CheckWarning(
-            f"Jobs live in the database {alias!r}, not in {DEFAULT_DB_ALIAS!r}: a job and the data "
+            f"Jobs live in the database {using!r}, not in {DEFAULT_DB_ALIAS!r}: a job and the data "
             f"of its view do not commit together.",
             hint="Let the database router keep django_bgtasks where the site's own data is.",
             id="bgtasks.W003",
         )
 
 
-def _sqlite(alias: str) -> Iterable[CheckMessage]:
-    database = settings.DATABASES[alias]
+def _sqlite(using: str) -> Iterable[CheckMessage]:
+    database = settings.DATABASES[using]
     if not database["ENGINE"].endswith("sqlite3") or ":memory:" in str(database.get("NAME")):
         return
     options = database.get("OPTIONS", {})
@@ -160,9 +160,9 @@ def _sqlite(alias: str) -> Iterable[CheckMessage]:
     ]
     if missing:
         yield CheckWarning(
-            f"The SQLite database {alias!r} is used without {' and '.join(missing)}: workers and "
+            f"The SQLite database {using!r} is used without {' and '.join(missing)}: workers and "
             f'the site will meet "database is locked".',
-            hint=SQLITE_HINT % alias,
+            hint=SQLITE_HINT % using,
             id="bgtasks.W004",
         )
 
@@ -171,9 +171,9 @@ def _squeezed(text: str) -> str:
     return "".join(text.lower().split())
 
 
-def _is_readable(alias: str) -> bool:
+def _is_readable(backend: str) -> bool:
     try:
-        redis_is_named(alias)
+        redis_is_named(backend)
     except ImproperlyConfigured:
         return False
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from .views import healthz, job_cancel, job_events, job_status, metrics, readyz
+from .http import healthz, job_cancel, job_events, job_status, metrics, readyz
 
 app_name = "django_bgtasks"
 urlpatterns = [

@@ -54,12 +54,12 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """The arbiter's."""
+        """The supervisor's."""
         return self.process.pid
 
     @property
     def returncode(self) -> int | None:
-        """The arbiter's exit code, negative for a signal; None while it runs."""
+        """The supervisor's exit code, negative for a signal; None while it runs."""
         return self.process.poll()
 
     @property
@@ -87,11 +87,11 @@ class WorkerProcess:
         return self.process.wait(timeout)
 
     def send(self, sig: signal.Signals) -> None:
-        """A signal to the arbiter alone."""
+        """A signal to the supervisor alone."""
         self.process.send_signal(sig)
 
     def stop(self, timeout: float = 40.0) -> int:
-        """SIGTERM to the arbiter; returns its exit code."""
+        """SIGTERM to the supervisor; returns its exit code."""
         self.send(signal.SIGTERM)
         return self.wait(timeout)
 
@@ -104,7 +104,7 @@ class WorkerProcess:
         self.process.wait()
 
     def family(self) -> list[psutil.Process]:
-        """Its living processes: the arbiter and all that descend from it."""
+        """Its living processes: the supervisor and all that descend from it."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
@@ -128,7 +128,8 @@ def environment() -> dict[str, str]:
 def reap(workers: Sequence[WorkerProcess]) -> None:
     """End all workers; fail the test if one of them left a process behind.
 
-    A polite stop takes a second, which the tests about it take: here the arbiter is killed, and its
+    A polite stop takes a second, which the tests about it take: here the supervisor is killed, and
+    its
     children have to go with it.
     """
     left = [name for worker in workers for name in _bury(worker)]

@@ -13,7 +13,7 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy
 
 from ..models import Job
-from . import moves
+from . import transitions
 from .deletion import JobDeletion
 
 
@@ -25,29 +25,29 @@ class JobMoves(JobDeletion):
     @admin.action(permissions=["retry"], description=gettext_lazy("Retry selected jobs"))
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
         """Run failed and cancelled jobs again."""
-        return self._perform(request, moves.RETRY, queryset)
+        return self._perform(request, transitions.RETRY, queryset)
 
     @admin.action(permissions=["run_now"], description=gettext_lazy("Run selected jobs now"))
     def run_now_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
         """Run scheduled jobs now."""
-        return self._perform(request, moves.RUN_NOW, queryset)
+        return self._perform(request, transitions.RUN_NOW, queryset)
 
     @admin.action(permissions=["cancel"], description=gettext_lazy("Cancel selected jobs"))
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
         """Cancel jobs that are not final."""
-        return self._perform(request, moves.CANCEL, queryset)
+        return self._perform(request, transitions.CANCEL, queryset)
 
     def has_retry_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
         """Whether the user may retry jobs."""
-        return self._may(request, moves.RETRY)
+        return self._may(request, transitions.RETRY)
 
     def has_run_now_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
         """Whether the user may run jobs now."""
-        return self._may(request, moves.RUN_NOW)
+        return self._may(request, transitions.RUN_NOW)
 
     def has_cancel_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
         """Whether the user may cancel jobs."""
-        return self._may(request, moves.CANCEL)
+        return self._may(request, transitions.CANCEL)
 
     def get_urls(self) -> list[URLPattern]:
         """Django's, and one address for each move, which only answers POST."""
@@ -59,11 +59,13 @@ class JobMoves(JobDeletion):
                 {"move": move},
                 name=f"{prefix}_{move.name}",
             )
-            for move in moves.ALL
+            for move in transitions.ALL
         ]
         return [*own, *super().get_urls()]
 
-    def move_view(self, request: HttpRequest, object_id: UUID, move: moves.Move) -> HttpResponse:
+    def move_view(
+        self, request: HttpRequest, object_id: UUID, move: transitions.Move
+    ) -> HttpResponse:
         """Make one move of one job and return to its page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
@@ -72,7 +74,7 @@ class JobMoves(JobDeletion):
         job = Job.objects.filter(pk=object_id).first()
         if question := self._question(request, move, [object_id], original=job):
             return question
-        moves.perform(request, move, [object_id])
+        transitions.perform(request, move, [object_id])
         return HttpResponseRedirect(self._page(request, object_id))
 
     def buttons(self, request: HttpRequest, job: Job) -> list[dict[str, Any]]:
@@ -83,18 +85,20 @@ class JobMoves(JobDeletion):
                 "name": move.name,
                 "url": self._url(request, f"_{move.name}", job.pk),
             }
-            for move in moves.ALL
+            for move in transitions.ALL
             if self._may(request, move) and move.allows(job.state)
         ]
 
-    def _may(self, request: HttpRequest, move: moves.Move) -> bool:
+    def _may(self, request: HttpRequest, move: transitions.Move) -> bool:
         return self.has_view_permission(request) and move.permits(request.user)
 
-    def _perform(self, request: HttpRequest, move: moves.Move, queryset: QuerySet[Job]) -> Any:
+    def _perform(
+        self, request: HttpRequest, move: transitions.Move, queryset: QuerySet[Job]
+    ) -> Any:
         if self._is_for_many(request, queryset):
             return self._do_to_all(request, move)
         chosen = self._chosen(queryset)
         if question := self._question(request, move, chosen):
             return question
-        moves.perform(request, move, chosen)
+        transitions.perform(request, move, chosen)
         return None

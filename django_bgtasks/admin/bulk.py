@@ -12,19 +12,21 @@ from django.db.models import QuerySet
 
 from ..core import clock
 from ..core.errors import DuplicateJob, GiveUp, InvalidMove
-from ..core.reasons import NO_LONGER_ALLOWED
+from ..core.messages import NO_LONGER_ALLOWED
 from ..core.retry import Retry
-from ..core.tasks import task
-from ..flow.context import JobContext
+from ..core.task import task
+from ..jobs.context import JobContext
 from ..models import Job
-from . import moves
-from .narrowing import NARROWINGS, narrowed
+from . import transitions
+from .queries import NARROWINGS, narrowed
 
 CHUNK = 200
-BY_NAME: dict[str, moves.Act] = {act.name: act for act in (*moves.ALL, moves.DELETE)}
+BY_NAME: dict[str, transitions.Act] = {
+    act.name: act for act in (*transitions.ALL, transitions.DELETE)
+}
 
 
-def do_to_all(act: moves.Act, chosen: dict[str, str], user: Any) -> UUID:
+def do_to_all(act: transitions.Act, chosen: dict[str, str], user: Any) -> UUID:
     """Enqueue the move, or deletion, of all jobs that match now; the job that does it."""
     known = {name: value for name, value in chosen.items() if name in NARROWINGS}
     call = move_matching.using(owner=user)
@@ -54,7 +56,7 @@ def move_matching(
     return dict(outcomes)
 
 
-def _permitted(act: moves.Act, pk: str) -> Any:
+def _permitted(act: transitions.Act, pk: str) -> Any:
     person = get_user_model()._default_manager.filter(pk=pk).first()
     if person is None or not (act.permits(person) and person.has_perm("django_bgtasks.view_job")):
         raise GiveUp(NO_LONGER_ALLOWED)
@@ -72,15 +74,15 @@ def _pages(rows: QuerySet[Any]) -> Iterator[dict[UUID, str]]:
         found = dict(page.filter(pk__gt=max(found))[:CHUNK])
 
 
-def _outcomes(person: Any, act: moves.Act, page: dict[UUID, str]) -> Counter[str]:
-    if isinstance(act, moves.Move):
+def _outcomes(person: Any, act: transitions.Act, page: dict[UUID, str]) -> Counter[str]:
+    if isinstance(act, transitions.Move):
         return Counter(_outcome(person, act, job_id) for job_id in page)
-    gone = moves.delete(person, page)
+    gone = transitions.delete(person, page)
     return Counter(deleted=gone, refused=len(page) - gone)
 
 
-def _outcome(person: Any, move: moves.Move, job_id: UUID) -> str:
+def _outcome(person: Any, move: transitions.Move, job_id: UUID) -> str:
     try:
-        return moves.perform_one(person, move, job_id)
+        return transitions.perform_one(person, move, job_id)
     except (InvalidMove, DuplicateJob, Job.DoesNotExist):
         return "refused"

@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core import clock
+from ..core.messages import translated
 from ..core.options import backend_of
-from ..core.reasons import translated
 from ..core.states import WAITING, State
 from ..models import Job
 from . import formatting as show

@@ -21,12 +21,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..core.options import default_alias, entries
-from ..flow import actions
-from ..flow.series import RANGES, series
-from ..flow.status import status_of
+from ..core.options import default_backend, entries
+from ..jobs import actions
 from ..ledger.outages import in_transaction
 from ..models import Dashboard, QueuePause
+from ..monitoring.charts import RANGES, series
+from ..monitoring.snapshot import status_of
 from . import panels
 from .listing import ReadOnlyAdmin
 
@@ -125,7 +125,7 @@ class DashboardAdmin(ReadOnlyAdmin):
             "pictures": panels.pictures(series(backend, chosen), chosen),
             "workers": panels.workers(status, site, sees_jobs),
             "failures": panels.failures(status, site, sees_jobs),
-            "upkeep": panels.upkeep(status),
+            "maintenance": panels.maintenance(status),
         }
 
     def _may_hold(self, request: HttpRequest) -> bool:
@@ -133,7 +133,7 @@ class DashboardAdmin(ReadOnlyAdmin):
 
     def _backend(self, values: Any) -> str:
         chosen: str = values.get("backend", "")
-        return chosen if chosen in entries() else default_alias()
+        return chosen if chosen in entries() else default_backend()
 
     def _range(self, values: Any) -> str:
         chosen: str = values.get("range", "")

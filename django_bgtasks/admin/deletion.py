@@ -15,10 +15,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core.states import State, in_words
-from ..flow import actions
+from ..jobs import actions
 from ..models import Job
-from . import moves
-from .chosen import ChosenJobs
+from . import transitions
+from .selection import ChosenJobs
 
 
 class JobDeletion(ChosenJobs):
@@ -28,12 +28,12 @@ class JobDeletion(ChosenJobs):
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
         """Django's own; of all that match, if they are many, in the background."""
         if self._is_for_many(request, queryset):
-            return self._do_to_all(request, moves.DELETE)
+            return self._do_to_all(request, transitions.DELETE)
         chosen = queryset.filter(pk__in=self._chosen(queryset))
         running = chosen.filter(state=State.RUNNING)
         refusals = [refusal(pk, State.RUNNING) for pk in running.values_list("pk", flat=True)]
         if refusals:
-            messages.error(request, moves.refused(refusals))
+            messages.error(request, transitions.refused(refusals))
         idle = chosen.exclude(state=State.RUNNING)
         return delete_selected(self, request, idle) if idle.exists() else None
 
@@ -55,12 +55,12 @@ class JobDeletion(ChosenJobs):
         """Delete the jobs that do not run, whatever they did when the page was shown."""
         self._delete(request, dict(queryset.values_list("pk", "state")), queryset.db)
 
-    def _delete(self, request: HttpRequest, seen: Mapping[UUID, str], alias: str) -> None:
-        gone = {job.pk for job in actions.delete_jobs(seen, alias)}
-        stay = Job.objects.using(alias).filter(pk__in=seen.keys() - gone)
+    def _delete(self, request: HttpRequest, seen: Mapping[UUID, str], using: str) -> None:
+        gone = {job.pk for job in actions.delete_jobs(seen, using)}
+        stay = Job.objects.using(using).filter(pk__in=seen.keys() - gone)
         refusals = [refusal(pk, state) for pk, state in stay.values_list("pk", "state")]
         if refusals:
-            messages.error(request, moves.refused(refusals))
+            messages.error(request, transitions.refused(refusals))
 
 
 def is_running(job: Any) -> bool:

@@ -19,7 +19,7 @@ from ..core.errors import BgTasksError, DuplicateJob, QueueFull, TaskNotFound
 from ..core.options import backend_of
 from ..core.registry import find_task
 from ..core.sensitive import MASK, may_see_secrets
-from ..core.tasks import BackgroundTask
+from ..core.task import BackgroundTask
 from ..ledger.outages import in_transaction
 from ..models import Job
 

@@ -14,7 +14,7 @@ from ..core.states import State
 from ..models import Job
 from . import formatting as show
 from .columns import shade, trouble
-from .related import about_link, owner_link, worker_link
+from .related_panels import about_link, owner_link, worker_link
 
 TIMES = [("time_enqueued", "time_due"), ("time_started", "time_finished", "took")]
 SETTINGS = [

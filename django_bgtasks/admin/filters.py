@@ -13,7 +13,7 @@ from ..core.options import entries
 from ..core.registry import queues_of
 from ..core.states import State
 from ..models import Job
-from .narrowing import narrowed
+from .queries import narrowed
 
 RECENT = 1000
 
@@ -44,7 +44,7 @@ class QueueFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """The queues that a job could be put into."""
-        names = {queue for alias in entries() for queue in queues_of(alias)}
+        names = {queue for backend in entries() for queue in queues_of(backend)}
         return _choices(names, self.used_parameters.get(self.parameter_name))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:

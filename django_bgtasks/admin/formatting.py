@@ -18,9 +18,9 @@ from django.utils.translation import ngettext
 
 from ..core import clock
 from ..core.errors import TaskNotFound
+from ..core.formats import exact
 from ..core.registry import find_task
 from ..core.sensitive import masked, masked_call, masked_key, may_see_secrets
-from ..core.words import exact
 from ..models import Job
 
 NOTHING = "–"

@@ -13,12 +13,12 @@ from django.utils.translation import gettext_lazy
 from ..models import Job
 from . import formatting as show
 from .columns import JobColumns
-from .copies import JobCopies
 from .deletion import is_running
+from .duplicate_view import JobCopies
 from .fields import JobFields, fieldsets_of
 from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter
-from .narrowing import narrowed
-from .related import attempts_of, batch_of, records_of
+from .queries import narrowed
+from .related_panels import attempts_of, batch_of, records_of
 from .workers import is_any_alive
 
 PAYLOAD = ("args", "kwargs", "result")

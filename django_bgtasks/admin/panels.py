@@ -13,11 +13,11 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..core.figures import Failures, Point, Queue, Running, Status
-from ..core.reasons import translated
-from ..core.verdicts import problems_of
-from ..core.words import NOTHING, number, percent, span
+from ..core.formats import NOTHING, number, percent, span
+from ..core.messages import translated
 from ..models import Job, Worker
+from ..monitoring.diagnosis import problems_of
+from ..monitoring.figures import Failures, Point, Queue, Running, Status
 from . import charts
 from . import formatting as show
 from .workers import LABELS
@@ -138,15 +138,15 @@ def _retrying(group: Failures, site: str, may_see_jobs: bool) -> Any:
     return show.link(url, number(group.retrying))
 
 
-def upkeep(status: Status) -> list[tuple[str, str]]:
-    """How the background duties do."""
-    duties, redis = status.upkeep, status.redis
-    beat = NOTHING if duties.beat is None else _("%s ago") % span(duties.beat)
+def maintenance(status: Status) -> list[tuple[str, str]]:
+    """How the background tasks do."""
+    tasks, redis = status.maintenance, status.redis
+    beat = NOTHING if tasks.beat is None else _("%s ago") % span(tasks.beat)
     address = translated(redis.problem) or redis.address if redis.used else _("not used")
     return [
         (_("Last heartbeat"), beat),
-        (_("Scheduled jobs that are overdue"), number(duties.overdue)),
-        (_("Jobs of workers that are gone"), number(duties.orphans)),
+        (_("Scheduled jobs that are overdue"), number(tasks.overdue)),
+        (_("Jobs of workers that are gone"), number(tasks.orphans)),
         (_("Redis"), address),
     ]
 

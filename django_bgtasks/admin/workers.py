@@ -30,7 +30,7 @@ LABELS = {
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
-    """One row per `bgworker`. Upkeep deletes old ones."""
+    """One row per `bgworker`. Maintenance deletes old ones."""
 
     list_display = ("name", "health", "queue_names", "processes", "running", "seen", "started")
     ordering = ("-started_at",)

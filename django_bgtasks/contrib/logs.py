@@ -8,7 +8,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from ..flow.current import current_job
+from ..core.current import current_job
 
 FIELDS = ("job_id", "task", "queue", "attempt", "worker")
 # The attributes that every record has are told by other names, or not worth a line.

@@ -15,11 +15,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from ..core.errors import ClaimLost, JobCancelled, RetryLater
-from ..core.settlement import failure_of
-from ..flow.around import AROUND, LEAVING, SENDING
+from ..core.outcomes import failure_of
+from ..jobs.hooks import AROUND, LEAVING, SENDING
 
 if TYPE_CHECKING:
-    from ..flow.context import JobContext
+    from ..jobs.context import JobContext
     from ..models import Job
 
 FLUSH_MILLISECONDS = 2000
@@ -104,12 +104,12 @@ def _facts(job: Job, operation: str) -> dict[str, Any]:
 def _record(error: BaseException, context: JobContext, span: trace.Span) -> None:
     """What the job's row tells of it: without sensitive arguments, and not for ever long."""
     # Not before a job runs: it needs Django's settings.
-    from ..core.sensitive import struck_out
+    from ..core.sensitive import redact
 
     job, failure = context.job, failure_of(error)
 
     def struck(text: str) -> str:
-        return struck_out(text, context.task, job.args, job.kwargs)
+        return redact(text, context.task, job.args, job.kwargs)
 
     told = {
         "exception.type": failure.exception_class,

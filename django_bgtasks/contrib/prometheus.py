@@ -16,14 +16,14 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from ..core.figures import Status
-from ..core.histogram import BOUNDS
 from ..core.options import entries
-from ..flow.status import status_of
-from ..ledger.rollups import summed
-from ..ledger.sql import ledger_alias
-from ..ledger.totals import totals
+from ..ledger.returning import ledger_database
 from ..models import RollUp
+from ..monitoring.figures import Status
+from ..monitoring.histogram import BOUNDS
+from ..monitoring.rollups import summed
+from ..monitoring.snapshot import status_of
+from ..monitoring.totals import totals
 
 OUTCOMES = ("succeeded", "failed", "cancelled")
 HEALTH = ("alive", "late", "lost")
@@ -51,7 +51,7 @@ class BgTasksCollector(Collector):
         found = {backend: status_of(backend) for backend in backends}
         yield from _queues(found)
         yield from _workers(found)
-        yield from _upkeep(found)
+        yield from _maintenance(found)
         yield from _ended({backend: _bounded(backend) for backend in backends})
 
 
@@ -87,23 +87,25 @@ def _workers(found: dict[str, Status]) -> Iterator[Metric]:
     yield workers
 
 
-def _upkeep(found: dict[str, Status]) -> Iterator[Metric]:
+def _maintenance(found: dict[str, Status]) -> Iterator[Metric]:
     labels = ("backend",)
     beat = GaugeMetricFamily(
-        "bgtasks_upkeep_beat_seconds", "Since upkeep was heard of; absent without.", labels=labels
+        "bgtasks_maintenance_beat_seconds",
+        "Since maintenance was heard of; absent without.",
+        labels=labels,
     )
     overdue = GaugeMetricFamily(
-        "bgtasks_upkeep_overdue_jobs", "Scheduled jobs that are due.", labels=labels
+        "bgtasks_maintenance_overdue_jobs", "Scheduled jobs that are due.", labels=labels
     )
     orphans = GaugeMetricFamily(
-        "bgtasks_upkeep_orphaned_jobs", "Jobs of workers that are gone.", labels=labels
+        "bgtasks_maintenance_orphaned_jobs", "Jobs of workers that are gone.", labels=labels
     )
     redis = GaugeMetricFamily("bgtasks_redis_up", "1 if Redis answers.", labels=labels)
     for backend, status in found.items():
-        if status.upkeep.beat is not None:
-            beat.add_metric((backend,), status.upkeep.beat)
-        overdue.add_metric((backend,), status.upkeep.overdue)
-        orphans.add_metric((backend,), status.upkeep.orphans)
+        if status.maintenance.beat is not None:
+            beat.add_metric((backend,), status.maintenance.beat)
+        overdue.add_metric((backend,), status.maintenance.overdue)
+        orphans.add_metric((backend,), status.maintenance.orphans)
         if status.redis.used:
             redis.add_metric((backend,), float(not status.redis.problem))
     yield from (beat, overdue, orphans, redis)
@@ -130,7 +132,7 @@ def _ended(found: dict[str, list[RollUp]]) -> Iterator[Metric]:
 
 def _bounded(backend: str) -> list[RollUp]:
     """The totals, of so many pairs of queue and task that Prometheus can bear them."""
-    rows = totals(backend, ledger_alias())
+    rows = totals(backend, ledger_database())
     kept, rest = rows[:MOST_PAIRS], rows[MOST_PAIRS:]
     if not rest:
         return kept

@@ -17,11 +17,11 @@ from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.utils import capture_internal_exceptions, event_from_exception
 
 from ..core.errors import GiveUp
-from ..core.settlement import Settlement
-from ..flow.around import AROUND, FAILED, LEAVING
+from ..core.outcomes import Outcome
+from ..jobs.hooks import AROUND, FAILED, LEAVING
 
 if TYPE_CHECKING:
-    from ..flow.context import JobContext
+    from ..jobs.context import JobContext
     from ..models import Job
 
 FLUSH_SECONDS = 2.0
@@ -67,7 +67,7 @@ def _described(context: JobContext) -> Iterator[None]:
             raise
 
 
-def _report(job: Job, task: Any, settlement: Settlement) -> None:
+def _report(job: Job, task: Any, settlement: Outcome) -> None:
     integration, error = _integration(), sys.exception()
     if integration is None or isinstance(error, GiveUp):
         return
@@ -88,7 +88,7 @@ def _integration() -> Any:
     return sentry_sdk.get_client().get_integration(BgTasksIntegration)
 
 
-def _goes_on(settlement: Settlement) -> bool:
+def _goes_on(settlement: Outcome) -> bool:
     return settlement.move in {"again", "later"}
 
 
@@ -103,7 +103,7 @@ def _describe(job: Job, task: Any, scope: Any) -> None:
         scope.add_event_processor(lambda event, hint: _without_secrets(event, job, task))
 
 
-def _capture(job: Job, settlement: Settlement, error: BaseException | None) -> None:
+def _capture(job: Job, settlement: Outcome, error: BaseException | None) -> None:
     mechanism = {"type": BgTasksIntegration.identifier, "handled": False}
     if error is None:
         sentry_sdk.capture_event(_death(job, settlement, mechanism))
@@ -113,7 +113,7 @@ def _capture(job: Job, settlement: Settlement, error: BaseException | None) -> N
     sentry_sdk.capture_event(event, hint=hint)
 
 
-def _death(job: Job, settlement: Settlement, mechanism: dict[str, Any]) -> Any:
+def _death(job: Job, settlement: Outcome, mechanism: dict[str, Any]) -> Any:
     """The event of an attempt whose process was killed: nobody raised anything."""
     failure: Any = settlement.failure
     name = failure.exception_class.rpartition(".")[2] or failure.outcome
@@ -126,11 +126,11 @@ def _death(job: Job, settlement: Settlement, mechanism: dict[str, Any]) -> Any:
 def _without_secrets(event: Any, job: Job, task: Any) -> Any:
     """Strike the sensitive arguments out of all texts, and leave out the variables of frames."""
     # Not before a job runs: it needs Django's settings.
-    from ..core.sensitive import struck_out
+    from ..core.sensitive import redact
 
     def struck(value: Any) -> Any:
         if isinstance(value, str):
-            return struck_out(value, task, job.args, job.kwargs)
+            return redact(value, task, job.args, job.kwargs)
         if isinstance(value, dict):
             return {key: struck(inner) for key, inner in value.items() if key != "vars"}
         if isinstance(value, list | tuple):

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from .errors import InvalidArguments
-from .payload import checked, plain
+from .payload import json_value, plain
 
 DedupKey = str | Callable[..., str | None] | None
 MAX_KEY = 255
@@ -56,7 +56,7 @@ def key_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | N
             f"The dedup key of {task.module_path} is {len(key)} characters long; at most {MAX_KEY} "
             f"are kept. Use a hash of it."
         )
-    return checked(key, "the key", f"The dedup key of {task.module_path}") if key else None
+    return json_value(key, "the key", f"The dedup key of {task.module_path}") if key else None
 
 
 def slot_of(task_path: str, key: str) -> str:

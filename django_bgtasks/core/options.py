@@ -1,4 +1,4 @@
-"""The settings of a backend: `TASKS[alias]["OPTIONS"]`, read once into one frozen object."""
+"""The settings of a backend: `TASKS[backend]["OPTIONS"]`, read once into one frozen object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from .compat import DEFAULT_TASK_QUEUE_NAME
 
-IMPLICIT_ALIAS = "bgtasks"
+IMPLICIT_BACKEND = "bgtasks"
 BACKEND_PATH = "django_bgtasks.backend.RQBackend"
 MAX_SECONDS = 10**7
 SHORTEST_TOKEN = 20
@@ -28,7 +28,7 @@ IMPLICIT = {"BACKEND": BACKEND_PATH, "QUEUES": [], "OPTIONS": {}}
 class Options:
     """What OPTIONS may hold, with the defaults. Durations are in seconds unless they say days."""
 
-    cache: str | None = None  # alias of a django-redis cache; default: the first one in CACHES
+    cache: str | None = None  # backend of a django-redis cache; default: the first one in CACHES
     redis_url: str | None = None  # used when there is no django-redis cache
     max_depth: int | Mapping[str, int] | None = None  # waiting jobs per queue; more are refused
     timeout: float = 300.0  # of a task that names none
@@ -62,7 +62,7 @@ class Options:
 class BackendSettings:
     """One of our entries in TASKS. Empty `queues` means: those that tasks declare."""
 
-    alias: str
+    backend: str
     queues: frozenset[str]
     options: Options
     unknown: tuple[str, ...] = field(default=())
@@ -71,61 +71,61 @@ class BackendSettings:
 def entries() -> dict[str, Mapping[str, Any]]:
     """The TASKS entries that use our backend; the implicit one when there is none."""
     ours = {
-        alias: entry
-        for alias, entry in (getattr(settings, "TASKS", None) or {}).items()
+        backend: entry
+        for backend, entry in (getattr(settings, "TASKS", None) or {}).items()
         if _is_ours(entry.get("BACKEND", ""))
     }
-    return ours or {IMPLICIT_ALIAS: IMPLICIT}
+    return ours or {IMPLICIT_BACKEND: IMPLICIT}
 
 
-def default_alias() -> str:
-    """The backend alias of a task that names none: "default" if it is ours, else our first."""
-    aliases = entries()
-    return "default" if "default" in aliases else next(iter(aliases))
+def default_backend() -> str:
+    """The backend backend of a task that names none: "default" if it is ours, else our first."""
+    backends = entries()
+    return "default" if "default" in backends else next(iter(backends))
 
 
 @cache
-def aliases_of(backend: str) -> tuple[str, ...]:
+def stored_backends(backend: str) -> tuple[str, ...]:
     """The aliases that the rows of this backend's jobs hold: its own, and, for the default one,
-    the implicit alias of the time before TASKS named a backend of ours.
+    the implicit backend of the time before TASKS named a backend of ours.
     """
-    if backend == default_alias() and IMPLICIT_ALIAS not in entries():
-        return backend, IMPLICIT_ALIAS
+    if backend == default_backend() and IMPLICIT_BACKEND not in entries():
+        return backend, IMPLICIT_BACKEND
     return (backend,)
 
 
 @cache
-def known_aliases() -> tuple[str, ...]:
+def known_backends() -> tuple[str, ...]:
     """The aliases in rows that are of any backend of this site."""
-    return tuple(stored for backend in entries() for stored in aliases_of(backend))
+    return tuple(stored for backend in entries() for stored in stored_backends(backend))
 
 
 def backend_of(stored: str) -> str | None:
-    """The backend to which a job with this alias in its row belongs; None if TASKS has none."""
-    return next((alias for alias in entries() if stored in aliases_of(alias)), None)
+    """The backend to which a job with this backend in its row belongs; None if TASKS has none."""
+    return next((backend for backend in entries() if stored in stored_backends(backend)), None)
 
 
 @cache
-def backend_settings(alias: str) -> BackendSettings:
-    """The entry of this alias; ImproperlyConfigured if it is none of ours or has wrong values."""
+def backend_settings(backend: str) -> BackendSettings:
+    """The entry of this backend; ImproperlyConfigured if it is none of ours or has wrong values."""
     found = entries()
-    if alias not in found:
+    if backend not in found:
         raise ImproperlyConfigured(
-            f"TASKS has no entry {alias!r} with the backend {BACKEND_PATH}. "
-            f"Its aliases with that backend are: {', '.join(found)}."
+            f"TASKS has no entry {backend!r} with the backend {BACKEND_PATH}. "
+            f"Its entries with that backend are: {', '.join(found)}."
         )
-    return read(alias, found[alias])
+    return read(backend, found[backend])
 
 
-def read(alias: str, entry: Mapping[str, Any]) -> BackendSettings:
+def read(backend: str, entry: Mapping[str, Any]) -> BackendSettings:
     """Parse one entry; options that do not exist are kept apart for the system check."""
     given = dict(entry.get("OPTIONS") or {})
     known = {option.name for option in fields(Options)}
     unknown = tuple(sorted(set(given) - known))
     options = Options(**{name: given[name] for name in given if name in known})
-    _check(alias, options)
+    _check(backend, options)
     queues = frozenset(entry.get("QUEUES", [DEFAULT_TASK_QUEUE_NAME]))
-    return BackendSettings(alias, queues, options, unknown)
+    return BackendSettings(backend, queues, options, unknown)
 
 
 def suggestion(name: str) -> str:
@@ -135,26 +135,26 @@ def suggestion(name: str) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known options: {', '.join(known)}."
 
 
-def _check(alias: str, options: Options) -> None:
+def _check(backend: str, options: Options) -> None:
     for name in ("timeout", "kill_after", "grace", "group_budget", "beat_every", "dead_after"):
         value = getattr(options, name)
         if not _is_number(value) or not 0 < value <= MAX_SECONDS:
-            raise _wrong(alias, name, value, "a number of seconds above 0")
+            raise _wrong(backend, name, value, "a number of seconds above 0")
     for name in ("keep_succeeded_days", "keep_failed_days", "keep_cancelled_days"):
         value = getattr(options, name)
         if not _is_number(value) or not 0 <= value <= MAX_DAYS:
-            raise _wrong(alias, name, value, f"a number of days, at most {MAX_DAYS}")
+            raise _wrong(backend, name, value, f"a number of days, at most {MAX_DAYS}")
     token = options.monitoring_token
     if token is not None and not isinstance(token, str):
         # Its value would be a secret in a message.
-        raise _wrong(alias, "monitoring_token", type(token), "a string")
+        raise _wrong(backend, "monitoring_token", type(token), "a string")
     depths = options.max_depth
     for depth in depths.values() if isinstance(depths, Mapping) else (depths,):
         if depth is not None and (type(depth) is not int or depth < 0):
-            raise _wrong(alias, "max_depth", depths, "a whole number, or one for each queue")
+            raise _wrong(backend, "max_depth", depths, "a whole number, or one for each queue")
     if options.dead_after < 2 * options.beat_every:
         raise ImproperlyConfigured(
-            f"TASKS[{alias!r}]['OPTIONS']: dead_after ({options.dead_after} s) must be at least "
+            f"TASKS[{backend!r}]['OPTIONS']: dead_after ({options.dead_after} s) must be at least "
             f"twice beat_every ({options.beat_every} s), or live workers would be called dead."
         )
 
@@ -163,9 +163,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _wrong(alias: str, name: str, value: Any, what: str) -> ImproperlyConfigured:
+def _wrong(backend: str, name: str, value: Any, what: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(
-        f"TASKS[{alias!r}]['OPTIONS'][{name!r}] must be {what}, not {value!r}."
+        f"TASKS[{backend!r}]['OPTIONS'][{name!r}] must be {what}, not {value!r}."
     )
 
 
@@ -184,7 +184,7 @@ def _is_ours(path: str) -> bool:
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "TASKS":
-        for cached in (aliases_of, known_aliases, backend_settings):
+        for cached in (stored_backends, known_backends, backend_settings):
             cached.cache_clear()
 
 

@@ -47,7 +47,7 @@ def _written_out(found: re.Match[str]) -> str:
 to_json = StoredJSON().encode
 
 
-def checked(value: Any, what: str, where: str) -> Any:
+def json_value(value: Any, what: str, where: str) -> Any:
     """A JSON copy of `value`: tuples become lists, as they will be read back.
 
     what: how the error names it, such as "args"; where: the task's path.

@@ -1,4 +1,4 @@
-"""Which queues tasks declare, which backend an alias means, and which task a path names."""
+"""Which queues tasks declare, which backend a name means, and which task a path names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from django.utils.module_loading import import_string
 
 from .compat import DEFAULT_TASK_QUEUE_NAME, Task, handlers, task_backends
 from .errors import TaskNotFound
-from .options import IMPLICIT, IMPLICIT_ALIAS, backend_settings
-from .reasons import NO_TASK, NOT_IMPORTED
-from .settlement import message_of
+from .messages import NO_TASK, NOT_IMPORTED
+from .options import IMPLICIT, IMPLICIT_BACKEND, backend_settings
+from .outcomes import message_of
 
 if TYPE_CHECKING:
     from ..backend import RQBackend
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 _declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_NAME})
 
 
-def declare_queue(alias: str, queue: str) -> None:
+def declare_queue(backend: str, queue: str) -> None:
     """A task of this backend names this queue."""
-    _declared[alias].add(queue)
+    _declared[backend].add(queue)
 
 
-def queues_of(alias: str) -> frozenset[str]:
+def queues_of(backend: str) -> frozenset[str]:
     """The queues of a backend: its QUEUES, or those that tasks declare when it names none."""
-    return backend_settings(alias).queues or frozenset(_declared[alias])
+    return backend_settings(backend).queues or frozenset(_declared[backend])
 
 
-def ensure_backend(alias: str) -> RQBackend:
-    """The backend of an alias; makes the implicit one known where TASKS does not name it.
+def ensure_backend(name: str) -> RQBackend:
+    """The backend of this name; makes the implicit one known where TASKS does not name it.
 
     Each handler gets a copy of its settings, so that the site's TASKS stays as it is.
     """
-    if alias == IMPLICIT_ALIAS:
+    if name == IMPLICIT_BACKEND:
         for handler in handlers():
-            if alias not in handler.settings:
-                handler.settings = {**handler.settings, alias: IMPLICIT}
-    backend: RQBackend = task_backends[alias]  # type: ignore[assignment]
+            if name not in handler.settings:
+                handler.settings = {**handler.settings, name: IMPLICIT}
+    backend: RQBackend = task_backends[name]  # type: ignore[assignment]
     return backend
 
 

@@ -60,7 +60,7 @@ def masked_key(task: Any, key: str) -> str:
     return MASK if key and hidden else key
 
 
-def struck_out(text: str, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+def redact(text: str, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """Text without the masked strings and numbers of a call, such as an error that quotes them."""
     call = [list(args), dict(kwargs)]
     found = set(_hidden(call, list(masked_call(task, args, kwargs))))

@@ -26,7 +26,7 @@ WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
 LIVE = WAITING | {State.RUNNING}
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 
-MOVES: dict[str, tuple[frozenset[State], State]] = {
+TRANSITIONS: dict[str, tuple[frozenset[State], State]] = {
     "unblock": (frozenset({State.BLOCKED}), State.QUEUED),
     "promote": (frozenset({State.SCHEDULED}), State.QUEUED),
     "postpone": (WAITING, State.SCHEDULED),
@@ -67,6 +67,6 @@ def in_words(state: str) -> str:
 
 def refuse(move: str, state: str, job_id: object) -> InvalidMove:
     """The error for a `move` that a job in `state` cannot make, in the language of who asked."""
-    allowed = get_text_list([in_words(one) for one in sorted(MOVES[move][0])], _("or"))
+    allowed = get_text_list([in_words(one) for one in sorted(TRANSITIONS[move][0])], _("or"))
     told = {"job": job_id, "state": in_words(state), "allowed": allowed}
     return InvalidMove(REFUSALS[move] % told)

@@ -14,22 +14,22 @@ from django.db import transaction
 from django.db.models import Case, F, Value, When
 
 from ..core.faultpoints import fault_point
-from ..core.options import aliases_of
-from ..core.states import MOVES, State
+from ..core.options import stored_backends
+from ..core.states import TRANSITIONS, State
 from ..models import Job
-from .hot import form_of
+from .dialects import form_of
 from .outages import retried
-from .sql import skipping_locked, update_returning
+from .returning import skipping_locked, update_returning
 from .times import Now
 
-FROM, RUNNING = MOVES["claim"]
+FROM, RUNNING = TRANSITIONS["claim"]
 
 
 @fault_point("claim")
 def claim_many(
     job_ids: Sequence[UUID],
     worker: UUID,
-    alias: str,
+    using: str,
     queues: Sequence[str] = (),
     backend: str | None = None,
 ) -> list[Job]:
@@ -39,11 +39,11 @@ def claim_many(
     Returns their rows in the order of `job_ids`. (worker, claims) of a returned row is the fencing
     token that settling it will need.
     """
-    form, aliases = form_of(alias), aliases_of(backend) if backend else ()
+    form, aliases = form_of(using), stored_backends(backend) if backend else ()
     if form is not None:
-        rows = form.claim(job_ids, worker, alias, queues, aliases)
+        rows = form.claim(job_ids, worker, using, queues, aliases)
     else:
-        queued = Job.objects.using(alias).filter(pk__in=job_ids, state__in=sorted(FROM))
+        queued = Job.objects.using(using).filter(pk__in=job_ids, state__in=sorted(FROM))
         queued = queued.filter(queue__in=queues) if queues else queued
         queued = queued.filter(backend__in=aliases) if aliases else queued
         rows = update_returning(queued, _claimed_by(worker))
@@ -53,9 +53,9 @@ def claim_many(
     return rows
 
 
-def claim(job_id: UUID, worker: UUID, alias: str, queues: Sequence[str] = ()) -> Job | None:
+def claim(job_id: UUID, worker: UUID, using: str, queues: Sequence[str] = ()) -> Job | None:
     """Claim this job for a worker and return its row; None if it is not there to be claimed."""
-    claimed = claim_many([job_id], worker, alias, queues)
+    claimed = claim_many([job_id], worker, using, queues)
     return claimed[0] if claimed else None
 
 
@@ -63,7 +63,7 @@ def claim(job_id: UUID, worker: UUID, alias: str, queues: Sequence[str] = ()) ->
 def claim_next(
     queues: Sequence[str],
     worker: UUID,
-    alias: str,
+    using: str,
     claiming: Callable[[UUID], None] | None = None,
     backend: str | None = None,
 ) -> Job | None:
@@ -73,20 +73,20 @@ def claim_next(
     claiming: told the id before the claim, so that a crash from here on can be laid to it.
     backend: only its jobs.
     """
-    with transaction.atomic(alias):
-        job_id = _first(queues, backend, alias)
+    with transaction.atomic(using):
+        job_id = _first(queues, backend, using)
         if job_id is None:
             return None
         if claiming is not None:
             claiming(job_id)
-        return claim(job_id, worker, alias)
+        return claim(job_id, worker, using)
 
 
-def _first(queues: Sequence[str], backend: str | None, alias: str) -> UUID | None:
+def _first(queues: Sequence[str], backend: str | None, using: str) -> UUID | None:
     rank = Case(*(When(queue=name, then=Value(i)) for i, name in enumerate(queues)))
-    rows = Job.objects.using(alias).filter(queue__in=list(queues), state=State.QUEUED)
+    rows = Job.objects.using(using).filter(queue__in=list(queues), state=State.QUEUED)
     if backend is not None:
-        rows = rows.filter(backend__in=aliases_of(backend))
+        rows = rows.filter(backend__in=stored_backends(backend))
     first = skipping_locked(rows).order_by("-priority", rank, "id")
     return first.values_list("pk", flat=True).first()
 

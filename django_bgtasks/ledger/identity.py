@@ -28,46 +28,46 @@ PLACES = 50
 _known: dict[str, tuple[UUID, float]] = {}
 
 
-def ledger_id(alias: str) -> UUID:
+def ledger_id(using: str) -> UUID:
     """The id of the ledger in this database, which a process reads once. Raises DatabaseError."""
-    found = _known.get(alias)
-    return look(alias) if found is None else found[0]
+    found = _known.get(using)
+    return look(using) if found is None else found[0]
 
 
-def look(alias: str) -> UUID:
+def look(using: str) -> UUID:
     """Read the id, and look where the database is: a copy gets a new id, and a log line."""
-    row = _row(alias)
-    place = _place(alias)
+    row = _row(using)
+    place = _place(using)
     if place and place not in row.origins:
-        row = rename(row, f"The database {alias!r} was copied or moved", alias, place)
-    return _know(row, alias)
+        row = rename(row, f"The database {using!r} was copied or moved", using, place)
+    return _know(row, using)
 
 
-def reread(alias: str) -> UUID:
+def reread(using: str) -> UUID:
     """Read the id again, for somebody else may have changed it: one statement after the first."""
-    return _know(_row(alias), alias) if alias in _known else look(alias)
+    return _know(_row(using), using) if using in _known else look(using)
 
 
 @retried
-def rename(row: Ledger, why: str, alias: str, place: str = "") -> Ledger:
+def rename(row: Ledger, why: str, using: str, place: str = "") -> Ledger:
     """Give the ledger a new id, if nobody else has done so since `row` was read."""
     new = clock.new_id()
     origins = [*row.origins, *([place] if place else [])][-PLACES:]
-    same = Ledger.objects.using(alias).filter(pk=row.pk, uuid=row.uuid)
+    same = Ledger.objects.using(using).filter(pk=row.pk, uuid=row.uuid)
     if same.update(uuid=new, copied_from=row.uuid, named_at=Now(), origins=origins):
         text = "%s: in Redis its ledger is no longer %s, from now on it is %s."
         logger.warning(text, why, short(row.uuid), short(new))
-    return _row(alias)
+    return _row(using)
 
 
-def identity_of(alias: str) -> Ledger:
+def identity_of(using: str) -> Ledger:
     """The row of the ledger, as it is now."""
-    return _row(alias)
+    return _row(using)
 
 
-def database_name(alias: str) -> str:
+def database_name(using: str) -> str:
     """The name of the ledger's database in the settings, for people."""
-    return Path(str(connections[alias].settings_dict.get("NAME") or "")).name
+    return Path(str(connections[using].settings_dict.get("NAME") or "")).name
 
 
 def short(ledger: UUID) -> str:
@@ -75,11 +75,11 @@ def short(ledger: UUID) -> str:
     return ledger.hex[-8:]
 
 
-def doubt(alias: str) -> None:
+def doubt(using: str) -> None:
     """Redis has not heard of workers under this id: it may have changed since it was read."""
-    found = _known.get(alias)
+    found = _known.get(using)
     if found is not None and clock.monotonic() - found[1] >= DOUBT_EVERY:
-        _known.pop(alias, None)
+        _known.pop(using, None)
 
 
 def forget(**kwargs: Any) -> None:
@@ -87,32 +87,32 @@ def forget(**kwargs: Any) -> None:
     _known.clear()
 
 
-def _know(row: Ledger, alias: str) -> UUID:
+def _know(row: Ledger, using: str) -> UUID:
     # What is read within a transaction, as a test's, may not be there after it.
-    if not connections[alias].in_atomic_block:
-        _known[alias] = row.uuid, clock.monotonic()
+    if not connections[using].in_atomic_block:
+        _known[using] = row.uuid, clock.monotonic()
     return row.uuid
 
 
 @retried
-def _row(alias: str) -> Ledger:
+def _row(using: str) -> Ledger:
     """The one row; it is made when it is asked for first."""
-    rows = Ledger.objects.using(alias)
+    rows = Ledger.objects.using(using)
     found = rows.first()
     if found is not None:
         return found
-    made = Ledger(uuid=clock.new_id(), named_at=Now(), origins=[_place(alias)])
+    made = Ledger(uuid=clock.new_id(), named_at=Now(), origins=[_place(using)])
     # Others may do the same now, and one of them is the first.
     rows.bulk_create([made], ignore_conflicts=True)
     return rows.first() or made
 
 
-def _place(alias: str) -> str:
+def _place(using: str) -> str:
     """The server and schema, or the file, that holds the ledger now; empty if nobody can tell.
 
     It stays when a standby takes over, and when the settings name the same server otherwise.
     """
-    connection = connections[alias]
+    connection = connections[using]
     where = {"postgresql": _in_postgres, "mysql": _in_mysql, "sqlite": _in_sqlite}
     return where[connection.vendor](connection) if connection.vendor in where else ""
 

@@ -49,11 +49,11 @@ PASSING = ("08", "25", "40", "53", "55", "57", "58")
 # first time: a wait for a lock may take long by itself.
 TRIES, PATIENCE = 10, 10.0
 FIRST_WAIT, LAST_WAIT = 0.01, 0.5
-# Connections of processes that do not wait for a lock again: upkeep has its next turn soon.
+# Connections of processes that do not wait for a lock again: maintenance has its next turn soon.
 IMPATIENT: WeakSet[Any] = WeakSet()
 
 
-def retry_on_conflict(write: Callable[[], T], alias: str) -> T:
+def retry_on_conflict(write: Callable[[], T], using: str) -> T:
     """Repeat what the database undid because another transaction was in the way; TRIES at most.
 
     Deadlocks, serialization failures, and waits for a lock that took too long. Inside a
@@ -64,7 +64,7 @@ def retry_on_conflict(write: Callable[[], T], alias: str) -> T:
         try:
             return write()
         except DISCONNECTED as error:
-            if is_in_transaction(alias) or not _is_worth_another_try(error, alias):
+            if is_in_transaction(using) or not _is_worth_another_try(error, using):
                 raise
             deadline = deadline or clock.monotonic() + PATIENCE
             if not left or clock.monotonic() > deadline:
@@ -76,73 +76,73 @@ def retry_on_conflict(write: Callable[[], T], alias: str) -> T:
 
 
 def retried(function: Callable[P, T]) -> Callable[P, T]:
-    """Make each call of a function with a parameter `alias` one with retry_on_conflict()."""
-    place = [*signature(function).parameters].index("alias")
+    """Make each call of a function with a parameter `using` one with retry_on_conflict()."""
+    place = [*signature(function).parameters].index("using")
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        alias: Any = kwargs["alias"] if "alias" in kwargs else args[place]
-        return retry_on_conflict(lambda: function(*args, **kwargs), alias)
+        using: Any = kwargs["using"] if "using" in kwargs else args[place]
+        return retry_on_conflict(lambda: function(*args, **kwargs), using)
 
     return call
 
 
-def in_transaction(work: Callable[[], T], alias: str) -> T:
+def in_transaction(work: Callable[[], T], using: str) -> T:
     """Do the work in a transaction; again from its start if the database undid it, see above."""
 
     def write() -> T:
-        with transaction.atomic(alias):
+        with transaction.atomic(using):
             return work()
 
-    return retry_on_conflict(write, alias)
+    return retry_on_conflict(write, using)
 
 
-def retry_until_connected(write: Callable[[], T], alias: str, first_wait: float = 0.05) -> T:
+def retry_until_connected(write: Callable[[], T], using: str, first_wait: float = 0.05) -> T:
     """Repeat a write that is safe to repeat until the database answers.
 
     Inside a transaction the connection is the caller's, and so is the error. There is no limit
-    here: a worker that the database has forgotten is stopped by its arbiter. What the database
+    here: a worker that the database has forgotten is stopped by its supervisor. What the database
     refuses is tried once more, on a new session: a task may have changed the one before.
     """
     wait, refused = first_wait, False
     while True:
         try:
-            return retry_on_conflict(write, alias)
+            return retry_on_conflict(write, using)
         except (DatabaseError, InterfaceError) as error:
-            if is_in_transaction(alias):
+            if is_in_transaction(using):
                 raise
             if is_refusal(error):
                 if refused:
                     raise
                 refused = True
-                connections[alias].close()
+                connections[using].close()
                 continue
             logger.warning(
                 "The database did not answer (%s); trying again in %.1f s.",
                 _first_line(error),
                 wait,
             )
-            connections[alias].close()
+            connections[using].close()
             time.sleep(wait)
             wait = min(wait * 2, 2.0)
 
 
-def is_in_transaction(alias: str) -> bool:
+def is_in_transaction(using: str) -> bool:
     """Whether somebody has begun a transaction here, with Django or not, or commits by himself."""
-    connection = connections[alias]
+    connection = connections[using]
     if connection.in_atomic_block:
         return True
     commits_by_hand = connection.connection is not None and not connection.autocommit
     return commits_by_hand or has_open_transaction(connection)
 
 
-def undid(error: BaseException, session: Any, alias: str) -> bool:
+def undid(error: BaseException, session: Any, using: str) -> bool:
     """Whether the database ended a transaction by itself, so that its error says nothing about
     who was in it: the connection was lost, or another transaction was in the way.
 
     session: the connection on which the transaction had begun.
     """
-    lost: bool = connections[alias].connection is not session
+    lost: bool = connections[using].connection is not session
     return lost or was_in_the_way(error)
 
 
@@ -169,9 +169,9 @@ def is_duplicate(error: BaseException) -> bool:
     return bool(_number(error.__cause__) == MYSQL_DUPLICATE)
 
 
-def _is_worth_another_try(error: BaseException, alias: str) -> bool:
+def _is_worth_another_try(error: BaseException, using: str) -> bool:
     if _has_waited(error.__cause__):
-        return connections[alias] not in IMPATIENT
+        return connections[using] not in IMPATIENT
     return _was_undone(error.__cause__)
 
 

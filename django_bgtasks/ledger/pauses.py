@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.options import aliases_of
+from ..core.options import stored_backends
 from ..models import QueuePause
 from .outages import retried
 from .times import Now
 
 
 @retried
-def pause(queue: str, backend: str, by: str, alias: str) -> QueuePause | None:
+def pause(queue: str, backend: str, by: str, using: str) -> QueuePause | None:
     """Pause a queue; None if it was paused before."""
-    if queue in paused(backend, alias):
+    if queue in paused(backend, using):
         return None
-    rows = QueuePause.objects.using(alias)
+    rows = QueuePause.objects.using(using)
     row, made = rows.get_or_create(
         backend=backend, queue=queue, defaults={"paused_at": Now(), "by": by[:150]}
     )
@@ -23,17 +23,17 @@ def pause(queue: str, backend: str, by: str, alias: str) -> QueuePause | None:
 
 
 @retried
-def resume(queue: str, backend: str, alias: str) -> QueuePause | None:
+def resume(queue: str, backend: str, using: str) -> QueuePause | None:
     """Let a queue go on; None if it was not paused."""
-    rows = _of(backend, alias).filter(queue=queue)
+    rows = _of(backend, using).filter(queue=queue)
     row = rows.first()
-    return row if row is not None and rows._raw_delete(alias) else None
+    return row if row is not None and rows._raw_delete(using) else None
 
 
-def paused(backend: str, alias: str) -> frozenset[str]:
+def paused(backend: str, using: str) -> frozenset[str]:
     """The queues of this backend that are paused."""
-    return frozenset(_of(backend, alias).values_list("queue", flat=True))
+    return frozenset(_of(backend, using).values_list("queue", flat=True))
 
 
-def _of(backend: str, alias: str) -> Any:
-    return QueuePause.objects.using(alias).filter(backend__in=aliases_of(backend))
+def _of(backend: str, using: str) -> Any:
+    return QueuePause.objects.using(using).filter(backend__in=stored_backends(backend))

@@ -12,45 +12,44 @@ from django.db.models import Exists, OuterRef, QuerySet
 from ..core import clock
 from ..core.states import FINAL, State
 from ..models import Attempt, Blob, Job
-from . import idempotency
 from .outages import in_transaction, retried
-from .sql import locked
+from .returning import locked
 from .times import Now, after
 
 CHUNK = 1000
 
 
 def prune_jobs(
-    kept: Mapping[str, timedelta], backends: Sequence[str], alias: str, chunk: int = CHUNK
+    kept: Mapping[str, timedelta], backends: Sequence[str], using: str, chunk: int = CHUNK
 ) -> int:
     """Delete one chunk of final jobs that ended longer ago than their state is kept.
 
     kept: for each final state, for how long. backends: only jobs with one of these aliases.
     Returns how many were deleted; 0 when done.
     """
-    jobs = Job.objects.using(alias).filter(backend__in=backends)
+    jobs = Job.objects.using(using).filter(backend__in=backends)
     return sum(_prune_state(jobs, state, age, chunk) for state, age in kept.items())
 
 
 @retried
-def delete_jobs(seen: Mapping[UUID, str], alias: str) -> list[Job]:
+def delete_jobs(seen: Mapping[UUID, str], using: str) -> list[Job]:
     """Delete those of these jobs that do not run, whatever else belongs to them included.
 
     seen: for each id the state in which somebody chose the job; one that has moved on stays.
     Returns what they were.
     """
-    with transaction.atomic(alias):
-        rows = Job.objects.using(alias).filter(pk__in=list(seen)).exclude(state=State.RUNNING)
+    with transaction.atomic(using):
+        rows = Job.objects.using(using).filter(pk__in=list(seen)).exclude(state=State.RUNNING)
         # Locked: none of them may be claimed, or retried, before it is gone.
         idle = [job for job in locked(rows).only("task", "state") if job.state == seen[job.pk]]
-        Job.objects.using(alias).filter(pk__in=[job.pk for job in idle]).delete()
+        Job.objects.using(using).filter(pk__in=[job.pk for job in idle]).delete()
     return idle
 
 
 @retried
-def release_windows(alias: str, chunk: int = CHUNK) -> int:
+def release_windows(using: str, chunk: int = CHUNK) -> int:
     """Free the dedup slots of final jobs whose window is over; how many."""
-    over = Job.objects.using(alias).filter(
+    over = Job.objects.using(using).filter(
         dedup_slot__isnull=False, dedup_until__lte=Now(), state__in=sorted(FINAL)
     )
     ids = list(over.values_list("pk", flat=True)[:chunk])
@@ -58,20 +57,12 @@ def release_windows(alias: str, chunk: int = CHUNK) -> int:
 
 
 @retried
-def prune_records(alias: str, chunk: int = CHUNK) -> int:
-    """Forget idempotency records that have expired; one chunk."""
-    over = idempotency.expired(alias)
-    ids = list(over.values_list("pk", flat=True)[:chunk])
-    return over.filter(pk__in=ids)._raw_delete(alias) if ids else 0
-
-
-@retried
-def prune_blobs(alias: str, chunk: int = CHUNK) -> int:
+def prune_blobs(using: str, chunk: int = CHUNK) -> int:
     """Delete the blobs whose jobs are gone; one chunk."""
-    job = Job.objects.using(alias).filter(pk=OuterRef("job"))
-    old = Blob.objects.using(alias).filter(~Exists(job))
+    job = Job.objects.using(using).filter(pk=OuterRef("job"))
+    old = Blob.objects.using(using).filter(~Exists(job))
     ids = list(old.values_list("pk", flat=True)[:chunk])
-    return old.filter(pk__in=ids)._raw_delete(alias) if ids else 0
+    return old.filter(pk__in=ids)._raw_delete(using) if ids else 0
 
 
 def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) -> int:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from ..core.options import aliases_of
+from ..core.options import stored_backends
 from ..core.states import State
 from ..models import Job
 from .pooler import is_pooled
@@ -23,12 +23,14 @@ class Queued(NamedTuple):
     task: str
 
 
-def with_queued_jobs(backend: str, alias: str) -> list[str]:
+def with_queued_jobs(backend: str, using: str) -> list[str]:
     """The names of the queues in which jobs of this backend are queued, in order.
 
     A step through the index for each name: DISTINCT would read all that waits.
     """
-    queued = Job.objects.using(alias).filter(state=State.QUEUED, backend__in=aliases_of(backend))
+    queued = Job.objects.using(using).filter(
+        state=State.QUEUED, backend__in=stored_backends(backend)
+    )
     names = queued.order_by("queue").values_list("queue", flat=True)
     found: list[str] = []
     name = names.first()
@@ -38,14 +40,16 @@ def with_queued_jobs(backend: str, alias: str) -> list[str]:
     return found
 
 
-def queued_jobs(backend: str, alias: str, only: Collection[UUID] | None = None) -> Iterator[Queued]:
+def queued_jobs(backend: str, using: str, only: Collection[UUID] | None = None) -> Iterator[Queued]:
     """The queued jobs of this backend, with what a message needs of them; one page at a time."""
-    queued = Job.objects.using(alias).filter(state=State.QUEUED, backend__in=aliases_of(backend))
+    queued = Job.objects.using(using).filter(
+        state=State.QUEUED, backend__in=stored_backends(backend)
+    )
     if only is not None:
         queued = queued.filter(pk__in=only)
     rows = queued.order_by().values_list(*Queued._fields)
     # Pages need a cursor of the server's session, which behind a pooler is another one each time.
-    connection = connections[alias]
+    connection = connections[using]
     connection.ensure_connection()
     paged = rows if is_pooled(connection) else rows.iterator(chunk_size=2000)
     return map(Queued._make, paged)

@@ -14,29 +14,29 @@ from .sessions import is_closed
 T = TypeVar("T")
 
 
-def asked(question: Callable[[], T], alias: str) -> T:
+def asked(question: Callable[[], T], using: str) -> T:
     """What the database answers, on a new connection if the one at hand is lost.
 
     question: safe to ask twice, for only its answer may have been lost. Within a transaction the
     connection is the caller's, and so is the error.
     """
-    connection = connections[alias]
-    if is_in_transaction(alias):
+    connection = connections[using]
+    if is_in_transaction(using):
         return question()
     try:
         return question()
-    except errors_of(alias):
+    except errors_of(using):
         if not is_lost(connection):
             raise
     # MySQL's driver complains of one that is closed already, and Django forgets it all the same.
-    with suppress(*errors_of(alias)):
+    with suppress(*errors_of(using)):
         connection.close()
     return question()
 
 
-def errors_of(alias: str) -> tuple[type[Exception], ...]:
+def errors_of(using: str) -> tuple[type[Exception], ...]:
     """What a database raises: Django lets a driver's own error through when a cursor closes."""
-    connection: Any = connections[alias]
+    connection: Any = connections[using]
     return Error, connection.Database.Error
 
 

@@ -17,7 +17,7 @@ from weakref import ref
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.signals import connection_created
 
-from .hot import prepared
+from .dialects import prepared
 from .pooler import is_pooled
 
 # Where a connection has its note, which each task reads twice, and a pool's session how it began.

@@ -13,49 +13,49 @@ from django.db.models import Case, F, Q, Value, When
 from ..core.dedup import slot_of
 from ..core.errors import ClaimLost
 from ..core.faultpoints import fault_point
-from ..core.settlement import Failure, Settlement
-from ..core.states import FINAL, MOVES, WAITING
+from ..core.outcomes import Failure, Outcome
+from ..core.states import FINAL, TRANSITIONS, WAITING
 from ..models import Attempt, Job
-from .hot import form_of
+from .dialects import form_of
 from .outages import retry_until_connected
 from .times import Now, after
 
 
-def settle(job: Job, settlement: Settlement, alias: str) -> None:
+def settle(job: Job, settlement: Outcome, using: str) -> None:
     """Settle the claimed job and outlive a lost connection: nobody else knows its outcome.
 
     Raises ClaimLost if the claim no longer holds; nothing was written then.
     """
-    retry_until_connected(lambda: _settle_or_find_settled(job, settlement, alias), alias)
+    retry_until_connected(lambda: _settle_or_find_settled(job, settlement, using), using)
 
 
 @fault_point("settle")
-def settle_once(job: Job, settlement: Settlement, alias: str) -> None:
+def settle_once(job: Job, settlement: Outcome, using: str) -> None:
     """Settle in the current transaction, if there is one; see settle()."""
     if settlement.failure is None:
-        _move(job, settlement, alias)
+        _move(job, settlement, using)
         return
-    with transaction.atomic(alias):
-        _move(job, settlement, alias)
-        _record(job, settlement.failure, alias)
+    with transaction.atomic(using):
+        _move(job, settlement, using)
+        _record(job, settlement.failure, using)
 
 
 @fault_point("settle")
-def settle_many(done: Sequence[tuple[Job, Any]], alias: str) -> set[UUID]:
+def settle_many(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
     """Settle attempts of one worker that succeeded, each with its result, in one commit.
 
     Returns the ids of those whose claim still held: of the others nothing was written.
     """
     if not done:
         return set()
-    settled = _succeed(done, alias)
+    settled = _succeed(done, using)
     lost = [one for one in done if one[0].pk not in settled]
-    if lost and _begin_new_session(alias):
-        settled |= _succeed(lost, alias)
+    if lost and _begin_new_session(using):
+        settled |= _succeed(lost, using)
     # A COMMIT whose answer was lost may have gone through: then they are final, by us.
-    again = Settlement("succeed")
+    again = Outcome("succeed")
     open_ones = [job for job, _ in lost if job.pk not in settled]
-    return settled | {job.pk for job in open_ones if is_settled(job, again, alias)}
+    return settled | {job.pk for job in open_ones if is_settled(job, again, using)}
 
 
 def lost_claim(job: Job) -> ClaimLost:
@@ -66,72 +66,72 @@ def lost_claim(job: Job) -> ClaimLost:
     )
 
 
-def is_settled(job: Job, settlement: Settlement, alias: str) -> bool:
+def is_settled(job: Job, settlement: Outcome, using: str) -> bool:
     """Whether this very settlement is in the database, for one whose COMMIT got no answer."""
-    row = Job.objects.using(alias).filter(pk=job.pk, claims=job.claims, worker=job.worker)
-    return row.filter(state=MOVES[settlement.move][1]).exists()
+    row = Job.objects.using(using).filter(pk=job.pk, claims=job.claims, worker=job.worker)
+    return row.filter(state=TRANSITIONS[settlement.move][1]).exists()
 
 
-def owned(job: Job, alias: str) -> models.QuerySet[Job]:
+def owned(job: Job, using: str) -> models.QuerySet[Job]:
     """The job's row, if this claim of it still holds."""
-    return Job.objects.using(alias).filter(
-        pk=job.pk, state__in=sorted(MOVES["succeed"][0]), claims=job.claims, worker=job.worker
+    return Job.objects.using(using).filter(
+        pk=job.pk, state__in=sorted(TRANSITIONS["succeed"][0]), claims=job.claims, worker=job.worker
     )
 
 
-def crashes_of(job_id: UUID, alias: str) -> int:
+def crashes_of(job_id: UUID, using: str) -> int:
     """How often the worker died in this job."""
-    return Attempt.objects.using(alias).filter(job=job_id, outcome="crash").count()
+    return Attempt.objects.using(using).filter(job=job_id, outcome="crash").count()
 
 
-def _settle_or_find_settled(job: Job, settlement: Settlement, alias: str) -> None:
+def _settle_or_find_settled(job: Job, settlement: Outcome, using: str) -> None:
     try:
-        settle_once(job, settlement, alias)
+        settle_once(job, settlement, using)
     except ClaimLost:
-        if _settles_in_new_session(job, settlement, alias):
+        if _settles_in_new_session(job, settlement, using):
             return
         # A COMMIT whose answer was lost may have gone through: then the row is final, by us.
-        if not is_settled(job, settlement, alias):
+        if not is_settled(job, settlement, using):
             raise
 
 
-def _settles_in_new_session(job: Job, settlement: Settlement, alias: str) -> bool:
-    if not _begin_new_session(alias):
+def _settles_in_new_session(job: Job, settlement: Outcome, using: str) -> bool:
+    if not _begin_new_session(using):
         return False
     try:
-        settle_once(job, settlement, alias)
+        settle_once(job, settlement, using)
     except ClaimLost:
         return False
     return True
 
 
-def _begin_new_session(alias: str) -> bool:
+def _begin_new_session(using: str) -> bool:
     """Before a claim is believed to be lost: in a session that a task has changed, with another
     search_path or role say, the row may only be out of sight. False within a transaction.
     """
-    if connections[alias].in_atomic_block:
+    if connections[using].in_atomic_block:
         return False
-    connections[alias].close()
+    connections[using].close()
     return True
 
 
-def _move(job: Job, settlement: Settlement, alias: str) -> None:
+def _move(job: Job, settlement: Outcome, using: str) -> None:
     if settlement.move == "succeed":
-        moved = bool(_succeed([(job, settlement.result)], alias))
+        moved = bool(_succeed([(job, settlement.result)], using))
     else:
-        moved = bool(_moved(owned(job, alias), job, _values(settlement)))
+        moved = bool(_moved(owned(job, using), job, _values(settlement)))
     if not moved:
         raise lost_claim(job)
 
 
 @fault_point("move")
-def _succeed(done: Sequence[tuple[Job, Any]], alias: str) -> set[UUID]:
-    form, worker = form_of(alias), done[0][0].worker
+def _succeed(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
+    form, worker = form_of(using), done[0][0].worker
     if form is not None and worker is not None:
-        return form.settle(done, worker, alias)
-    ends = [(job, _values(Settlement("succeed", result=result))) for job, result in done]
-    with transaction.atomic(alias) if len(done) > 1 else nullcontext():
-        return {job.pk for job, values in ends if owned(job, alias).update(**values)}
+        return form.settle(done, worker, using)
+    ends = [(job, _values(Outcome("succeed", result=result))) for job, result in done]
+    with transaction.atomic(using) if len(done) > 1 else nullcontext():
+        return {job.pk for job, values in ends if owned(job, using).update(**values)}
 
 
 def _moved(row: models.QuerySet[Job], job: Job, values: dict[str, Any]) -> int:
@@ -146,8 +146,8 @@ def _moved(row: models.QuerySet[Job], job: Job, values: dict[str, Any]) -> int:
         return row.update(**values)
 
 
-def _values(settlement: Settlement) -> dict[str, Any]:
-    state = MOVES[settlement.move][1]
+def _values(settlement: Outcome) -> dict[str, Any]:
+    state = TRANSITIONS[settlement.move][1]
     values: dict[str, Any] = {"state": state, "error": settlement.note}
     if settlement.failure is not None:
         values["error"] = settlement.failure.line
@@ -170,8 +170,8 @@ def slot_after_end() -> Case:
     return Case(When(open_window, then=F("dedup_slot")), default=Value(None))
 
 
-def _record(job: Job, failure: Failure, alias: str) -> None:
-    Attempt.objects.using(alias).create(
+def _record(job: Job, failure: Failure, using: str) -> None:
+    Attempt.objects.using(using).create(
         job_id=job.pk,
         attempt=job.attempt,
         outcome=failure.outcome,

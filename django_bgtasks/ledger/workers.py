@@ -11,47 +11,47 @@ from django.db.models import Exists, F, OuterRef, Q
 from ..core.states import State
 from ..models import Job, Worker
 from .outages import retried
-from .sql import skipping_locked
+from .returning import skipping_locked
 from .times import Now, after
 
 
 @retried
-def register(worker: Worker, alias: str) -> None:
+def register(worker: Worker, using: str) -> None:
     """Write the row of a worker that starts."""
     worker.started_at = worker.last_seen_at = Now()
-    worker.save(using=alias, force_insert=True)
+    worker.save(using=using, force_insert=True)
 
 
 @retried
-def beat(worker: UUID, alias: str, trouble: str = "") -> bool:
+def beat(worker: UUID, using: str, trouble: str = "") -> bool:
     """Say that this worker lives. False if others have called it dead: then it must not go on.
 
     trouble: why its job processes do not start, if they do not.
     """
-    alive = Worker.objects.using(alias).filter(pk=worker, lost_at=None, stopped_at=None)
+    alive = Worker.objects.using(using).filter(pk=worker, lost_at=None, stopped_at=None)
     return bool(alive.update(last_seen_at=Now(), trouble=trouble))
 
 
 @retried
-def count_death(worker: UUID, alias: str) -> None:
+def count_death(worker: UUID, using: str) -> None:
     """One more child of this worker has died instead of ending."""
-    Worker.objects.using(alias).filter(pk=worker).update(children_lost=F("children_lost") + 1)
+    Worker.objects.using(using).filter(pk=worker).update(children_lost=F("children_lost") + 1)
 
 
 @retried
-def sign_off(worker: UUID, alias: str) -> None:
+def sign_off(worker: UUID, using: str) -> None:
     """Say that this worker has stopped. What it left running, if anything, is rescued."""
-    Worker.objects.using(alias).filter(pk=worker, stopped_at=None).update(stopped_at=Now())
+    Worker.objects.using(using).filter(pk=worker, stopped_at=None).update(stopped_at=Now())
 
 
 @retried
-def call_dead(heard_for: float, alias: str) -> int:
+def call_dead(heard_for: float, using: str) -> int:
     """Mark the workers dead that were silent for as long as each says itself; how many there were.
 
     heard_for: for how many seconds they could have been heard: who may be silent for longer is not
     judged.
     """
-    alive = Worker.objects.using(alias).filter(lost_at=None, stopped_at=None)
+    alive = Worker.objects.using(using).filter(lost_at=None, stopped_at=None)
     known = set(alive.order_by().values_list("dead_after", flat=True))
     # Not in the database: MySQL has no infinity, and that is how long a new rescuer could hear.
     limits = {limit for limit in known if limit <= heard_for}
@@ -61,46 +61,46 @@ def call_dead(heard_for: float, alias: str) -> int:
     return alive.filter(silent).update(lost_at=Now()) if limits else 0
 
 
-def lost(alias: str) -> list[UUID]:
+def lost(using: str) -> list[UUID]:
     """The workers that were called dead and are not forgotten yet."""
-    return list(Worker.objects.using(alias).exclude(lost_at=None).values_list("pk", flat=True))
+    return list(Worker.objects.using(using).exclude(lost_at=None).values_list("pk", flat=True))
 
 
-def ids(alias: str) -> list[UUID]:
+def ids(using: str) -> list[UUID]:
     """All workers that the ledger knows, those that have ended lately included."""
-    return list(Worker.objects.using(alias).values_list("pk", flat=True))
+    return list(Worker.objects.using(using).values_list("pk", flat=True))
 
 
 @retried
-def orphans(limit: int, alias: str) -> list[Job]:
+def orphans(limit: int, using: str) -> list[Job]:
     """Running jobs whose worker has stopped, is dead, or was never known.
 
     Without those whose row is locked: a host that lost its network may leave a transaction behind
-    in the database, and to wait for its end would hold up all other duties. They come later.
+    in the database, and to wait for its end would hold up all other tasks. They come later.
     """
-    alive = Worker.objects.using(alias).filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None)
-    orphaned = Job.objects.using(alias).filter(~Exists(alive), state=State.RUNNING)
+    alive = Worker.objects.using(using).filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None)
+    orphaned = Job.objects.using(using).filter(~Exists(alive), state=State.RUNNING)
     # A read first: on SQLite a transaction takes the write lock, whatever it does.
     if not orphaned.exists():
         return []
-    with transaction.atomic(alias):
+    with transaction.atomic(using):
         return list(skipping_locked(orphaned)[:limit])
 
 
-def cancellations(worker: UUID, alias: str) -> list[tuple[UUID, int]]:
+def cancellations(worker: UUID, using: str) -> list[tuple[UUID, int]]:
     """The (job, claim) pairs that this worker runs and that somebody asked to cancel."""
-    asked = running_of(worker, alias).filter(cancel_requested_at__isnull=False)
+    asked = running_of(worker, using).filter(cancel_requested_at__isnull=False)
     return list(asked.values_list("pk", "claims"))
 
 
-def running_of(worker: UUID, alias: str) -> models.QuerySet[Job]:
+def running_of(worker: UUID, using: str) -> models.QuerySet[Job]:
     """The jobs that this worker has claimed."""
-    return Job.objects.using(alias).filter(state=State.RUNNING, worker=worker)
+    return Job.objects.using(using).filter(state=State.RUNNING, worker=worker)
 
 
 @retried
-def prune_workers(kept: timedelta, alias: str) -> int:
+def prune_workers(kept: timedelta, using: str) -> int:
     """Delete the rows of workers that ended longer ago than `kept`."""
-    ended = Worker.objects.using(alias).exclude(lost_at=None, stopped_at=None)
-    deleted: int = ended.filter(last_seen_at__lt=after(-kept))._raw_delete(alias)
+    ended = Worker.objects.using(using).exclude(lost_at=None, stopped_at=None)
+    deleted: int = ended.filter(last_seen_at__lt=after(-kept))._raw_delete(using)
     return deleted

@@ -14,11 +14,11 @@ from django.db import DatabaseError
 
 from ..core.errors import BgTasksError
 from ..ledger.outages import in_transaction
-from ..ledger.sql import ledger_alias
+from ..ledger.returning import ledger_database
 from .delivery import deliver_email
-from .envelope import Envelope, packed, unpacked
-from .letterbox import keep, post
-from .stamps import stamped
+from .headers import stamped
+from .serializer import Envelope, packed, unpacked
+from .storage import keep, post
 
 logger = logging.getLogger("django_bgtasks")
 
@@ -28,7 +28,7 @@ class BackgroundEmailBackend(BaseEmailBackend):
 
     With EMAIL_BACKEND, the setting BGTASKS_EMAIL_BACKEND names the backend that delivers (default:
     Django's SMTP backend) and BGTASKS_EMAIL_QUEUE the queue (default: "default").
-    With MAILERS (Django 6.1 and later), OPTIONS takes `mailer`, the alias of the mailer that
+    With MAILERS (Django 6.1 and later), OPTIONS takes `mailer`, the using of the mailer that
     delivers, and `queue`.
 
     A message is enqueued if and only if the transaction it was sent in commits.
@@ -42,11 +42,11 @@ class BackgroundEmailBackend(BaseEmailBackend):
         queue: str | None = None,
         username: str | None = None,
         password: str | None = None,
-        alias: str | None = None,
+        using: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(alias=alias, **kwargs)
-        _check_mailer(alias, mailer)
+        super().__init__(using=using, **kwargs)
+        _check_mailer(using, mailer)
         if username or password:
             raise ImproperlyConfigured(
                 "BackgroundEmailBackend takes no username and no password (auth_user and "
@@ -76,7 +76,7 @@ class BackgroundEmailBackend(BaseEmailBackend):
         if not envelopes:
             return 0
         queue = self.queue or getattr(settings, "BGTASKS_EMAIL_QUEUE", None)
-        alias = ledger_alias()
+        using = ledger_database()
 
         def enqueue() -> int:
             letters = [post(envelope) for envelope in envelopes]
@@ -84,11 +84,11 @@ class BackgroundEmailBackend(BaseEmailBackend):
             results = deliver_email.using(queue_name=queue).enqueue_many(calls)
             for result, (_, blob) in zip(results, letters, strict=True):
                 if blob is not None:
-                    keep(blob, result.job.pk, alias)
+                    keep(blob, result.job.pk, using)
             return len(calls)
 
         # A large message is a row of its own: it must commit, or not, together with its job.
-        return in_transaction(enqueue, alias)
+        return in_transaction(enqueue, using)
 
     def _extra(self) -> dict[str, Any]:
         return {"mailer": self.mailer} if self.mailer else {}
@@ -104,11 +104,11 @@ def _sealed(message: EmailMessage) -> Envelope:
     return envelope
 
 
-def _check_mailer(alias: str | None, mailer: str | None) -> None:
-    if alias is None:
+def _check_mailer(using: str | None, mailer: str | None) -> None:
+    if using is None:
         return
-    if mailer is None or mailer == alias or mailer not in getattr(settings, "MAILERS", {}):
+    if mailer is None or mailer == using or mailer not in getattr(settings, "MAILERS", {}):
         raise ImproperlyConfigured(
-            f"MAILERS[{alias!r}]: OPTIONS must name another mailer of MAILERS, the one that "
+            f"MAILERS[{using!r}]: OPTIONS must name another mailer of MAILERS, the one that "
             f'delivers, such as {{"mailer": "smtp"}}; it is {mailer!r}.'
         )

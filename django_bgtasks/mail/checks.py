@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
-from ..core.options import backend_settings, default_alias
+from ..core.options import backend_settings, default_backend
 
 OURS = "django_bgtasks.mail.BackgroundEmailBackend"
 
@@ -35,7 +35,7 @@ def _delivery() -> list[CheckMessage]:
 def _queue() -> list[CheckMessage]:
     queue = getattr(settings, "BGTASKS_EMAIL_QUEUE", None)
     try:
-        queues = backend_settings(default_alias()).queues
+        queues = backend_settings(default_backend()).queues
     except ImproperlyConfigured:
         # The check of the backends says it.
         return []
@@ -44,7 +44,7 @@ def _queue() -> list[CheckMessage]:
     return [
         Error(
             f"BGTASKS_EMAIL_QUEUE names the queue {queue!r}, which is not configured.",
-            hint=f"Add it to QUEUES in TASKS[{default_alias()!r}], which has: "
+            hint=f"Add it to QUEUES in TASKS[{default_backend()!r}], which has: "
             f"{', '.join(sorted(queues))}.",
             id="bgtasks.E007",
         )

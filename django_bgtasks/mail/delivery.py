@@ -12,12 +12,12 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
 from ..core.errors import GiveUp
-from ..core.reasons import MAIL_REFUSED
+from ..core.messages import MAIL_REFUSED
 from ..core.retry import Retry
-from ..core.tasks import task
-from ..ledger.sql import ledger_alias
-from .envelope import Envelope, unpacked
-from .letterbox import discard, fetch
+from ..core.task import task
+from ..ledger.returning import ledger_database
+from .serializer import Envelope, unpacked
+from .storage import discard, fetch
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 # smtplib's errors are OSErrors, and so are those of most clients of an HTTP API.
@@ -32,19 +32,19 @@ def deliver_email(
     """Deliver one message; how many were sent (0 or 1).
 
     message, blob: the stored message, or the id of the Blob that holds it.
-    mailer: the alias in MAILERS that delivers; without one, BGTASKS_EMAIL_BACKEND does.
+    mailer: the using in MAILERS that delivers; without one, BGTASKS_EMAIL_BACKEND does.
 
     Network and temporary SMTP errors are retried; a refusal for good (5xx) gives up at once.
     """
-    alias = ledger_alias()
-    email = unpacked(fetch(message, blob, alias))
+    using = ledger_database()
+    email = unpacked(fetch(message, blob, using))
     try:
         sent = delivering_backend(mailer).send_messages([email])
     except smtplib.SMTPException as error:
         if is_permanent(error):
             raise GiveUp(MAIL_REFUSED % {"error": error}) from error
         raise
-    discard(blob, alias)
+    discard(blob, using)
     return sent or 0
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from ..core.figures import Status
-from ..core.reasons import translated
-from ..core.verdicts import Problem
-from ..core.words import NOTHING, exact, number, percent, span
+from ..core.formats import NOTHING, exact, number, percent, span
+from ..core.messages import translated
+from ..monitoring.diagnosis import Problem
+from ..monitoring.figures import Status
 
 SHOWN = 10
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core.errors import DuplicateJob, InvalidMove
-from ..ledger.sql import ledger_alias
+from ..ledger.returning import ledger_database
 from ..models import Job
 from .base import TranslatedCommand
 
@@ -43,7 +43,7 @@ class SelectionCommand(TranslatedCommand, ABC):
         add("--all", action="store_true", help=_("All jobs in --state."))
         add("--task", help=_("Those of this task, by its dotted path."))
         add("--queue", help=_("Those in this queue."))
-        add("--backend", help=_("Those of this backend, by the alias that they have."))
+        add("--backend", help=_("Those of this backend, by the using that they have."))
         add("--error", help=_("Those whose error contains this text, as it is stored."))
         text = _("Those in this state. Default: %s.") % get_text_list([*self.usual], _("and"))
         add("--state", choices=self.states, action="append", help=text)
@@ -78,7 +78,7 @@ class SelectionCommand(TranslatedCommand, ABC):
             text = _("Name jobs by their ids, or by --task, --queue, --backend, --error or --all.")
             raise CommandError(text)
         states = options["state"] or self.usual
-        rows = Job.objects.using(ledger_alias()).filter(state__in=states, **filters)
+        rows = Job.objects.using(ledger_database()).filter(state__in=states, **filters)
         return list(rows.order_by("pk").values_list("pk", flat=True)[: options["limit"]])
 
     def _do(self, one: UUID) -> bool:

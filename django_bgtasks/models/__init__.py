@@ -1,6 +1,6 @@
 """The tables of the ledger: shape, constraints and querysets, no verbs."""
 
-from .attempt import Attempt, Outcome
+from .attempt import Attempt, AttemptOutcome
 from .blob import Blob
 from .figures import Dashboard, RollUp
 from .idempotency import EffectState, IdempotencyRecord
@@ -11,13 +11,13 @@ from .worker import Worker
 
 __all__ = [
     "Attempt",
+    "AttemptOutcome",
     "Blob",
     "Dashboard",
     "EffectState",
     "IdempotencyRecord",
     "Job",
     "Ledger",
-    "Outcome",
     "QueuePause",
     "RollUp",
     "Worker",

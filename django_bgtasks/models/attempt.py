@@ -9,7 +9,7 @@ from .fields import UnicodeCharField, UnicodeTextField, UTCDateTimeField
 from .job import Job
 
 
-class Outcome(models.TextChoices):
+class AttemptOutcome(models.TextChoices):
     """How an attempt ended that did not succeed."""
 
     FAILED = "failed", _("Raised an exception")
@@ -25,7 +25,7 @@ class Attempt(models.Model):
         Job, models.CASCADE, related_name="attempts", db_index=False, verbose_name=_("job")
     )
     attempt = models.PositiveSmallIntegerField(_("attempt"))
-    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome.choices)
+    outcome = models.CharField(_("outcome"), max_length=10, choices=AttemptOutcome.choices)
     worker = models.UUIDField(_("worker"), null=True, blank=True)
     started_at = UTCDateTimeField(_("started at"), null=True, blank=True)
     finished_at = UTCDateTimeField(_("finished at"))

@@ -13,7 +13,8 @@ class RollUp(models.Model):
     """The jobs of one task in one queue that ended within `span` minutes from `minute` on.
 
     minute: since 1970, in UTC. waits, runs: how many jobs took up to each of
-    `core.histogram.BOUNDS` seconds, and longer. Those of span 0 are totals: see ledger/totals.py.
+    `monitoring.histogram.BOUNDS` seconds, and longer. Those of span 0 are totals: see
+    monitoring/totals.py.
     """
 
     backend = ExactCharField(_("backend"), max_length=64)

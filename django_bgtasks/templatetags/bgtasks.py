@@ -9,11 +9,11 @@ from django.core.handlers.asgi import ASGIRequest
 
 from ..core.progress import percent_of
 from ..core.states import State
-from ..flow.results import JobResult
+from ..http import status_url
+from ..http.auth import Viewer, viewer_of
+from ..http.serializers import shown
+from ..jobs.results import JobResult
 from ..models import Job
-from ..views import status_url
-from ..views.access import Viewer, viewer_of
-from ..views.shown import shown
 
 register = template.Library()
 

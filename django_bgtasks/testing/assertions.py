@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.payload import checked
-from ..ledger.sql import ledger_alias
+from ..core.payload import json_value
+from ..ledger.returning import ledger_database
 from ..models import Job
 
 
 def enqueued(task: Any) -> list[Job]:
     """The jobs of this task, oldest first, whatever their state."""
-    return list(Job.objects.using(ledger_alias()).filter(task=task.module_path).order_by("id"))
+    return list(Job.objects.using(ledger_database()).filter(task=task.module_path).order_by("id"))
 
 
 def assert_enqueued(
@@ -41,4 +41,4 @@ def assert_not_enqueued(task: Any) -> None:
 
 
 def _same(stored: Any, wanted: Any, kind: type) -> bool:
-    return wanted is None or stored == checked(kind(wanted), "the expected arguments", "assert")
+    return wanted is None or stored == json_value(kind(wanted), "the expected arguments", "assert")

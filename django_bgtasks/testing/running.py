@@ -8,11 +8,11 @@ from uuid import UUID
 
 from ..core import clock
 from ..core.states import State
-from ..flow.dispatch import held
-from ..flow.execute import run_claimed
+from ..jobs.dispatch import held
+from ..jobs.execute import run_claimed
 from ..ledger.claim import claim_next
-from ..ledger.moves import promote
-from ..ledger.sql import ledger_alias
+from ..ledger.returning import ledger_database
+from ..ledger.transitions import promote
 from ..models import Job
 
 LIMIT = 10_000
@@ -33,26 +33,26 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
     Jobs for later stay scheduled: turn the database's clock by setting `run_after`, or run one
     with `run_job_now`. A task's exception is settled as in a worker, never raised here.
     """
-    alias, worker = ledger_alias(), clock.new_id()
+    using, worker = ledger_database(), clock.new_id()
     ran: list[UUID] = []
     with held():
-        while promote(1000, alias) or _any_queued(queues, alias):
-            if len(ran) >= limit and _any_queued(queues, alias):
+        while promote(1000, using) or _any_queued(queues, using):
+            if len(ran) >= limit and _any_queued(queues, using):
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
-            job = claim_next(queues or _queues(alias), worker, alias)
+            job = claim_next(queues or _queues(using), worker, using)
             if job is None:
                 continue
-            run_claimed(job, alias)
+            run_claimed(job, using)
             ran.append(job.pk)
-    rows = Job.objects.using(alias).in_bulk(ran)
+    rows = Job.objects.using(using).in_bulk(ran)
     return [rows[job_id] for job_id in ran if job_id in rows]
 
 
-def _any_queued(queues: Sequence[str] | None, alias: str) -> bool:
-    queued = Job.objects.using(alias).filter(state=State.QUEUED)
+def _any_queued(queues: Sequence[str] | None, using: str) -> bool:
+    queued = Job.objects.using(using).filter(state=State.QUEUED)
     return (queued.filter(queue__in=queues) if queues else queued).exists()
 
 
-def _queues(alias: str) -> list[str]:
-    queued = Job.objects.using(alias).filter(state=State.QUEUED).order_by("queue")
+def _queues(using: str) -> list[str]:
+    queued = Job.objects.using(using).filter(state=State.QUEUED).order_by("queue")
     return list(queued.values_list("queue", flat=True).distinct())

@@ -18,8 +18,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from ..core.messages import IS_CLUSTER, NO_PERMISSION, WRONG_PASSWORD
 from ..core.options import backend_settings
-from ..core.reasons import IS_CLUSTER, NO_PERMISSION, WRONG_PASSWORD
 from .script import CLUSTER_ERRORS
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
@@ -29,13 +29,13 @@ _pools: WeakSet[ConnectionPool] = WeakSet()
 __all__ = ["AuthenticationError", "Redis", "RedisError"]
 
 
-def cache_alias(alias: str) -> str | None:
+def cache_name(backend: str) -> str | None:
     """The alias of the django-redis cache that a backend uses; None if there is none."""
-    named = backend_settings(alias).options.cache
+    named = backend_settings(backend).options.cache
     if named is not None:
         if named not in settings.CACHES:
             raise ImproperlyConfigured(
-                f"TASKS[{alias!r}]['OPTIONS']['cache'] is {named!r}, which CACHES does not have."
+                f"TASKS[{backend!r}]['OPTIONS']['cache'] is {named!r}, which CACHES does not have."
             )
         return named
     for name, entry in settings.CACHES.items():
@@ -44,35 +44,35 @@ def cache_alias(alias: str) -> str | None:
     return None
 
 
-def redis_url(alias: str) -> str:
+def redis_url(backend: str) -> str:
     """The URL for a backend without a django-redis cache."""
-    return backend_settings(alias).options.redis_url or os.environ.get("REDIS_URL") or DEFAULT_URL
+    return backend_settings(backend).options.redis_url or os.environ.get("REDIS_URL") or DEFAULT_URL
 
 
-def redis_is_named(alias: str) -> bool:
+def redis_is_named(backend: str) -> bool:
     """Whether the site says where Redis is; ImproperlyConfigured if it says so wrongly."""
-    name = cache_alias(alias)
+    name = cache_name(backend)
     if name is None:
-        return bool(backend_settings(alias).options.redis_url or os.environ.get("REDIS_URL"))
+        return bool(backend_settings(backend).options.redis_url or os.environ.get("REDIS_URL"))
     if not str(settings.CACHES[name].get("BACKEND", "")).startswith("django_redis."):
         raise _not_django_redis(name)
     return True
 
 
-def has_password(alias: str) -> bool:
+def has_password(backend: str) -> bool:
     """Whether the settings hold a password for Redis."""
-    return bool(connection(alias).connection_pool.connection_kwargs.get("password"))
+    return bool(connection(backend).connection_pool.connection_kwargs.get("password"))
 
 
 @cache
-def connection(alias: str, patience: float = PUSH_SECONDS) -> Redis:
+def connection(backend: str, patience: float = PUSH_SECONDS) -> Redis:
     """A Redis client of a backend: one a process, thread-safe, connected at its first command.
 
     patience: seconds that a reply may take at most; a worker that blocks needs more than a view.
     A command is tried once: redis-py's own retries would hold up a view for seconds.
     """
-    name = cache_alias(alias)
-    pool = ConnectionPool.from_url(redis_url(alias)) if name is None else _pool_of_cache(name)
+    name = cache_name(backend)
+    pool = ConnectionPool.from_url(redis_url(backend)) if name is None else _pool_of_cache(name)
     _limit(pool, pool.connection_kwargs, PUSH_SECONDS, patience)
     if isinstance(pool, SentinelConnectionPool):
         _limit_sentinels(pool.sentinel_manager)
@@ -115,13 +115,13 @@ def _not_django_redis(name: str) -> ImproperlyConfigured:
     )
 
 
-def describe(alias: str) -> str:
+def describe(backend: str) -> str:
     """Redis's address without its password, for banners and messages."""
-    kwargs = connection(alias).connection_pool.connection_kwargs
+    kwargs = connection(backend).connection_pool.connection_kwargs
     if "path" in kwargs:
         return f"unix:{kwargs['path']}"
     if "host" not in kwargs:
-        return f"the cache {cache_alias(alias)!r}"
+        return f"the cache {cache_name(backend)!r}"
     return f"{kwargs['host']}:{kwargs.get('port', 6379)}/{kwargs.get('db', 0)}"
 
 

@@ -9,20 +9,20 @@ from uuid import UUID
 
 from django.core.signals import setting_changed
 
-from ..core.options import default_alias
+from ..core.options import default_backend
 from ..ledger.identity import ledger_id, short
 from .names import Namespace
 
 
-def namespace_of(backend: str, alias: str) -> Namespace:
-    """The names of this backend. alias: the database of its ledger. Raises DatabaseError."""
-    return _namespace(ledger_id(alias), backend)
+def namespace_of(backend: str, using: str) -> Namespace:
+    """The names of this backend. using: the database of its ledger. Raises DatabaseError."""
+    return _namespace(ledger_id(using), backend)
 
 
 @cache
 def _namespace(ledger: UUID, backend: str) -> Namespace:
     name = short(ledger)
-    if backend == default_alias():
+    if backend == default_backend():
         return Namespace(name, name)
     return Namespace(name, f"{name}.{quote(backend, safe='')}")
 

@@ -7,7 +7,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ExecAbortError, NoPermissionError, NoScriptError, ResponseError
 
-from ..core.reasons import NOT_ALLOWED
+from ..core.messages import NOT_ALLOWED
 from .messages import QUEUES_KEY, SUSPENDED_KEY, message_key
 from .names import Namespace
 from .script import CLUSTER_ERRORS

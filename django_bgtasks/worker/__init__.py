@@ -1,1 +1,1 @@
-"""The processes of `bgworker`: an arbiter, an upkeep child and job children."""
+"""The processes of `bgworker`: a supervisor, a maintenance process and job processes."""

@@ -1,4 +1,4 @@
-"""Before the first child: can this worker work? Asked in a child of its own, for the arbiter
+"""Before the first child: can this worker work? Asked in a child of its own, for the supervisor
 opens no connection."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from ..ledger import pooler
 from ..transport.connection import RedisError, connection, reason
-from .plan import Plan
+from .config import WorkerConfig
 from .processes import describe_end, fork
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -21,49 +21,49 @@ NOT_MIGRATED, NO_DATABASE = 3, 4
 TRY_EVERY = 2.0
 
 
-def look(plan: Plan) -> int:
+def look(config: WorkerConfig) -> int:
     """Look at the database. Returns 0, or the exit code of what is in the way.
 
     A look that was killed, for lack of memory say, has not answered: it is taken again.
     """
     while True:
-        status = os.waitpid(fork(lambda: sys.exit(_look(plan))), 0)[1]
+        status = os.waitpid(fork(lambda: sys.exit(_look(config))), 0)[1]
         if not os.WIFSIGNALED(status):
             return os.waitstatus_to_exitcode(status)
         logger.warning("The look at the database %s; looking again.", describe_end(status))
         time.sleep(TRY_EVERY)
 
 
-def _look(plan: Plan) -> int:
+def _look(config: WorkerConfig) -> int:
     while True:
         try:
-            missing = unapplied(plan.alias)
-            database = connections[plan.alias]
+            missing = unapplied(config.using)
+            database = connections[config.using]
             if pooler.is_pooled(database) and not pooler.says_so(database):
-                logger.warning(pooler.ADVICE, plan.alias, plan.alias)
+                logger.warning(pooler.ADVICE, config.using, config.using)
             break
         except DatabaseError as error:
             logger.error(  # noqa: TRY400 - a traceback says nothing more
                 "The database does not answer: %s", reason(error)
             )
-            if plan.burst:
+            if config.burst:
                 return NO_DATABASE
             time.sleep(TRY_EVERY)
-            connections[plan.alias].close()
+            connections[config.using].close()
     if missing:
         logger.error(
             "The tables of django_bgtasks are not up to date in the database %r (missing: %s). "
             "Run: python manage.py migrate",
-            plan.alias,
+            config.using,
             ", ".join(missing),
         )
         return NOT_MIGRATED
     return 0
 
 
-def unapplied(alias: str) -> list[str]:
+def unapplied(using: str) -> list[str]:
     """The migrations of this app that the database lacks."""
-    executor = MigrationExecutor(connections[alias])
+    executor = MigrationExecutor(connections[using])
     ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "django_bgtasks"]
     return [
         migration.name

@@ -17,10 +17,10 @@ from pathlib import Path
 from django.db import connections
 
 from ..core.payload import printable
-from ..flow.around import LEAVING
-from ..flow.connections import abandon_connections
-from ..flow.footing import ROBBED
+from ..jobs.hooks import LEAVING
 from ..ledger import identity
+from ..sandbox.connections import abandon_connections
+from ..sandbox.process_state import EXIT_FDS_CLOSED
 from ..transport.connection import forget, hang_up_in_copy
 from . import log_handlers, signals
 from .daemons import end_daemons, end_pools, exit_without, watch_over_daemons
@@ -170,7 +170,7 @@ def die_with(parent: int) -> None:
 def describe_end(status: int) -> str:
     """How a child ended, in words, from its wait status."""
     code = os.waitstatus_to_exitcode(status)
-    if code == ROBBED:
+    if code == EXIT_FDS_CLOSED:
         return f"exited with code {code}: the task had closed the descriptors of its process"
     if code >= 0:
         return f"exited with code {code}"

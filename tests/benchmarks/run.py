@@ -15,7 +15,7 @@ NAMES = (
     "drain",
     "mixed",
     "statements",
-    "upkeep",
+    "maintenance",
     "backlog",
     "coroutines",
     "threads",
@@ -30,7 +30,7 @@ AT_MOST = {
     ("mixed", "best ms"): 100.0,
     ("coroutines", "1,000 × 100 ms, s"): 3.0,
     ("threads", "1,000 × 100 ms, s"): 4.0,
-    ("upkeep", "1,000,000 final rows, % of a core"): 2.0,
+    ("maintenance", "1,000,000 final rows, % of a core"): 2.0,
 }
 AT_LEAST = {("backlog", "final rows ÷ empty"): 0.9, ("backlog", "many queued ÷ few"): 0.95}
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.models import EffectState, Job
-from tests.doors.rows import make_attempt, make_job, make_record, make_worker
+from tests.interfaces.rows import make_attempt, make_job, make_record, make_worker
 
 ADMIN = "/admin/django_bgtasks/"
 JOBS = f"{ADMIN}job/"

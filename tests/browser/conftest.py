@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from django_bgtasks.views import status
+from django_bgtasks.http import status
 from testproject.servers.processes import end, free_port, spawn, wait_for
 from tests.workers import ROOT, environment
 

@@ -8,10 +8,10 @@ from datetime import timedelta
 from django.contrib.auth.models import User
 
 from django_bgtasks.core import clock
-from django_bgtasks.flow.actions import pause_queue
-from django_bgtasks.flow.upkeep import rollup
+from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.models import Job
-from tests.doors.rows import make_attempt, make_job, make_worker
+from django_bgtasks.worker.maintenance import rollups
+from tests.interfaces.rows import make_attempt, make_job, make_worker
 
 URL = "/admin/django_bgtasks/dashboard/"
 TASKS = (
@@ -44,7 +44,7 @@ def busy_dashboard(user: User) -> str:
         enqueued = clock.now() - timedelta(seconds=20 * n)
         make_job("queued", task=TASKS[1][0], queue="reports", enqueued_at=enqueued)
     pause_queue("reports", by=user.get_username())
-    rollup.tick("default", 60)
+    rollups.run_once("default", 60)
     return URL
 
 

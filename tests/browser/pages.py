@@ -14,7 +14,7 @@ from playwright.sync_api import Page
 
 from django_bgtasks.core.states import State
 from testproject.office.models import Picture
-from tests.doors.rows import make_attempt, make_job
+from tests.interfaces.rows import make_attempt, make_job
 
 from .admins import (
     admin_copy,

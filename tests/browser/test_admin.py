@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Job
 from tests.app.tasks import add, fail, sleep
-from tests.doors.rows import make_job
+from tests.interfaces.rows import make_job
 
 from ..waiting import wait_until
 from ..workers import WorkerFactory

@@ -8,10 +8,10 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from playwright.sync_api import Browser, Page, expect
 
-from django_bgtasks.flow.upkeep import rollup
 from django_bgtasks.models import Job, QueuePause
+from django_bgtasks.worker.maintenance import rollups
 from tests.app.tasks import add, fail
-from tests.doors.rows import make_worker
+from tests.interfaces.rows import make_worker
 
 from ..workers import WorkerFactory
 from .chromium import LOOKS
@@ -113,7 +113,7 @@ def test_without_scripts_the_page_shows_everything(wsgi: str, chrome: Browser, b
     give_session(context, boss, wsgi)
     page = context.new_page()
     page.goto(wsgi + DASHBOARD)
-    rollup.tick("default")
+    rollups.run_once("default")
     expect(page.get_by_role("img", name="How long jobs wait and run")).to_be_visible()
     expect(page.get_by_role("button", name="Hold the page still")).to_have_count(0)
     page.get_by_role("button", name="Pause emails").click()

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from django_bgtasks.models import Job
 from testproject.demo import samples
 from testproject.office.models import Picture
-from tests.doors.rows import make_job
+from tests.interfaces.rows import make_job
 
 from ..waiting import wait_until
 from ..workers import WorkerFactory

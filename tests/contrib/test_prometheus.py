@@ -14,11 +14,11 @@ from pytest_django import Settings
 
 from django_bgtasks.contrib import prometheus
 from django_bgtasks.core import clock
-from django_bgtasks.core.histogram import BOUNDS
-from django_bgtasks.flow.actions import pause_queue
-from django_bgtasks.flow.upkeep import rollup
+from django_bgtasks.jobs.actions import pause_queue
+from django_bgtasks.monitoring.histogram import BOUNDS
 from django_bgtasks.testing import without_redis
-from tests.doors.rows import make_job, make_worker
+from django_bgtasks.worker.maintenance import rollups
+from tests.interfaces.rows import make_job, make_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TOKEN = "only-machines-know-this-one"
@@ -58,7 +58,7 @@ def test_a_scrape_tells_what_waits_runs_ended_and_works(
     make_worker()
     make_worker(lost_at=clock.now())
     pause_queue("reports", by="root")
-    rollup.tick("default")
+    rollups.run_once("default")
     found = scrape(client)
     assert found["bgtasks_queue_jobs", "default", "emails", "queued"] == 3
     assert found["bgtasks_queue_jobs", "default", "emails", "running"] == 1
@@ -66,9 +66,9 @@ def test_a_scrape_tells_what_waits_runs_ended_and_works(
     assert found["bgtasks_queue_oldest_seconds", "default", "emails"] == pytest.approx(300, abs=60)
     assert found["bgtasks_queue_paused", "default", "reports"] == 1
     assert [found["bgtasks_workers", "default", name] for name in prometheus.HEALTH] == [1, 0, 1]
-    assert found["bgtasks_upkeep_beat_seconds", "default"] < 60
-    assert found["bgtasks_upkeep_overdue_jobs", "default"] == 1
-    assert found["bgtasks_upkeep_orphaned_jobs", "default"] == 1
+    assert found["bgtasks_maintenance_beat_seconds", "default"] < 60
+    assert found["bgtasks_maintenance_overdue_jobs", "default"] == 1
+    assert found["bgtasks_maintenance_orphaned_jobs", "default"] == 1
     assert found["bgtasks_redis_up", "default"] == 1
     pair = ("emails", TASK)
     ended = [
@@ -92,7 +92,7 @@ def test_many_tasks_make_no_more_series_than_prometheus_can_bear(
     monkeypatch.setattr(prometheus, "MOST_PAIRS", 3)
     for number in range(6):
         make_job("succeeded", task=f"t{number}", attempt=1)
-    rollup.tick("default")
+    rollups.run_once("default")
     with without_redis():
         found = scrape(client)
     ended = {

@@ -16,10 +16,10 @@ from sentry_sdk.transport import Transport
 from django_bgtasks.contrib import sentry
 from django_bgtasks.contrib.sentry import BgTasksIntegration
 from django_bgtasks.core import clock
-from django_bgtasks.flow.upkeep import rescue
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs
-from tests.doors.rows import make_job
+from django_bgtasks.worker.maintenance import rescue
+from tests.interfaces.rows import make_job
 from tests.workers import WorkerFactory
 
 from . import tasks

@@ -12,7 +12,7 @@ import pytest
 
 import django_bgtasks
 from django_bgtasks.core.faultpoints import fault_point
-from django_bgtasks.flow import execute
+from django_bgtasks.jobs import execute
 from django_bgtasks.ledger import claim, insert, settle
 from tests.workers import ROOT, environment
 
@@ -34,7 +34,7 @@ faultpoints.arm(lambda point, value: reached.append(point))
 import django
 django.setup()
 from django_bgtasks.core.clock import new_id
-from django_bgtasks.flow.execute import claim_jobs, run_claimed
+from django_bgtasks.jobs.execute import claim_jobs, run_claimed
 from tests.app.tasks import add
 job = add.enqueue(1, 2).job
 [claimed] = claim_jobs([job.pk], new_id(), "default")

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from django_bgtasks.core.options import (
     Options,
     backend_settings,
-    default_alias,
+    default_backend,
     entries,
     read,
     suggestion,
@@ -91,18 +91,18 @@ def test_each_final_state_is_kept_for_days_of_its_own() -> None:
 def test_without_an_entry_of_ours_there_is_an_implicit_one(settings: Settings, tasks: Any) -> None:
     settings.TASKS = tasks
     assert list(entries()) == ["bgtasks"]
-    assert default_alias() == "bgtasks"
+    assert default_backend() == "bgtasks"
     assert backend_settings("bgtasks").queues == frozenset()
 
 
 def test_a_custom_alias_is_the_default_of_our_tasks(settings: Settings) -> None:
     settings.TASKS = {"default": {"BACKEND": IMMEDIATE}, "work": {"BACKEND": OURS}}
-    assert default_alias() == "work"
+    assert default_backend() == "work"
 
 
 def test_an_entry_called_default_comes_first(settings: Settings) -> None:
     settings.TASKS = {"work": {"BACKEND": OURS}, "default": {"BACKEND": OURS}}
-    assert default_alias() == "default"
+    assert default_backend() == "default"
 
 
 def test_a_subclass_of_the_backend_is_ours_too(settings: Settings) -> None:

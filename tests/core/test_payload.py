@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_bgtasks import InvalidArguments
-from django_bgtasks.core.payload import MAX_BYTES, MAX_DEPTH, MAX_TRACEBACK, checked, clipped
+from django_bgtasks.core.payload import MAX_BYTES, MAX_DEPTH, MAX_TRACEBACK, clipped, json_value
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
@@ -33,23 +33,23 @@ def nested(depth: int) -> Any:
 
 @given(value=JSON)
 def test_what_json_can_say_is_kept_as_it_is(value: Any) -> None:
-    assert checked(value, "args", "a.task") == value
+    assert json_value(value, "args", "a.task") == value
     assert json.loads(json.dumps(value)) == value
 
 
 def test_a_tuple_is_kept_as_the_list_that_will_be_read_back() -> None:
-    assert checked((1, ("a", [2])), "args", "a.task") == [1, ["a", [2]]]
+    assert json_value((1, ("a", [2])), "args", "a.task") == [1, ["a", [2]]]
 
 
 def test_the_copy_shares_nothing_with_the_value() -> None:
     value: dict[str, Any] = {"ids": [1]}
-    copy = checked(value, "args", "a.task")
+    copy = json_value(value, "args", "a.task")
     value["ids"].append(2)
     assert copy == {"ids": [1]}
 
 
 def test_bytes_of_utf_8_are_kept_as_text() -> None:
-    assert checked(["ä".encode()], "args", "a.task") == ["ä"]
+    assert json_value(["ä".encode()], "args", "a.task") == ["ä"]
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_bytes_of_utf_8_are_kept_as_text() -> None:
 )
 def test_what_json_or_a_database_cannot_keep_is_refused(value: Any, message: str) -> None:
     with pytest.raises(InvalidArguments, match=r"^a\.task: ") as refusal:
-        checked(value, "args", "a.task")
+        json_value(value, "args", "a.task")
     assert message in str(refusal.value)
 
 
 def test_the_error_says_where_in_the_value_it_is() -> None:
     with pytest.raises(InvalidArguments, match=r"kwargs\['order'\]\[1\] is nan"):
-        checked({"order": [1, float("nan")]}, "kwargs", "a.task")
+        json_value({"order": [1, float("nan")]}, "kwargs", "a.task")
 
 
 def test_the_error_is_a_type_error_and_a_value_error() -> None:
@@ -93,24 +93,24 @@ def test_the_error_is_a_type_error_and_a_value_error() -> None:
 
 
 def test_the_cap_counts_the_bytes_of_the_json() -> None:
-    assert checked("x" * (MAX_BYTES - 2), "args", "a.task")
+    assert json_value("x" * (MAX_BYTES - 2), "args", "a.task")
     with pytest.raises(InvalidArguments, match=f"too large: {MAX_BYTES + 1} bytes.*pass its id"):
-        checked("x" * (MAX_BYTES - 1), "args", "a.task")
+        json_value("x" * (MAX_BYTES - 1), "args", "a.task")
     with pytest.raises(InvalidArguments, match="too large"):
-        checked("ä" * (MAX_BYTES // 2), "args", "a.task")
+        json_value("ä" * (MAX_BYTES // 2), "args", "a.task")
 
 
 def test_a_value_may_be_nested_up_to_the_cap() -> None:
-    assert checked(nested(MAX_DEPTH), "args", "a.task") == nested(MAX_DEPTH)
+    assert json_value(nested(MAX_DEPTH), "args", "a.task") == nested(MAX_DEPTH)
     with pytest.raises(InvalidArguments, match=f"nested too deep: at most {MAX_DEPTH}"):
-        checked(nested(MAX_DEPTH + 1), "args", "a.task")
+        json_value(nested(MAX_DEPTH + 1), "args", "a.task")
 
 
 def test_a_value_that_contains_itself_is_refused() -> None:
     value: list[Any] = []
     value.append(value)
     with pytest.raises(InvalidArguments, match="nested too deep"):
-        checked(value, "args", "a.task")
+        json_value(value, "args", "a.task")
 
 
 def test_short_text_is_not_clipped() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_bgtasks import task
-from django_bgtasks.core.sensitive import MASK, masked, masked_call, masked_key, struck_out
+from django_bgtasks.core.sensitive import MASK, masked, masked_call, masked_key, redact
 
 IBAN = "DE89370400440532013000"
 
@@ -77,13 +77,13 @@ def test_a_dedup_key_is_masked_as_a_whole_if_its_task_has_sensitive_arguments() 
 def test_a_text_that_quotes_a_masked_value_is_told_without_it() -> None:
     made: Any = task(sensitive=("iban", "reason"))(pay)
     error = f"{IBAN} (and {IBAN[:8]}) {['two' + chr(10) + 'lines']} 7 abc"
-    told = struck_out(error, made, [7, IBAN, "two\nlines"], {"pin": "abc"})
+    told = redact(error, made, [7, IBAN, "two\nlines"], {"pin": "abc"})
     assert told == f"{MASK} (and {IBAN[:8]}) ['{MASK}'] 7 abc"
     numbers: Any = task(sensitive=("order", "iban"))(pay)
-    assert struck_out("True 7 12345 None", numbers, [12345, True], {}) == f"True 7 {MASK} None"
+    assert redact("True 7 12345 None", numbers, [12345, True], {}) == f"True 7 {MASK} None"
 
 
 def test_the_longest_value_is_struck_out_first() -> None:
     made: Any = task(sensitive=("options",))(gather)
     call = {"a": "secret", "b": "secret-of-ada"}
-    assert struck_out("secret-of-ada", made, [], call) == MASK
+    assert redact("secret-of-ada", made, [], call) == MASK

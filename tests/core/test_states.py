@@ -6,7 +6,7 @@ import pytest
 
 from django_bgtasks.core.compat import TaskResultStatus
 from django_bgtasks.core.errors import InvalidMove
-from django_bgtasks.core.states import FINAL, LIVE, MOVES, STATUS, WAITING, State, refuse
+from django_bgtasks.core.states import FINAL, LIVE, STATUS, TRANSITIONS, WAITING, State, refuse
 
 # The diagram of the documents, arrow by arrow.
 ARROWS = {
@@ -26,25 +26,25 @@ ARROWS = {
 
 
 def test_there_are_no_moves_beside_those_of_the_diagram() -> None:
-    assert MOVES.keys() == ARROWS.keys()
+    assert TRANSITIONS.keys() == ARROWS.keys()
 
 
 @pytest.mark.parametrize("move", ARROWS)
 def test_a_move_leads_where_the_diagram_says(move: str) -> None:
     starts, _, end = ARROWS[move].partition(" → ")
-    assert MOVES[move] == (frozenset(starts.split()), end)
+    assert TRANSITIONS[move] == (frozenset(starts.split()), end)
 
 
 def test_only_a_retry_leaves_a_final_state() -> None:
-    assert {move for move, (starts, _) in MOVES.items() if starts & FINAL} == {"retry"}
+    assert {move for move, (starts, _) in TRANSITIONS.items() if starts & FINAL} == {"retry"}
 
 
 def test_a_job_that_succeeded_stays_so() -> None:
-    assert not [move for move, (starts, _) in MOVES.items() if State.SUCCEEDED in starts]
+    assert not [move for move, (starts, _) in TRANSITIONS.items() if State.SUCCEEDED in starts]
 
 
 def test_only_a_claim_makes_a_job_run() -> None:
-    assert [move for move, (_, end) in MOVES.items() if end == State.RUNNING] == ["claim"]
+    assert [move for move, (_, end) in TRANSITIONS.items() if end == State.RUNNING] == ["claim"]
 
 
 def test_every_state_is_either_live_or_final() -> None:

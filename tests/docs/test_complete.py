@@ -14,7 +14,7 @@ import django_bgtasks
 from django_bgtasks import BackgroundTask, Retry, testing
 from django_bgtasks.core import errors
 from django_bgtasks.core.options import Options
-from django_bgtasks.flow.context import JobContext
+from django_bgtasks.jobs.context import JobContext
 
 from .markdown import PAGES, ROOT
 

@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from django_bgtasks.contrib.prometheus import BgTasksCollector
 from django_bgtasks.core.options import Options
-from django_bgtasks.flow.upkeep import rollup
-from tests.doors.rows import make_job, make_worker
+from django_bgtasks.worker.maintenance import rollups
+from tests.interfaces.rows import make_job, make_worker
 
 from .markdown import ROOT, blocks_of
 
@@ -28,7 +28,7 @@ def exposed(db: None) -> dict[str, set[str]]:
     """The names of all samples, each with the names of its labels."""
     make_job("succeeded", attempt=1)
     make_worker()
-    rollup.tick("default")
+    rollups.run_once("default")
     registry = CollectorRegistry()
     registry.register(BgTasksCollector())
     families = list(registry.collect())

@@ -15,7 +15,7 @@ from django.core.checks import run_checks
 from django.test import override_settings
 
 from django_bgtasks import testing
-from tests.doors.mailing import LOCMEM, sending_with
+from tests.interfaces.mailing import LOCMEM, sending_with
 
 from .markdown import DOCS, PAGES, ROOT, Block, blocks_of
 

@@ -52,7 +52,7 @@ class Case:
         environ = {EFFECTS: str(self.effects.path), **(strike.env if strike else {}), **(env or {})}
         worker = self._start(*arguments, env=environ, within=within)
         self.workers.append(worker)
-        if strike and strike.victim in ("arbiter", "tree"):
+        if strike and strike.victim in ("supervisor", "tree"):
             self.may_end.add(worker.pid)
         return worker
 
@@ -80,7 +80,7 @@ class Case:
         worker.kill()
 
     def stop(self, worker: WorkerProcess, timeout: float = 40.0) -> int:
-        """SIGTERM to the arbiter; its exit code."""
+        """SIGTERM to the supervisor; its exit code."""
         self.may_end.add(worker.pid)
         return worker.stop(timeout)
 

@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection, transaction
 
 from django_bgtasks import current_job, task
-from django_bgtasks.flow.context import JobContext
+from django_bgtasks.jobs.context import JobContext
 from tests.app.models import Note
 
 from . import session_tasks

@@ -19,10 +19,10 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.states import FINAL, State
 from django_bgtasks.models import (
     Attempt,
+    AttemptOutcome,
     EffectState,
     IdempotencyRecord,
     Job,
-    Outcome,
     QueuePause,
     Worker,
 )
@@ -68,7 +68,7 @@ def populate(owner: Any) -> list[models.Model]:
         _row(
             Attempt, job=rows[0], attempt=n, outcome=outcome, worker=worker.pk, **_times("finished")
         )
-        for n, outcome in enumerate(Outcome, start=1)
+        for n, outcome in enumerate(AttemptOutcome, start=1)
     ]
     for state in EffectState:
         key = {"key": f"{state} {PLAIN}", "token": clock.new_id(), "job": rows[0].pk}

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from django_bgtasks import Retry, task
-from django_bgtasks.flow import execute
+from django_bgtasks.jobs import execute
 from tests.app.models import Note
 
 Kind = Callable[[], object]

@@ -22,7 +22,7 @@ from .effects import VARIABLE as EFFECTS
 from .effects import note
 
 VARIABLE = "BGTASKS_TEST_STRIKE"
-Victim = Literal["child", "arbiter", "tree", "self", "nobody"]
+Victim = Literal["child", "supervisor", "tree", "self", "nobody"]
 # At these points a None says that there was nothing to do, and nothing to strike at.
 MUST_ANSWER = ("after pop", "after claim", "after promote")
 
@@ -31,7 +31,7 @@ MUST_ANSWER = ("after pop", "after claim", "after promote")
 class Strike:
     """Who is hit by which signal at which point, the first time anybody comes there.
 
-    victim: child (the process that is there), its arbiter, its whole tree, or nobody.
+    victim: child (the process that is there), its supervisor, its whole tree, or nobody.
     hold: the process that is there then waits for the test's go (`EffectsLog.open_gate`).
     """
 
@@ -69,7 +69,7 @@ def _hit(plan: Strike) -> None:
     elif plan.victim == "tree":
         os.killpg(os.getpgrp(), plan.number)
     elif plan.victim != "nobody":
-        os.kill(os.getppid() if plan.victim == "arbiter" else os.getpid(), plan.number)
+        os.kill(os.getppid() if plan.victim == "supervisor" else os.getpid(), plan.number)
         # A process that has killed its parent is killed by the kernel a moment later.
         time.sleep(10 if plan.number == signal.SIGKILL else 0)
 

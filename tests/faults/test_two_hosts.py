@@ -26,7 +26,7 @@ from .strikes import Strike
 pytestmark = [pytest.mark.faults, pytest.mark.postgres, *needs_hosts]
 
 RESCUED = 15.0
-# A cut-off upkeep hangs in a connection until its arbiter ends it, 30 s later at worst.
+# A cut-off maintenance hangs in a connection until its supervisor ends it, 30 s later at worst.
 RETURNED = 45.0
 
 
@@ -142,7 +142,7 @@ def test_a_lock_that_a_cut_off_host_left_holds_up_no_other_job(
             case.effects.open_gate()
         with case.recovers(within=RESCUED):
             wait_until(lambda: begun_twice(case, [free]), 40)
-        # The duties after the rescue go on too: jobs that are due are queued.
+        # The tasks after the rescue go on too: jobs that are due are queued.
         due = case.enqueue(tasks.plain, run_after=timezone.now() + timedelta(seconds=1))
         wait_until(lambda: case.job(due).state == "succeeded", 10)
         assert case.job(locked).state == "running"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_bgtasks.flow.actions import cancel_job
+from django_bgtasks.jobs.actions import cancel_job
 from django_bgtasks.models import Job
 from tests.workers import WorkerProcess
 

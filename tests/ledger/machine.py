@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from django_bgtasks.core.retry import MAX_CRASHES
-from django_bgtasks.core.states import FINAL, MOVES, WAITING, State
+from django_bgtasks.core.states import FINAL, TRANSITIONS, WAITING, State
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Expected:
 
     def move(self, name: str) -> None:
         """Make a move of the table."""
-        allowed, target = MOVES[name]
+        allowed, target = TRANSITIONS[name]
         assert self.state in allowed, f"{name} from {self.state}"
         self.state = target
 
@@ -125,6 +125,6 @@ class Ledger:
             job.window_open = False
 
     def release_windows(self) -> None:
-        """Upkeep frees the keys of ended jobs whose window is over."""
+        """Maintenance frees the keys of ended jobs whose window is over."""
         for job in self.jobs.values():
             self._end(job)

@@ -8,12 +8,12 @@ from uuid import UUID
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.dedup import Dedup, slot_of
-from django_bgtasks.core.settlement import Failure, Settlement
+from django_bgtasks.core.outcomes import Failure, Outcome
 from django_bgtasks.core.states import State
 from django_bgtasks.ledger.claim import claim
 from django_bgtasks.ledger.insert import hold, insert
-from django_bgtasks.ledger.moves import cancel
 from django_bgtasks.ledger.settle import settle
+from django_bgtasks.ledger.transitions import cancel
 from django_bgtasks.models import Attempt, Job
 
 DB = "default"
@@ -55,9 +55,9 @@ def in_state(state: str, **fields: Any) -> Job:
     if state == State.RUNNING:
         return claimed(**fields)
     if state == State.SUCCEEDED:
-        return settled(Settlement("succeed", result=1), **fields)
+        return settled(Outcome("succeed", result=1), **fields)
     if state == State.FAILED:
-        return settled(Settlement("fail", failure=BROKE), **fields)
+        return settled(Outcome("fail", failure=BROKE), **fields)
     if state == State.SCHEDULED:
         fields.setdefault("run_after", clock.now() + timedelta(hours=1))
     job = added(state=state if state == State.BLOCKED else State.QUEUED, **fields)
@@ -66,7 +66,7 @@ def in_state(state: str, **fields: Any) -> Job:
     return now(job)
 
 
-def settled(settlement: Settlement, job: Job | None = None, **fields: Any) -> Job:
+def settled(settlement: Outcome, job: Job | None = None, **fields: Any) -> Job:
     """A job whose first attempt ended like this."""
     held = claimed(job, **fields)
     settle(held, settlement, DB)

@@ -14,12 +14,13 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.db.models import F
 
 from django_bgtasks.core import clock
+from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.progress import progress_of
-from django_bgtasks.core.settlement import Settlement
-from django_bgtasks.ledger import idempotency, moves, outages, prune, workers
+from django_bgtasks.idempotency import records
+from django_bgtasks.ledger import outages, prune, transitions, workers
 from django_bgtasks.ledger.claim import claim_many
 from django_bgtasks.ledger.outages import retry_until_connected
-from django_bgtasks.ledger.running import is_cancelled, report
+from django_bgtasks.ledger.progress import is_cancelled, report
 from django_bgtasks.ledger.settle import settle, settle_many
 from django_bgtasks.models import IdempotencyRecord, Job, Worker
 from tests.app.models import Note
@@ -92,7 +93,7 @@ def bumped() -> None:
 
 
 def a_record() -> IdempotencyRecord:
-    found = idempotency.begin("", "k", "", idempotency.Owner(), timedelta(days=1), DB)
+    found = records.begin("", "k", "", records.Owner(), timedelta(days=1), DB)
     assert found is not None
     return found
 
@@ -105,20 +106,22 @@ def a_worker() -> Worker:
 
 VERBS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Any]] = {
     "claim": (added, lambda job: len(outages.retried(claim_many)([job.pk], job.pk, DB)), 1),
-    "settle": (claimed, lambda job: settle(job, Settlement("succeed"), DB), None),
+    "settle": (claimed, lambda job: settle(job, Outcome("succeed"), DB), None),
     "settle many": (
         claimed,
         lambda job: len(retry_until_connected(lambda: settle_many([(job, 1)], DB), DB)),
         1,
     ),
-    "give back": (claimed, lambda job: moves.give_back([job], DB), 1),
+    "give back": (claimed, lambda job: transitions.give_back([job], DB), 1),
     "progress": (claimed, lambda job: report(job, progress_of(1, 2, ""), DB), True),
     "ask": (claimed, lambda job: is_cancelled(job, DB), False),
-    "cancel": (added, lambda job: moves.cancel(job.pk, DB), "cancelled"),
-    "stop": (claimed, lambda job: moves.cancel(job.pk, DB), "running"),
-    "retry": (lambda: in_state("failed"), lambda job: moves.retry(job.pk, DB).state, "queued"),
+    "cancel": (added, lambda job: transitions.cancel(job.pk, DB), "cancelled"),
+    "stop": (claimed, lambda job: transitions.cancel(job.pk, DB), "running"),
+    "retry": (
+        lambda: in_state("failed"), lambda job: transitions.retry(job.pk, DB).state, "queued",
+    ),
     "run now": (
-        lambda: in_state("scheduled"), lambda job: moves.run_now(job.pk, DB).state, "queued",
+        lambda: in_state("scheduled"), lambda job: transitions.run_now(job.pk, DB).state, "queued",
     ),
 }  # fmt: skip
 
@@ -148,7 +151,7 @@ def test_a_worker_and_a_record_that_others_change_go_through(form: str, level: s
     assert behind(rival, lambda: workers.beat(worker.pk, DB), lambda: None)
     Worker.objects.update(last_seen_at=clock.now() - timedelta(minutes=1))
     assert behind(rival, lambda: workers.call_dead(60.0, DB), lambda: None) == 1
-    assert behind(rival, lambda: idempotency.complete(record, 7, DB), lambda: None)
+    assert behind(rival, lambda: records.complete(record, 7, DB), lambda: None)
 
 
 @pytest.fixture
@@ -171,7 +174,7 @@ WORKER = clock.new_id()
 
 
 def a_job_whose_window_is_over() -> Job:
-    job = settled(Settlement("succeed"), keyed(str(clock.new_id()), scope="window"))
+    job = settled(Outcome("succeed"), keyed(str(clock.new_id()), scope="window"))
     Job.objects.update(dedup_until=clock.now() - timedelta(seconds=1))
     return job
 

@@ -14,7 +14,7 @@ from django.db import connection, connections
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import FINAL, State
-from django_bgtasks.ledger import moves, prune
+from django_bgtasks.ledger import prune, transitions
 from django_bgtasks.ledger.claim import claim
 from django_bgtasks.models import Attempt, Job
 
@@ -62,10 +62,10 @@ def failed_long_ago() -> Job:
     return aged(in_state(State.FAILED), 2 * DAY)
 
 
-def test_a_job_that_is_retried_while_upkeep_prunes_keeps_its_row_and_its_attempts() -> None:
+def test_a_job_that_is_retried_while_maintenance_prunes_keeps_its_row_and_its_attempts() -> None:
     for place in OF_PRUNE:
         job = failed_long_ago()
-        with struck_at(place, partial(moves.retry, job.pk, DB)) as retried:
+        with struck_at(place, partial(transitions.retry, job.pk, DB)) as retried:
             prune.prune_jobs(EACH_A_DAY, OURS, DB)
         stays = retried.exception() is None
         assert Job.objects.filter(pk=job.pk, state=State.QUEUED).exists() == stays
@@ -75,7 +75,7 @@ def test_a_job_that_is_retried_while_upkeep_prunes_keeps_its_row_and_its_attempt
 def test_a_job_that_is_retried_while_it_is_deleted_is_deleted_whole_or_stays_whole() -> None:
     for place in OF_DELETION:
         job = failed_long_ago()
-        with struck_at(place, partial(moves.retry, job.pk, DB)) as retried:
+        with struck_at(place, partial(transitions.retry, job.pk, DB)) as retried:
             gone = prune.delete_jobs({job.pk: State.FAILED}, DB)
         stays = retried.exception() is None
         assert stays == (not gone)
@@ -102,6 +102,6 @@ def test_a_window_that_a_retried_job_takes_again_is_not_released() -> None:
             dedup_scope="window",
             dedup_until=clock.now() - DAY,
         )
-        with struck_at(place, partial(moves.retry, job.pk, DB)):
+        with struck_at(place, partial(transitions.retry, job.pk, DB)):
             prune.release_windows(DB)
         assert Job.objects.exclude(dedup_slot=None).get(pk=job.pk).state == State.QUEUED

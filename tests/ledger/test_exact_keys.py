@@ -9,11 +9,13 @@ from django.db import connection
 from django.db.models import CharField, Model, TextField
 
 from django_bgtasks.core.dedup import Dedup, slot_of
-from django_bgtasks.core.settlement import Settlement
-from django_bgtasks.ledger import idempotency, pauses, rollups
+from django_bgtasks.core.outcomes import Outcome
+from django_bgtasks.idempotency import records
+from django_bgtasks.ledger import pauses
 from django_bgtasks.ledger.insert import hold, insert
 from django_bgtasks.ledger.queues import with_queued_jobs
 from django_bgtasks.models import Attempt, IdempotencyRecord, Job, QueuePause, RollUp, Worker
+from django_bgtasks.monitoring import rollups
 
 from .rows import BROKE, DB, TASK, added, new, now, settled
 
@@ -29,11 +31,11 @@ ALIKE = [
 def test_an_effect_happens_once_for_each_of_its_keys() -> None:
     for scope in ("", "job", "Job", "jób"):
         for key in ALIKE:
-            begun = idempotency.begin(scope, key, "f", idempotency.Owner(), timedelta(days=1), DB)
+            begun = records.begin(scope, key, "f", records.Owner(), timedelta(days=1), DB)
             assert begun is not None, key
-            assert idempotency.complete(begun, key, DB)
+            assert records.complete(begun, key, DB)
     for key in ALIKE:
-        found = idempotency.find("job", key, "f", DB)
+        found = records.find("job", key, "f", DB)
         assert found is not None
         assert (found.key, found.response) == (key, key)
 
@@ -48,7 +50,7 @@ def test_a_dedup_key_holds_for_itself_only() -> None:
 
 def test_queues_are_paused_and_counted_each_for_itself() -> None:
     for queue in ALIKE:
-        settled(Settlement("succeed"), queue=queue)
+        settled(Outcome("succeed"), queue=queue)
         added(queue=queue)
         assert pauses.pause(queue, "default", "x", DB) is not None
     assert pauses.paused("default", DB) == set(ALIKE)
@@ -86,7 +88,7 @@ def test_a_search_does_not_care_about_case() -> None:
 def test_every_text_may_have_any_character() -> None:
     text = "Zoë 😀 中 \u0301"
     job = settled(
-        Settlement("fail", failure=BROKE),
+        Outcome("fail", failure=BROKE),
         args=[text],
         kwargs={text: text},
     )

@@ -28,7 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_bgtasks import InvalidArguments
-from django_bgtasks.ledger.fingerprint import fingerprint_of
+from django_bgtasks.idempotency.fingerprint import fingerprint_of
 from tests.workers import ROOT
 
 BERLIN, TOKYO = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Tokyo")

@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.ledger.claim import claim_many
-from django_bgtasks.ledger.moves import give_back
 from django_bgtasks.ledger.outages import retried
 from django_bgtasks.ledger.settle import settle_many
+from django_bgtasks.ledger.transitions import give_back
 from django_bgtasks.models import Job
 from tests.threads import in_threads
 

@@ -13,11 +13,11 @@ from django.db import IntegrityError, connection, connections, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
-from django_bgtasks.flow.upkeep.identity import Identity
 from django_bgtasks.ledger import identity
 from django_bgtasks.models import Ledger
+from django_bgtasks.worker.maintenance.ledger_identity import Identity
 from tests.app.tasks import add
-from tests.doors.rows import make_worker
+from tests.interfaces.rows import make_worker
 from tests.named import namespace
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -147,17 +147,17 @@ def test_workers_of_an_unnoticed_copy_are_noticed_and_the_ledger_gets_another_na
     redis_client: redis.Redis,
 ) -> None:
     """A snapshot of a whole server looks like the server itself."""
-    duty, named = Identity("default", DB), namespace()
+    task, named = Identity("default", DB), namespace()
     register(redis_client, named.worker(f"web1.7.{make_worker().pk.hex[-8:]}"))
     register(redis_client, "plain-rq")
     register(redis_client, "0badcafe:web9.8.12345678")
     redis_client.sadd("rq:workers", f"rq:worker:{named.worker('expired.9.12345678')}")
     for _ in range(3):
-        duty.tick()
+        task.run_once()
     assert namespace() == named
     register(redis_client, named.worker("web9.8.12345678"))
-    duty.tick()
+    task.run_once()
     assert namespace() == named
-    duty.tick()
+    task.run_once()
     assert namespace() != named
     assert str(identity.identity_of(DB).copied_from).endswith(named.ledger)

@@ -12,18 +12,18 @@ import pytest
 
 from django_bgtasks import DuplicateJob, InvalidMove
 from django_bgtasks.core import clock
-from django_bgtasks.core.settlement import Settlement
-from django_bgtasks.core.states import MOVES, State
-from django_bgtasks.ledger import standing
+from django_bgtasks.core.outcomes import Outcome
+from django_bgtasks.core.states import TRANSITIONS, State
 from django_bgtasks.ledger.insert import insert
-from django_bgtasks.ledger.moves import cancel, next_due, promote, retry, run_now
+from django_bgtasks.ledger.transitions import cancel, next_due, promote, retry, run_now
 from django_bgtasks.models import Job
+from django_bgtasks.monitoring import queries
 from tests.threads import in_threads
 
 from .rows import BROKE, DB, added, in_state, keyed, now, settled
 
 pytestmark = pytest.mark.django_db
-FAILED = Settlement("fail", failure=BROKE)
+FAILED = Outcome("fail", failure=BROKE)
 VERBS: dict[str, Callable[..., Any]] = {"cancel": cancel, "retry": retry, "promote": run_now}
 
 
@@ -32,7 +32,7 @@ VERBS: dict[str, Callable[..., Any]] = {"cancel": cancel, "retry": retry, "promo
 def test_a_move_is_made_from_the_states_of_the_table_and_from_no_other(
     move: str, state: State
 ) -> None:
-    job, (starts, end) = in_state(state), MOVES[move]
+    job, (starts, end) = in_state(state), TRANSITIONS[move]
     if state in starts:
         VERBS[move](job.pk, DB)
         assert now(job).state == end
@@ -75,7 +75,7 @@ def test_a_job_that_is_queued_by_hand_has_not_waited_since_it_was_enqueued(again
     state = State.FAILED if again is retry else State.SCHEDULED
     job = in_state(state, enqueued_at=clock.now() - timedelta(days=30))
     again(job.pk, DB)
-    [(number, oldest)] = standing.depths(State.QUEUED, DB).values()
+    [(number, oldest)] = queries.depths(State.QUEUED, DB).values()
     assert number == 1
     assert oldest < 60
 
@@ -99,7 +99,7 @@ def test_a_manual_retry_is_refused_while_another_live_job_holds_its_key(scope: s
 
 def test_a_manual_retry_takes_its_key_from_a_window_that_is_over() -> None:
     job = settled(FAILED, keyed(scope="live"))
-    holder = settled(Settlement("succeed"), keyed(scope="window"))
+    holder = settled(Outcome("succeed"), keyed(scope="window"))
     Job.objects.filter(pk=holder.pk).update(dedup_until=clock.now() - timedelta(seconds=1))
     assert retry(job.pk, DB).state == "queued"
     assert now(holder).dedup_slot is None

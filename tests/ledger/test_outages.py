@@ -94,7 +94,7 @@ def test_who_commits_by_hand_is_in_a_transaction() -> None:
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("cause", LOCK_WAITS, ids=repr)
-def test_upkeep_does_not_wait_for_a_lock_twice(
+def test_maintenance_does_not_wait_for_a_lock_twice(
     cause: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outages, "IMPATIENT", {connections[DB]})

@@ -10,7 +10,7 @@ from django.db import connection
 
 from django_bgtasks.core import clock
 from django_bgtasks.ledger.claim import claim_many
-from django_bgtasks.ledger.hot import prepared, sqlite
+from django_bgtasks.ledger.dialects import prepared, sqlite
 from django_bgtasks.ledger.insert import insert_calls
 from django_bgtasks.ledger.settle import settle_many
 from django_bgtasks.models import Job

@@ -12,10 +12,10 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks import ClaimLost
 from django_bgtasks.core import clock
+from django_bgtasks.core.outcomes import Outcome, released
 from django_bgtasks.core.progress import progress_of
-from django_bgtasks.core.settlement import Settlement, released
-from django_bgtasks.core.states import FINAL, MOVES
-from django_bgtasks.ledger import running
+from django_bgtasks.core.states import FINAL, TRANSITIONS
+from django_bgtasks.ledger import progress
 from django_bgtasks.ledger.claim import claim
 from django_bgtasks.ledger.outages import retry_until_connected
 from django_bgtasks.ledger.settle import is_settled, settle, settle_once
@@ -26,20 +26,20 @@ from tests.threads import in_threads
 from .rows import BROKE, DB, claimed, keyed, now
 
 pytestmark = pytest.mark.django_db
-SUCCESS = Settlement("succeed", result={"a": [1, "ä"]})
-FAILURE = Settlement("fail", failure=BROKE)
-LATER = Settlement("later", delay=timedelta(minutes=5), failure=BROKE)
-AGAIN = Settlement("again", failure=BROKE)
-STOP = Settlement("stop", failure=BROKE)
+SUCCESS = Outcome("succeed", result={"a": [1, "ä"]})
+FAILURE = Outcome("fail", failure=BROKE)
+LATER = Outcome("later", delay=timedelta(minutes=5), failure=BROKE)
+AGAIN = Outcome("again", failure=BROKE)
+STOP = Outcome("stop", failure=BROKE)
 each_end = pytest.mark.parametrize("end", [SUCCESS, FAILURE, LATER, AGAIN, STOP, released()])
 
 
 @each_end
-def test_a_job_is_where_its_settlement_puts_it(end: Settlement) -> None:
+def test_a_job_is_where_its_settlement_puts_it(end: Outcome) -> None:
     job = claimed()
     settle(job, end, DB)
     row = now(job)
-    assert row.state == MOVES[end.move][1]
+    assert row.state == TRANSITIONS[end.move][1]
     assert (row.finished_at is not None) == (row.state in FINAL)
     assert is_settled(job, end, DB)
 
@@ -54,7 +54,7 @@ def test_a_success_is_one_statement_and_keeps_the_result() -> None:
 
 
 @pytest.mark.parametrize("end", [FAILURE, LATER, AGAIN, STOP])
-def test_an_attempt_that_did_not_succeed_leaves_a_row_of_its_own(end: Settlement) -> None:
+def test_an_attempt_that_did_not_succeed_leaves_a_row_of_its_own(end: Outcome) -> None:
     job = claimed()
     settle(job, end, DB)
     [attempt] = Attempt.objects.filter(job=job)
@@ -85,7 +85,7 @@ def test_a_release_costs_no_attempt_and_leaves_no_trace_of_one() -> None:
 
 
 @each_end
-def test_a_zombie_that_wakes_after_its_rescue_settles_nothing(end: Settlement) -> None:
+def test_a_zombie_that_wakes_after_its_rescue_settles_nothing(end: Outcome) -> None:
     zombie = claimed()
     settle(Job.objects.get(pk=zombie.pk), AGAIN, DB)
     other = claim(zombie.pk, clock.new_id(), DB)
@@ -123,7 +123,7 @@ def test_a_settlement_in_a_transaction_goes_with_it() -> None:
 
 
 @each_end
-def test_a_live_key_is_held_until_the_job_is_final(end: Settlement) -> None:
+def test_a_live_key_is_held_until_the_job_is_final(end: Outcome) -> None:
     job = claimed(keyed())
     settle(job, end, DB)
     assert (now(job).dedup_slot is None) == (now(job).state in FINAL)
@@ -133,7 +133,7 @@ def test_a_live_key_is_held_until_the_job_is_final(end: Settlement) -> None:
 def test_of_many_who_settle_one_claim_differently_one_is_heard() -> None:
     job = claimed()
 
-    def attempt_to(end: Settlement) -> bool:
+    def attempt_to(end: Outcome) -> bool:
         try:
             settle(Job.objects.get(pk=job.pk), end, DB)
         except ClaimLost:
@@ -144,21 +144,21 @@ def test_of_many_who_settle_one_claim_differently_one_is_heard() -> None:
     heard = in_threads(*(partial(attempt_to, end) for end in ends))
     winners = [end for end, was_heard in zip(ends, heard, strict=True) if was_heard]
     # A reader that came late finds the row of the winner, whose claim is over.
-    assert [MOVES[end.move][1] for end in winners] == [now(job).state]
+    assert [TRANSITIONS[end.move][1] for end in winners] == [now(job).state]
 
 
 def test_progress_is_written_by_the_holder_of_the_claim_only() -> None:
     job = claimed()
-    assert running.report(job, progress_of(3, 10, "x" * 300), DB)
+    assert progress.report(job, progress_of(3, 10, "x" * 300), DB)
     assert now(job).progress == {"done": 3, "total": 10, "message": "x" * 255}
     settle(job, AGAIN, DB)
-    assert not running.report(job, progress_of(4, 10, ""), DB)
-    assert running.is_cancelled(job, DB) is None
+    assert not progress.report(job, progress_of(4, 10, ""), DB)
+    assert progress.is_cancelled(job, DB) is None
 
 
 def test_a_progress_message_is_made_one_that_any_database_stores() -> None:
     job = claimed()
-    assert running.report(job, progress_of(3, None, "a\0\ud800"), DB)
+    assert progress.report(job, progress_of(3, None, "a\0\ud800"), DB)
     assert now(job).progress_message == "a\ufffd?"
 
 

@@ -1,7 +1,7 @@
 """Whatever happens in whatever order, the ledger does what a small pure model says.
 
 Hypothesis makes up the histories: it plays the site, the workers, their deaths, the people and the
-upkeep, all through the real functions, and looks at all rows after each step.
+maintenance, all through the real functions, and looks at all rows after each step.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from django_bgtasks import ClaimLost, DuplicateJob, InvalidMove
 from django_bgtasks.core import clock
 from django_bgtasks.core.dedup import slot_of
 from django_bgtasks.core.errors import GiveUp, RetryLater
+from django_bgtasks.core.outcomes import Outcome, raised, released
 from django_bgtasks.core.retry import Retry
-from django_bgtasks.core.settlement import Settlement, raised, released
-from django_bgtasks.core.states import FINAL, MOVES, State
-from django_bgtasks.flow.actions import cancel_job, retry_job, run_job_now
-from django_bgtasks.flow.dispatch import dispatch, message_of
-from django_bgtasks.flow.upkeep import promote, rescue
-from django_bgtasks.flow.upkeep.aftermath import Death, settle_death
-from django_bgtasks.flow.upkeep.redispatch import Redispatch
+from django_bgtasks.core.states import FINAL, TRANSITIONS, State
+from django_bgtasks.jobs.actions import cancel_job, retry_job, run_job_now
+from django_bgtasks.jobs.dispatch import dispatch, message_of
 from django_bgtasks.ledger import prune, workers
 from django_bgtasks.ledger.claim import claim, claim_next
-from django_bgtasks.ledger.moves import give_back
 from django_bgtasks.ledger.settle import settle
+from django_bgtasks.ledger.transitions import give_back
 from django_bgtasks.models import Attempt, Job, Worker
+from django_bgtasks.worker.maintenance import promote, rescue
+from django_bgtasks.worker.maintenance.dead_processes import Death, settle_death
+from django_bgtasks.worker.maintenance.redispatch import Redispatch
 from tests.named import waiting_in
 
 from . import machine_tasks
@@ -51,7 +51,7 @@ from .rows import BROKE, DB
 
 ALL = os.environ.get("BGTASKS_TEST_FAULTS") == "all"
 MOST_JOBS = 6
-ALLOWED = {(old, new) for olds, new in MOVES.values() for old in olds}
+ALLOWED = {(old, new) for olds, new in TRANSITIONS.values() for old in olds}
 SCOPES = {"while_live": "live", "while_queued": "queued", "for_an_hour": "window"}
 LATER = Retry(max_attempts=4, delays=[300], jitter=0)
 WHYS = st.sampled_from(["crash", "crash", "timeout", "cancelled", "interrupted", "unbegun"])
@@ -80,7 +80,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.claims: list[Job] = []
         self.workers = [self._new_worker() for _ in range(2)]
         self.redispatch = Redispatch("default", DB)
-        self.redispatch.tick()
+        self.redispatch.run_once()
         for name in names:
             self._enqueue(name, "a", later=False)
 
@@ -130,7 +130,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.redis.flushdb()
         for _ in range(2):
             self.redispatch.soon()
-            self.redispatch.tick()
+            self.redispatch.run_once()
         found: list[Any] = self.redis.lrange(waiting_in("default"), 0, -1)
         waiting = {UUID(raw.decode()) for raw in found}
         assert waiting >= self._in_state(State.QUEUED)
@@ -187,9 +187,9 @@ class LedgerMachine(RuleBasedStateMachine):
         }.get(end, end)
         self.model.settle(held.pk, move, charged=end not in ("later", "release"))
 
-    def _settlement(self, held: Job, end: str) -> Settlement:
+    def _settlement(self, held: Job, end: str) -> Outcome:
         if end in ("succeed", "stop"):
-            return Settlement(end, failure=BROKE if end == "stop" else None)
+            return Outcome(end, failure=BROKE if end == "stop" else None)
         if end == "release":
             return released()
         error, retry = {
@@ -262,7 +262,7 @@ class LedgerMachine(RuleBasedStateMachine):
         gone = self.workers[who]
         orphans = [held.pk for held in self._current() if held.worker == gone]
         Worker.objects.filter(pk=gone).update(last_seen_at=past(seconds=60))
-        assert rescue.tick(10, DB) == len(orphans)
+        assert rescue.run_once(10, DB) == len(orphans)
         for pk in orphans:
             self.model.died(pk, "crash")
         assert not workers.beat(gone, DB)
@@ -285,12 +285,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.jobs)
     @rule(pick=PICK)
     def retry(self, pick: int) -> None:
-        pk = self._job(pick, *MOVES["retry"][0])
+        pk = self._job(pick, *TRANSITIONS["retry"][0])
         job = self.model.jobs[pk]
         if self.model.holder(job.slot) not in (None, pk):
             with pytest.raises((DuplicateJob, InvalidMove)):
                 retry_job(pk)
-        elif job.state not in MOVES["retry"][0]:
+        elif job.state not in TRANSITIONS["retry"][0]:
             with pytest.raises(InvalidMove):
                 retry_job(pk)
         else:
@@ -314,7 +314,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_scheduled_are_due(self) -> None:
         Job.objects.filter(state=State.SCHEDULED).update(run_after=past(seconds=1))
         due = self._in_state(State.SCHEDULED)
-        assert promote.tick(DB) == len(due)
+        assert promote.run_once(DB) == len(due)
         for pk in due:
             self.model.jobs[pk].move("promote")
 
@@ -364,7 +364,7 @@ class LedgerMachine(RuleBasedStateMachine):
         while self._in_state(State.QUEUED):
             self.claim_a_message(0)
             for held in self._current():
-                settle(held, Settlement("succeed"), DB)
+                settle(held, Outcome("succeed"), DB)
                 self.model.settle(held.pk, "succeed")
         self._reset()
         self.the_rows_are_as_the_model_says()

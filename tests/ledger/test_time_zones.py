@@ -15,16 +15,17 @@ from django.db.models import Value
 from django.test import override_settings
 
 from django_bgtasks.core import clock
-from django_bgtasks.core.settlement import Settlement
-from django_bgtasks.ledger import idempotency, workers
-from django_bgtasks.ledger.hot import columns
+from django_bgtasks.core.outcomes import Outcome
+from django_bgtasks.idempotency import records
+from django_bgtasks.ledger import workers
+from django_bgtasks.ledger.dialects import columns
 from django_bgtasks.ledger.insert import holder_of
-from django_bgtasks.ledger.moves import next_due, promote
-from django_bgtasks.ledger.prune import prune_jobs, prune_records, release_windows
-from django_bgtasks.ledger.rollups import add_up_ended
+from django_bgtasks.ledger.prune import prune_jobs, release_windows
 from django_bgtasks.ledger.times import Now, SecondsBetween, after
+from django_bgtasks.ledger.transitions import next_due, promote
 from django_bgtasks.models import Job, RollUp, Worker
 from django_bgtasks.models.fields import UTCDateTimeField
+from django_bgtasks.monitoring.rollups import add_up_ended
 
 from .rows import DB, added, aged, claimed, keyed, now, settled
 
@@ -81,7 +82,7 @@ def zones(request: pytest.FixtureRequest, form: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("zones")
 def test_the_time_of_the_database_is_that_of_the_host() -> None:
-    job = settled(Settlement("succeed"))
+    job = settled(Outcome("succeed"))
     for moment in (job.enqueued_at, job.started_at, job.finished_at):
         assert moment is not None
         assert abs(clock.between(moment, clock.now())) < timedelta(seconds=30)
@@ -107,7 +108,7 @@ def test_a_job_is_due_when_its_time_has_come_and_not_before() -> None:
 
 @pytest.mark.usefixtures("zones")
 def test_a_retry_waits_as_long_as_it_was_told() -> None:
-    settled(Settlement("later", delay=timedelta(seconds=40)))
+    settled(Outcome("later", delay=timedelta(seconds=40)))
     assert next_due(DB) == pytest.approx(40, abs=20)
 
 
@@ -122,7 +123,7 @@ def test_a_worker_that_beats_is_alive_and_one_that_does_not_is_dead() -> None:
 
 @pytest.mark.usefixtures("zones")
 def test_a_window_is_as_long_as_it_was_told() -> None:
-    job = settled(Settlement("succeed"), keyed(scope="window"))
+    job = settled(Outcome("succeed"), keyed(scope="window"))
     assert holder_of(job.dedup_slot or "", DB) == job
     assert release_windows(DB) == 0
     Job.objects.update(dedup_until=clock.now_as_stored() - timedelta(seconds=1))
@@ -131,25 +132,25 @@ def test_a_window_is_as_long_as_it_was_told() -> None:
 
 @pytest.mark.usefixtures("zones")
 def test_a_key_is_remembered_as_long_as_it_was_told() -> None:
-    begun = idempotency.begin("", "k", "", idempotency.Owner(), timedelta(seconds=60), DB)
+    begun = records.begin("", "k", "", records.Owner(), timedelta(seconds=60), DB)
     assert begun is not None
-    assert not idempotency.owner_is_gone(begun, idempotency.Owner(), DB)
-    idempotency.complete(begun, None, DB)
-    assert prune_records(DB) == 0
+    assert not records.owner_is_gone(begun, records.Owner(), DB)
+    records.complete(begun, None, DB)
+    assert records.prune(DB) == 0
     type(begun).objects.update(expires_at=clock.now_as_stored() - timedelta(seconds=1))
-    assert prune_records(DB) == 1
+    assert records.prune(DB) == 1
 
 
 @pytest.mark.usefixtures("zones")
 def test_a_job_is_kept_as_long_as_it_was_told() -> None:
-    aged(settled(Settlement("succeed")), timedelta(minutes=50))
+    aged(settled(Outcome("succeed")), timedelta(minutes=50))
     assert prune_jobs({"succeeded": timedelta(hours=1)}, OURS, DB) == 0
     assert prune_jobs({"succeeded": timedelta(minutes=45)}, OURS, DB) == 1
 
 
 @pytest.mark.usefixtures("zones")
 def test_a_minute_of_the_charts_is_that_of_the_clock() -> None:
-    settled(Settlement("succeed"))
+    settled(Outcome("succeed"))
     assert add_up_ended(3, DB) == 1
     assert RollUp.objects.get().minute == pytest.approx(time.time() // 60, abs=1)
 

@@ -11,7 +11,7 @@ import pytest
 
 from django_bgtasks.core import clock
 from django_bgtasks.ledger import workers
-from django_bgtasks.ledger.moves import cancel
+from django_bgtasks.ledger.transitions import cancel
 from django_bgtasks.models import Job, Worker
 
 from .rows import DB, added, claimed, in_state

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django_bgtasks.core.states import MOVES, State
+from django_bgtasks.core.states import TRANSITIONS, State
 
 from .protocol import FROM, Model, claimed, holds, latest, written
 from .state import (
@@ -165,7 +165,7 @@ def _reread(world: World, seat: int) -> Iterator[Step]:
     """flow.execute._undone: is_settled; if it is not, the database has undone the attempt."""
     _, job, ref, _ = world.seats[seat]
     row = world.rows[job]
-    if row.state == MOVES["succeed"][1] and ref[1]:
+    if row.state == TRANSITIONS["succeed"][1] and ref[1]:
         yield Step(True, f"reread job {job}: it went through", CHILDREN[seat], _rest(world, seat))
     else:
         undone = _move(world, seat, at=SETTLING, kind="undone")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from django_bgtasks.core.states import FINAL, MOVES, State
+from django_bgtasks.core.states import FINAL, TRANSITIONS, State
 
 from .state import (
     GONE,
@@ -23,7 +23,7 @@ from .state import (
 )
 from .verdicts import MAX_ATTEMPTS, move_of
 
-FROM, RUNNING = MOVES["claim"]
+FROM, RUNNING = TRANSITIONS["claim"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class Rules:
 
     fence: what a settlement compares: the number of the claim, the number of the attempt, that the
     job is running, nothing but the id, or the clock (a lease, looked at before the write).
-    watches_tokens: whether a token that comes twice is a fault by itself. looks: where upkeep looks
+    watches_tokens: whether a token that comes twice is a fault by itself. looks: where maintenance
+    looks
     for a child that may hold the job of one that died before its claim. tells_begun: whether
-    the arbiter tells a claim that waited from one whose task ran. charges_ended: whether a run that
+    the supervisor tells a claim that waited from one whose task ran. charges_ended: whether a run
+    that
     has ended and is not settled costs its attempt when its process dies. looks_again: whether a
-    prune deletes only what is still final. without: a duty that nobody does.
+    prune deletes only what is still final. without: a task that nobody does.
     """
 
     fence: Literal["claims", "attempt", "state", "id", "lease"] = "claims"
@@ -56,7 +58,8 @@ class Model:
     """modes: of each job: "plain", "atomic", or with " fail" behind it: on_crash="fail".
 
     faults: how many may strike in one history; None for any number. late: how many statements may
-    be under way with nobody waiting for their answer. prunes: whether upkeep prunes what is final,
+    be under way with nobody waiting for their answer. prunes: whether maintenance prunes what is
+    final,
     which people run again as often as faults may strike.
     """
 
@@ -122,7 +125,7 @@ def written(
     if ref[1] != 1:
         raise Broken(f"job {job} was settled by one who does not hold its latest claim", what, who)
     if row.state not in allowed:
-        raise Broken(f"job {job} made a move that MOVES forbids, from {row.state}", what, who)
+        raise Broken(f"job {job} made a move that TRANSITIONS forbids, from {row.state}", what, who)
     attempt = row.attempt - (not charged)
     if not rules.counts_at_claim:
         attempt = row.attempt + (kind in ("succeed", "raise", "undone"))

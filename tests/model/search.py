@@ -9,7 +9,7 @@ from typing import Any
 
 from django_bgtasks.core.states import FINAL
 
-from . import children, duties
+from . import children, environment
 from .protocol import Model, Rules
 from .state import DELETED, Broken, Row, Seat, Step, Worker, World
 
@@ -95,7 +95,7 @@ def steps(model: Model, world: World) -> Iterator[Step]:
     for seat in range(len(world.seats)):
         for step in children.steps(model, world, seat):
             yield _counted(step, world)
-    for step in duties.steps(model, world):
+    for step in environment.steps(model, world):
         yield _counted(step, world)
 
 

@@ -17,7 +17,7 @@ NOBODY, GONE = -2, -1  # Row.worker: of a row that nobody runs; a life of a work
 Ref = tuple[Any, ...]
 UNKNOWN: Ref = ()
 
-# Where a child is. The comment says what its slot shows the arbiter meanwhile.
+# Where a child is. The comment says what its slot shows the supervisor meanwhile.
 IDLE = "idle"  # nothing
 POPPED = "popped"  # claiming
 MARKING = "marking"  # nothing, for a moment: only in the twin with a blank slot
@@ -33,7 +33,8 @@ class Row(NamedTuple):
     """A job's row, whether Redis has a message for it, and what has happened to it so far.
 
     done: settlements as succeeded. begun: for on_crash="fail" how often the task began, for others
-    in how many attempts the child died. suspect: seen by one look of Strays. chosen: read by the
+    in how many attempts the child died. suspect: seen by one look of OrphanedClaims. chosen: read
+    by the
     first statement of a prune, which has yet to delete it.
     """
 
@@ -57,7 +58,9 @@ class Seat(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A bgworker: whether others have called it dead, and the deaths that upkeep has to settle."""
+    """A bgworker: whether others have called it dead, and the deaths that maintenance has to
+    settle.
+    """
 
     lost: int = 0
     deaths: tuple[tuple[int, Ref, str], ...] = ()

@@ -6,17 +6,17 @@ import random
 from functools import cache
 
 from django_bgtasks.core.errors import RetryLater
-from django_bgtasks.core.retry import Retry
-from django_bgtasks.core.settlement import (
+from django_bgtasks.core.outcomes import (
     Failure,
-    Settlement,
+    Outcome,
     crashed,
     interrupted,
     raised,
     released,
     undone,
 )
-from django_bgtasks.core.states import MOVES, State
+from django_bgtasks.core.retry import Retry
+from django_bgtasks.core.states import TRANSITIONS, State
 
 MAX_ATTEMPTS = 3
 AT_ONCE = Retry(max_attempts=MAX_ATTEMPTS, delays=[0], jitter=0)
@@ -30,13 +30,13 @@ RNG = random.Random(0)
 def move_of(kind: str, attempt: int, on_crash: str) -> tuple[tuple[State, ...], State, bool]:
     """From which states, to which one, and whether the attempt is charged."""
     settlement = _settlement(kind, attempt, on_crash)
-    allowed, target = MOVES[settlement.move]
+    allowed, target = TRANSITIONS[settlement.move]
     return tuple(allowed), target, settlement.charged
 
 
-def _settlement(kind: str, attempt: int, on_crash: str) -> Settlement:
+def _settlement(kind: str, attempt: int, on_crash: str) -> Outcome:
     if kind == "succeed":
-        return Settlement("succeed")
+        return Outcome("succeed")
     if kind in WISHES:
         error, retry = WISHES[kind], NEVER if on_crash == "fail" else AT_ONCE
         return raised(error, attempt, MAX_ATTEMPTS, retry, RNG)

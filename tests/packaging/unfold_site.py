@@ -66,7 +66,7 @@ def main() -> None:
     from django.test import Client
     from django.test.utils import setup_test_environment
 
-    from tests.doors.rows import make_attempt, make_job, make_record, make_worker
+    from tests.interfaces.rows import make_attempt, make_job, make_record, make_worker
 
     setup_test_environment()
     call_command("migrate", verbosity=0)

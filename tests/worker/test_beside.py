@@ -10,7 +10,7 @@ import pytest
 import redis
 import rq
 
-from django_bgtasks.flow.actions import cancel_job
+from django_bgtasks.jobs.actions import cancel_job
 from django_bgtasks.models import Attempt, Job
 from testproject.servers import RedisServer
 from tests.waiting import wait_until

@@ -14,13 +14,13 @@ import redis
 from django.db import connection
 from django.utils import timezone
 
-from django_bgtasks.flow.actions import cancel_job, retry_job
-from django_bgtasks.flow.enqueue import build
+from django_bgtasks.jobs.actions import cancel_job, retry_job
+from django_bgtasks.jobs.enqueue import build
 from django_bgtasks.models import Attempt, Job
-from django_bgtasks.worker.beside import Beside
-from django_bgtasks.worker.plan import Plan
-from django_bgtasks.worker.slots import Slot
-from django_bgtasks.worker.threads import Threaded
+from django_bgtasks.worker.config import WorkerConfig
+from django_bgtasks.worker.executors.side_by_side import Beside
+from django_bgtasks.worker.executors.threads import Threaded
+from django_bgtasks.worker.shared_state import Slot
 from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
@@ -44,7 +44,7 @@ def test_a_second_message_of_a_job_that_runs_changes_nothing(
     wait_until(lambda: begun(effects) == 1)
     redis_client.lpush(waiting_in("default"), str(job.id))
     wait_until(lambda: not redis_client.exists(waiting_in("default")))
-    # A claim that no process shows would be released within two looks of upkeep.
+    # A claim that no process shows would be released within two looks of maintenance.
     later = tasks.record.using(run_after=timezone.now() + timedelta(seconds=5)).enqueue(
         str(effects), "later"
     )
@@ -201,6 +201,6 @@ def test_what_a_sites_receiver_raises_beside_the_main_thread_ends_the_process_at
     slot, job = Slot(), build(tasks.record, ("", ""), {})
     slot.popped(job.pk)
     monkeypatch.setattr(Threaded, "main", nothing)
-    side = Beside(Plan("default", "default", threads=2), slot, settle, nothing, nothing)
+    side = Beside(WorkerConfig("default", "default", threads=2), slot, settle, nothing, nothing)
     assert side.take([job]) == ([], [])
     assert codes.get(timeout=10) == 1

@@ -11,8 +11,8 @@ import pytest
 from asgiref.sync import AsyncToSync
 
 from django_bgtasks.core.errors import JobTimeout
-from django_bgtasks.worker import database_threads
-from django_bgtasks.worker.database_threads import DatabaseThreads
+from django_bgtasks.worker.executors import database_threads
+from django_bgtasks.worker.executors.database_threads import DatabaseThreads
 from tests.waiting import wait_until
 
 LIMIT = 10.0

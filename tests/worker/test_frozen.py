@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from django_bgtasks.models import Worker
+from tests.maintenance import wait_for_maintenance
 from tests.stopping import stop
-from tests.upkeep import wait_for_upkeep
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
 
@@ -28,7 +28,7 @@ def test_a_zombie_that_wakes_after_its_rescue_settles_nothing_and_begins_a_new_l
     frozen = bgworker(env=QUICK)
     job = tasks.wait_at_gate.enqueue(str(effects))
     wait_until(lambda: effects.texts == ["begin"])
-    wait_for_upkeep()
+    wait_for_maintenance()
     old = Worker.objects.get()
     family = frozen.family()
     stop(family)
@@ -39,7 +39,7 @@ def test_a_zombie_that_wakes_after_its_rescue_settles_nothing_and_begins_a_new_l
         effects.open_gate()
         wait_for_state(job, "succeeded")
     for process in family:
-        # The arbiter, once awake, kills the child before its turn comes here.
+        # The supervisor, once awake, kills the child before its turn comes here.
         with contextlib.suppress(psutil.NoSuchProcess):
             process.resume()
     frozen.wait_for("it starts again with a new id")
@@ -60,19 +60,19 @@ def test_a_zombie_that_wakes_after_its_rescue_settles_nothing_and_begins_a_new_l
 
 
 @pytest.mark.parametrize("for_good", [False, True], ids=["for a while", "for good"])
-def test_a_worker_whose_upkeep_stands_still_stops_its_jobs_before_others_take_them(
+def test_a_worker_whose_maintenance_stands_still_stops_its_jobs_before_others_take_them(
     bgworker: WorkerFactory, effects: Effects, for_good: bool
 ) -> None:
     worker = bgworker(env=QUICK)
     job = tasks.wait_at_gate.enqueue(str(effects))
     wait_until(lambda: effects.texts == ["begin"])
-    wait_for_upkeep()
-    [upkeep] = [p for p in psutil.Process(worker.pid).children() if p.pid != effects.pids[0]]
-    stop([upkeep])
+    wait_for_maintenance()
+    [maintenance] = [p for p in psutil.Process(worker.pid).children() if p.pid != effects.pids[0]]
+    stop([maintenance])
     worker.wait_for("interrupted in job", timeout=5)
     wait_until(lambda: not psutil.pid_exists(effects.pids[0]))
     if not for_good:
-        upkeep.resume()
+        maintenance.resume()
     wait_until(lambda: effects.texts == ["begin", "begin"], timeout=12)
     effects.open_gate()
     wait_for_state(job, "succeeded")

@@ -14,15 +14,15 @@ from django.db import OperationalError
 
 from django_bgtasks import testing
 from django_bgtasks.core import clock
-from django_bgtasks.core.settlement import Settlement
-from django_bgtasks.flow.execute import Run
-from django_bgtasks.ledger.moves import give_back
+from django_bgtasks.core.outcomes import Outcome
+from django_bgtasks.jobs.execute import Run
+from django_bgtasks.ledger.transitions import give_back
 from django_bgtasks.models import Attempt, Job
 from django_bgtasks.models.job import JobQuerySet
-from django_bgtasks.worker.child import Child
-from django_bgtasks.worker.group import Group, Pace, Watch
-from django_bgtasks.worker.plan import Plan
-from django_bgtasks.worker.slots import Held, Slot
+from django_bgtasks.worker.batching import BatchSizer, Group, OverrunWatch
+from django_bgtasks.worker.config import WorkerConfig
+from django_bgtasks.worker.job_process import Child
+from django_bgtasks.worker.shared_state import Held, Slot
 from tests.app.tasks import add
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
@@ -90,9 +90,9 @@ def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
     effects: Effects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes what waits out of the group, finds no connection, and puts it in again."""
-    plan = Plan(backend="default", alias="default", group_size=3)
+    plan = WorkerConfig(backend="default", using="default", group_size=3)
     child, main_thread = Child(plan, Slot()), threading.current_thread()
-    child.pace.ran("default", 0.0)
+    child.sizer.ran("default", 0.0)
     main_has_looked = threading.Event()
 
     def give_back_or_fail(jobs: list[Job], alias: str) -> None:
@@ -106,7 +106,7 @@ def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
         main_has_looked.set()
 
     close = child._close
-    monkeypatch.setattr("django_bgtasks.worker.child.give_back", give_back_or_fail)
+    monkeypatch.setattr("django_bgtasks.worker.job_process.give_back", give_back_or_fail)
     monkeypatch.setattr(child, "_close", close_and_tell)
     with testing.without_redis():
         calls = [(str(effects), "slow", 0.3), *[(str(effects), "short", 0)] * 2]
@@ -211,7 +211,7 @@ def test_a_new_job_in_the_place_of_an_old_one_is_not_killed_for_the_old_ones_tim
 
 
 def test_the_size_of_a_group_follows_the_recent_run_times() -> None:
-    pace = Pace(budget=0.02, limit=100)
+    pace = BatchSizer(budget=0.02, limit=100)
     assert pace.size("default") == 1
     pace.ran("default", 0.001)
     assert pace.size("default") == 20
@@ -223,14 +223,14 @@ def test_the_size_of_a_group_follows_the_recent_run_times() -> None:
     for _ in range(100):
         pace.ran("default", 0.000_01)
     assert pace.size("default") == 100
-    assert Pace(budget=0.02, limit=1).size("default") == 1
+    assert BatchSizer(budget=0.02, limit=1).size("default") == 1
 
 
 def test_a_group_whose_time_is_over_begins_no_more_and_what_is_left_is_taken_once() -> None:
     jobs = [Job(task=str(number)) for number in range(4)]
     group = Group(jobs, budget=0)
     assert group.begin() is jobs[0]
-    run = Run(jobs[0], Settlement("succeed"), 0.0, open=True)
+    run = Run(jobs[0], Outcome("succeed"), 0.0, open=True)
     group.ended(run)
     assert group.begin() is None
     assert (group.take_rest(), group.take_rest()) == (jobs[1:], [])
@@ -248,7 +248,7 @@ def test_the_watch_strikes_once_and_only_while_the_group_is_watched(budget: floa
         struck.append(group)
         done.set()
 
-    watch = Watch(strike)
+    watch = OverrunWatch(strike)
     quick = Group([], budget=60)
     for _ in range(50):
         with watch.over(quick):

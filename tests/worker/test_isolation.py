@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from django_bgtasks.flow.actions import cancel_job, retry_job
+from django_bgtasks.jobs.actions import cancel_job, retry_job
 from django_bgtasks.models import Job, Worker
 from tests.app.models import Note
 from tests.settings import STRICTER

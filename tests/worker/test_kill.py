@@ -11,7 +11,7 @@ import redis
 import rq
 from django.db import transaction
 
-from django_bgtasks.flow.dispatch import dispatch, message_of
+from django_bgtasks.jobs.dispatch import dispatch, message_of
 from django_bgtasks.models import Attempt, Job, Worker
 from tests.named import waiting_in
 from tests.waiting import wait_until
@@ -24,8 +24,8 @@ from .jobs import outcomes, wait_for_state
 pytestmark = pytest.mark.faults
 
 
-def upkeep_of(worker: WorkerProcess) -> psutil.Process:
-    """The first child that the arbiter started."""
+def maintenance_of(worker: WorkerProcess) -> psutil.Process:
+    """The first child that the supervisor started."""
     children = psutil.Process(worker.pid).children()
     return min(children, key=lambda process: process.pid)
 
@@ -120,7 +120,7 @@ def test_a_process_killed_over_a_second_message_does_not_take_the_job_from_the_o
     assert effects.texts == ["begin", "end"]
 
 
-def test_the_children_die_with_their_arbiter(busy: WorkerProcess) -> None:
+def test_the_children_die_with_their_supervisor(busy: WorkerProcess) -> None:
     family = busy.family()
     assert len(family) == 3
     psutil.Process(busy.pid).kill()
@@ -129,9 +129,9 @@ def test_the_children_die_with_their_arbiter(busy: WorkerProcess) -> None:
     assert alive == []
 
 
-def test_upkeep_is_started_again(busy: WorkerProcess, effects: Effects) -> None:
-    upkeep_of(busy).kill()
-    busy.wait_for("Upkeep was killed by SIGKILL; starting it again.")
+def test_maintenance_is_started_again(busy: WorkerProcess, effects: Effects) -> None:
+    maintenance_of(busy).kill()
+    busy.wait_for("Maintenance was killed by SIGKILL; starting it again.")
     # The new one does its work: a crash is settled.
     psutil.Process(effects.pids[0]).kill()
     wait_until(lambda: effects.texts == ["begin", "begin"], timeout=3)
@@ -140,19 +140,19 @@ def test_upkeep_is_started_again(busy: WorkerProcess, effects: Effects) -> None:
     assert busy.stop() == 0
 
 
-def test_a_crash_is_settled_though_upkeep_died_with_it(
+def test_a_crash_is_settled_though_maintenance_died_with_it(
     busy: WorkerProcess, effects: Effects
 ) -> None:
-    upkeep = upkeep_of(busy)
+    maintenance = maintenance_of(busy)
     psutil.Process(effects.pids[0]).kill()
-    upkeep.kill()
+    maintenance.kill()
     wait_until(lambda: effects.texts == ["begin", "begin"], timeout=4)
     effects.open_gate()
     wait_until(lambda: Job.objects.get().state == "succeeded")
     assert [attempt.outcome for attempt in Attempt.objects.all()] == ["crash"]
 
 
-@pytest.mark.parametrize("victim", ["tree", "arbiter"])
+@pytest.mark.parametrize("victim", ["tree", "supervisor"])
 def test_the_job_of_a_dead_worker_is_rescued_by_another(
     bgworker: WorkerFactory, effects: Effects, victim: str
 ) -> None:
@@ -187,7 +187,7 @@ def test_with_the_defaults_a_dead_worker_is_rescued_within_15_s(
     effects.open_gate()
 
 
-# SQLite has one lock: while the test holds it, upkeep cannot even say that its worker lives.
+# SQLite has one lock: while the test holds it, maintenance cannot even say that its worker lives.
 @pytest.mark.parametrize(
     "resent",
     [
@@ -223,7 +223,7 @@ def test_a_process_killed_while_it_claims_loses_no_job_and_charges_no_attempt(
 
 
 def wait_for_message(redis_client: redis.Redis) -> None:
-    """Wait until the one message is in its queue: upkeep sends it where Redis was too busy."""
+    """Wait until the one message is in its queue: maintenance sends it where Redis was too busy."""
     wait_until(lambda: redis_client.llen(waiting_in("default")) == 1, timeout=40)
 
 
@@ -249,25 +249,25 @@ def test_a_message_that_vanished_is_sent_again_within_30_s(
     assert "1 queued jobs were missing in Redis and were sent again." in worker.output
 
 
-def test_ten_kills_in_a_row_leave_no_descriptor_and_no_zombie_with_the_arbiter(
+def test_ten_kills_in_a_row_leave_no_descriptor_and_no_zombie_with_the_supervisor(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:
     worker = bgworker()
-    arbiter = psutil.Process(worker.pid)
+    supervisor = psutil.Process(worker.pid)
 
     def run_one(number: int) -> None:
         wait_for_state(tasks.record.enqueue(str(effects), str(number)), "succeeded")
 
     run_one(0)
-    before = arbiter.num_fds(), arbiter.num_threads()
+    before = supervisor.num_fds(), supervisor.num_threads()
     for number in range(1, 6):
         psutil.Process(effects.pids[-1]).kill()
         with contextlib.suppress(psutil.NoSuchProcess):
-            upkeep_of(worker).kill()
+            maintenance_of(worker).kill()
         run_one(number)
-    wait_until(lambda: len(arbiter.children()) == 2)
-    assert (arbiter.num_fds(), arbiter.num_threads()) == before
-    assert not [c for c in arbiter.children() if c.status() == psutil.STATUS_ZOMBIE]
+    wait_until(lambda: len(supervisor.children()) == 2)
+    assert (supervisor.num_fds(), supervisor.num_threads()) == before
+    assert not [c for c in supervisor.children() if c.status() == psutil.STATUS_ZOMBIE]
 
 
 def test_a_process_that_runs_many_jobs_keeps_its_descriptors_and_threads(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from django_bgtasks.flow.actions import run_job_now
+from django_bgtasks.jobs.actions import run_job_now
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
 

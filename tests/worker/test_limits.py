@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_bgtasks.flow.actions import cancel_job
+from django_bgtasks.jobs.actions import cancel_job
 from django_bgtasks.models import Attempt
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory

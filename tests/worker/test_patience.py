@@ -1,4 +1,6 @@
-"""No lock of a host that stands still holds up upkeep, nor does upkeep that stands still others."""
+"""No lock of a host that stands still holds up maintenance, nor does maintenance that stands still
+others.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,11 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.backends.signals import connection_created
 
 from django_bgtasks.core import clock
-from django_bgtasks.ledger import patience
-from django_bgtasks.ledger.sql import ledger_alias
+from django_bgtasks.ledger import lock_timeouts
+from django_bgtasks.ledger.returning import ledger_database
 from django_bgtasks.ledger.workers import call_dead
 from django_bgtasks.models import Worker
-from tests.doors.rows import make_worker
+from tests.interfaces.rows import make_worker
 from tests.threads import in_threads
 from tests.waiting import wait_until
 
@@ -32,8 +34,8 @@ def silent(transactional_db: None) -> Worker:
 
 @pytest.fixture(autouse=True)
 def limited() -> Iterator[None]:
-    """Connections that are made in the test are like upkeep's."""
-    patience.limit_waits()
+    """Connections that are made in the test are like maintenance's."""
+    lock_timeouts.limit_waits()
     yield
     connection_created.disconnect(dispatch_uid="django_bgtasks.patience")
 
@@ -45,7 +47,7 @@ def locked_by_another(row: Worker, until: Callable[[], bool]) -> Iterator[list[E
 
     def stand_still() -> None:
         try:
-            with transaction.atomic(ledger_alias()):
+            with transaction.atomic(ledger_database()):
                 Worker.objects.select_for_update().get(pk=row.pk)
                 locked.set()
                 wait_until(until, timeout=30)
@@ -60,7 +62,7 @@ def locked_by_another(row: Worker, until: Callable[[], bool]) -> Iterator[list[E
 
 
 def call_dead_in_a_connection_of_its_own() -> int:
-    [called] = in_threads(lambda: call_dead(10.0, ledger_alias()))
+    [called] = in_threads(lambda: call_dead(10.0, ledger_database()))
     return called
 
 
@@ -70,7 +72,7 @@ def call_dead_in_a_connection_of_its_own() -> int:
 def test_a_duty_that_waits_for_a_lock_gives_up_and_has_its_next_turn(
     silent: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(lock_timeouts, "LOCK_SECONDS", 1)
     over = threading.Event()
     with locked_by_another(silent, until=over.is_set) as raised:
         with pytest.raises(OperationalError, match=r"(?i)lock (wait )?timeout"):
@@ -83,11 +85,11 @@ def test_a_duty_that_waits_for_a_lock_gives_up_and_has_its_next_turn(
 # SQLite has one writer: whoever holds its lock stops all.
 @pytest.mark.postgres
 @pytest.mark.mysql
-def test_the_database_ends_a_transaction_of_upkeep_that_stands_still(
+def test_the_database_ends_a_transaction_of_maintenance_that_stands_still(
     silent: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "LOCK_SECONDS", 20)
-    monkeypatch.setattr(patience, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(lock_timeouts, "LOCK_SECONDS", 20)
+    monkeypatch.setattr(lock_timeouts, "IDLE_SECONDS", 1)
     over = threading.Event()
     with locked_by_another(silent, until=over.is_set) as raised:
         assert call_dead_in_a_connection_of_its_own() == 1
@@ -100,7 +102,7 @@ def test_behind_a_pooler_the_session_is_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is others' too."""
-    connection = connections[ledger_alias()]
+    connection = connections[ledger_database()]
     before = connection.settings_dict
     monkeypatch.setattr(
         connection, "settings_dict", {**before, "DISABLE_SERVER_SIDE_CURSORS": True}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import redis
 
-from django_bgtasks.flow.actions import pause_queue, resume_queue
+from django_bgtasks.jobs.actions import pause_queue, resume_queue
 from django_bgtasks.ledger import pauses
 from django_bgtasks.models import Job
-from django_bgtasks.worker.child import Child
-from django_bgtasks.worker.plan import Plan
-from django_bgtasks.worker.slots import Slot
+from django_bgtasks.worker.config import WorkerConfig
+from django_bgtasks.worker.job_process import Child
+from django_bgtasks.worker.shared_state import Slot
 from testproject.servers import RedisServer
 from tests.app.tasks import add
 from tests.named import waiting_in
@@ -71,7 +71,7 @@ def test_without_redis_a_paused_queue_waits_too(
 
 
 def test_a_message_that_was_popped_goes_back_to_its_place(redis_client: redis.Redis) -> None:
-    child = Child(Plan("default", "default", queues=("emails",)), Slot())
+    child = Child(WorkerConfig("default", "default", queues=("emails",)), Slot())
     assert not child.step()
     pause_queue("emails")
     first, second = (add.using(queue_name="emails").enqueue(n, n).id for n in (1, 2))
@@ -88,7 +88,7 @@ def test_a_message_that_was_popped_goes_back_to_its_place(redis_client: redis.Re
 def test_a_worker_all_of_whose_queues_are_paused_begins_nothing(redis_client: redis.Redis) -> None:
     pause_queue("emails")
     enqueue("emails")
-    child = Child(Plan("default", "default", queues=("emails",), burst=True), Slot())
+    child = Child(WorkerConfig("default", "default", queues=("emails",), burst=True), Slot())
     assert not child.step()
     assert not child.step()
     assert states("emails") == {"queued"}
@@ -98,7 +98,7 @@ def test_a_worker_all_of_whose_queues_are_paused_begins_nothing(redis_client: re
 def test_a_queue_of_the_same_name_in_another_backend_goes_on(redis_client: redis.Redis) -> None:
     pauses.pause("emails", "another", "", "default")
     enqueue("emails")
-    child = Child(Plan("default", "default", queues=("emails",)), Slot())
+    child = Child(WorkerConfig("default", "default", queues=("emails",)), Slot())
     assert child.step()
     assert done("emails")
     child.redis.leave()

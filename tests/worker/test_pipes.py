@@ -1,4 +1,4 @@
-"""The lines between the arbiter and upkeep."""
+"""The lines between the supervisor and maintenance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_bgtasks.worker.pipes import Pipe
+from django_bgtasks.worker.maintenance.pipes import Pipe
 
 # A pipe holds 64 KiB on Linux.
 MORE_THAN_FITS = 100

@@ -11,8 +11,8 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
 from django_bgtasks.ledger import pooler, queues
+from django_bgtasks.management.doctor import examine
 from django_bgtasks.models import Job, Worker
-from django_bgtasks.worker.doctor import examine
 from testproject.servers import PgBouncerServer, ServerMissing
 from tests.app.tasks import add
 from tests.threads import in_threads

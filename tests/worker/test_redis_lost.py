@@ -7,11 +7,11 @@ import json
 import pytest
 from pytest_django import Settings
 
-from django_bgtasks.flow import dispatch
-from django_bgtasks.worker.child import Child
-from django_bgtasks.worker.outcry import Outcry
-from django_bgtasks.worker.plan import Plan
-from django_bgtasks.worker.slots import Slot
+from django_bgtasks.jobs import dispatch
+from django_bgtasks.worker.config import WorkerConfig
+from django_bgtasks.worker.job_process import Child
+from django_bgtasks.worker.once_flag import OnceFlag
+from django_bgtasks.worker.shared_state import Slot
 from testproject.servers import RedisServer
 from tests.named import namespace
 from tests.waiting import wait_until
@@ -64,8 +64,10 @@ def test_a_worker_says_once_that_redis_went_works_on_and_returns_to_it(
 def test_the_child_that_notices_first_says_it_for_all_however_busy_the_others_are(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outcry = Outcry()
-    busy, idle, third = (Child(Plan("default", "default"), Slot(), outcry) for _ in range(3))
+    once_flag = OnceFlag()
+    busy, idle, third = (
+        Child(WorkerConfig("default", "default"), Slot(), once_flag) for _ in range(3)
+    )
     assert [child.redis.pop(0) for child in (busy, idle, third)] == [[], [], []]
     own_redis.kill()
     for child in (idle, third, busy):

@@ -41,7 +41,7 @@ def bookshop(tmp_path: Path) -> Iterator[Callable[[str], None]]:
     def edit(version: str) -> None:
         file = app / "tasks.py"
         file.write_text(TASKS.format(version=version))
-        # Two edits of the same length in one tick of the clock would look like none.
+        # Two edits of the same length in one run_once of the clock would look like none.
         stamp[0] += 10
         os.utime(file, (stamp[0], stamp[0]))
 

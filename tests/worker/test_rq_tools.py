@@ -118,7 +118,7 @@ def test_rq_suspend_holds_all_jobs_and_rq_resume_lets_them_go(
     jobs.append(tasks.record.enqueue(str(effects), "4"))
     assert {row(job).state for job in jobs} == {"queued"}
     assert effects.texts == []
-    # Upkeep sends what a busy Redis did not take.
+    # Maintenance sends what a busy Redis did not take.
     wait_until(lambda: redis_client.llen(waiting_in("default")) == 5, timeout=40)
     rq_command(redis_client, "resume")
     for job in jobs:

@@ -207,7 +207,7 @@ def test_a_fork_that_is_refused_ends_nothing_and_is_seen(
     for child in psutil.Process(worker.pid).children():
         if child.pid != busy:
             child.kill()
-    worker.wait_for("Upkeep cannot be started")
+    worker.wait_for("Maintenance cannot be started")
     worker.wait_for("end as soon as they start, and jobs wait: BlockingIOError: [Errno 11]")
     effects.open_gate()
     flag.unlink()
@@ -215,7 +215,7 @@ def test_a_fork_that_is_refused_ends_nothing_and_is_seen(
     assert worker.stop() == 0
 
 
-def test_upkeep_that_ends_at_once_neither_fills_the_log_nor_holds_up_a_stop(
+def test_maintenance_that_ends_at_once_neither_fills_the_log_nor_holds_up_a_stop(
     bgworker: WorkerFactory, effects: Effects, tmp_path: Path
 ) -> None:
     flag = tmp_path / "spoilt"
@@ -225,11 +225,11 @@ def test_upkeep_that_ends_at_once_neither_fills_the_log_nor_holds_up_a_stop(
     worker = bgworker(env=env)
     wait_for_state(tasks.record.enqueue(str(effects), "first"), "succeeded")
     flag.touch()
-    upkeep = {child.pid for child in psutil.Process(worker.pid).children()}
-    upkeep -= {child.pid for child in job_processes(worker.pid)}
-    for pid in upkeep:
+    maintenance = {child.pid for child in psutil.Process(worker.pid).children()}
+    maintenance -= {child.pid for child in job_processes(worker.pid)}
+    for pid in maintenance:
         psutil.Process(pid).kill()
-    worker.wait_for("Upkeep exited with code 7, again and again; no job runs without it.")
+    worker.wait_for("Maintenance exited with code 7, again and again; no job runs without it.")
     assert worker.output.count("starting it again") <= 3
     flag.unlink()
     wait_for_state(tasks.record.enqueue(str(effects), "second"), "succeeded")
@@ -237,7 +237,7 @@ def test_upkeep_that_ends_at_once_neither_fills_the_log_nor_holds_up_a_stop(
 
 
 def job_processes(pid: int) -> list[psutil.Process]:
-    """All that is registered in Redis is a job process; upkeep is the first that was born."""
+    """All that is registered in Redis is a job process; maintenance is the first that was born."""
     return sorted(psutil.Process(pid).children(), key=lambda child: child.create_time())[1:]
 
 

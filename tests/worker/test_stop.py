@@ -20,7 +20,7 @@ from .jobs import outcomes, row, wait_for_state
 Stop = Callable[[WorkerProcess], None]
 
 
-def to_arbiter(number: signal.Signals) -> Stop:
+def to_supervisor(number: signal.Signals) -> Stop:
     return lambda worker: worker.send(number)
 
 
@@ -37,8 +37,8 @@ def twice(worker: WorkerProcess) -> None:
 each_way = pytest.mark.parametrize(
     "stop",
     [
-        pytest.param(to_arbiter(signal.SIGTERM), id="SIGTERM"),
-        pytest.param(to_arbiter(signal.SIGINT), id="SIGINT"),
+        pytest.param(to_supervisor(signal.SIGTERM), id="SIGTERM"),
+        pytest.param(to_supervisor(signal.SIGINT), id="SIGINT"),
         pytest.param(to_group(signal.SIGTERM), id="SIGTERM-group"),
         pytest.param(to_group(signal.SIGINT), id="SIGINT-group"),
         pytest.param(twice, id="SIGTERM-twice"),
@@ -71,13 +71,13 @@ def test_what_must_not_be_repeated_fails_when_it_outlives_the_grace(
     worker = bgworker("--grace", 0.3)
     job = tasks.wait_at_gate_only_once.enqueue(str(effects))
     wait_until(lambda: effects.texts == ["begin"])
-    to_arbiter(signal.SIGTERM)(worker)
+    to_supervisor(signal.SIGTERM)(worker)
     assert worker.wait(5) == 0
     assert row(job).state == "failed"
     assert outcomes(job) == ["crash"]
 
 
-@pytest.mark.parametrize("stop", [to_arbiter(signal.SIGTERM), to_group(signal.SIGTERM)])
+@pytest.mark.parametrize("stop", [to_supervisor(signal.SIGTERM), to_group(signal.SIGTERM)])
 def test_what_outlives_the_grace_is_released_and_costs_no_attempt(
     bgworker: WorkerFactory, effects: Effects, stop: Stop
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext_lazy, ngettext
 
 from ...core.states import LIVE, WAITING
-from ...flow.actions import cancel_job
+from ...jobs.actions import cancel_job
 from ..selection import SelectionCommand
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.options import default_alias
-from ...ledger.sql import ledger_alias
-from ...worker.doctor import Finding, examine
+from ...core.options import default_backend
+from ...ledger.returning import ledger_database
 from ..base import TranslatedCommand
+from ..doctor import Finding, examine
 
 
 class Command(TranslatedCommand):
@@ -21,7 +21,7 @@ class Command(TranslatedCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print each finding."""
-        findings = list(examine(options["backend"] or default_alias(), ledger_alias()))
+        findings = list(examine(options["backend"] or default_backend(), ledger_database()))
         for finding in findings:
             self._print(finding)
         if any(finding.serious and not finding.ok for finding in findings):

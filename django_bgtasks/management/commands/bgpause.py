@@ -11,11 +11,11 @@ from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.options import default_alias
+from ...core.options import default_backend
 from ...core.registry import queues_of
-from ...flow.actions import pause_queue
+from ...jobs.actions import pause_queue
 from ...ledger.queues import with_queued_jobs
-from ...ledger.sql import ledger_alias
+from ...ledger.returning import ledger_database
 from ..base import TranslatedCommand
 
 
@@ -31,10 +31,10 @@ class Command(TranslatedCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Pause each."""
-        backend = options["backend"] or default_alias()
+        backend = options["backend"] or default_backend()
         autodiscover_modules("tasks")
         try:
-            known = queues_of(backend).union(with_queued_jobs(backend, ledger_alias()))
+            known = queues_of(backend).union(with_queued_jobs(backend, ledger_database()))
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         if unknown := [name for name in options["queues"] if name not in known]:

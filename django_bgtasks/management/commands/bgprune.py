@@ -11,16 +11,16 @@ from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ...core.options import MAX_DAYS, aliases_of, backend_settings, default_alias
+from ...core.options import MAX_DAYS, backend_settings, default_backend, stored_backends
 from ...core.states import FINAL
-from ...flow.upkeep import prune
 from ...ledger.prune import prune_jobs
-from ...ledger.sql import ledger_alias
+from ...ledger.returning import ledger_database
+from ...worker.maintenance import prune
 from ..base import TranslatedCommand
 
 
 class Command(TranslatedCommand):
-    """Does at once what upkeep does by and by, or deletes more than that."""
+    """Does at once what maintenance does by and by, or deletes more than that."""
 
     help = gettext_lazy("Delete final jobs that are older than they are kept, in chunks.")
 
@@ -38,24 +38,24 @@ class Command(TranslatedCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Delete chunk after chunk of one backend's jobs, and say how much it was."""
-        days, alias = options["days"], ledger_alias()
+        days, using = options["days"], ledger_database()
         if days is None and options["state"]:
             raise CommandError(_("--state goes with --days."))
         # Written so that NaN is refused too.
         if days is not None and not days >= 0:
             raise CommandError(_("--days takes zero or more days."))
-        backend = options["backend"] or default_alias()
+        backend = options["backend"] or default_backend()
         deleted = 0
         if days is None:
             self._confirm_known(backend)
-            while chunk := prune.tick(alias, [backend]):
+            while chunk := prune.run_once(using, [backend]):
                 deleted += chunk
         else:
             # Also of a backend that TASKS does not have any more: nobody else deletes its jobs.
-            backends = aliases_of(backend)
+            backends = stored_backends(backend)
             age = timedelta(days=min(days, MAX_DAYS))
             ages = dict.fromkeys(options["state"] or sorted(FINAL), age)
-            while chunk := prune_jobs(ages, backends, alias):
+            while chunk := prune_jobs(ages, backends, using):
                 deleted += chunk
         text = ngettext("%d row was deleted.", "%d rows were deleted.", deleted)
         self.stdout.write(text % deleted)

@@ -10,10 +10,10 @@ from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.options import backend_settings, default_alias
-from ...flow.actions import resume_queue
+from ...core.options import backend_settings, default_backend
+from ...jobs.actions import resume_queue
 from ...ledger.pauses import paused
-from ...ledger.sql import ledger_alias
+from ...ledger.returning import ledger_database
 from ..base import TranslatedCommand
 
 
@@ -30,14 +30,14 @@ class Command(TranslatedCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Resume each."""
-        backend = options["backend"] or default_alias()
+        backend = options["backend"] or default_backend()
         try:
             backend_settings(backend)
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         names = options["queues"]
         if options["all"]:
-            names = sorted(paused(backend, ledger_alias()))
+            names = sorted(paused(backend, ledger_database()))
         elif not names:
             raise CommandError(_("Name the queues, or say --all."))
         for name in names:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_lazy, ngettext
 
-from ...core.states import MOVES, State
-from ...flow.actions import retry_job
+from ...core.states import TRANSITIONS, State
+from ...jobs.actions import retry_job
 from ..selection import SelectionCommand
 
 
@@ -13,7 +13,7 @@ class Command(SelectionCommand):
     """Queues failed or cancelled jobs again, for at least one more attempt."""
 
     help = gettext_lazy("Run failed jobs again: those named by their ids, or all that match.")
-    states = tuple(sorted(MOVES["retry"][0]))
+    states = tuple(sorted(TRANSITIONS["retry"][0]))
     usual = (State.FAILED.value,)
     act = staticmethod(retry_job)
 

@@ -17,11 +17,11 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.figures import Status
-from ...core.options import backend_settings, default_alias
-from ...core.reasons import translated
-from ...core.verdicts import Problem, level_of, problems_of
-from ...flow.status import status_of
+from ...core.messages import translated
+from ...core.options import backend_settings, default_backend
+from ...monitoring.diagnosis import Problem, level_of, problems_of
+from ...monitoring.figures import Status
+from ...monitoring.snapshot import status_of
 from ...transport.connection import reason
 from .. import screens
 from ..base import TranslatedCommand
@@ -49,7 +49,7 @@ class Command(TranslatedCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Show it once or until interrupted, and exit with the code of the last look."""
-        backend = options["backend"] or default_alias()
+        backend = options["backend"] or default_backend()
         try:
             backend_settings(backend)
             code = (

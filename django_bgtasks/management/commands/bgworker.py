@@ -13,22 +13,22 @@ from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.options import backend_settings, default_alias
+from ...core.options import backend_settings, default_backend
 from ...core.registry import queues_of
-from ...flow.connections import close_for_good
-from ...ledger.sql import ledger_alias
+from ...ledger.returning import ledger_database
+from ...sandbox.connections import close_for_good
 from ...worker import log_handlers, preflight, signals, streams
-from ...worker.arbiter import Arbiter
-from ...worker.lines import banner, set_up_logging
-from ...worker.plan import (
+from ...worker.config import (
     CONNECTIONS,
     COROUTINES,
     GROUP_SIZE,
     MOST_COROUTINES,
     MOST_THREADS,
-    Plan,
+    WorkerConfig,
 )
+from ...worker.job_log import banner, set_up_logging
 from ...worker.reload import run_with_reload
+from ...worker.supervisor import Supervisor
 from ..base import TranslatedCommand
 
 # Each with its default.
@@ -84,7 +84,9 @@ def _at_most(options: dict[str, Any], name: str, most: int) -> int:
 class Command(TranslatedCommand):
     """Runs the jobs of the queues until it is stopped."""
 
-    help = gettext_lazy("Run background jobs: one upkeep process and N processes that run jobs.")
+    help = gettext_lazy(
+        "Run background jobs: one maintenance process and N processes that run jobs."
+    )
     # Made in handle(), in the process that works: with --reload there are two.
     requires_system_checks = ()
 
@@ -123,32 +125,32 @@ class Command(TranslatedCommand):
         reload = settings.DEBUG if options["reload"] is None else options["reload"]
         if reload and not options["burst"] and not run_with_reload():
             return
-        plan = self._plan(options)
-        queues = self._queues(plan)
+        config = self._plan(options)
+        queues = self._queues(config)
         # What the start of the site may have opened must not be shared with the children.
         close_for_good()
         log_handlers.find()
-        code = preflight.look(plan)
+        code = preflight.look(config)
         if code:
             sys.exit(code)
         if options["verbosity"]:
-            self.stderr.write(banner(plan, queues))
-        code = Arbiter(plan).run()
+            self.stderr.write(banner(config, queues))
+        code = Supervisor(config).run()
         log_handlers.drain()
         sys.exit(code)
 
-    def _plan(self, options: dict[str, Any]) -> Plan:
-        alias = options["backend"] or default_alias()
+    def _plan(self, options: dict[str, Any]) -> WorkerConfig:
+        backend = options["backend"] or default_backend()
         try:
-            found = backend_settings(alias).options
+            found = backend_settings(backend).options
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         grace = found.grace if options["grace"] is None else options["grace"]
         if grace < 0:
             raise CommandError(_("--grace takes zero or more seconds."))
-        return Plan(
-            backend=alias,
-            alias=ledger_alias(),
+        return WorkerConfig(
+            backend=backend,
+            using=ledger_database(),
             queues=tuple(dict.fromkeys(options["queues"])),
             processes=options["processes"],
             burst=options["burst"],
@@ -161,12 +163,12 @@ class Command(TranslatedCommand):
             grace=grace,
         )
 
-    def _queues(self, plan: Plan) -> tuple[str, ...]:
-        known = queues_of(plan.backend)
-        configured = backend_settings(plan.backend).queues
-        unknown = [name for name in plan.queues if configured and name not in configured]
+    def _queues(self, config: WorkerConfig) -> tuple[str, ...]:
+        known = queues_of(config.backend)
+        configured = backend_settings(config.backend).queues
+        unknown = [name for name in config.queues if configured and name not in configured]
         if unknown:
             text = _("Unknown queue: %(queues)s. TASKS[%(backend)r]['QUEUES'] has %(known)s.")
             told = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
-            raise CommandError(text % {**told, "backend": plan.backend})
-        return plan.queues or tuple(sorted(known, key=lambda name: (name != "default", name)))
+            raise CommandError(text % {**told, "backend": config.backend})
+        return config.queues or tuple(sorted(known, key=lambda name: (name != "default", name)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .admin import admin
-from .backlog import backlog, upkeep
+from .backlog import backlog, maintenance
 from .dashboard import dashboard
 from .drain import drain
 from .enqueue import enqueue
@@ -21,7 +21,7 @@ BENCHMARKS = {
     "drain": drain,
     "mixed": mixed,
     "statements": statements,
-    "upkeep": upkeep,
+    "maintenance": maintenance,
     "backlog": backlog,
     "coroutines": coroutines,
     "threads": threads,

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import median
 
 from django_bgtasks.core import clock
-from django_bgtasks.ledger.hot.columns import unsaved
+from django_bgtasks.ledger.dialects.columns import unsaved
 from django_bgtasks.ledger.insert import insert_calls
-from django_bgtasks.ledger.sql import ledger_alias
+from django_bgtasks.ledger.returning import ledger_database
 from django_bgtasks.models import Job
 from tests.app.tasks import add
 
@@ -47,7 +47,7 @@ def backlog(directory: Path) -> Figures:
     }
 
 
-def upkeep(directory: Path) -> Figures:
+def maintenance(directory: Path) -> Figures:
     """The share of a core that an idle worker takes, beside 1,000,000 final rows."""
     emptied()
     figures = {"empty table, % of a core": _idle(directory)}
@@ -67,7 +67,7 @@ def fill() -> None:
     for chunk in range(FINAL // CHUNK):
         finished_at = clock.now() - WEEK * chunk * CHUNK / FINAL
         row = unsaved(args=[], kwargs={}, state="cancelled", finished_at=finished_at, **values)
-        insert_calls(row, [(clock.new_id(), [1, 2], {}) for _ in range(CHUNK)], ledger_alias())
+        insert_calls(row, [(clock.new_id(), [1, 2], {}) for _ in range(CHUNK)], ledger_database())
 
 
 def _rate(directory: Path, behind: int = 0) -> float:

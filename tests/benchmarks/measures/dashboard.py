@@ -1,4 +1,4 @@
-"""The dashboard beside a large table of jobs: the page, its figures, and upkeep's adding up."""
+"""The dashboard beside a large table of jobs: the page, its figures, and the adding up."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from django.db import connection
 from django.test import Client
 
 from django_bgtasks.core import clock
-from django_bgtasks.flow.status import status_of
-from django_bgtasks.flow.upkeep import rollup
 from django_bgtasks.models import Attempt, Job, RollUp
+from django_bgtasks.monitoring.snapshot import status_of
+from django_bgtasks.worker.maintenance import rollups
 
 URL = "/admin/django_bgtasks/dashboard/"
 ROWS = {"postgresql": 1_000_000, "sqlite": 100_000}
@@ -45,10 +45,10 @@ def _measured(client: Client, rows: int) -> dict[str, float]:
     if rows == 100:
         _fill(100)
     _analyze()
-    first = _milliseconds(lambda: rollup.tick("default", 60), runs=1)
+    first = _milliseconds(lambda: rollups.run_once("default", 60), runs=1)
     return {
         "adding up an hour": first,
-        "a tick with nothing new": _milliseconds(lambda: rollup.tick("default")),
+        "a run_once with nothing new": _milliseconds(lambda: rollups.run_once("default")),
         "figures": _milliseconds(lambda: status_of("default")),
         "page, hour": _milliseconds(lambda: client.get(URL)),
         "page, week": _milliseconds(lambda: client.get(f"{URL}?range=week")),

@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django_bgtasks.core import clock
-from django_bgtasks.flow.enqueue import build
-from django_bgtasks.ledger import hot
+from django_bgtasks.jobs.enqueue import build
+from django_bgtasks.ledger import dialects
 from django_bgtasks.ledger.claim import claim_many
 from django_bgtasks.ledger.insert import insert, insert_calls
+from django_bgtasks.ledger.returning import ledger_database
 from django_bgtasks.ledger.settle import settle_many
-from django_bgtasks.ledger.sql import ledger_alias
 from django_bgtasks.models import Job
 from tests.app.tasks import add
 
@@ -33,7 +33,7 @@ def statements(directory: Path) -> Figures:
 
 def _all() -> Figures:
     Job.objects.all().delete()
-    alias, worker = ledger_alias(), uuid4()
+    alias, worker = ledger_database(), uuid4()
     figures: Figures = {}
     jobs = [build(add, (number, 1), {}) for number in range(ALONE)]
     figures["insert µs"] = _each(jobs, 1, lambda part: insert(part[0], alias))
@@ -48,7 +48,7 @@ def _all() -> Figures:
 
 
 def _claim_and_settle(ids: list[UUID], size: int, worker: UUID, figures: Figures) -> None:
-    alias, of = ledger_alias(), "" if size == 1 else f" of {size}"
+    alias, of = ledger_database(), "" if size == 1 else f" of {size}"
     claimed: list[Job] = []
     figures[f"claim{of} µs"] = _each(
         ids, size, lambda part: claimed.extend(claim_many(part, worker, alias))
@@ -68,8 +68,8 @@ def _each(items: list[Any], size: int, act: Callable[[Any], Any]) -> float:
 
 @contextmanager
 def _portable() -> Iterator[None]:
-    forms, hot.FORMS = hot.FORMS, {}
+    forms, dialects.FORMS = dialects.FORMS, {}
     try:
         yield
     finally:
-        hot.FORMS = forms
+        dialects.FORMS = forms

@@ -1,0 +1,168 @@
+"""What a person may do to a job: the moves, who may make them, and how the outcome is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.db import router
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from ..core.errors import DuplicateJob, InvalidMove
+from ..core.states import LIVE, TRANSITIONS, State
+from ..jobs import actions
+from ..ledger.outages import in_transaction
+from ..models import Job
+
+TOLD = 5
+
+
+@dataclass(frozen=True)
+class Act:
+    """One thing to do to jobs. warning: what of it cannot be undone."""
+
+    name: str
+    permission: str
+    label: Any
+    allowed: frozenset[State]
+    warning: Any = ""
+
+    def allows(self, state: str) -> bool:
+        """Whether it can be done to a job in this state."""
+        return state in self.allowed
+
+    def permits(self, user: Any) -> bool:
+        """Whether this user may do it."""
+        return bool(user.has_perm(f"{Job._meta.app_label}.{self.permission}"))
+
+
+@dataclass(frozen=True)
+class Move(Act):
+    """What moves a job to another state.
+
+    make: does it and says what became of it, a key of HISTORY.
+    """
+
+    make: Callable[[UUID], str] = field(kw_only=True)
+
+
+def _retry(job_id: UUID) -> str:
+    actions.retry_job(job_id)
+    return "retried"
+
+
+def _run_now(job_id: UUID) -> str:
+    actions.run_job_now(job_id)
+    return "run now"
+
+
+RETRY = Move("retry", "retry_job", gettext_lazy("Retry"), TRANSITIONS["retry"][0], make=_retry)
+RUN_NOW = Move(
+    "run-now", "run_job_now", gettext_lazy("Run now"), TRANSITIONS["promote"][0], make=_run_now
+)
+CANCEL = Move(
+    "cancel",
+    "cancel_job",
+    gettext_lazy("Cancel"),
+    LIVE,
+    gettext_lazy("Jobs that are running are interrupted: that cannot be undone."),
+    make=actions.cancel_job,
+)
+DELETE = Act(
+    "delete",
+    "delete_job",
+    gettext_lazy("Delete"),
+    frozenset(State) - {State.RUNNING},
+    gettext_lazy("This cannot be undone. Jobs that are running stay."),
+)
+ALL = (RETRY, RUN_NOW, CANCEL)
+
+# What the history of the job says.
+HISTORY = {
+    "retried": gettext_lazy("Retried."),
+    "run now": gettext_lazy("Run now instead of later."),
+    "cancelled": gettext_lazy("Cancelled before it started."),
+    "requested": gettext_lazy("Asked to stop while it was running."),
+}
+
+
+def perform(request: HttpRequest, move: Move, job_ids: Iterable[UUID]) -> None:
+    """Make the move for each job, log it, and tell the user what became of them."""
+    outcomes: dict[str, int] = {}
+    refusals = []
+    for job_id in job_ids:
+        try:
+            outcome = perform_one(request.user, move, job_id)
+        except (InvalidMove, DuplicateJob) as refusal:
+            refusals.append(str(refusal))
+        except Job.DoesNotExist:
+            refusals.append(_("Job %s no longer exists.") % job_id)
+        else:
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    for outcome, count in outcomes.items():
+        messages.success(request, _done(outcome, count))
+    if refusals:
+        messages.error(request, refused(refusals))
+
+
+def perform_one(user: Any, move: Move, job_id: UUID) -> str:
+    """Make the move and log it, both or neither; what became of it. Raises what the move raises."""
+
+    def make_and_log() -> str:
+        outcome = move.make(job_id)
+        job = Job.objects.only("task").get(pk=job_id)
+        LogEntry.objects.log_actions(user.pk, [job], CHANGE, str(HISTORY[outcome]))
+        return outcome
+
+    return in_transaction(make_and_log, router.db_for_write(Job))
+
+
+def delete(user: Any, seen: Mapping[UUID, str]) -> int:
+    """Delete those of these jobs that are as they were seen and log each, all or none; how many."""
+    using = router.db_for_write(Job)
+
+    def delete_and_log() -> int:
+        gone = actions.delete_jobs(seen, using)
+        LogEntry.objects.log_actions(user.pk, gone, DELETION)
+        return len(gone)
+
+    return in_transaction(delete_and_log, using)
+
+
+def interrupted_by(move: Move, job_ids: Iterable[UUID]) -> int:
+    """How many of these jobs the move would tear out of their work."""
+    if move is not CANCEL:
+        return 0
+    return Job.objects.filter(pk__in=list(job_ids), state=State.RUNNING).count()
+
+
+def _done(outcome: str, count: int) -> str:
+    text = {
+        "retried": ngettext("%d job will run again.", "%d jobs will run again.", count),
+        "run now": ngettext(
+            "%d job will run as soon as a worker is free.",
+            "%d jobs will run as soon as a worker is free.",
+            count,
+        ),
+        "cancelled": ngettext("%d job was cancelled.", "%d jobs were cancelled.", count),
+        "requested": ngettext(
+            "%d job is running: it was asked to stop.",
+            "%d jobs are running: they were asked to stop.",
+            count,
+        ),
+    }[outcome]
+    return text % count
+
+
+def refused(reasons: list[str]) -> str:
+    """How many were refused and why; after TOLD of them it is enough."""
+    count = len(reasons)
+    start = ngettext("%d job was refused:", "%d jobs were refused:", count) % count
+    more = [_("… and %d more.") % (count - TOLD)] if count > TOLD else []
+    return " ".join([start, *reasons[:TOLD], *more])

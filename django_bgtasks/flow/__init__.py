@@ -1,1 +1,0 @@
-"""The straight line of a job: enqueue → dispatch → execute; and upkeep, which repairs it."""

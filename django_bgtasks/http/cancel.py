@@ -1,0 +1,45 @@
+"""The button that cancels a job."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_POST
+
+from ..core.errors import InvalidMove
+from ..jobs.actions import cancel_job
+from .auth import job_for
+
+
+@never_cache
+@require_POST
+@csrf_protect
+def job_cancel(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """Cancel a job, for its owner and for staff who may view and cancel jobs.
+
+    409 when it is final already; 403 for who may only look at it, and 404 for others. A form
+    without a script is sent back to the page that it names in `next`.
+    """
+    job, viewer = job_for(request, job_id)
+    if not viewer.may_cancel:
+        raise PermissionDenied
+    try:
+        answer, status = {"cancel": cancel_job(job.pk)}, 200
+    except InvalidMove:
+        answer, status = {"error": gettext("It is finished already.")}, 409
+    if back := _page_to_go_back_to(request):
+        return HttpResponseRedirect(back)
+    return JsonResponse(answer, status=status)
+
+
+def _page_to_go_back_to(request: HttpRequest) -> str:
+    back = request.POST.get("next", "")
+    host = {request.get_host()}
+    good = url_has_allowed_host_and_scheme(back, host, require_https=request.is_secure())
+    return back if good else ""

@@ -1,0 +1,88 @@
+"""A job's progress as Server-Sent Events, on ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import close_old_connections
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.utils import translation
+from django.utils.cache import add_never_cache_headers
+
+from ..core import clock
+from .auth import Viewer, job_for, read
+from .serializers import shown
+
+LOOK_EVERY = 0.5
+HEARTBEAT = 15.0
+# A stream ends after this long, and the browser opens another one: a deployment can drain, and who
+# has lost the right to see the job is noticed.
+LONGEST_STREAM = 300.0
+
+
+async def job_events(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
+    """A stream of the job's changes until it is final; 404 as with `job_status`.
+
+    Each event is the JSON of `job_status`, with its version as id: a browser that reconnects gets
+    what is newer. Under WSGI a stream would hold a thread: it answers 406, use `?wait=` there.
+    """
+    if request.method != "GET":
+        return HttpResponse(status=405, headers={"Allow": "GET"})
+    viewer, facts = await sync_to_async(_first_look, thread_sensitive=False)(request, job_id)
+    if not isinstance(request, ASGIRequest):
+        return HttpResponse("Event streams need ASGI.", status=406, content_type="text/plain")
+    seen = request.headers.get("Last-Event-ID", "")
+    if facts["finished"] and facts["version"] == seen:
+        # The browser has the last word already: 204 tells it not to come back.
+        return HttpResponse(status=204)
+    events = _events(job_id, viewer, facts, seen, translation.get_language())
+    response = StreamingHttpResponse(events, content_type="text/event-stream")
+    add_never_cache_headers(response)
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _events(
+    job_id: UUID, viewer: Viewer, facts: dict[str, Any] | None, seen: str, language: str | None
+) -> AsyncIterator[str]:
+    started = spoken = clock.monotonic()
+    yield "retry: 1000\n\n"
+    while facts is not None:
+        if facts["version"] != seen:
+            seen, spoken = facts["version"], clock.monotonic()
+            yield f"id: {seen}\ndata: {json.dumps(facts)}\n\n"
+        elif clock.monotonic() - spoken > HEARTBEAT:
+            spoken = clock.monotonic()
+            yield ": still here\n\n"
+        if facts["finished"] or clock.monotonic() - started > LONGEST_STREAM:
+            return
+        await asyncio.sleep(LOOK_EVERY)
+        # A pool that all streams share: a thread and a connection for each would be too many.
+        facts = await sync_to_async(_look, thread_sensitive=False)(job_id, viewer, language)
+
+
+def _first_look(request: HttpRequest, job_id: UUID) -> tuple[Viewer, dict[str, Any]]:
+    close_old_connections()
+    try:
+        job, viewer = job_for(request, job_id)
+        return viewer, shown(job, viewer)
+    finally:
+        close_old_connections()
+
+
+def _look(job_id: UUID, viewer: Viewer, language: str | None) -> dict[str, Any] | None:
+    close_old_connections()
+    try:
+        job = read(job_id)
+        if job is None:
+            return None
+        with translation.override(language):
+            return shown(job, viewer)
+    finally:
+        close_old_connections()

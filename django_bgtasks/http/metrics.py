@@ -1,0 +1,32 @@
+"""The figures for Prometheus."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from django.http import HttpRequest, HttpResponse
+
+from ..transport.connection import reason
+from .health import BROKEN
+from .machines import for_machines
+
+MISSING = "Install the extra: pip install 'django-bgtasks[prometheus]'\n"
+
+
+@for_machines
+def metrics(request: HttpRequest, backends: list[str]) -> HttpResponse:
+    """All metrics in Prometheus's text; 503 without the database, 501 without the library."""
+    if find_spec("prometheus_client") is None:
+        return HttpResponse(MISSING, status=501, content_type="text/plain")
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+    from ..contrib.prometheus import BgTasksCollector
+
+    registry = CollectorRegistry()
+    registry.register(BgTasksCollector(backends))
+    try:
+        text = generate_latest(registry)
+    except BROKEN as error:
+        told = f"The database does not answer: {reason(error)}\n"
+        return HttpResponse(told, status=503, content_type="text/plain")
+    return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,49 @@
+"""A job as its page and its owner's scripts get it: JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from django.utils.translation import gettext
+
+from ..core.messages import translated
+from ..core.sensitive import masked
+from ..core.states import STATUS, State
+from ..models import Job
+from .auth import Viewer
+
+
+def shown(job: Job, viewer: Viewer) -> dict[str, Any]:
+    """What the viewer may know of the job. `version` changes whenever anything else in it does."""
+    facts = {
+        "id": str(job.pk),
+        "state": job.state,
+        "label": job.get_state_display(),
+        "status": str(STATUS[State(job.state)]),
+        "progress": job.progress,
+        "result": _result(job, viewer) if job.state == State.SUCCEEDED else None,
+        "error": translated(job.error) if viewer.is_operator else told(job),
+        "finished": job.is_final,
+    }
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return {**facts, "version": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def told(job: Job) -> str:
+    """Why it failed, for its owner.
+
+    An exception may name paths and addresses; what GiveUp says is meant to be read.
+    """
+    name, _colon, message = job.error.partition(": ")
+    if job.state != State.FAILED:
+        return ""
+    if name == "GiveUp" and message:
+        return translated(message)
+    return gettext("It took too long.") if name == "JobTimeout" else gettext("It failed.")
+
+
+def _result(job: Job, viewer: Viewer) -> Any:
+    """Its owner gets what the task returned; an operator as much as in the admin."""
+    return job.result if viewer.sees_result else masked(job.result)

@@ -1,0 +1,201 @@
+"""What a task can ask and tell while it runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any, TypeVar
+from uuid import UUID, uuid5
+
+from asgiref.sync import async_to_sync, sync_to_async
+
+from ..core import clock
+from ..core.compat import TaskContext
+from ..core.errors import ClaimLost, InvalidArguments, JobCancelled
+from ..core.messages import CANCELLED
+from ..core.payload import MAX_BYTES, fault_of
+from ..core.progress import Progress, progress_of
+from ..idempotency.once import once
+from ..ledger import progress
+from ..ledger.outages import is_in_transaction
+from ..ledger.reconnect import asked, errors_of
+from ..models import Job
+from ..sandbox.connections import drop_connections
+from ..sandbox.threads import in_passing
+from .results import JobResult, result_of
+
+logger = logging.getLogger("django_bgtasks")
+T = TypeVar("T")
+# Progress more often than this is not written: a tight loop must not become a write load.
+WRITE_EVERY = 0.5
+
+
+class JobContext(TaskContext):  # type: ignore[type-arg]
+    """Django's TaskContext, with progress, steps and cancellation.
+
+    job: its row as it was claimed.
+    """
+
+    __slots__ = ("_clock", "_result", "_untold", "job", "task", "using")
+    job: Job
+    task: Any
+    using: str
+    _clock: dict[str, float]
+    _untold: list[Progress]
+    _result: JobResult[Any] | None
+
+    def __init__(self, job: Job, task: Any, using: str) -> None:
+        values = {"job": job, "task": task, "using": using, "_clock": {}, "_untold": []}
+        for name, value in {**values, "_result": None}.items():
+            # Django's context is frozen.
+            object.__setattr__(self, name, value)
+
+    @property
+    def task_result(self) -> JobResult[Any]:  # type: ignore[override]
+        """The job as the tasks API shows it; made when somebody asks."""
+        result = self._result
+        if result is None:
+            result = asked(lambda: result_of(self.job, self.task), self.using)
+            object.__setattr__(self, "_result", result)
+        return result
+
+    @property
+    def job_id(self) -> UUID:
+        """The job's id."""
+        return self.job.pk
+
+    @property
+    def attempt(self) -> int:
+        """1 in the first attempt."""
+        return self.job.attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same in every attempt of this job: give it to payment and mail providers."""
+        return str(self.job.pk)
+
+    def step_key(self, step: str) -> str:
+        """The idempotency key of one step of this job, the same in every attempt."""
+        if fault := fault_of(step, MAX_BYTES):
+            raise InvalidArguments(f"The name of a step {fault}")
+        return str(uuid5(self.job.pk, step))
+
+    def once(self, step: str, func: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run a step's effect once for this job, whatever the attempt; see once()."""
+        return once(self.step_key(step), func, *args, **{"scope": "job", **kwargs})
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Tell how far the job is; written at most twice a second, and at the end.
+
+        It harms no job: what is no number is shown as a progress of unknown size, and logged once.
+        In an `atomic` task it is written when the task commits. Raises ClaimLost if the job is
+        no longer this attempt's.
+        """
+        told = progress_of(done, total, message)
+        if told.odd:
+            kinds = f"{type(done).__name__} of {type(total).__name__}"
+            self._log_once("odd", f"A progress that is no finite number ({kinds}) is left out.")
+        self._untold[:] = [told]
+        is_atomic = getattr(self.task, "atomic", False)
+        if not is_atomic and (told.is_complete or self._is_time("progress")):
+            write_progress(self)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked to cancel this job; asked of the database twice a second."""
+        if self._is_time("cancelled"):
+            before = bool(self._clock.get("asked"))
+            self._clock["asked"] = float(bool(self._is_cancelled(before)))
+        return bool(self._clock.get("asked"))
+
+    def heartbeat(self) -> None:
+        """A point where a long loop stops if it has to.
+
+        Raises JobCancelled if somebody asked to cancel the job, ClaimLost if it is no longer
+        this attempt's.
+        """
+        if not self._is_time("heartbeat"):
+            return
+        is_cancelled = self._is_cancelled(False)
+        if is_cancelled is None:
+            raise ClaimLost(f"Attempt {self.attempt} of job {self.job_id} is no longer the owner.")
+        if is_cancelled:
+            raise JobCancelled(CANCELLED)
+
+    async def aprogress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """progress(), for a coroutine."""
+        await in_passing(self.progress, done, total, message)
+
+    async def aheartbeat(self) -> None:
+        """heartbeat(), for a coroutine."""
+        await in_passing(self.heartbeat)
+
+    async def acancelled(self) -> bool:
+        """Whether somebody asked to cancel this job, for a coroutine."""
+        return await in_passing(lambda: self.cancelled)
+
+    async def aonce(self, step: str, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """once(), for a coroutine; func may be one too.
+
+        It runs in a thread of its own, with its own connection: others need not wait for it.
+        """
+        # Wrapped: asgiref has names of its own for what it is called with.
+        effect = partial(self._once, step, func, *args, **kwargs)
+        return await sync_to_async(effect, thread_sensitive=False)()
+
+    def _once(self, step: str, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        def awaited(*args: Any, **kwargs: Any) -> Any:
+            return async_to_sync(partial(func, *args, **kwargs))()
+
+        effect = awaited if iscoroutinefunction(func) else func
+        try:
+            return self.once(step, effect, *args, **kwargs)
+        finally:
+            drop_connections()
+
+    def _is_cancelled(self, otherwise: bool) -> bool | None:
+        found: bool | None = self._answer(
+            partial(progress.is_cancelled, self.job, self.using), otherwise
+        )
+        return found
+
+    def _answer(self, question: Callable[[], Any], otherwise: Any) -> Any:
+        """What the database answers; `otherwise` if it does not: the task need not wait for it.
+
+        Within a transaction the error is the caller's, who may have lost more than this.
+        """
+        if is_in_transaction(self.using):
+            return question()
+        try:
+            return asked(question, self.using)
+        except errors_of(self.using) as error:
+            why = str(error).partition("\n")[0]
+            self._log_once("away", f"The database did not answer ({why}); the task goes on.")
+            return otherwise
+
+    def _log_once(self, what: str, text: str) -> None:
+        if what not in self._clock:
+            self._clock[what] = clock.monotonic()
+            logger.warning("Job %s (%s): %s", self.job_id, self.job.task, text)
+
+    def _is_time(self, what: str) -> bool:
+        now = clock.monotonic()
+        if now < self._clock.get(what, 0.0):
+            return False
+        self._clock[what] = now + WRITE_EVERY
+        return True
+
+
+def write_progress(context: JobContext) -> None:
+    """Write what progress() was told last, if it is not written yet.
+
+    Not in the middle of a transaction: it would lock the job's row until the commit, for whoever
+    wants to cancel the job or to rescue it.
+    """
+    while context._untold:
+        told = context._untold.pop()
+        if not context._answer(partial(progress.report, context.job, told, context.using), True):
+            text = f"Attempt {context.attempt} of job {context.job_id} is no longer the owner."
+            raise ClaimLost(text)

@@ -1,0 +1,223 @@
+"""Step 2, the row: insert a job in the caller's transaction, then arrange its dispatch.
+
+Next: jobs/dispatch.py (3 the message).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from django.contrib.contenttypes.models import ContentType
+
+from ..core import clock
+from ..core.compat import InvalidTask, is_heard, send_signal
+from ..core.dedup import dedup_of, refuse_wrong_call
+from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
+from ..core.options import backend_settings
+from ..core.payload import fault_of, json_value, plain
+from ..core.sensitive import masked_key
+from ..core.states import State
+from ..core.task import BackgroundTask
+from ..ledger.dialects.columns import unsaved
+from ..ledger.insert import Call, hold, holder_of, insert, insert_calls, replace_call, waiting_in
+from ..ledger.outages import in_transaction, retry_on_conflict
+from ..ledger.returning import ledger_database
+from ..models import Job
+from ..signals import job_deduplicated
+from .dispatch import dispatch_on_commit, message_of, push_on_commit
+from .hooks import sending
+from .results import JobResult, Results, result_of
+
+CHUNK = 1000
+LONGEST_KEY = 255
+# How often a key is looked for that is taken and free again at the same moment.
+LOOKS = 50
+WAITING_TO_RUN = (State.QUEUED, State.SCHEDULED)
+AnyTask = BackgroundTask[Any, Any]
+
+
+def enqueue(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult[Any]:
+    """Insert one job, or find the live one that stands for it."""
+    using = ledger_database()
+    job = build(task, args, kwargs)
+    try:
+        _refuse_when_full(job.backend, job.queue, 1, using)
+    except QueueFull:
+        # A duplicate adds nothing to the queue.
+        if job.dedup_slot is None or holder_of(job.dedup_slot, using) is None:
+            raise
+    with sending([job], 1):
+        stands = _insert(job, task, using)
+        return _tell(job, stands, task)
+
+
+def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
+    """Insert a job for each call; all of them or none."""
+    using = ledger_database()
+    split = [_split(call, task) for call in calls]
+    if not split:
+        return []
+    if task.dedup_key is not None:
+        jobs = [build(task, *call) for call in split]
+        with sending(jobs, len(jobs)):
+            found = in_transaction(lambda: _insert_keyed(jobs, task, using), using)
+            return [_tell(job, found[job.pk], task) for job in jobs]
+    return _enqueue_alike(build(task, *split[0]), split, task, using)
+
+
+def _enqueue_alike(
+    first: Job, split: Sequence[Any], task: AnyTask, using: str
+) -> Sequence[JobResult[Any]]:
+    """Enqueue calls that differ in their arguments only. first: the unsaved job of the first."""
+    for args, kwargs in split:
+        refuse_wrong_call(task, args, kwargs)
+    where = task.module_path
+    calls = [
+        (clock.new_id(), json_value(list(args), "args", where), json_value(kwargs, "kwargs", where))
+        for args, kwargs in split
+    ]
+    with sending([first], len(calls)):
+        in_transaction(lambda: _insert_alike(first, calls, using), using)
+    results = Results(first, calls, task, using)
+    if is_heard("task_enqueued", logging.DEBUG):
+        for result in results:
+            send_signal("task_enqueued", sender=type(task.get_backend()), task_result=result)
+    return results
+
+
+def _insert_alike(first: Job, calls: Sequence[Call], using: str) -> None:
+    _refuse_when_full(first.backend, first.queue, len(calls), using)
+    for start in range(0, len(calls), CHUNK):
+        chunk = calls[start : start + CHUNK]
+        insert_calls(first, chunk, using)
+        if first.state == State.QUEUED:
+            messages = [replace(message_of(first), job_id=call[0]) for call in chunk]
+            push_on_commit(messages, first.backend, using)
+
+
+def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
+    """The unsaved row of a call. Raises InvalidArguments for what cannot be stored or called."""
+    options = backend_settings(task.backend).options
+    refuse_wrong_call(task, args, kwargs)
+    job = unsaved(
+        task=task.module_path,
+        queue=plain(task.queue_name),
+        priority=int(task.priority),
+        args=json_value(list(args), "args", task.module_path),
+        kwargs=json_value(dict(kwargs), "kwargs", task.module_path),
+        state=State.SCHEDULED if task.run_after else State.QUEUED,
+        run_after=task.run_after,
+        max_attempts=task.retry.max_attempts,
+        timeout=float(task.timeout or options.timeout),
+        on_crash=task.on_crash,
+        backend=task.backend,
+    )
+    dedup = dedup_of(task, args, kwargs)
+    if dedup is not None:
+        hold(job, dedup)
+    _attach(job, task)
+    return job
+
+
+def _insert_keyed(jobs: list[Job], task: AnyTask, using: str) -> dict[UUID, Job]:
+    """Insert these jobs. For each its id, and the job that stands for it."""
+    _refuse_when_full(jobs[0].backend, jobs[0].queue, len(jobs), using)
+    # All calls take their keys in the same order, so that no two of them wait for each other.
+    ordered = sorted(jobs, key=lambda job: job.dedup_slot or "")
+    inserted = {job.pk for job in ordered if insert(job, using)}
+    dispatch_on_commit([job for job in jobs if job.pk in inserted], using)
+    return {job.pk: job if job.pk in inserted else _holder(job, task, using) for job in ordered}
+
+
+def _insert(job: Job, task: AnyTask, using: str) -> Job:
+    """Insert the job, or find the live one that stands for it, and return that."""
+    if not retry_on_conflict(lambda: insert(job, using), using):
+        return _holder(job, task, using)
+    dispatch_on_commit([job], using)
+    return job
+
+
+def _holder(job: Job, task: AnyTask, using: str) -> Job:
+    """The job that holds the key of this one, after what `on_duplicate` asks for."""
+    for _look in range(LOOKS):
+        holder = holder_of(job.dedup_slot or "", using)
+        if holder is None:
+            # It ended between our insert and our look: the key is free again.
+            if retry_on_conflict(lambda: insert(job, using), using):
+                dispatch_on_commit([job], using)
+                return job
+        elif task.on_duplicate == "raise":
+            raise _refused(job, task, f"Job {holder.pk} ({holder.state}) holds", holder.pk)
+        elif task.on_duplicate != "replace" or holder.state not in WAITING_TO_RUN:
+            return holder
+        elif replace_call(holder, job, using):
+            holder.refresh_from_db(using=using)
+            dispatch_on_commit([holder], using)
+            return holder
+    raise _refused(job, task, f"After {LOOKS} looks no job was found that holds")
+
+
+def _refused(job: Job, task: AnyTask, who: str, holder: UUID | None = None) -> DuplicateJob:
+    return DuplicateJob(
+        f"{who} the dedup key {masked_key(task, job.dedup_key)!r} of {task.module_path}. "
+        f"Nothing was enqueued.",
+        holder,
+    )
+
+
+def _tell(job: Job, stands: Job, task: AnyTask) -> JobResult[Any]:
+    """The result of the call that would be `job`, and the signal that goes with it."""
+    result = result_of(stands, task, deduplicated=stands is not job)
+    sender = type(task.get_backend())
+    if stands is not job:
+        job_deduplicated.send_robust(sender=sender, task_result=result)
+    elif is_heard("task_enqueued", logging.DEBUG):
+        send_signal("task_enqueued", sender=sender, task_result=result)
+    return result
+
+
+def _refuse_when_full(backend: str, queue: str, count: int, using: str) -> None:
+    limit = backend_settings(backend).options.depth_of(queue)
+    if limit is not None and waiting_in(queue, backend, limit, using) + count > limit:
+        raise QueueFull(queue, limit)
+
+
+def _split(call: Any, task: AnyTask) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    if isinstance(call, Mapping):
+        return (), call
+    if isinstance(call, tuple | list):
+        return call, {}
+    raise InvalidTask(
+        f"{task.module_path}.enqueue_many() takes for each job a tuple of arguments or a dict of "
+        f"keyword arguments, not {type(call)}."
+    )
+
+
+def _attach(job: Job, task: AnyTask) -> None:
+    # A visitor who is not logged in has no row, and a key that is None.
+    for what, row, has in (("owner", task.owner, "pk"), ("about", task.about, "_meta")):
+        if isinstance(row, type) or not (row is None or hasattr(row, has)):
+            raise _wrong(task, f"{what} takes a model instance, not {row!r}")
+    if task.owner is not None:
+        job.owner_id = task.owner.pk
+    if task.about is not None:
+        job.about_type_id = ContentType.objects.get_for_model(task.about).pk
+        job.about_key = _key_of(task)
+
+
+def _key_of(task: AnyTask) -> str:
+    about = task.about
+    if about.pk is None:
+        raise _wrong(task, f"about is a {about._meta.label} without a key; save it first")
+    key = str(about.pk)
+    if fault := fault_of(key, LONGEST_KEY):
+        raise _wrong(task, f"the key of about, a {about._meta.label}, {fault.rstrip('.')}")
+    return key
+
+
+def _wrong(task: AnyTask, why: str) -> InvalidArguments:
+    return InvalidArguments(f"{task.module_path}: {why}.")

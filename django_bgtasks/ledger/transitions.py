@@ -1,0 +1,183 @@
+"""The moves of jobs that no worker holds: promote, cancel, retry, run now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, QuerySet
+from django.db.models.functions import Greatest
+from django.utils.translation import gettext as _
+
+from ..core.dedup import slot_of
+from ..core.errors import ClaimLost, DuplicateJob
+from ..core.faultpoints import fault_point
+from ..core.formats import exact
+from ..core.options import known_backends
+from ..core.outcomes import released
+from ..core.states import TRANSITIONS, State, in_words, refuse
+from ..models import Job
+from .insert import holder_of
+from .outages import retried
+from .returning import current, skipping_locked, update_returning
+from .settle import settle_once, slot_after_end
+from .times import Now, SecondsBetween
+
+# How often a job is looked at that moves at the same moment.
+LOOKS = 20
+
+
+@retried
+@fault_point("promote")
+def promote(limit: int, using: str) -> list[Job]:
+    """Queue scheduled jobs that are due, oldest first; at most `limit` at once.
+
+    Those of backends that TASKS does not have wait: who knows their backend queues and sends them.
+    """
+    due = _scheduled(using).filter(run_after__lte=Now())
+    with transaction.atomic(using):
+        first = skipping_locked(due).order_by("run_after")
+        ids = list(first.values_list("pk", flat=True)[:limit])
+        if not ids:
+            return []
+        # The due time is checked again: without row locks the job may have been postponed.
+        return update_returning(due.filter(pk__in=ids), {"state": TRANSITIONS["promote"][1]})
+
+
+@retried
+def give_back(jobs: Sequence[Job], using: str) -> int:
+    """Queue claimed jobs again whose tasks have not begun: they cost no attempt. How many moved."""
+    keyed = [job for job in jobs if job.dedup_scope == "queued"]
+    moved = sum(_given_back_with_its_key(job, using) for job in keyed)
+    plain = [job for job in jobs if job.dedup_scope != "queued"]
+    for claims in sorted({job.claims for job in plain}):
+        ids = [job.pk for job in plain if job.claims == claims]
+        held = Job.objects.using(using).filter(
+            pk__in=ids,
+            state__in=sorted(TRANSITIONS["release"][0]),
+            claims=claims,
+            worker=jobs[0].worker,
+        )
+        moved += held.update(state=TRANSITIONS["release"][1], attempt=F("attempt") - 1)
+    return moved
+
+
+def _given_back_with_its_key(job: Job, using: str) -> bool:
+    """It takes the key again that it gave up when it was claimed, if nobody else has it now."""
+    try:
+        settle_once(job, released(), using)
+    except ClaimLost:
+        return False
+    return True
+
+
+def next_due(using: str) -> float | None:
+    """Seconds until the next scheduled job is due, by the database's clock; None without one."""
+    wait = _scheduled(using).annotate(wait=SecondsBetween(Now(), "run_after")).order_by("run_after")
+    first = wait.values_list("wait", flat=True).first()
+    return None if first is None else max(0.0, first)
+
+
+def _scheduled(using: str) -> QuerySet[Job]:
+    rows = Job.objects.using(using).filter(state=State.SCHEDULED)
+    return rows.filter(backend__in=known_backends())
+
+
+@retried
+def cancel(job_id: UUID, using: str) -> State:
+    """Cancel a job that has not started; ask for the end of one that runs.
+
+    Returns the state that this led to: cancelled, or running when its worker is to stop it.
+    Raises Job.DoesNotExist, or InvalidMove for a job that is final.
+    """
+    allowed, cancelled = TRANSITIONS["cancel"]
+    row = Job.objects.using(using).filter(pk=job_id)
+    for _look in range(LOOKS):
+        waiting = row.filter(state__in=sorted(allowed))
+        ended = {"finished_at": Now(), "dedup_slot": slot_after_end()}
+        if waiting.update(state=cancelled, cancel_requested_at=Now(), **ended):
+            return cancelled
+        if row.filter(state=State.RUNNING).update(cancel_requested_at=Now()):
+            return State.RUNNING
+        job = _now(job_id, using)
+        # It moved between the two updates, say from running back to queued: look again.
+        if job.is_final:
+            break
+    raise refuse("cancel", job.state, job_id)
+
+
+@retried
+def retry(job_id: UUID, using: str) -> Job:
+    """Queue a failed or cancelled job again, for at least one more attempt.
+
+    It takes its dedup key again. Raises DuplicateJob when another live job holds it,
+    InvalidMove when the job is in another state, Job.DoesNotExist when there is none.
+    """
+    job = Job.objects.using(using).get(pk=job_id)
+    slot = slot_of(job.task, job.dedup_key) if job.dedup_key else None
+    ended = Job.objects.using(using).filter(pk=job_id, state__in=sorted(TRANSITIONS["retry"][0]))
+    queued = {
+        "state": TRANSITIONS["retry"][1],
+        "finished_at": None,
+        # It waits from now on, not since it was enqueued.
+        "run_after": Now(),
+        "cancel_requested_at": None,
+        "dedup_slot": slot,
+        "max_attempts": Greatest(F("max_attempts"), F("attempt") + 1),
+    }
+    moved = _queued_again(job, ended, queued, using)
+    job = _now(job_id, using)
+    if not moved:
+        raise refuse("retry", job.state, job_id)
+    return job
+
+
+def _queued_again(job: Job, ended: QuerySet[Job], values: dict[str, Any], using: str) -> int:
+    for left in reversed(range(LOOKS)):
+        try:
+            with transaction.atomic(using):
+                return ended.update(**values)
+        except IntegrityError:
+            holder = holder_of(values["dedup_slot"] or "", using)
+            if holder is not None:
+                raise _held(job, holder) from None
+            # It was the window of a job that has ended, and it is over: the key is free now.
+            if not left:
+                raise
+    return 0
+
+
+@retried
+def run_now(job_id: UUID, using: str) -> Job:
+    """Queue a scheduled job now. InvalidMove when it is not scheduled."""
+    scheduled = Job.objects.using(using).filter(
+        pk=job_id, state__in=sorted(TRANSITIONS["promote"][0])
+    )
+    moved = scheduled.update(state=TRANSITIONS["promote"][1], run_after=Now())
+    job = _now(job_id, using)
+    if not moved:
+        raise refuse("promote", job.state, job_id)
+    return job
+
+
+def _now(job_id: UUID, using: str) -> Job:
+    job = current(Job.objects.using(using).filter(pk=job_id))
+    if job is None:
+        raise Job.DoesNotExist(str(job_id))
+    return job
+
+
+def _held(job: Job, holder: Job) -> DuplicateJob:
+    text = _(
+        "Job %(job)s cannot run again: job %(holder)s, which is %(state)s, holds its dedup key."
+    )
+    told = text % {"job": job.pk, "holder": holder.pk, "state": in_words(holder.state)}
+    return DuplicateJob(f"{told} {_cure(holder)}", holder.pk)
+
+
+def _cure(holder: Job) -> str:
+    if holder.is_final and holder.dedup_until:
+        return _("Its window is open until %s.") % exact(holder.dedup_until)
+    return _("Wait for that job or cancel it.")

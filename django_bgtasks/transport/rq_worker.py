@@ -1,0 +1,151 @@
+"""The RQ side of a job child: registered in Redis as RQ's tools expect, and lean.
+
+Only the seams that RQ's own worker has for its registration are used (birth, heartbeat, death).
+Nothing that Redis says is executed: no job is fetched, no command channel is listened to.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from redis import Redis
+from rq import worker_registration
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+from rq.utils import now, utcformat
+from rq.worker import SimpleWorker, WorkerStatus
+
+from .depth import Rank, in_use
+from .exchange import Finished, Taken, exchange
+from .messages import QUEUES_KEY, SUSPENDED_KEY, job_id_of
+from .names import Namespace
+
+# So long a wake-up call stays that nobody waits for any more.
+WAKE_SECONDS = 10
+
+
+class RQWorker(SimpleWorker):
+    """One job child, seen by `rq info` and `rq.Worker.all()`.
+
+    rq_queues: those that it listens to, without the name of the ledger.
+    """
+
+    def __init__(
+        self, queues: Sequence[str], rank: Rank, child: str, namespace: Namespace, redis: Redis
+    ) -> None:
+        self.namespace, self.rank = namespace, rank
+        self.rq_queues = in_use(queues, namespace, redis, rank)
+        self._popped_from = b""
+        self._wake_key = namespace.key(f"wake:{child}")
+        self._queues_seen = 0
+        self.has_new_queues = False
+        super().__init__(
+            [namespace.rq_queue(rq_queue) for rq_queue in self.rq_queues],
+            name=namespace.worker(child),
+            connection=redis,
+            serializer=JSONSerializer,
+        )
+        # One of this name is another life of this process id, which has not been taken out yet.
+        redis.delete(self.key)
+        self.register_birth()  # type: ignore[no-untyped-call]
+        self.set_state(WorkerStatus.IDLE)
+
+    def _set_connection(self, connection: Redis) -> Redis:
+        # RQ would wait minutes for the reply of a Redis that is gone.
+        return connection
+
+    def _set_ip_address(self, connection: Redis) -> None:
+        # RQ warns of an ACL that forbids it to ask, and does without.
+        with warnings.catch_warnings(action="ignore"):
+            super()._set_ip_address(connection)
+
+    def look_around(self, queues: Sequence[str]) -> bool:
+        """Notice new queues and priorities. True while `rq suspend` holds the workers."""
+        # A Redis that takes no writes still answers: then jobs come only by the database.
+        self.connection.hset(self.key, "last_heartbeat", utcformat(now()))
+        if not self.connection.sismember(worker_registration.REDIS_WORKER_KEYS, self.key):
+            self._register_again()
+        rq_queues = in_use(queues, self.namespace, self.connection, self.rank)
+        if rq_queues != self.rq_queues:
+            self._listen_to(rq_queues)
+        suspended = bool(self.connection.exists(SUSPENDED_KEY))
+        if suspended != (self._state == WorkerStatus.SUSPENDED):
+            self.set_state(WorkerStatus.SUSPENDED if suspended else WorkerStatus.IDLE)
+        return suspended
+
+    def exchange(self, finished: Finished, size: Callable[[str], int]) -> Taken:
+        """Forget finished messages and take the next, strictly in the order of the queues.
+
+        size: how many to take of an RQ queue.
+        """
+        counts = [size(rq_queue) for rq_queue in self.rq_queues]
+        taken = exchange(
+            self.key, finished, self.rq_queues, counts, self.namespace, self.connection
+        )
+        self._popped_from = self.namespace.list_key(taken.source).encode()
+        self.has_new_queues = taken.queues != self._queues_seen
+        self._queues_seen = taken.queues
+        return taken
+
+    @property
+    def source(self) -> str:
+        """The RQ queue of what was taken last."""
+        return self._popped_from.decode().removeprefix(self.namespace.list_key(""))
+
+    def wait(self, rq_queues: Sequence[str], seconds: float) -> UUID | None:
+        """The id of the next message of these RQ queues, after at most so many seconds.
+
+        None also after wake().
+        """
+        keys = [*map(self.namespace.list_key, rq_queues), self._wake_key]
+        popped: Any = self.connection.blpop(keys, seconds)
+        if popped is None or popped[0] == self._wake_key.encode():
+            return None
+        self._popped_from = popped[0]
+        return job_id_of(popped[1])
+
+    def wake(self) -> None:
+        """End a wait() of another thread."""
+        with self.connection.pipeline() as pipeline:
+            pipeline.lpush(self._wake_key, 1)
+            pipeline.expire(self._wake_key, WAKE_SECONDS)
+            pipeline.execute()
+
+    def begin(self, job_id: UUID) -> bool:
+        """Show the job as running. False if the workers are suspended: it must wait."""
+        with self.connection.pipeline(transaction=False) as pipeline:
+            pipeline.exists(SUSPENDED_KEY)
+            pipeline.hset(
+                self.key, mapping={"state": WorkerStatus.BUSY.value, "current_job": str(job_id)}
+            )
+            suspended: list[Any] = pipeline.execute()
+        return not suspended[0]
+
+    def put_back(self, ids: Sequence[UUID]) -> None:
+        """Return messages that were taken last to the head of their queue, in their order."""
+        with self.connection.pipeline() as pipeline:
+            pipeline.lpush(self._popped_from, *map(str, reversed(ids)))
+            # It may have been forgotten while it was empty.
+            pipeline.sadd(QUEUES_KEY, self._popped_from)
+            pipeline.execute()
+
+    def _register_again(self) -> None:
+        """Redis was wiped, and this worker with it."""
+        self.connection.delete(self.key)
+        self.register_birth()  # type: ignore[no-untyped-call]
+        self.set_state(self._state)
+
+    def _listen_to(self, rq_queues: list[str]) -> None:
+        names = [self.namespace.rq_queue(rq_queue) for rq_queue in rq_queues]
+        self.rq_queues = rq_queues
+        self.queues = [
+            Queue(name, connection=self.connection, serializer=JSONSerializer) for name in names
+        ]
+        self._ordered_queues = self.queues[:]
+        with self.connection.pipeline() as pipeline:
+            worker_registration.register(self, pipeline)
+            pipeline.hset(self.key, "queues", ",".join(names))
+            pipeline.execute()

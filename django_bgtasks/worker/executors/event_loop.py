@@ -1,0 +1,189 @@
+"""The event loop of a job child, in a thread of its own, on which coroutines wait side by side.
+
+The coroutines share the loop. What one of them does to it must not end the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, NoReturn
+
+from asgiref.sync import AsyncToSync
+
+from ...core import clock
+from ...jobs.coroutines import Awaited
+from ...sandbox.connections import LEFT_OPEN
+from ...sandbox.threads import check_threads_of
+from .database_threads import DatabaseThreads
+
+# A loop that does not answer for so long is blocked by the coroutine that has it.
+BLOCKED_AFTER = 1.0
+# What would end other coroutines too. A loop that runs refuses close() itself.
+REFUSED = ("stop", "shutdown_asyncgens", "shutdown_default_executor")
+Ended = Callable[[], None]
+logger = logging.getLogger("django_bgtasks.worker")
+# Whose run each task on the loop belongs to; a coroutine may begin more of them.
+_run: ContextVar[Awaited | None] = ContextVar("bgtasks_run", default=None)
+
+
+class Loop:
+    """Coroutines, each with limits of its own. The thread starts with the first one.
+
+    connections: how many of them may use the database at once.
+    """
+
+    def __init__(self, connections: int) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked_at: float | None = None
+        # The loop itself would forget a task that waits.
+        self._active: dict[Awaited, RunTask] = {}
+        self._threads = DatabaseThreads(connections, self._current_run)
+
+    def start(self, run: Awaited, ended: Ended) -> None:
+        """Begin a run. `ended` is called when it has run, on the loop or at once."""
+        awaitable = run.begin()
+        if awaitable is None:
+            ended()
+        else:
+            loop = self._running()
+            loop.call_soon_threadsafe(self._begin, loop, run, self._main(run, awaitable, ended))
+
+    def blocking_job(self) -> Awaited | None:
+        """The run that blocks the loop, if one does. To be asked again and again."""
+        now = clock.monotonic()
+        if self._loop is None or self._asked_at is None:
+            self._ask(now)
+            return None
+        if now - self._asked_at < BLOCKED_AFTER:
+            return None
+        return getattr(asyncio.current_task(self._loop), "run", None)
+
+    def _ask(self, now: float) -> None:
+        """Have the loop say that it is alive, as soon as it can."""
+        if self._loop is not None:
+            self._asked_at = now
+            self._loop.call_soon_threadsafe(self._answer)
+
+    def _answer(self) -> None:
+        self._asked_at = None
+        self._restore()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, run: Awaited, main: Any) -> None:
+        # Not by loop.create_task(): a coroutine may have set another task factory.
+        self._active[run] = RunTask(loop, main, run)
+
+    async def _main(self, run: Awaited, awaitable: Awaitable[None], ended: Ended) -> None:
+        _run.set(run)
+        try:
+            await Stepwise(awaitable, self._restore)
+            await self._release(run)
+        except BaseException as error:
+            run.fail(error)
+        finally:
+            ended()
+
+    async def _release(self, run: Awaited) -> None:
+        """Let others have the database thread of this run, which must leave no transaction open."""
+        del self._active[run]
+        left_open = self._threads.release(run, run.error)
+        # An attempt that has failed is settled at once; its last query may take long.
+        if left_open is not None and run.error is None and await asyncio.wrap_future(left_open):
+            raise RuntimeError(LEFT_OPEN)
+
+    def _current_run(self) -> Awaited | None:
+        """Whose the current call is. What a run leaves behind on the loop is nobody's."""
+        run = _run.get() or getattr(asyncio.current_task(), "run", None)
+        return run if run in self._active else None
+
+    def _restore(self) -> None:
+        """Put back what the others need of the loop."""
+        asyncio._set_running_loop(self._loop)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            loop = self._loop = asyncio.new_event_loop()
+            loop.set_task_factory(RunTask)
+            check_threads_of(loop)
+            for name in REFUSED:
+                setattr(loop, name, partial(_refuse, name))
+            AsyncToSync.loop_thread_executors[loop] = self._threads  # type: ignore[assignment]
+            threading.Thread(target=self._serve, args=(loop,), name="loop", daemon=True).start()
+        return self._loop
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the loop again whenever something has stopped it; end with it if that cannot be."""
+        while not loop.is_closed():
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:
+                # asyncio passes these on, from a task that the coroutine began itself.
+                logger.warning("A coroutine raised %r on the event loop, which goes on.", error)
+            except BaseException:
+                logger.exception("The event loop of the coroutines cannot go on.")
+                break
+        # As where the main thread fails: the supervisor sees to what this process held.
+        logger.error("The event loop of the coroutines has ended, and this process ends with it.")
+        os._exit(1)
+
+
+class RunTask(asyncio.Task[Any]):
+    """A task on the loop, with the run that it belongs to. Other runs cannot cancel it.
+
+    It is made as a task factory makes one.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Any,
+        run: Awaited | None = None,
+        **options: Any,
+    ) -> None:
+        self.run = run or _run.get()
+        super().__init__(coroutine, loop=loop, **options)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel it, unless the call comes from another run; such a call is ignored."""
+        caller = _run.get()
+        theirs = None not in (caller, self.run) and caller is not self.run
+        return not theirs and super().cancel(msg)
+
+
+class Stepwise:
+    """Awaits a coroutine; `around` is called before and after each of its steps."""
+
+    def __init__(self, coroutine: Any, around: Callable[[], None]) -> None:
+        self._coroutine, self._around = coroutine, around
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self  # type: ignore[return-value]
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """One step."""
+        return self._step(self._coroutine.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        """One step that begins with an exception."""
+        return self._step(self._coroutine.throw, *error)
+
+    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        self._around()
+        try:
+            return step(*args)
+        finally:
+            self._around()
+
+
+def _refuse(name: str) -> NoReturn:
+    raise RuntimeError(
+        f"A task must not call {name}() of the event loop that it shares with others."
+    )

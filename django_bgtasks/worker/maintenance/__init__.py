@@ -1,0 +1,1 @@
+"""The maintenance process of `bgworker`, and its tasks, one a file."""

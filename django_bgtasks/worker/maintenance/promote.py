@@ -1,0 +1,35 @@
+"""Maintenance task: queue the scheduled jobs that are due."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from ...core.options import backend_of, backend_settings
+from ...jobs.dispatch import dispatch, message_of
+from ...ledger.transitions import next_due
+from ...ledger.transitions import promote as promote_due
+from ...models import Job
+
+CHUNK = 1000
+
+
+def run_once(using: str) -> int:
+    """Promote one chunk of due jobs and dispatch them. Returns how many there were."""
+    jobs = promote_due(CHUNK, using)
+    send(jobs)
+    return len(jobs)
+
+
+def seconds_to_next(using: str) -> float | None:
+    """Seconds until the next job is due; None if none is scheduled."""
+    return next_due(using)
+
+
+def send(jobs: list[Job]) -> None:
+    """Dispatch queued jobs now, in the order in which they were enqueued."""
+    ordered = sorted(jobs, key=lambda job: (job.backend, job.pk))
+    for stored, group in groupby(ordered, key=lambda job: job.backend):
+        backend = backend_of(stored)
+        # For one that TASKS does not have, those send who know it.
+        if backend is not None and backend_settings(backend).options.dispatch:
+            dispatch([message_of(job) for job in group], backend)

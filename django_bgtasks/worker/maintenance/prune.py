@@ -1,0 +1,31 @@
+"""Maintenance task: release expired dedup windows, and delete what has served its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from ...core.options import backend_settings, entries, stored_backends
+from ...idempotency import records
+from ...ledger import prune
+from ...ledger.workers import prune_workers
+
+WORKERS_KEPT = timedelta(days=1)
+# A look that finds nothing may take this share of one core.
+SHARE = 0.02
+
+
+def run_once(using: str, backends: Iterable[str] | None = None) -> int:
+    """One chunk of each kind. Returns how many rows were deleted; call again while there are.
+
+    backends: whose jobs, each by its own days; default: those of TASKS. The jobs of others stay:
+    nobody here knows for how long.
+    """
+    prune.release_windows(using)
+    deleted = 0
+    for backend in entries() if backends is None else backends:
+        kept = backend_settings(backend).options.kept()
+        deleted += prune.prune_jobs(kept, stored_backends(backend), using)
+    deleted += records.prune(using)
+    deleted += prune.prune_blobs(using)
+    return deleted + prune_workers(WORKERS_KEPT, using)

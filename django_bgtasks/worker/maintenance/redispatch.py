@@ -1,0 +1,145 @@
+"""Maintenance task: send again the messages of queued jobs that Redis does not hold."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from uuid import UUID
+
+from ...core import clock
+from ...core.options import backend_settings
+from ...ledger.identity import database_name
+from ...ledger.queues import queued_jobs, with_queued_jobs
+from ...transport.connection import Redis, RedisError, connection
+from ...transport.depth import MARK_SECONDS, held_ids, in_use, is_marked, mark
+from ...transport.messages import Message, push
+from ...transport.names import Namespace, rq_queue_name
+from ...transport.namespace import namespace_of
+
+logger = logging.getLogger("django_bgtasks.worker")
+
+SWEEP_EVERY = 10.0
+# With the wait for a run_once, twice, a message that died with a child is back within 3 s.
+CONFIRM_AFTER = 1.5
+CHUNK = 1000
+LOCK_SECONDS = 30
+MARK_EVERY = MARK_SECONDS / 5
+# A sweep reads what is queued, in the ledger and in Redis: it may take this share of one core.
+SHARE = 0.02
+
+
+class Redispatch:
+    """One backend's sweep. It raises RedisError when Redis is away: nothing can be sent then."""
+
+    def __init__(self, backend: str, using: str) -> None:
+        self.backend, self.using = backend, using
+        self._suspects: set[UUID] = set()
+        self._sweep_at = self._confirm_at = self._mark_at = 0.0
+        self._was_away = self._is_sure = False
+
+    def run_once(self) -> int:
+        """Send again what is missing. Returns how many messages were sent.
+
+        A wiped Redis (its mark is gone) and one that comes back are looked through at once;
+        otherwise a missing message is sent when it is missing in two looks, for it may be on its
+        way just now.
+        """
+        if not backend_settings(self.backend).options.dispatch:
+            return 0
+        redis, named = connection(self.backend), self._named
+        try:
+            if self._was_away or not is_marked(named, redis):
+                return self._restore(redis)
+            if clock.monotonic() >= self._mark_at:
+                self._mark(redis)
+            if clock.monotonic() >= self._sweep_at:
+                return self._sweep(redis)
+            due = self._suspects and clock.monotonic() >= self._confirm_at
+            return self._confirm(redis) if due else 0
+        except RedisError:
+            self._was_away = True
+            raise
+
+    def soon(self) -> None:
+        """Sweep at the next run_once: a child died, and its message may have died with it."""
+        self._sweep_at = 0.0
+
+    def at_once(self) -> None:
+        """Sweep at the next run_once, and send what is missing without a second look.
+
+        A worker was found dead, after many seconds: its messages must not wait any longer. One that
+        is on its way just now comes twice, which does no harm.
+        """
+        self._sweep_at, self._is_sure = 0.0, True
+
+    def _restore(self, redis: Redis) -> int:
+        if not self._lock(redis):
+            return 0
+        # The mark comes last: a crash in between makes the next one look again.
+        sent = self._send(redis, self._missing(redis))
+        self._mark(redis)
+        redis.delete(self._named.key("redispatch"))
+        self._was_away = False
+        # A site that found Redis away spares it for a while yet, and sends nothing.
+        self._sweep_at = clock.monotonic() + CONFIRM_AFTER
+        if sent:
+            logger.warning("Redis had lost its messages: %d queued jobs were sent again.", sent)
+        return sent
+
+    def _sweep(self, redis: Redis) -> int:
+        start = clock.monotonic()
+        missing = {message.job_id: message for message in self._missing(redis)}
+        known = set(missing) if self._is_sure else self._suspects
+        lost = [message for job_id, message in missing.items() if job_id in known]
+        sent, self._is_sure = self._send(redis, iter(lost)), False
+        self._suspects = set(missing) - known
+        end = clock.monotonic()
+        self._sweep_at = end + max(SWEEP_EVERY, (end - start) / SHARE)
+        self._confirm_at = end + CONFIRM_AFTER
+        return _said(sent)
+
+    def _confirm(self, redis: Redis) -> int:
+        """The second look: at the suspects alone, of which most have begun meanwhile."""
+        suspects, self._suspects = self._suspects, set()
+        only = suspects if len(suspects) <= CHUNK else None
+        missing = self._missing(redis, only)
+        lost = (message for message in missing if message.job_id in suspects)
+        return _said(self._send(redis, lost))
+
+    def _missing(self, redis: Redis, only: set[UUID] | None = None) -> Iterator[Message]:
+        # Redis is read first: what is popped and claimed in between is not taken for missing.
+        named, names = self._named, []
+        if only is None:
+            names = in_use(with_queued_jobs(self.backend, self.using), named, redis)
+        held = {name: held_ids(name, named, redis) for name in names}
+        for job in queued_jobs(self.backend, self.using, only):
+            name = rq_queue_name(job.queue, job.priority)
+            if name not in held:
+                held[name] = held_ids(name, named, redis)
+            if str(job.id) not in held[name]:
+                yield Message(job.id, job.queue, job.priority, job.task)
+
+    def _send(self, redis: Redis, messages: Iterator[Message]) -> int:
+        sent = 0
+        while chunk := list(islice(messages, CHUNK)):
+            push(chunk, self._named, redis)
+            sent += len(chunk)
+        return sent
+
+    def _lock(self, redis: Redis) -> bool:
+        return bool(redis.set(self._named.key("redispatch"), 1, nx=True, ex=LOCK_SECONDS))
+
+    def _mark(self, redis: Redis) -> None:
+        mark(self._named, database_name(self.using), redis)
+        self._mark_at = clock.monotonic() + MARK_EVERY
+
+    @property
+    def _named(self) -> Namespace:
+        return namespace_of(self.backend, self.using)
+
+
+def _said(sent: int) -> int:
+    if sent:
+        logger.warning("%d queued jobs were missing in Redis and were sent again.", sent)
+    return sent

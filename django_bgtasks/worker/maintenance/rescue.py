@@ -1,0 +1,80 @@
+"""Maintenance task: give the running jobs of dead workers back to retry or failure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ...core import clock
+from ...core.messages import WORKER_GONE
+from ...ledger.workers import call_dead, orphans
+from .dead_processes import Death, try_to_settle
+
+logger = logging.getLogger("django_bgtasks.worker")
+CHUNK = 200
+EVERY = 2.0
+# Without the database for so much longer, as a share of `dead_after`, others could not beat either.
+DEAF_SHARE = 0.3
+
+
+class Silence:
+    """Since when the database has answered without a gap: so long others could be heard.
+
+    After an outage nobody's heartbeat is young: who called the silent dead then would end every
+    worker that lives. heard: when the database answered last.
+    """
+
+    def __init__(self, dead_after: float, heard: float) -> None:
+        self.dead_after = dead_after
+        self._heard, self._since = heard, float("-inf")
+
+    def note(self) -> None:
+        """The database has answered. For the thread of the heartbeat, which no task holds up."""
+        now = clock.monotonic()
+        if now - self._heard > self._gap:
+            self._since = now
+        self._heard = now
+
+    def seconds(self) -> float:
+        """For how long one who was alive would have been heard."""
+        now = clock.monotonic()
+        return now - self._since if now - self._heard <= self._gap else 0.0
+
+    @property
+    def _gap(self) -> float:
+        return EVERY + DEAF_SHARE * self.dead_after
+
+
+class Rescue:
+    """One rescuer. It judges the silence of others only by what it could have heard.
+
+    found_dead: called when a worker was found dead, which may have taken messages with it.
+    """
+
+    def __init__(self, silence: Silence, using: str, found_dead: Callable[[], None]) -> None:
+        self.silence, self.using, self.found_dead = silence, using, found_dead
+
+    def run_once(self) -> int:
+        """Settle what dead workers ran, those that are found dead now included. Returns how many
+        jobs were rescued.
+        """
+        rescued = rescue(self.using)
+        if call_dead(self.silence.seconds(), self.using):
+            self.found_dead()
+            rescued += rescue(self.using)
+        return rescued
+
+
+def run_once(heard_for: float, using: str) -> int:
+    """Call silent workers dead and settle what they ran. Returns how many jobs were rescued."""
+    call_dead(heard_for, using)
+    return rescue(using)
+
+
+def rescue(using: str) -> int:
+    """Settle what is running and whose worker is gone. Returns how many jobs that were."""
+    rescued = 0
+    for job in orphans(CHUNK, using):
+        death = Death(job.pk, job.claims, job.worker, "crash", WORKER_GONE)
+        rescued += bool(try_to_settle(death, using))
+    return rescued

@@ -1,0 +1,204 @@
+"""The supervisor: keeps one maintenance child and N job children alive, and ends what must end.
+
+It touches neither the database nor Redis, so that nothing is shared across its forks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+from dataclasses import replace
+from types import FrameType
+from uuid import UUID
+
+from ..core import clock
+from . import signals
+from .config import WorkerConfig
+from .job_process import OUT_OF_WORK
+from .maintenance.link import MaintenanceLink
+from .once_flag import OnceFlag
+from .process_handle import ProcessHandle
+from .processes import describe_end
+
+logger = logging.getLogger("django_bgtasks.worker")
+TICK = 0.2
+# A terminal and whoever has started the worker may tell it of one Ctrl-C twice.
+SAME_REQUEST = 0.3
+# What is left of the grace after a second request.
+SHORT_GRACE = 1.0
+
+
+class Supervisor:
+    """One `bgworker`, from its start to its end."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self.children = [ProcessHandle() for _ in range(config.processes)]
+        slots = [child.slot for child in self.children]
+        self.maintenance = MaintenanceLink(slots, lambda: [child.pid for child in self._alive()])
+        self.once_flag = OnceFlag()
+        self.stop_at: float | None = None
+        self.asked_at: float | None = None
+        self.asked_again = False
+        self.burst_is_over = False
+        self.wake_reader, self.wake_writer = os.pipe()
+
+    def run(self) -> int:
+        """Keep the children alive until asked to stop. Returns the exit code: 0."""
+        self._listen_for_signals()
+        self.maintenance.start(self.config)
+        while True:
+            self._reap()
+            if self.asked_at is not None:
+                self.stop()
+            if self._is_over():
+                break
+            self.maintenance.keep_alive(self.config)
+            self._read_reports()
+            self._start_children()
+            self._note_trouble()
+            self._enforce()
+            self._wait()
+        self.maintenance.end(self.config)
+        return 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no new child is started any more."""
+        return self.stop_at is not None or self.burst_is_over
+
+    def stop(self) -> None:
+        """Let the children finish their jobs; what still runs after the grace is released.
+
+        Who asks a second time does not want to wait for that.
+        """
+        if self.stop_at is None:
+            self.stop_at = clock.monotonic() + self.config.grace
+            logger.info(
+                "Stopping: running jobs have %g s to finish. Asked again, %g s.",
+                self.config.grace,
+                min(SHORT_GRACE, self.config.grace),
+            )
+            for child in self._alive():
+                child.signal(signal.SIGTERM)
+        if self.asked_again and self.stop_at > clock.monotonic() + SHORT_GRACE:
+            self.stop_at = clock.monotonic() + SHORT_GRACE
+            logger.info("Asked again to stop: what runs in %g s is released.", SHORT_GRACE)
+
+    def _listen_for_signals(self) -> None:
+        for end in (self.wake_reader, self.wake_writer):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
+        signals.begin()
+        signals.listen(self._note_stop)
+        signal.signal(signal.SIGCHLD, signals.heed_not)
+
+    def _note_stop(self, signum: int, frame: FrameType | None) -> None:
+        now = clock.monotonic()
+        if self.asked_at is None:
+            self.asked_at = now
+        elif now - self.asked_at > SAME_REQUEST:
+            self.asked_again = True
+
+    def _wait(self) -> None:
+        """Until a signal or a report of maintenance comes, or it is time to look around."""
+        readers = [self.wake_reader]
+        if self.maintenance.pid:
+            readers.append(self.maintenance.reports.reader)
+        select.select(readers, [], [], TICK)
+        try:
+            os.read(self.wake_reader, 4096)
+        except BlockingIOError:
+            return
+
+    def _alive(self) -> list[ProcessHandle]:
+        return [child for child in self.children if child.pid]
+
+    def _is_over(self) -> bool:
+        return self.stopping and not self._alive()
+
+    def _is_silent(self) -> bool:
+        return self.maintenance.is_silent(self.config.options.dead_after)
+
+    def _start_children(self) -> None:
+        now = clock.monotonic()
+        for child in self.children:
+            if child.pid or self.stopping or now < child.start_at or self._is_silent():
+                continue
+            if self.config.burst and self.maintenance.unsettled:
+                # The job of the one that died is not queued again yet.
+                continue
+            child.start(self.config, self.once_flag)
+            self.maintenance.tell_children()
+
+    def _note_trouble(self) -> None:
+        """Say once, here and by maintenance, when job processes do not start, and when they do."""
+        for child in self.children:
+            child.look()
+        trouble = next((child.trouble for child in self.children if child.trouble), "")
+        if bool(trouble) == bool(self.maintenance.trouble):
+            return
+        if trouble:
+            logger.error("Job processes end as soon as they start, and jobs wait: %s", trouble)
+        else:
+            logger.info("Job processes start again.")
+        self.maintenance.trouble = trouble
+        self.maintenance.tell_children()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.maintenance.pid:
+                self.maintenance.reaped(status)
+            for child in self.children:
+                if child.pid == pid:
+                    self._reaped(child, status)
+
+    def _reaped(self, child: ProcessHandle, status: int) -> None:
+        pid, code = child.pid, os.waitstatus_to_exitcode(status)
+        held = child.reaped(status)
+        if self.config.burst:
+            # A job whose process died is queued again, and somebody must be there to run it.
+            nothing_left = not self.maintenance.unsettled and not held
+            self.burst_is_over = nothing_left and code == OUT_OF_WORK
+        if not child.ended_well(held, code):
+            jobs: list[list[object]] = [[str(job.job), job.claim, child.why(job)] for job in held]
+            self.maintenance.tell_death(pid, jobs, f"The process {describe_end(status)}.")
+        # Told first: maintenance takes a claim that it sees in neither place for nobody's.
+        child.slot.clear()
+        self.maintenance.tell_children()
+
+    def _read_reports(self) -> None:
+        for report in self.maintenance.read_reports():
+            if report["kind"] == "cancel":
+                for child in self._alive():
+                    child.cancel(UUID(report["job"]), report["claim"])
+            elif report["kind"] == "forgotten":
+                self._restart_with_new_id()
+
+    def _enforce(self) -> None:
+        """Kill what has outlived its time."""
+        now = clock.monotonic()
+        self.maintenance.kill_if_stuck(self.config.options.dead_after)
+        interrupt = (self.stop_at is not None and now > self.stop_at) or self._is_silent()
+        for child in self._alive():
+            child.enforce(now, interrupt)
+
+    def _restart_with_new_id(self) -> None:
+        """Others have called this worker dead and rescued its jobs: go on under another id."""
+        logger.warning("This worker was silent and called dead; it starts again with a new id.")
+        for child in self._alive():
+            child.signal(signal.SIGKILL)
+        for child in self._alive():
+            os.waitpid(child.pid, 0)
+            child.pid = 0
+        self.maintenance.forget()
+        self.config = replace(self.config, worker=clock.new_id())
+        self.maintenance.start(self.config)

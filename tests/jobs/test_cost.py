@@ -1,0 +1,119 @@
+"""What the happy path costs: three SQL statements and at most 20 Redis commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from django_bgtasks.models import Job
+from django_bgtasks.worker.config import WorkerConfig
+from django_bgtasks.worker.job_process import Child
+from django_bgtasks.worker.shared_state import Slot
+from tests.app.tasks import add
+from tests.named import waiting_in
+from tests.statements import statements
+
+from .tasks import welcome
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def child(redis_client: redis.Redis) -> Iterator[Child]:
+    """A job child of a worker that has registered and has run its first job."""
+    worker = Child(WorkerConfig("default", "default", queues=("default",)), Slot())
+    add.enqueue(1, 2)
+    assert worker.step()
+    yield worker
+    worker.redis.leave()
+
+
+def commands(client: redis.Redis) -> int:
+    """How many commands this Redis has ever served, those that ask for it left out."""
+    stats = client.info("commandstats")
+    return sum(stat["calls"] for name, stat in stats.items() if name != "cmdstat_info")
+
+
+@pytest.mark.parametrize("dedup", [False, True])
+def test_a_job_costs_an_insert_a_claim_and_a_settlement(child: Child, dedup: bool) -> None:
+    if connection.vendor == "mysql":
+        pytest.skip("there the claim locks and reads the row first")
+    with CaptureQueriesContext(connection) as queries:
+        result = welcome.enqueue(7) if dedup else add.enqueue(1, 2)
+        assert child.step()
+    assert Job.objects.get(pk=result.id).state == "succeeded"
+    assert statements(queries) == ["insert", "update", "update"]
+
+
+def test_a_session_that_a_task_has_not_used_is_not_asked_what_is_left_in_it(child: Child) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(2):
+            result = add.enqueue(1, 2)
+            assert child.step()
+    assert Job.objects.get(pk=result.id).state == "succeeded"
+    texts = [query["sql"] for query in queries]
+    assert not [text for text in texts if "@@" in text or "UNLOCK" in text or "PRAGMA" in text]
+
+
+def test_a_job_costs_at_most_20_redis_commands(child: Child, redis_client: redis.Redis) -> None:
+    before = commands(redis_client)
+    result = add.enqueue(1, 2)
+    assert child.step()
+    spent = commands(redis_client) - before
+    assert Job.objects.get(pk=result.id).state == "succeeded"
+    assert 1 <= spent <= 20
+
+
+def test_redis_keeps_nothing_of_a_job_that_is_done(child: Child, redis_client: redis.Redis) -> None:
+    before = set(redis_client.keys())
+    for _ in range(3):
+        add.enqueue(1, 2)
+        assert child.step()
+    assert len(redis_client.keys()) == len(before)
+    # The last message goes with the next look for work.
+    assert child.redis.pop(0) == []
+    assert set(redis_client.keys()) < before
+
+
+def scripts(client: redis.Redis) -> int:
+    """How many scripts this Redis has run."""
+    stats = client.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))
+
+
+def test_a_transaction_with_many_enqueues_pushes_them_in_one_command(
+    redis_client: redis.Redis,
+) -> None:
+    add.enqueue(1, 2)
+    before = scripts(redis_client)
+    with transaction.atomic():
+        results = [add.enqueue(number, 1) for number in range(50)]
+        assert scripts(redis_client) == before
+    assert scripts(redis_client) == before + 1
+    waiting = redis_client.lrange(waiting_in("default"), 1, -1)
+    assert waiting == [result.id.encode() for result in results]
+
+
+def test_very_many_messages_do_not_hold_redis_up_in_one_command(redis_client: redis.Redis) -> None:
+    before = scripts(redis_client)
+    results = add.enqueue_many([(number, 1) for number in range(2500)])
+    assert scripts(redis_client) == before + 3
+    waiting = redis_client.lrange(waiting_in("default"), 0, -1)
+    assert waiting == [result.id.encode() for result in results]
+
+
+def test_the_messages_of_jobs_that_were_deleted_go_many_at_a_time(
+    redis_client: redis.Redis,
+) -> None:
+    child = Child(WorkerConfig("default", "default", queues=("emails",)), Slot())
+    add.using(queue_name="emails").enqueue_many([(number, 1) for number in range(1000)])
+    Job.objects.all().delete()
+    with CaptureQueriesContext(connection) as queries:
+        while redis_client.llen(waiting_in("emails")):
+            assert child.step()
+    assert len(queries) < 100
+    child.redis.leave()
