@@ -15,14 +15,12 @@ from django.db.models import Case, F, Value, When
 
 from ..core.faultpoints import fault_point
 from ..core.options import stored_backends
-from ..core.states import TRANSITIONS, State
+from ..core.states import State, Transition
 from ..models import Job
 from .dialects import form_of
 from .outages import retried
 from .returning import skipping_locked, update_returning
 from .times import Now
-
-FROM, RUNNING = TRANSITIONS["claim"]
 
 
 @fault_point("claim")
@@ -43,7 +41,7 @@ def claim_many(
     if form is not None:
         rows = form.claim(job_ids, worker, using, queues, aliases)
     else:
-        queued = Job.objects.using(using).filter(pk__in=job_ids, state__in=sorted(FROM))
+        queued = Job.objects.using(using).filter(pk__in=job_ids, state__in=Transition.CLAIM.sources)
         queued = queued.filter(queue__in=queues) if queues else queued
         queued = queued.filter(backend__in=aliases) if aliases else queued
         rows = update_returning(queued, _claimed_by(worker))
@@ -93,7 +91,7 @@ def _first(queues: Sequence[str], backend: str | None, using: str) -> UUID | Non
 
 def _claimed_by(worker: UUID) -> dict[str, Any]:
     return {
-        "state": RUNNING,
+        "state": Transition.CLAIM.target,
         "attempt": F("attempt") + 1,
         "claims": F("claims") + 1,
         "worker": worker,

@@ -12,7 +12,7 @@ from ..core import clock
 from ..core.dedup import Dedup
 from ..core.faultpoints import fault_point
 from ..core.options import stored_backends
-from ..core.states import FINAL, TRANSITIONS, WAITING, State
+from ..core.states import FINAL, WAITING, State, Transition
 from ..models import Job
 from .dialects import form_of
 from .dialects.columns import FREE_SLOT, is_plain
@@ -91,7 +91,7 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
         pk=holder.pk, dedup_slot=job.dedup_slot, state__in=sorted(WAITING - {State.BLOCKED})
     )
     values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs, "run_after": job.run_after}
-    target = TRANSITIONS["postpone"][1] if job.run_after else State.QUEUED
+    target = Transition.POSTPONE.target if job.run_after else State.QUEUED
     if job.dedup_scope == "window":
         values["dedup_until"] = job.dedup_until
     return bool(waiting.update(state=target, priority=job.priority, queue=job.queue, **values))

@@ -14,7 +14,7 @@ from ..core.dedup import slot_of
 from ..core.errors import ClaimLost
 from ..core.faultpoints import fault_point
 from ..core.outcomes import Failure, Outcome
-from ..core.states import FINAL, TRANSITIONS, WAITING
+from ..core.states import FINAL, WAITING, Transition
 from ..models import Attempt, Job
 from .dialects import form_of
 from .outages import retry_until_connected
@@ -53,7 +53,7 @@ def settle_many(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
     if lost and _begin_new_session(using):
         settled |= _succeed(lost, using)
     # A COMMIT whose answer was lost may have gone through: then they are final, by us.
-    again = Outcome("succeed")
+    again = Outcome(Transition.SUCCEED)
     open_ones = [job for job, _ in lost if job.pk not in settled]
     return settled | {job.pk for job in open_ones if is_settled(job, again, using)}
 
@@ -69,13 +69,13 @@ def lost_claim(job: Job) -> ClaimLost:
 def is_settled(job: Job, settlement: Outcome, using: str) -> bool:
     """Whether this very settlement is in the database, for one whose COMMIT got no answer."""
     row = Job.objects.using(using).filter(pk=job.pk, claims=job.claims, worker=job.worker)
-    return row.filter(state=TRANSITIONS[settlement.move][1]).exists()
+    return row.filter(state=settlement.transition.target).exists()
 
 
 def owned(job: Job, using: str) -> models.QuerySet[Job]:
     """The job's row, if this claim of it still holds."""
     return Job.objects.using(using).filter(
-        pk=job.pk, state__in=sorted(TRANSITIONS["succeed"][0]), claims=job.claims, worker=job.worker
+        pk=job.pk, state__in=Transition.SUCCEED.sources, claims=job.claims, worker=job.worker
     )
 
 
@@ -116,7 +116,7 @@ def _begin_new_session(using: str) -> bool:
 
 
 def _move(job: Job, settlement: Outcome, using: str) -> None:
-    if settlement.move == "succeed":
+    if settlement.transition is Transition.SUCCEED:
         moved = bool(_succeed([(job, settlement.result)], using))
     else:
         moved = bool(_moved(owned(job, using), job, _values(settlement)))
@@ -129,7 +129,7 @@ def _succeed(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
     form, worker = form_of(using), done[0][0].worker
     if form is not None and worker is not None:
         return form.settle(done, worker, using)
-    ends = [(job, _values(Outcome("succeed", result=result))) for job, result in done]
+    ends = [(job, _values(Outcome(Transition.SUCCEED, result=result))) for job, result in done]
     with transaction.atomic(using) if len(done) > 1 else nullcontext():
         return {job.pk for job, values in ends if owned(job, using).update(**values)}
 
@@ -147,13 +147,13 @@ def _moved(row: models.QuerySet[Job], job: Job, values: dict[str, Any]) -> int:
 
 
 def _values(settlement: Outcome) -> dict[str, Any]:
-    state = TRANSITIONS[settlement.move][1]
+    state = settlement.transition.target
     values: dict[str, Any] = {"state": state, "error": settlement.note}
     if settlement.failure is not None:
         values["error"] = settlement.failure.line
     if not settlement.charged:
         values["attempt"] = F("attempt") - 1
-    if settlement.move == "later":
+    if settlement.transition is Transition.RETRY_AT:
         values["run_after"] = after(settlement.delay)
     if state in FINAL:
         values |= {

@@ -16,8 +16,8 @@ from ..core.errors import ClaimLost, DuplicateJob
 from ..core.faultpoints import fault_point
 from ..core.formats import exact
 from ..core.options import known_backends
-from ..core.outcomes import released
-from ..core.states import TRANSITIONS, State, in_words, refuse
+from ..core.outcomes import outcome_of_release
+from ..core.states import State, Transition, in_words, refuse
 from ..models import Job
 from .insert import holder_of
 from .outages import retried
@@ -43,7 +43,7 @@ def promote(limit: int, using: str) -> list[Job]:
         if not ids:
             return []
         # The due time is checked again: without row locks the job may have been postponed.
-        return update_returning(due.filter(pk__in=ids), {"state": TRANSITIONS["promote"][1]})
+        return update_returning(due.filter(pk__in=ids), {"state": Transition.PROMOTE.target})
 
 
 @retried
@@ -56,18 +56,18 @@ def give_back(jobs: Sequence[Job], using: str) -> int:
         ids = [job.pk for job in plain if job.claims == claims]
         held = Job.objects.using(using).filter(
             pk__in=ids,
-            state__in=sorted(TRANSITIONS["release"][0]),
+            state__in=Transition.RELEASE.sources,
             claims=claims,
             worker=jobs[0].worker,
         )
-        moved += held.update(state=TRANSITIONS["release"][1], attempt=F("attempt") - 1)
+        moved += held.update(state=Transition.RELEASE.target, attempt=F("attempt") - 1)
     return moved
 
 
 def _given_back_with_its_key(job: Job, using: str) -> bool:
     """It takes the key again that it gave up when it was claimed, if nobody else has it now."""
     try:
-        settle_once(job, released(), using)
+        settle_once(job, outcome_of_release(), using)
     except ClaimLost:
         return False
     return True
@@ -92,20 +92,20 @@ def cancel(job_id: UUID, using: str) -> State:
     Returns the state that this led to: cancelled, or running when its worker is to stop it.
     Raises Job.DoesNotExist, or InvalidMove for a job that is final.
     """
-    allowed, cancelled = TRANSITIONS["cancel"]
+    transition = Transition.CANCEL_WAITING
     row = Job.objects.using(using).filter(pk=job_id)
     for _look in range(LOOKS):
-        waiting = row.filter(state__in=sorted(allowed))
+        waiting = row.filter(state__in=transition.sources)
         ended = {"finished_at": Now(), "dedup_slot": slot_after_end()}
-        if waiting.update(state=cancelled, cancel_requested_at=Now(), **ended):
-            return cancelled
+        if waiting.update(state=transition.target, cancel_requested_at=Now(), **ended):
+            return transition.target
         if row.filter(state=State.RUNNING).update(cancel_requested_at=Now()):
             return State.RUNNING
         job = _now(job_id, using)
         # It moved between the two updates, say from running back to queued: look again.
         if job.is_final:
             break
-    raise refuse("cancel", job.state, job_id)
+    raise refuse(transition, job.state, job_id)
 
 
 @retried
@@ -117,9 +117,9 @@ def retry(job_id: UUID, using: str) -> Job:
     """
     job = Job.objects.using(using).get(pk=job_id)
     slot = slot_of(job.task, job.dedup_key) if job.dedup_key else None
-    ended = Job.objects.using(using).filter(pk=job_id, state__in=sorted(TRANSITIONS["retry"][0]))
+    ended = Job.objects.using(using).filter(pk=job_id, state__in=Transition.RETRY.sources)
     queued = {
-        "state": TRANSITIONS["retry"][1],
+        "state": Transition.RETRY.target,
         "finished_at": None,
         # It waits from now on, not since it was enqueued.
         "run_after": Now(),
@@ -130,7 +130,7 @@ def retry(job_id: UUID, using: str) -> Job:
     moved = _queued_again(job, ended, queued, using)
     job = _now(job_id, using)
     if not moved:
-        raise refuse("retry", job.state, job_id)
+        raise refuse(Transition.RETRY, job.state, job_id)
     return job
 
 
@@ -152,13 +152,11 @@ def _queued_again(job: Job, ended: QuerySet[Job], values: dict[str, Any], using:
 @retried
 def run_now(job_id: UUID, using: str) -> Job:
     """Queue a scheduled job now. InvalidMove when it is not scheduled."""
-    scheduled = Job.objects.using(using).filter(
-        pk=job_id, state__in=sorted(TRANSITIONS["promote"][0])
-    )
-    moved = scheduled.update(state=TRANSITIONS["promote"][1], run_after=Now())
+    scheduled = Job.objects.using(using).filter(pk=job_id, state__in=Transition.PROMOTE.sources)
+    moved = scheduled.update(state=Transition.PROMOTE.target, run_after=Now())
     job = _now(job_id, using)
     if not moved:
-        raise refuse("promote", job.state, job_id)
+        raise refuse(Transition.PROMOTE, job.state, job_id)
     return job
 
 

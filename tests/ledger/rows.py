@@ -9,7 +9,7 @@ from uuid import UUID
 from django_bgtasks.core import clock
 from django_bgtasks.core.dedup import Dedup, slot_of
 from django_bgtasks.core.outcomes import Failure, Outcome
-from django_bgtasks.core.states import State
+from django_bgtasks.core.states import State, Transition
 from django_bgtasks.ledger.claim import claim
 from django_bgtasks.ledger.insert import hold, insert
 from django_bgtasks.ledger.settle import settle
@@ -55,9 +55,9 @@ def in_state(state: str, **fields: Any) -> Job:
     if state == State.RUNNING:
         return claimed(**fields)
     if state == State.SUCCEEDED:
-        return settled(Outcome("succeed", result=1), **fields)
+        return settled(Outcome(Transition.SUCCEED, result=1), **fields)
     if state == State.FAILED:
-        return settled(Outcome("fail", failure=BROKE), **fields)
+        return settled(Outcome(Transition.FAIL, failure=BROKE), **fields)
     if state == State.SCHEDULED:
         fields.setdefault("run_after", clock.now() + timedelta(hours=1))
     job = added(state=state if state == State.BLOCKED else State.QUEUED, **fields)

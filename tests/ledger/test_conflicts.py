@@ -16,6 +16,7 @@ from django.db.models import F
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.progress import progress_of
+from django_bgtasks.core.states import Transition
 from django_bgtasks.idempotency import records
 from django_bgtasks.ledger import outages, prune, transitions, workers
 from django_bgtasks.ledger.claim import claim_many
@@ -106,7 +107,7 @@ def a_worker() -> Worker:
 
 VERBS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Any]] = {
     "claim": (added, lambda job: len(outages.retried(claim_many)([job.pk], job.pk, DB)), 1),
-    "settle": (claimed, lambda job: settle(job, Outcome("succeed"), DB), None),
+    "settle": (claimed, lambda job: settle(job, Outcome(Transition.SUCCEED), DB), None),
     "settle many": (
         claimed,
         lambda job: len(retry_until_connected(lambda: settle_many([(job, 1)], DB), DB)),
@@ -174,7 +175,7 @@ WORKER = clock.new_id()
 
 
 def a_job_whose_window_is_over() -> Job:
-    job = settled(Outcome("succeed"), keyed(str(clock.new_id()), scope="window"))
+    job = settled(Outcome(Transition.SUCCEED), keyed(str(clock.new_id()), scope="window"))
     Job.objects.update(dedup_until=clock.now() - timedelta(seconds=1))
     return job
 

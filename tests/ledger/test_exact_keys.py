@@ -10,6 +10,7 @@ from django.db.models import CharField, Model, TextField
 
 from django_bgtasks.core.dedup import Dedup, slot_of
 from django_bgtasks.core.outcomes import Outcome
+from django_bgtasks.core.states import Transition
 from django_bgtasks.idempotency import records
 from django_bgtasks.ledger import pauses
 from django_bgtasks.ledger.insert import hold, insert
@@ -50,7 +51,7 @@ def test_a_dedup_key_holds_for_itself_only() -> None:
 
 def test_queues_are_paused_and_counted_each_for_itself() -> None:
     for queue in ALIKE:
-        settled(Outcome("succeed"), queue=queue)
+        settled(Outcome(Transition.SUCCEED), queue=queue)
         added(queue=queue)
         assert pauses.pause(queue, "default", "x", DB) is not None
     assert pauses.paused("default", DB) == set(ALIKE)
@@ -88,7 +89,7 @@ def test_a_search_does_not_care_about_case() -> None:
 def test_every_text_may_have_any_character() -> None:
     text = "Zoë 😀 中 \u0301"
     job = settled(
-        Outcome("fail", failure=BROKE),
+        Outcome(Transition.FAIL, failure=BROKE),
         args=[text],
         kwargs={text: text},
     )

@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks import ClaimLost
 from django_bgtasks.core import clock
-from django_bgtasks.core.outcomes import Outcome, released
+from django_bgtasks.core.outcomes import Outcome, outcome_of_release
 from django_bgtasks.core.progress import progress_of
-from django_bgtasks.core.states import FINAL, TRANSITIONS
+from django_bgtasks.core.states import FINAL, Transition
 from django_bgtasks.ledger import progress
 from django_bgtasks.ledger.claim import claim
 from django_bgtasks.ledger.outages import retry_until_connected
@@ -26,12 +26,14 @@ from tests.threads import in_threads
 from .rows import BROKE, DB, claimed, keyed, now
 
 pytestmark = pytest.mark.django_db
-SUCCESS = Outcome("succeed", result={"a": [1, "ä"]})
-FAILURE = Outcome("fail", failure=BROKE)
-LATER = Outcome("later", delay=timedelta(minutes=5), failure=BROKE)
-AGAIN = Outcome("again", failure=BROKE)
-STOP = Outcome("stop", failure=BROKE)
-each_end = pytest.mark.parametrize("end", [SUCCESS, FAILURE, LATER, AGAIN, STOP, released()])
+SUCCESS = Outcome(Transition.SUCCEED, result={"a": [1, "ä"]})
+FAILURE = Outcome(Transition.FAIL, failure=BROKE)
+LATER = Outcome(Transition.RETRY_AT, delay=timedelta(minutes=5), failure=BROKE)
+AGAIN = Outcome(Transition.RETRY_NOW, failure=BROKE)
+STOP = Outcome(Transition.CANCEL_RUNNING, failure=BROKE)
+each_end = pytest.mark.parametrize(
+    "end", [SUCCESS, FAILURE, LATER, AGAIN, STOP, outcome_of_release()]
+)
 
 
 @each_end
@@ -39,7 +41,7 @@ def test_a_job_is_where_its_settlement_puts_it(end: Outcome) -> None:
     job = claimed()
     settle(job, end, DB)
     row = now(job)
-    assert row.state == TRANSITIONS[end.move][1]
+    assert row.state == end.transition.target
     assert (row.finished_at is not None) == (row.state in FINAL)
     assert is_settled(job, end, DB)
 
@@ -76,7 +78,7 @@ def test_a_retry_with_a_delay_is_scheduled_and_one_without_is_queued() -> None:
 
 def test_a_release_costs_no_attempt_and_leaves_no_trace_of_one() -> None:
     job = claimed()
-    settle(job, released("stopped"), DB)
+    settle(job, outcome_of_release("stopped"), DB)
     assert (now(job).state, now(job).attempt, now(job).error) == ("queued", 0, "stopped")
     assert not Attempt.objects.exists()
     again = claim(job.pk, clock.new_id(), DB)
@@ -144,7 +146,7 @@ def test_of_many_who_settle_one_claim_differently_one_is_heard() -> None:
     heard = in_threads(*(partial(attempt_to, end) for end in ends))
     winners = [end for end, was_heard in zip(ends, heard, strict=True) if was_heard]
     # A reader that came late finds the row of the winner, whose claim is over.
-    assert [TRANSITIONS[end.move][1] for end in winners] == [now(job).state]
+    assert [end.transition.target for end in winners] == [now(job).state]
 
 
 def test_progress_is_written_by_the_holder_of_the_claim_only() -> None:
