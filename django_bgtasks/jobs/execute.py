@@ -27,11 +27,18 @@ from ..core.registry import find_task
 from ..core.retry import DEFAULT_RETRY
 from ..core.sensitive import redact
 from ..core.states import FINAL, State, Transition
-from ..ledger import progress
-from ..ledger.claim import claim_many
-from ..ledger.outages import DISCONNECTED, retry_until_connected, undid
-from ..ledger.returning import ledger_database
-from ..ledger.settle import is_settled, lost_claim, settle, settle_many, settle_once
+from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import (
+    apply_outcome,
+    claim_many,
+    holds_claim,
+    is_cancelled,
+    is_settled,
+    lost_claim,
+    settle,
+    settle_many,
+)
+from ..ledger.outages import DISCONNECTED, retry_until_connected, was_rolled_back
 from ..models import Job
 from ..sandbox.connections import (
     SessionGuard,
@@ -233,14 +240,14 @@ def _perform_atomic(job: Job, task: Any, context: JobContext) -> Outcome:
             refuse_ended_transaction(using)
             settlement = Outcome(Transition.SUCCEED, result=value)
             write_progress(context)
-            settle_once(job, settlement, using)
+            apply_outcome(job, settlement, using)
             _log_failures_of_hooks(job, using)
     except DISCONNECTED as error:
         if session is None:
             return _settled(job, outcome_of_release(NO_TRANSACTION, BEGIN_AGAIN), using)
         # A task that swallowed an error of the database has broken its transaction itself.
         its_own = settlement is None or isinstance(error, InternalError)
-        if its_own and not undid(error, session, using):
+        if its_own and not was_rolled_back(error, session, using):
             return _failed(job, task, error, using)
         return _undone(job, task, error, settlement, using)
     except BaseException as error:
@@ -298,7 +305,7 @@ def _failed(job: Job, task: Any, error: BaseException, using: str) -> Outcome:
     """Settle an attempt that raised. Called inside the handler: receivers see the exception."""
     if isinstance(error, ClaimLost):
         drop_connections()
-        if not retry_until_connected(lambda: progress.holds_claim(job, using), using):
+        if not retry_until_connected(lambda: holds_claim(job, using), using):
             raise error
         error = RuntimeError(OUT_OF_SIGHT)
     if isinstance(error, Interruption):
@@ -315,7 +322,7 @@ def _ended(job: Job, task: Any, settlement: Outcome, using: str) -> Outcome:
     with limits_paused(job):
         refresh_connections()
         goes_on = settlement.transition.target not in FINAL
-        if goes_on and retry_until_connected(lambda: progress.is_cancelled(job, using), using):
+        if goes_on and retry_until_connected(lambda: is_cancelled(job, using), using):
             settlement = Outcome(Transition.CANCEL_RUNNING, failure=settlement.failure)
     _settled(job, settlement, using)
     tell_failed(job, task, settlement)

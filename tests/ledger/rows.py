@@ -10,9 +10,7 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.dedup import Dedup, slot_of
 from django_bgtasks.core.outcomes import Failure, Outcome
 from django_bgtasks.core.states import State, Transition
-from django_bgtasks.ledger.claim import claim
-from django_bgtasks.ledger.insert import hold, insert
-from django_bgtasks.ledger.settle import settle
+from django_bgtasks.ledger.lifecycle import claim, insert, set_dedup, settle
 from django_bgtasks.ledger.transitions import cancel
 from django_bgtasks.models import Attempt, Job
 
@@ -30,7 +28,7 @@ def new(**fields: Any) -> Job:
 def keyed(key: str = "k", scope: str = "live", **fields: Any) -> Job:
     """A row with a dedup key that is not there yet."""
     job = new(**fields)
-    hold(job, Dedup(key, slot_of(TASK, key), scope, WINDOW if scope == "window" else None))
+    set_dedup(job, Dedup(key, slot_of(TASK, key), scope, WINDOW if scope == "window" else None))
     return job
 
 

@@ -13,8 +13,7 @@ from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.states import Transition
 from django_bgtasks.idempotency import records as log
 from django_bgtasks.idempotency.records import Owner
-from django_bgtasks.ledger.claim import claim
-from django_bgtasks.ledger.settle import settle
+from django_bgtasks.ledger.lifecycle import claim, settle
 from django_bgtasks.models import IdempotencyRecord
 from tests.threads import in_threads
 

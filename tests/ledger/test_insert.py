@@ -12,15 +12,14 @@ from django.test.utils import CaptureQueriesContext
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.states import FINAL, State, Transition
-from django_bgtasks.ledger.insert import (
+from django_bgtasks.ledger.lifecycle import (
     holder_of,
     insert,
     insert_calls,
     job_of,
-    replace_call,
     waiting_in,
 )
-from django_bgtasks.ledger.transitions import cancel
+from django_bgtasks.ledger.transitions import cancel, replace_call
 from django_bgtasks.models import Job
 
 from .rows import DB, added, aged, claimed, in_state, keyed, new, now, settled

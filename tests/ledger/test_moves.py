@@ -14,7 +14,7 @@ from django_bgtasks import DuplicateJob, InvalidMove
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.states import State, Transition
-from django_bgtasks.ledger.insert import insert
+from django_bgtasks.ledger.lifecycle import insert
 from django_bgtasks.ledger.transitions import cancel, next_due, promote, retry, run_now
 from django_bgtasks.models import Job
 from django_bgtasks.monitoring import queries

@@ -15,10 +15,15 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome, outcome_of_release
 from django_bgtasks.core.progress import progress_of
 from django_bgtasks.core.states import FINAL, Transition
-from django_bgtasks.ledger import progress
-from django_bgtasks.ledger.claim import claim
+from django_bgtasks.ledger.lifecycle import (
+    apply_outcome,
+    claim,
+    is_cancelled,
+    is_settled,
+    settle,
+    write_progress,
+)
 from django_bgtasks.ledger.outages import retry_until_connected
-from django_bgtasks.ledger.settle import is_settled, settle, settle_once
 from django_bgtasks.models import Attempt, Job
 from tests.statements import statements
 from tests.threads import in_threads
@@ -119,7 +124,7 @@ def test_settling_twice_after_a_commit_without_an_answer_is_no_error() -> None:
 def test_a_settlement_in_a_transaction_goes_with_it() -> None:
     job = claimed()
     with transaction.atomic():
-        settle_once(job, SUCCESS, DB)
+        apply_outcome(job, SUCCESS, DB)
         transaction.set_rollback(True)
     assert now(job).state == "running"
 
@@ -151,16 +156,16 @@ def test_of_many_who_settle_one_claim_differently_one_is_heard() -> None:
 
 def test_progress_is_written_by_the_holder_of_the_claim_only() -> None:
     job = claimed()
-    assert progress.report(job, progress_of(3, 10, "x" * 300), DB)
+    assert write_progress(job, progress_of(3, 10, "x" * 300), DB)
     assert now(job).progress == {"done": 3, "total": 10, "message": "x" * 255}
     settle(job, AGAIN, DB)
-    assert not progress.report(job, progress_of(4, 10, ""), DB)
-    assert progress.is_cancelled(job, DB) is None
+    assert not write_progress(job, progress_of(4, 10, ""), DB)
+    assert is_cancelled(job, DB) is None
 
 
 def test_a_progress_message_is_made_one_that_any_database_stores() -> None:
     job = claimed()
-    assert progress.report(job, progress_of(3, None, "a\0\ud800"), DB)
+    assert write_progress(job, progress_of(3, None, "a\0\ud800"), DB)
     assert now(job).progress_message == "a\ufffd?"
 
 

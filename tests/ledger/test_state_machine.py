@@ -36,9 +36,7 @@ from django_bgtasks.core.states import FINAL, State, Transition
 from django_bgtasks.jobs.actions import cancel_job, retry_job, run_job_now
 from django_bgtasks.jobs.dispatch import dispatch, message_of
 from django_bgtasks.ledger import prune, workers
-from django_bgtasks.ledger.claim import claim, claim_next
-from django_bgtasks.ledger.settle import settle
-from django_bgtasks.ledger.transitions import give_back
+from django_bgtasks.ledger.lifecycle import claim, claim_next, release, settle
 from django_bgtasks.models import Attempt, Job, Worker
 from django_bgtasks.worker.maintenance import promote, rescue
 from django_bgtasks.worker.maintenance.dead_processes import Death, settle_death
@@ -209,7 +207,7 @@ class LedgerMachine(RuleBasedStateMachine):
         held = [held for held in self._current() if held.worker == self.workers[who]]
         held = held[: 1 + pick % 3]
         if held:
-            assert give_back(held, DB) == len(held)
+            assert release(held, DB) == len(held)
         for one in held:
             self.model.settle(one.pk, "release", charged=False)
 
@@ -228,7 +226,7 @@ class LedgerMachine(RuleBasedStateMachine):
             # It finds its claim settled, and as it would have done it.
             row = Job.objects.get(pk=zombie.pk)
             assert (row.claims, row.worker) == (zombie.claims, zombie.worker)
-        assert give_back([zombie], DB) == 0
+        assert release([zombie], DB) == 0
         assert Attempt.objects.count() == attempts
         self._confirm_that_nothing_changed()
 

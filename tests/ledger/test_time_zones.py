@@ -18,9 +18,8 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.states import Transition
 from django_bgtasks.idempotency import records
-from django_bgtasks.ledger import workers
-from django_bgtasks.ledger.dialects import columns
-from django_bgtasks.ledger.insert import holder_of
+from django_bgtasks.ledger import statements, workers
+from django_bgtasks.ledger.lifecycle import holder_of
 from django_bgtasks.ledger.prune import prune_jobs, release_windows
 from django_bgtasks.ledger.times import Now, SecondsBetween, after
 from django_bgtasks.ledger.transitions import next_due, promote
@@ -64,7 +63,7 @@ def in_zones(use_tz: bool, site: str, database: str | None, session: str) -> Ite
 def _forget() -> None:
     for name in ("timezone", "timezone_name"):
         connection.__dict__.pop(name, None)
-    columns._converters.cache_clear()
+    statements._converters.cache_clear()
     connection.ensure_timezone()
 
 

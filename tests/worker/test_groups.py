@@ -17,7 +17,7 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.states import Transition
 from django_bgtasks.jobs.execute import Run
-from django_bgtasks.ledger.transitions import give_back
+from django_bgtasks.ledger.lifecycle import release
 from django_bgtasks.models import Attempt, Job
 from django_bgtasks.models.job import JobQuerySet
 from django_bgtasks.worker.batching import BatchSizer, Group, OverrunWatch
@@ -96,18 +96,18 @@ def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
     child.sizer.ran("default", 0.0)
     main_has_looked = threading.Event()
 
-    def give_back_or_fail(jobs: list[Job], alias: str) -> None:
+    def release_or_fail(jobs: list[Job], alias: str) -> None:
         if threading.current_thread() is not main_thread:
             main_has_looked.wait(10)
             raise OperationalError("couldn't get a connection")
-        give_back(jobs, alias)
+        release(jobs, alias)
 
     def close_and_tell(runs: list[Run], patient: bool = True) -> None:
         close(runs, patient)
         main_has_looked.set()
 
     close = child._close
-    monkeypatch.setattr("django_bgtasks.worker.job_process.give_back", give_back_or_fail)
+    monkeypatch.setattr("django_bgtasks.worker.job_process.release", release_or_fail)
     monkeypatch.setattr(child, "_close", close_and_tell)
     with testing.without_redis():
         calls = [(str(effects), "slow", 0.3), *[(str(effects), "short", 0)] * 2]

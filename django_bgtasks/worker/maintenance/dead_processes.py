@@ -27,8 +27,8 @@ from ...core.states import State, Transition
 from ...jobs.execute import announce, sender_of, settled_row
 from ...jobs.hooks import tell_failed
 from ...jobs.results import result_of
-from ...ledger.outages import DISCONNECTED, retry_on_conflict, was_in_the_way
-from ...ledger.settle import crashes_of, settle_once
+from ...ledger.lifecycle import apply_outcome, crashes_of
+from ...ledger.outages import DISCONNECTED, is_conflict, retry_on_conflict
 from ...models import Job
 from ...signals import job_rescued
 from .promote import send
@@ -69,7 +69,7 @@ def try_to_settle(
     try:
         return settle_death(death, using, held_by_others)
     except DISCONNECTED as error:
-        if not was_in_the_way(error):
+        if not is_conflict(error):
             raise
         logger.warning("The end of job %s waits for a lock: %s", death.job, error)
     except Exception:
@@ -99,7 +99,7 @@ def settle_death(
         return False
     settlement = _verdict(job, death, using)
     try:
-        retry_on_conflict(lambda: settle_once(job, settlement, using), using)
+        retry_on_conflict(lambda: apply_outcome(job, settlement, using), using)
     except ClaimLost:
         return False
     _tell(job, settlement, death)
