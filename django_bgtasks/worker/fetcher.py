@@ -19,8 +19,7 @@ from ..core.states import State
 from ..jobs.execute import Run
 from ..ledger import identity
 from ..ledger.outages import DISCONNECTED, retry_until_connected
-from ..ledger.pauses import paused
-from ..ledger.queues import with_queued_jobs
+from ..ledger.queues import paused, with_queued_jobs
 from ..sandbox.connections import give_back_connections
 from ..transport.connection import RedisError, connection, describe, reason
 from ..transport.exchange import Finished

@@ -21,10 +21,10 @@ from django.db import DatabaseError, InterfaceError, connections
 from ..core import clock
 from ..jobs.execute import Run, claim_jobs, is_suspect, run_claimed, settle_runs
 from ..jobs.paused_limits import pause_limits_by
-from ..ledger.claim import claim_next
+from ..ledger.lifecycle import claim_next, release
 from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
-from ..ledger.transitions import give_back, promote
+from ..ledger.transitions import promote
 from ..models import Job
 from ..sandbox import process_state
 from ..sandbox.connections import give_back_connections, refresh_connections
@@ -231,7 +231,7 @@ class Child:
         rest, done = group.take_rest(), group.take_done()
         try:
             if rest:
-                give_back(rest, self.config.using)
+                release(rest, self.config.using)
                 self._handed_back(rest)
                 rest = []
             self._close(done, patient=False)
@@ -247,7 +247,7 @@ class Child:
     def _hand_back(self, jobs: list[Job]) -> None:
         if not jobs:
             return
-        retry_until_connected(lambda: give_back(jobs, self.config.using), self.config.using)
+        retry_until_connected(lambda: release(jobs, self.config.using), self.config.using)
         self._handed_back(jobs)
 
     def _handed_back(self, jobs: list[Job]) -> None:
