@@ -133,7 +133,7 @@ def _workers(backend: str, children: dict[str, tuple[str, str]], using: str) -> 
             health=_health(row),
             seen=max(0.0, row.seen),
             started=max(0.0, row.started),
-            children_lost=row.children_lost,
+            processes_lost=row.processes_lost,
             children=tuple(_children_of(row, children)),
             trouble=row.trouble,
         )

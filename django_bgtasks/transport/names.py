@@ -61,9 +61,9 @@ class Namespace:
         """Whether a name belongs to this ledger, whatever the backend."""
         return name == self.ledger or name.startswith((f"{self.ledger}:", f"{self.ledger}."))
 
-    def worker(self, child: str) -> str:
+    def worker(self, process: str) -> str:
         """The name of an RQ worker."""
-        return f"{self.name}:{child}"
+        return f"{self.name}:{process}"
 
     def key(self, what: str) -> str:
         """A key that RQ does not know."""

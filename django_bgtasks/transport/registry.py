@@ -1,4 +1,4 @@
-"""The RQ registration of children that cannot speak for themselves: busy ones and dead ones."""
+"""The RQ registration of job processes that cannot renew it themselves: busy and dead ones."""
 
 from __future__ import annotations
 

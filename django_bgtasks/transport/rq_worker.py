@@ -1,4 +1,4 @@
-"""The RQ side of a job child: registered in Redis as RQ's tools expect, and lean.
+"""The RQ side of a job process: registered in Redis as RQ's tools expect, and lean.
 
 Only the seams that RQ's own worker has for its registration are used (birth, heartbeat, death).
 Nothing that Redis says is executed: no job is fetched, no command channel is listened to.
@@ -28,23 +28,23 @@ WAKE_SECONDS = 10
 
 
 class RQWorker(SimpleWorker):
-    """One job child, seen by `rq info` and `rq.Worker.all()`.
+    """One job process, seen by `rq info` and `rq.Worker.all()`.
 
     rq_queues: those that it listens to, without the name of the ledger.
     """
 
     def __init__(
-        self, queues: Sequence[str], rank: Rank, child: str, namespace: Namespace, redis: Redis
+        self, queues: Sequence[str], rank: Rank, process: str, namespace: Namespace, redis: Redis
     ) -> None:
         self.namespace, self.rank = namespace, rank
         self.rq_queues = in_use(queues, namespace, redis, rank)
         self._popped_from = b""
-        self._wake_key = namespace.key(f"wake:{child}")
+        self._wake_key = namespace.key(f"wake:{process}")
         self._queues_seen = 0
         self.has_new_queues = False
         super().__init__(
             [namespace.rq_queue(rq_queue) for rq_queue in self.rq_queues],
-            name=namespace.worker(child),
+            name=namespace.worker(process),
             connection=redis,
             serializer=JSONSerializer,
         )

@@ -1,4 +1,4 @@
-"""Where a job child finds its next job: in Redis, or in the database while Redis is away."""
+"""Where a job process finds its next job: in Redis, or in the database while Redis is away."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .once_flag import OnceFlag
 
 logger = logging.getLogger("django_bgtasks.worker")
 
-POP_SECONDS = 0.5
+FETCH_SECONDS = 0.5
 # A Redis that hangs is one that is away: a reply may take so long, the wait for a message included.
 # A job that comes as the hang begins waits for both at worst: one last pop, and a reply to the next
 # command that does not come. Together they stay below two seconds.
@@ -53,11 +53,11 @@ DISCOVER_EVERY = 1.0
 LOOK_FOR_NAME_EVERY = 5.0
 
 
-class Queues:
-    """The queues that this child serves, in order; those that turn up later are found."""
+class ServedQueues:
+    """The queues that this job process serves, in order; those that turn up later are found."""
 
     def __init__(self, config: WorkerConfig) -> None:
-        self._plan = config
+        self._config = config
         self._found: frozenset[str] = frozenset()
         self._look_at = 0.0
         self._paused: frozenset[str] = frozenset()
@@ -68,11 +68,11 @@ class Queues:
 
         Redis has the names of all others in which something waits.
         """
-        return self._unpaused(self._plan.queues or queues_of(self._plan.backend))
+        return self._unpaused(self._config.queues or queues_of(self._config.backend))
 
     def in_database(self) -> tuple[str, ...]:
         """The same, and where none are named all in which the database has a queued job."""
-        config = self._plan
+        config = self._config
         if config.queues:
             return self.names()
         if clock.monotonic() >= self._look_at:
@@ -86,11 +86,11 @@ class Queues:
         """Where this queue comes among those of the same priority; None if it is not served now."""
         if queue in self._paused:
             return None
-        if not self._plan.queues:
+        if not self._config.queues:
             return int(queue != "default"), queue
-        if queue not in self._plan.queues:
+        if queue not in self._config.queues:
             return None
-        return self._plan.queues.index(queue), queue
+        return self._config.queues.index(queue), queue
 
     def is_paused(self, rq_queue: str) -> bool:
         """Whether this RQ queue belongs to a queue that is paused."""
@@ -103,7 +103,7 @@ class Queues:
 
     def _pauses(self) -> frozenset[str]:
         """The paused queues, as the database said when it answered last."""
-        config = self._plan
+        config = self._config
         if clock.monotonic() >= self._pauses_look_at:
             self._pauses_look_at = clock.monotonic() + LOOK_FOR_PAUSES_EVERY
             try:
@@ -116,16 +116,16 @@ class Queues:
 
 
 @dataclass(slots=True)
-class Redis:
-    """The link of a child to Redis: it fails, it is left alone for a while, it comes back.
+class MessageFetcher:
+    """The link of a job process to Redis: it fails, it is left alone for a while, it comes back.
 
     size: how many messages of an RQ queue to take; none where there is no room for more.
     running: a job that runs beside the thread that waits for messages.
-    once_flag: shared by the children of a worker, of which one says that Redis is away.
+    once_flag: shared by the job processes of a worker, of which one says that Redis is away.
     """
 
     config: WorkerConfig
-    queues: Queues
+    queues: ServedQueues
     size: Callable[[str], int]
     running: Callable[[], UUID | None]
     once_flag: OnceFlag
@@ -156,8 +156,8 @@ class Redis:
         """Whether each queued job has its message there: not while it is away, nor just after."""
         return self.worker is not None and clock.monotonic() >= self._doubt_until
 
-    @fault_point("pop")
-    def pop(self, seconds: float, at_most: int | None = None) -> list[UUID]:
+    @fault_point("fetch")
+    def fetch(self, seconds: float, at_most: int | None = None) -> list[UUID]:
         """The next messages of one queue; none when there are none, Redis is away or suspended.
 
         Several only at once: what comes after waiting is one.
@@ -250,8 +250,8 @@ class Redis:
         except RedisError as error:
             self._away(error)
 
-    @fault_point("clean-up")
-    def finish(self, ids: list[UUID], runs: list[Run]) -> None:
+    @fault_point("acknowledge")
+    def acknowledge(self, ids: list[UUID], runs: list[Run]) -> None:
         """Forget these messages, with the next exchange. runs: those that were run and settled.
 
         A job that runs again at once has a new message by now, which stays.
@@ -269,7 +269,7 @@ class Redis:
             self._finished.unclaimed.append(job_id)
 
     def leave(self) -> None:
-        """Take this child out of RQ's registry."""
+        """Take this job process out of RQ's registry."""
         if self.worker is None:
             return
         try:
@@ -305,8 +305,8 @@ class Redis:
             ask = partial(namespace_of, config.backend, config.using)
             named = retry_until_connected(ask, config.using)
             require(named, redis)
-            child = config.child_name(os.getpid())
-            self.worker = RQWorker(self.queues.names(), self.queues.rank, child, named, redis)
+            name = config.process_name(os.getpid())
+            self.worker = RQWorker(self.queues.names(), self.queues.rank, name, named, redis)
         except RedisError as error:
             self._away(error)
             return

@@ -61,7 +61,7 @@ def set_up_logging(verbosity: int) -> None:
         logging.getLogger(name).setLevel(logging.ERROR if verbosity < 2 else logging.DEBUG)
         logging.getLogger(name).addFilter(_without_secrets)
         logging.getLogger(name).addFilter(_with_clipped_traceback)
-    # One child says once that Redis is away; each retry that cannot be pushed need not say it too.
+    # One job process says once that Redis is away; a retry that cannot be pushed need not.
     dispatch = logging.ERROR if verbosity < 2 else logging.DEBUG
     logging.getLogger("django_bgtasks.dispatch").setLevel(dispatch)
     if _handled_by_site(settings.LOGGING):

@@ -1,4 +1,4 @@
-"""Step 4, the pop: a job child takes messages, in groups where jobs are short, and runs the jobs.
+"""Step 4, the pop: a job process takes messages, in groups where jobs are short, and runs the jobs.
 
 Next: jobs/execute.py (5 claim, run, settle).
 """
@@ -34,11 +34,11 @@ from . import log_handlers, signals
 from .batching import AHEAD, BatchSizer, Group, OverrunWatch, Prefetched
 from .config import WorkerConfig
 from .executors.side_by_side import Beside
-from .fetcher import POP_SECONDS, Queues, Redis
+from .fetcher import FETCH_SECONDS, MessageFetcher, ServedQueues
 from .job_log import job_line
 from .once_flag import OnceFlag
 from .processes import disown_copies, resident_mib
-from .shared_state import Slot
+from .shared_state import SharedState
 
 logger = logging.getLogger("django_bgtasks.worker")
 POLL_SECONDS = 0.5
@@ -47,22 +47,26 @@ BURST_PROMOTE = 1000
 OUT_OF_WORK, SPENT = 0, 75
 
 
-class Child:
-    """One job child: its loop, from the first message to the last."""
+class JobProcess:
+    """One job process: its loop, from the first message to the last."""
 
     beside: Beside
 
-    def __init__(self, config: WorkerConfig, slot: Slot, once_flag: OnceFlag | None = None) -> None:
-        self.config, self.slot = config, slot
+    def __init__(
+        self, config: WorkerConfig, shared: SharedState, once_flag: OnceFlag | None = None
+    ) -> None:
+        self.config, self.shared = config, shared
         self.stopping, self.jobs = False, 0
         self.current: UUID | None = None
         self.sizer = BatchSizer(config.options.group_budget, max(config.group_size, AHEAD))
         self.prefetched = Prefetched()
         self.watch = OverrunWatch(self._overdue)
-        self.queues = Queues(config)
+        self.queues = ServedQueues(config)
         first = lambda: self.beside.first()  # noqa: E731, PLW0108 - it is made below
-        self.redis = Redis(config, self.queues, self._size, first, once_flag or OnceFlag())
-        self.beside = Beside(config, slot, self._settle, self._finish, self.redis.notify)
+        self.fetcher = MessageFetcher(
+            config, self.queues, self._size, first, once_flag or OnceFlag()
+        )
+        self.beside = Beside(config, shared, self._settle, self._finish, self.fetcher.notify)
         self._counting = threading.Lock()
 
     def main(self) -> None:
@@ -78,7 +82,7 @@ class Child:
         disown_copies()
         confirm_cancellation(self._is_cancelled)
         pause_limits_by(self._limits_paused)
-        self.slot.works()
+        self.shared.works()
         spent = False
         try:
             while not self.stopping and not spent:
@@ -91,24 +95,24 @@ class Child:
                 spent = self._is_spent()
             self.beside.wait(lambda: not len(self.beside))
         finally:
-            self.redis.leave()
+            self.fetcher.leave()
         if spent and not self.stopping:
             sys.exit(SPENT)
 
     def step(self) -> bool:
         """Run the next jobs, or wait a moment for one. False if there was none."""
-        ids = self.redis.pop(0 if self.config.burst else POP_SECONDS, self._jobs_left())
+        ids = self.fetcher.fetch(0 if self.config.burst else FETCH_SECONDS, self._jobs_left())
         if ids and self.stopping:
             # The stop came while it waited: others can begin these jobs now.
-            self.redis.put_back(ids)
+            self.fetcher.put_back(ids)
             return False
         if ids:
             self._run_messages(ids)
             return True
-        if self.redis.suspended and self.redis.worker is not None:
+        if self.fetcher.suspended and self.fetcher.worker is not None:
             time.sleep(POLL_SECONDS)
             return False
-        if self.redis.has_all() and not self.config.burst:
+        if self.fetcher.has_all() and not self.config.burst:
             return False
         return self._run_from_database()
 
@@ -116,7 +120,7 @@ class Child:
         """Claim and run as many at a time as a group may have; hand back what comes too late."""
         late = clock.monotonic() + self.sizer.budget
         for job_id in ids:
-            self.slot.popped(job_id)
+            self.shared.popped(job_id)
         self.prefetched.put(ids)
         while ids := self.prefetched.take(self.config.group_size):
             self._run_together(ids)
@@ -126,18 +130,18 @@ class Child:
     def _put_back_ahead(self) -> None:
         ids = self.prefetched.take()
         for job_id in ids:
-            self.slot.drop(job_id)
-        self.redis.put_back(ids)
+            self.shared.drop(job_id)
+        self.fetcher.put_back(ids)
 
     def _run_together(self, ids: list[UUID]) -> None:
         jobs = claim_jobs(
             ids, self.config.worker, self.config.using, self.config.queues, self.config.backend
         )
         for job in jobs:
-            self.slot.claimed(job.pk, job.claims)
+            self.shared.claimed(job.pk, job.claims)
         for job_id in set(ids).difference(job.pk for job in jobs):
             self._forget(job_id)
-            self.sizer.ran(self.redis.source(), 0.0)
+            self.sizer.ran(self.fetcher.source(), 0.0)
         self._run_jobs(jobs)
 
     def _run_jobs(self, jobs: list[Job]) -> None:
@@ -171,33 +175,33 @@ class Child:
 
         def claiming(job_id: UUID) -> None:
             tried.append(job_id)
-            self.slot.popped(job_id)
+            self.shared.popped(job_id)
 
         claim = partial(claim_next, names, config.worker, config.using, claiming, config.backend)
         job = retry_until_connected(claim, config.using)
         for job_id in tried:
             if job is None or job_id != job.pk:
-                self.slot.drop(job_id)
+                self.shared.drop(job_id)
         if job is None:
             self._share_connections()
             if not self.config.burst:
                 self._pause(POLL_SECONDS)
             return False
-        self.redis.begin(job.pk, popped=False)
+        self.fetcher.begin(job.pk, popped=False)
         self._run_jobs([job])
         return True
 
     def _run_group(self, group: Group) -> None:
         """Run what there is time for, settle it, and hand the rest back."""
         while not self.stopping and (job := group.begin()) is not None:
-            self.slot.running(job.pk, job.claims, self._kill_at(job))
+            self.shared.running(job.pk, job.claims, self._kill_at(job))
             self.current = job.pk
             run = run_claimed(job, self.config.using, grouped=True)
             self.current = None
             if run is None:
                 self._forget(job.pk)
                 continue
-            self.slot.ended(job.pk)
+            self.shared.ended(job.pk)
             self.sizer.ran(rq_queue_name(job.queue, job.priority), run.seconds)
             group.ended(run)
         self._end_group(group)
@@ -209,13 +213,13 @@ class Child:
     def _limits_paused(self, job: Job) -> Iterator[None]:
         """What comes after the settlement has as much time as the task, and is of the site too."""
         place = self.beside.place_of(job)
-        place = self.slot.place_of(job.pk) if place is None else place
+        place = self.shared.place_of(job.pk) if place is None else place
         if place is None:
             yield
             return
-        self.slot.ended_at(place)
+        self.shared.ended_at(place)
         yield
-        self.slot.runs_at(place, job.claims, self._kill_at(job))
+        self.shared.runs_at(place, job.claims, self._kill_at(job))
 
     def _end_group(self, group: Group) -> None:
         self._hand_back(group.take_rest())
@@ -242,7 +246,7 @@ class Child:
         finally:
             connections[self.config.using].close()
         if group.current is not None:
-            self.redis.begin(group.current.pk, popped=False)
+            self.fetcher.begin(group.current.pk, popped=False)
 
     def _hand_back(self, jobs: list[Job]) -> None:
         if not jobs:
@@ -252,8 +256,8 @@ class Child:
 
     def _handed_back(self, jobs: list[Job]) -> None:
         for job in jobs:
-            self.slot.drop(job.pk)
-        self.redis.put_back([job.pk for job in jobs])
+            self.shared.drop(job.pk)
+        self.fetcher.put_back([job.pk for job in jobs])
 
     def _close(self, runs: list[Run], patient: bool = True) -> None:
         """Settle what is still open, and say what became of each job."""
@@ -261,14 +265,14 @@ class Child:
             return
         settled = self._settle(runs, patient)
         for run in runs:
-            self.slot.drop(run.job.pk)
+            self.shared.drop(run.job.pk)
         self._finish([run.job.pk for run in runs], settled)
 
     def _settle(self, runs: list[Run], patient: bool = True) -> list[Run]:
         return settle_runs(runs, self.config.using, patient)
 
     def _finish(self, ids: list[UUID], settled: list[Run]) -> None:
-        self.redis.finish(ids, settled)
+        self.fetcher.acknowledge(ids, settled)
         with self._counting:
             self.jobs += len(settled)
         for run in settled:
@@ -276,8 +280,8 @@ class Child:
 
     def _forget(self, job_id: UUID) -> None:
         """There was nothing to claim, or the claim was lost: drop the message."""
-        self.slot.drop(job_id)
-        self.redis.forget(job_id)
+        self.shared.drop(job_id)
+        self.fetcher.forget(job_id)
 
     def _size(self, rq_queue: str) -> int:
         """How many messages of this RQ queue to take: what there is time or room for."""
@@ -305,22 +309,22 @@ class Child:
         return self.jobs + len(self.beside)
 
     def _is_cancelled(self) -> bool:
-        return self.current is not None and self.slot.is_cancelled(self.current)
+        return self.current is not None and self.shared.is_cancelled(self.current)
 
     def _is_spent(self) -> bool:
         # Not before its first job: with a limit below what Django itself needs, jobs still run.
         if not self._begun():
             return False
         if self.config.max_jobs is not None and self._begun() >= self.config.max_jobs:
-            logger.info("This child has run %d jobs and is replaced.", self._begun())
+            logger.info("This job process has run %d jobs and is replaced.", self._begun())
             return True
         if self.config.max_memory is not None and (held := resident_mib()) > self.config.max_memory:
-            logger.info("This child holds %.0f MiB and is replaced.", held)
+            logger.info("This job process holds %.0f MiB and is replaced.", held)
             return True
         if process_state.is_worn():
             logger.warning(
-                "A task has left this child with lower limits or nearly without descriptors: it is "
-                "replaced."
+                "A task has left this job process with lower limits or nearly without descriptors: "
+                "it is replaced."
             )
             return True
         return False

@@ -1,5 +1,7 @@
-"""Before the first child: can this worker work? Asked in a child of its own, for the supervisor
-opens no connection."""
+"""Before the first job process: can this worker work?
+
+Asked in a process of its own, for the supervisor opens no connection.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job child as the supervisor sees it: what it holds, and what its end means for that."""
+"""A job process as the supervisor sees it: what it holds, and what its end means for that."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from uuid import UUID
 from ..core import clock
 from ..sandbox.timeouts import CANCEL_SIGNAL
 from .config import WorkerConfig
-from .job_process import OUT_OF_WORK, SPENT, Child
+from .job_process import OUT_OF_WORK, SPENT, JobProcess
 from .once_flag import OnceFlag
 from .processes import LastWords, describe_end, fork, send_signal
-from .shared_state import Held, Slot
+from .shared_state import HeldJob, SharedState
 
 logger = logging.getLogger("django_bgtasks.worker")
 CANCEL_GRACE = 2.0
@@ -39,7 +39,7 @@ class ProcessHandle:
     trouble: why its processes end at once, again and again; empty if they do not.
     """
 
-    slot: Slot = field(default_factory=Slot)
+    shared: SharedState = field(default_factory=SharedState)
     pid: int = 0
     born: float = 0.0
     start_at: float = 0.0
@@ -54,18 +54,18 @@ class ProcessHandle:
         """Fork a process into this place."""
         self.kill_reason, self.killed, self.born = None, False, clock.monotonic()
         self.cancelling.clear()
-        self.slot.clear()
-        main: Callable[[], None] = partial(_main, config, self.slot, once_flag)
+        self.shared.clear()
+        main: Callable[[], None] = partial(_main, config, self.shared, once_flag)
         try:
             self.pid = fork(main, self.words)
         except OSError as error:
             self._note_quick_end(f"{type(error).__name__}: {error}")
 
-    def reaped(self, status: int) -> list[Held]:
+    def reaped(self, status: int) -> list[HeldJob]:
         """The process has ended: what it held. A place where they end at once starts later."""
-        held, self.pid, code = self.slot.read(), 0, os.waitstatus_to_exitcode(status)
+        held, self.pid, code = self.shared.read(), 0, os.waitstatus_to_exitcode(status)
         idle = not any(job.begun for job in held)
-        if self.killed and not self.slot.has_worked:
+        if self.killed and not self.shared.has_worked:
             self._note_quick_end(f"The process was killed: {HANGS}.")
         elif self._is_young() and idle and code != SPENT and not self.killed:
             said = str(self.words) if code == 1 else ""
@@ -77,7 +77,7 @@ class ProcessHandle:
 
     def look(self) -> None:
         """A process that works for a while has started well."""
-        if self.quick_deaths and self.pid and self.slot.has_worked and not self._is_young():
+        if self.quick_deaths and self.pid and self.shared.has_worked and not self._is_young():
             self._note_health()
 
     def _is_young(self) -> bool:
@@ -92,11 +92,11 @@ class ProcessHandle:
         self.quick_deaths, self.trouble = 0, ""
         self.words.forget()
 
-    def ended_well(self, held: list[Held], code: int) -> bool:
+    def ended_well(self, held: list[HeldJob], code: int) -> bool:
         """Whether nothing is to be settled after its end."""
         return not held and code in (OUT_OF_WORK, SPENT)
 
-    def why(self, held: Held) -> str:
+    def why(self, held: HeldJob) -> str:
         """What the end of the process means for a job that it held.
 
         Only jobs that have begun are charged, and of several only the one that it was killed for.
@@ -113,15 +113,15 @@ class ProcessHandle:
 
     def cancel(self, job: UUID, claim: int) -> None:
         """Ask the process to end this job, if it runs it; enforce() does it where that fails."""
-        runs = any(h.running and (h.job, h.claim) == (job, claim) for h in self.slot.read())
+        runs = any(h.running and (h.job, h.claim) == (job, claim) for h in self.shared.read())
         if runs and job not in self.cancelling:
-            self.slot.cancel(job)
+            self.shared.cancel(job)
             self.cancelling[job] = clock.monotonic() + CANCEL_GRACE
             self.signal(CANCEL_SIGNAL)
 
     def enforce(self, now: float, interrupt: bool) -> None:
         """Kill the process if a job has outlived its time, or if all are to be interrupted."""
-        begun = [held for held in self.slot.read() if held.begun]
+        begun = [held for held in self.shared.read() if held.begun]
         running = [held for held in begun if held.running]
         for job in self.cancelling.keys() - {held.job for held in running}:
             # It ended by itself in the meantime.
@@ -132,7 +132,7 @@ class ProcessHandle:
             self.kill(late, "timeout")
         elif stubborn is not None:
             self.kill(stubborn, "cancelled")
-        elif not self.slot.has_worked and now > self.born + START_SECONDS:
+        elif not self.shared.has_worked and now > self.born + START_SECONDS:
             self.kill(None, HANGS)
         elif interrupt:
             self.kill(begun[0].job if begun else None, "interrupted")
@@ -142,7 +142,9 @@ class ProcessHandle:
         if self.killed:
             return
         self.killed, self.kill_reason = True, (job, why) if job else None
-        logger.warning("Killing child %d: %s%s.", self.pid, why, f" in job {job}" if job else "")
+        logger.warning(
+            "Killing job process %d: %s%s.", self.pid, why, f" in job {job}" if job else ""
+        )
         self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:
@@ -150,5 +152,5 @@ class ProcessHandle:
         send_signal(self.pid, number)
 
 
-def _main(config: WorkerConfig, slot: Slot, once_flag: OnceFlag) -> None:
-    Child(config, slot, once_flag).main()
+def _main(config: WorkerConfig, shared: SharedState, once_flag: OnceFlag) -> None:
+    JobProcess(config, shared, once_flag).main()

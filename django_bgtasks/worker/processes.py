@@ -1,4 +1,4 @@
-"""Fork a child that cannot outlive its parent."""
+"""Fork a process that cannot outlive its parent."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ class LastWords:
 
 
 def fork(main: Callable[[], None], words: LastWords | None = None) -> int:
-    """Run main() in a child process and return its pid. The child exits when main returns.
+    """Run main() in a new process and return its pid. That exits when main returns.
 
-    The child gets the default signal handlers and no connection of its parent.
+    It gets the default signal handlers and no connection of its parent.
     words: what its error goes to; one that was told before is not logged again.
     """
     parent = os.getpid()
     flush_streams()
     gc.freeze()
-    # A stop that comes before the child has handlers of its own must not end in its parent's.
+    # A stop that comes before the new process has handlers of its own must not end in its parent's.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_PARENT)
     try:
         pid = os.fork()
@@ -82,7 +82,7 @@ def fork(main: Callable[[], None], words: LastWords | None = None) -> int:
         code = leaving.code if isinstance(leaving.code, int) else 1
     except BaseException as error:
         if words is None or words.say(error):
-            logger.exception("A child of bgworker ended with an error.")
+            logger.exception("A process of bgworker ended with an error.")
     finally:
         try:
             _take_leave()
@@ -123,7 +123,7 @@ def _settle_in(parent: int) -> None:
 
 
 def send_signal(pid: int, number: int) -> None:
-    """Send a signal to a child; one that has just ended, or is none, needs none."""
+    """Send a signal to a process; one that has just ended, or is none, needs none."""
     try:
         if pid:
             os.kill(pid, number)
@@ -168,7 +168,7 @@ def die_with(parent: int) -> None:
 
 
 def describe_end(status: int) -> str:
-    """How a child ended, in words, from its wait status."""
+    """How a process ended, in words, from its wait status."""
     code = os.waitstatus_to_exitcode(status)
     if code == EXIT_FDS_CLOSED:
         return f"exited with code {code}: the task had closed the descriptors of its process"

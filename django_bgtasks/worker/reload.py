@@ -1,4 +1,4 @@
-"""`--reload`: run the worker in a child process and start it again when code changes.
+"""`--reload`: run the worker in another process and start it again when code changes.
 
 The parent has loaded the site once and knows its files. A change that does not load is shown, and
 the next change is waited for.

@@ -1,10 +1,9 @@
-"""Shared memory that tells the supervisor which jobs each child holds, and until when each may run.
+"""Shared memory that shows the supervisor which jobs each job process has, and until when they run.
 
-One child writes its slot, the supervisor and maintenance read it; only the wish to cancel goes the
-other
-way. The state byte is written last when a job is put in, so that an entry that says something is
-complete whenever its child dies. From before the claim until after the settlement an entry names
-the job without a gap: a claim that no slot shows is nobody's, and is released.
+One job process writes it, the supervisor and maintenance read it; only the wish to cancel goes the
+other way. The state byte is written last when a job is put in, so that an entry that says something
+is complete whenever its process dies. From before the claim until after the settlement an entry
+names the job without a gap: a claim that no shared state shows is nobody's, and is released.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ _BODY = struct.Struct("=16sId")
 _NUMBER, _CLAIM = struct.Struct("=I"), struct.Struct("=Id")
 _CLAIM_AT, _STATE_AT, _CANCEL_AT = 16, 28, 32
 SIZE = 48
-# As many as a group, an event loop and the threads of a child hold together at most.
+# As many as a group, an event loop and the threads of a job process hold together at most.
 ENTRIES = 512
-# Behind the entries: whether the child has come to its work.
+# Behind the entries: whether the job process has come to its work.
 _WORKS_AT = SIZE * ENTRIES
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A job in a child's hands.
+class HeldJob:
+    """A job in a job process's hands.
 
     claim: its number; 0 while it is being claimed. begun: whether its task runs or has run.
     running: whether it runs. kill_at: monotonic time at which the supervisor ends it then.
@@ -42,8 +41,8 @@ class Held:
     running: bool
 
 
-class Slot:
-    """One child's memory that its supervisor shares: an entry for each job it holds."""
+class SharedState:
+    """One job process's memory that its supervisor shares: an entry for each job it holds."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _WORKS_AT + 1)
@@ -51,12 +50,12 @@ class Slot:
         self._places: dict[UUID, int] = {}
 
     def works(self) -> None:
-        """The child has started, and looks for jobs from now on."""
+        """The job process has started, and looks for jobs from now on."""
         self._memory[_WORKS_AT] = 1
 
     @property
     def has_worked(self) -> bool:
-        """Whether the child has come so far."""
+        """Whether the job process has come so far."""
         return bool(self._memory[_WORKS_AT])
 
     def popped(self, job: UUID) -> None:
@@ -123,12 +122,12 @@ class Slot:
         self._free.append(place)
 
     def clear(self) -> None:
-        """Hold nothing, as a child that has just been born."""
+        """Hold nothing, as a job process that has just been born."""
         self._memory[:] = bytes(_WORKS_AT + 1)
         self._free, self._places = list(range(ENTRIES)), {}
 
-    def read(self) -> list[Held]:
-        """The jobs that the child holds."""
+    def read(self) -> list[HeldJob]:
+        """The jobs that the job process holds."""
         states = self._memory[_STATE_AT::SIZE]
         return [self._held(place, state) for place, state in enumerate(states) if state]
 
@@ -140,7 +139,7 @@ class Slot:
                 self._memory[start + _CANCEL_AT : start + SIZE] = job.bytes
 
     def is_cancelled(self, job: UUID) -> bool:
-        """Whether this job, which the child holds, is to be cancelled."""
+        """Whether this job, which the job process holds, is to be cancelled."""
         place = self._places.get(job)
         return place is not None and self.is_cancelled_at(place)
 
@@ -154,6 +153,6 @@ class Slot:
         """Give the memory back."""
         self._memory.close()
 
-    def _held(self, place: int, state: int) -> Held:
+    def _held(self, place: int, state: int) -> HeldJob:
         job, claim, kill_at = _BODY.unpack_from(self._memory, place * SIZE)
-        return Held(UUID(bytes=job), claim, state >= RUNNING, kill_at, state == RUNNING)
+        return HeldJob(UUID(bytes=job), claim, state >= RUNNING, kill_at, state == RUNNING)

@@ -1,4 +1,4 @@
-"""The event loop of a job child, in a thread of its own, on which coroutines wait side by side.
+"""The event loop of a job process, in a thread of its own, on which coroutines wait side by side.
 
 The coroutines share the loop. What one of them does to it must not end the others.
 """

@@ -1,7 +1,7 @@
-"""Jobs that run beside the main thread of a child: coroutines on a loop, functions in threads.
+"""Jobs that run beside the main thread of a job process: coroutines, and functions in threads.
 
 The main thread begins them. A thread of their own, the keeper, settles what has run, in groups, and
-sees to their limits. Each has its own claim, its own place in the slot, its own timeout and
+sees to their limits. Each has its own claim, its own place in the shared, its own timeout and
 cancellation.
 """
 
@@ -27,7 +27,7 @@ from ...sandbox.logging_state import restore_log
 from ...sandbox.thread_timeouts import strike_overdue
 from ...transport.names import rq_queue_name
 from ..config import WorkerConfig
-from ..shared_state import Slot
+from ..shared_state import SharedState
 from .database_threads import room_for
 from .event_loop import Loop
 from .threads import Threaded, Threads
@@ -41,7 +41,7 @@ LOOK_EVERY = 0.2
 class Aside:
     """One run beside the main thread.
 
-    place: of its entry in the slot. kill_at: when the supervisor ends it at the latest.
+    place: of its entry in the shared. kill_at: when the supervisor ends it at the latest.
     """
 
     kind: str
@@ -61,12 +61,12 @@ class Beside:
     def __init__(
         self,
         config: WorkerConfig,
-        slot: Slot,
+        shared: SharedState,
         settle: Callable[[list[Run]], list[Run]],
         finish: Callable[[list[UUID], list[Run]], None],
         notify: Callable[[], None],
     ) -> None:
-        self._slot, self._settle, self._finish, self._notify = slot, settle, finish, notify
+        self._shared, self._settle, self._finish, self._notify = shared, settle, finish, notify
         self._kill_after = config.options.kill_after
         self._most = {LOOP: config.async_concurrency, THREADS: config.threads}
         self._using, self._threads = config.using, Threads()
@@ -143,8 +143,8 @@ class Beside:
 
     def _start(self, kind: str, job: Job) -> None:
         kill_at = clock.monotonic() + job.timeout + self._kill_after
-        place = self._slot.part_with(job.pk)
-        self._slot.runs_at(place, job.claims, kill_at)
+        place = self._shared.part_with(job.pk)
+        self._shared.runs_at(place, job.claims, kill_at)
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
             self._keeper.start()
@@ -160,13 +160,13 @@ class Beside:
             self._threads.start(run, lambda: self._note_end(one))
 
     def place_of(self, job: Job) -> int | None:
-        """The place in the slot of a run of this row; None if it does not run beside."""
+        """The place in the shared of a run of this row; None if it does not run beside."""
         return next((one.place for one in list(self._running) if one.run.job is job), None)
 
     def _note_end(self, one: Aside) -> None:
         with self._changed:
             # The keeper may have to wait for the database before it comes to this one.
-            self._slot.ended_at(one.place)
+            self._shared.ended_at(one.place)
             self._ended.append(one)
             self._changed.notify_all()
 
@@ -188,7 +188,7 @@ class Beside:
     def _let_go(self, ended: list[Aside]) -> None:
         settled = self._settle([run for one in ended if (run := self._end(one)) is not None])
         for one in ended:
-            self._slot.free(one.place)
+            self._shared.free(one.place)
         restore_log()
         self._finish([one.run.job.pk for one in ended], settled)
         # Others may need the connection before the next one ends.
@@ -200,17 +200,17 @@ class Beside:
 
     def _end(self, one: Aside) -> Run | None:
         kill_at = clock.monotonic() + one.run.job.timeout + self._kill_after
-        self._slot.runs_at(one.place, one.run.job.claims, kill_at)
+        self._shared.runs_at(one.place, one.run.job.claims, kill_at)
         run = one.run.end()
         if run is not None and run.open:
-            self._slot.ended_at(one.place)
+            self._shared.ended_at(one.place)
         return run
 
     def _enforce(self) -> None:
         strike_overdue()
         running = list(self._running)
         for one in running:
-            if self._slot.is_cancelled_at(one.place):
+            if self._shared.is_cancelled_at(one.place):
                 one.run.cancel()
         coroutines = [one for one in running if one.kind == LOOP]
         if coroutines:
@@ -235,4 +235,4 @@ class Beside:
             until = later if blocking_job is None else inf
             with self._changed:
                 if one not in self._ended:
-                    self._slot.runs_at(one.place, one.run.job.claims, until)
+                    self._shared.runs_at(one.place, one.run.job.claims, until)

@@ -1,4 +1,4 @@
-"""The threads of a job child, in which blocking jobs wait side by side."""
+"""The threads of a job process, in which blocking jobs wait side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maintenance task: settle the job that a dead child left behind."""
+"""Maintenance task: settle the job that a dead job process left behind."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _told: deque[Death] = deque(maxlen=100)
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A child died while it held a job.
+    """A job process died while it held a job.
 
     claim: the number of the claim; None if the job was still being claimed. why: crash, timeout,
     cancelled, interrupted (by a stop: not the job's fault), or unbegun (the claim waited in a
-    group, or nobody ever knew of it). detail: how the child ended.
+    group, or nobody ever knew of it). detail: how the job process ended.
     """
 
     job: UUID
@@ -72,14 +72,14 @@ def try_to_settle(
     return None
 
 
-@fault_point("aftermath")
+@fault_point("settle death")
 def settle_death(
     death: Death, using: str, held_by_others: Callable[[], Collection[UUID]] = tuple
 ) -> bool:
     """Settle the attempt that the death ended. False if there was nothing left to settle.
 
-    held_by_others: the jobs in the hands of other children of the same worker, dead ones included
-    that are yet to be settled.
+    held_by_others: the jobs of the worker's other job processes, and of dead ones that are not
+    settled yet.
     """
     job = Job.objects.using(using).filter(pk=death.job).first()
     if job is None:
@@ -103,8 +103,8 @@ def _is_of(job: Job, death: Death, held_by_others: Callable[[], Collection[UUID]
     if job.state != State.RUNNING or job.worker != death.worker:
         return False
     if death.claim is None:
-        # The claim in the row may be that of another child, which had a second message. The row
-        # was read before this look: a child shows a job before it claims it.
+        # The claim in the row may be that of another process, which had a second message. The row
+        # was read before this look: a job process shows a job before it claims it.
         return job.pk not in held_by_others()
     return death.claim == job.claims
 

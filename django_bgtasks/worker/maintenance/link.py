@@ -13,7 +13,7 @@ from ...core import clock
 from ..config import WorkerConfig
 from ..process_handle import LONGEST_BACKOFF, NO_ACCIDENT, QUICK_SECONDS
 from ..processes import LastWords, describe_end, fork, send_signal
-from ..shared_state import Slot
+from ..shared_state import SharedState
 from .pipes import Pipe
 from .process import MaintenanceProcess
 
@@ -28,18 +28,18 @@ END_SECONDS = 5.0
 class MaintenanceLink:
     """The maintenance process of one worker, one after another.
 
-    slots: of the job children. pids: tells which of these are alive.
+    shared_states: of the job processes. pids: tells which of these are alive.
     """
 
-    def __init__(self, slots: Sequence[Slot], pids: Callable[[], list[int]]) -> None:
-        self.slots, self.pids = list(slots), pids
+    def __init__(self, shared_states: Sequence[SharedState], pids: Callable[[], list[int]]) -> None:
+        self.shared_states, self.pids = list(shared_states), pids
         self.pid, self.born, self.start_at = 0, 0.0, 0.0
         self.quick_deaths, self.words = 0, LastWords()
         self.trouble = ""
         self.orders, self.reports = Pipe(), Pipe()
         self.unsettled: dict[int, dict[str, object]] = {}
         self.deaths = 0
-        # No child may claim a job before this worker is known: it would look like an orphan's.
+        # No process may claim a job before this worker is known: it would look like an orphan's.
         self.last_beat = float("-inf")
 
     def start(self, config: WorkerConfig) -> None:
@@ -58,7 +58,7 @@ class MaintenanceLink:
             return
         self.orders.keep_writer()
         self.reports.keep_reader()
-        self.tell_children()
+        self.send_processes()
 
     def reaped(self, status: int) -> None:
         """It has ended, and never should."""
@@ -85,14 +85,16 @@ class MaintenanceLink:
     def _main(self, config: WorkerConfig) -> None:
         self.orders.keep_reader()
         self.reports.keep_writer()
-        MaintenanceProcess(config, self.orders, self.reports, self.slots, self.last_beat).main()
+        MaintenanceProcess(
+            config, self.orders, self.reports, self.shared_states, self.last_beat
+        ).main()
 
-    def tell_children(self) -> None:
-        """Say which job children are alive, or why there are none."""
-        self.orders.send("children", pids=self.pids(), trouble=self.trouble)
+    def send_processes(self) -> None:
+        """Say which job processes are alive, or why there are none."""
+        self.orders.send("processes", pids=self.pids(), trouble=self.trouble)
 
-    def tell_death(self, pid: int, jobs: list[list[object]], detail: str) -> None:
-        """Order the settlement of what a dead child held."""
+    def send_death(self, pid: int, jobs: list[list[object]], detail: str) -> None:
+        """Order the settlement of what a dead job process held."""
         self.deaths += 1
         death: dict[str, object] = {"pid": pid, "jobs": jobs, "detail": detail}
         self.unsettled[self.deaths] = death

@@ -1,4 +1,4 @@
-"""The maintenance child: the heartbeat of this worker, and the background tasks."""
+"""The maintenance process: the heartbeat of this worker, and the background tasks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ...transport.namespace import namespace_of
 from ...transport.permissions import SCRIPTS, cure, essential, missing, user_of
 from .. import signals
 from ..config import WorkerConfig, ending_of
-from ..shared_state import Slot
+from ..shared_state import SharedState
 from . import promote, prune, rescue
 from .dead_processes import Death, try_to_settle
 from .ledger_identity import Identity
@@ -79,24 +79,34 @@ class MaintenanceTask:
         self.due = clock.monotonic() + (pause if isinstance(pause, float) else self.every)
 
     def _say(self, error: Exception) -> None:
-        # One of the children says that Redis is away; of maintenance's tasks it is a detail.
+        # One of the job processes says that Redis is away; of maintenance's tasks it is a detail.
         level = logging.DEBUG if self._failing or isinstance(error, RedisError) else logging.WARNING
         logger.log(level, "Maintenance could not %s: %s", self.name, reason(error))
         self._failing = True
 
 
 class MaintenanceProcess:
-    """One maintenance child. It ends when its supervisor says so or is gone.
+    """The maintenance process. It ends when its supervisor says so or is gone.
 
     last_beat: when one before this one reached the database last; -inf if there was
     none.
     """
 
     def __init__(
-        self, config: WorkerConfig, orders: Pipe, reports: Pipe, slots: list[Slot], last_beat: float
+        self,
+        config: WorkerConfig,
+        orders: Pipe,
+        reports: Pipe,
+        shared_states: list[SharedState],
+        last_beat: float,
     ) -> None:
-        self.config, self.orders, self.reports, self.slots = config, orders, reports, slots
-        self.children: list[int] = []
+        self.config, self.orders, self.reports, self.shared_states = (
+            config,
+            orders,
+            reports,
+            shared_states,
+        )
+        self.pids_alive: list[int] = []
         self.trouble = ""
         self.deaths: list[dict[str, Any]] = []
         self._lacking: list[str] = []
@@ -112,7 +122,7 @@ class MaintenanceProcess:
                 "see whose ledger this is", 30.0, Identity(config.backend, config.using).run_once
             ),
             MaintenanceTask("see what Redis allows", 60.0, self._look_at_permissions),
-            MaintenanceTask("settle the jobs of dead children", 0.2, self._settle_deaths),
+            MaintenanceTask("settle the jobs of dead processes", 0.2, self._settle_deaths),
             MaintenanceTask("promote due jobs", 1.0, self._promote),
             MaintenanceTask("send messages again", 0.5, self.redispatch.run_once),
             MaintenanceTask("rescue jobs", rescue.EVERY, rescuer.run_once),
@@ -182,8 +192,8 @@ class MaintenanceProcess:
         for order in orders:
             if order["kind"] == "died":
                 self.deaths.append(order)
-            elif order["kind"] == "children":
-                self.children, self.trouble = order["pids"], order["trouble"]
+            elif order["kind"] == "processes":
+                self.pids_alive, self.trouble = order["pids"], order["trouble"]
             elif order["kind"] == "stop":
                 self.stopping = True
 
@@ -215,34 +225,34 @@ class MaintenanceProcess:
         workers.count_death(self.config.worker, self.config.using)
 
     def _held_jobs(self) -> set[UUID]:
-        """What the children show in their slots, and what is about to be settled for a dead one."""
+        """The jobs in the shared states, and those yet to be settled for a dead process."""
         return self._shown() | _jobs_of(self.deaths)
 
     def _held_by_others(self, death: dict[str, Any]) -> set[UUID]:
         """The same without the death that is being settled."""
         shown = self._shown()
-        # In this order: a slot is cleared after the death of its child was told.
+        # In this order: a shared state is cleared after the death of its process was reported.
         self._take_orders(0)
         return shown | _jobs_of([other for other in self.deaths if other is not death])
 
     def _shown(self) -> set[UUID]:
-        return {held.job for slot in self.slots for held in slot.read()}
+        return {held.job for shared in self.shared_states for held in shared.read()}
 
     def _deregister(self, pid: int) -> None:
         try:
             registry.remove(self._rq_name(pid), connection(self.config.backend))
         except RedisError as error:
-            logger.debug("A dead child is still registered in RQ: %s", reason(error))
+            logger.debug("A dead job process is still registered in RQ: %s", reason(error))
 
     def _deregister_lost(self) -> None:
-        """RQ itself would show the children of a worker that was killed for minutes yet."""
+        """RQ itself would show the job processes of a worker that was killed for minutes yet."""
         lost = workers.lost(self.config.using)
         if lost and self.config.options.dispatch:
             endings = tuple(ending_of(worker) for worker in lost)
             registry.remove_ending(endings, self._named, connection(self.config.backend))
 
     def _look_at_permissions(self) -> None:
-        """Say once what Redis does not allow and can be done without; the rest a child says."""
+        """Say once what Redis does not allow and we can do without; job processes say the rest."""
         if not self.config.options.dispatch:
             return
         redis = connection(self.config.backend)
@@ -258,7 +268,7 @@ class MaintenanceProcess:
         return namespace_of(self.config.backend, self.config.using)
 
     def _rq_name(self, pid: int) -> str:
-        return self._named.worker(self.config.child_name(pid))
+        return self._named.worker(self.config.process_name(pid))
 
     def _promote(self) -> float:
         # A read first: on SQLite promoting takes the write lock, whether or not a job is due.
@@ -273,7 +283,7 @@ class MaintenanceProcess:
             forget_empty(self._named, connection(self.config.backend))
 
     def _keep_registered(self) -> None:
-        names = [self._rq_name(pid) for pid in self.children]
+        names = [self._rq_name(pid) for pid in self.pids_alive]
         if names and self.config.options.dispatch:
             registry.keep_alive(names, connection(self.config.backend))
 

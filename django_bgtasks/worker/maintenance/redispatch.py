@@ -20,7 +20,7 @@ from ...transport.namespace import namespace_of
 logger = logging.getLogger("django_bgtasks.worker")
 
 SWEEP_EVERY = 10.0
-# With the wait for a run_once, twice, a message that died with a child is back within 3 s.
+# With the wait for a run_once, twice, a message that died with a job process is back within 3 s.
 CONFIRM_AFTER = 1.5
 CHUNK = 1000
 LOCK_SECONDS = 30
@@ -62,7 +62,7 @@ class Redispatch:
             raise
 
     def soon(self) -> None:
-        """Sweep at the next run_once: a child died, and its message may have died with it."""
+        """Sweep at the next run_once: a job process died, and its message may have died with it."""
         self._sweep_at = 0.0
 
     def at_once(self) -> None:

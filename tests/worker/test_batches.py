@@ -21,8 +21,8 @@ from django_bgtasks.models import Attempt, Job
 from django_bgtasks.models.job import JobQuerySet
 from django_bgtasks.worker.batching import BatchSizer, Group, OverrunWatch
 from django_bgtasks.worker.config import WorkerConfig
-from django_bgtasks.worker.job_process import Child
-from django_bgtasks.worker.shared_state import Held, Slot
+from django_bgtasks.worker.job_process import JobProcess
+from django_bgtasks.worker.shared_state import HeldJob, SharedState
 from tests.app.tasks import add
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
@@ -91,8 +91,8 @@ def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
 ) -> None:
     """It takes what waits out of the group, finds no connection, and puts it in again."""
     plan = WorkerConfig(backend="default", using="default", group_size=3)
-    child, main_thread = Child(plan, Slot()), threading.current_thread()
-    child.sizer.ran("default", 0.0)
+    process, main_thread = JobProcess(plan, SharedState()), threading.current_thread()
+    process.sizer.ran("default", 0.0)
     main_has_looked = threading.Event()
 
     def give_back_or_fail(jobs: list[Job], alias: str) -> None:
@@ -105,15 +105,15 @@ def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
         close(runs, patient)
         main_has_looked.set()
 
-    close = child._close
+    close = process._close
     monkeypatch.setattr("django_bgtasks.worker.job_process.give_back", give_back_or_fail)
-    monkeypatch.setattr(child, "_close", close_and_tell)
+    monkeypatch.setattr(process, "_close", close_and_tell)
     with testing.without_redis():
         calls = [(str(effects), "slow", 0.3), *[(str(effects), "short", 0)] * 2]
         jobs = tasks.nap.enqueue_many(calls)
-    child._run_messages([UUID(job.id) for job in jobs])
+    process._run_messages([UUID(job.id) for job in jobs])
     assert sorted(Job.objects.values_list("state", flat=True)) == ["queued", "queued", "succeeded"]
-    assert child.slot.read() == []
+    assert process.shared.read() == []
 
 
 def longest_wait(effects: Effects, name: str, slow: bool) -> float:
@@ -191,23 +191,23 @@ def test_a_stop_in_a_group_gives_back_what_has_not_begun(
 
 
 def test_an_end_leaves_the_time_of_the_kill_for_who_reads_the_slot_just_then() -> None:
-    slot, job = Slot(), clock.new_id()
-    slot.popped(job)
-    slot.claimed(job, 1)
-    slot.running(job, 1, kill_at=7.0)
-    slot.claimed(job, 1)
-    assert slot.read() == [Held(job, 1, begun=False, kill_at=7.0, running=False)]
-    slot.drop(job)
-    assert slot.read() == []
+    shared, job = SharedState(), clock.new_id()
+    shared.popped(job)
+    shared.claimed(job, 1)
+    shared.running(job, 1, kill_at=7.0)
+    shared.claimed(job, 1)
+    assert shared.read() == [HeldJob(job, 1, begun=False, kill_at=7.0, running=False)]
+    shared.drop(job)
+    assert shared.read() == []
 
 
 def test_a_new_job_in_the_place_of_an_old_one_is_not_killed_for_the_old_ones_time() -> None:
-    slot, old, new = Slot(), clock.new_id(), clock.new_id()
-    slot.popped(old)
-    slot.running(old, 1, kill_at=7.0)
-    slot.drop(old)
-    slot.popped(new)
-    assert slot.read() == [Held(new, 0, begun=False, kill_at=inf, running=False)]
+    shared, old, new = SharedState(), clock.new_id(), clock.new_id()
+    shared.popped(old)
+    shared.running(old, 1, kill_at=7.0)
+    shared.drop(old)
+    shared.popped(new)
+    assert shared.read() == [HeldJob(new, 0, begun=False, kill_at=inf, running=False)]
 
 
 def test_the_size_of_a_group_follows_the_recent_run_times() -> None:
