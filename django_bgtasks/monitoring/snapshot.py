@@ -16,8 +16,8 @@ from ..ledger.returning import ledger_database
 from ..models import AttemptOutcome
 from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason
-from ..transport.depth import is_suspended, lengths
-from ..transport.namespace import namespace_of
+from ..transport.names import namespace_of
+from ..transport.queues import is_suspended, lengths
 from . import queries
 from .figures import Child, Failures, Maintenance, Queue, Redis, Running, Status, Stranger, Worker
 

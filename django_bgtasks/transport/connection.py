@@ -14,14 +14,22 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    NoPermissionError,
+    RedisError,
+)
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ..core.messages import IS_CLUSTER, NO_PERMISSION, WRONG_PASSWORD
 from ..core.options import backend_settings
-from .script import CLUSTER_ERRORS
 
+# What only a cluster answers.
+CLUSTER_ERRORS = (ClusterCrossSlotError, ClusterDownError, AskError)
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 # A site must answer while Redis is away or deaf: a push gives up after this.
 PUSH_SECONDS = 1.0

@@ -8,9 +8,8 @@ from typing import Any
 
 from redis import Redis
 
-from .depth import text_of
-from .messages import QUEUES_KEY
-from .names import LEDGERS_KEY, Namespace, marker_key
+from .names import LEDGERS_KEY, QUEUES_KEY, Namespace, marker_key
+from .queues import text_of
 from .registry import KEY, names_of
 
 QUEUE_KEY = "rq:queue:"

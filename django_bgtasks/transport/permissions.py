@@ -8,9 +8,9 @@ from redis import Redis
 from redis.exceptions import ExecAbortError, NoPermissionError, NoScriptError, ResponseError
 
 from ..core.messages import NOT_ALLOWED
-from .messages import QUEUES_KEY, SUSPENDED_KEY, message_key
-from .names import Namespace
-from .script import CLUSTER_ERRORS
+from .connection import CLUSTER_ERRORS
+from .messages import message_key
+from .names import QUEUES_KEY, SUSPENDED_KEY, Namespace
 
 SCRIPTS = ("+eval", "+evalsha")
 # Without these `bgdoctor` tells less.

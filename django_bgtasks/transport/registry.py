@@ -9,8 +9,8 @@ from rq import worker_registration
 from rq.defaults import DEFAULT_WORKER_TTL
 from rq.utils import as_text, now, utcformat
 
-from .depth import text_of
 from .names import Namespace
+from .queues import text_of
 
 KEY = "rq:worker:{}"
 

@@ -38,6 +38,7 @@ class WorkerConfig:
     threads: how many other jobs run side by side in a job process; 1 for one after another.
     grace: seconds from the request to stop until what still runs is released.
     directory: in which the worker was started.
+    options: those of the backend.
     """
 
     backend: str
@@ -55,11 +56,10 @@ class WorkerConfig:
     worker: UUID = field(default_factory=clock.new_id)
     hostname: str = field(default_factory=socket.gethostname)
     directory: str = field(default_factory=_working_directory)
+    options: Options = field(init=False, repr=False, compare=False)
 
-    @property
-    def options(self) -> Options:
-        """The backend's options."""
-        return backend_settings(self.backend).options
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", backend_settings(self.backend).options)
 
     def process_name(self, pid: int) -> str:
         """The name under which the job process with this pid is registered as an RQ worker."""

@@ -10,8 +10,8 @@ import redis
 from pytest_django import Settings
 
 from django_bgtasks.models import Job
-from django_bgtasks.transport.depth import forget_empty
 from django_bgtasks.transport.names import Namespace, place_of, rq_queue_name
+from django_bgtasks.transport.queues import forget_empty
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess
 from django_bgtasks.worker.shared_state import SharedState
@@ -71,7 +71,8 @@ def test_a_worker_takes_no_message_of_another_backend_of_its_site(
     theirs = add.using(backend="archive").enqueue(1, 2)
     ours = add.enqueue(3, 4)
     process = JobProcess(WorkerConfig("default", "default"), SharedState())
-    assert [process.fetcher.fetch(0), process.fetcher.pop(0)] == [[UUID(ours.id)], []]
+    fetched = [process.fetcher.fetch(lambda rq_queue: 1) for _ in range(2)]
+    assert fetched == [[UUID(ours.id)], []]
     assert redis_client.lrange(namespace("archive").list_key("default"), 0, -1) == [
         theirs.id.encode()
     ]

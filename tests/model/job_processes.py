@@ -68,7 +68,7 @@ def _pop(world: World, seat: int) -> Iterator[Step]:
 
 
 def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """jobs.execute.claim_jobs: claim_many until it is answered, then SharedState.claimed or drop."""
+    """jobs.execute.claim_jobs: claim_many until it is answered; SharedState.claimed or drop."""
     job, worker = world.seats[seat].job, model.worker_of(seat)
     if world.rows[job].state not in FROM:
         yield Step(True, f"claim job {job}: not queued", PROCESSES[seat], _rest(world, seat))
@@ -119,8 +119,8 @@ def _end(model: Model, world: World, seat: int) -> Iterator[Step]:
 
 
 def _settle(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """ledger.settle.settle and settle_many, transitions.give_back: a conditional UPDATE, repeated until
-    it is answered.
+    """ledger.settle.settle and settle_many, transitions.give_back: a conditional UPDATE, repeated
+    until it is answered.
 
     An atomic task that succeeds sends it in the transaction of its effects. What others do between
     that UPDATE and its COMMIT waits for the lock of the row: so the two are one moment here.

@@ -79,7 +79,7 @@ def test_a_message_that_was_popped_goes_back_to_its_place(redis_client: redis.Re
     worker = process.fetcher.worker
     assert worker is not None
     # As if the pause came while it waited for the message.
-    assert process.fetcher._wait(worker, 1) == []
+    assert process.fetcher._wait(worker, lambda rq_queue: 1, 1) == []
     assert redis_client.lrange(waiting_in("emails"), 0, -1) == [first.encode(), second.encode()]
     assert states("emails") == {"queued"}
     process.fetcher.leave()

@@ -64,21 +64,21 @@ def test_a_worker_says_once_that_redis_went_works_on_and_returns_to_it(
 def test_the_process_that_notices_first_says_it_for_all_however_busy_the_others_are(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    once_flag = OnceFlag()
+    once_flag, one = OnceFlag(), lambda rq_queue: 1
     busy, idle, third = (
         JobProcess(WorkerConfig("default", "default"), SharedState(), once_flag) for _ in range(3)
     )
-    assert [process.fetcher.fetch(0) for process in (busy, idle, third)] == [[], [], []]
+    assert [process.fetcher.fetch(one) for process in (busy, idle, third)] == [[], [], []]
     own_redis.kill()
     for process in (idle, third, busy):
-        process.fetcher.fetch(0)
+        process.fetcher.fetch(one)
         assert [AWAY in text for text in caplog.messages] == [True]
     own_redis.start()
     caplog.clear()
     caplog.set_level("INFO", "django_bgtasks.worker")
     for process in (third, busy, idle):
         process.fetcher._retry_at = 0.0
-        process.fetcher.fetch(0)
+        process.fetcher.fetch(one)
         assert ["is back." in text for text in caplog.messages] == [True]
         process.fetcher.leave()
 

@@ -18,8 +18,8 @@ from django_bgtasks.jobs.actions import cancel_job, retry_job
 from django_bgtasks.jobs.enqueue import build
 from django_bgtasks.models import Attempt, Job
 from django_bgtasks.worker.config import WorkerConfig
-from django_bgtasks.worker.executors.side_by_side import Beside
-from django_bgtasks.worker.executors.threads import Threaded
+from django_bgtasks.worker.executors.threads import ThreadAttempt
+from django_bgtasks.worker.job_process import JobProcess
 from django_bgtasks.worker.shared_state import SharedState
 from tests.named import waiting_in
 from tests.waiting import wait_until
@@ -185,7 +185,7 @@ def test_a_settlement_that_the_database_refuses_ends_the_process_and_strands_not
 def test_what_a_sites_receiver_raises_beside_the_main_thread_ends_the_process_at_once(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """And not only its keeper: nothing would be settled from then on, and no limit would hold."""
+    """And not only the settling thread: without it nothing is settled, and no limit holds."""
     codes: SimpleQueue[int] = SimpleQueue()
 
     def end(code: int) -> None:
@@ -193,14 +193,15 @@ def test_what_a_sites_receiver_raises_beside_the_main_thread_ends_the_process_at
         # As if the process were gone: the thread does nothing more.
         Event().wait()
 
-    def settle(runs: list[Any]) -> list[Any]:
+    def settle(runs: list[Any], using: str) -> list[Any]:
         raise error
 
     monkeypatch.setattr(os, "_exit", end)
-    nothing: Any = lambda *told: None  # noqa: E731
+    monkeypatch.setattr(ThreadAttempt, "main", lambda attempt: None)
+    monkeypatch.setattr("django_bgtasks.worker.executors.settling_thread.settle_runs", settle)
     shared, job = SharedState(), build(tasks.record, ("", ""), {})
+    process = JobProcess(WorkerConfig("default", "default", threads=2), shared)
     shared.popped(job.pk)
-    monkeypatch.setattr(Threaded, "main", nothing)
-    side = Beside(WorkerConfig("default", "default", threads=2), shared, settle, nothing, nothing)
-    assert side.take([job]) == ([], [])
+    process.settling.start()
+    assert process.threads.submit([job]) == []
     assert codes.get(timeout=10) == 1

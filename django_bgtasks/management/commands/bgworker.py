@@ -26,7 +26,7 @@ from ...worker.config import (
     MOST_THREADS,
     WorkerConfig,
 )
-from ...worker.job_log import banner, set_up_logging
+from ...worker.logs import banner, set_up_logging
 from ...worker.reload import run_with_reload
 from ...worker.supervisor import Supervisor
 from ..base import TranslatedCommand

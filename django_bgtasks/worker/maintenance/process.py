@@ -23,10 +23,9 @@ from ...models import Worker
 from ...sandbox.connections import give_back_connections
 from ...transport import registry
 from ...transport.connection import RedisError, connection, reason
-from ...transport.depth import forget_empty
-from ...transport.names import Namespace
-from ...transport.namespace import namespace_of
+from ...transport.names import Namespace, namespace_of
 from ...transport.permissions import SCRIPTS, cure, essential, missing, user_of
+from ...transport.queues import forget_empty
 from .. import signals
 from ..config import WorkerConfig, ending_of
 from ..shared_state import SharedState

@@ -12,10 +12,9 @@ from ...core.options import backend_settings
 from ...ledger.identity import database_name
 from ...ledger.queues import queued_jobs, with_queued_jobs
 from ...transport.connection import Redis, RedisError, connection
-from ...transport.depth import MARK_SECONDS, held_ids, in_use, is_marked, mark
 from ...transport.messages import Message, push
-from ...transport.names import Namespace, rq_queue_name
-from ...transport.namespace import namespace_of
+from ...transport.names import Namespace, namespace_of, rq_queue_name
+from ...transport.queues import MARK_SECONDS, held_ids, in_use, is_marked, mark
 
 logger = logging.getLogger("django_bgtasks.worker")
 

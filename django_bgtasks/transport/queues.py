@@ -10,9 +10,8 @@ from typing import Any
 from redis import Redis
 
 from ..core import clock
-from .messages import QUEUES_KEY, SUSPENDED_KEY
-from .names import LEDGERS_KEY, Namespace, place_of, rq_queue_name
-from .script import Script, run_script
+from .messages import Script, run_script
+from .names import LEDGERS_KEY, QUEUES_KEY, SUSPENDED_KEY, Namespace, place_of, rq_queue_name
 
 PAGE = 10_000
 # Seconds without a worker after which the mark is gone.
