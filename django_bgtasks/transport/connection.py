@@ -150,7 +150,7 @@ def forget() -> None:
     connection.cache_clear()
 
 
-def hang_up_in_copy() -> None:
+def close_in_fork() -> None:
     """In a fork: close the sockets, which the parent goes on to use.
 
     Else Redis would not notice the parent's death, and give a message to nobody.

@@ -39,7 +39,7 @@ from .executors.settling_thread import SettlingThread
 from .executors.threads import ThreadExecutor
 from .fetcher import FETCH_SECONDS, MessageFetcher
 from .once_flag import OnceFlag
-from .processes import disown_copies, resident_mib
+from .processes import prepare_forks, resident_mib
 from .served_queues import ServedQueues
 from .settler import Settler
 from .shared_state import SharedState
@@ -279,11 +279,11 @@ class JobProcess:
         # Outside of a task a cancellation comes too late to matter, and so does an alarm. They are
         # not ignored: that would be inherited by the programs that tasks start.
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
-            signal.signal(number, signals.heed_not)
+            signal.signal(number, signals.do_nothing)
         before_interruption(log_handlers.flush)
         process_state.take(self.config.directory)
         remember_new_sessions()
-        disown_copies()
+        prepare_forks()
         confirm_cancellation(self.inline.is_cancelled)
         pause_limits_by(self._limits_paused)
         self.shared.works()

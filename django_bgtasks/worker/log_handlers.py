@@ -40,7 +40,7 @@ def find() -> None:
             listener.start()
 
 
-def start_anew() -> None:
+def restart_in_fork() -> None:
     """In a new process, after the fork: new threads and queues of listeners, empty buffers."""
     fresh: dict[int, Any] = {}
     for listener in _listeners:

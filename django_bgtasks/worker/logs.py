@@ -27,14 +27,14 @@ def banner(config: WorkerConfig, queues: tuple[str, ...]) -> str:
         "bgworker %(worker)s on %(host)s: %(count)d processes",
         config.processes,
     )
-    told = {"worker": config.worker, "host": config.hostname, "count": config.processes}
+    start = {"worker": config.worker, "host": config.hostname, "count": config.processes}
     facts = {
         _("queues"): ", ".join(queues),
         _("redis"): describe(config.backend) if config.options.dispatch else _("not used"),
         _("database"): _database(config.using),
     }
     wide = max(map(len, facts))
-    return "\n".join([text % told, *(f"  {name:{wide}}  {fact}" for name, fact in facts.items())])
+    return "\n".join([text % start, *(f"  {name:{wide}}  {fact}" for name, fact in facts.items())])
 
 
 def set_up_logging(verbosity: int) -> None:

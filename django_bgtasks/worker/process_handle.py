@@ -15,7 +15,7 @@ from ..sandbox.timeouts import CANCEL_SIGNAL
 from .config import WorkerConfig
 from .job_process import OUT_OF_WORK, SPENT, JobProcess
 from .once_flag import OnceFlag
-from .processes import LastWords, describe_end, fork, send_signal
+from .processes import LastError, describe_end, fork, send_signal
 from .shared_state import HeldJob, SharedState
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -35,41 +35,40 @@ class ProcessHandle:
     """A place for one process that runs jobs; one after another lives in it.
 
     kill_reason: the job it was killed for, and why. cancelling: until when each cancelled job may
-    go on.
-    trouble: why its processes end at once, again and again; empty if they do not.
+    go on. trouble: why its processes end at once, again and again; empty if they do not.
     """
 
     shared: SharedState = field(default_factory=SharedState)
     pid: int = 0
-    born: float = 0.0
+    started_at: float = 0.0
     start_at: float = 0.0
     quick_deaths: int = 0
     killed: bool = False
     kill_reason: tuple[UUID, str] | None = None
     cancelling: dict[UUID, float] = field(default_factory=dict)
-    words: LastWords = field(default_factory=LastWords)
+    last_error: LastError = field(default_factory=LastError)
     trouble: str = ""
 
     def start(self, config: WorkerConfig, once_flag: OnceFlag) -> None:
         """Fork a process into this place."""
-        self.kill_reason, self.killed, self.born = None, False, clock.monotonic()
+        self.kill_reason, self.killed, self.started_at = None, False, clock.monotonic()
         self.cancelling.clear()
         self.shared.clear()
         main: Callable[[], None] = partial(_main, config, self.shared, once_flag)
         try:
-            self.pid = fork(main, self.words)
+            self.pid = fork(main, self.last_error)
         except OSError as error:
             self._note_quick_end(f"{type(error).__name__}: {error}")
 
-    def reaped(self, status: int) -> list[HeldJob]:
+    def reap(self, status: int) -> list[HeldJob]:
         """The process has ended: what it held. A place where they end at once starts later."""
         held, self.pid, code = self.shared.read(), 0, os.waitstatus_to_exitcode(status)
         idle = not any(job.begun for job in held)
         if self.killed and not self.shared.has_worked:
             self._note_quick_end(f"The process was killed: {HANGS}.")
         elif self._is_young() and idle and code != SPENT and not self.killed:
-            said = str(self.words) if code == 1 else ""
-            self._note_quick_end(said or f"The process {describe_end(status)}.")
+            error = str(self.last_error) if code == 1 else ""
+            self._note_quick_end(error or f"The process {describe_end(status)}.")
         else:
             self.start_at = clock.monotonic()
             self._note_health()
@@ -81,7 +80,7 @@ class ProcessHandle:
             self._note_health()
 
     def _is_young(self) -> bool:
-        return clock.monotonic() - self.born < QUICK_SECONDS
+        return clock.monotonic() - self.started_at < QUICK_SECONDS
 
     def _note_quick_end(self, why: str) -> None:
         self.quick_deaths += 1
@@ -90,7 +89,7 @@ class ProcessHandle:
 
     def _note_health(self) -> None:
         self.quick_deaths, self.trouble = 0, ""
-        self.words.forget()
+        self.last_error.clear()
 
     def ended_well(self, held: list[HeldJob], code: int) -> bool:
         """Whether nothing is to be settled after its end."""
@@ -132,7 +131,7 @@ class ProcessHandle:
             self.kill(late, "timeout")
         elif stubborn is not None:
             self.kill(stubborn, "cancelled")
-        elif not self.shared.has_worked and now > self.born + START_SECONDS:
+        elif not self.shared.has_worked and now > self.started_at + START_SECONDS:
             self.kill(None, HANGS)
         elif interrupt:
             self.kill(begun[0].job if begun else None, "interrupted")

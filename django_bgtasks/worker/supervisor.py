@@ -23,7 +23,7 @@ from .process_handle import ProcessHandle
 from .processes import describe_end
 
 logger = logging.getLogger("django_bgtasks.worker")
-TICK = 0.2
+LOOK_EVERY = 0.2
 # A terminal and whoever has started the worker may tell it of one Ctrl-C twice.
 SAME_REQUEST = 0.3
 # What is left of the grace after a second request.
@@ -36,10 +36,7 @@ class Supervisor:
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
         self.handles = [ProcessHandle() for _ in range(config.processes)]
-        shared_states = [handle.shared for handle in self.handles]
-        self.maintenance = MaintenanceLink(
-            shared_states, lambda: [handle.pid for handle in self._alive()]
-        )
+        self.maintenance = MaintenanceLink([handle.shared for handle in self.handles])
         self.once_flag = OnceFlag()
         self.stop_at: float | None = None
         self.asked_at: float | None = None
@@ -95,7 +92,7 @@ class Supervisor:
         signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
         signals.begin()
         signals.listen(self._note_stop)
-        signal.signal(signal.SIGCHLD, signals.heed_not)
+        signal.signal(signal.SIGCHLD, signals.do_nothing)
 
     def _note_stop(self, signum: int, frame: FrameType | None) -> None:
         now = clock.monotonic()
@@ -109,7 +106,7 @@ class Supervisor:
         readers = [self.wake_reader]
         if self.maintenance.pid:
             readers.append(self.maintenance.reports.reader)
-        select.select(readers, [], [], TICK)
+        select.select(readers, [], [], LOOK_EVERY)
         try:
             os.read(self.wake_reader, 4096)
         except BlockingIOError:
@@ -117,6 +114,9 @@ class Supervisor:
 
     def _alive(self) -> list[ProcessHandle]:
         return [handle for handle in self.handles if handle.pid]
+
+    def _send_processes(self) -> None:
+        self.maintenance.send_processes([handle.pid for handle in self._alive()])
 
     def _is_over(self) -> bool:
         return self.stopping and not self._alive()
@@ -133,7 +133,7 @@ class Supervisor:
                 # The job of the one that died is not queued again yet.
                 continue
             handle.start(self.config, self.once_flag)
-            self.maintenance.send_processes()
+            self._send_processes()
 
     def _note_trouble(self) -> None:
         """Say once, here and by maintenance, when job processes do not start, and when they do."""
@@ -147,7 +147,7 @@ class Supervisor:
         else:
             logger.info("Job processes start again.")
         self.maintenance.trouble = trouble
-        self.maintenance.send_processes()
+        self._send_processes()
 
     def _reap(self) -> None:
         while True:
@@ -165,7 +165,7 @@ class Supervisor:
 
     def _reaped(self, handle: ProcessHandle, status: int) -> None:
         pid, code = handle.pid, os.waitstatus_to_exitcode(status)
-        held = handle.reaped(status)
+        held = handle.reap(status)
         if self.config.burst:
             # A job whose process died is queued again, and somebody must be there to run it.
             nothing_left = not self.maintenance.unsettled and not held
@@ -173,9 +173,9 @@ class Supervisor:
         if not handle.ended_well(held, code):
             jobs: list[list[object]] = [[str(job.job), job.claim, handle.why(job)] for job in held]
             self.maintenance.send_death(pid, jobs, f"The process {describe_end(status)}.")
-        # Told first: maintenance takes a claim that it sees in neither place for nobody's.
+        # Reported first: maintenance takes a claim that it sees in neither place for nobody's.
         handle.shared.clear()
-        self.maintenance.send_processes()
+        self._send_processes()
 
     def _read_reports(self) -> None:
         for report in self.maintenance.read_reports():

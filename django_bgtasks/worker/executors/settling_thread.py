@@ -86,9 +86,9 @@ class SettlingThread:
                 one.attempt.cancel()
         coroutines = [one for one in runs if one.executor is self._event_loop]
         if coroutines:
-            self._spare_the_innocent(coroutines)
+            self._postpone_others(coroutines)
 
-    def _spare_the_innocent(self, coroutines: list[ActiveRun]) -> None:
+    def _postpone_others(self, coroutines: list[ActiveRun]) -> None:
         """While a coroutine blocks the loop the others cannot heed their timeouts.
 
         The supervisor is to kill the process for the sake of the one that blocks, and of no other.

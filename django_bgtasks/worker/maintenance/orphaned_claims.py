@@ -7,18 +7,18 @@ runs the job.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from uuid import UUID
 
 from ...ledger.workers import running_of
 from .dead_processes import Death, try_to_settle
+from .orders import Orders
 
 
 class OrphanedClaims:
-    """One worker's search. held: the ids of the jobs that its job processes hold just now."""
+    """One worker's search."""
 
-    def __init__(self, worker: UUID, using: str, held: Callable[[], set[UUID]]) -> None:
-        self.worker, self.using, self.held = worker, using, held
+    def __init__(self, worker: UUID, using: str, orders: Orders) -> None:
+        self.worker, self.using, self._orders = worker, using, orders
         self._suspects: set[tuple[UUID, int]] = set()
 
     def run_once(self) -> int:
@@ -26,9 +26,9 @@ class OrphanedClaims:
 
         A job process shows a job before it claims it and until it is settled.
         """
-        before = self.held()
+        before = self._orders.held_jobs()
         claims = set(running_of(self.worker, self.using).values_list("pk", "claims"))
-        known = before | self.held()
+        known = before | self._orders.held_jobs()
         orphaned = {(job, claim) for job, claim in claims if job not in known}
         confirmed = orphaned & self._suspects
         self._suspects = orphaned - confirmed
