@@ -189,7 +189,7 @@ def _ask_redis(
     address, redis, named = describe(backend), connection(backend), namespace_of(backend, using)
     try:
         suspended, waiting = is_suspended(redis), lengths(queues, named, redis)
-        shown = registry.shown(named, redis)
+        shown = registry.worker_states(named, redis)
         return Redis(address, suspended=suspended, name=named.name), waiting, shown
     except RedisError as error:
         return Redis(address, problem=reason(error), name=named.name), None, {}

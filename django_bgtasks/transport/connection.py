@@ -145,7 +145,7 @@ def reason(error: Exception) -> str:
     return line
 
 
-def forget() -> None:
+def drop_clients() -> None:
     """Drop the clients of this process, as after a fork."""
     connection.cache_clear()
 
@@ -163,7 +163,7 @@ def close_in_fork() -> None:
 
 def _forget_settings(*, setting: str, **kwargs: Any) -> None:
     if setting in ("TASKS", "CACHES"):
-        forget()
+        drop_clients()
 
 
 setting_changed.connect(_forget_settings, dispatch_uid="django_bgtasks.connection")

@@ -55,7 +55,7 @@ def in_use(
     return [rq_queue_name(*place) for place in found]
 
 
-def held_ids(rq_queue: str, namespace: Namespace, redis: Redis) -> set[str]:
+def waiting_ids(rq_queue: str, namespace: Namespace, redis: Redis) -> set[str]:
     """The ids of the messages that wait in this RQ queue, as they are written there."""
     pages = _pages(namespace.list_key(rq_queue), redis)
     return {text_of(raw) for page in pages for raw in page}

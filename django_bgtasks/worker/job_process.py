@@ -32,7 +32,8 @@ from ..sandbox.timeouts import CANCEL_SIGNAL, before_interruption, confirm_cance
 from ..transport.names import rq_queue_name
 from . import log_handlers, signals
 from .config import WorkerConfig
-from .executors.active_runs import ActiveRuns, Executor
+from .executors import Executor
+from .executors.active_runs import ActiveRuns
 from .executors.event_loop import EventLoopExecutor
 from .executors.inline import InlineExecutor
 from .executors.settling_thread import SettlingThread

@@ -24,7 +24,7 @@ _listeners: list[QueueListener] = []
 _handlers: list[logging.Handler] = []
 
 
-def find() -> None:
+def find_handlers() -> None:
     """For a process that is about to fork: note what there is. A listener by hand is found too."""
     _listeners.clear()
     _handlers.clear()

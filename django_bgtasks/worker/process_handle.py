@@ -15,7 +15,7 @@ from ..sandbox.timeouts import CANCEL_SIGNAL
 from .config import WorkerConfig
 from .job_process import OUT_OF_WORK, SPENT, JobProcess
 from .once_flag import OnceFlag
-from .processes import LastError, describe_end, fork, send_signal
+from .processes import LastError, describe_end, fork, signal_process
 from .shared_state import HeldJob, SharedState
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -148,7 +148,7 @@ class ProcessHandle:
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, if it is there."""
-        send_signal(self.pid, number)
+        signal_process(self.pid, number)
 
 
 def _main(config: WorkerConfig, shared: SharedState, once_flag: OnceFlag) -> None:

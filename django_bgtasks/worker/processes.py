@@ -21,7 +21,7 @@ from ..jobs.hooks import LEAVING
 from ..ledger import identity
 from ..sandbox.connections import abandon_connections
 from ..sandbox.process_state import EXIT_FDS_CLOSED
-from ..transport.connection import close_in_fork, forget
+from ..transport.connection import close_in_fork, drop_clients
 from . import log_handlers, signals
 from .daemons import end_daemons, end_pools, exit_without, watch_over_daemons
 from .streams import flush_streams
@@ -115,14 +115,14 @@ def _set_up(parent: int) -> None:
     for number in (signal.SIGCHLD, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
     random.seed()
-    forget()
+    drop_clients()
     identity.forget()
     log_handlers.restart_in_fork()
     connections.close_all()
     die_with(parent)
 
 
-def send_signal(pid: int, number: int) -> None:
+def signal_process(pid: int, number: int) -> None:
     """Send a signal to a process; one that has just ended, or is none, needs none."""
     try:
         if pid:

@@ -18,7 +18,7 @@ from types import FrameType
 from django.utils.autoreload import get_child_arguments, iter_all_python_module_files
 
 from . import signals
-from .processes import die_with, send_signal
+from .processes import die_with, signal_process
 
 logger = logging.getLogger("django_bgtasks.worker")
 INSIDE = "DJANGO_BGTASKS_RELOADED"
@@ -93,7 +93,7 @@ class _Reloader:
 
     def _tell_worker(self) -> None:
         if self.worker is not None and self.worker.returncode is None:
-            send_signal(self.worker.pid, signal.SIGTERM)
+            signal_process(self.worker.pid, signal.SIGTERM)
 
 
 def _times() -> dict[Path, float]:

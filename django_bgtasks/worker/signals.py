@@ -28,7 +28,7 @@ def listen(stop: Handler | signal.Handlers) -> None:
             signal.signal(number, stop)
 
 
-def begin() -> None:
+def install() -> None:
     """For the start of a worker: nothing runs yet that could be finished, so a stop is its end."""
     listen(_end)
     for number in JOB_CONTROL:

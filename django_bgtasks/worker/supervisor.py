@@ -90,7 +90,7 @@ class Supervisor:
         for end in (self.wake_reader, self.wake_writer):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
-        signals.begin()
+        signals.install()
         signals.listen(self._note_stop)
         signal.signal(signal.SIGCHLD, signals.do_nothing)
 

@@ -18,7 +18,7 @@ from django_bgtasks.jobs.actions import cancel_job, retry_job
 from django_bgtasks.jobs.enqueue import build
 from django_bgtasks.models import Attempt, Job
 from django_bgtasks.worker.config import WorkerConfig
-from django_bgtasks.worker.executors.threads import ThreadAttempt
+from django_bgtasks.worker.executors.threads import ThreadRunner
 from django_bgtasks.worker.job_process import JobProcess
 from django_bgtasks.worker.shared_state import SharedState
 from tests.named import waiting_in
@@ -197,7 +197,7 @@ def test_what_a_sites_receiver_raises_beside_the_main_thread_ends_the_process_at
         raise error
 
     monkeypatch.setattr(os, "_exit", end)
-    monkeypatch.setattr(ThreadAttempt, "main", lambda attempt: None)
+    monkeypatch.setattr(ThreadRunner, "main", lambda attempt: None)
     monkeypatch.setattr("django_bgtasks.worker.executors.settling_thread.settle_runs", settle)
     shared, job = SharedState(), build(tasks.record, ("", ""), {})
     process = JobProcess(WorkerConfig("default", "default", threads=2), shared)

@@ -9,38 +9,15 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol
 from uuid import UUID
 
 from ...core import clock
-from ...jobs.execute import Run
 from ...models import Job
 from ..config import WorkerConfig
 from ..shared_state import SharedState
+from . import Executor, Runner
 
 LOOK_EVERY = 0.2
-
-
-class Executor(Protocol):
-    """Runs claimed jobs; the main thread alone calls it."""
-
-    def capacity(self, rq_queue: str) -> int:
-        """How many more jobs of this RQ queue may come."""
-
-    def submit(self, jobs: list[Job]) -> list[Job]:
-        """Begin these jobs. Returns those for which there is no room, or no time."""
-
-
-class Attempt(Protocol):
-    """What an executor makes of a job."""
-
-    job: Job
-
-    def cancel(self) -> None:
-        """Raise JobCancelled in the task."""
-
-    def end(self) -> Run | None:
-        """Settle the attempt, or leave its success open. None if the claim was lost."""
 
 
 @dataclass(eq=False, slots=True)
@@ -51,7 +28,7 @@ class ActiveRun:
     """
 
     executor: Executor
-    attempt: Attempt
+    runner: Runner
     entry: int
     kill_at: float
 
@@ -75,20 +52,20 @@ class ActiveRuns:
 
     def first(self) -> UUID | None:
         """One of the jobs."""
-        return next((run.attempt.job.pk for run in self.all()), None)
+        return next((run.runner.job.pk for run in self.all()), None)
 
     def entry_of(self, job: Job) -> int | None:
         """The entry of the run of this very row; None if it does not run beside."""
-        return next((run.entry for run in self.all() if run.attempt.job is job), None)
+        return next((run.entry for run in self.all() if run.runner.job is job), None)
 
     def count(self, executor: Executor) -> int:
         """How many there are of one executor."""
         return sum(run.executor is executor for run in self.all())
 
-    def begin(self, executor: Executor, attempt: Attempt) -> ActiveRun:
+    def begin(self, executor: Executor, runner: Runner) -> ActiveRun:
         """A job that the main thread has claimed is to run in another one."""
-        job = attempt.job
-        run = ActiveRun(executor, attempt, self._shared.detach(job.pk), 0.0)
+        job = runner.job
+        run = ActiveRun(executor, runner, self._shared.detach(job.pk), 0.0)
         run.kill_at = self.let_run(run)
         # Before it is given to its thread: it may end at once.
         with self._changed:
@@ -98,7 +75,7 @@ class ActiveRuns:
 
     def let_run(self, run: ActiveRun) -> float:
         """Give it the time of an attempt from now on. Returns when the supervisor ends it."""
-        job = run.attempt.job
+        job = run.runner.job
         kill_at = clock.monotonic() + job.timeout + self._kill_after
         self._shared.runs_at(run.entry, job.claims, kill_at)
         return kill_at
@@ -107,7 +84,7 @@ class ActiveRuns:
         """Let the supervisor end it at another time, unless it has ended by itself."""
         with self._changed:
             if run not in self._completed:
-                self._shared.runs_at(run.entry, run.attempt.job.claims, until)
+                self._shared.runs_at(run.entry, run.runner.job.claims, until)
 
     def complete(self, run: ActiveRun) -> None:
         """It has ended, and is to be settled; called by its own thread, or by the event loop."""

@@ -31,7 +31,7 @@ BLOCKED_AFTER = 1.0
 REFUSED = ("stop", "shutdown_asyncgens", "shutdown_default_executor")
 logger = logging.getLogger("django_bgtasks.worker")
 # Whose each task on the loop is; a coroutine may begin more of them.
-_attempt: ContextVar[Awaited | None] = ContextVar("bgtasks_attempt", default=None)
+_runner: ContextVar[Awaited | None] = ContextVar("bgtasks_runner", default=None)
 
 
 class EventLoopExecutor:
@@ -44,7 +44,7 @@ class EventLoopExecutor:
         # The loop itself would forget a task that waits.
         self._active: dict[Awaited, RunTask] = {}
         connections = room_for(config.async_connections, config.threads)
-        self._threads = DatabaseThreads(connections, self._current_attempt)
+        self._threads = DatabaseThreads(connections, self._current_runner)
 
     def capacity(self, rq_queue: str = "") -> int:
         """How many more coroutines may begin."""
@@ -54,25 +54,25 @@ class EventLoopExecutor:
         """Begin these claimed jobs. Returns those for which there is no room."""
         room = self.capacity()
         for job in jobs[:room]:
-            attempt = Awaited(job, self._using)
-            run = self._runs.begin(self, attempt)
-            awaitable = attempt.begin()
+            runner = Awaited(job, self._using)
+            run = self._runs.begin(self, runner)
+            awaitable = runner.begin()
             if awaitable is None:
                 self._runs.complete(run)
             else:
-                loop, main = self._running_loop(), self._main(attempt, awaitable, run)
-                loop.call_soon_threadsafe(self._begin, loop, attempt, main)
+                loop, main = self._running_loop(), self._main(runner, awaitable, run)
+                loop.call_soon_threadsafe(self._begin, loop, runner, main)
         return jobs[room:]
 
-    def blocking_attempt(self) -> Awaited | None:
-        """The attempt that blocks the loop, if one does. To be asked again and again."""
+    def blocking_runner(self) -> Awaited | None:
+        """The run that blocks the loop, if one does. To be asked again and again."""
         now = clock.monotonic()
         if self._loop is None or self._asked_at is None:
             self._ask(now)
             return None
         if now - self._asked_at < BLOCKED_AFTER:
             return None
-        return getattr(asyncio.current_task(self._loop), "attempt", None)
+        return getattr(asyncio.current_task(self._loop), "runner", None)
 
     def _ask(self, now: float) -> None:
         """Have the loop say that it is alive, as soon as it can."""
@@ -84,34 +84,34 @@ class EventLoopExecutor:
         self._asked_at = None
         self._restore()
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, attempt: Awaited, main: Any) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop, runner: Awaited, main: Any) -> None:
         # Not by loop.create_task(): a coroutine may have set another task factory.
-        self._active[attempt] = RunTask(loop, main, attempt)
+        self._active[runner] = RunTask(loop, main, runner)
 
-    async def _main(self, attempt: Awaited, awaitable: Awaitable[None], run: ActiveRun) -> None:
-        _attempt.set(attempt)
+    async def _main(self, runner: Awaited, awaitable: Awaitable[None], run: ActiveRun) -> None:
+        _runner.set(runner)
         try:
             await Stepwise(awaitable, self._restore)
-            await self._release(attempt)
+            await self._release(runner)
         except BaseException as error:
-            attempt.fail(error)
+            runner.fail(error)
         finally:
             self._runs.complete(run)
 
-    async def _release(self, attempt: Awaited) -> None:
+    async def _release(self, runner: Awaited) -> None:
         """Let others have the database thread of this run, which must leave no transaction open."""
-        del self._active[attempt]
-        left_open = self._threads.release(attempt, attempt.error)
+        del self._active[runner]
+        left_open = self._threads.release(runner, runner.error)
         # An attempt that has failed is settled at once; its last query may take long.
-        if left_open is None or attempt.error is not None:
+        if left_open is None or runner.error is not None:
             return
         if await asyncio.wrap_future(left_open):
             raise RuntimeError(LEFT_OPEN)
 
-    def _current_attempt(self) -> Awaited | None:
+    def _current_runner(self) -> Awaited | None:
         """Whose the current call is. What a run leaves behind on the loop is nobody's."""
-        attempt = _attempt.get() or getattr(asyncio.current_task(), "attempt", None)
-        return attempt if attempt in self._active else None
+        runner = _runner.get() or getattr(asyncio.current_task(), "runner", None)
+        return runner if runner in self._active else None
 
     def _restore(self) -> None:
         """Put back what the others need of the loop."""
@@ -145,7 +145,7 @@ class EventLoopExecutor:
 
 
 class RunTask(asyncio.Task[Any]):
-    """A task on the loop, with the attempt that it belongs to. Other attempts cannot cancel it.
+    """A task on the loop, with the run that it belongs to. Other runs cannot cancel it.
 
     It is made as a task factory makes one.
     """
@@ -154,16 +154,16 @@ class RunTask(asyncio.Task[Any]):
         self,
         loop: asyncio.AbstractEventLoop,
         coroutine: Any,
-        attempt: Awaited | None = None,
+        runner: Awaited | None = None,
         **options: Any,
     ) -> None:
-        self.attempt = attempt or _attempt.get()
+        self.runner = runner or _runner.get()
         super().__init__(coroutine, loop=loop, **options)
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel it, unless the call comes from another attempt; such a call is ignored."""
-        caller = _attempt.get()
-        theirs = None not in (caller, self.attempt) and caller is not self.attempt
+        """Cancel it, unless the call comes from another run; such a call is ignored."""
+        caller = _runner.get()
+        theirs = None not in (caller, self.runner) and caller is not self.runner
         return not theirs and super().cancel(msg)
 
 

@@ -65,7 +65,7 @@ class SettlingThread:
         for one in completed:
             self._shared.free(one.entry)
         restore_log()
-        self._settler.announce([one.attempt.job.pk for one in completed], settled)
+        self._settler.announce([one.runner.job.pk for one in completed], settled)
         # Others may need the connection before the next one ends.
         give_back_connections()
         self._runs.release(completed)
@@ -73,7 +73,7 @@ class SettlingThread:
 
     def _end(self, one: ActiveRun) -> Run | None:
         self._runs.let_run(one)
-        run = one.attempt.end()
+        run = one.runner.end()
         if run is not None and run.open:
             self._shared.ended_at(one.entry)
         return run
@@ -83,7 +83,7 @@ class SettlingThread:
         runs = self._runs.all()
         for one in runs:
             if self._shared.is_cancelled_at(one.entry):
-                one.attempt.cancel()
+                one.runner.cancel()
         coroutines = [one for one in runs if one.executor is self._event_loop]
         if coroutines:
             self._postpone_others(coroutines)
@@ -93,14 +93,14 @@ class SettlingThread:
 
         The supervisor is to kill the process for the sake of the one that blocks, and of no other.
         """
-        blocking = self._event_loop.blocking_attempt()
+        blocking = self._event_loop.blocking_runner()
         # What a job has left behind on the loop has no time at which it is killed.
-        is_blocked = any(one.attempt is blocking for one in coroutines)
+        is_blocked = any(one.runner is blocking for one in coroutines)
         was_blocked, self._was_blocked = self._was_blocked, is_blocked
         if not is_blocked and not was_blocked:
             return
         for one in coroutines:
-            if is_blocked and one.attempt is blocking:
+            if is_blocked and one.runner is blocking:
                 continue
             later = max(one.kill_at, clock.monotonic() + self._config.options.kill_after)
             self._runs.put_off(one, inf if is_blocked else later)

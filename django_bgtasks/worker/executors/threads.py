@@ -28,16 +28,16 @@ class ThreadExecutor:
         """Begin these claimed jobs. Returns those for which there is no thread."""
         room = self.capacity()
         for job in jobs[:room]:
-            attempt = ThreadAttempt(job, self._using)
-            self._pool.submit(self._run, attempt, self._runs.begin(self, attempt))
+            runner = ThreadRunner(job, self._using)
+            self._pool.submit(self._run, runner, self._runs.begin(self, runner))
         return jobs[room:]
 
-    def _run(self, attempt: ThreadAttempt, run: ActiveRun) -> None:
-        attempt.main()
+    def _run(self, runner: ThreadRunner, run: ActiveRun) -> None:
+        runner.main()
         self._runs.complete(run)
 
 
-class ThreadAttempt:
+class ThreadRunner:
     """One attempt in a thread."""
 
     def __init__(self, job: Job, using: str) -> None:

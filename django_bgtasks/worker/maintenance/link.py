@@ -12,7 +12,7 @@ from typing import Any
 from ...core import clock
 from ..config import WorkerConfig
 from ..process_handle import LONGEST_BACKOFF, NO_ACCIDENT, QUICK_SECONDS
-from ..processes import LastError, describe_end, fork, send_signal
+from ..processes import LastError, describe_end, fork, signal_process
 from ..shared_state import SharedState
 from .pipes import Pipe
 from .process import MaintenanceProcess
@@ -122,12 +122,12 @@ class MaintenanceLink:
     def kill_if_stuck(self, dead_after: float) -> None:
         """End a process that hangs; it is started again when it is reaped."""
         if clock.monotonic() - max(self.last_beat, self.started_at) > STUCK_SHARE * dead_after:
-            send_signal(self.pid, signal.SIGKILL)
+            signal_process(self.pid, signal.SIGKILL)
 
     def forget(self) -> None:
         """End the process and drop all orders: the worker goes on under another id."""
         if self.pid:
-            send_signal(self.pid, signal.SIGKILL)
+            signal_process(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         self.unsettled.clear()
         self.pids = []
@@ -148,5 +148,5 @@ class MaintenanceLink:
             if os.waitpid(self.pid, os.WNOHANG)[0]:
                 return
             time.sleep(0.02)
-        send_signal(self.pid, signal.SIGKILL)
+        signal_process(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)

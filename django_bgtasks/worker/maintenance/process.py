@@ -23,7 +23,7 @@ from .pipes import Pipe
 from .redispatch import Redispatch
 from .rollups import RollUps
 from .rq_registry import RQRegistry
-from .task import BROKEN, MaintenanceTask
+from .task import UNREACHABLE, MaintenanceTask
 
 logger = logging.getLogger("django_bgtasks.worker")
 
@@ -84,7 +84,7 @@ class MaintenanceProcess:
                 task.run()
         try:
             workers.sign_off(self.config.worker, self.config.using)
-        except BROKEN as error:
+        except UNREACHABLE as error:
             logger.warning("The database did not take the end of this worker: %s", reason(error))
 
     def _idle_seconds(self) -> float:

@@ -14,7 +14,7 @@ from ...ledger.queues import queued_jobs, with_queued_jobs
 from ...transport.connection import Redis, RedisError, connection
 from ...transport.messages import Message, push
 from ...transport.names import Namespace, namespace_of, rq_queue_name
-from ...transport.queues import MARK_SECONDS, held_ids, in_use, is_marked, mark
+from ...transport.queues import MARK_SECONDS, in_use, is_marked, mark, waiting_ids
 
 logger = logging.getLogger("django_bgtasks.worker")
 
@@ -111,11 +111,11 @@ class Redispatch:
         named, names = self._named, []
         if only is None:
             names = in_use(with_queued_jobs(self.backend, self.using), named, redis)
-        held = {name: held_ids(name, named, redis) for name in names}
+        held = {name: waiting_ids(name, named, redis) for name in names}
         for job in queued_jobs(self.backend, self.using, only):
             name = rq_queue_name(job.queue, job.priority)
             if name not in held:
-                held[name] = held_ids(name, named, redis)
+                held[name] = waiting_ids(name, named, redis)
             if str(job.id) not in held[name]:
                 yield Message(job.id, job.queue, job.priority, job.task)
 

@@ -12,7 +12,7 @@ from ...sandbox.connections import give_back_connections
 from ...transport.connection import RedisError, reason
 
 logger = logging.getLogger("django_bgtasks.worker")
-BROKEN = (DatabaseError, InterfaceError, RedisError)
+UNREACHABLE = (DatabaseError, InterfaceError, RedisError)
 
 
 class MaintenanceTask:
@@ -36,7 +36,7 @@ class MaintenanceTask:
             return
         try:
             pause = self.run_once()
-        except BROKEN as error:
+        except UNREACHABLE as error:
             pause = self.again
             self._log(error)
             for broken in connections.all(initialized_only=True):
