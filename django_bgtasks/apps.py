@@ -22,7 +22,7 @@ class BgTasksConfig(AppConfig):
             # Django needs a second or two from here on; a stop meanwhile is no error.
             from .worker import signals
 
-            signals.begin()
+            signals.install()
 
     def ready(self) -> None:
         """Make the backend known and register the checks; no I/O."""

@@ -23,7 +23,7 @@ from ..ledger.identity import ledger_database
 from ..models import Job
 from ..transport.connection import Redis, RedisError, connection, describe, reason
 from ..transport.messages import Message, push
-from ..transport.namespace import namespace_of
+from ..transport.names import namespace_of
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 

@@ -16,8 +16,8 @@ from ..ledger.identity import ledger_database
 from ..models import AttemptOutcome
 from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason
-from ..transport.depth import is_suspended, lengths
-from ..transport.namespace import namespace_of
+from ..transport.names import namespace_of
+from ..transport.queues import is_suspended, lengths
 from . import queries
 from .figures import Child, Failures, Maintenance, Queue, Redis, Running, Status, Stranger, Worker
 
@@ -133,7 +133,7 @@ def _workers(backend: str, children: dict[str, tuple[str, str]], using: str) -> 
             health=_health(row),
             seen=max(0.0, row.seen),
             started=max(0.0, row.started),
-            children_lost=row.children_lost,
+            processes_lost=row.processes_lost,
             children=tuple(_children_of(row, children)),
             trouble=row.trouble,
         )
@@ -189,7 +189,7 @@ def _ask_redis(
     address, redis, named = describe(backend), connection(backend), namespace_of(backend, using)
     try:
         suspended, waiting = is_suspended(redis), lengths(queues, named, redis)
-        shown = registry.shown(named, redis)
+        shown = registry.worker_states(named, redis)
         return Redis(address, suspended=suspended, name=named.name), waiting, shown
     except RedisError as error:
         return Redis(address, problem=reason(error), name=named.name), None, {}

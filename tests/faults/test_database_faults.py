@@ -79,7 +79,7 @@ def test_connections_that_end_where_earlier_attempts_are_read_kill_no_process(
         case.effects.open_gate()
         worker.wait_for("outcome=succeeded")
     assert (case.job(job).state, case.job(job).attempt) == ("succeeded", 2)
-    assert not Worker.objects.exclude(children_lost=0).exists()
+    assert not Worker.objects.exclude(processes_lost=0).exists()
     assert case.effects.times("begin")[job.id] == 1
 
 

@@ -289,7 +289,7 @@ HELD: dict[str, tuple[Any, bool, str]] = {
     "kind",
     [kind if kind == "live" else pytest.param(kind, marks=pytest.mark.long) for kind in HELD],
 )
-@pytest.mark.parametrize("victim", ["child", pytest.param("tree", marks=pytest.mark.long)])
+@pytest.mark.parametrize("victim", ["process", pytest.param("tree", marks=pytest.mark.long)])
 def test_a_crash_neither_keeps_a_key_for_ever_nor_gives_it_away(
     case: Case, kind: str, victim: Any
 ) -> None:

@@ -70,7 +70,7 @@ def test_what_a_coroutine_raises_is_its_error_whatever_the_loop_means_by_it(case
     assert ended(case, late).error.startswith("JobTimeout: ")
     assert Note.objects.filter(text="tidy").count() == 1
     runs_the_next(case, worker)
-    assert "Killing child" not in worker.output
+    assert "Killing job process" not in worker.output
 
 
 @pytest.mark.postgres

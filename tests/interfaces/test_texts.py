@@ -15,7 +15,7 @@ DOORS = ("admin", "management", "models", "templatetags", "http", "idempotency")
 BELOW = (
     "apps.py", "core/messages.py", "core/states.py", "monitoring/diagnosis.py",
     "core/formats.py", "monitoring/snapshot.py", "management/doctor.py",
-    "ledger/transitions.py", "worker/job_log.py",
+    "ledger/transitions.py", "worker/logs.py",
 )  # fmt: skip
 # English for machines, and for who sets them up.
 FOR_MACHINES = {"models/fields.py", "http/machines.py", "http/health.py", "http/metrics.py"}

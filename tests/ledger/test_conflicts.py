@@ -151,7 +151,7 @@ def test_a_worker_and_a_record_that_others_change_go_through(form: str, level: s
     worker, record = a_worker(), a_record()
 
     def rival() -> None:
-        Worker.objects.update(children_lost=F("children_lost") + 1)
+        Worker.objects.update(processes_lost=F("processes_lost") + 1)
         IdempotencyRecord.objects.update(fingerprint="x")
 
     assert behind(rival, lambda: workers.beat(worker.pk, DB), lambda: None)

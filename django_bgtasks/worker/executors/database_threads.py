@@ -1,4 +1,4 @@
-"""The database threads of a job child. A coroutine that uses the database has one to itself.
+"""The database threads of a job process. A coroutine that uses the database has one to itself.
 
 `sync_to_async` and the asynchronous methods of the ORM ask asgiref for a thread. asgiref gives them
 the executor that is noted for the running event loop; here it is DatabaseThreads.

@@ -25,6 +25,16 @@ def seconds_to_next(using: str) -> float | None:
     return next_due(using)
 
 
+def run_when_due(using: str) -> float:
+    """The same, if there is a due job. Returns the seconds to wait until the next run."""
+    # A read first: on SQLite promoting takes the write lock, whether or not a job is due.
+    due_in = next_due(using)
+    if due_in is None or due_in > 0:
+        return min(1.0, due_in or 1.0)
+    # Nothing promoted although due: another worker is at it.
+    return 0.0 if run_once(using) else 0.1
+
+
 def send(jobs: list[Job]) -> None:
     """Dispatch queued jobs now, in the order in which they were enqueued."""
     ordered = sorted(jobs, key=lambda job: (job.backend, job.pk))
