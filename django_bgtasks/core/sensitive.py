@@ -9,7 +9,7 @@ from typing import Any
 from django.views.debug import SafeExceptionReporterFilter
 
 from .compat import InvalidTask
-from .dedup import signature
+from .payload import signature
 
 # Django's own words for secrets (API, AUTH, KEY, PASS, SECRET, SIGNATURE, TOKEN) and its mask.
 FILTER = SafeExceptionReporterFilter()

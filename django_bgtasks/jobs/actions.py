@@ -10,7 +10,7 @@ from ..core.states import State
 from ..ledger import pauses, prune, transitions
 from ..ledger.returning import ledger_database
 from ..models import Job, QueuePause
-from .dispatch import dispatch_on_commit
+from .enqueue import dispatch_on_commit
 
 
 def get_job(job_id: UUID | str, using: str | None = None) -> Job:

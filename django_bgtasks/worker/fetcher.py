@@ -14,9 +14,9 @@ from django.db import connections
 
 from ..core import clock
 from ..core.faultpoints import fault_point
-from ..core.registry import queues_of
 from ..core.states import State
 from ..jobs.execute import Run
+from ..jobs.task import queues_of
 from ..ledger import identity
 from ..ledger.outages import DISCONNECTED, retry_until_connected
 from ..ledger.pauses import paused

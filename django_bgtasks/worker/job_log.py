@@ -15,8 +15,9 @@ from django.utils.translation import ngettext
 from ..core.errors import TaskNotFound
 from ..core.outcomes import failure_of
 from ..core.payload import printable
-from ..core.registry import find_task
+from ..core.states import FINAL, TRANSITIONS
 from ..jobs.execute import Run
+from ..jobs.task import find_task
 from ..models import Job
 from ..transport.connection import describe
 from .config import WorkerConfig
@@ -27,12 +28,20 @@ LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBU
 def job_line(run: Run) -> str:
     """id, task, queue, attempt, outcome, duration and wait of a job, in one line."""
     job = run.job
-    attempt = job.attempt if run.settlement.charged else job.attempt + 1
+    attempt = job.attempt if run.outcome.charged else job.attempt + 1
     line = (
         f"job={job.pk} task={job.task} queue={job.queue} attempt={attempt}/{job.max_attempts} "
-        f"outcome={run.outcome} duration={run.seconds:.3f}s wait={_waited(job):.3f}s"
+        f"outcome={_ending(run)} duration={run.seconds:.3f}s wait={_waited(job):.3f}s"
     )
     return printable(f"{line} error={job.error}" if job.error else line)
+
+
+def _ending(run: Run) -> str:
+    """One word: succeeded, failed, cancelled, or what the job does next."""
+    state = TRANSITIONS[run.outcome.move][1]
+    if state in FINAL:
+        return str(state)
+    return "retrying" if run.outcome.failure else str(state)
 
 
 def banner(config: WorkerConfig, queues: tuple[str, ...]) -> str:

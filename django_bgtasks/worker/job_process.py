@@ -20,15 +20,15 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from ..core import clock
 from ..jobs.execute import Run, claim_jobs, is_suspect, run_claimed, settle_runs
-from ..jobs.paused_limits import pause_limits_by
 from ..ledger.claim import claim_next
 from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
 from ..ledger.transitions import give_back, promote
 from ..models import Job
-from ..sandbox import process_state
+from ..sandbox import isolation
 from ..sandbox.connections import give_back_connections, refresh_connections
-from ..sandbox.timeouts import CANCEL_SIGNAL, before_interruption, confirm_cancellation
+from ..sandbox.isolation import CANCEL_SIGNAL
+from ..sandbox.timeouts import before_interruption, confirm_cancellation, pause_limits_by
 from ..transport.names import rq_queue_name
 from . import log_handlers, signals
 from .batching import AHEAD, BatchSizer, Group, OverrunWatch, Prefetched
@@ -37,7 +37,7 @@ from .executors.side_by_side import Beside
 from .fetcher import POP_SECONDS, Queues, Redis
 from .job_log import job_line
 from .once_flag import OnceFlag
-from .processes import disown_copies, resident_mib
+from .processes import announce_process, disown_copies, resident_mib
 from .shared_state import Slot
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -73,7 +73,8 @@ class Child:
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
             signal.signal(number, signals.heed_not)
         before_interruption(log_handlers.flush)
-        process_state.take(self.config.directory)
+        announce_process(self.config.backend, "jobs")
+        isolation.take(self.config.directory)
         remember_new_sessions()
         disown_copies()
         confirm_cancellation(self._is_cancelled)
@@ -317,7 +318,7 @@ class Child:
         if self.config.max_memory is not None and (held := resident_mib()) > self.config.max_memory:
             logger.info("This child holds %.0f MiB and is replaced.", held)
             return True
-        if process_state.is_worn():
+        if isolation.is_worn():
             logger.warning(
                 "A task has left this child with lower limits or nearly without descriptors: it is "
                 "replaced."

@@ -14,7 +14,6 @@ from django.db import OperationalError
 
 from django_bgtasks import testing
 from django_bgtasks.core import clock
-from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.jobs.execute import Run
 from django_bgtasks.ledger.transitions import give_back
 from django_bgtasks.models import Attempt, Job
@@ -230,7 +229,7 @@ def test_a_group_whose_time_is_over_begins_no_more_and_what_is_left_is_taken_onc
     jobs = [Job(task=str(number)) for number in range(4)]
     group = Group(jobs, budget=0)
     assert group.begin() is jobs[0]
-    run = Run(jobs[0], Outcome("succeed"), 0.0, open=True)
+    run = Run(jobs[0], "default", open=True)
     group.ended(run)
     assert group.begin() is None
     assert (group.take_rest(), group.take_rest()) == (jobs[1:], [])

@@ -18,13 +18,13 @@ from uuid import UUID
 
 from ...core import clock
 from ...core.errors import TaskNotFound
-from ...core.registry import find_task
 from ...jobs.coroutines import Awaited
 from ...jobs.execute import Run, is_suspect
+from ...jobs.task import find_task
 from ...models import Job
 from ...sandbox.connections import give_back_connections
-from ...sandbox.logging_state import restore_log
-from ...sandbox.thread_timeouts import strike_overdue
+from ...sandbox.isolation import restore_log
+from ...sandbox.timeouts import interrupt_overdue
 from ...transport.names import rq_queue_name
 from ..config import WorkerConfig
 from ..shared_state import Slot
@@ -207,7 +207,7 @@ class Beside:
         return run
 
     def _enforce(self) -> None:
-        strike_overdue()
+        interrupt_overdue()
         running = list(self._running)
         for one in running:
             if self._slot.is_cancelled_at(one.place):

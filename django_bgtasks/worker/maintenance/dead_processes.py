@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from ...core import clock
@@ -14,16 +15,16 @@ from ...core.faultpoints import fault_point
 from ...core.messages import KILLED
 from ...core.outcomes import Failure, Outcome, crashed, interrupted, raised, released
 from ...core.payload import printable
-from ...core.registry import find_task
 from ...core.retry import DEFAULT_RETRY, Retry
 from ...core.states import State
-from ...jobs.execute import announce, sender_of, settled_row
-from ...jobs.hooks import tell_failed
-from ...jobs.results import result_of
+from ...jobs.context import JobContext
+from ...jobs.execute import reflect_outcome
+from ...jobs.middleware import middleware_of, report_outcome
+from ...jobs.results import announce
+from ...jobs.task import find_task
 from ...ledger.outages import DISCONNECTED, retry_on_conflict, was_in_the_way
 from ...ledger.settle import crashes_of, settle_once
 from ...models import Job
-from ...signals import job_rescued
 from .promote import send
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -95,7 +96,7 @@ def settle_death(
         retry_on_conflict(lambda: settle_once(job, settlement, using), using)
     except ClaimLost:
         return False
-    _tell(job, settlement, death)
+    _tell(job, settlement, death, using)
     return True
 
 
@@ -125,14 +126,12 @@ def _verdict(job: Job, death: Death, using: str) -> Outcome:
 
 
 def _retry_of(job: Job) -> Retry:
-    try:
-        return getattr(find_task(job.task), "retry", DEFAULT_RETRY)
-    except TaskNotFound:
-        return DEFAULT_RETRY
+    retry: Retry = getattr(_task_of(job), "retry", DEFAULT_RETRY)
+    return retry
 
 
-def _tell(job: Job, settlement: Outcome, death: Death) -> None:
-    settled_row(job, settlement)
+def _tell(job: Job, settlement: Outcome, death: Death, using: str) -> None:
+    reflect_outcome(job, settlement)
     logger.warning(
         "job=%s task=%s attempt=%d outcome=%s: %s %s",
         job.pk,
@@ -144,15 +143,17 @@ def _tell(job: Job, settlement: Outcome, death: Death) -> None:
     )
     if job.state == State.QUEUED:
         send([job])
-    _signal(job)
-    tell_failed(job, None, settlement)
-
-
-def _signal(job: Job) -> None:
-    try:
-        task = find_task(job.task)
-    except TaskNotFound:
-        return
-    job_rescued.send_robust(sender=sender_of(task), task_result=result_of(job, task))
+    task = _task_of(job)
+    announce("job_rescued", job, task)
     if job.is_final:
-        announce("finished", job)
+        announce("task_finished", job, task)
+    if middleware_of(job.backend):
+        report_outcome(JobContext(job, task, using), settlement)
+
+
+def _task_of(job: Job) -> Any:
+    """None if it cannot be imported here."""
+    try:
+        return find_task(job.task)
+    except TaskNotFound:
+        return None

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, connections
 
 from ...core import clock
-from ...core.registry import queues_of
+from ...jobs.task import queues_of
 from ...ledger import workers
 from ...ledger.lock_timeouts import limit_waits
 from ...models import Worker
@@ -29,6 +29,7 @@ from ...transport.namespace import namespace_of
 from ...transport.permissions import SCRIPTS, cure, essential, missing, user_of
 from .. import signals
 from ..config import WorkerConfig, ending_of
+from ..processes import announce_process
 from ..shared_state import Slot
 from . import promote, prune, rescue
 from .dead_processes import Death, try_to_settle
@@ -131,6 +132,7 @@ class MaintenanceProcess:
         signal.signal(signal.SIGUSR1, signals.heed_not)
         limit_waits()
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
+        announce_process(self.config.backend, "maintenance")
         while not self.stopping or self.deaths:
             self._take_orders(self._idle_seconds())
             for task in self.tasks:
