@@ -198,7 +198,7 @@ def is_heard(name: str, failed: bool = False) -> bool:
 
 
 def _signal_modules() -> list[Any]:
-    """Those with the signals of the tasks APIs in use: Django's, and the backport's where loaded."""
+    """Those with the signals of the tasks APIs in use; the backport's only where it is loaded."""
     backport = sys.modules.get("django_tasks.signals")
     return [api_signals] if backport in (None, api_signals) else [api_signals, backport]
 
