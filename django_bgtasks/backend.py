@@ -35,9 +35,10 @@ class RQBackend(BaseTaskBackend):
         except InvalidTask as error:
             raise for_both(_naming(task, error)) from None
 
-    def _validate_foreign(self, task: Any) -> None:
-        """Our own tasks are frozen, and validated when they are made."""
-        if not isinstance(task, BackgroundTask) or task.backend != self.alias:
+    def _validate_again(self, task: Any) -> None:
+        """Our own tasks are frozen and valid since they were made; only QUEUES may have changed."""
+        ours = isinstance(task, BackgroundTask) and task.backend == self.alias
+        if not ours or (self.queues and task.queue_name not in self.queues):
             self.validate_task(task)
 
     def _validate(self, task: Any) -> None:
@@ -58,7 +59,7 @@ class RQBackend(BaseTaskBackend):
         """Insert a job in the current transaction and dispatch it after the commit."""
         from .jobs.enqueue import enqueue
 
-        self._validate_foreign(task)
+        self._validate_again(task)
         return enqueue(task, args, kwargs)
 
     async def aenqueue(
@@ -71,7 +72,7 @@ class RQBackend(BaseTaskBackend):
         """Enqueue many calls at once; all of them or none."""
         from .jobs.enqueue import enqueue_many
 
-        self._validate_foreign(task)
+        self._validate_again(task)
         return enqueue_many(task, calls)
 
     def get_result(self, result_id: str) -> JobResult[Any]:

@@ -18,8 +18,8 @@ _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 class JobFilter(logging.Filter):
     """Give each record `job_id`, `task`, `queue`, `attempt` and `worker`; None outside of a task.
 
-    It belongs to a handler: the filters of a logger do not see what its children log. The records
-    of a thread that the task itself has started are not known to be the job's.
+    It belongs to a handler: the filters of a logger do not see what the loggers below it log. The
+    records of a thread that the task itself has started are not known to be the job's.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -55,7 +55,7 @@ class JsonFormatter(logging.Formatter):
         return line.replace("\x7f", "\\u007f")
 
     def _exception(self, record: logging.LogRecord) -> str | None:
-        """The text that a filter has put there comes first: secrets may be struck out of it."""
+        """The text that a filter has put there comes first: it may have redacted secrets."""
         if not record.exc_text and record.exc_info and record.exc_info[0] is not None:
             return self.formatException(record.exc_info)
         return record.exc_text or None

@@ -50,7 +50,7 @@ class Options:
             return self.max_depth.get(queue)
         return self.max_depth
 
-    def kept(self) -> dict[str, timedelta]:
+    def retention(self) -> dict[str, timedelta]:
         """For each final state, how long its jobs are kept."""
         return {
             "succeeded": timedelta(days=self.keep_succeeded_days),

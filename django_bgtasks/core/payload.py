@@ -58,8 +58,8 @@ def json_value(value: Any, what: str, where: str) -> Any:
     if value is None:
         return None
     try:
-        kept = _copy(value, what, 0)
-        size = len(_encode(kept).encode())
+        copied = _copy(value, what, 0)
+        size = len(_encode(copied).encode())
     except (_Refused, UnicodeEncodeError, RecursionError) as refusal:
         raise InvalidArguments(f"{where}: {refusal}") from None
     if size > MAX_BYTES:
@@ -67,7 +67,7 @@ def json_value(value: Any, what: str, where: str) -> Any:
             f"{where}: {what} is too large: {size} bytes of JSON, at most {MAX_BYTES} are kept. "
             f"Store the data in a file or a row and pass its id."
         )
-    return kept
+    return copied
 
 
 class _Refused(Exception):

@@ -356,7 +356,7 @@ def _settle_exception(run: Run, error: BaseException) -> None:
             raise error
         error = RuntimeError(OUT_OF_SIGHT)
     if isinstance(error, Interruption):
-        # It may have struck in the middle of a query: the connection cannot be trusted.
+        # It may have come in the middle of a query: the connection cannot be trusted.
         drop_connections()
     run.exception = error
     retry = getattr(run.task, "retry", DEFAULT_RETRY)

@@ -54,8 +54,9 @@ class Middleware:
     def on_outcome(self, context: JobContext, outcome: Outcome) -> None:
         """Called after an attempt is settled, in the process that has settled it.
 
-        What it raises is logged. Where a process died with the attempt, another one settles it: no
-        task runs there, and `context.task` is None if it cannot be imported.
+        What it raises is logged. A process that dies between the two does not call it. Where a
+        process died with the attempt, another one settles it: no task runs there, and
+        `context.task` is None if it cannot be imported.
         """
 
 

@@ -99,8 +99,10 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
-        kept = {name for name, new in changes.items() if new is None} - CAN_BE_NONE
-        return replace(self, **{name: new for name, new in changes.items() if name not in kept})
+        given = {
+            name: new for name, new in changes.items() if new is not None or name in CAN_BE_NONE
+        }
+        return replace(self, **given)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
         """Insert a job in the current transaction and dispatch it after the commit.
