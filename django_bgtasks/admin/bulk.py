@@ -14,8 +14,8 @@ from ..core import clock
 from ..core.errors import DuplicateJob, GiveUp, InvalidMove
 from ..core.messages import NO_LONGER_ALLOWED
 from ..core.retry import Retry
-from ..core.task import task
 from ..jobs.context import JobContext
+from ..jobs.task import task
 from ..models import Job
 from . import transitions
 from .queries import NARROWINGS, narrowed

@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from ..core.errors import GiveUp
 from ..core.messages import MAIL_REFUSED
 from ..core.retry import Retry
-from ..core.task import task
+from ..jobs.task import task
 from ..ledger.identity import ledger_database
 from .serializer import Envelope, unpacked
 from .storage import discard, fetch

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..core import clock
 from ..core.options import backend_settings, known_backends, stored_backends
-from ..core.registry import queues_of
 from ..core.states import WAITING, State
+from ..jobs.task import queues_of
 from ..ledger import queues
 from ..ledger.identity import ledger_database
 from ..models import AttemptOutcome

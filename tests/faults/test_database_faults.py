@@ -65,7 +65,7 @@ def test_connections_that_end_at_any_point_fail_no_job_and_repeat_no_plain_one(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("point", ["after claim", "before tell"])
+@pytest.mark.parametrize("point", ["after claim", "before announce"])
 def test_connections_that_end_where_earlier_attempts_are_read_kill_no_process(
     case: Case, point: str
 ) -> None:

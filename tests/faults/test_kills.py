@@ -28,7 +28,7 @@ POINTS = (
     "before settle",
     "after move",
     "after settle",
-    "before tell",
+    "before announce",
     "before acknowledge",
     "after acknowledge",
 )

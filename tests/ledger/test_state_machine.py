@@ -34,7 +34,7 @@ from django_bgtasks.core.outcomes import Outcome, outcome_of_exception, outcome_
 from django_bgtasks.core.retry import Retry
 from django_bgtasks.core.states import FINAL, State, Transition
 from django_bgtasks.jobs.actions import cancel_job, retry_job, run_job_now
-from django_bgtasks.jobs.dispatch import dispatch, message_of
+from django_bgtasks.jobs.enqueue import dispatch, message_of
 from django_bgtasks.ledger import prune, workers
 from django_bgtasks.ledger.lifecycle import claim, claim_next, release, settle
 from django_bgtasks.models import Attempt, Job, Worker

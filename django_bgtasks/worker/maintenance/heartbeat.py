@@ -7,7 +7,7 @@ import threading
 import time
 
 from ...core import clock
-from ...core.registry import queues_of
+from ...jobs.task import queues_of
 from ...ledger import workers
 from ...models import Worker
 from ..config import WorkerConfig

@@ -12,6 +12,7 @@ from ...ledger.lock_timeouts import limit_waits
 from ...transport.connection import reason
 from .. import signals
 from ..config import WorkerConfig
+from ..processes import announce_process
 from ..shared_state import SharedState
 from . import promote, prune, rescue
 from .dead_processes import DeadProcesses
@@ -78,6 +79,7 @@ class MaintenanceProcess:
         signal.signal(signal.SIGUSR1, signals.do_nothing)
         limit_waits()
         self.heartbeat.start()
+        announce_process(self.config.backend, "maintenance")
         while not self.orders.stopping or self.orders.deaths:
             self.orders.receive(self._idle_seconds())
             for task in self.tasks:
