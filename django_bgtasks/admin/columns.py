@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core import clock
+from ..core.formats import NOTHING, duration
 from ..core.messages import translated
 from ..core.options import backend_of
 from ..core.states import WAITING, State
@@ -60,8 +61,9 @@ class JobColumns:
     def took(self, job: Job) -> str:
         """How long the last attempt took, or has been taking."""
         if job.started_at is None or job.state in WAITING:
-            return show.NOTHING
-        return show.duration(clock.between(job.started_at, job.finished_at or clock.now()))
+            return NOTHING
+        ran = clock.between(job.started_at, job.finished_at or clock.now())
+        return duration(ran.total_seconds())
 
     @admin.display(description=gettext_lazy("duration"))
     def took_and_tries(self, job: Job) -> SafeString | str:

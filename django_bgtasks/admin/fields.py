@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..core.formats import NOTHING
 from ..core.states import State
 from ..models import Job
 from . import formatting as show
@@ -39,16 +40,16 @@ class JobFields:
         """The state, and what it is waiting for."""
         text = ""
         if job.state == State.RUNNING and job.cancel_requested_at:
-            text = _("asked to stop %s") % show.in_words(job.cancel_requested_at)
+            text = _("asked to stop %s") % show.relative_time(job.cancel_requested_at)
         elif job.state == State.SCHEDULED and job.run_after:
-            text = _("runs %s") % show.in_words(job.run_after)
+            text = _("runs %s") % show.relative_time(job.run_after)
         badge = show.badge(*shade(job))
         return format_html('{} <span class="bgtasks-quiet">{}</span>', badge, text)
 
     @admin.display(description=gettext_lazy("error"))
     def full_error(self, job: Job) -> str:
         """Why it is held, or the last failure."""
-        return trouble(job) or show.NOTHING
+        return trouble(job) or NOTHING
 
     @admin.display(description=gettext_lazy("arguments"))
     def pretty_args(self, job: Job) -> SafeString:
@@ -68,13 +69,13 @@ class JobFields:
     @admin.display(description=gettext_lazy("progress"))
     def progress_bar(self, job: Job) -> SafeString | str:
         """What the task reported last."""
-        told = job.progress
-        if told is None:
-            return show.NOTHING
-        if not told["total"]:
-            return format_html("{} {}", told["done"], told["message"])
+        progress = job.progress
+        if progress is None:
+            return NOTHING
+        if not progress["total"]:
+            return format_html("{} {}", progress["done"], progress["message"])
         bar = '<progress value="{done}" max="{total}"></progress> {done} / {total} {message}'
-        return format_html(bar, **told)
+        return format_html(bar, **progress)
 
     @admin.display(description=gettext_lazy("about"))
     def about_what(self, job: Job) -> SafeString | str:

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
+from ..core.formats import NOTHING
 from ..core.sensitive import masked, may_see_secrets
 from ..models import EffectState, IdempotencyRecord, Job
 from . import formatting as show
@@ -83,13 +84,13 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("what to do"))
     def what_to_do(self, record: IdempotencyRecord) -> str:
         """How a person settles an unknown effect."""
-        return str(UNKNOWN) if record.state == EffectState.UNKNOWN else show.NOTHING
+        return str(UNKNOWN) if record.state == EffectState.UNKNOWN else NOTHING
 
     @admin.display(description=gettext_lazy("job"))
     def job_link(self, record: IdempotencyRecord) -> SafeString | str:
         """The job that wrote it."""
         if record.job is None:
-            return show.NOTHING
+            return NOTHING
         return show.link(show.page_of(self.admin_site.name, Job, record.job), record.job)
 
     @admin.display(description=gettext_lazy("response"))

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy
 
 from ..models import Job
+from ..monitoring.health import is_any_worker_alive
 from . import formatting as show
 from .columns import JobColumns
 from .deletion import is_running
@@ -19,7 +20,6 @@ from .fields import JobFields, fieldsets_of
 from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter
 from .queries import narrowed
 from .related_panels import attempts_of, batch_of, records_of
-from .workers import is_any_alive
 
 PAYLOAD = ("args", "kwargs", "result")
 
@@ -70,7 +70,10 @@ class JobAdmin(JobColumns, JobFields, JobCopies):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Django's list, which also says when no worker is running."""
-        context = {"bgtasks_no_worker": not is_any_alive(), **(extra_context or {})}
+        context = {
+            "bgtasks_no_worker": not is_any_worker_alive(),
+            **(extra_context or {}),
+        }
         return super().changelist_view(request, context)
 
     def render_change_form(

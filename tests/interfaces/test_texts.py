@@ -11,10 +11,11 @@ import django_bgtasks
 from .spoken import unreachable
 
 PACKAGE = Path(django_bgtasks.__file__).parent
-DOORS = ("admin", "management", "models", "templatetags", "http", "idempotency")
+DOORS = ("admin", "management", "models", "templatetags", "http")
 BELOW = (
     "apps.py", "core/messages.py", "core/states.py", "monitoring/diagnosis.py",
     "core/formats.py", "monitoring/snapshot.py", "management/doctor.py",
+    "idempotency/request_key.py", "idempotency/replay.py", "idempotency/view.py",
     "ledger/transitions.py", "worker/job_log.py",
 )  # fmt: skip
 # English for machines, and for who sets them up.
