@@ -16,7 +16,7 @@ from ..monitoring.diagnosis import diagnose, redis_problem
 from ..monitoring.snapshot import take_workers_snapshot
 from ..transport.connection import describe, reason
 from ..worker.preflight import redis_silence, unapplied
-from .machines import for_machines
+from .auth import for_machines
 
 DATABASE_ERRORS = (DatabaseError, InterfaceError)
 

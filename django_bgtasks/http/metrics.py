@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from django.http import HttpRequest, HttpResponse
 
 from ..transport.connection import reason
+from .auth import for_machines
 from .health import DATABASE_ERRORS
-from .machines import for_machines
 
 MISSING = "Install the extra: pip install 'django-bgtasks[prometheus]'\n"
 
