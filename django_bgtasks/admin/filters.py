@@ -39,7 +39,7 @@ Jobs = QuerySet[Any]
 
 
 class StateFilter(admin.SimpleListFilter):
-    """By state, and three shades: jobs that are tried again, jobs that are held, stuck jobs."""
+    """By state, or by what several states share: jobs that are tried again, held or stuck."""
 
     title = _("state")
     parameter_name = "state"
@@ -123,9 +123,9 @@ def filtered(rows: Jobs, query: Mapping[str, str]) -> Jobs:
 
 
 def by_state(rows: Jobs, value: str) -> Jobs:
-    """One state, or a shade of some: retrying, held, stuck."""
-    shades = {"retrying": _retrying, "held": _held, "stuck": _stuck}
-    found: Jobs = shades[value](rows) if value in shades else rows.filter(state=value)
+    """One state, or what several share: retrying, held, stuck."""
+    special = {"retrying": _retrying, "held": _held, "stuck": _stuck}
+    found: Jobs = special[value](rows) if value in special else rows.filter(state=value)
     return found
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.db import models
 from django.urls import NoReverseMatch, reverse
@@ -43,6 +45,16 @@ SIGNS = {
     "done": "✓",
     "unknown": "?",
 }
+
+
+def column(field: str, label: Any, render: Callable[[Any], Any]) -> Any:
+    """A method of an admin class that shows one field of a row."""
+
+    @admin.display(description=label)
+    def method(_admin: Any, row: Any) -> Any:
+        return render(getattr(row, field))
+
+    return method
 
 
 def badge(kind: str, label: object) -> SafeString:

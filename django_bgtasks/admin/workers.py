@@ -102,32 +102,9 @@ class WorkerAdmin(ReadOnlyAdmin):
         count: int = worker.running_jobs
         return format_html("<b>{}</b>", count) if count else count
 
-    @admin.display(description=gettext_lazy("last seen"))
-    def last_seen(self, worker: Worker) -> SafeString | str:
-        """In words."""
-        return show.ago(worker.last_seen_at)
-
-    @admin.display(description=gettext_lazy("started"))
-    def started(self, worker: Worker) -> SafeString | str:
-        """In words."""
-        return show.ago(worker.started_at)
-
-    @admin.display(description=gettext_lazy("started"))
-    def time_started(self, worker: Worker) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(worker.started_at)
-
-    @admin.display(description=gettext_lazy("last seen"))
-    def time_seen(self, worker: Worker) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(worker.last_seen_at)
-
-    @admin.display(description=gettext_lazy("stopped"))
-    def time_stopped(self, worker: Worker) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(worker.stopped_at)
-
-    @admin.display(description=gettext_lazy("lost"))
-    def time_lost(self, worker: Worker) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(worker.lost_at)
+    last_seen = show.column("last_seen_at", gettext_lazy("last seen"), show.ago)
+    started = show.column("started_at", gettext_lazy("started"), show.ago)
+    time_started = show.column("started_at", gettext_lazy("started"), show.when)
+    time_seen = show.column("last_seen_at", gettext_lazy("last seen"), show.when)
+    time_stopped = show.column("stopped_at", gettext_lazy("stopped"), show.when)
+    time_lost = show.column("lost_at", gettext_lazy("lost"), show.when)

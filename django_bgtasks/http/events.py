@@ -18,7 +18,7 @@ from django.utils.cache import add_never_cache_headers
 from ..core import clock
 from .auth import Viewer, job_for, read_job
 from .serializers import serialize_job
-from .status import POLL_SECONDS
+from .status import REREAD_SECONDS
 
 HEARTBEAT = 15.0
 # A stream ends after this long, and the browser opens another one: a deployment can drain, and who
@@ -62,7 +62,7 @@ async def _events(
             yield ": still here\n\n"
         if facts["finished"] or clock.monotonic() - started > LONGEST_STREAM:
             return
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(REREAD_SECONDS)
         # A pool that all streams share: a thread and a connection for each would be too many.
         facts = await sync_to_async(_read_again, thread_sensitive=False)(job_id, viewer, language)
 

@@ -18,7 +18,7 @@ from .responses import RETRY_AFTER_SECONDS
 from .serializers import serialize_job
 
 LONGEST_WAIT = 20.0
-POLL_SECONDS = 0.5
+REREAD_SECONDS = 0.5
 
 
 # In a transaction a database may show the same old row again and again.
@@ -45,7 +45,7 @@ def _awaited(job: Job, viewer: Viewer, seen: str | None, seconds: float) -> dict
         left = deadline - clock.monotonic()
         if left <= 0:
             break
-        time.sleep(min(left, POLL_SECONDS))
+        time.sleep(min(left, REREAD_SECONDS))
         fresh = read_job(job.pk)
         if fresh is None:
             break

@@ -15,8 +15,8 @@ DOORS = ("admin", "management", "models", "templatetags", "http")
 BELOW = (
     "apps.py", "core/messages.py", "core/states.py", "monitoring/diagnosis.py",
     "core/formats.py", "monitoring/snapshot.py", "management/doctor.py",
-    "idempotency/request_key.py", "idempotency/replay.py", "idempotency/view.py",
-    "ledger/transitions.py", "worker/job_log.py",
+    "ledger/transitions.py", "worker/job_log.py", "idempotency/view.py", "idempotency/replay.py",
+    "idempotency/request_key.py",
 )  # fmt: skip
 # English for machines, and for who sets them up.
 FOR_MACHINES = {"models/fields.py", "http/health.py", "http/metrics.py"}
