@@ -1,4 +1,4 @@
-"""The moves as actions of the job list and as buttons of a job's page."""
+"""The transitions as actions of the job list and as buttons of a job's page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from . import transitions
 from .deletion import JobDeletion
 
 
-class JobMoves(JobDeletion):
+class JobActions(JobDeletion):
     """Retry, cancel and run now: each with its own permission, each in the history."""
 
     actions = ("retry_selected", "run_now_selected", "cancel_selected", "delete_selected")
@@ -50,55 +50,58 @@ class JobMoves(JobDeletion):
         return self._may(request, transitions.CANCEL)
 
     def get_urls(self) -> list[URLPattern]:
-        """Django's, and one address for each move, which only answers POST."""
+        """Django's, and one address for each transition, which only answers POST."""
         prefix = f"{self.opts.app_label}_{self.opts.model_name}"
         own = [
             path(
-                f"<uuid:object_id>/{move.name}/",
-                self.admin_site.admin_view(self.move_view),
-                {"move": move},
-                name=f"{prefix}_{move.name}",
+                f"<uuid:object_id>/{transition.name}/",
+                self.admin_site.admin_view(self.transition_view),
+                {"transition": transition},
+                name=f"{prefix}_{transition.name}",
             )
-            for move in transitions.ALL
+            for transition in transitions.TRANSITION_ACTIONS
         ]
         return [*own, *super().get_urls()]
 
-    def move_view(
-        self, request: HttpRequest, object_id: UUID, move: transitions.Move
+    def transition_view(
+        self, request: HttpRequest, object_id: UUID, transition: transitions.ManualTransition
     ) -> HttpResponse:
-        """Make one move of one job and return to its page."""
+        """Make one transition of one job and return to its page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self._may(request, move):
+        if not self._may(request, transition):
             raise PermissionDenied
         job = Job.objects.filter(pk=object_id).first()
-        if question := self._question(request, move, [object_id], original=job):
+        if question := self._question(request, transition, [object_id], original=job):
             return question
-        transitions.perform(request, move, [object_id])
+        transitions.apply_to_jobs(request, transition, [object_id])
         return HttpResponseRedirect(self._page(request, object_id))
 
     def buttons(self, request: HttpRequest, job: Job) -> list[dict[str, Any]]:
-        """The moves that this user may make and this job can make now."""
+        """The transitions that this user may make and this job can make now."""
         return [
             {
-                "label": move.label,
-                "name": move.name,
-                "url": self._url(request, f"_{move.name}", job.pk),
+                "label": transition.label,
+                "name": transition.name,
+                "url": self._url(request, f"_{transition.name}", job.pk),
             }
-            for move in transitions.ALL
-            if self._may(request, move) and move.allows(job.state)
+            for transition in transitions.TRANSITION_ACTIONS
+            if self._may(request, transition) and transition.allows(job.state)
         ]
 
-    def _may(self, request: HttpRequest, move: transitions.Move) -> bool:
-        return self.has_view_permission(request) and move.permits(request.user)
+    def _may(self, request: HttpRequest, transition: transitions.ManualTransition) -> bool:
+        return self.has_view_permission(request) and transition.permits(request.user)
 
     def _perform(
-        self, request: HttpRequest, move: transitions.Move, queryset: QuerySet[Job]
+        self,
+        request: HttpRequest,
+        transition: transitions.ManualTransition,
+        queryset: QuerySet[Job],
     ) -> Any:
         if self._is_for_many(request, queryset):
-            return self._do_to_all(request, move)
-        chosen = self._chosen(queryset)
-        if question := self._question(request, move, chosen):
+            return self._apply_to_all(request, transition)
+        selected = self._selected_ids(queryset)
+        if question := self._question(request, transition, selected):
             return question
-        transitions.perform(request, move, chosen)
+        transitions.apply_to_jobs(request, transition, selected)
         return None

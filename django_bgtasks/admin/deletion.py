@@ -18,23 +18,23 @@ from ..core.states import State, in_words
 from ..jobs import actions
 from ..models import Job
 from . import transitions
-from .selection import ChosenJobs
+from .selection import JobSelection
 
 
-class JobDeletion(ChosenJobs):
+class JobDeletion(JobSelection):
     """Django's own, with its permission and confirmation, for the jobs that do not run."""
 
     @admin.action(permissions=["delete"], description=gettext_lazy("Delete selected jobs"))
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
         """Django's own; of all that match, if they are many, in the background."""
         if self._is_for_many(request, queryset):
-            return self._do_to_all(request, transitions.DELETE)
-        chosen = queryset.filter(pk__in=self._chosen(queryset))
-        running = chosen.filter(state=State.RUNNING)
+            return self._apply_to_all(request, transitions.DELETE)
+        selected = queryset.filter(pk__in=self._selected_ids(queryset))
+        running = selected.filter(state=State.RUNNING)
         refusals = [refusal(pk, State.RUNNING) for pk in running.values_list("pk", flat=True)]
         if refusals:
-            messages.error(request, transitions.refused(refusals))
-        idle = chosen.exclude(state=State.RUNNING)
+            messages.error(request, transitions.refusal_summary(refusals))
+        idle = selected.exclude(state=State.RUNNING)
         return delete_selected(self, request, idle) if idle.exists() else None
 
     def delete_view(
@@ -60,7 +60,7 @@ class JobDeletion(ChosenJobs):
         stay = Job.objects.using(using).filter(pk__in=seen.keys() - gone)
         refusals = [refusal(pk, state) for pk, state in stay.values_list("pk", "state")]
         if refusals:
-            messages.error(request, transitions.refused(refusals))
+            messages.error(request, transitions.refusal_summary(refusals))
 
 
 def is_running(job: Any) -> bool:
