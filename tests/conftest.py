@@ -79,11 +79,14 @@ def bgworker(
     started: list[WorkerProcess] = []
 
     def start(
-        *arguments: object, env: dict[str, str] | None = None, within: Sequence[str] = ()
+        *arguments: object,
+        env: dict[str, str] | None = None,
+        within: Sequence[str] = (),
+        fresh: bool = False,
     ) -> WorkerProcess:
         output = tmp_path / f"bgworker-{len(started)}.log"
         environ = {**environment(), **(env or {})}
-        worker = WorkerProcess(arguments, env=environ, output=output, within=within)
+        worker = WorkerProcess(arguments, env=environ, output=output, within=within, fresh=fresh)
         started.append(worker)
         return worker
 

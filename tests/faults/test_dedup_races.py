@@ -139,7 +139,10 @@ def _wait_for_others(case: Case, count: int) -> None:
 
     def waiting() -> bool:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                "WHERE NOT granted AND datname = current_database()"
+            )
             return bool(cursor.fetchone()[0] >= count)
 
     case.wait_until(waiting)

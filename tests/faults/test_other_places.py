@@ -11,7 +11,7 @@ import redis
 from django.db import connection
 
 from tests.app.models import Note
-from tests.conftest import DATABASE
+from tests.selection import DATABASE
 from tests.waiting import wait_until
 
 from . import elsewhere_tasks as elsewhere

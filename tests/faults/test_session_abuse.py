@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from tests.app.models import Note
-from tests.conftest import DATABASE
+from tests.selection import DATABASE
 
 from . import session_tasks as tasks
 from .case import Case
@@ -38,16 +38,17 @@ OPEN, CHANGES = kinds(tasks.LEFT_OPEN), kinds(tasks.CHANGED)
 
 @pytest.fixture
 def nobody(transactional_db: None) -> Iterator[None]:
-    """A role that may do nothing."""
+    """A role that may do nothing. Sessions beside this one may use it too: it stays."""
     if DATABASE != "postgres":
         yield
         return
     with connection.cursor() as cursor:
-        cursor.execute("DROP ROLE IF EXISTS bgtasks_nobody")
-        cursor.execute("CREATE ROLE bgtasks_nobody")
+        cursor.execute(
+            "DO $$ BEGIN CREATE ROLE bgtasks_nobody; "
+            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        )
     yield
     with connection.cursor() as cursor:
-        cursor.execute("DROP ROLE bgtasks_nobody")
         cursor.execute("DROP SCHEMA IF EXISTS tenant1, tenant2 CASCADE")
 
 

@@ -56,7 +56,7 @@ def test_the_banner_says_what_it_listens_to_and_no_password(
 ) -> None:
     with RedisServer(password="open-sesame") as server:
         settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": server.url}}
-        worker = bgworker("emails", "default", "--processes", 2)
+        worker = bgworker("emails", "default", "--processes", 2, fresh=True)
         worker.wait_for("database")
         assert re.search(
             r"^bgworker [0-9a-f-]{36} on \S+: 2 processes$", worker.output, re.MULTILINE

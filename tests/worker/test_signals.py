@@ -175,12 +175,12 @@ def test_a_stop_at_any_moment_of_the_start_leaves_no_traceback(
 ) -> None:
     """The moments are spread over the start; before Django is set up there is nothing of ours."""
     start = time.monotonic()
-    whole = bgworker(*options)
+    whole = bgworker(*options, fresh=True)
     whole.wait_for(re.compile(r"^  database", re.MULTILINE))
     seconds = time.monotonic() - start
     whole.kill()
     for share in (0.6, 0.8, 0.9, 1.0, 1.1):
-        worker = bgworker(*options)
+        worker = bgworker(*options, fresh=True)
         time.sleep(share * seconds)
         to_group(worker, number)
         code = worker.wait(10)
