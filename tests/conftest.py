@@ -15,7 +15,7 @@ from pytest_django import Settings
 from testproject.servers import RedisServer
 
 from . import session
-from .selection import DATABASE, is_left_out, skip_elsewhere
+from .selection import DATABASE, PARTS, is_left_out, skip_elsewhere
 from .workers import WorkerFactory, WorkerProcess, environment, reap
 
 # Here and not in a hook: conftest modules further down may import models.
@@ -32,11 +32,18 @@ def pytest_report_header() -> str:
     return f"bgtasks: Python {platform.python_version()}, Django {django.__version__}, {DATABASE}"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--part`: see tests.selection."""
+    parser.addoption("--part", choices=PARTS, help="leave out what other runs have tested")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what this run is not about."""
-    if left_out := [item for item in items if is_left_out(item)]:
+    part = config.getoption("--part")
+    left_out = [item for item in items if is_left_out(item, part)]
+    if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not is_left_out(item)]
+        items[:] = [item for item in items if not is_left_out(item, part)]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
