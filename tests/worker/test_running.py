@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from testproject.servers import RedisServer
 from tests.app.tasks import add, fail
+from tests.settings import ISOLATION, STRICTER
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
 
@@ -121,7 +122,11 @@ def test_verbosity_0_says_nothing_about_jobs_that_go_well(bgworker: WorkerFactor
     worker = bgworker("--burst", "--verbosity", 0)
     assert worker.wait() == 0
     assert row(job).state == "succeeded"
-    assert worker.output == ""
+    said = worker.output.splitlines()
+    if ISOLATION in STRICTER:
+        # There it may warn of what the database refused, and it did again.
+        said = [line for line in said if " WARNING " not in line]
+    assert not said
 
 
 def test_a_site_without_work_is_left_with_nothing_unfinished(bgworker: WorkerFactory) -> None:
