@@ -32,7 +32,7 @@ from testproject.servers.processes import spawn, wait_for
 ROOT = Path(__file__).parents[1]
 # Read while a process runs, or by those settings that are made anew after the fork.
 FREE = {
-    *("BGTASKS_TEST_WORKER", "BGTASKS_TEST_EFFECTS", "PYTEST_CURRENT_TEST"),
+    *("BGTASKS_TEST_WORKER", "BGTASKS_TEST_EFFECTS", "BGTASKS_TEST_STRIKE", "PYTEST_CURRENT_TEST"),
     *("BGTASKS_TEST_OPTIONS", "BGTASKS_TEST_REDIS_URL", "BGTASKS_TEST_CACHE_OPTIONS"),
 }
 MADE_ANEW = ("TASKS", "CACHES")
@@ -79,7 +79,7 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The session's fork server, started with the first worker."""
+    """A fork server of the session, started with the first of its workers."""
 
     def __init__(self) -> None:
         self.environ: dict[str, str] = {}

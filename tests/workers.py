@@ -24,8 +24,10 @@ from .fork_server import ForkedProcess, ForkServer
 from .waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
+SETTINGS = "DJANGO_SETTINGS_MODULE"
 TOKEN = "BGTASKS_TEST_WORKER"
-FORKS = ForkServer()
+# By the settings of their workers.
+FORK_SERVERS = {"tests.settings": ForkServer(), "tests.faults.armed": ForkServer()}
 
 
 class WorkerFactory(Protocol):
@@ -62,8 +64,10 @@ class WorkerProcess:
         self.token = uuid.uuid4().hex
         self.log = output
         told, environ = [str(argument) for argument in arguments], {**env, TOKEN: self.token}
-        if not (fresh or within or "--reload" in told) and FORKS.takes(environ, environment()):
-            self.process = FORKS.fork(told, environ, output)
+        usual = {**environment(), SETTINGS: environ[SETTINGS]}
+        server = FORK_SERVERS.get(environ[SETTINGS])
+        if server and not (fresh or within or "--reload" in told) and server.takes(environ, usual):
+            self.process = server.fork(told, environ, output)
         else:
             command = [*within, sys.executable, "-m", "django", "bgworker", *told]
             self.process = spawn(command, output=output, cwd=ROOT, env=environ)
@@ -136,7 +140,7 @@ def environment() -> dict[str, str]:
     """What a process needs to know to use the database and the Redis of the current test."""
     return {
         **os.environ,
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        SETTINGS: "tests.settings",
         "BGTASKS_TEST_DB_NAME": str(connection.settings_dict["NAME"]),
         "BGTASKS_TEST_REDIS_URL": str(settings.CACHES["default"]["LOCATION"]),
         "PYTHONUNBUFFERED": "1",

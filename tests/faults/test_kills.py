@@ -104,7 +104,9 @@ def test_a_kill_after_an_external_call_and_before_its_record_charges_nobody_twic
 
 
 @pytest.mark.parametrize("point", ["after insert", "before push", "after push"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", ["atomic", *(pytest.param(m, marks=pytest.mark.long) for m in MODES if m != "atomic")]
+)
 def test_a_site_killed_while_it_enqueues_has_the_job_if_and_only_if_it_committed(
     case: Case, point: str, mode: str
 ) -> None:

@@ -167,8 +167,10 @@ def test_one_request_that_comes_twice_at_once_does_not_shorten_the_grace(
 
 @pytest.mark.parametrize(
     ("options", "number"),
-    [([], signal.SIGTERM), (["--reload"], signal.SIGINT)],
-    ids=["plain", "reload"],
+    [
+        pytest.param([], signal.SIGTERM, id="plain"),
+        pytest.param(["--reload"], signal.SIGINT, id="reload", marks=pytest.mark.long),
+    ],
 )
 def test_a_stop_at_any_moment_of_the_start_leaves_no_traceback(
     bgworker: WorkerFactory, options: list[str], number: signal.Signals
@@ -200,7 +202,9 @@ def test_a_stop_while_the_database_is_looked_at_ends_with_0(bgworker: WorkerFact
     assert "looking again" not in worker.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_with_reload_a_stop_of_the_group_is_one_request(
     bgworker: WorkerFactory, effects: Effects, number: signal.Signals
 ) -> None:
