@@ -127,7 +127,7 @@ class Command(TranslatedCommand):
             return
         config = self._plan(options)
         queues = self._queues(config)
-        # What the start of the site may have opened must not be shared with the children.
+        # What the start of the site may have opened must not be shared with the job processes.
         close_for_good()
         log_handlers.find_handlers()
         code = preflight.check_database(config)
