@@ -77,7 +77,7 @@ class RQBackend(BaseTaskBackend):
         be imported here.
         """
         from .jobs.results import result_of
-        from .ledger.returning import ledger_database
+        from .ledger.identity import ledger_database
         from .models import Job
 
         try:

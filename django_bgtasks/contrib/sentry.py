@@ -18,6 +18,7 @@ from sentry_sdk.utils import capture_internal_exceptions, event_from_exception
 
 from ..core.errors import GiveUp
 from ..core.outcomes import Outcome
+from ..core.states import Transition
 from ..jobs.hooks import AROUND, FAILED, LEAVING
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def _report(job: Job, task: Any, settlement: Outcome) -> None:
     integration, error = _integration(), sys.exception()
     if integration is None or isinstance(error, GiveUp):
         return
-    if settlement.move != "fail" and not (integration.report_retries and _goes_on(settlement)):
+    if settlement.transition is not Transition.FAIL and not (
+        integration.report_retries and _goes_on(settlement)
+    ):
         return
     # A report that cannot be made must not end the worker.
     with capture_internal_exceptions():
@@ -89,7 +92,7 @@ def _integration() -> Any:
 
 
 def _goes_on(settlement: Outcome) -> bool:
-    return settlement.move in {"again", "later"}
+    return settlement.transition in {Transition.RETRY_NOW, Transition.RETRY_AT}
 
 
 def _describe(job: Job, task: Any, scope: Any) -> None:

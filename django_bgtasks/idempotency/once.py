@@ -18,9 +18,13 @@ from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, Inv
 from ..core.messages import EFFECT_UNKNOWN
 from ..core.payload import fault_of, json_value, plain
 from ..core.spans import span_of
-from ..ledger.outages import is_in_transaction, retry_on_conflict, retry_until_connected
-from ..ledger.reconnect import asked
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
+from ..ledger.outages import (
+    is_in_transaction,
+    retry_if_lost,
+    retry_on_conflict,
+    retry_until_connected,
+)
 from ..models import EffectState, IdempotencyRecord
 from . import records as log
 from .fingerprint import fingerprint_of
@@ -53,8 +57,8 @@ class _Call:
         Within a transaction the connection is the caller's, and so is the error.
         """
         if self.owner.job is None or is_in_transaction(self.using):
-            return asked(write, self.using)
-        return retry_until_connected(lambda: asked(write, self.using), self.using)
+            return retry_if_lost(write, self.using)
+        return retry_until_connected(lambda: retry_if_lost(write, self.using), self.using)
 
     def begin(self) -> IdempotencyRecord | None:
         """Own the effect; None if it is done. Raises when it may not be performed now."""

@@ -18,9 +18,8 @@ from ..core.messages import CANCELLED
 from ..core.payload import MAX_BYTES, fault_of
 from ..core.progress import Progress, progress_of
 from ..idempotency.once import once
-from ..ledger import progress
-from ..ledger.outages import is_in_transaction
-from ..ledger.reconnect import asked, errors_of
+from ..ledger import lifecycle
+from ..ledger.outages import errors_of, is_in_transaction, retry_if_lost
 from ..models import Job
 from ..sandbox.connections import drop_connections
 from ..sandbox.threads import in_passing
@@ -57,7 +56,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         """The job as the tasks API shows it; made when somebody asks."""
         result = self._result
         if result is None:
-            result = asked(lambda: result_of(self.job, self.task), self.using)
+            result = retry_if_lost(lambda: result_of(self.job, self.task), self.using)
             object.__setattr__(self, "_result", result)
         return result
 
@@ -157,7 +156,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
 
     def _is_cancelled(self, otherwise: bool) -> bool | None:
         found: bool | None = self._answer(
-            partial(progress.is_cancelled, self.job, self.using), otherwise
+            partial(lifecycle.is_cancelled, self.job, self.using), otherwise
         )
         return found
 
@@ -169,7 +168,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         if is_in_transaction(self.using):
             return question()
         try:
-            return asked(question, self.using)
+            return retry_if_lost(question, self.using)
         except errors_of(self.using) as error:
             why = str(error).partition("\n")[0]
             self._log_once("away", f"The database did not answer ({why}); the task goes on.")
@@ -196,6 +195,8 @@ def write_progress(context: JobContext) -> None:
     """
     while context._untold:
         told = context._untold.pop()
-        if not context._answer(partial(progress.report, context.job, told, context.using), True):
+        if not context._answer(
+            partial(lifecycle.write_progress, context.job, told, context.using), True
+        ):
             text = f"Attempt {context.attempt} of job {context.job_id} is no longer the owner."
             raise ClaimLost(text)

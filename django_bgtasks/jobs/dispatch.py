@@ -19,7 +19,7 @@ from ..core import clock
 from ..core.options import backend_of, backend_settings
 from ..core.states import State
 from ..ledger import identity
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
 from ..models import Job
 from ..transport.connection import Redis, RedisError, connection, describe, reason
 from ..transport.messages import Message, push

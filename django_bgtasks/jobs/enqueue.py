@@ -22,10 +22,11 @@ from ..core.payload import fault_of, json_value, plain
 from ..core.sensitive import masked_key
 from ..core.states import State
 from ..core.task import BackgroundTask
-from ..ledger.dialects.columns import unsaved
-from ..ledger.insert import Call, hold, holder_of, insert, insert_calls, replace_call, waiting_in
+from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import Call, holder_of, insert, insert_calls, set_dedup, waiting_in
 from ..ledger.outages import in_transaction, retry_on_conflict
-from ..ledger.returning import ledger_database
+from ..ledger.statements import unsaved
+from ..ledger.transitions import replace_call
 from ..models import Job
 from ..signals import job_deduplicated
 from .dispatch import dispatch_on_commit, message_of, push_on_commit
@@ -118,7 +119,7 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     )
     dedup = dedup_of(task, args, kwargs)
     if dedup is not None:
-        hold(job, dedup)
+        set_dedup(job, dedup)
     _attach(job, task)
     return job
 

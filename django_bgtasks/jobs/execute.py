@@ -21,17 +21,24 @@ from ..core.compat import is_heard, send_signal
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
 from ..core.messages import NO_TRANSACTION
-from ..core.outcomes import Outcome, raised, released, undone
+from ..core.outcomes import Outcome, outcome_of_exception, outcome_of_release, outcome_of_rollback
 from ..core.payload import json_value, printable
 from ..core.registry import find_task
 from ..core.retry import DEFAULT_RETRY
 from ..core.sensitive import redact
-from ..core.states import FINAL, TRANSITIONS, State
-from ..ledger import progress
-from ..ledger.claim import claim_many
-from ..ledger.outages import DISCONNECTED, retry_until_connected, undid
-from ..ledger.returning import ledger_database
-from ..ledger.settle import is_settled, lost_claim, settle, settle_many, settle_once
+from ..core.states import FINAL, State, Transition
+from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import (
+    apply_outcome,
+    claim_many,
+    holds_claim,
+    is_cancelled,
+    is_settled,
+    lost_claim,
+    settle,
+    settle_many,
+)
+from ..ledger.outages import DISCONNECTED, retry_until_connected, was_rolled_back
 from ..models import Job
 from ..sandbox.connections import (
     SessionGuard,
@@ -72,7 +79,7 @@ class Run:
     @property
     def outcome(self) -> str:
         """One word: succeeded, failed, cancelled, or what the job does next."""
-        state = TRANSITIONS[self.settlement.move][1]
+        state = self.settlement.transition.target
         if state in FINAL:
             return str(state)
         return "retrying" if self.settlement.failure else str(state)
@@ -184,12 +191,12 @@ def _perform(job: Job, using: str, may_stay_open: bool) -> tuple[Outcome, bool]:
 def opened(job: Job, using: str) -> JobContext | Outcome:
     """Find the task and tell its receivers; the settlement if it is not to be run here and now."""
     if job.cancel_requested_at is not None:
-        return _settled(job, Outcome("stop", charged=False), using)
+        return _settled(job, Outcome(Transition.CANCEL_RUNNING, charged=False), using)
     try:
         task = find_task(job.task)
     except TaskNotFound as error:
         # Held, not failed: the job runs when the code is there again.
-        return _settled(job, released(str(error)[:255], HELD), using)
+        return _settled(job, outcome_of_release(str(error)[:255], HELD), using)
     context = JobContext(job, task, using)
     if is_heard("task_started", logging.INFO):
         result = retry_until_connected(lambda: context.task_result, using)
@@ -209,7 +216,7 @@ def concluded(
         value = json_value(outcome(), "the result", job.task)
     except BaseException as error:
         return _failed(job, context.task, error, using), False
-    success = Outcome("succeed", result=value)
+    success = Outcome(Transition.SUCCEED, result=value)
     if may_stay_open:
         return success, True
     return _succeeded(job, context.task, success, using), False
@@ -231,16 +238,16 @@ def _perform_atomic(job: Job, task: Any, context: JobContext) -> Outcome:
             session = connections[using].connection
             value = json_value(call(task, context, job.timeout), "the result", job.task)
             refuse_ended_transaction(using)
-            settlement = Outcome("succeed", result=value)
+            settlement = Outcome(Transition.SUCCEED, result=value)
             write_progress(context)
-            settle_once(job, settlement, using)
+            apply_outcome(job, settlement, using)
             _log_failures_of_hooks(job, using)
     except DISCONNECTED as error:
         if session is None:
-            return _settled(job, released(NO_TRANSACTION, BEGIN_AGAIN), using)
+            return _settled(job, outcome_of_release(NO_TRANSACTION, BEGIN_AGAIN), using)
         # A task that swallowed an error of the database has broken its transaction itself.
         its_own = settlement is None or isinstance(error, InternalError)
-        if its_own and not undid(error, session, using):
+        if its_own and not was_rolled_back(error, session, using):
             return _failed(job, task, error, using)
         return _undone(job, task, error, settlement, using)
     except BaseException as error:
@@ -280,7 +287,7 @@ def _undone(
 ) -> Outcome:
     """The database undid the attempt, unless only the answer to its COMMIT was lost."""
     drop_connections()
-    again = undone(error, job.attempt, job.max_attempts, job.on_crash, clock.rng)
+    again = outcome_of_rollback(error, job.attempt, job.max_attempts, job.on_crash, clock.rng)
     if settlement is None:
         return _ended(job, task, again, using)
     try:
@@ -298,25 +305,25 @@ def _failed(job: Job, task: Any, error: BaseException, using: str) -> Outcome:
     """Settle an attempt that raised. Called inside the handler: receivers see the exception."""
     if isinstance(error, ClaimLost):
         drop_connections()
-        if not retry_until_connected(lambda: progress.holds_claim(job, using), using):
+        if not retry_until_connected(lambda: holds_claim(job, using), using):
             raise error
         error = RuntimeError(OUT_OF_SIGHT)
     if isinstance(error, Interruption):
         # It may have struck in the middle of a query: the connection cannot be trusted.
         drop_connections()
     retry = getattr(task, "retry", DEFAULT_RETRY)
-    settlement = raised(error, job.attempt, job.max_attempts, retry, clock.rng)
+    settlement = outcome_of_exception(error, job.attempt, job.max_attempts, retry, clock.rng)
     return _ended(job, task, settlement, using)
 
 
 def _ended(job: Job, task: Any, settlement: Outcome, using: str) -> Outcome:
     """Settle an attempt that did not succeed; a job that was cancelled meanwhile does not go on."""
-    settlement = settlement.telling(lambda text: redact(text, task, job.args, job.kwargs))
+    settlement = settlement.redacted(lambda text: redact(text, task, job.args, job.kwargs))
     with limits_paused(job):
         refresh_connections()
-        goes_on = TRANSITIONS[settlement.move][1] not in FINAL
-        if goes_on and retry_until_connected(lambda: progress.is_cancelled(job, using), using):
-            settlement = Outcome("stop", failure=settlement.failure)
+        goes_on = settlement.transition.target not in FINAL
+        if goes_on and retry_until_connected(lambda: is_cancelled(job, using), using):
+            settlement = Outcome(Transition.CANCEL_RUNNING, failure=settlement.failure)
     _settled(job, settlement, using)
     tell_failed(job, task, settlement)
     return settlement
@@ -345,7 +352,7 @@ def _tell(job: Job, settlement: Outcome, using: str) -> None:
 
 def settled_row(job: Job, settlement: Outcome) -> None:
     """Bring the row in memory to where the settlement put it."""
-    job.state = TRANSITIONS[settlement.move][1]
+    job.state = settlement.transition.target
     job.error = settlement.failure.line if settlement.failure else settlement.note
     if job.state in FINAL:
         job.result, job.finished_at = settlement.result, clock.now_as_stored()

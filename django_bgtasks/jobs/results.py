@@ -15,8 +15,8 @@ from ..core import clock
 from ..core.compat import TaskError, TaskResult, TaskResultDoesNotExist
 from ..core.sensitive import masked_call
 from ..core.states import STATUS, State
-from ..ledger.insert import Call, job_of
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import Call, job_of
 from ..models import Attempt, Job
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from ..core.errors import GiveUp
 from ..core.messages import MAIL_REFUSED
 from ..core.retry import Retry
 from ..core.task import task
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
 from .serializer import Envelope, unpacked
 from .storage import discard, fetch
 

@@ -11,8 +11,8 @@ from ..core import clock
 from ..core.options import backend_settings, known_backends, stored_backends
 from ..core.registry import queues_of
 from ..core.states import WAITING, State
-from ..ledger import pauses
-from ..ledger.returning import ledger_database
+from ..ledger import queues
+from ..ledger.identity import ledger_database
 from ..models import AttemptOutcome
 from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason
@@ -37,7 +37,7 @@ def status_of(backend: str, using: str | None = None) -> Status:
     found = {state: queries.depths(state, using) for state in COUNTED}
     depths = {state: _own(cells, backend) for state, cells in found.items()}
     ended = queries.ended_lately(backend, SHARE_MINUTES, using)
-    paused = pauses.paused(backend, using)
+    paused = queues.paused(backend, using)
     names = queues_of(backend).union(paused, ended, *depths.values())
     redis, messages, children = _ask_redis(backend, sorted(names), using)
     workers = _workers(backend, children, using)

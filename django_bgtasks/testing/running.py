@@ -10,8 +10,8 @@ from ..core import clock
 from ..core.states import State
 from ..jobs.dispatch import held
 from ..jobs.execute import run_claimed
-from ..ledger.claim import claim_next
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import claim_next
 from ..ledger.transitions import promote
 from ..models import Job
 

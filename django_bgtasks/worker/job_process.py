@@ -21,7 +21,7 @@ from ..core.errors import TaskNotFound
 from ..core.registry import find_task
 from ..jobs.execute import claim_jobs, is_suspect
 from ..jobs.paused_limits import pause_limits_by
-from ..ledger.claim import claim_next
+from ..ledger.lifecycle import claim_next
 from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
 from ..ledger.transitions import promote

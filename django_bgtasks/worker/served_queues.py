@@ -10,8 +10,7 @@ from django.db import connections
 from ..core import clock
 from ..core.registry import queues_of
 from ..ledger.outages import DISCONNECTED, retry_until_connected
-from ..ledger.pauses import paused
-from ..ledger.queues import with_queued_jobs
+from ..ledger.queues import paused, with_queued_jobs
 from ..sandbox.connections import give_back_connections
 from ..transport.names import place_of
 from .config import WorkerConfig

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from ..core.payload import printable
 from ..jobs.execute import Run, settle_runs
+from ..ledger.lifecycle import release
 from ..ledger.outages import retry_until_connected
-from ..ledger.transitions import give_back
 from ..models import Job
 from .config import WorkerConfig
 from .fetcher import MessageFetcher
@@ -59,9 +59,9 @@ class Settler:
         if not jobs:
             return
         if patient:
-            retry_until_connected(lambda: give_back(jobs, self.using), self.using)
+            retry_until_connected(lambda: release(jobs, self.using), self.using)
         else:
-            give_back(jobs, self.using)
+            release(jobs, self.using)
         self.put_back([job.pk for job in jobs])
 
     def put_back(self, ids: list[UUID]) -> None:

@@ -13,8 +13,8 @@ from django_bgtasks import InvalidArguments, JobContext, current_job, retry_job
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.call import call
 from django_bgtasks.jobs.execute import run_claimed
-from django_bgtasks.ledger import progress
-from django_bgtasks.ledger.claim import claim
+from django_bgtasks.ledger import lifecycle
+from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs
 from tests.app.models import Note
@@ -132,8 +132,8 @@ def test_a_task_goes_on_when_the_database_answers_nothing_that_it_asks(
     def no_answer(*args: Any) -> Any:
         raise OperationalError("no route to host\nsecond line")
 
-    monkeypatch.setattr(progress, "report", no_answer)
-    monkeypatch.setattr(progress, "is_cancelled", no_answer)
+    monkeypatch.setattr(lifecycle, "report", no_answer)
+    monkeypatch.setattr(lifecycle, "is_cancelled", no_answer)
     result = task.enqueue()
     job = claim(UUID(result.id), clock.new_id(), "default")
     assert job is not None
@@ -149,7 +149,7 @@ def test_in_a_transaction_the_error_of_a_question_is_the_tasks(
     def no_answer(*args: Any) -> Any:
         raise OperationalError("lost")
 
-    monkeypatch.setattr(progress, "report", no_answer)
+    monkeypatch.setattr(lifecycle, "report", no_answer)
     tasks.asks_all.enqueue()
     assert run_one().error == "OperationalError: lost"
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django_bgtasks.core.states import FINAL, TRANSITIONS, State
+from django_bgtasks.core.states import FINAL, State, Transition
 
 from .protocol import (
-    FROM,
     RUNNING,
     Model,
     claimed,
@@ -165,7 +164,7 @@ def _maintenance(model: Model, world: World, job: int, row: Row) -> Iterator[Ste
     """promote.run_once, Redispatch.run_once, rescue.run_once; and Redis loses a message."""
     without = model.rules.without
     if row.state == State.SCHEDULED:
-        due = row._replace(state=TRANSITIONS["promote"][1], message=1)
+        due = row._replace(state=Transition.PROMOTE.target, message=1)
         yield Step(
             True, f"promote job {job}", MAINTENANCE, world._replace(rows=put(world.rows, job, due))
         )
@@ -203,8 +202,8 @@ def _prune(model: Model, world: World, job: int, row: Row) -> Iterator[Step]:
             yield Step(True, f"{what}: it is live", MAINTENANCE, becomes(row._replace(chosen=0)))
     elif row.state in FINAL:
         yield Step(True, f"prune chooses job {job}", MAINTENANCE, becomes(row._replace(chosen=1)))
-    if row.state in TRANSITIONS["retry"][0] and world.left:
-        again = Row(TRANSITIONS["retry"][1], chosen=row.chosen)
+    if row.state in Transition.RETRY.sources and world.left:
+        again = Row(Transition.RETRY.target, chosen=row.chosen)
         yield Step(False, f"a person retries job {job}", "a person", becomes(again))
 
 
@@ -215,7 +214,7 @@ def _arrivals(model: Model, world: World, index: int) -> Iterator[Step]:
     yield Step(True, f"a late {late.what} of job {late.job} never arrives", WIRE, gone)
     what = f"a late {late.what} of job {late.job} arrives {late.kind}".rstrip()
     row = world.rows[late.job]
-    if late.what == "claim" and row.state in FROM:
+    if late.what == "claim" and row.state in Transition.CLAIM.sources:
         after = claimed(model, gone, late.job, late.worker, what, WIRE)
         yield Step(True, what, WIRE, after)
     if late.what == "settle" and holds(row, late.ref, model.rules):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django_bgtasks.core.states import TRANSITIONS, State
+from django_bgtasks.core.states import State, Transition
 
-from .protocol import FROM, Model, claimed, holds, latest, written
+from .protocol import Model, claimed, holds, latest, written
 from .state import (
     BODY,
     CHECKED,
@@ -29,7 +29,7 @@ from .state import (
     World,
     put,
 )
-from .verdicts import move_of
+from .verdicts import transition_of
 
 
 def steps(model: Model, world: World, seat: int) -> Iterator[Step]:
@@ -70,7 +70,7 @@ def _pop(world: World, seat: int) -> Iterator[Step]:
 def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
     """jobs.execute.claim_jobs: claim_many until it is answered; SharedState.claimed or drop."""
     job, worker = world.seats[seat].job, model.worker_of(seat)
-    if world.rows[job].state not in FROM:
+    if world.rows[job].state not in Transition.CLAIM.sources:
         yield Step(True, f"claim job {job}: not queued", PROCESSES[seat], _rest(world, seat))
         return
     what = f"claim job {job}"
@@ -119,7 +119,7 @@ def _end(model: Model, world: World, seat: int) -> Iterator[Step]:
 
 
 def _settle(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """ledger.settle.settle and settle_many, transitions.give_back: a conditional UPDATE, repeated
+    """ledger.lifecycle.settle, settle_many and release: a conditional UPDATE, repeated
     until it is answered.
 
     An atomic task that succeeds sends it in the transaction of its effects. What others do between
@@ -165,7 +165,7 @@ def _reread(world: World, seat: int) -> Iterator[Step]:
     """jobs.execute._undone: is_settled; if it is not, the database has undone the attempt."""
     _, job, ref, _ = world.seats[seat]
     row = world.rows[job]
-    if row.state == TRANSITIONS["succeed"][1] and ref[1]:
+    if row.state == Transition.SUCCEED.target and ref[1]:
         yield Step(True, f"reread job {job}: it went through", PROCESSES[seat], _rest(world, seat))
     else:
         undone = _move(world, seat, at=SETTLING, kind="undone")
@@ -176,7 +176,7 @@ def _told(model: Model, world: World, seat: int) -> World:
     _, job, ref, kind = world.seats[seat]
     row = world.rows[job]
     queued = row.state == State.QUEUED and ref[1]
-    if queued and move_of(kind, max(1, row.attempt), model.on_crash(job))[1] == State.QUEUED:
+    if queued and transition_of(kind, max(1, row.attempt), model.on_crash(job))[1] == State.QUEUED:
         return world._replace(rows=put(world.rows, job, row._replace(message=1)))
     return world
 

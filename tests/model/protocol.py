@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from django_bgtasks.core.states import FINAL, TRANSITIONS, State
+from django_bgtasks.core.states import FINAL, State, Transition
 
 from .state import (
     GONE,
@@ -21,9 +21,9 @@ from .state import (
     World,
     put,
 )
-from .verdicts import MAX_ATTEMPTS, move_of
+from .verdicts import MAX_ATTEMPTS, transition_of
 
-FROM, RUNNING = TRANSITIONS["claim"]
+RUNNING = Transition.CLAIM.target
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def token_of(row: Row, rules: Rules) -> Any:
 
 
 def holds(row: Row, ref: Ref, rules: Rules) -> bool:
-    """ledger.settle.owned: whether the WHERE of a settlement finds the row."""
+    """ledger.lifecycle.owned: whether the WHERE of a settlement finds the row."""
     if rules.fence == "id":
         return True
     if rules.fence in ("state", "lease"):
@@ -113,7 +113,7 @@ def holds(row: Row, ref: Ref, rules: Rules) -> bool:
 def written(
     model: Model, world: World, job: int, kind: str, ref: Ref, what: str, who: str
 ) -> World:
-    """ledger.settle._move for a claim that holds, and the message of a job that is queued again.
+    """ledger.lifecycle._write for a claim that holds, and the message of a job queued again.
 
     A crash between the two is the fault "lose a message".
     """
@@ -121,11 +121,11 @@ def written(
     on_crash = model.on_crash(job)
     if kind == "interrupted" and not rules.spares_interrupted:
         on_crash = "retry"
-    allowed, state, charged = move_of(kind, row.attempt, on_crash)
+    allowed, state, charged = transition_of(kind, row.attempt, on_crash)
     if ref[1] != 1:
         raise Broken(f"job {job} was settled by one who does not hold its latest claim", what, who)
     if row.state not in allowed:
-        raise Broken(f"job {job} made a move that TRANSITIONS forbids, from {row.state}", what, who)
+        raise Broken(f"job {job} made a transition that is forbidden, from {row.state}", what, who)
     attempt = row.attempt - (not charged)
     if not rules.counts_at_claim:
         attempt = row.attempt + (kind in ("succeed", "raise", "undone"))
@@ -143,9 +143,9 @@ def written(
 
 
 def claimed(model: Model, world: World, job: int, worker: int, what: str, who: str) -> World:
-    """ledger.claim.claim of a queued row. All earlier claims of the job are stale from here on."""
+    """ledger.lifecycle.claim of a queued row. All earlier claims of the job are stale then."""
     row, rules = world.rows[job], model.rules
-    assert row.state in FROM
+    assert row.state in Transition.CLAIM.sources
     attempt = row.attempt + rules.counts_at_claim
     if attempt > MAX_ATTEMPTS:
         raise Broken(f"attempt {attempt} of job {job}", what, who)

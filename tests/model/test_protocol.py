@@ -63,7 +63,7 @@ SIZES = {
 TWINS = {
     "no fence: settle by the id alone": (
         Model(("atomic",), rules=Rules(fence="id")),
-        "made a move that TRANSITIONS forbids, from queued",
+        "made a transition that is forbidden, from queued",
         "the answer is lost",
     ),
     "no fence: settle what is running": (

@@ -15,8 +15,9 @@ from django.db import OperationalError
 from django_bgtasks import testing
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
+from django_bgtasks.core.states import Transition
 from django_bgtasks.jobs.execute import Run
-from django_bgtasks.ledger.transitions import give_back
+from django_bgtasks.ledger.lifecycle import release
 from django_bgtasks.models import Attempt, Job
 from django_bgtasks.models.job import JobQuerySet
 from django_bgtasks.worker.config import WorkerConfig
@@ -95,18 +96,18 @@ def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
     process.inline.sizer.ran("default", 0.0)
     main_has_looked = threading.Event()
 
-    def give_back_or_fail(jobs: list[Job], alias: str) -> None:
+    def release_or_fail(jobs: list[Job], alias: str) -> None:
         if threading.current_thread() is not main_thread:
             main_has_looked.wait(10)
             raise OperationalError("couldn't get a connection")
-        give_back(jobs, alias)
+        release(jobs, alias)
 
     def settle_and_tell(runs: list[Run], patient: bool = True) -> None:
         settle(runs, patient)
         main_has_looked.set()
 
     settle = process.settler.settle
-    monkeypatch.setattr("django_bgtasks.worker.settler.give_back", give_back_or_fail)
+    monkeypatch.setattr("django_bgtasks.worker.settler.release", release_or_fail)
     monkeypatch.setattr(process.settler, "settle", settle_and_tell)
     with testing.without_redis():
         calls = [(str(effects), "slow", 0.3), *[(str(effects), "short", 0)] * 2]
@@ -230,7 +231,7 @@ def test_a_batch_whose_time_is_over_begins_no_more_and_what_is_left_is_taken_onc
     jobs = [Job(task=str(number)) for number in range(4)]
     batch = Batch(jobs, budget=0)
     assert batch.begin() is jobs[0]
-    run = Run(jobs[0], Outcome("succeed"), 0.0, open=True)
+    run = Run(jobs[0], Outcome(Transition.SUCCEED), 0.0, open=True)
     batch.ended(run)
     assert batch.begin() is None
     assert (batch.take_rest(), batch.take_rest()) == (jobs[1:], [])

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from django_bgtasks.jobs.actions import pause_queue, resume_queue
-from django_bgtasks.ledger import pauses
+from django_bgtasks.ledger import queues
 from django_bgtasks.models import Job
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess
@@ -98,7 +98,7 @@ def test_a_worker_all_of_whose_queues_are_paused_begins_nothing(redis_client: re
 
 
 def test_a_queue_of_the_same_name_in_another_backend_goes_on(redis_client: redis.Redis) -> None:
-    pauses.pause("emails", "another", "", "default")
+    queues.pause("emails", "another", "", "default")
     enqueue("emails")
     process = JobProcess(WorkerConfig("default", "default", queues=("emails",)), SharedState())
     assert process.step()

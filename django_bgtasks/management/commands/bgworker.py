@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from ...core.options import backend_settings, default_backend
 from ...core.registry import queues_of
-from ...ledger.returning import ledger_database
+from ...ledger.identity import ledger_database
 from ...sandbox.connections import close_for_good
 from ...worker import log_handlers, preflight, signals, streams
 from ...worker.config import (

@@ -14,17 +14,24 @@ from ...core import clock
 from ...core.errors import ClaimLost, JobTimeout, TaskNotFound
 from ...core.faultpoints import fault_point
 from ...core.messages import KILLED
-from ...core.outcomes import Failure, Outcome, crashed, interrupted, raised, released
+from ...core.outcomes import (
+    Failure,
+    Outcome,
+    outcome_of_crash,
+    outcome_of_exception,
+    outcome_of_interruption,
+    outcome_of_release,
+)
 from ...core.payload import printable
 from ...core.registry import find_task
 from ...core.retry import DEFAULT_RETRY, Retry
-from ...core.states import State
+from ...core.states import State, Transition
 from ...jobs.execute import announce, sender_of, settled_row
 from ...jobs.hooks import tell_failed
 from ...jobs.results import result_of
 from ...ledger import workers
-from ...ledger.outages import DISCONNECTED, retry_on_conflict, was_in_the_way
-from ...ledger.settle import crashes_of, settle_once
+from ...ledger.lifecycle import apply_outcome, crashes_of
+from ...ledger.outages import DISCONNECTED, is_conflict, retry_on_conflict
 from ...models import Job
 from ...signals import job_rescued
 from ..config import WorkerConfig
@@ -110,7 +117,7 @@ def try_to_settle(
     try:
         return settle_death(death, using, held_by_others)
     except DISCONNECTED as error:
-        if not was_in_the_way(error):
+        if not is_conflict(error):
             raise
         logger.warning("The end of job %s waits for a lock: %s", death.job, error)
     except Exception:
@@ -140,7 +147,7 @@ def settle_death(
         return False
     settlement = _outcome_of(job, death, using)
     try:
-        retry_on_conflict(lambda: settle_once(job, settlement, using), using)
+        retry_on_conflict(lambda: apply_outcome(job, settlement, using), using)
     except ClaimLost:
         return False
     _announce(job, settlement, death)
@@ -159,17 +166,19 @@ def _is_of(job: Job, death: Death, held_by_others: Callable[[], Collection[UUID]
 
 def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
     if not death.begun:
-        return released()
+        return outcome_of_release()
     if death.why == "cancelled" or job.cancel_requested_at is not None:
-        return Outcome("stop", failure=Failure("cancelled", message=death.detail))
+        return Outcome(
+            Transition.CANCEL_RUNNING, failure=Failure("cancelled", message=death.detail)
+        )
     if death.why == "timeout":
         error = JobTimeout(KILLED % {"seconds": f"{job.timeout:g}"})
-        return raised(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
+        return outcome_of_exception(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
     failure = Failure("crash", message=death.detail[:255])
     if death.why == "interrupted":
-        return interrupted(failure, job.on_crash)
+        return outcome_of_interruption(failure, job.on_crash)
     crashes = crashes_of(job.pk, using)
-    return crashed(failure, job.attempt, job.max_attempts, crashes, job.on_crash)
+    return outcome_of_crash(failure, job.attempt, job.max_attempts, crashes, job.on_crash)
 
 
 def _retry_of(job: Job) -> Retry:
