@@ -34,7 +34,7 @@ def beat(worker: UUID, using: str, trouble: str = "") -> bool:
 
 @retried
 def count_death(worker: UUID, using: str) -> None:
-    """One more child of this worker has died instead of ending."""
+    """One more job process of this worker has died instead of ending."""
     Worker.objects.using(using).filter(pk=worker).update(processes_lost=F("processes_lost") + 1)
 
 
