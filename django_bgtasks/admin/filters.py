@@ -38,7 +38,15 @@ AGES = {
 Jobs = QuerySet[Any]
 
 
-class StateFilter(admin.SimpleListFilter):
+class JobFilter(admin.SimpleListFilter):
+    """A filter that means the same in the list and in a background job."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        """The jobs of the selected choice."""
+        return filtered(queryset, {str(self.parameter_name): self.value() or ""})
+
+
+class StateFilter(JobFilter):
     """By state, or by what several states share: jobs that are tried again, held or stuck."""
 
     title = _("state")
@@ -51,12 +59,8 @@ class StateFilter(admin.SimpleListFilter):
         choices[after_queued:after_queued] = [("retrying", _("Retrying")), ("held", _("Held"))]
         return [*choices, ("stuck", _("Stuck"))]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        """The jobs in the selected state."""
-        return filtered(queryset, {"state": self.value() or ""})
 
-
-class QueueFilter(admin.SimpleListFilter):
+class QueueFilter(JobFilter):
     """By queue: those of the settings and of the tasks."""
 
     title = _("queue")
@@ -67,12 +71,8 @@ class QueueFilter(admin.SimpleListFilter):
         names = {queue for backend in entries() for queue in queues_of(backend)}
         return _choices(names, self.used_parameters.get(self.parameter_name))
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        """The jobs in the selected queue."""
-        return filtered(queryset, {"queue": self.value() or ""})
 
-
-class TaskFilter(admin.SimpleListFilter):
+class TaskFilter(JobFilter):
     """By task: those of the most recent jobs."""
 
     title = _("task")
@@ -83,12 +83,8 @@ class TaskFilter(admin.SimpleListFilter):
         recent = model_admin.get_queryset(request).order_by("-pk").values_list("task", flat=True)
         return _choices(set(recent[:RECENT]), self.used_parameters.get(self.parameter_name))
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        """The jobs of the selected task."""
-        return filtered(queryset, {"task": self.value() or ""})
 
-
-class AgeFilter(admin.SimpleListFilter):
+class AgeFilter(JobFilter):
     """By the time of the call."""
 
     title = _("time of the call")
@@ -103,10 +99,6 @@ class AgeFilter(admin.SimpleListFilter):
             ("month", _("Last 30 days")),
             ("older", _("Older")),
         ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        """The jobs of that time."""
-        return filtered(queryset, {"age": self.value() or ""})
 
 
 def _choices(names: set[str], current: str | None) -> list[tuple[str, str]]:

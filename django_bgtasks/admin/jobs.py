@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy
 from ..models import Job
 from ..monitoring.health import is_any_worker_alive
 from . import formatting as show
+from .actions import is_running
 from .columns import JobColumns
-from .deletion import is_running
 from .duplicate import JobDuplication
 from .fields import JobFields, fieldsets_of
 from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter, filtered

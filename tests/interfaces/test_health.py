@@ -61,6 +61,15 @@ def test_it_is_not_healthy_when_maintenance_stands_still(ask: Any) -> None:
     assert problem.startswith("1 scheduled job is overdue, by 1 min ")
 
 
+def test_it_asks_three_statements_and_no_redis(
+    ask: Any, django_assert_num_queries: Any, own_redis: RedisServer
+) -> None:
+    make_worker()
+    own_redis.kill()
+    with django_assert_num_queries(3):
+        assert ask("healthz") == (200, [])
+
+
 def test_it_is_ready_when_the_tables_and_redis_are_there(ask: Any, own_redis: RedisServer) -> None:
     assert ask("readyz") == (200, [])
     own_redis.kill()
