@@ -82,7 +82,7 @@ class RQBackend(BaseTaskBackend):
         be imported here.
         """
         from .jobs.results import result_of
-        from .ledger.identity import ledger_database
+        from .ledger.lifecycle import ledger_database
         from .models import Job
 
         try:

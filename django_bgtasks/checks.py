@@ -13,7 +13,7 @@ from django.db import DEFAULT_DB_ALIAS
 
 from .core.options import SHORTEST_TOKEN, BackendSettings, entries, read, suggestion
 from .jobs.middleware import middleware_class
-from .ledger.identity import ledger_database
+from .ledger.lifecycle import ledger_database
 from .transport.connection import cache_name, has_password, redis_is_named
 
 JSON_SERIALIZER = "django_redis.serializers.json.JSONSerializer"

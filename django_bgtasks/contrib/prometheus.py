@@ -18,7 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from ..core.options import entries
-from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import ledger_database
 from ..models import RollUp
 from ..monitoring.diagnosis import diagnose
 from ..monitoring.health import WorkerHealth

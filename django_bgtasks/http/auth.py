@@ -23,7 +23,7 @@ from django.views.decorators.http import require_safe
 
 from ..core.options import backend_settings, entries
 from ..core.sensitive import may_see_secrets
-from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import ledger_database
 from ..models import Job
 
 SIGNED_FOR = timedelta(hours=24)

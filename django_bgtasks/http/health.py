@@ -11,7 +11,7 @@ from django.http import HttpRequest, JsonResponse
 from django.utils import translation
 
 from ..core.options import backend_settings
-from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import ledger_database
 from ..monitoring.diagnosis import diagnose, redis_problem
 from ..monitoring.snapshot import take_workers_snapshot
 from ..transport.connection import describe, reason

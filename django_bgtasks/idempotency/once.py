@@ -18,7 +18,7 @@ from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, Inv
 from ..core.messages import EFFECT_UNKNOWN
 from ..core.payload import fault_of, json_value, plain
 from ..core.spans import span_of
-from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import ledger_database
 from ..ledger.outages import (
     is_in_transaction,
     retry_if_lost,

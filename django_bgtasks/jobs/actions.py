@@ -8,7 +8,7 @@ from uuid import UUID
 from ..core.options import backend_settings, default_backend
 from ..core.states import State
 from ..ledger import prune, queues, transitions
-from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import ledger_database
 from ..models import Job, QueuePause
 from .enqueue import dispatch_on_commit
 

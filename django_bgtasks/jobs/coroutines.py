@@ -13,8 +13,7 @@ from typing import Any
 from ..core import clock
 from ..core.errors import ClaimLost
 from ..models import Job
-from ..sandbox.isolation import own_decimals
-from ..sandbox.timeouts import LimitedCoroutine
+from ..sandbox.call import LimitedCoroutine, own_decimals
 from .execute import Run, acall, begin, conclude
 
 logger = logging.getLogger("django_bgtasks")

@@ -26,13 +26,13 @@ from ..core.payload import fault_of, json_value, plain, refuse_wrong_call
 from ..core.sensitive import masked_key
 from ..core.states import State
 from ..ledger import identity
-from ..ledger.identity import ledger_database
 from ..ledger.lifecycle import (
     Call,
     holder_of,
     insert,
     insert_calls,
     job_of,
+    ledger_database,
     set_dedup,
     waiting_in,
 )

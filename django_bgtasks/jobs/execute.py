@@ -41,16 +41,21 @@ from ..ledger.lifecycle import (
 )
 from ..ledger.outages import DISCONNECTED, retry_until_connected, was_rolled_back
 from ..models import Job
-from ..sandbox.connections import (
+from ..sandbox.call import (
+    LimitedCoroutine,
+    deadline,
+    limits_paused,
+    on_cancellation,
+    run_in_sandbox,
+)
+from ..sandbox.connections import drop_connections
+from ..sandbox.restore import (
     SessionGuard,
-    drop_connections,
     kept_usable,
     refresh_connections,
     refuse_ended_transaction,
 )
-from ..sandbox.isolation import run_in_sandbox
 from ..sandbox.threads import check_threads_of
-from ..sandbox.timeouts import LimitedCoroutine, deadline, limits_paused, on_cancellation
 from .context import JobContext, write_progress
 from .enqueue import dispatch_on_commit
 from .middleware import aentered, entered, middleware_of, report_outcome
@@ -410,7 +415,7 @@ def _announce(run: Run) -> None:
 
 def reflect_outcome(job: Job, outcome: Outcome) -> None:
     """Bring the row in memory to where the settlement put it."""
-    job.state = outcome.state
+    job.state = outcome.transition.target
     job.error = outcome.failure.line if outcome.failure else outcome.note
     if job.state in FINAL:
         job.result, job.finished_at = outcome.result, clock.now_as_stored()

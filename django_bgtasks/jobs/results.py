@@ -18,8 +18,7 @@ from ..core import clock
 from ..core.compat import TaskError, TaskResult, TaskResultDoesNotExist, api_signals
 from ..core.sensitive import masked_call
 from ..core.states import STATUS, State
-from ..ledger.identity import ledger_database
-from ..ledger.lifecycle import Call, job_of
+from ..ledger.lifecycle import Call, job_of, ledger_database
 from ..ledger.outages import retry_until_connected
 from ..models import Attempt, Job
 from ..signals import job_deduplicated, job_rescued, job_retrying

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.db import ProgrammingError, connections, router, transaction
+from django.db import ProgrammingError, connections, transaction
 from django.db.models.signals import post_migrate
 
 from ..core import clock
-from ..models import Job, Ledger
+from ..models import Ledger
 from .outages import retried
 from .times import Now
 
@@ -26,17 +26,12 @@ logger = logging.getLogger("django_bgtasks")
 DOUBT_EVERY = 60.0
 # So many places are remembered: a cluster may show another of its servers each time.
 PLACES = 50
-_known: dict[str, tuple[UUID, float]] = {}
-
-
-def ledger_database() -> str:
-    """The database that holds the ledger, as the site's router says."""
-    return router.db_for_write(Job)
+known_ids: dict[str, tuple[UUID, float]] = {}
 
 
 def ledger_id(using: str) -> UUID:
     """The id of the ledger in this database, which a process reads once. Raises DatabaseError."""
-    found = _known.get(using)
+    found = known_ids.get(using)
     return look(using) if found is None else found[0]
 
 
@@ -51,7 +46,7 @@ def look(using: str) -> UUID:
 
 def reread(using: str) -> UUID:
     """Read the id again, for somebody else may have changed it: one statement after the first."""
-    return _know(_row(using), using) if using in _known else look(using)
+    return _know(_row(using), using) if using in known_ids else look(using)
 
 
 @retried
@@ -83,20 +78,20 @@ def short(ledger: UUID) -> str:
 
 def doubt(using: str) -> None:
     """Redis has not heard of workers under this id: it may have changed since it was read."""
-    found = _known.get(using)
+    found = known_ids.get(using)
     if found is not None and clock.monotonic() - found[1] >= DOUBT_EVERY:
-        _known.pop(using, None)
+        known_ids.pop(using, None)
 
 
 def forget(**kwargs: Any) -> None:
     """Ask again at the next occasion. The tables may have been emptied."""
-    _known.clear()
+    known_ids.clear()
 
 
 def _know(row: Ledger, using: str) -> UUID:
     # What is read within a transaction, as a test's, may not be there after it.
     if not connections[using].in_atomic_block:
-        _known[using] = row.uuid, clock.monotonic()
+        known_ids[using] = row.uuid, clock.monotonic()
     return row.uuid
 
 

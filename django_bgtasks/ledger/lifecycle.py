@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, models, router, transaction
 from django.db.models import Case, F, Q, Value, When
 
 from ..core import clock
@@ -32,6 +32,11 @@ from .times import Now, after
 
 # The id and the arguments of a call.
 Call = tuple[UUID, list[Any], dict[str, Any]]
+
+
+def ledger_database() -> str:
+    """The database that holds the ledger, as the site's router says."""
+    return router.db_for_write(Job)
 
 
 @fault_point("insert")

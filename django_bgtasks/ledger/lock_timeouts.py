@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.backends.signals import connection_created
 
-from .identity import ledger_database
+from .lifecycle import ledger_database
 from .outages import WITHOUT_LOCK_RETRIES
 from .pooler import is_pooled
 

@@ -13,7 +13,7 @@ from django.core.mail.message import EmailMessage
 from django.db import DatabaseError
 
 from ..core.errors import BgTasksError
-from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import ledger_database
 from ..ledger.outages import in_transaction
 from .delivery import deliver_email
 from .headers import with_identity

@@ -15,7 +15,7 @@ from ..core.errors import GiveUp
 from ..core.messages import MAIL_REFUSED
 from ..core.retry import Retry
 from ..jobs.task import task
-from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import ledger_database
 from .serializer import SerializedMessage, deserialize
 from .storage import delete_blob, load
 

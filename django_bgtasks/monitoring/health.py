@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Coalesce
 
 from ..core.options import stored_backends
-from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import ledger_database
 from ..ledger.times import Now, SecondsBetween, after
 from ..models import Worker
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..core import clock
-from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import ledger_database
 from .histogram import added, quantile
 from .rollups import rolled_up
 

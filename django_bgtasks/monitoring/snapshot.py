@@ -13,7 +13,7 @@ from ..core.options import backend_settings, known_backends, stored_backends
 from ..core.states import WAITING, State
 from ..jobs.task import queues_of
 from ..ledger import queues
-from ..ledger.identity import ledger_database
+from ..ledger.lifecycle import ledger_database
 from ..models import AttemptOutcome
 from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason

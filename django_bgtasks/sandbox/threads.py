@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
-from .connections import SessionGuard, give_back_connections, refresh_connections
-from .isolation import only_here
+from .call import only_here
+from .connections import give_back_connections
+from .restore import SessionGuard, refresh_connections
 
 T = TypeVar("T")
 logger = logging.getLogger("django_bgtasks")

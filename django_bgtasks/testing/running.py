@@ -10,8 +10,7 @@ from ..core import clock
 from ..core.states import State
 from ..jobs.enqueue import without_dispatch
 from ..jobs.execute import run_claimed
-from ..ledger.identity import ledger_database
-from ..ledger.lifecycle import claim_next
+from ..ledger.lifecycle import claim_next, ledger_database
 from ..ledger.transitions import promote
 from ..models import Job
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.core.signals import setting_changed
 
 from ..core.options import default_backend
-from ..ledger.identity import ledger_id, short
+from ..ledger import identity
 
 QUEUES_KEY = "rq:queues"
 QUEUE_PREFIX = "rq:queue:"
@@ -92,12 +92,14 @@ def marker_key(name: str) -> str:
 
 def namespace_of(backend: str, using: str) -> Namespace:
     """The names of this backend. using: the database of its ledger. Raises DatabaseError."""
-    return _namespace_of(ledger_id(using), backend)
+    # Looked up here, for each message needs it.
+    known = identity.known_ids.get(using)
+    return _namespace_of(known[0] if known else identity.ledger_id(using), backend)
 
 
 @cache
 def _namespace_of(ledger: UUID, backend: str) -> Namespace:
-    name = short(ledger)
+    name = identity.short(ledger)
     if backend == default_backend():
         return Namespace(name, name)
     return Namespace(name, f"{name}.{quote(backend, safe='')}")

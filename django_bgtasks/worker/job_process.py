@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from inspect import iscoroutinefunction
 from types import FrameType
@@ -18,17 +20,18 @@ from uuid import UUID
 
 from ..core import clock
 from ..core.errors import TaskNotFound
-from ..jobs.execute import claim_jobs, is_suspect
+from ..core.payload import printable
+from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
 from ..jobs.task import find_task
-from ..ledger.lifecycle import claim_next
+from ..ledger.lifecycle import claim_next, release
 from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
 from ..ledger.transitions import promote
 from ..models import Job
-from ..sandbox import isolation
-from ..sandbox.connections import give_back_connections, refresh_connections
-from ..sandbox.isolation import CANCEL_SIGNAL
-from ..sandbox.timeouts import before_interruption, confirm_cancellation, pause_limits_by
+from ..sandbox import restore
+from ..sandbox.call import before_interruption, confirm_cancellation, pause_limits_by
+from ..sandbox.connections import give_back_connections
+from ..sandbox.restore import CANCEL_SIGNAL, refresh_connections
 from ..transport.names import rq_queue_name
 from . import log_handlers, signals
 from .config import WorkerConfig
@@ -42,7 +45,6 @@ from .fetcher import FETCH_SECONDS, MessageFetcher
 from .once_flag import OnceFlag
 from .processes import announce_process, prepare_forks, resident_mib
 from .served_queues import ServedQueues
-from .settler import Settler
 from .shared_state import SharedState
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -61,7 +63,7 @@ class JobProcess:
         self.config, self.shared, self.stopping = config, shared, False
         self.queues = ServedQueues(config)
         self.fetcher = MessageFetcher(config, self.queues, once_flag or OnceFlag())
-        self.settler = Settler(config, shared, self.fetcher)
+        self.settler = ProcessSettler(config, shared, self.fetcher)
         self.inline = InlineExecutor(config, shared, self.settler)
         self.runs = ActiveRuns(config, shared)
         self.threads = ThreadExecutor(config, self.runs)
@@ -267,7 +269,7 @@ class JobProcess:
         if config.max_memory is not None and (used := resident_mib()) > config.max_memory:
             logger.info("This job process holds %.0f MiB and is replaced.", used)
             return True
-        if isolation.is_worn():
+        if restore.is_worn():
             logger.warning(
                 "A task has left this job process with lower limits or nearly without descriptors: "
                 "it is replaced."
@@ -283,7 +285,7 @@ class JobProcess:
             signal.signal(number, signals.do_nothing)
         before_interruption(log_handlers.flush)
         announce_process(self.config.backend, "jobs")
-        isolation.take(self.config.directory)
+        restore.take(self.config.directory)
         remember_new_sessions()
         prepare_forks()
         confirm_cancellation(self.inline.is_cancelled)
@@ -295,3 +297,76 @@ class JobProcess:
         self.inline.stop()
         # What is killed when the grace is over writes nothing any more.
         log_handlers.flush()
+
+
+class ProcessSettler:
+    """Settles runs, hands back jobs, and drops their messages and their entries in shared memory.
+
+    settled: how many jobs this process has run and settled.
+    """
+
+    def __init__(self, config: WorkerConfig, shared: SharedState, fetcher: MessageFetcher) -> None:
+        self.using, self.shared, self.fetcher = config.using, shared, fetcher
+        self.settled = 0
+        self._counting = threading.Lock()
+
+    def settle(self, runs: list[Run], patient: bool = True) -> None:
+        """Settle what is still open of these runs, and announce what became of each.
+
+        patient: try again until the database is there; else raise what it raises.
+        """
+        if not runs:
+            return
+        settled = settle_runs(runs, self.using, patient)
+        for run in runs:
+            self.shared.drop(run.job.pk)
+        self.announce([run.job.pk for run in runs], settled)
+
+    def announce(self, ids: list[UUID], settled: list[Run]) -> None:
+        """Acknowledge the messages of these jobs, and log those whose claim still held."""
+        self.fetcher.acknowledge(ids, settled)
+        with self._counting:
+            self.settled += len(settled)
+        if logger.isEnabledFor(logging.INFO):
+            for run in settled:
+                logger.info("%s", job_line(run))
+
+    def hand_back(self, jobs: list[Job], patient: bool = True) -> None:
+        """Release claimed jobs that have not begun, and put their messages back.
+
+        patient: as for settle().
+        """
+        if not jobs:
+            return
+        if patient:
+            retry_until_connected(lambda: release(jobs, self.using), self.using)
+        else:
+            release(jobs, self.using)
+        self.put_back([job.pk for job in jobs])
+
+    def put_back(self, ids: list[UUID]) -> None:
+        """Return messages whose jobs are not claimed, or not any more."""
+        for job_id in ids:
+            self.shared.drop(job_id)
+        self.fetcher.put_back(ids)
+
+    def forget(self, job_id: UUID) -> None:
+        """There was nothing to claim, or the claim was lost: drop the message."""
+        self.shared.drop(job_id)
+        self.fetcher.forget(job_id)
+
+
+def job_line(run: Run) -> str:
+    """id, task, queue, attempt, outcome, duration and wait of a job, in one line."""
+    job, outcome = run.job, run.outcome
+    attempt = job.attempt if outcome.charged else job.attempt + 1
+    waited, state = 0.0, "retrying" if outcome.failure and not job.is_final else job.state
+    if job.started_at:
+        # Since when it could have begun.
+        since: datetime = max(filter(None, (job.enqueued_at, job.run_after)))
+        waited = max(0.0, (job.started_at - since).total_seconds())
+    line = (
+        f"job={job.pk} task={job.task} queue={job.queue} attempt={attempt}/{job.max_attempts} "
+        f"outcome={state} duration={run.seconds:.3f}s wait={waited:.3f}s"
+    )
+    return printable(f"{line} error={job.error}" if job.error else line)

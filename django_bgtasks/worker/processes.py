@@ -21,7 +21,7 @@ from ..core.payload import printable
 from ..jobs.task import ensure_backend
 from ..ledger import identity
 from ..sandbox.connections import abandon_connections
-from ..sandbox.isolation import EXIT_FDS_CLOSED
+from ..sandbox.restore import EXIT_FDS_CLOSED
 from ..signals import process_started, process_stopping
 from ..transport.connection import close_in_fork, drop_clients
 from . import log_handlers, signals

@@ -19,7 +19,7 @@ from django.db import connection, transaction
 
 from django_bgtasks.core.states import WAITING
 from django_bgtasks.ledger import prune
-from django_bgtasks.ledger.identity import ledger_database
+from django_bgtasks.ledger.lifecycle import ledger_database
 from django_bgtasks.models import Job
 from tests.app.models import Note
 from tests.threads import in_threads

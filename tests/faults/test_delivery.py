@@ -18,8 +18,7 @@ from django.utils import timezone
 
 from django_bgtasks import cancel_job
 from django_bgtasks.core import clock
-from django_bgtasks.ledger.identity import ledger_database
-from django_bgtasks.ledger.lifecycle import claim
+from django_bgtasks.ledger.lifecycle import claim, ledger_database
 from django_bgtasks.models import Attempt, Job, Worker
 from django_bgtasks.testing import without_redis
 from django_bgtasks.worker.maintenance import rescue

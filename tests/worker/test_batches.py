@@ -105,7 +105,7 @@ def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
         main_has_looked.set()
 
     settle = process.settler.settle
-    monkeypatch.setattr("django_bgtasks.worker.settler.release", release_or_fail)
+    monkeypatch.setattr("django_bgtasks.worker.job_process.release", release_or_fail)
     monkeypatch.setattr(process.settler, "settle", settle_and_tell)
     with testing.without_redis():
         calls = [(str(effects), "slow", 0.3), *[(str(effects), "short", 0)] * 2]

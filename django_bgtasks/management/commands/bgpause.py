@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from ...core.options import default_backend
 from ...jobs.actions import pause_queue
 from ...jobs.task import queues_of
-from ...ledger.identity import ledger_database
+from ...ledger.lifecycle import ledger_database
 from ...ledger.queues import with_queued_jobs
 from ..base import TranslatedCommand
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from ...core.options import backend_settings, default_backend
 from ...jobs.task import queues_of
-from ...ledger.identity import ledger_database
+from ...ledger.lifecycle import ledger_database
 from ...sandbox.connections import close_for_good
 from ...worker import log_handlers, preflight, signals, streams
 from ...worker.config import (

@@ -17,15 +17,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ...core.errors import Interruption
-from ...sandbox.connections import (
-    SessionGuard,
-    drop_connections,
-    give_back_connections,
-    most_connections,
-)
-from ...sandbox.isolation import only_here
+from ...sandbox.call import ThreadLimit, only_here
+from ...sandbox.connections import drop_connections, give_back_connections, most_connections
+from ...sandbox.restore import SessionGuard
 from ...sandbox.threads import checked, is_in_passing, refresh
-from ...sandbox.timeouts import ThreadLimit
 
 # Seconds. A thread without work ends then, and its connections with it; one stays.
 IDLE_SECONDS = 10.0

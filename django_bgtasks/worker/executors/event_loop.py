@@ -19,7 +19,7 @@ from asgiref.sync import AsyncToSync
 from ...core import clock
 from ...jobs.coroutines import Awaited
 from ...models import Job
-from ...sandbox.connections import LEFT_OPEN
+from ...sandbox.restore import LEFT_OPEN
 from ...sandbox.threads import check_threads_of
 from ..config import WorkerConfig
 from .active_runs import ActiveRun, ActiveRuns

@@ -18,8 +18,8 @@ from ...ledger.sessions import run_no_tasks_here
 from ...models import Job
 from ...transport.names import rq_queue_name
 from ..config import WorkerConfig
-from ..settler import Settler
 from ..shared_state import SharedState
+from . import Settler
 
 logger = logging.getLogger("django_bgtasks.worker")
 # How much of the past counts after one more job.

@@ -13,12 +13,12 @@ from math import inf
 
 from ...core import clock
 from ...jobs.execute import Run, settle_runs
+from ...sandbox.call import interrupt_overdue
 from ...sandbox.connections import give_back_connections
-from ...sandbox.isolation import restore_log
-from ...sandbox.timeouts import interrupt_overdue
+from ...sandbox.restore import restore_log
 from ..config import WorkerConfig
-from ..settler import Settler
 from ..shared_state import SharedState
+from . import Settler
 from .active_runs import ActiveRun, ActiveRuns
 from .event_loop import EventLoopExecutor
 

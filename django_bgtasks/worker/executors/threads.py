@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ...jobs.execute import Run, run_claimed
 from ...models import Job
-from ...sandbox.connections import give_back_connections, refresh_connections
-from ...sandbox.timeouts import cancel_thread
+from ...sandbox.call import cancel_thread
+from ...sandbox.connections import give_back_connections
+from ...sandbox.restore import refresh_connections
 from ..config import WorkerConfig
 from .active_runs import ActiveRun, ActiveRuns
 

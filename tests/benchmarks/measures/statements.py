@@ -12,8 +12,13 @@ from uuid import UUID, uuid4
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.enqueue import build
 from django_bgtasks.ledger import statements as hot
-from django_bgtasks.ledger.identity import ledger_database
-from django_bgtasks.ledger.lifecycle import claim_many, insert, insert_calls, settle_many
+from django_bgtasks.ledger.lifecycle import (
+    claim_many,
+    insert,
+    insert_calls,
+    ledger_database,
+    settle_many,
+)
 from django_bgtasks.models import Job
 from tests.app.tasks import add
 

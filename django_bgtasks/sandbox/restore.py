@@ -1,18 +1,14 @@
-"""What a task changes of its process and of its context is put back after it.
-
-Each job has a context of its own: language, time zone, URL conf, and all context variables. What is
-per thread or per context in Django would reach the next job of the thread: here is no end of a
-request, at which Django forgets it.
+"""What a task leaves behind is put back after it: its process, its log, its database sessions.
 
 Of the process it is what the worker itself needs for its time limits, its stop, its settlements and
 its log, and what would make other tasks fail or write something else. Environment and modules are
 the site's: what a library sets up at its first use must last. So do the log handlers that it adds.
+Database connections are looked after around a job as Django does it around a request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import decimal
 import gc
 import locale
 import logging
@@ -22,19 +18,18 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from contextvars import Context, copy_context
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from logging.handlers import MemoryHandler
+from types import TracebackType
 from typing import Any
 
-from django import db
-from django.conf import settings
-from django.core.cache.backends.base import BaseCache
+from django.db import connections
 
-from .connections import SessionGuard
+from ..core import clock
+from ..ledger import sessions
+from ..ledger.sessions import session_of
 
 try:
     import _signal as lean  # type: ignore[import-not-found]
@@ -70,74 +65,107 @@ LOGGERS = ("django_bgtasks", "django.tasks", "django_tasks")
 WORKER = "django_bgtasks.worker"
 _process: list[ProcessState] = []
 _log: list[LoggingState] = []
+LEFT_OPEN = (
+    "The task left a transaction open; what it wrote there was rolled back. "
+    "Use `with transaction.atomic():`."
+)
+ENDED = (
+    "The task ended the transaction that it runs in: with atomic=True the worker commits it. "
+    "Leave out COMMIT and ROLLBACK, or atomic=True."
+)
+# After so many seconds without a look a connection is asked whether it still lives: servers, and
+# what is between, end sessions that say nothing.
+ASK_AFTER = 1.0
+_looks = threading.local()
 
 
-def run_in_sandbox(act: Callable[[], Any], limit: AbstractContextManager[Any]) -> Any:
-    """Return what act() returns, and put back what it has changed; inline and in threads alike.
+def refresh_connections() -> None:
+    """Close what is broken or too old, and what has a transaction open that nobody will end.
 
-    limit: entered around act(), see timeouts. Raises what act() raises, and RuntimeError where it
-    left a transaction open.
+    CONN_MAX_AGE = 0 means "for one request" and would cost a worker a new connection for every
+    job: a worker keeps such a connection while it lives.
     """
-    with SessionGuard():
-        here, context = os.getpid(), copy_context()
-        try:
-            return context.run(_run, act, limit)
-        finally:
-            if os.getpid() != here:
-                _leave(sys.exception())
-            _keep_caches(context)
-            restore()
+    asks = _have_waited()
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block or _end_open_transaction(connection):
+            continue
+        if sessions.is_closed(connection) or (asks and _is_dead(connection)):
+            sessions.end(connection)
+            continue
+        if connection.settings_dict["CONN_MAX_AGE"] == 0:
+            connection.close_at = None
+        connection.close_if_unusable_or_obsolete()
 
 
-def _run(act: Callable[[], Any], limit: AbstractContextManager[Any]) -> Any:
-    own_decimals()
-    if settings.DEBUG:
-        # As with each request: Django keeps them all.
-        db.reset_queries()
-    with limit:
-        return act()
+class SessionGuard:
+    """The database sessions of this thread as a task finds them, to be so again after it.
 
-
-@contextmanager
-def only_here() -> Iterator[None]:
-    """A copy that is forked in this block ends where the block does.
-
-    It would settle the job that its original runs, and then run others, over the very same
-    connections.
+    Made before the task, in its thread. As a context manager it raises RuntimeError where the task
+    left a transaction open: its settlement, and all jobs after it, would otherwise hang in that.
     """
-    here = os.getpid()
-    try:
-        yield
-    finally:
-        if os.getpid() != here:
-            _leave(sys.exception())
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, int] = {}
+        for connection in connections.all(initialized_only=True):
+            blocks = self._blocks[connection.alias] = len(_blocks(connection))
+            if not blocks:
+                _end_open_transaction(connection)
+            session = session_of(connection)
+            session.used = session.sent = False
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.restore() and error is None:
+            raise RuntimeError(LEFT_OPEN)
+
+    def restore(self) -> bool:
+        """Roll back what the task left open, and end the sessions that it changed.
+
+        Returns whether a transaction was left open.
+        """
+        left_open = False
+        for connection in connections.all(initialized_only=True):
+            before = self._blocks.get(connection.alias, 0)
+            if len(_blocks(connection)) > before:
+                left_open |= _leave_blocks(connection, before)
+            left_open |= _end_open_transaction(connection)
+            if connection.connection is None or connection.in_atomic_block:
+                continue
+            if sessions.leaves_transaction_unseen(connection):
+                sessions.end(connection)
+                left_open = True
+            elif session_of(connection).is_changed(connection):
+                sessions.end(connection)
+        return left_open
 
 
-def _leave(error: BaseException | None) -> None:
-    """End as Python does, and without what an interpreter does at its end: it is not our own."""
-    code = 0 if error is None else 1
-    if isinstance(error, SystemExit) and isinstance(error.code, int | None):
-        code = error.code or 0
-    with suppress(Exception):
-        if isinstance(error, SystemExit) and code:
-            sys.stderr.write(f"{error.code}\n")
-        elif error is not None and not isinstance(error, SystemExit):
-            traceback.print_exception(error)
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+def refuse_ended_transaction(using: str) -> None:
+    """Raise RuntimeError if an `atomic` task has ended the transaction that it runs in, by SQL.
+
+    What it wrote before would stand whatever becomes of the job.
+    """
+    connection: Any = connections[using]
+    if connection.vendor not in ("postgresql", "sqlite") or not session_of(connection).sent:
+        # PostgreSQL's driver begins a transaction with the first statement.
+        return
+    if not sessions.has_open_transaction(connection):
+        raise RuntimeError(ENDED)
 
 
-def own_decimals() -> None:
-    """A copy of a context has the same decimal context, and not a copy of that."""
-    decimal.setcontext(decimal.getcontext().copy())
+def kept_usable(using: str) -> AbstractContextManager[None]:
+    """Within somebody's transaction, as a test's: an error of the database must not end it.
 
-
-def _keep_caches(context: Context) -> None:
-    """A cache that each job had to connect to anew would be none."""
-    for variable, value in context.items():
-        if isinstance(value, BaseCache) and variable.get(None) is not value:
-            variable.set(value)
+    What the task wrote before such an error goes with it there; a worker has no such transaction.
+    """
+    connection: Any = connections[using]
+    return _in_savepoint(connection) if connection.in_atomic_block else nullcontext()
 
 
 def take(directory: str) -> None:
@@ -355,3 +383,51 @@ def _has(found: list[Any], wanted: list[Any]) -> bool:
 def _all_loggers() -> list[logging.Logger]:
     loggers = list(logging.root.manager.loggerDict.values())
     return [logger for logger in loggers if isinstance(logger, logging.Logger)]
+
+
+@contextmanager
+def _in_savepoint(connection: Any) -> Iterator[None]:
+    savepoint = connection.savepoint()
+    try:
+        yield
+    except BaseException:
+        if connection.needs_rollback or not connection.is_usable():
+            connection.needs_rollback = False
+            connection.savepoint_rollback(savepoint)
+        raise
+    connection.savepoint_commit(savepoint)
+
+
+def _have_waited() -> bool:
+    """Whether the connections of this thread were not looked at for a while."""
+    now = clock.monotonic()
+    last, _looks.at = getattr(_looks, "at", now), now
+    return now - last > ASK_AFTER
+
+
+def _is_dead(connection: Any) -> bool:
+    """Whether the database does not answer on it any more; one round trip."""
+    return connection.connection is not None and not connection.is_usable()
+
+
+def _leave_blocks(connection: Any, before: int) -> bool:
+    """Leave the atomic blocks that are open beyond `before`, as an exception would leave them."""
+    left = False
+    while len(blocks := _blocks(connection)) > before:
+        blocks[-1].__exit__(RuntimeError, RuntimeError("left open"), None)
+        left = True
+    return left
+
+
+def _end_open_transaction(connection: Any) -> bool:
+    """End a transaction that is open though Django is in no block. Whether there was one."""
+    if connection.in_atomic_block or not sessions.has_open_transaction(connection):
+        return False
+    sessions.end(connection)
+    return True
+
+
+def _blocks(connection: Any) -> list[Any]:
+    """The atomic blocks that the connection is in, the outermost first."""
+    blocks: list[Any] = connection.atomic_blocks
+    return blocks

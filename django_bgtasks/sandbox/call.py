@@ -1,27 +1,40 @@
-"""The limits of a task: an exception in it when its time is up, or when it is cancelled.
+"""Run a task: in a context of its own, within its limits; what it leaves behind is put back.
 
-In the main thread a signal brings it. In other threads it is put into the thread, between two
-bytecodes (`PyThreadState_SetAsyncExc`), so a call into C ends first; somebody has to look at the
-clock there, and call interrupt_overdue(). A coroutine gets it where it awaits. The supervisor kills
-what outlives its limits, with its process.
+Each job has a context of its own: language, time zone, URL conf, and all context variables. What is
+per thread or per context in Django would reach the next job of the thread: here is no end of a
+request, at which Django forgets it.
+
+At a limit the task gets an exception. In the main thread a signal brings it. In other threads it is
+put into the thread, between two bytecodes (`PyThreadState_SetAsyncExc`), so a call into C ends
+first; somebody has to look at the clock there, and call interrupt_overdue(). A coroutine gets it
+where it awaits. The supervisor kills what outlives its limits, with its process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import decimal
+import os
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import Context, copy_context
 from functools import partial
 from types import FrameType, TracebackType
 from typing import Any
 
+from django import db
+from django.conf import settings
+from django.core.cache.backends.base import BaseCache
+
 from ..core import clock
 from ..core.errors import Interruption, JobCancelled, JobTimeout
 from ..core.messages import CANCELLED, TOO_LONG
-from .isolation import CANCEL_SIGNAL, only_here, set_handler
+from .restore import CANCEL_SIGNAL, SessionGuard, restore, set_handler
 
 # So much earlier than the clock says an alarm may come.
 EARLY = 0.05
@@ -32,6 +45,74 @@ _before: list[Callable[[], object]] = []
 # Entered while a job is settled: it keeps the supervisor from killing the process meanwhile.
 _pause: list[Callable[[Any], AbstractContextManager[object]]] = []
 _thread_limits: dict[int, ThreadLimit] = {}
+
+
+def run_in_sandbox(act: Callable[[], Any], limit: AbstractContextManager[Any]) -> Any:
+    """Return what act() returns, and put back what it has changed; inline and in threads alike.
+
+    limit: entered around act(), see timeouts. Raises what act() raises, and RuntimeError where it
+    left a transaction open.
+    """
+    with SessionGuard():
+        here, context = os.getpid(), copy_context()
+        try:
+            return context.run(_run, act, limit)
+        finally:
+            if os.getpid() != here:
+                _leave(sys.exception())
+            _keep_caches(context)
+            restore()
+
+
+def _run(act: Callable[[], Any], limit: AbstractContextManager[Any]) -> Any:
+    own_decimals()
+    if settings.DEBUG:
+        # As with each request: Django keeps them all.
+        db.reset_queries()
+    with limit:
+        return act()
+
+
+@contextmanager
+def only_here() -> Iterator[None]:
+    """A copy that is forked in this block ends where the block does.
+
+    It would settle the job that its original runs, and then run others, over the very same
+    connections.
+    """
+    here = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != here:
+            _leave(sys.exception())
+
+
+def _leave(error: BaseException | None) -> None:
+    """End as Python does, and without what an interpreter does at its end: it is not our own."""
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+        code = error.code or 0
+    with suppress(Exception):
+        if isinstance(error, SystemExit) and code:
+            sys.stderr.write(f"{error.code}\n")
+        elif error is not None and not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def own_decimals() -> None:
+    """A copy of a context has the same decimal context, and not a copy of that."""
+    decimal.setcontext(decimal.getcontext().copy())
+
+
+def _keep_caches(context: Context) -> None:
+    """A cache that each job had to connect to anew would be none."""
+    for variable, value in context.items():
+        if isinstance(value, BaseCache) and variable.get(None) is not value:
+            variable.set(value)
 
 
 def confirm_cancellation(is_cancelled: Callable[[], bool]) -> None:
