@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 
 from ..core import clock
 from ..core.errors import DuplicateJob, GiveUp, InvalidMove
-from ..core.messages import NO_LONGER_ALLOWED
 from ..core.retry import Retry
 from ..core.task import task
 from ..jobs.context import JobContext
@@ -59,7 +58,7 @@ def move_matching(
 def _permitted(act: transitions.Act, pk: str) -> Any:
     person = get_user_model()._default_manager.filter(pk=pk).first()
     if person is None or not (act.permits(person) and person.has_perm("django_bgtasks.view_job")):
-        raise GiveUp(NO_LONGER_ALLOWED)
+        raise GiveUp.of("no_longer_allowed")
     return person
 
 

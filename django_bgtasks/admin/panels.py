@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.formats import NOTHING, number, percent, span
-from ..core.messages import translated
+from ..core.messages import message
 from ..models import Job, Worker
 from ..monitoring.diagnosis import problems_of
 from ..monitoring.figures import Failures, Point, Queue, Running, Status
@@ -123,7 +123,7 @@ def failures(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, An
             "task": show.breakable(group.task),
             "queue": group.queue,
             "exception": group.exception,
-            "message": translated(group.message) if may_see_jobs else "",
+            "message": message(group.code, group.params, group.message) if may_see_jobs else "",
             "retrying": _retrying(group, site, may_see_jobs),
             "last": _("%s ago") % span(group.seconds),
             "job": show.page_of(site, Job, UUID(group.job)) if may_see_jobs else None,
@@ -142,12 +142,12 @@ def maintenance(status: Status) -> list[tuple[str, str]]:
     """How the background tasks do."""
     tasks, redis = status.maintenance, status.redis
     beat = NOTHING if tasks.beat is None else _("%s ago") % span(tasks.beat)
-    address = translated(redis.problem) or redis.address if redis.used else _("not used")
+    address = redis.problem.text if redis.problem else redis.address
     return [
         (_("Last heartbeat"), beat),
         (_("Scheduled jobs that are overdue"), number(tasks.overdue)),
         (_("Jobs of workers that are gone"), number(tasks.orphans)),
-        (_("Redis"), address),
+        (_("Redis"), address if redis.used else _("not used")),
     ]
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
 
 from .errors import GiveUp, JobCancelled, JobTimeout, RetryLater
+from .messages import Reason
 from .payload import clipped
 from .retry import MAX_CRASHES, Retry
 from .spans import span_of
 
 NOW = timedelta(0)
+NO_ERROR = {"error": "", "error_code": "", "error_params": None, "held_reason": ""}
 # Seconds until an attempt that the database undid is made again; those that were in each other's
 # way must not meet again.
 SOON = (0.5, 1.5)
@@ -22,12 +24,19 @@ SOON = (0.5, 1.5)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt did not succeed, as its Attempt row tells it."""
+    """Why an attempt did not succeed, as its Attempt row tells it. code: see `core.messages`."""
 
     outcome: str
     exception_class: str = ""
     message: str = ""
     traceback: str = ""
+    code: str = "exception"
+    params: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, outcome: str, reason: Reason) -> Failure:
+        """One that nobody raised."""
+        return cls(outcome, message=str(reason)[:255], code=reason.code, params=reason.params)
 
     @property
     def line(self) -> str:
@@ -41,6 +50,7 @@ class Outcome:
     """One move out of `running`.
 
     delay: before the next attempt. charged: whether this attempt counts against max_attempts.
+    held_by: why the job could not be run here and now.
     """
 
     move: str
@@ -48,19 +58,36 @@ class Outcome:
     result: Any = None
     failure: Failure | None = None
     charged: bool = True
-    note: str = ""
+    held_by: Reason | None = None
 
     def telling(self, edited: Callable[[str], str]) -> Outcome:
         """The same with the texts of its failure edited."""
         if self.failure is None:
             return self
         message, trace = edited(self.failure.message)[:255], edited(self.failure.traceback)
-        return replace(self, failure=replace(self.failure, message=message, traceback=trace))
+        params = _stored(self.failure.params, edited)
+        failure = replace(self.failure, message=message, traceback=trace, params=params)
+        return replace(self, failure=failure)
+
+    @property
+    def error_columns(self) -> dict[str, Any]:
+        """What it leaves in the columns of the job that say what is wrong."""
+        failure, held_by = self.failure, self.held_by
+        if failure is not None:
+            line, code, params = failure.line, failure.code, failure.params
+        elif held_by is not None:
+            line, code, params = clipped(str(held_by))[:255], held_by.code, _stored(held_by.params)
+        else:
+            return NO_ERROR
+        held_reason = held_by.code if held_by else ""
+        return {
+            "error": line, "error_code": code, "error_params": params, "held_reason": held_reason,
+        }  # fmt: skip
 
 
-def released(note: str = "", delay: timedelta = NOW) -> Outcome:
+def released(held_by: Reason | None = None, delay: timedelta = NOW) -> Outcome:
     """Back to where it was, at no cost: the attempt had not begun or was interrupted."""
-    return Outcome("later" if delay else "release", delay=delay, charged=False, note=note)
+    return Outcome("later" if delay else "release", delay=delay, charged=False, held_by=held_by)
 
 
 def raised(
@@ -115,7 +142,27 @@ def failure_of(error: BaseException) -> Failure:
     elif isinstance(error, JobCancelled):
         outcome = "cancelled"
     path = f"{cls.__module__}.{cls.__qualname__}"
-    return Failure(outcome, clipped(path)[:255], message_of(error), clipped(_traceback(error)))
+    message, trace = message_of(error), clipped(_traceback(error))
+    return Failure(outcome, clipped(path)[:255], message, trace, *_code_of(error, message))
+
+
+def _code_of(error: BaseException, message: str) -> tuple[str, Mapping[str, Any] | None]:
+    reason = getattr(error, "reason", None)
+    # Others' exceptions have a `reason` of their own.
+    if isinstance(reason, Reason):
+        return reason.code, _stored(reason.params)
+    if isinstance(error, GiveUp):
+        return "give_up", {"words": message}
+    return ("timeout" if isinstance(error, JobTimeout) else "exception"), None
+
+
+def _stored(
+    params: Mapping[str, Any] | None, edited: Callable[[str], str] = str
+) -> Mapping[str, Any] | None:
+    """Parameters as any database stores them, and as short as a line."""
+    if params is None:
+        return None
+    return {name: edited(clipped(str(value)))[:255] for name, value in params.items()}
 
 
 def message_of(error: BaseException) -> str:

@@ -9,7 +9,6 @@ from django.utils.module_loading import import_string
 
 from .compat import DEFAULT_TASK_QUEUE_NAME, Task, handlers, task_backends
 from .errors import TaskNotFound
-from .messages import NO_TASK, NOT_IMPORTED
 from .options import IMPLICIT, IMPLICIT_BACKEND, backend_settings
 from .outcomes import message_of
 
@@ -48,7 +47,7 @@ def find_task(path: str) -> Any:
         task = import_string(path)
     except (Exception, SystemExit) as error:
         why = message_of(error)
-        raise TaskNotFound(NOT_IMPORTED % {"task": path, "why": why}) from error
+        raise TaskNotFound.of("task_not_imported", task=path, why=why) from error
     if not isinstance(task, Task):
-        raise TaskNotFound(NO_TASK % {"task": path})
+        raise TaskNotFound.of("not_a_task", task=path)
     return task

@@ -13,7 +13,6 @@ from asgiref.sync import AsyncToSync, async_to_sync
 
 from ..core.current import enter, entered
 from ..core.errors import JobCancelled, JobTimeout
-from ..core.messages import CANCELLED, TOO_LONG
 from ..sandbox import process_state
 from ..sandbox.connections import SessionGuard
 from ..sandbox.fork_guard import only_here
@@ -117,10 +116,10 @@ class Coroutine:
             # The coroutine may raise a TimeoutError of its own.
             if not limit.expired():
                 raise
-            raise JobTimeout(TOO_LONG % {"seconds": f"{seconds:g}"}) from None
+            raise JobTimeout.of("timeout", seconds=f"{seconds:g}") from None
         except asyncio.CancelledError:
             if not self._asked:
                 raise
-            raise JobCancelled(CANCELLED) from None
+            raise JobCancelled.of("cancelled") from None
         finally:
             self._stop = None

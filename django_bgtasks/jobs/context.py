@@ -14,7 +14,6 @@ from asgiref.sync import async_to_sync, sync_to_async
 from ..core import clock
 from ..core.compat import TaskContext
 from ..core.errors import ClaimLost, InvalidArguments, JobCancelled
-from ..core.messages import CANCELLED
 from ..core.payload import MAX_BYTES, fault_of
 from ..core.progress import Progress, progress_of
 from ..idempotency.once import once
@@ -122,7 +121,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         if is_cancelled is None:
             raise ClaimLost(f"Attempt {self.attempt} of job {self.job_id} is no longer the owner.")
         if is_cancelled:
-            raise JobCancelled(CANCELLED)
+            raise JobCancelled.of("cancelled")
 
     async def aprogress(self, done: float, total: float | None = None, message: str = "") -> None:
         """progress(), for a coroutine."""

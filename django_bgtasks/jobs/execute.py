@@ -20,7 +20,7 @@ from ..core import clock
 from ..core.compat import is_heard, send_signal
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
-from ..core.messages import NO_TRANSACTION
+from ..core.messages import CRASHES, Reason
 from ..core.outcomes import Outcome, raised, released, undone
 from ..core.payload import json_value, printable
 from ..core.registry import find_task
@@ -114,7 +114,7 @@ def is_suspect(job: Job) -> bool:
 
     It runs alone, so that the next crash is laid to the right one.
     """
-    return job.error.startswith("crash")
+    return job.error_code in CRASHES
 
 
 def may_stay_open(job: Job) -> bool:
@@ -189,7 +189,7 @@ def opened(job: Job, using: str) -> JobContext | Outcome:
         task = find_task(job.task)
     except TaskNotFound as error:
         # Held, not failed: the job runs when the code is there again.
-        return _settled(job, released(str(error)[:255], HELD), using)
+        return _settled(job, released(error.reason, HELD), using)
     context = JobContext(job, task, using)
     if is_heard("task_started", logging.INFO):
         result = retry_until_connected(lambda: context.task_result, using)
@@ -237,7 +237,7 @@ def _perform_atomic(job: Job, task: Any, context: JobContext) -> Outcome:
             _log_failures_of_hooks(job, using)
     except DISCONNECTED as error:
         if session is None:
-            return _settled(job, released(NO_TRANSACTION, BEGIN_AGAIN), using)
+            return _settled(job, released(Reason("no_transaction"), BEGIN_AGAIN), using)
         # A task that swallowed an error of the database has broken its transaction itself.
         its_own = settlement is None or isinstance(error, InternalError)
         if its_own and not undid(error, session, using):
@@ -346,7 +346,7 @@ def _tell(job: Job, settlement: Outcome, using: str) -> None:
 def settled_row(job: Job, settlement: Outcome) -> None:
     """Bring the row in memory to where the settlement put it."""
     job.state = TRANSITIONS[settlement.move][1]
-    job.error = settlement.failure.line if settlement.failure else settlement.note
+    job.__dict__.update(settlement.error_columns)
     if job.state in FINAL:
         job.result, job.finished_at = settlement.result, clock.now_as_stored()
     if not settlement.charged:

@@ -98,5 +98,6 @@ def _claimed_by(worker: UUID) -> dict[str, Any]:
         "claims": F("claims") + 1,
         "worker": worker,
         "started_at": Now(),
+        "held_reason": "",
         "dedup_slot": Case(When(dedup_scope="queued", then=Value(None)), default=F("dedup_slot")),
     }

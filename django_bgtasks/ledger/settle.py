@@ -148,9 +148,7 @@ def _moved(row: models.QuerySet[Job], job: Job, values: dict[str, Any]) -> int:
 
 def _values(settlement: Outcome) -> dict[str, Any]:
     state = TRANSITIONS[settlement.move][1]
-    values: dict[str, Any] = {"state": state, "error": settlement.note}
-    if settlement.failure is not None:
-        values["error"] = settlement.failure.line
+    values: dict[str, Any] = {"state": state, **settlement.error_columns}
     if not settlement.charged:
         values["attempt"] = F("attempt") - 1
     if settlement.move == "later":
@@ -181,4 +179,6 @@ def _record(job: Job, failure: Failure, using: str) -> None:
         exception_class=failure.exception_class,
         message=failure.message,
         traceback=failure.traceback,
+        code=failure.code,
+        params=failure.params,
     )

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core.formats import exact
-from ..core.messages import translated
+from ..core.messages import message
 from ..core.options import backend_settings, stored_backends
 from ..core.states import State
 from ..ledger import pooler
@@ -51,7 +51,7 @@ def examine(backend: str, using: str) -> Iterator[Finding]:
         missing = unapplied(using)
     except DatabaseError as error:
         text = _("The database does not answer: %s")
-        yield Finding(text % translated(reason(error)), _("Check DATABASES."))
+        yield Finding(text % reason(error).text, _("Check DATABASES."))
         return
     if missing:
         text = _("Migrations are missing: %s.") % ", ".join(missing)
@@ -80,7 +80,7 @@ def _redis(backend: str, using: str) -> Iterator[Finding]:
     if why is not None:
         text = _("Redis at %(address)s does not answer: %(why)s")
         cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
-        yield Finding(text % {"address": describe(backend), "why": translated(why)}, cure)
+        yield Finding(text % {"address": describe(backend), "why": why.text}, cure)
         return
     yield Finding(_("Redis at %s answers.") % describe(backend))
     if not has_password(backend):
@@ -90,7 +90,7 @@ def _redis(backend: str, using: str) -> Iterator[Finding]:
         yield from _permissions(backend, using)
     except RedisError as error:
         text = _("Redis at %(address)s cannot be used: %(why)s")
-        told = {"address": describe(backend), "why": translated(reason(error))}
+        told = {"address": describe(backend), "why": reason(error).text}
         yield Finding(text % told, _("Jobs run from the database meanwhile."))
         return
     yield from _memory(backend)
@@ -123,7 +123,7 @@ def _names(backend: str, using: str) -> Iterator[Finding]:
     try:
         others = neighbours(named, connection(backend))
     except RedisError as error:
-        text = _("Redis does not tell who else uses it: %s") % translated(reason(error))
+        text = _("Redis does not tell who else uses it: %s") % reason(error).text
         yield Finding(text, _("Allow it; see docs/security.md."), serious=False)
         return
     for other in others:
@@ -147,7 +147,7 @@ def _memory(backend: str) -> Iterator[Finding]:
     try:
         info: Any = connection(backend).info("memory")
     except RedisError as error:
-        text = _("Redis does not tell its memory: %s") % translated(reason(error))
+        text = _("Redis does not tell its memory: %s") % reason(error).text
         yield Finding(text, _("Allow INFO."), serious=False)
         return
     policy = info.get("maxmemory_policy", "noeviction")
@@ -177,9 +177,10 @@ def _workers(backend: str, using: str) -> Iterator[Finding]:
         )
         cure = _("Start more workers, or check that one serves their queues.")
         yield Finding(text % waiting, cure)
-    held = jobs.filter(state=State.SCHEDULED).exclude(error="").filter(attempt=0)
+    held = jobs.filter(state=State.SCHEDULED).exclude(held_reason="")
     for job in held[:5]:
-        text = _("Job %(job)s is held: %(why)s") % {"job": job.pk, "why": translated(job.error)}
+        why = message(job.held_reason, job.error_params, job.error)
+        text = _("Job %(job)s is held: %(why)s") % {"job": job.pk, "why": why}
         yield Finding(text, _("Deploy its task, or cancel the job."))
 
 

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from ..core.formats import NOTHING, exact, number, percent, span
-from ..core.messages import translated
+from ..core.messages import message
 from ..monitoring.diagnosis import Problem
 from ..monitoring.figures import Status
 
@@ -160,5 +160,5 @@ def _failures(status: Status) -> Table:
 
 
 def _what(group: Any) -> str:
-    told = (str(group.exception), translated(group.message))
+    told = (str(group.exception), message(group.code, group.params, group.message))
     return ": ".join(text for text in told if text)

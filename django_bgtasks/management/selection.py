@@ -43,7 +43,7 @@ class SelectionCommand(TranslatedCommand, ABC):
         add("--all", action="store_true", help=_("All jobs in --state."))
         add("--task", help=_("Those of this task, by its dotted path."))
         add("--queue", help=_("Those in this queue."))
-        add("--backend", help=_("Those of this backend, by the using that they have."))
+        add("--backend", help=_("Those of this backend, by the name that they have."))
         add("--error", help=_("Those whose error contains this text, as it is stored."))
         text = _("Those in this state. Default: %s.") % get_text_list([*self.usual], _("and"))
         add("--state", choices=self.states, action="append", help=text)

@@ -11,7 +11,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core.formats import percent, span
-from ..core.messages import translated
 from .figures import Queue, Status
 
 Level = Literal["warning", "critical"]
@@ -64,7 +63,7 @@ def _workers(status: Status) -> Iterator[Problem]:
             yield Problem("warning", "late-worker", text % told, cure)
         elif worker.health == "alive" and worker.trouble:
             text = _("The job processes of the worker %(name)s end as soon as they start: %(why)s")
-            told = {"name": worker.name, "why": translated(worker.trouble)}
+            told = {"name": worker.name, "why": worker.trouble.text}
             cure = _("Mend the cause; the log of this worker says more. It tries again by itself.")
             yield Problem("critical", "not-starting", text % told, cure)
 
@@ -72,7 +71,7 @@ def _workers(status: Status) -> Iterator[Problem]:
 def _redis(status: Status) -> Iterator[Problem]:
     if status.redis.problem:
         text = _("Redis at %(address)s does not answer: %(why)s")
-        told = {"address": status.redis.address, "why": translated(status.redis.problem)}
+        told = {"address": status.redis.address, "why": status.redis.problem.text}
         cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
         yield Problem("warning", "no-redis", text % told, cure)
     if status.redis.suspended:

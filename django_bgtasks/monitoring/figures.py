@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from ..core.messages import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
@@ -73,7 +75,7 @@ class Worker:
     started: float
     children_lost: int
     children: tuple[Child, ...]
-    trouble: str = ""
+    trouble: Reason | None = None
 
     @property
     def name(self) -> str:
@@ -96,6 +98,8 @@ class Failures:
     job: str
     message: str
     retrying: int = 0
+    code: str = ""
+    params: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ class Redis:
 
     address: str = ""
     used: bool = True
-    problem: str = ""
+    problem: Reason | None = None
     suspended: bool = False
     name: str = ""
 

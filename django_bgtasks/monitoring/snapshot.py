@@ -174,6 +174,8 @@ def _failures(backend: str, using: str) -> tuple[Failures, ...]:
             seconds=max(0.0, rows[0].seconds),
             job=str(rows[0].job_id),
             message=rows[0].message,
+            code=rows[0].code,
+            params=rows[0].params,
             retrying=len({row.job_id for row in rows if row.state in WAITING}),
         )
         for (task, queue, exception), rows in groups.items()

@@ -13,7 +13,6 @@ from types import FrameType
 
 from ..core import clock
 from ..core.errors import Interruption, JobCancelled, JobTimeout
-from ..core.messages import CANCELLED, TOO_LONG
 from .signals import set_handler
 from .thread_timeouts import ThreadLimit
 
@@ -91,5 +90,5 @@ def on_cancellation(act: Callable[[], None]) -> Iterator[None]:
 
 def _interruption(signum: int, seconds: float) -> Interruption:
     if signum == CANCEL_SIGNAL:
-        return JobCancelled(CANCELLED)
-    return JobTimeout(TOO_LONG % {"seconds": f"{seconds:g}"})
+        return JobCancelled.of("cancelled")
+    return JobTimeout.of("timeout", seconds=f"{seconds:g}")

@@ -11,11 +11,12 @@ from functools import partial
 from uuid import UUID
 
 from ..core import clock
+from ..core.messages import Reason
 from ..sandbox.timeouts import CANCEL_SIGNAL
 from .config import WorkerConfig
 from .job_process import OUT_OF_WORK, SPENT, Child
 from .once_flag import OnceFlag
-from .processes import LastWords, describe_end, fork, send_signal
+from .processes import LastWords, end_of, fork, send_signal
 from .shared_state import Held, Slot
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -36,7 +37,7 @@ class ProcessHandle:
 
     kill_reason: the job it was killed for, and why. cancelling: until when each cancelled job may
     go on.
-    trouble: why its processes end at once, again and again; empty if they do not.
+    trouble: why its processes end at once, again and again; None if they do not.
     """
 
     slot: Slot = field(default_factory=Slot)
@@ -48,7 +49,7 @@ class ProcessHandle:
     kill_reason: tuple[UUID, str] | None = None
     cancelling: dict[UUID, float] = field(default_factory=dict)
     words: LastWords = field(default_factory=LastWords)
-    trouble: str = ""
+    trouble: Reason | None = None
 
     def start(self, config: WorkerConfig, once_flag: OnceFlag) -> None:
         """Fork a process into this place."""
@@ -59,17 +60,17 @@ class ProcessHandle:
         try:
             self.pid = fork(main, self.words)
         except OSError as error:
-            self._note_quick_end(f"{type(error).__name__}: {error}")
+            self._note_quick_end(_foreign(f"{type(error).__name__}: {error}"))
 
     def reaped(self, status: int) -> list[Held]:
         """The process has ended: what it held. A place where they end at once starts later."""
         held, self.pid, code = self.slot.read(), 0, os.waitstatus_to_exitcode(status)
         idle = not any(job.begun for job in held)
         if self.killed and not self.slot.has_worked:
-            self._note_quick_end(f"The process was killed: {HANGS}.")
+            self._note_quick_end(Reason("process_hung", {"seconds": f"{START_SECONDS:g}"}))
         elif self._is_young() and idle and code != SPENT and not self.killed:
             said = str(self.words) if code == 1 else ""
-            self._note_quick_end(said or f"The process {describe_end(status)}.")
+            self._note_quick_end(_foreign(said) if said else end_of(status))
         else:
             self.start_at = clock.monotonic()
             self._note_health()
@@ -83,13 +84,13 @@ class ProcessHandle:
     def _is_young(self) -> bool:
         return clock.monotonic() - self.born < QUICK_SECONDS
 
-    def _note_quick_end(self, why: str) -> None:
+    def _note_quick_end(self, why: Reason) -> None:
         self.quick_deaths += 1
         self.start_at = clock.monotonic() + min(0.1 * 2**self.quick_deaths, LONGEST_BACKOFF)
-        self.trouble = why if self.quick_deaths >= NO_ACCIDENT else ""
+        self.trouble = why if self.quick_deaths >= NO_ACCIDENT else None
 
     def _note_health(self) -> None:
-        self.quick_deaths, self.trouble = 0, ""
+        self.quick_deaths, self.trouble = 0, None
         self.words.forget()
 
     def ended_well(self, held: list[Held], code: int) -> bool:
@@ -148,6 +149,10 @@ class ProcessHandle:
     def signal(self, number: int) -> None:
         """Send a signal to the process, if it is there."""
         send_signal(self.pid, number)
+
+
+def _foreign(words: str) -> Reason:
+    return Reason("other", {"words": words})
 
 
 def _main(config: WorkerConfig, slot: Slot, once_flag: OnceFlag) -> None:

@@ -20,7 +20,7 @@ from .job_process import OUT_OF_WORK
 from .maintenance.link import MaintenanceLink
 from .once_flag import OnceFlag
 from .process_handle import ProcessHandle
-from .processes import describe_end
+from .processes import end_of
 
 logger = logging.getLogger("django_bgtasks.worker")
 TICK = 0.2
@@ -137,7 +137,7 @@ class Supervisor:
         """Say once, here and by maintenance, when job processes do not start, and when they do."""
         for child in self.children:
             child.look()
-        trouble = next((child.trouble for child in self.children if child.trouble), "")
+        trouble = next((child.trouble for child in self.children if child.trouble), None)
         if bool(trouble) == bool(self.maintenance.trouble):
             return
         if trouble:
@@ -170,7 +170,7 @@ class Supervisor:
             self.burst_is_over = nothing_left and code == OUT_OF_WORK
         if not child.ended_well(held, code):
             jobs: list[list[object]] = [[str(job.job), job.claim, child.why(job)] for job in held]
-            self.maintenance.tell_death(pid, jobs, f"The process {describe_end(status)}.")
+            self.maintenance.tell_death(pid, jobs, end_of(status))
         # Told first: maintenance takes a claim that it sees in neither place for nobody's.
         child.slot.clear()
         self.maintenance.tell_children()

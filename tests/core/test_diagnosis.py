@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from django_bgtasks.core import clock, formats
+from django_bgtasks.core.messages import Reason
 from django_bgtasks.monitoring.diagnosis import level_of, problems_of
 from django_bgtasks.monitoring.figures import Maintenance, Queue, Redis, Status, Worker
 from django_bgtasks.monitoring.histogram import BOUNDS, CLASSES, added, quantile
@@ -29,12 +30,16 @@ def status(*queues: Queue, **fields: Any) -> Status:
     return Status(**{**usual, **fields})
 
 
+ENOSPC, REFUSED = (Reason("other", {"words": words}) for words in ("no space left", "refused"))
 WRONG = [
     ("no-worker", status(workers=())),
     ("no-worker", status(workers=(worker(health="lost"),))),
-    ("not-starting", status(workers=(worker(), worker(trouble="OSError: no space left")))),
+    (
+        "not-starting",
+        status(workers=(worker(), worker(trouble=ENOSPC))),
+    ),
     ("late-worker", status(workers=(worker(), worker(health="late")))),
-    ("no-redis", status(redis=Redis("r:6379", problem="refused"))),
+    ("no-redis", status(redis=Redis("r:6379", problem=REFUSED))),
     ("suspended", status(redis=Redis("r:6379", suspended=True))),
     ("overdue", status(maintenance=Maintenance(1.0, 3, 20.0, 0))),
     ("paused", status(Queue("emails", queued=9, oldest=9e9, paused=True))),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from django_bgtasks import GiveUp, JobCancelled, JobTimeout, Retry, RetryLater
+from django_bgtasks.core.messages import Reason
 from django_bgtasks.core.outcomes import Failure, Outcome, crashed, failure_of, raised, released
 from django_bgtasks.core.retry import DEFAULT_RETRY
 
@@ -141,7 +142,7 @@ def test_a_task_that_must_not_be_repeated_fails_at_its_first_crash() -> None:
 
 def test_a_release_costs_no_attempt() -> None:
     assert released() == Outcome("release", charged=False)
-    assert released("why", timedelta(seconds=9)).move == "later"
+    assert released(Reason("no_transaction"), timedelta(seconds=9)).move == "later"
 
 
 class Odd(Exception):

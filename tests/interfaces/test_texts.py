@@ -11,11 +11,12 @@ import django_bgtasks
 from .spoken import unreachable
 
 PACKAGE = Path(django_bgtasks.__file__).parent
-DOORS = ("admin", "management", "models", "templatetags", "http", "idempotency")
+DOORS = ("admin", "management", "models", "templatetags", "http")
 BELOW = (
     "apps.py", "core/messages.py", "core/states.py", "monitoring/diagnosis.py",
     "core/formats.py", "monitoring/snapshot.py", "management/doctor.py",
-    "ledger/transitions.py", "worker/job_log.py",
+    "ledger/transitions.py", "worker/job_log.py", "idempotency/view.py", "idempotency/replay.py",
+    "idempotency/request_key.py",
 )  # fmt: skip
 # English for machines, and for who sets them up.
 FOR_MACHINES = {"models/fields.py", "http/machines.py", "http/health.py", "http/metrics.py"}

@@ -61,7 +61,7 @@ def test_a_look_at_the_database_that_is_killed_is_taken_again(
     worker = bgworker(env={"BGTASKS_TEST_DB_NAME": nowhere})
     worker.wait_for("The database does not answer")
     psutil.Process(worker.pid).children()[0].kill()
-    worker.wait_for("The look at the database was killed by SIGKILL; looking again.")
+    worker.wait_for("looking again. The process was killed by SIGKILL.")
     worker.wait_for(re.compile("looking again.*The database does not answer", re.DOTALL))
 
 

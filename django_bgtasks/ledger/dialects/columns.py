@@ -25,7 +25,7 @@ SHARED = [name for name in WRITTEN if name not in ("id", "args", "kwargs")]
 # What a run does not need of its job's row: it is read if somebody asks for it.
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
-    *("progress_done", "progress_total", "progress_message"),
+    *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
 }
 READ = [name for name in FIELDS if name not in UNREAD]
 BLANK = {"enqueued_at": None, **DEFAULTS}

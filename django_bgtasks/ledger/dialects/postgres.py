@@ -33,7 +33,7 @@ NOW = "STATEMENT_TIMESTAMP()"
 # state, which PostgreSQL takes for shorter, a claim would read all the jobs that wait.
 CLAIM = f"""\
 UPDATE {TABLE} SET state = 'running', attempt = attempt + 1, claims = claims + 1,
-    worker = %s::uuid, started_at = {NOW},
+    worker = %s::uuid, started_at = {NOW}, held_reason = '',
     dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END
 WHERE id = ANY(%s::uuid[]) AND state || '' = 'queued'
     AND queue = ANY(COALESCE(%s::text[], ARRAY[queue]::text[]))
@@ -41,8 +41,8 @@ WHERE id = ANY(%s::uuid[]) AND state || '' = 'queued'
 RETURNING {", ".join(READ)}
 """
 SETTLE = f"""\
-UPDATE {TABLE} SET state = 'succeeded', error = '', finished_at = {NOW},
-    result = done.result::jsonb,
+UPDATE {TABLE} SET state = 'succeeded', error = '', error_code = '', error_params = NULL,
+    finished_at = {NOW}, result = done.result::jsonb,
     dedup_slot = CASE WHEN dedup_scope = 'window' AND dedup_until > {NOW} THEN dedup_slot END
 FROM unnest(%s::uuid[], %s::int[], %s::text[]) AS done(id, claims, result)
 WHERE {TABLE}.id = done.id AND {TABLE}.claims = done.claims

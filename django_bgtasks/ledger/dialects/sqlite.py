@@ -37,7 +37,7 @@ FROM json_each(%s)
 """
 CLAIM = f"""\
 UPDATE {TABLE} SET state = 'running', attempt = attempt + 1, claims = claims + 1, worker = %s,
-    started_at = {NOW},
+    started_at = {NOW}, held_reason = '',
     dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END
 WHERE id IN (SELECT value FROM json_each(%s)) AND state = 'queued'
     AND (%s OR queue IN (SELECT value FROM json_each(%s)))
@@ -46,7 +46,8 @@ RETURNING {", ".join(READ)}
 """
 # A plus takes a column out of the choice of an index: each row is found by its id.
 SETTLE = f"""\
-UPDATE {TABLE} SET state = 'succeeded', error = '', finished_at = {NOW}, result = done.result,
+UPDATE {TABLE} SET state = 'succeeded', error = '', error_code = '', error_params = NULL,
+    finished_at = {NOW}, result = done.result,
     dedup_slot = CASE WHEN dedup_scope = 'window' AND dedup_until > {NOW} THEN dedup_slot END
 FROM (SELECT value ->> 0 AS id, value ->> 1 AS claims, value ->> 2 AS result
       FROM json_each(%s)) AS done

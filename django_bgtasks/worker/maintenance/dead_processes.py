@@ -11,7 +11,7 @@ from uuid import UUID
 from ...core import clock
 from ...core.errors import ClaimLost, JobTimeout, TaskNotFound
 from ...core.faultpoints import fault_point
-from ...core.messages import KILLED
+from ...core.messages import Reason
 from ...core.outcomes import Failure, Outcome, crashed, interrupted, raised, released
 from ...core.payload import printable
 from ...core.registry import find_task
@@ -27,6 +27,7 @@ from ...signals import job_rescued
 from .promote import send
 
 logger = logging.getLogger("django_bgtasks.worker")
+WORKER_GONE = Reason("worker_gone")
 # Whose failure the log has: it is tried again every few seconds.
 _told: deque[Death] = deque(maxlen=100)
 
@@ -37,14 +38,14 @@ class Death:
 
     claim: the number of the claim; None if the job was still being claimed. why: crash, timeout,
     cancelled, interrupted (by a stop: not the job's fault), or unbegun (the claim waited in a
-    group, or nobody ever knew of it). detail: how the child ended.
+    group, or nobody ever knew of it). end: how the child ended.
     """
 
     job: UUID
     claim: int | None
     worker: UUID | None
     why: str
-    detail: str = ""
+    end: Reason = WORKER_GONE
 
     @property
     def begun(self) -> bool:
@@ -113,11 +114,11 @@ def _verdict(job: Job, death: Death, using: str) -> Outcome:
     if not death.begun:
         return released()
     if death.why == "cancelled" or job.cancel_requested_at is not None:
-        return Outcome("stop", failure=Failure("cancelled", message=death.detail))
+        return Outcome("stop", failure=Failure.of("cancelled", Reason("cancelled_killed")))
     if death.why == "timeout":
-        error = JobTimeout(KILLED % {"seconds": f"{job.timeout:g}"})
+        error = JobTimeout.of("timeout_killed", seconds=f"{job.timeout:g}")
         return raised(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
-    failure = Failure("crash", message=death.detail[:255])
+    failure = Failure.of("crash", death.end)
     if death.why == "interrupted":
         return interrupted(failure, job.on_crash)
     crashes = crashes_of(job.pk, using)
@@ -139,7 +140,7 @@ def _tell(job: Job, settlement: Outcome, death: Death) -> None:
         printable(job.task),
         job.attempt,
         death.why if death.begun else "released",
-        death.detail,
+        death.end,
         f"It is {job.state} now.",
     )
     if job.state == State.QUEUED:

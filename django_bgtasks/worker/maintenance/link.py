@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ...core import clock
+from ...core.messages import Reason
 from ..config import WorkerConfig
 from ..process_handle import LONGEST_BACKOFF, NO_ACCIDENT, QUICK_SECONDS
-from ..processes import LastWords, describe_end, fork, send_signal
+from ..processes import LastWords, end_of, fork, send_signal
 from ..shared_state import Slot
 from .pipes import Pipe
 from .process import MaintenanceProcess
@@ -35,7 +37,7 @@ class MaintenanceLink:
         self.slots, self.pids = list(slots), pids
         self.pid, self.born, self.start_at = 0, 0.0, 0.0
         self.quick_deaths, self.words = 0, LastWords()
-        self.trouble = ""
+        self.trouble: Reason | None = None
         self.orders, self.reports = Pipe(), Pipe()
         self.unsettled: dict[int, dict[str, object]] = {}
         self.deaths = 0
@@ -54,7 +56,7 @@ class MaintenanceLink:
         try:
             self.pid = fork(lambda: self._main(config), self.words)
         except OSError as error:
-            self._start_later(f"cannot be started: {error}")
+            self._start_later(error)
             return
         self.orders.keep_writer()
         self.reports.keep_reader()
@@ -63,24 +65,24 @@ class MaintenanceLink:
     def reaped(self, status: int) -> None:
         """It has ended, and never should."""
         self.pid = 0
-        self._start_later(describe_end(status))
+        self._start_later(end_of(status))
 
     def keep_alive(self, config: WorkerConfig) -> None:
         """Start it again if it is time."""
         if not self.pid and clock.monotonic() >= self.start_at:
             self.start(config)
 
-    def _start_later(self, why: str) -> None:
+    def _start_later(self, why: Reason | OSError) -> None:
         """At once the first time; where it ends again and again, later and without a word."""
         now = clock.monotonic()
         self.quick_deaths = self.quick_deaths + 1 if now - self.born < QUICK_SECONDS else 0
         if self.quick_deaths < 2:
             self.start_at = now
-            logger.warning("Maintenance %s; starting it again.", why)
+            logger.warning("Maintenance has ended; starting it again. %s", why)
         else:
             self.start_at = now + min(0.1 * 2**self.quick_deaths, LONGEST_BACKOFF)
             if self.quick_deaths == NO_ACCIDENT:
-                logger.error("Maintenance %s, again and again; no job runs without it.", why)
+                logger.error("Maintenance ends again and again; no job runs without it. %s", why)
 
     def _main(self, config: WorkerConfig) -> None:
         self.orders.keep_reader()
@@ -89,12 +91,13 @@ class MaintenanceLink:
 
     def tell_children(self) -> None:
         """Say which job children are alive, or why there are none."""
-        self.orders.send("children", pids=self.pids(), trouble=self.trouble)
+        trouble = asdict(self.trouble) if self.trouble else None
+        self.orders.send("children", pids=self.pids(), trouble=trouble)
 
-    def tell_death(self, pid: int, jobs: list[list[object]], detail: str) -> None:
+    def tell_death(self, pid: int, jobs: list[list[object]], end: Reason) -> None:
         """Order the settlement of what a dead child held."""
         self.deaths += 1
-        death: dict[str, object] = {"pid": pid, "jobs": jobs, "detail": detail}
+        death: dict[str, object] = {"pid": pid, "jobs": jobs, "end": asdict(end)}
         self.unsettled[self.deaths] = death
         self.orders.send("died", number=self.deaths, **death)
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, connections
 
 from ...core import clock
+from ...core.messages import Reason
 from ...core.registry import queues_of
 from ...ledger import workers
 from ...ledger.lock_timeouts import limit_waits
@@ -97,7 +98,7 @@ class MaintenanceProcess:
     ) -> None:
         self.config, self.orders, self.reports, self.slots = config, orders, reports, slots
         self.children: list[int] = []
-        self.trouble = ""
+        self.trouble: Reason | None = None
         self.deaths: list[dict[str, Any]] = []
         self._lacking: list[str] = []
         self.stopping = False
@@ -183,7 +184,8 @@ class MaintenanceProcess:
             if order["kind"] == "died":
                 self.deaths.append(order)
             elif order["kind"] == "children":
-                self.children, self.trouble = order["pids"], order["trouble"]
+                trouble = order["trouble"]
+                self.children, self.trouble = order["pids"], Reason(**trouble) if trouble else None
             elif order["kind"] == "stop":
                 self.stopping = True
 
@@ -201,7 +203,7 @@ class MaintenanceProcess:
         others = partial(self._held_by_others, death)
         for held in list(death["jobs"]):
             job, claim, why = held
-            one = Death(UUID(job), claim or None, self.config.worker, why, death["detail"])
+            one = Death(UUID(job), claim or None, self.config.worker, why, Reason(**death["end"]))
             if try_to_settle(one, self.config.using, others) is not None or self.stopping:
                 # At a stop it is left to others: they find it running for nobody.
                 death["jobs"].remove(held)

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Callable
 
 from ...core import clock
-from ...core.messages import WORKER_GONE
 from ...ledger.workers import call_dead, orphans
-from .dead_processes import Death, try_to_settle
+from .dead_processes import WORKER_GONE, Death, try_to_settle
 
 logger = logging.getLogger("django_bgtasks.worker")
 CHUNK = 200
