@@ -21,7 +21,7 @@ from ..core.compat import is_heard, send_signal
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
 from ..core.messages import CRASHES, Reason
-from ..core.outcomes import Outcome, raised, released, undone
+from ..core.outcomes import NO_ERROR, Outcome, raised, released, undone
 from ..core.payload import json_value, printable
 from ..core.registry import find_task
 from ..core.retry import DEFAULT_RETRY
@@ -346,7 +346,8 @@ def _tell(job: Job, settlement: Outcome, using: str) -> None:
 def settled_row(job: Job, settlement: Outcome) -> None:
     """Bring the row in memory to where the settlement put it."""
     job.state = TRANSITIONS[settlement.move][1]
-    job.__dict__.update(settlement.error_columns)
+    is_clean = settlement.failure is None and settlement.held_by is None
+    job.__dict__.update(NO_ERROR if is_clean else settlement.error_columns)
     if job.state in FINAL:
         job.result, job.finished_at = settlement.result, clock.now_as_stored()
     if not settlement.charged:

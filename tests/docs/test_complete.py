@@ -13,6 +13,7 @@ from django.core.management import find_commands, load_command_class
 import django_bgtasks
 from django_bgtasks import BackgroundTask, Retry, testing
 from django_bgtasks.core import errors
+from django_bgtasks.core.messages import FOREIGN, TEMPLATES
 from django_bgtasks.core.options import Options
 from django_bgtasks.jobs.context import JobContext
 
@@ -41,6 +42,23 @@ def test_every_option_is_in_the_table_of_the_settings_with_its_default() -> None
     }
 
 
+def test_every_code_of_a_job_is_among_the_errors() -> None:
+    codes = page("errors").partition("## Codes")[2].partition("\n## ")[0]
+    of_servers = re.compile("redis_.+|process_hung|other")
+    stored = {code for code in {*TEMPLATES, *FOREIGN} if not of_servers.fullmatch(code)}
+    assert not [code for code in stored if f"`{code}`" not in codes]
+    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)*)`", codes))
+    assert named - stored <= {
+        "error_code",
+        "error_params",
+        "params",
+        "words",
+        "held_reason",
+        "timeout",
+        "at_most_once",
+    }
+
+
 def test_every_option_of_a_task_is_in_the_table_of_tasks() -> None:
     rows = set(re.findall(r"^\| `(\w+)` \|", page("tasks"), re.MULTILINE))
     assert {option.name for option in fields(BackgroundTask)} - {"func"} <= rows
@@ -56,7 +74,7 @@ def test_every_field_of_retry_is_in_its_table_with_its_default() -> None:
 
 def test_everything_that_the_context_can_do_is_in_tasks() -> None:
     public = [name for name in vars(JobContext) if not name.startswith("_")]
-    own = set(public) - {"alias"}
+    own = set(public) - {"using"}
     assert not [name for name in own if f"context.{name}" not in page("tasks")]
 
 
