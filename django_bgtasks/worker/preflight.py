@@ -31,7 +31,7 @@ def look(config: WorkerConfig) -> int:
         status = os.waitpid(fork(lambda: sys.exit(_look(config))), 0)[1]
         if not os.WIFSIGNALED(status):
             return os.waitstatus_to_exitcode(status)
-        logger.warning("The look at the database has ended; looking again. %s", end_of(status))
+        logger.warning("The look at the database has ended (%s); looking again.", end_of(status))
         time.sleep(TRY_EVERY)
 
 

@@ -56,7 +56,7 @@ class MaintenanceLink:
         try:
             self.pid = fork(lambda: self._main(config), self.words)
         except OSError as error:
-            self._start_later(error)
+            self._start_later(f"cannot be started: {error}")
             return
         self.orders.keep_writer()
         self.reports.keep_reader()
@@ -65,24 +65,24 @@ class MaintenanceLink:
     def reaped(self, status: int) -> None:
         """It has ended, and never should."""
         self.pid = 0
-        self._start_later(end_of(status))
+        self._start_later(f"has ended ({end_of(status)})")
 
     def keep_alive(self, config: WorkerConfig) -> None:
         """Start it again if it is time."""
         if not self.pid and clock.monotonic() >= self.start_at:
             self.start(config)
 
-    def _start_later(self, why: Reason | OSError) -> None:
+    def _start_later(self, why: str) -> None:
         """At once the first time; where it ends again and again, later and without a word."""
         now = clock.monotonic()
         self.quick_deaths = self.quick_deaths + 1 if now - self.born < QUICK_SECONDS else 0
         if self.quick_deaths < 2:
             self.start_at = now
-            logger.warning("Maintenance has ended; starting it again. %s", why)
+            logger.warning("Maintenance %s; starting it again.", why)
         else:
             self.start_at = now + min(0.1 * 2**self.quick_deaths, LONGEST_BACKOFF)
             if self.quick_deaths == NO_ACCIDENT:
-                logger.error("Maintenance ends again and again; no job runs without it. %s", why)
+                logger.error("Maintenance %s, again and again; no job runs without it.", why)
 
     def _main(self, config: WorkerConfig) -> None:
         self.orders.keep_reader()
