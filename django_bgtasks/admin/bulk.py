@@ -13,8 +13,8 @@ from django.db.models import QuerySet
 from ..core import clock
 from ..core.errors import DuplicateJob, GiveUp, InvalidMove
 from ..core.retry import Retry
-from ..core.task import task
 from ..jobs.context import JobContext
+from ..jobs.task import task
 from ..models import Job
 from . import transitions
 from .queries import NARROWINGS, narrowed

@@ -14,12 +14,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core.compat import InvalidTask
-from ..core.dedup import refuse_wrong_call
 from ..core.errors import BgTasksError, DuplicateJob, QueueFull, TaskNotFound
 from ..core.options import backend_of
-from ..core.registry import find_task
+from ..core.payload import refuse_wrong_call
 from ..core.sensitive import MASK, may_see_secrets
-from ..core.task import BackgroundTask
+from ..jobs.task import BackgroundTask, find_task
 from ..ledger.outages import in_transaction
 from ..models import Job
 

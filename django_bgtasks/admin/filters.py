@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from ..core.options import entries
-from ..core.registry import queues_of
 from ..core.states import State
+from ..jobs.task import queues_of
 from ..models import Job
 from .queries import narrowed
 

@@ -19,8 +19,8 @@ from django.utils.translation import ngettext
 from ..core import clock
 from ..core.errors import TaskNotFound
 from ..core.formats import exact
-from ..core.registry import find_task
 from ..core.sensitive import masked, masked_call, masked_key, may_see_secrets
+from ..jobs.task import find_task
 from ..models import Job
 
 NOTHING = "–"

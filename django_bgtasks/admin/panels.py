@@ -92,7 +92,7 @@ def workers(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, Any
             "seen": _("%s ago") % span(worker.seen),
             "started": _("%s ago") % span(worker.started),
             "queues": worker.queues,
-            "lost": worker.children_lost,
+            "lost": worker.processes_lost,
             "processes": ngettext("%d process", "%d processes", worker.processes)
             % worker.processes,
             "children": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.errors import DuplicateJob, InvalidMove
-from ..core.states import LIVE, TRANSITIONS, State
+from ..core.states import LIVE, State, Transition
 from ..jobs import actions
 from ..ledger.outages import in_transaction
 from ..models import Job
@@ -30,7 +30,7 @@ class Act:
     name: str
     permission: str
     label: Any
-    allowed: frozenset[State]
+    allowed: Collection[State]
     warning: Any = ""
 
     def allows(self, state: str) -> bool:
@@ -62,9 +62,9 @@ def _run_now(job_id: UUID) -> str:
     return "run now"
 
 
-RETRY = Move("retry", "retry_job", gettext_lazy("Retry"), TRANSITIONS["retry"][0], make=_retry)
+RETRY = Move("retry", "retry_job", gettext_lazy("Retry"), Transition.RETRY.sources, make=_retry)
 RUN_NOW = Move(
-    "run-now", "run_job_now", gettext_lazy("Run now"), TRANSITIONS["promote"][0], make=_run_now
+    "run-now", "run_job_now", gettext_lazy("Run now"), Transition.PROMOTE.sources, make=_run_now
 )
 CANCEL = Move(
     "cancel",

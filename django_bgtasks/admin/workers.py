@@ -38,7 +38,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         (None, {"fields": ("health", "why_idle", ("hostname", "pid", "backend"), "id")}),
         (
             gettext_lazy("Work"),
-            {"fields": ("queue_names", ("processes", "running", "children_lost"))},
+            {"fields": ("queue_names", ("processes", "running", "processes_lost"))},
         ),
         (
             gettext_lazy("Times"),

@@ -17,7 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from ..core.options import entries
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
 from ..models import RollUp
 from ..monitoring.figures import Status
 from ..monitoring.histogram import BOUNDS

@@ -1,4 +1,4 @@
-"""What an attempt came to, and what to write for it: decided here, written by the ledger."""
+"""What an attempt leads to: decided here, from data alone; the ledger writes it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from .messages import Reason
 from .payload import clipped
 from .retry import MAX_CRASHES, Retry
 from .spans import span_of
+from .states import FINAL, State, Transition
 
 NOW = timedelta(0)
 NO_ERROR = {"error": "", "error_code": "", "error_params": None, "held_reason": ""}
-# Seconds until an attempt that the database undid is made again; those that were in each other's
-# way must not meet again.
-SOON = (0.5, 1.5)
+# Seconds until the next attempt after the database rolled one back. At random: transactions that
+# were in each other's way must not meet again.
+ROLLBACK_DELAY = (0.5, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt did not succeed, as its Attempt row tells it. code: see `core.messages`."""
+    """Why an attempt did not succeed, as its Attempt row has it. code: see `core.messages`."""
 
     outcome: str
     exception_class: str = ""
@@ -47,90 +48,102 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One move out of `running`.
+    """What becomes of a running job: a transition out of `running`, and what is written with it.
 
-    delay: before the next attempt. charged: whether this attempt counts against max_attempts.
-    held_by: why the job could not be run here and now.
+    delay: until the next attempt. charged: whether this attempt counts against max_attempts.
+    hold: why the job could not be run here and now.
     """
 
-    move: str
+    transition: Transition
     delay: timedelta = NOW
     result: Any = None
     failure: Failure | None = None
     charged: bool = True
-    held_by: Reason | None = None
+    hold: Reason | None = None
 
-    def telling(self, edited: Callable[[str], str]) -> Outcome:
-        """The same with the texts of its failure edited."""
+    @property
+    def state(self) -> State:
+        """Where the job goes."""
+        return self.transition.target
+
+    @property
+    def retries(self) -> bool:
+        """Whether the attempt failed and another one follows."""
+        return self.failure is not None and self.state not in FINAL
+
+    def redacted(self, redact: Callable[[str], str]) -> Outcome:
+        """The same with `redact` applied to the texts of its failure."""
         if self.failure is None:
             return self
-        message, trace = edited(self.failure.message)[:255], edited(self.failure.traceback)
-        params = _stored(self.failure.params, edited)
+        message, trace = redact(self.failure.message)[:255], redact(self.failure.traceback)
+        params = _stored(self.failure.params, redact)
         failure = replace(self.failure, message=message, traceback=trace, params=params)
         return replace(self, failure=failure)
 
     @property
     def error_columns(self) -> dict[str, Any]:
         """What it leaves in the columns of the job that say what is wrong."""
-        failure, held_by = self.failure, self.held_by
+        failure, hold = self.failure, self.hold
         if failure is not None:
-            line, code, params = failure.line, failure.code, failure.params
-        elif held_by is not None:
-            line, code, params = clipped(str(held_by))[:255], held_by.code, _stored(held_by.params)
+            values: tuple[Any, ...] = failure.line, failure.code, failure.params, ""
+        elif hold is not None:
+            values = clipped(str(hold))[:255], hold.code, _stored(hold.params), hold.code
         else:
             return NO_ERROR
-        held_reason = held_by.code if held_by else ""
-        return {
-            "error": line, "error_code": code, "error_params": params, "held_reason": held_reason,
-        }  # fmt: skip
+        return dict(zip(NO_ERROR, values, strict=True))
 
 
-def released(held_by: Reason | None = None, delay: timedelta = NOW) -> Outcome:
-    """Back to where it was, at no cost: the attempt had not begun or was interrupted."""
-    return Outcome("later" if delay else "release", delay=delay, charged=False, held_by=held_by)
+def outcome_of_release(hold: Reason | None = None, delay: timedelta = NOW) -> Outcome:
+    """The job waits again and the attempt is not counted: it had not begun or was interrupted."""
+    transition = Transition.RETRY_AT if delay else Transition.RELEASE
+    return Outcome(transition, delay=delay, charged=False, hold=hold)
 
 
-def raised(
+def outcome_of_exception(
     error: BaseException, attempt: int, max_attempts: int, retry: Retry, rng: Random
 ) -> Outcome:
     """What an exception of the task leads to."""
     if isinstance(error, RetryLater):
         try:
-            return released(delay=span_of(error.delay, "RetryLater: the delay"))
+            return outcome_of_release(delay=span_of(error.delay, "RetryLater: the delay"))
         except (TypeError, ValueError) as wrong:
             # It was changed after it was made.
             error = wrong
     failure = failure_of(error)
     if isinstance(error, JobCancelled):
-        return Outcome("stop", failure=failure)
+        return Outcome(Transition.CANCEL_RUNNING, failure=failure)
     if isinstance(error, GiveUp) or attempt >= max_attempts or not retry.wants(error):
-        return Outcome("fail", failure=failure)
+        return Outcome(Transition.FAIL, failure=failure)
     delay = retry.next_delay(attempt, rng)
-    return Outcome("later" if delay else "again", delay=delay, failure=failure)
+    transition = Transition.RETRY_AT if delay else Transition.RETRY_NOW
+    return Outcome(transition, delay=delay, failure=failure)
 
 
-def crashed(
+def outcome_of_crash(
     failure: Failure, attempt: int, max_attempts: int, crashes: int, on_crash: str
 ) -> Outcome:
-    """What a death of the worker leads to. crashes: earlier ones of this job."""
+    """What the death of its process leads to. crashes: how many this job had before."""
     if on_crash == "fail" or attempt >= max_attempts or crashes + 1 >= MAX_CRASHES:
-        return Outcome("fail", failure=failure)
-    return Outcome("again", failure=failure)
+        return Outcome(Transition.FAIL, failure=failure)
+    return Outcome(Transition.RETRY_NOW, failure=failure)
 
 
-def interrupted(failure: Failure, on_crash: str) -> Outcome:
-    """What a kill leads to that was not the job's fault: it was in the way of a stop, say."""
-    return Outcome("fail", failure=failure) if on_crash == "fail" else released()
+def outcome_of_interruption(failure: Failure, on_crash: str) -> Outcome:
+    """What a kill leads to that was not the job's fault, as at a stop of the worker."""
+    if on_crash == "fail":
+        return Outcome(Transition.FAIL, failure=failure)
+    return outcome_of_release()
 
 
-def undone(
+def outcome_of_rollback(
     error: BaseException, attempt: int, max_attempts: int, on_crash: str, rng: Random
 ) -> Outcome:
-    """What it leads to that the database undid an attempt: that is no exception of the task."""
+    """What a rollback by the database leads to: it is no exception of the task."""
     failure = failure_of(error)
     if on_crash == "fail" or attempt >= max_attempts:
-        return Outcome("fail", failure=failure)
-    return Outcome("later", delay=timedelta(seconds=rng.uniform(*SOON)), failure=failure)
+        return Outcome(Transition.FAIL, failure=failure)
+    delay = timedelta(seconds=rng.uniform(*ROLLBACK_DELAY))
+    return Outcome(Transition.RETRY_AT, delay=delay, failure=failure)
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -157,12 +170,12 @@ def _code_of(error: BaseException, message: str) -> tuple[str, Mapping[str, Any]
 
 
 def _stored(
-    params: Mapping[str, Any] | None, edited: Callable[[str], str] = str
+    params: Mapping[str, Any] | None, redact: Callable[[str], str] = str
 ) -> Mapping[str, Any] | None:
     """Parameters as any database stores them, and as short as a line."""
     if params is None:
         return None
-    return {name: edited(clipped(str(value)))[:255] for name, value in params.items()}
+    return {name: redact(clipped(str(value)))[:255] for name, value in params.items()}
 
 
 def message_of(error: BaseException) -> str:
@@ -176,17 +189,17 @@ def message_of(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        told = traceback.TracebackException.from_exception(error)
-        _shorten(told)
-        return "".join(told.format())
+        described = traceback.TracebackException.from_exception(error)
+        _shorten(described)
+        return "".join(described.format())
     except Exception as broken:
         frames = "".join(traceback.format_tb(error.__traceback__))
         return f"{frames}{type(error).__name__}: <not printable: {type(broken).__name__}>\n"
 
 
-def _shorten(told: Any) -> None:
+def _shorten(described: Any) -> None:
     """Clip the texts before they are formatted: Python takes seconds for megabytes of lines."""
-    rest = [told]
+    rest = [described]
     while rest:
         one = rest.pop()
         one._str = clipped(one._str)

@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest
 from django.utils.translation import gettext as _
 
 from ..core.sensitive import may_see_secrets
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
 from ..models import Job
 
 SIGNED_FOR = timedelta(hours=24)

@@ -10,7 +10,7 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, JsonResponse
 
 from ..core.options import backend_settings
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
 from ..monitoring import queries
 from ..monitoring.snapshot import LOST_SINCE, OVERDUE_AFTER
 from ..transport.connection import describe, reason

@@ -37,7 +37,7 @@ def beat(worker: UUID, using: str, trouble: Reason | None = None) -> bool:
 @retried
 def count_death(worker: UUID, using: str) -> None:
     """One more child of this worker has died instead of ending."""
-    Worker.objects.using(using).filter(pk=worker).update(children_lost=F("children_lost") + 1)
+    Worker.objects.using(using).filter(pk=worker).update(processes_lost=F("processes_lost") + 1)
 
 
 @retried

@@ -13,8 +13,8 @@ from django.core.mail.message import EmailMessage
 from django.db import DatabaseError
 
 from ..core.errors import BgTasksError
+from ..ledger.identity import ledger_database
 from ..ledger.outages import in_transaction
-from ..ledger.returning import ledger_database
 from .delivery import deliver_email
 from .headers import stamped
 from .serializer import Envelope, packed, unpacked

@@ -13,8 +13,8 @@ from django.utils.module_loading import import_string
 
 from ..core.errors import GiveUp
 from ..core.retry import Retry
-from ..core.task import task
-from ..ledger.returning import ledger_database
+from ..jobs.task import task
+from ..ledger.identity import ledger_database
 from .serializer import Envelope, unpacked
 from .storage import discard, fetch
 

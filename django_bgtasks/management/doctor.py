@@ -23,7 +23,7 @@ from ..monitoring import queries
 from ..monitoring.diagnosis import problems_of
 from ..monitoring.snapshot import status_of
 from ..transport.connection import RedisError, connection, describe, has_password, reason
-from ..transport.namespace import namespace_of
+from ..transport.names import namespace_of
 from ..transport.neighbours import Neighbour, neighbours
 from ..transport.permissions import cure, essential, missing, user_of
 from ..worker.preflight import redis_silence, unapplied

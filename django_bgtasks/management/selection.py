@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core.errors import DuplicateJob, InvalidMove
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
 from ..models import Job
 from .base import TranslatedCommand
 

@@ -24,9 +24,8 @@ class Worker(models.Model):
     dead_after = models.FloatField(_("dead after"), default=10.0, editable=False)
     stopped_at = UTCDateTimeField(_("stopped at"), null=True, blank=True)
     lost_at = UTCDateTimeField(_("lost at"), null=True, blank=True)
-    children_lost = models.PositiveIntegerField(_("children lost"), default=0)
-    # Why its job processes end as soon as they start, as core/messages.py tells it; empty if they
-    # do not.
+    processes_lost = models.PositiveIntegerField(_("processes lost"), default=0)
+    # Why its job processes end as soon as they start: see core/messages.py.
     trouble_code = models.CharField(_("trouble"), max_length=32, blank=True, default="")
     trouble_params = models.JSONField(_("trouble"), null=True, blank=True, editable=False)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..core import clock
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
 from .figures import Point
 from .histogram import added, quantile
 from .rollups import rolled_up

@@ -73,7 +73,7 @@ class Worker:
     health: str
     seen: float
     started: float
-    children_lost: int
+    processes_lost: int
     children: tuple[Child, ...]
     trouble: Reason | None = None
 

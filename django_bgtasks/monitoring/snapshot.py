@@ -9,15 +9,15 @@ from typing import Any
 
 from ..core import clock
 from ..core.options import backend_settings, known_backends, stored_backends
-from ..core.registry import queues_of
 from ..core.states import WAITING, State
-from ..ledger import pauses
-from ..ledger.returning import ledger_database
+from ..jobs.task import queues_of
+from ..ledger import queues
+from ..ledger.identity import ledger_database
 from ..models import AttemptOutcome
 from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason
-from ..transport.depth import is_suspended, lengths
-from ..transport.namespace import namespace_of
+from ..transport.names import namespace_of
+from ..transport.queues import is_suspended, lengths
 from . import queries
 from .figures import Child, Failures, Maintenance, Queue, Redis, Running, Status, Stranger, Worker
 
@@ -37,7 +37,7 @@ def status_of(backend: str, using: str | None = None) -> Status:
     found = {state: queries.depths(state, using) for state in COUNTED}
     depths = {state: _own(cells, backend) for state, cells in found.items()}
     ended = queries.ended_lately(backend, SHARE_MINUTES, using)
-    paused = pauses.paused(backend, using)
+    paused = queues.paused(backend, using)
     names = queues_of(backend).union(paused, ended, *depths.values())
     redis, messages, children = _ask_redis(backend, sorted(names), using)
     workers = _workers(backend, children, using)
@@ -133,7 +133,7 @@ def _workers(backend: str, children: dict[str, tuple[str, str]], using: str) -> 
             health=_health(row),
             seen=max(0.0, row.seen),
             started=max(0.0, row.started),
-            children_lost=row.children_lost,
+            processes_lost=row.processes_lost,
             children=tuple(_children_of(row, children)),
             trouble=row.trouble,
         )
@@ -191,7 +191,7 @@ def _ask_redis(
     address, redis, named = describe(backend), connection(backend), namespace_of(backend, using)
     try:
         suspended, waiting = is_suspended(redis), lengths(queues, named, redis)
-        shown = registry.shown(named, redis)
+        shown = registry.worker_states(named, redis)
         return Redis(address, suspended=suspended, name=named.name), waiting, shown
     except RedisError as error:
         return Redis(address, problem=reason(error), name=named.name), None, {}

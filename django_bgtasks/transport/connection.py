@@ -14,14 +14,22 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    NoPermissionError,
+    RedisError,
+)
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ..core.messages import Reason
 from ..core.options import backend_settings
-from .script import CLUSTER_ERRORS
 
+# What only a cluster answers.
+CLUSTER_ERRORS = (ClusterCrossSlotError, ClusterDownError, AskError)
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 # A site must answer while Redis is away or deaf: a push gives up after this.
 PUSH_SECONDS = 1.0
@@ -140,12 +148,12 @@ def reason(error: Exception) -> Reason:
     return Reason("other", {"words": line})
 
 
-def forget() -> None:
+def drop_clients() -> None:
     """Drop the clients of this process, as after a fork."""
     connection.cache_clear()
 
 
-def hang_up_in_copy() -> None:
+def close_in_fork() -> None:
     """In a fork: close the sockets, which the parent goes on to use.
 
     Else Redis would not notice the parent's death, and give a message to nobody.
@@ -158,7 +166,7 @@ def hang_up_in_copy() -> None:
 
 def _forget_settings(*, setting: str, **kwargs: Any) -> None:
     if setting in ("TASKS", "CACHES"):
-        forget()
+        drop_clients()
 
 
 setting_changed.connect(_forget_settings, dispatch_uid="django_bgtasks.connection")

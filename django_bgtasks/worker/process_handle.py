@@ -1,4 +1,4 @@
-"""A job child as the supervisor sees it: what it holds, and what its end means for that."""
+"""A job process as the supervisor sees it: what it holds, and what its end means for that."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from uuid import UUID
 
 from ..core import clock
 from ..core.messages import Reason
-from ..sandbox.timeouts import CANCEL_SIGNAL
+from ..sandbox.isolation import CANCEL_SIGNAL
 from .config import WorkerConfig
-from .job_process import OUT_OF_WORK, SPENT, Child
+from .job_process import OUT_OF_WORK, SPENT, JobProcess
 from .once_flag import OnceFlag
-from .processes import LastWords, end_of, fork, send_signal
-from .shared_state import Held, Slot
+from .processes import LastError, end_of, fork, signal_process
+from .shared_state import HeldJob, SharedState
 
 logger = logging.getLogger("django_bgtasks.worker")
 CANCEL_GRACE = 2.0
@@ -36,41 +36,40 @@ class ProcessHandle:
     """A place for one process that runs jobs; one after another lives in it.
 
     kill_reason: the job it was killed for, and why. cancelling: until when each cancelled job may
-    go on.
-    trouble: why its processes end at once, again and again; None if they do not.
+    go on. trouble: why its processes end at once, again and again; None if they do not.
     """
 
-    slot: Slot = field(default_factory=Slot)
+    shared: SharedState = field(default_factory=SharedState)
     pid: int = 0
-    born: float = 0.0
+    started_at: float = 0.0
     start_at: float = 0.0
     quick_deaths: int = 0
     killed: bool = False
     kill_reason: tuple[UUID, str] | None = None
     cancelling: dict[UUID, float] = field(default_factory=dict)
-    words: LastWords = field(default_factory=LastWords)
+    last_error: LastError = field(default_factory=LastError)
     trouble: Reason | None = None
 
     def start(self, config: WorkerConfig, once_flag: OnceFlag) -> None:
         """Fork a process into this place."""
-        self.kill_reason, self.killed, self.born = None, False, clock.monotonic()
+        self.kill_reason, self.killed, self.started_at = None, False, clock.monotonic()
         self.cancelling.clear()
-        self.slot.clear()
-        main: Callable[[], None] = partial(_main, config, self.slot, once_flag)
+        self.shared.clear()
+        main: Callable[[], None] = partial(_main, config, self.shared, once_flag)
         try:
-            self.pid = fork(main, self.words)
+            self.pid = fork(main, self.last_error)
         except OSError as error:
             self._note_quick_end(_foreign(f"{type(error).__name__}: {error}"))
 
-    def reaped(self, status: int) -> list[Held]:
+    def reap(self, status: int) -> list[HeldJob]:
         """The process has ended: what it held. A place where they end at once starts later."""
-        held, self.pid, code = self.slot.read(), 0, os.waitstatus_to_exitcode(status)
+        held, self.pid, code = self.shared.read(), 0, os.waitstatus_to_exitcode(status)
         idle = not any(job.begun for job in held)
-        if self.killed and not self.slot.has_worked:
+        if self.killed and not self.shared.has_worked:
             self._note_quick_end(Reason("process_hung", {"seconds": f"{START_SECONDS:g}"}))
         elif self._is_young() and idle and code != SPENT and not self.killed:
-            said = str(self.words) if code == 1 else ""
-            self._note_quick_end(_foreign(said) if said else end_of(status))
+            error = str(self.last_error) if code == 1 else ""
+            self._note_quick_end(_foreign(error) if error else end_of(status))
         else:
             self.start_at = clock.monotonic()
             self._note_health()
@@ -78,11 +77,11 @@ class ProcessHandle:
 
     def look(self) -> None:
         """A process that works for a while has started well."""
-        if self.quick_deaths and self.pid and self.slot.has_worked and not self._is_young():
+        if self.quick_deaths and self.pid and self.shared.has_worked and not self._is_young():
             self._note_health()
 
     def _is_young(self) -> bool:
-        return clock.monotonic() - self.born < QUICK_SECONDS
+        return clock.monotonic() - self.started_at < QUICK_SECONDS
 
     def _note_quick_end(self, why: Reason) -> None:
         self.quick_deaths += 1
@@ -91,13 +90,13 @@ class ProcessHandle:
 
     def _note_health(self) -> None:
         self.quick_deaths, self.trouble = 0, None
-        self.words.forget()
+        self.last_error.clear()
 
-    def ended_well(self, held: list[Held], code: int) -> bool:
+    def ended_well(self, held: list[HeldJob], code: int) -> bool:
         """Whether nothing is to be settled after its end."""
         return not held and code in (OUT_OF_WORK, SPENT)
 
-    def why(self, held: Held) -> str:
+    def why(self, held: HeldJob) -> str:
         """What the end of the process means for a job that it held.
 
         Only jobs that have begun are charged, and of several only the one that it was killed for.
@@ -114,15 +113,15 @@ class ProcessHandle:
 
     def cancel(self, job: UUID, claim: int) -> None:
         """Ask the process to end this job, if it runs it; enforce() does it where that fails."""
-        runs = any(h.running and (h.job, h.claim) == (job, claim) for h in self.slot.read())
+        runs = any(h.running and (h.job, h.claim) == (job, claim) for h in self.shared.read())
         if runs and job not in self.cancelling:
-            self.slot.cancel(job)
+            self.shared.cancel(job)
             self.cancelling[job] = clock.monotonic() + CANCEL_GRACE
             self.signal(CANCEL_SIGNAL)
 
     def enforce(self, now: float, interrupt: bool) -> None:
         """Kill the process if a job has outlived its time, or if all are to be interrupted."""
-        begun = [held for held in self.slot.read() if held.begun]
+        begun = [held for held in self.shared.read() if held.begun]
         running = [held for held in begun if held.running]
         for job in self.cancelling.keys() - {held.job for held in running}:
             # It ended by itself in the meantime.
@@ -133,7 +132,7 @@ class ProcessHandle:
             self.kill(late, "timeout")
         elif stubborn is not None:
             self.kill(stubborn, "cancelled")
-        elif not self.slot.has_worked and now > self.born + START_SECONDS:
+        elif not self.shared.has_worked and now > self.started_at + START_SECONDS:
             self.kill(None, HANGS)
         elif interrupt:
             self.kill(begun[0].job if begun else None, "interrupted")
@@ -143,17 +142,19 @@ class ProcessHandle:
         if self.killed:
             return
         self.killed, self.kill_reason = True, (job, why) if job else None
-        logger.warning("Killing child %d: %s%s.", self.pid, why, f" in job {job}" if job else "")
+        logger.warning(
+            "Killing job process %d: %s%s.", self.pid, why, f" in job {job}" if job else ""
+        )
         self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, if it is there."""
-        send_signal(self.pid, number)
+        signal_process(self.pid, number)
 
 
 def _foreign(words: str) -> Reason:
     return Reason("other", {"words": words})
 
 
-def _main(config: WorkerConfig, slot: Slot, once_flag: OnceFlag) -> None:
-    Child(config, slot, once_flag).main()
+def _main(config: WorkerConfig, shared: SharedState, once_flag: OnceFlag) -> None:
+    JobProcess(config, shared, once_flag).main()

@@ -14,7 +14,7 @@ from playwright.sync_api import Page
 
 from django_bgtasks import GiveUp
 from django_bgtasks.core.outcomes import Outcome, failure_of
-from django_bgtasks.core.states import State
+from django_bgtasks.core.states import State, Transition
 from testproject.office.models import Picture
 from tests.interfaces.rows import make_attempt, make_job
 
@@ -64,7 +64,7 @@ def failed_job(user: User) -> str:
     """A job that failed and may be tried again."""
     words = "june.csv has no column 'email'."
     failure = failure_of(GiveUp(words))
-    columns = Outcome("fail", failure=failure).error_columns
+    columns = Outcome(Transition.FAIL, failure=failure).error_columns
     job = make_job(State.FAILED, owner=user, task=IMPORT, attempt=1, **columns)
     told = {"message": words, "code": failure.code, "params": failure.params}
     make_attempt(job, exception_class="django_bgtasks.GiveUp", **told)

@@ -16,7 +16,7 @@ from django_bgtasks.monitoring.histogram import BOUNDS, CLASSES, added, quantile
 def worker(**fields: Any) -> Worker:
     usual: dict[str, Any] = {
         "id": "1", "hostname": "web1", "pid": 7, "processes": 2, "queues": ("emails",),
-        "health": "alive", "seen": 1.0, "started": 60.0, "children_lost": 0, "children": (),
+        "health": "alive", "seen": 1.0, "started": 60.0, "processes_lost": 0, "children": (),
     }  # fmt: skip
     return Worker(**{**usual, **fields})
 

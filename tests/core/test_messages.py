@@ -15,7 +15,8 @@ import django_bgtasks
 from django_bgtasks import GiveUp, JobCancelled, JobTimeout
 from django_bgtasks.core import errors
 from django_bgtasks.core.messages import CRASHES, FOR_OWNERS, FOREIGN, TEMPLATES, TIMEOUTS, Reason
-from django_bgtasks.core.outcomes import Failure, Outcome, failure_of, released
+from django_bgtasks.core.outcomes import Failure, Outcome, failure_of, outcome_of_release
+from django_bgtasks.core.states import Transition
 from django_bgtasks.jobs.execute import is_suspect
 from django_bgtasks.models import Attempt, Job, Worker
 
@@ -94,25 +95,25 @@ def test_a_crash_is_known_by_its_code() -> None:
     assert all(is_suspect(Job(error_code=code)) for code in CRASHES)
     own = failure_of(type("crash", (Exception,), {})("The process exited with code 1."))
     assert own.line == "crash: The process exited with code 1."
-    assert not is_suspect(Job(**Outcome("again", failure=own).error_columns))
+    assert not is_suspect(Job(**Outcome(Transition.RETRY_NOW, failure=own).error_columns))
     death = Failure.of("crash", Reason("process_exited", {"code": 1}))
-    columns = Outcome("again", failure=death).error_columns
+    columns = Outcome(Transition.RETRY_NOW, failure=death).error_columns
     assert columns["error"] == "crash: The process exited with code 1."
     assert is_suspect(Job(**columns))
 
 
 def test_only_a_job_that_is_held_has_a_reason_for_it() -> None:
     missing = Reason("not_a_task", {"task": "shop.x"})
-    assert released(missing).error_columns == {
+    assert outcome_of_release(missing).error_columns == {
         "error": "shop.x is not a task: decorate the function with @task.",
         "error_code": "not_a_task",
         "error_params": {"task": "shop.x"},
         "held_reason": "not_a_task",
     }
-    failed = Outcome("later", failure=failure_of(ValueError("no")))
-    for outcome in (released(), failed, Outcome("succeed")):
+    failed = Outcome(Transition.RETRY_AT, failure=failure_of(ValueError("no")))
+    for outcome in (outcome_of_release(), failed, Outcome(Transition.SUCCEED)):
         assert outcome.error_columns["held_reason"] == ""
-        assert outcome.error_columns.keys() == released(missing).error_columns.keys()
+        assert outcome.error_columns.keys() == outcome_of_release(missing).error_columns.keys()
 
 
 class Refused(Exception):
@@ -135,13 +136,17 @@ def test_an_exception_has_the_code_of_its_class_or_of_its_text() -> None:
 
 def test_parameters_are_stored_by_any_database_and_hold_no_secret() -> None:
     failure = failure_of(GiveUp.of("mail_gone", blob="secret\0\ud800" + "x" * 10**6))
-    outcome = Outcome("fail", failure=failure).telling(lambda text: text.replace("secret", "***"))
+    outcome = Outcome(Transition.FAIL, failure=failure).redacted(
+        lambda text: text.replace("secret", "***")
+    )
     params = outcome.error_columns["error_params"]
     assert params["blob"].startswith("***")
     assert len(params["blob"]) <= 255
     assert "\0" not in params["blob"]
     assert params["blob"].encode()
-    told = Outcome("fail", failure=failure_of(GiveUp("secret"))).telling(lambda _text: "***")
+    told = Outcome(Transition.FAIL, failure=failure_of(GiveUp("secret"))).redacted(
+        lambda _text: "***"
+    )
     assert told.error_columns["error_params"] == {"words": "***"}
 
 

@@ -18,9 +18,9 @@ from pytest_django import Settings
 from django_bgtasks import management
 from django_bgtasks.core.formats import exact
 from django_bgtasks.core.messages import FOREIGN, TEMPLATES, Reason, error_message
-from django_bgtasks.core.states import State, refuse
+from django_bgtasks.core.states import State, Transition, refuse
 from django_bgtasks.jobs.actions import pause_queue
-from django_bgtasks.sandbox.process_state import EXIT_FDS_CLOSED
+from django_bgtasks.sandbox.isolation import EXIT_FDS_CLOSED
 from django_bgtasks.worker.processes import end_of
 
 from .commands import busy, run
@@ -113,7 +113,7 @@ def test_the_end_of_a_process_is_told_in_every_language(status: int) -> None:
 
 def test_a_refusal_is_in_the_language_of_who_asked() -> None:
     with translation.override("de"):
-        told = str(refuse("cancel", State.FAILED, 7))
+        told = str(refuse(Transition.CANCEL_WAITING, State.FAILED, 7))
     assert told.startswith("Aufgabe 7 hat den Zustand „gescheitert“: Abbrechen lässt sich")
     assert "blockiert, wartet oder geplant" in told
 

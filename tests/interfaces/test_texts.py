@@ -15,7 +15,7 @@ DOORS = ("admin", "management", "models", "templatetags", "http")
 BELOW = (
     "apps.py", "core/messages.py", "core/states.py", "monitoring/diagnosis.py",
     "core/formats.py", "monitoring/snapshot.py", "management/doctor.py",
-    "ledger/transitions.py", "worker/job_log.py", "idempotency/view.py", "idempotency/replay.py",
+    "ledger/transitions.py", "worker/logs.py", "idempotency/view.py", "idempotency/replay.py",
     "idempotency/request_key.py",
 )  # fmt: skip
 # English for machines, and for who sets them up.

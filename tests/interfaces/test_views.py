@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from django_bgtasks import EffectUnknown, GiveUp, JobTimeout, accepted, refuse_when_full
 from django_bgtasks.core.outcomes import Outcome, failure_of
+from django_bgtasks.core.states import Transition
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs
 from tests.app.tasks import add, fail
@@ -117,7 +118,7 @@ def test_the_owner_of_a_failed_job_reads_what_is_meant_for_people(
     user: Any, error: Exception, code: str, english: str, german: str
 ) -> None:
     failure = failure_of(error)
-    job = make_job("failed", owner=user, **Outcome("fail", failure=failure).error_columns)
+    job = make_job("failed", owner=user, **Outcome(Transition.FAIL, failure=failure).error_columns)
     place = f"/jobs/{job.pk}/"
     told = browser(user).get(place).json()
     assert (told["error"], told["error_code"]) == (english, code)

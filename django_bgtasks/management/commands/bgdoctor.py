@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...core.options import default_backend
-from ...ledger.returning import ledger_database
+from ...ledger.identity import ledger_database
 from ..base import TranslatedCommand
 from ..doctor import Finding, examine
 

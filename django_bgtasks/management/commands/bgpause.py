@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...core.options import default_backend
-from ...core.registry import queues_of
 from ...jobs.actions import pause_queue
+from ...jobs.task import queues_of
+from ...ledger.identity import ledger_database
 from ...ledger.queues import with_queued_jobs
-from ...ledger.returning import ledger_database
 from ..base import TranslatedCommand
 
 

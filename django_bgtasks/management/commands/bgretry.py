@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_lazy, ngettext
 
-from ...core.states import TRANSITIONS, State
+from ...core.states import State, Transition
 from ...jobs.actions import retry_job
 from ..selection import SelectionCommand
 
@@ -13,7 +13,7 @@ class Command(SelectionCommand):
     """Queues failed or cancelled jobs again, for at least one more attempt."""
 
     help = gettext_lazy("Run failed jobs again: those named by their ids, or all that match.")
-    states = tuple(sorted(TRANSITIONS["retry"][0]))
+    states = Transition.RETRY.sources
     usual = (State.FAILED.value,)
     act = staticmethod(retry_job)
 

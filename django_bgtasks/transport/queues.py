@@ -10,9 +10,8 @@ from typing import Any
 from redis import Redis
 
 from ..core import clock
-from .messages import QUEUES_KEY, SUSPENDED_KEY
-from .names import LEDGERS_KEY, Namespace, place_of, rq_queue_name
-from .script import Script, run_script
+from .messages import Script, run_script
+from .names import LEDGERS_KEY, QUEUES_KEY, SUSPENDED_KEY, Namespace, place_of, rq_queue_name
 
 PAGE = 10_000
 # Seconds without a worker after which the mark is gone.
@@ -56,7 +55,7 @@ def in_use(
     return [rq_queue_name(*place) for place in found]
 
 
-def held_ids(rq_queue: str, namespace: Namespace, redis: Redis) -> set[str]:
+def waiting_ids(rq_queue: str, namespace: Namespace, redis: Redis) -> set[str]:
     """The ids of the messages that wait in this RQ queue, as they are written there."""
     pages = _pages(namespace.list_key(rq_queue), redis)
     return {text_of(raw) for page in pages for raw in page}

@@ -18,9 +18,9 @@ from django_bgtasks.jobs.actions import cancel_job, retry_job
 from django_bgtasks.jobs.enqueue import build
 from django_bgtasks.models import Attempt, Job
 from django_bgtasks.worker.config import WorkerConfig
-from django_bgtasks.worker.executors.side_by_side import Beside
-from django_bgtasks.worker.executors.threads import Threaded
-from django_bgtasks.worker.shared_state import Slot
+from django_bgtasks.worker.executors.threads import ThreadRunner
+from django_bgtasks.worker.job_process import JobProcess
+from django_bgtasks.worker.shared_state import SharedState
 from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
@@ -28,7 +28,7 @@ from tests.workers import WorkerFactory
 from . import tasks
 from .conftest import Effects
 from .jobs import outcomes, row, unfinished, wait_for_state
-from .test_beside import MANY, WAYS, begun, many, through
+from .test_side_by_side import MANY, WAYS, begun, many, through
 
 
 @pytest.mark.parametrize(("task", "options"), WAYS)
@@ -120,7 +120,7 @@ def test_a_coroutine_that_blocks_in_a_task_of_its_own_is_the_one_that_is_killed(
     others = many(tasks.wait_at_gate_async.using(timeout=4), effects, 3)
     wait_until(lambda: begun(effects) == 3)
     job = tasks.block_in_a_task_of_its_own_once.using(timeout=5).enqueue(str(effects))
-    wait_until(lambda: "Killing child" in worker.output, timeout=20)
+    wait_until(lambda: "Killing job process" in worker.output, timeout=20)
     assert f"timeout in job {job.id}" in worker.output
     wait_until(lambda: begun(effects) == 6)
     assert outcomes(job) == ["timeout"]
@@ -185,7 +185,7 @@ def test_a_settlement_that_the_database_refuses_ends_the_process_and_strands_not
 def test_what_a_sites_receiver_raises_beside_the_main_thread_ends_the_process_at_once(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """And not only its keeper: nothing would be settled from then on, and no limit would hold."""
+    """And not only the settling thread: without it nothing is settled, and no limit holds."""
     codes: SimpleQueue[int] = SimpleQueue()
 
     def end(code: int) -> None:
@@ -193,14 +193,15 @@ def test_what_a_sites_receiver_raises_beside_the_main_thread_ends_the_process_at
         # As if the process were gone: the thread does nothing more.
         Event().wait()
 
-    def settle(runs: list[Any]) -> list[Any]:
+    def settle(runs: list[Any], using: str) -> list[Any]:
         raise error
 
     monkeypatch.setattr(os, "_exit", end)
-    nothing: Any = lambda *told: None  # noqa: E731
-    slot, job = Slot(), build(tasks.record, ("", ""), {})
-    slot.popped(job.pk)
-    monkeypatch.setattr(Threaded, "main", nothing)
-    side = Beside(WorkerConfig("default", "default", threads=2), slot, settle, nothing, nothing)
-    assert side.take([job]) == ([], [])
+    monkeypatch.setattr(ThreadRunner, "main", lambda attempt: None)
+    monkeypatch.setattr("django_bgtasks.worker.executors.settling_thread.settle_runs", settle)
+    shared, job = SharedState(), build(tasks.record, ("", ""), {})
+    process = JobProcess(WorkerConfig("default", "default", threads=2), shared)
+    shared.popped(job.pk)
+    process.settling.start()
+    assert process.threads.submit([job]) == []
     assert codes.get(timeout=10) == 1

@@ -14,15 +14,14 @@ from django.db import OperationalError
 
 from django_bgtasks import testing
 from django_bgtasks.core import clock
-from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.jobs.execute import Run
-from django_bgtasks.ledger.transitions import give_back
+from django_bgtasks.ledger.lifecycle import release
 from django_bgtasks.models import Attempt, Job
 from django_bgtasks.models.job import JobQuerySet
-from django_bgtasks.worker.batching import BatchSizer, Group, OverrunWatch
 from django_bgtasks.worker.config import WorkerConfig
-from django_bgtasks.worker.job_process import Child
-from django_bgtasks.worker.shared_state import Held, Slot
+from django_bgtasks.worker.executors.inline import Batch, BatchSizer, OverrunWatch, Prefetched
+from django_bgtasks.worker.job_process import JobProcess
+from django_bgtasks.worker.shared_state import HeldJob, SharedState
 from tests.app.tasks import add
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
@@ -90,30 +89,30 @@ def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
     effects: Effects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes what waits out of the group, finds no connection, and puts it in again."""
-    plan = WorkerConfig(backend="default", using="default", group_size=3)
-    child, main_thread = Child(plan, Slot()), threading.current_thread()
-    child.sizer.ran("default", 0.0)
+    config = WorkerConfig(backend="default", using="default", group_size=3)
+    process, main_thread = JobProcess(config, SharedState()), threading.current_thread()
+    process.inline.sizer.ran("default", 0.0)
     main_has_looked = threading.Event()
 
-    def give_back_or_fail(jobs: list[Job], alias: str) -> None:
+    def release_or_fail(jobs: list[Job], alias: str) -> None:
         if threading.current_thread() is not main_thread:
             main_has_looked.wait(10)
             raise OperationalError("couldn't get a connection")
-        give_back(jobs, alias)
+        release(jobs, alias)
 
-    def close_and_tell(runs: list[Run], patient: bool = True) -> None:
-        close(runs, patient)
+    def settle_and_tell(runs: list[Run], patient: bool = True) -> None:
+        settle(runs, patient)
         main_has_looked.set()
 
-    close = child._close
-    monkeypatch.setattr("django_bgtasks.worker.job_process.give_back", give_back_or_fail)
-    monkeypatch.setattr(child, "_close", close_and_tell)
+    settle = process.settler.settle
+    monkeypatch.setattr("django_bgtasks.worker.settler.release", release_or_fail)
+    monkeypatch.setattr(process.settler, "settle", settle_and_tell)
     with testing.without_redis():
         calls = [(str(effects), "slow", 0.3), *[(str(effects), "short", 0)] * 2]
         jobs = tasks.nap.enqueue_many(calls)
-    child._run_messages([UUID(job.id) for job in jobs])
+    process.run_messages([UUID(job.id) for job in jobs])
     assert sorted(Job.objects.values_list("state", flat=True)) == ["queued", "queued", "succeeded"]
-    assert child.slot.read() == []
+    assert process.shared.read() == []
 
 
 def longest_wait(effects: Effects, name: str, slow: bool) -> float:
@@ -134,7 +133,7 @@ def longest_wait(effects: Effects, name: str, slow: bool) -> float:
     return max(began[text] for _, text, _ in short) - began.get(f"slow-{name}", called)
 
 
-def test_a_crash_in_a_group_charges_what_has_begun_and_nothing_else(
+def test_a_crash_in_a_batch_charges_what_has_begun_and_nothing_else(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:
     log = str(effects)
@@ -170,7 +169,7 @@ def test_what_must_not_be_repeated_and_waits_behind_a_crash_is_not_taken_for_beg
         assert sum(text == f"careful{number}" for text in effects.texts) == 1
 
 
-def test_a_stop_in_a_group_gives_back_what_has_not_begun(
+def test_a_stop_in_a_batch_gives_back_what_has_not_begun(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:
     worker = bgworker()
@@ -191,71 +190,77 @@ def test_a_stop_in_a_group_gives_back_what_has_not_begun(
 
 
 def test_an_end_leaves_the_time_of_the_kill_for_who_reads_the_slot_just_then() -> None:
-    slot, job = Slot(), clock.new_id()
-    slot.popped(job)
-    slot.claimed(job, 1)
-    slot.running(job, 1, kill_at=7.0)
-    slot.claimed(job, 1)
-    assert slot.read() == [Held(job, 1, begun=False, kill_at=7.0, running=False)]
-    slot.drop(job)
-    assert slot.read() == []
+    shared, job = SharedState(), clock.new_id()
+    shared.popped(job)
+    shared.claimed(job, 1)
+    shared.running(job, 1, kill_at=7.0)
+    shared.claimed(job, 1)
+    assert shared.read() == [HeldJob(job, 1, begun=False, kill_at=7.0, running=False)]
+    shared.drop(job)
+    assert shared.read() == []
 
 
 def test_a_new_job_in_the_place_of_an_old_one_is_not_killed_for_the_old_ones_time() -> None:
-    slot, old, new = Slot(), clock.new_id(), clock.new_id()
-    slot.popped(old)
-    slot.running(old, 1, kill_at=7.0)
-    slot.drop(old)
-    slot.popped(new)
-    assert slot.read() == [Held(new, 0, begun=False, kill_at=inf, running=False)]
+    shared, old, new = SharedState(), clock.new_id(), clock.new_id()
+    shared.popped(old)
+    shared.running(old, 1, kill_at=7.0)
+    shared.drop(old)
+    shared.popped(new)
+    assert shared.read() == [HeldJob(new, 0, begun=False, kill_at=inf, running=False)]
 
 
-def test_the_size_of_a_group_follows_the_recent_run_times() -> None:
-    pace = BatchSizer(budget=0.02, limit=100)
-    assert pace.size("default") == 1
-    pace.ran("default", 0.001)
-    assert pace.size("default") == 20
-    assert pace.size("emails") == 1
-    pace.ran("default", 0.000_01)
-    assert 20 < pace.size("default") < 100
-    pace.ran("default", 5)
-    assert pace.size("default") == 1
+def test_the_size_of_a_batch_follows_the_recent_run_times() -> None:
+    sizer = BatchSizer(budget=0.02, limit=100)
+    assert sizer.size("default") == 1
+    sizer.ran("default", 0.001)
+    assert sizer.size("default") == 20
+    assert sizer.size("emails") == 1
+    sizer.ran("default", 0.000_01)
+    assert 20 < sizer.size("default") < 100
+    sizer.ran("default", 5)
+    assert sizer.size("default") == 1
     for _ in range(100):
-        pace.ran("default", 0.000_01)
-    assert pace.size("default") == 100
+        sizer.ran("default", 0.000_01)
+    assert sizer.size("default") == 100
     assert BatchSizer(budget=0.02, limit=1).size("default") == 1
 
 
-def test_a_group_whose_time_is_over_begins_no_more_and_what_is_left_is_taken_once() -> None:
+def test_a_batch_whose_time_is_over_begins_no_more_and_what_is_left_is_taken_once() -> None:
     jobs = [Job(task=str(number)) for number in range(4)]
-    group = Group(jobs, budget=0)
-    assert group.begin() is jobs[0]
-    run = Run(jobs[0], Outcome("succeed"), 0.0, open=True)
-    group.ended(run)
-    assert group.begin() is None
-    assert (group.take_rest(), group.take_rest()) == (jobs[1:], [])
-    assert (group.take_done(), group.take_done()) == ([run], [])
-    group.restore(jobs[1:], [run])
-    assert (group.take_rest(), group.take_done()) == (jobs[1:], [run])
+    batch = Batch(jobs, budget=0)
+    assert batch.begin() is jobs[0]
+    run = Run(jobs[0], "default", open=True)
+    batch.ended(run)
+    assert batch.begin() is None
+    assert (batch.take_rest(), batch.take_rest()) == (jobs[1:], [])
+    assert (batch.take_done(), batch.take_done()) == ([run], [])
+    batch.restore(jobs[1:], [run])
+    assert (batch.take_rest(), batch.take_done()) == (jobs[1:], [run])
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.02])
-def test_the_watch_strikes_once_and_only_while_the_group_is_watched(budget: float) -> None:
-    struck: list[Group] = []
+def test_the_watch_relieves_once_and_only_while_the_batch_is_watched(
+    monkeypatch: pytest.MonkeyPatch, budget: float
+) -> None:
+    relieved: list[Batch] = []
     done = threading.Event()
 
-    def strike(group: Group) -> None:
-        struck.append(group)
+    def relieve(batch: Batch) -> None:
+        relieved.append(batch)
         done.set()
 
-    watch = OverrunWatch(strike)
-    quick = Group([], budget=60)
+    settler = JobProcess(WorkerConfig("default", "default"), SharedState()).settler
+    watch = OverrunWatch(settler, Prefetched())
+    monkeypatch.setattr(watch, "relieve", relieve)
+    quick = Batch([], budget=60)
     for _ in range(50):
-        with watch.over(quick):
-            pass
-    slow = Group([], budget=budget)
-    with watch.over(slow):
-        assert done.wait(5)
-    with watch.over(quick):
-        pass
-    assert struck == [slow]
+        watch.begin(quick)
+        assert watch.end()
+    slow = Batch([], budget=budget)
+    watch.begin(slow)
+    assert done.wait(5)
+    assert watch.end()
+    watch.begin(quick)
+    assert watch.end()
+    assert not watch.end()
+    assert relieved == [slow]

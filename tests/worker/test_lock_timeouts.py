@@ -15,7 +15,7 @@ from django.db.backends.signals import connection_created
 
 from django_bgtasks.core import clock
 from django_bgtasks.ledger import lock_timeouts
-from django_bgtasks.ledger.returning import ledger_database
+from django_bgtasks.ledger.identity import ledger_database
 from django_bgtasks.ledger.workers import call_dead
 from django_bgtasks.models import Worker
 from tests.interfaces.rows import make_worker

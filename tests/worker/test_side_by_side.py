@@ -26,7 +26,7 @@ WAYS = [
     pytest.param(tasks.wait_at_gate, ("--threads", MANY), id="threads"),
 ]
 
-beside_neighbours = pytest.mark.parametrize(
+with_neighbours = pytest.mark.parametrize(
     ("task", "neighbour", "options"),
     [
         pytest.param(tasks.sleep_async, tasks.wait_at_gate_async, (), id="coroutines"),
@@ -78,7 +78,7 @@ def test_no_more_than_the_limit_wait_at_once(bgworker: WorkerFactory, effects: E
     through(effects, jobs)
 
 
-@beside_neighbours
+@with_neighbours
 def test_each_has_its_own_timeout_and_the_others_go_on(
     bgworker: WorkerFactory,
     effects: Effects,
@@ -94,10 +94,10 @@ def test_each_has_its_own_timeout_and_the_others_go_on(
     assert failed.error == "JobTimeout: The attempt took longer than its timeout of 0.5 s."
     assert outcomes(job) == ["timeout"]
     through(effects, others)
-    assert "Killing child" not in worker.output
+    assert "Killing job process" not in worker.output
 
 
-@beside_neighbours
+@with_neighbours
 def test_each_can_be_cancelled_and_the_others_go_on(
     bgworker: WorkerFactory,
     effects: Effects,
@@ -115,7 +115,7 @@ def test_each_can_be_cancelled_and_the_others_go_on(
         wait_for_state(job, "cancelled")
         assert outcomes(job) == ["cancelled"]
     through(effects, others)
-    assert "Killing child" not in worker.output
+    assert "Killing job process" not in worker.output
 
 
 def test_a_coroutine_that_blocks_the_loop_is_killed_at_its_timeout_and_the_others_run_again(
@@ -126,7 +126,7 @@ def test_a_coroutine_that_blocks_the_loop_is_killed_at_its_timeout_and_the_other
     others = many(tasks.wait_at_gate_async.using(timeout=4), effects, 3)
     wait_until(lambda: begun(effects) == 3)
     job = tasks.block_the_loop_once.using(timeout=5).enqueue(str(effects))
-    wait_until(lambda: "Killing child" in worker.output, timeout=20)
+    wait_until(lambda: "Killing job process" in worker.output, timeout=20)
     assert f"timeout in job {job.id}" in worker.output
     wait_until(lambda: begun(effects) == 6)
     assert wait_for_state(job, "succeeded").attempt == 2

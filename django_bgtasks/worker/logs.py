@@ -1,11 +1,10 @@
-"""What a worker says: a banner, and one line for each job."""
+"""What a worker says at its start, and where the lines of its log go."""
 
 from __future__ import annotations
 
 import logging
 import re
 import sys
-from datetime import datetime
 
 from django.conf import settings
 from django.db import connections
@@ -14,25 +13,11 @@ from django.utils.translation import ngettext
 
 from ..core.errors import TaskNotFound
 from ..core.outcomes import failure_of
-from ..core.payload import printable
-from ..core.registry import find_task
-from ..jobs.execute import Run
-from ..models import Job
+from ..jobs.task import find_task
 from ..transport.connection import describe
 from .config import WorkerConfig
 
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
-
-
-def job_line(run: Run) -> str:
-    """id, task, queue, attempt, outcome, duration and wait of a job, in one line."""
-    job = run.job
-    attempt = job.attempt if run.settlement.charged else job.attempt + 1
-    line = (
-        f"job={job.pk} task={job.task} queue={job.queue} attempt={attempt}/{job.max_attempts} "
-        f"outcome={run.outcome} duration={run.seconds:.3f}s wait={_waited(job):.3f}s"
-    )
-    return printable(f"{line} error={job.error}" if job.error else line)
 
 
 def banner(config: WorkerConfig, queues: tuple[str, ...]) -> str:
@@ -42,14 +27,14 @@ def banner(config: WorkerConfig, queues: tuple[str, ...]) -> str:
         "bgworker %(worker)s on %(host)s: %(count)d processes",
         config.processes,
     )
-    told = {"worker": config.worker, "host": config.hostname, "count": config.processes}
+    start = {"worker": config.worker, "host": config.hostname, "count": config.processes}
     facts = {
         _("queues"): ", ".join(queues),
         _("redis"): describe(config.backend) if config.options.dispatch else _("not used"),
         _("database"): _database(config.using),
     }
     wide = max(map(len, facts))
-    return "\n".join([text % told, *(f"  {name:{wide}}  {fact}" for name, fact in facts.items())])
+    return "\n".join([text % start, *(f"  {name:{wide}}  {fact}" for name, fact in facts.items())])
 
 
 def set_up_logging(verbosity: int) -> None:
@@ -61,7 +46,7 @@ def set_up_logging(verbosity: int) -> None:
         logging.getLogger(name).setLevel(logging.ERROR if verbosity < 2 else logging.DEBUG)
         logging.getLogger(name).addFilter(_without_secrets)
         logging.getLogger(name).addFilter(_with_clipped_traceback)
-    # One child says once that Redis is away; each retry that cannot be pushed need not say it too.
+    # One job process says once that Redis is away; a retry that cannot be pushed need not.
     dispatch = logging.ERROR if verbosity < 2 else logging.DEBUG
     logging.getLogger("django_bgtasks.dispatch").setLevel(dispatch)
     if _handled_by_site(settings.LOGGING):
@@ -106,12 +91,6 @@ def _handled_by_site(config: dict[str, object]) -> bool:
         name == "" or name.split(".")[0] == "django_bgtasks" for name in loggers
     )
     return named or "root" in config
-
-
-def _waited(job: Job) -> float:
-    """Seconds from when the job could have begun until it did."""
-    since: datetime = max(filter(None, (job.enqueued_at, job.run_after)))
-    return max(0.0, (job.started_at - since).total_seconds()) if job.started_at else 0.0
 
 
 def _database(using: str) -> str:
