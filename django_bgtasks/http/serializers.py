@@ -1,4 +1,4 @@
-"""A job as its page and its owner's scripts get it: JSON."""
+"""A job as JSON, for its page and its owner's scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..models import Job
 from .auth import Viewer
 
 
-def shown(job: Job, viewer: Viewer) -> dict[str, Any]:
+def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     """What the viewer may know of the job. `version` changes whenever anything else in it does."""
     may_read = viewer.is_operator or job.state == State.FAILED
     facts = {

@@ -73,15 +73,15 @@ def has_password(backend: str) -> bool:
 
 
 @cache
-def connection(backend: str, patience: float = PUSH_SECONDS) -> Redis:
+def connection(backend: str, reply_seconds: float = PUSH_SECONDS) -> Redis:
     """A Redis client of a backend: one a process, thread-safe, connected at its first command.
 
-    patience: seconds that a reply may take at most; a worker that blocks needs more than a view.
+    reply_seconds: how long a reply may take at most; a worker that blocks needs more than a view.
     A command is tried once: redis-py's own retries would hold up a view for seconds.
     """
     name = cache_name(backend)
     pool = ConnectionPool.from_url(redis_url(backend)) if name is None else _pool_of_cache(name)
-    _limit(pool, pool.connection_kwargs, PUSH_SECONDS, patience)
+    _limit(pool, pool.connection_kwargs, PUSH_SECONDS, reply_seconds)
     if isinstance(pool, SentinelConnectionPool):
         _limit_sentinels(pool.sentinel_manager)
     pool.connection_kwargs["decode_responses"] = False
@@ -159,8 +159,8 @@ def close_in_fork() -> None:
     Else Redis would not notice the parent's death, and give a message to nobody.
     """
     for pool in list(_pools):
-        for held in ("_connections", "_in_use_connections", "_available_connections"):
-            for one in list(getattr(pool, held, ())):
+        for attribute in ("_connections", "_in_use_connections", "_available_connections"):
+            for one in list(getattr(pool, attribute, ())):
                 one.disconnect()
 
 

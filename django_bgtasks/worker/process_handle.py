@@ -63,8 +63,8 @@ class ProcessHandle:
 
     def reap(self, status: int) -> list[HeldJob]:
         """The process has ended: what it held. A place where they end at once starts later."""
-        held, self.pid, code = self.shared.read(), 0, os.waitstatus_to_exitcode(status)
-        idle = not any(job.begun for job in held)
+        jobs, self.pid, code = self.shared.read(), 0, os.waitstatus_to_exitcode(status)
+        idle = not any(job.begun for job in jobs)
         if self.killed and not self.shared.has_worked:
             self._note_quick_end(Reason("process_hung", {"seconds": f"{START_SECONDS:g}"}))
         elif self._is_young() and idle and code != SPENT and not self.killed:
@@ -73,7 +73,7 @@ class ProcessHandle:
         else:
             self.start_at = clock.monotonic()
             self._note_health()
-        return held
+        return jobs
 
     def look(self) -> None:
         """A process that works for a while has started well."""
@@ -92,24 +92,24 @@ class ProcessHandle:
         self.quick_deaths, self.trouble = 0, None
         self.last_error.clear()
 
-    def ended_well(self, held: list[HeldJob], code: int) -> bool:
+    def ended_well(self, jobs: list[HeldJob], code: int) -> bool:
         """Whether nothing is to be settled after its end."""
-        return not held and code in (OUT_OF_WORK, SPENT)
+        return not jobs and code in (OUT_OF_WORK, SPENT)
 
-    def why(self, held: HeldJob) -> str:
+    def why(self, job: HeldJob) -> str:
         """What the end of the process means for a job that it held.
 
         Only jobs that have begun are charged, and of several only the one that it was killed for.
         After a crash that nobody caused nobody can tell which of several it was: all of them are
         charged, and run alone the next time. So are those that have run and are not settled.
         """
-        if not held.begun:
+        if not job.begun:
             return "unbegun"
-        if held.job in self.cancelling:
+        if job.job in self.cancelling:
             return "cancelled"
         if self.kill_reason is None:
             return "interrupted" if self.killed else "crash"
-        return self.kill_reason[1] if held.job == self.kill_reason[0] else "interrupted"
+        return self.kill_reason[1] if job.job == self.kill_reason[0] else "interrupted"
 
     def cancel(self, job: UUID, claim: int) -> None:
         """Ask the process to end this job, if it runs it; enforce() does it where that fails."""
@@ -121,12 +121,12 @@ class ProcessHandle:
 
     def enforce(self, now: float, interrupt: bool) -> None:
         """Kill the process if a job has outlived its time, or if all are to be interrupted."""
-        begun = [held for held in self.shared.read() if held.begun]
-        running = [held for held in begun if held.running]
-        for job in self.cancelling.keys() - {held.job for held in running}:
+        begun = [job for job in self.shared.read() if job.begun]
+        running = [job for job in begun if job.running]
+        for job in self.cancelling.keys() - {one.job for one in running}:
             # It ended by itself in the meantime.
             del self.cancelling[job]
-        late = next((held.job for held in running if now > held.kill_at), None)
+        late = next((job.job for job in running if now > job.kill_at), None)
         stubborn = next((job for job, until in self.cancelling.items() if now > until), None)
         if late is not None:
             self.kill(late, "timeout")

@@ -20,7 +20,7 @@ _BODY = struct.Struct("=16sId")
 _NUMBER, _CLAIM = struct.Struct("=I"), struct.Struct("=Id")
 _CLAIM_AT, _STATE_AT, _CANCEL_AT = 16, 28, 32
 SIZE = 48
-# As many as a group, an event loop and the threads of a job process hold together at most.
+# As many as a batch, an event loop and the threads of a job process hold together at most.
 ENTRIES = 512
 # Behind the entries: whether the job process has come to its work.
 _WORKS_AT = SIZE * ENTRIES
@@ -122,7 +122,7 @@ class SharedState:
         self._free.append(entry)
 
     def clear(self) -> None:
-        """Hold nothing, as a job process that has just been born."""
+        """Hold nothing, as a job process that has just started."""
         self._memory[:] = bytes(_WORKS_AT + 1)
         self._free, self._entries = list(range(ENTRIES)), {}
 

@@ -165,14 +165,14 @@ class Supervisor:
 
     def _reaped(self, handle: ProcessHandle, status: int) -> None:
         pid, code = handle.pid, os.waitstatus_to_exitcode(status)
-        held = handle.reap(status)
+        jobs = handle.reap(status)
         if self.config.burst:
             # A job whose process died is queued again, and somebody must be there to run it.
-            nothing_left = not self.maintenance.unsettled and not held
+            nothing_left = not self.maintenance.unsettled and not jobs
             self.burst_is_over = nothing_left and code == OUT_OF_WORK
-        if not handle.ended_well(held, code):
-            jobs: list[list[object]] = [[str(job.job), job.claim, handle.why(job)] for job in held]
-            self.maintenance.send_death(pid, jobs, end_of(status))
+        if not handle.ended_well(jobs, code):
+            died: list[list[object]] = [[str(job.job), job.claim, handle.why(job)] for job in jobs]
+            self.maintenance.send_death(pid, died, end_of(status))
         # Reported first: maintenance takes a claim that it sees in neither place for nobody's.
         handle.shared.clear()
         self._send_processes()

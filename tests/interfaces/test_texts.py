@@ -19,7 +19,7 @@ BELOW = (
     "idempotency/request_key.py",
 )  # fmt: skip
 # English for machines, and for who sets them up.
-FOR_MACHINES = {"models/fields.py", "http/machines.py", "http/health.py", "http/metrics.py"}
+FOR_MACHINES = {"models/fields.py", "http/health.py", "http/metrics.py"}
 FILES = sorted(
     path
     for path in (*(file for door in DOORS for file in (PACKAGE / door).rglob("*.py")),
@@ -31,6 +31,7 @@ NO_TEXTS = (
     "python manage.py ", "pip install ", "rq resume", "{} min {} s", "{} h {} min", "run now",
     "bgtasks-", "bold red", "id: {}\n", ": still here", "user {}", "session {}",
     "Event streams need ASGI.", "error__contains", "memory",
+    "No monitoring_token is set.", "Bearer realm=",
 )  # fmt: skip
 
 

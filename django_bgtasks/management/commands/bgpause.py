@@ -39,8 +39,8 @@ class Command(TranslatedCommand):
             raise CommandError(str(error)) from error
         if unknown := [name for name in options["queues"] if name not in known]:
             text = _("Unknown queue: %(queues)s. There are %(known)s.")
-            told = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
-            raise CommandError(text % told)
+            values = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
+            raise CommandError(text % values)
         for name in options["queues"]:
             now = pause_queue(name, backend, by="bgpause")
             text = _("%s is paused.") if now else _("%s was paused before.")

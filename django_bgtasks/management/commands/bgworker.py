@@ -102,9 +102,9 @@ class Command(TranslatedCommand):
         text = _("Restart when code changes.")
         parser.add_argument("--reload", action="store_true", default=None, help=text)
         parser.add_argument("--no-reload", dest="reload", action="store_false")
-        for option, (default, unit, told) in NUMBERS.items():
+        for option, (default, unit, text) in NUMBERS.items():
             parser.add_argument(
-                option, type=positive, default=default, metavar=unit, help=str(told)
+                option, type=positive, default=default, metavar=unit, help=str(text)
             )
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -127,7 +127,7 @@ class Command(TranslatedCommand):
             return
         config = self._plan(options)
         queues = self._queues(config)
-        # What the start of the site may have opened must not be shared with the children.
+        # What the start of the site may have opened must not be shared with the job processes.
         close_for_good()
         log_handlers.find_handlers()
         code = preflight.check_database(config)
@@ -169,6 +169,6 @@ class Command(TranslatedCommand):
         unknown = [name for name in config.queues if configured and name not in configured]
         if unknown:
             text = _("Unknown queue: %(queues)s. TASKS[%(backend)r]['QUEUES'] has %(known)s.")
-            told = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
-            raise CommandError(text % {**told, "backend": config.backend})
+            values = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
+            raise CommandError(text % {**values, "backend": config.backend})
         return config.queues or tuple(sorted(known, key=lambda name: (name != "default", name)))

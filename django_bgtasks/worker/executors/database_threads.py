@@ -29,7 +29,7 @@ from ...sandbox.timeouts import ThreadLimit
 
 # Seconds. A thread without work ends then, and its connections with it; one stays.
 IDLE_SECONDS = 10.0
-# Connections that the process itself needs: the main thread, the keeper, and who watches a group.
+# Connections that the process itself needs: the main, the settling and the watching thread.
 OF_THE_PROCESS = 3
 
 

@@ -55,7 +55,7 @@ class Death:
 
     claim: the number of the claim; None if the job was still being claimed. why: crash, timeout,
     cancelled, interrupted (by a stop: not the job's fault), or unbegun (the claim waited in a
-    group, or nobody ever knew of it). end: how the job process ended.
+    batch, or nobody ever knew of it). end: how the job process ended.
     """
 
     job: UUID
@@ -92,12 +92,12 @@ class DeadProcesses:
 
     def _settle(self, death: dict[str, Any]) -> None:
         config, others = self._config, partial(self._orders.held_by_others, death)
-        for held in list(death["jobs"]):
-            job, claim, why = held
+        for entry in list(death["jobs"]):
+            job, claim, why = entry
             one = Death(UUID(job), claim or None, config.worker, why, Reason(**death["end"]))
             if try_to_settle(one, config.using, others) is not None or self._orders.stopping:
                 # At a stop it is left to others: they find it running for nobody.
-                death["jobs"].remove(held)
+                death["jobs"].remove(entry)
         if death["jobs"]:
             death["again_at"] = clock.monotonic() + TRY_AGAIN
             return

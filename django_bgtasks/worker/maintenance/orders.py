@@ -1,4 +1,4 @@
-"""What the supervisor has told maintenance: which job processes live, and which have died."""
+"""What the supervisor has sent to maintenance: which job processes live, and which have died."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Orders:
 
     def held_by_others(self, death: dict[str, Any]) -> set[UUID]:
         """The same without the death that is being settled."""
-        held = self._in_shared_states()
+        jobs = self._in_shared_states()
         # In this order: a shared state is cleared after the death of its process was reported.
         self.receive(0)
-        return held | _jobs_of([other for other in self.deaths if other is not death])
+        return jobs | _jobs_of([other for other in self.deaths if other is not death])
 
     def _in_shared_states(self) -> set[UUID]:
         return {held.job for shared in self._shared_states for held in shared.read()}

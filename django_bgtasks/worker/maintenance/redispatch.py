@@ -111,12 +111,12 @@ class Redispatch:
         named, names = self._named, []
         if only is None:
             names = in_use(with_queued_jobs(self.backend, self.using), named, redis)
-        held = {name: waiting_ids(name, named, redis) for name in names}
+        waiting = {name: waiting_ids(name, named, redis) for name in names}
         for job in queued_jobs(self.backend, self.using, only):
             name = rq_queue_name(job.queue, job.priority)
-            if name not in held:
-                held[name] = waiting_ids(name, named, redis)
-            if str(job.id) not in held[name]:
+            if name not in waiting:
+                waiting[name] = waiting_ids(name, named, redis)
+            if str(job.id) not in waiting[name]:
                 yield Message(job.id, job.queue, job.priority, job.task)
 
     def _send(self, redis: Redis, messages: Iterator[Message]) -> int:
