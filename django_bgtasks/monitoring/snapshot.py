@@ -290,7 +290,7 @@ def _worker(row: Any, processes: Mapping[str, tuple[str, str]]) -> WorkerSnapsho
         health=worker_health(row),
         seen=max(0.0, row.seen),
         started=max(0.0, row.started),
-        processes_lost=row.children_lost,
+        processes_lost=row.processes_lost,
         job_processes=tuple(_processes_of(row, processes)),
         trouble=row.trouble,
     )
