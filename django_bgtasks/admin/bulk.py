@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 
 from ..core import clock
 from ..core.errors import DuplicateJob, GiveUp, InvalidMove
-from ..core.messages import NO_LONGER_ALLOWED
 from ..core.retry import Retry
 from ..jobs.context import JobContext
 from ..jobs.task import task
@@ -62,7 +61,7 @@ def _permitted(action: transitions.JobAction, pk: str) -> Any:
     if person is None or not (
         action.permits(person) and person.has_perm("django_bgtasks.view_job")
     ):
-        raise GiveUp(NO_LONGER_ALLOWED)
+        raise GiveUp.of("no_longer_allowed")
     return person
 
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from ..core import clock
 from ..core.formats import NOTHING, duration
-from ..core.messages import translated
+from ..core.messages import error_message
 from ..core.options import backend_of
 from ..core.states import WAITING, State
 from ..models import Job
@@ -79,7 +79,7 @@ def has_unknown_backend(job: Job) -> bool:
 def trouble(job: Job) -> str:
     """Why the job is held and what to do, or its last failure; empty if there is neither."""
     if not has_unknown_backend(job):
-        return translated(job.error)
+        return error_message(job.error_code, job.error_params, job.error)
     text = _(
         "TASKS has no backend %s of this package: name it there again, and the job runs; or cancel "
         "the job."
@@ -91,8 +91,8 @@ def state_badge(job: Job) -> tuple[str, Any]:
     """The state as people see it: the kind of its badge and its label."""
     if has_unknown_backend(job):
         return "held", _("Held")
+    if job.state in WAITING and job.held_reason:
+        return "held", _("Held")
     if job.state in WAITING and job.attempt:
         return "retrying", _("Retrying")
-    if job.state in WAITING and job.error:
-        return "held", _("Held")
     return job.state, State(job.state).label

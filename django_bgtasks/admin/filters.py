@@ -163,14 +163,15 @@ def _owners(name: str) -> list[Any]:
 
 def _retrying(rows: Jobs) -> Jobs:
     # Partial indexes know one state each. A blocked job has had no attempt.
-    return rows.filter(Q(state=State.QUEUED) | Q(state=State.SCHEDULED), attempt__gt=0)
+    waiting = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
+    return rows.filter(waiting, attempt__gt=0, held_reason="")
 
 
 def _held(rows: Jobs) -> Jobs:
     """Jobs whose task could not be found, and those of backends that TASKS does not have."""
     waiting = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
     unknown = ~Q(backend__in=known_backends())
-    return rows.filter(waiting, unknown | Q(attempt=0) & ~Q(error=""))
+    return rows.filter(waiting, unknown | ~Q(held_reason=""))
 
 
 def _stuck(rows: Jobs) -> Jobs:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.formats import NOTHING, duration, number, percent
-from ..core.messages import translated
+from ..core.messages import message
 from ..models import Job, Worker
 from ..monitoring.diagnosis import diagnose
 from ..monitoring.series import ChartPoint
@@ -125,7 +125,7 @@ def failures(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str
             "task": show.breakable(group.task),
             "queue": group.queue,
             "exception": group.exception,
-            "message": translated(group.message) if may_see_jobs else "",
+            "message": message(group.code, group.params, group.message) if may_see_jobs else "",
             "retrying": _retrying(group, site, may_see_jobs),
             "last": _("%s ago") % duration(group.seconds),
             "job": show.page_of(site, Job, UUID(group.job)) if may_see_jobs else None,
@@ -144,12 +144,12 @@ def maintenance(snapshot: Snapshot) -> list[tuple[str, str]]:
     """How the background tasks do."""
     tasks, redis = snapshot.maintenance, snapshot.redis
     beat = NOTHING if tasks.beat is None else _("%s ago") % duration(tasks.beat)
-    address = translated(redis.problem) or redis.address if redis.used else _("not used")
+    address = redis.problem.text if redis.problem else redis.address
     return [
         (_("Last heartbeat"), beat),
         (_("Scheduled jobs that are overdue"), number(tasks.overdue)),
         (_("Jobs of workers that are gone"), number(tasks.orphans)),
-        (_("Redis"), address),
+        (_("Redis"), address if redis.used else _("not used")),
     ]
 
 

@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 
 from ..core import clock
 from ..core.formats import NOTHING, duration
-from ..core.messages import translated
+from ..core.messages import message
 from ..core.states import State
-from ..models import AttemptOutcome, EffectState, IdempotencyRecord, Job, Worker
+from ..models import Attempt, AttemptOutcome, EffectState, IdempotencyRecord, Job, Worker
 from . import formatting as show
 from .tracebacks import traceback_html
 
@@ -37,7 +37,7 @@ def attempts_of(job: Job, site: str) -> list[dict[str, Any]]:
             "worker": _worker(row.worker, workers.get(row.worker), site),
             "started": show.when(row.started_at),
             "took": _took(row.started_at, row.finished_at),
-            "error": _error(row.exception_class, row.message),
+            "error": _error(row),
             "traceback": traceback_html(row.traceback) if row.traceback else "",
         }
         for row in failed
@@ -130,5 +130,6 @@ def _took(started: datetime | None, finished: datetime) -> str:
     return duration(clock.between(started, finished).total_seconds() if started else None)
 
 
-def _error(exception_class: str, message: str) -> str:
-    return ": ".join(text for text in (exception_class, translated(message)) if text)
+def _error(row: Attempt) -> str:
+    parts = (row.exception_class, message(row.code, row.params, row.message))
+    return ": ".join(text for text in parts if text)

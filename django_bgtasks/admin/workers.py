@@ -39,7 +39,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_display = ("name", "health", "queue_names", "processes", "running", "last_seen", "started")
     ordering = ("-started_at",)
     fieldsets = (
-        (None, {"fields": ("health", "trouble", ("hostname", "pid", "backend"), "id")}),
+        (None, {"fields": ("health", "why_idle", ("hostname", "pid", "backend"), "id")}),
         (
             gettext_lazy("Work"),
             {"fields": ("queue_names", ("processes", "running", "processes_lost"))},
@@ -89,6 +89,11 @@ class WorkerAdmin(ReadOnlyAdmin):
         """Alive while its last beat is no older than `dead_after`."""
         kind = worker_health(worker)
         return show.badge(kind, HEALTH_LABELS[kind])
+
+    @admin.display(description=gettext_lazy("trouble"))
+    def why_idle(self, worker: Worker) -> str:
+        """Why its job processes end as soon as they start."""
+        return worker.trouble.text if worker.trouble else NOTHING
 
     @admin.display(description=gettext_lazy("queues"))
     def queue_names(self, worker: Worker) -> SafeString | str:

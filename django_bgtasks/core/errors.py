@@ -21,12 +21,27 @@ BgTasksError
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any, Self
 
+from .messages import Reason
 from .spans import span_of
 
 
 class BgTasksError(Exception):
-    """Base of every exception of django_bgtasks."""
+    """Base of every exception of django_bgtasks.
+
+    reason: the code and the parameters of its text, if that is one of `core.messages`.
+    """
+
+    reason: Reason | None = None
+
+    @classmethod
+    def of(cls, code: str, **params: Any) -> Self:
+        """The error with the text of this code."""
+        reason = Reason(code, params)
+        error = cls(str(reason))
+        error.reason = reason
+        return error
 
 
 class InvalidArguments(BgTasksError, TypeError, ValueError):

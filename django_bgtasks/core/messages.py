@@ -1,11 +1,14 @@
-"""Why something did not work, in our own words: stored and logged in English, read in any language.
+"""Why something did not work: a code and its parameters, of which a text is made where it is read.
 
-Who writes one takes it from here, so that it is known again when it is shown.
+Rows and pipes carry the code and the parameters. Logs, and the column that people search, have the
+English text besides; nothing reads that back.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.utils.translation import gettext
 
@@ -15,73 +18,93 @@ def gettext_noop(text: str) -> str:
     return text
 
 
-CANCELLED = gettext_noop("Cancelled on request.")
-TOO_LONG = gettext_noop("The attempt took longer than its timeout of %(seconds)s s.")
-KILLED = gettext_noop("The attempt went on after its timeout of %(seconds)s s: killed.")
-WORKER_GONE = gettext_noop("Its worker is gone: it was not heard of any more.")
-NOT_IMPORTED = gettext_noop("The task %(task)s cannot be imported: %(why)s")
-NO_TASK = gettext_noop("%(task)s is not a task: decorate the function with @task.")
-NO_TRANSACTION = gettext_noop("Its transaction could not begin.")
-MAIL_REFUSED = gettext_noop("The mail server refuses this message for good: %(error)s")
-MAIL_GONE = gettext_noop(
-    "The stored message (blob %(blob)s) is gone: an earlier attempt delivered it, or it was "
-    "deleted. If it has not arrived, send it again."
-)
-EFFECT_UNKNOWN = gettext_noop(
-    "The effect of key %(key)s was begun and never recorded: it may or may not have happened. "
-    "Check, then delete its record in the admin to allow it again."
-)
-NO_LONGER_ALLOWED = gettext_noop("Who asked for this may not do it any more.")
-WRONG_PASSWORD = gettext_noop("%(line)s Check the password in CACHES or in OPTIONS['redis_url'].")
-NO_PERMISSION = gettext_noop("%(line)s `python manage.py bgdoctor` tells what to allow.")
-NOT_ALLOWED = gettext_noop(
-    "The Redis user %(user)s may not do all that is needed. Allow it: %(cure)s"
-)
-IS_CLUSTER = gettext_noop(
-    "%(line)s It is a Redis Cluster, which RQ does not support: use a Redis without cluster mode."
-)
-
-# How the supervisor describes the end of a child. The first that fits is meant: "exited with code"
-# would take the cause for a part of the code.
-ENDS = (
-    gettext_noop(
+TEMPLATES = {
+    # How an attempt ended.
+    "cancelled": gettext_noop("Cancelled on request."),
+    "cancelled_killed": gettext_noop("Cancelled on request: the attempt ended with its process."),
+    "timeout": gettext_noop("The attempt took longer than its timeout of %(seconds)s s."),
+    "timeout_killed": gettext_noop(
+        "The attempt went on after its timeout of %(seconds)s s: killed."
+    ),
+    "worker_gone": gettext_noop("Its worker is gone: it was not heard of any more."),
+    "process_exited": gettext_noop("The process exited with code %(code)s."),
+    "process_fds_closed": gettext_noop(
         "The process exited with code %(code)s: the task had closed the descriptors of its process."
     ),
-    gettext_noop("The process exited with code %(code)s."),
-    gettext_noop("The process was killed by signal %(number)s."),
-    gettext_noop("The process was killed by %(signal)s."),
-)
-TEXTS = (
-    CANCELLED, TOO_LONG, KILLED, WORKER_GONE, *ENDS, NOT_IMPORTED, NO_TASK, NO_TRANSACTION,
-    MAIL_REFUSED, MAIL_GONE, EFFECT_UNKNOWN, NO_LONGER_ALLOWED, WRONG_PASSWORD,
-    NO_PERMISSION, NOT_ALLOWED, IS_CLUSTER,
-)  # fmt: skip
-# What stands in front of the text where no exception has a name.
-OUTCOMES = (gettext_noop("crash"), gettext_noop("cancelled"))
+    "process_killed": gettext_noop("The process was killed by %(signal)s."),
+    "process_killed_by_number": gettext_noop("The process was killed by signal %(number)s."),
+    "mail_refused": gettext_noop("The mail server refuses this message for good: %(error)s"),
+    "mail_gone": gettext_noop(
+        "The stored message (blob %(blob)s) is gone: an earlier attempt delivered it, or it was "
+        "deleted. If it has not arrived, send it again."
+    ),
+    "effect_unknown": gettext_noop(
+        "The effect of key %(key)s was begun and never recorded: it may or may not have happened. "
+        "Check, then delete its record in the admin to allow it again."
+    ),
+    "no_longer_allowed": gettext_noop("Who asked for this may not do it any more."),
+    # Why a job is held.
+    "task_not_imported": gettext_noop("The task %(task)s cannot be imported: %(why)s"),
+    "not_a_task": gettext_noop("%(task)s is not a task: decorate the function with @task."),
+    "no_transaction": gettext_noop("Its transaction could not begin."),
+    # Why a process or a server cannot be used.
+    "process_hung": gettext_noop(
+        "The process was killed: it did not come to its work within %(seconds)s s of its start."
+    ),
+    "redis_password": gettext_noop(
+        "%(line)s Check the password in CACHES or in OPTIONS['redis_url']."
+    ),
+    "redis_permission": gettext_noop("%(line)s `python manage.py bgdoctor` tells what to allow."),
+    "redis_not_allowed": gettext_noop(
+        "The Redis user %(user)s may not do all that is needed. Allow it: %(cure)s"
+    ),
+    "redis_cluster": gettext_noop(
+        "%(line)s It is a Redis Cluster, which RQ does not support: use a Redis without cluster "
+        "mode."
+    ),
+    "other": "%(words)s",
+}
+# Of failures that a site's own code has told: their words are in the row, and stay as they are.
+# `give_up` has those that are meant for people as the parameter `words`.
+FOREIGN = frozenset({"exception", "give_up"})
+CRASHES = frozenset({
+    *("worker_gone", "process_exited", "process_fds_closed"),
+    *("process_killed", "process_killed_by_number"),
+})  # fmt: skip
+TIMEOUTS = frozenset({"timeout", "timeout_killed"})
+# Raised with GiveUp: for the owner of the job too.
+FOR_OWNERS = frozenset({"mail_refused", "mail_gone", "no_longer_allowed"})
 
 
-def translated(reason: str) -> str:
-    """A reason in the language of who reads it; words that are not ours stay as they are."""
-    whole = _ours(reason)
-    if whole is not None:
-        return whole
-    name, colon, message = reason.partition(": ")
-    name = gettext(name) if name in OUTCOMES else name
-    return f"{name}{colon}{_ours(message) or message}"
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A code of TEMPLATES and its parameters. As a string it is the English text, for logs."""
+
+    code: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return TEMPLATES[self.code] % self.params
+
+    @property
+    def text(self) -> str:
+        """The text in the language of who reads it."""
+        return message(self.code, self.params)
 
 
-def _ours(text: str) -> str | None:
-    for known, pattern in PATTERNS:
-        if found := pattern.fullmatch(text):
-            return gettext(known) % found.groupdict()
-    return None
+def message(code: str, params: Mapping[str, Any] | None, otherwise: str = "") -> str:
+    """The text of a code in the language of who reads it.
+
+    otherwise: for a code without a text of ours. It may be one of another release, too, or have
+    other parameters there.
+    """
+    try:
+        return gettext(TEMPLATES[code]) % (params or {})
+    except (KeyError, TypeError, ValueError):
+        return otherwise
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    # Plain text and names of places by turns.
-    parts = enumerate(re.split(r"%\((\w+)\)s", text))
-    found = (f"(?P<{part}>.+)" if turn % 2 else re.escape(part) for turn, part in parts)
-    return re.compile("".join(found), re.DOTALL)
-
-
-PATTERNS = tuple((text, _pattern(text)) for text in TEXTS)
+def error_message(code: str, params: Mapping[str, Any] | None, error: str) -> str:
+    """What went wrong last with a job, from its columns."""
+    text, crash = message(code, params, error), gettext("crash")
+    return f"{crash}: {text}" if code in CRASHES else text

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
 
 from .errors import GiveUp, JobCancelled, JobTimeout, RetryLater
+from .messages import Reason
 from .payload import clipped
 from .retry import MAX_CRASHES, Retry
 from .spans import span_of
 from .states import FINAL, State, Transition
 
 NOW = timedelta(0)
+NO_ERROR = {"error": "", "error_code": "", "error_params": None, "held_reason": ""}
 # Seconds until the next attempt after the database rolled one back. At random: transactions that
 # were in each other's way must not meet again.
 ROLLBACK_DELAY = (0.5, 1.5)
@@ -23,12 +25,19 @@ ROLLBACK_DELAY = (0.5, 1.5)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt did not succeed, as its Attempt row has it."""
+    """Why an attempt did not succeed, as its Attempt row has it. code: see `core.messages`."""
 
     outcome: str
     exception_class: str = ""
     message: str = ""
     traceback: str = ""
+    code: str = "exception"
+    params: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, outcome: str, reason: Reason) -> Failure:
+        """One that nobody raised."""
+        return cls(outcome, message=str(reason)[:255], code=reason.code, params=reason.params)
 
     @property
     def line(self) -> str:
@@ -42,7 +51,7 @@ class Outcome:
     """What becomes of a running job: a transition out of `running`, and what is written with it.
 
     delay: until the next attempt. charged: whether this attempt counts against max_attempts.
-    note: why a job was released.
+    hold: why the job could not be run here and now.
     """
 
     transition: Transition
@@ -50,7 +59,7 @@ class Outcome:
     result: Any = None
     failure: Failure | None = None
     charged: bool = True
-    note: str = ""
+    hold: Reason | None = None
 
     @property
     def state(self) -> State:
@@ -67,13 +76,27 @@ class Outcome:
         if self.failure is None:
             return self
         message, trace = redact(self.failure.message)[:255], redact(self.failure.traceback)
-        return replace(self, failure=replace(self.failure, message=message, traceback=trace))
+        params = _stored(self.failure.params, redact)
+        failure = replace(self.failure, message=message, traceback=trace, params=params)
+        return replace(self, failure=failure)
+
+    @property
+    def error_columns(self) -> dict[str, Any]:
+        """What it leaves in the columns of the job that say what is wrong."""
+        failure, hold = self.failure, self.hold
+        if failure is not None:
+            values: tuple[Any, ...] = failure.line, failure.code, failure.params, ""
+        elif hold is not None:
+            values = clipped(str(hold))[:255], hold.code, _stored(hold.params), hold.code
+        else:
+            return NO_ERROR
+        return dict(zip(NO_ERROR, values, strict=True))
 
 
-def outcome_of_release(note: str = "", delay: timedelta = NOW) -> Outcome:
+def outcome_of_release(hold: Reason | None = None, delay: timedelta = NOW) -> Outcome:
     """The job waits again and the attempt is not counted: it had not begun or was interrupted."""
     transition = Transition.RETRY_AT if delay else Transition.RELEASE
-    return Outcome(transition, delay=delay, charged=False, note=note)
+    return Outcome(transition, delay=delay, charged=False, hold=hold)
 
 
 def outcome_of_exception(
@@ -132,7 +155,27 @@ def failure_of(error: BaseException) -> Failure:
     elif isinstance(error, JobCancelled):
         outcome = "cancelled"
     path = f"{cls.__module__}.{cls.__qualname__}"
-    return Failure(outcome, clipped(path)[:255], message_of(error), clipped(_traceback(error)))
+    message, trace = message_of(error), clipped(_traceback(error))
+    return Failure(outcome, clipped(path)[:255], message, trace, *_code_of(error, message))
+
+
+def _code_of(error: BaseException, message: str) -> tuple[str, Mapping[str, Any] | None]:
+    reason = getattr(error, "reason", None)
+    # Others' exceptions have a `reason` of their own.
+    if isinstance(reason, Reason):
+        return reason.code, _stored(reason.params)
+    if isinstance(error, GiveUp):
+        return "give_up", {"words": message}
+    return ("timeout" if isinstance(error, JobTimeout) else "exception"), None
+
+
+def _stored(
+    params: Mapping[str, Any] | None, redact: Callable[[str], str] = str
+) -> Mapping[str, Any] | None:
+    """Parameters as any database stores them, and as short as a line."""
+    if params is None:
+        return None
+    return {name: redact(clipped(str(value)))[:255] for name, value in params.items()}
 
 
 def message_of(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext
 
-from ..core.messages import translated
+from ..core.messages import FOR_OWNERS, TIMEOUTS, error_message, message
 from ..core.sensitive import masked
 from ..core.states import STATUS, State
 from ..models import Job
@@ -17,6 +17,7 @@ from .auth import Viewer
 
 def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     """What the viewer may know of the job. `version` changes whenever anything else in it does."""
+    may_read = viewer.is_operator or job.state == State.FAILED
     facts = {
         "id": str(job.pk),
         "state": job.state,
@@ -24,7 +25,8 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
         "status": str(STATUS[State(job.state)]),
         "progress": job.progress,
         "result": _result(job, viewer) if job.state == State.SUCCEEDED else None,
-        "error": translated(job.error) if viewer.is_operator else error_for_owner(job),
+        "error": _error(job) if viewer.is_operator else error_for_owner(job),
+        "error_code": job.error_code if may_read else "",
         "finished": job.is_final,
     }
     text = json.dumps(facts, sort_keys=True, default=str)
@@ -36,12 +38,18 @@ def error_for_owner(job: Job) -> str:
 
     An exception may name paths and addresses; what GiveUp says is meant to be read.
     """
-    name, _colon, message = job.error.partition(": ")
     if job.state != State.FAILED:
         return ""
-    if name == "GiveUp" and message:
-        return translated(message)
-    return gettext("It took too long.") if name == "JobTimeout" else gettext("It failed.")
+    if job.error_code in TIMEOUTS:
+        return gettext("It took too long.")
+    words = (job.error_params or {}).get("words", "") if job.error_code == "give_up" else ""
+    if job.error_code in FOR_OWNERS:
+        words = message(job.error_code, job.error_params)
+    return words or gettext("It failed.")
+
+
+def _error(job: Job) -> str:
+    return error_message(job.error_code, job.error_params, job.error)
 
 
 def _result(job: Job, viewer: Viewer) -> Any:

@@ -15,7 +15,6 @@ from django.db import connections, transaction
 from ..core import clock
 from ..core.current import running
 from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, InvalidArguments
-from ..core.messages import EFFECT_UNKNOWN
 from ..core.payload import fault_of, json_value, plain
 from ..core.spans import span_of
 from ..ledger.lifecycle import ledger_database
@@ -106,7 +105,7 @@ class _Call:
         return log.find(self.scope, self.key, self.fingerprint, self.using)
 
     def unknown(self) -> EffectUnknown:
-        return EffectUnknown(EFFECT_UNKNOWN % {"key": repr(self.key)})
+        return EffectUnknown.of("effect_unknown", key=repr(self.key))
 
 
 @overload

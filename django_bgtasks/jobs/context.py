@@ -15,7 +15,6 @@ from ..core import clock
 from ..core.compat import TaskContext
 from ..core.current import running
 from ..core.errors import ClaimLost, InvalidArguments, JobCancelled
-from ..core.messages import CANCELLED
 from ..core.payload import MAX_BYTES, fault_of
 from ..core.progress import Progress, progress_of
 from ..core.sensitive import redact
@@ -132,7 +131,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         if is_cancelled is None:
             raise ClaimLost(f"Attempt {self.attempt} of job {self.job_id} is no longer the owner.")
         if is_cancelled:
-            raise JobCancelled(CANCELLED)
+            raise JobCancelled.of("cancelled")
 
     async def aprogress(self, done: float, total: float | None = None, message: str = "") -> None:
         """progress(), for a coroutine."""

@@ -23,8 +23,14 @@ from ..core import clock
 from ..core.current import running
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
-from ..core.messages import NO_TRANSACTION
-from ..core.outcomes import Outcome, outcome_of_exception, outcome_of_release, outcome_of_rollback
+from ..core.messages import CRASHES, Reason
+from ..core.outcomes import (
+    NO_ERROR,
+    Outcome,
+    outcome_of_exception,
+    outcome_of_release,
+    outcome_of_rollback,
+)
 from ..core.payload import json_value, printable
 from ..core.retry import DEFAULT_RETRY
 from ..core.sensitive import redact
@@ -137,11 +143,11 @@ def begin(run: Run) -> bool:
 
     Raises ClaimLost.
     """
-    job, missing = run.job, ""
+    job, missing = run.job, None
     try:
         run.task = find_task(job.task)
     except TaskNotFound as error:
-        missing = str(error)[:255]
+        missing = error.reason
     if job.cancel_requested_at is not None:
         _settle(run, Outcome(Transition.CANCEL_RUNNING, charged=False))
         return False
@@ -223,7 +229,7 @@ def is_suspect(job: Job) -> bool:
 
     It runs alone, so that the next crash is laid to the right one.
     """
-    return job.error.startswith("crash")
+    return job.error_code in CRASHES
 
 
 def may_stay_open(job: Job) -> bool:
@@ -301,7 +307,7 @@ def _commit_together(run: Run) -> None:
             _log_failures_after_commit(job, using)
     except DISCONNECTED as error:
         if session is None:
-            return _settle(run, outcome_of_release(NO_TRANSACTION, BEGIN_AGAIN))
+            return _settle(run, outcome_of_release(Reason("no_transaction"), BEGIN_AGAIN))
         # A task that swallowed an error of the database has broken its transaction itself.
         its_own = outcome is None or isinstance(error, InternalError)
         if its_own and not was_rolled_back(error, session, using):
@@ -416,7 +422,8 @@ def _announce(run: Run) -> None:
 def reflect_outcome(job: Job, outcome: Outcome) -> None:
     """Bring the row in memory to where the settlement put it."""
     job.state = outcome.transition.target
-    job.error = outcome.failure.line if outcome.failure else outcome.note
+    is_clean = outcome.failure is None and outcome.hold is None
+    job.__dict__.update(NO_ERROR if is_clean else outcome.error_columns)
     if job.state in FINAL:
         job.result, job.finished_at = outcome.result, clock.now_as_stored()
     if not outcome.charged:

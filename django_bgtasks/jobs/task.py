@@ -17,7 +17,6 @@ from django.utils.module_loading import import_string
 from ..core.compat import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task, handlers, task_backends
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
-from ..core.messages import NO_TASK, NOT_IMPORTED
 from ..core.options import IMPLICIT, IMPLICIT_BACKEND, backend_settings, default_backend
 from ..core.outcomes import message_of
 from ..core.payload import fault_of, plain
@@ -215,9 +214,9 @@ def find_task(path: str) -> Any:
         task = import_string(path)
     except (Exception, SystemExit) as error:
         why = message_of(error)
-        raise TaskNotFound(NOT_IMPORTED % {"task": path, "why": why}) from error
+        raise TaskNotFound.of("task_not_imported", task=path, why=why) from error
     if not isinstance(task, Task):
-        raise TaskNotFound(NO_TASK % {"task": path})
+        raise TaskNotFound.of("not_a_task", task=path)
     return task
 
 

@@ -290,6 +290,7 @@ def _claimed_by(worker: UUID) -> dict[str, Any]:
         "claims": F("claims") + 1,
         "worker": worker,
         "started_at": Now(),
+        "held_reason": "",
         "dedup_slot": Case(When(dedup_scope="queued", then=Value(None)), default=F("dedup_slot")),
     }
 
@@ -351,9 +352,7 @@ def _updated(row: models.QuerySet[Job], job: Job, values: dict[str, Any]) -> int
 
 def _values(outcome: Outcome) -> dict[str, Any]:
     state = outcome.transition.target
-    values: dict[str, Any] = {"state": state, "error": outcome.note}
-    if outcome.failure is not None:
-        values["error"] = outcome.failure.line
+    values: dict[str, Any] = {"state": state, **outcome.error_columns}
     if not outcome.charged:
         values["attempt"] = F("attempt") - 1
     if outcome.transition is Transition.RETRY_AT:
@@ -378,4 +377,6 @@ def _record(job: Job, failure: Failure, using: str) -> None:
         exception_class=failure.exception_class,
         message=failure.message,
         traceback=failure.traceback,
+        code=failure.code,
+        params=failure.params,
     )

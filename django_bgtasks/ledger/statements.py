@@ -42,7 +42,7 @@ SHARED = [name for name in WRITTEN if name not in ("id", "args", "kwargs")]
 # What a run does not need of its job's row: it is read if somebody asks for it.
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
-    *("progress_done", "progress_total", "progress_message"),
+    *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
 }
 READ = [name for name in FIELDS if name not in UNREAD]
 BLANK = {"enqueued_at": None, **DEFAULTS}
@@ -167,7 +167,7 @@ def claim_sql(dialect: Dialect, by_queue: bool = False, by_backend: bool = False
     where += [f"backend {dialect.any_of('text')}"] if by_backend else []
     return f"""\
 UPDATE {TABLE} SET state = '{target}', attempt = attempt + 1, claims = claims + 1,
-    worker = {dialect.cast("%s", "uuid")}, started_at = {dialect.now},
+    worker = {dialect.cast("%s", "uuid")}, started_at = {dialect.now}, held_reason = '',
     dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END
 WHERE {" AND ".join(where)}
 RETURNING {", ".join(READ)}
@@ -180,8 +180,8 @@ def settle_sql(dialect: Dialect) -> str:
     [source], target = Transition.SUCCEED.sources, Transition.SUCCEED.target
     window = f"dedup_scope = 'window' AND dedup_until > {dialect.now}"
     return f"""\
-UPDATE {TABLE} SET state = '{target}', error = '', finished_at = {dialect.now},
-    result = {dialect.cast("done.result", "jsonb")},
+UPDATE {TABLE} SET state = '{target}', error = '', error_code = '', error_params = NULL,
+    finished_at = {dialect.now}, result = {dialect.cast("done.result", "jsonb")},
     dedup_slot = CASE WHEN {window} THEN dedup_slot END
 FROM {dialect.ends}
 WHERE {TABLE}.id = done.id AND {TABLE}.claims = done.claims

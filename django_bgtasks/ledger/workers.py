@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q
 
+from ..core.messages import Reason
 from ..core.states import State
 from ..models import Job, Worker
 from .outages import retried
@@ -23,13 +24,14 @@ def register(worker: Worker, using: str) -> None:
 
 
 @retried
-def beat(worker: UUID, using: str, trouble: str = "") -> bool:
+def beat(worker: UUID, using: str, trouble: Reason | None = None) -> bool:
     """Say that this worker lives. False if others have called it dead: then it must not go on.
 
     trouble: why its job processes do not start, if they do not.
     """
     alive = Worker.objects.using(using).filter(pk=worker, lost_at=None, stopped_at=None)
-    return bool(alive.update(last_seen_at=Now(), trouble=trouble))
+    code, params = (trouble.code, trouble.params) if trouble else ("", None)
+    return bool(alive.update(last_seen_at=Now(), trouble_code=code, trouble_params=params))
 
 
 @retried

@@ -12,7 +12,6 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
 from ..core.errors import GiveUp
-from ..core.messages import MAIL_REFUSED
 from ..core.retry import Retry
 from ..jobs.task import task
 from ..ledger.lifecycle import ledger_database
@@ -42,7 +41,7 @@ def deliver_email(
         sent = delivering_backend(mailer).send_messages([email])
     except smtplib.SMTPException as error:
         if is_permanent(error):
-            raise GiveUp(MAIL_REFUSED % {"error": error}) from error
+            raise GiveUp.of("mail_refused", error=error) from error
         raise
     delete_blob(blob, using)
     return sent or 0

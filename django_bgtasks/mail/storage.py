@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from ..core.errors import GiveUp, InvalidArguments
-from ..core.messages import MAIL_GONE
 from ..core.payload import json_value
 from ..ledger.times import Now
 from ..models import Blob
@@ -39,7 +38,7 @@ def load(message: SerializedMessage | None, blob: str | None, using: str) -> Ser
         return message
     stored = Blob.objects.using(using).filter(pk=blob).first() if blob else None
     if stored is None:
-        raise GiveUp(MAIL_GONE % {"blob": blob})
+        raise GiveUp.of("mail_gone", blob=blob)
     found: SerializedMessage = json.loads(zlib.decompress(bytes(stored.data)))
     return found
 

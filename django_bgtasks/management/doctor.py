@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core.formats import exact
-from ..core.messages import translated
+from ..core.messages import message
 from ..core.options import backend_settings, stored_backends
 from ..core.states import State
 from ..ledger import pooler
@@ -46,7 +46,7 @@ def examine(backend: str, using: str) -> Iterator[Finding]:
         missing = unapplied(using)
     except DatabaseError as error:
         text = _("The database does not answer: %s")
-        yield Finding(text % translated(reason(error)), _("Check DATABASES."))
+        yield Finding(text % reason(error).text, _("Check DATABASES."))
         return
     if missing:
         text = _("Migrations are missing: %s.") % ", ".join(missing)
@@ -80,7 +80,7 @@ def _redis(backend: str, using: str) -> Iterator[Finding]:
         yield from _permissions(backend, using)
     except RedisError as error:
         text = _("Redis at %(address)s cannot be used: %(why)s")
-        values = {"address": describe(backend), "why": translated(reason(error))}
+        values = {"address": describe(backend), "why": reason(error).text}
         yield Finding(text % values, _("Jobs run from the database meanwhile."))
         return
     yield from _memory(backend)
@@ -113,7 +113,7 @@ def _namespaces(backend: str, using: str) -> Iterator[Finding]:
     try:
         others = neighbours(names, connection(backend))
     except RedisError as error:
-        text = _("Redis does not tell who else uses it: %s") % translated(reason(error))
+        text = _("Redis does not tell who else uses it: %s") % reason(error).text
         yield Finding(text, _("Allow it; see docs/security.md."), serious=False)
         return
     for other in others:
@@ -137,7 +137,7 @@ def _memory(backend: str) -> Iterator[Finding]:
     try:
         info: Any = connection(backend).info("memory")
     except RedisError as error:
-        text = _("Redis does not tell its memory: %s") % translated(reason(error))
+        text = _("Redis does not tell its memory: %s") % reason(error).text
         yield Finding(text, _("Allow INFO."), serious=False)
         return
     policy = info.get("maxmemory_policy", "noeviction")
@@ -151,9 +151,10 @@ def _memory(backend: str) -> Iterator[Finding]:
 
 def _held_jobs(backend: str, using: str) -> Iterator[Finding]:
     jobs = Job.objects.using(using).filter(backend__in=stored_backends(backend))
-    held = jobs.filter(state=State.SCHEDULED).exclude(error="").filter(attempt=0)
+    held = jobs.filter(state=State.SCHEDULED).exclude(held_reason="")
     for job in held[:5]:
-        text = _("Job %(job)s is held: %(why)s") % {"job": job.pk, "why": translated(job.error)}
+        why = message(job.held_reason, job.error_params, job.error)
+        text = _("Job %(job)s is held: %(why)s") % {"job": job.pk, "why": why}
         yield Finding(text, _("Deploy its task, or cancel the job."))
 
 

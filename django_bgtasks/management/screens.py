@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from ..core.formats import NOTHING, duration, exact, number, percent
-from ..core.messages import translated
+from ..core.messages import message
 from ..monitoring.diagnosis import Problem
 from ..monitoring.snapshot import FailureGroup, Snapshot
 
@@ -160,5 +160,5 @@ def _failures(snapshot: Snapshot) -> ScreenTable:
 
 
 def _what(group: FailureGroup) -> str:
-    parts = (str(group.exception), translated(group.message))
+    parts = (str(group.exception), message(group.code, group.params, group.message))
     return ": ".join(text for text in parts if text)

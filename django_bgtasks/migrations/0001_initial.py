@@ -128,10 +128,12 @@ class Migration(migrations.Migration):
                     models.PositiveIntegerField(default=0, verbose_name="processes lost"),
                 ),
                 (
-                    "trouble",
-                    django_bgtasks.models.fields.UnicodeCharField(
-                        blank=True, default="", max_length=255, verbose_name="trouble"
-                    ),
+                    "trouble_code",
+                    models.CharField(blank=True, default="", max_length=32, verbose_name="trouble"),
+                ),
+                (
+                    "trouble_params",
+                    models.JSONField(blank=True, editable=False, null=True, verbose_name="trouble"),
                 ),
             ],
             options={
@@ -372,6 +374,24 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "error_code",
+                    models.CharField(
+                        blank=True, default="", max_length=32, verbose_name="error code"
+                    ),
+                ),
+                (
+                    "error_params",
+                    models.JSONField(
+                        blank=True, editable=False, null=True, verbose_name="error parameters"
+                    ),
+                ),
+                (
+                    "held_reason",
+                    models.CharField(
+                        blank=True, default="", max_length=32, verbose_name="held because"
+                    ),
+                ),
+                (
                     "about_key",
                     django_bgtasks.models.fields.ExactCharField(
                         blank=True, default="", max_length=255
@@ -471,6 +491,18 @@ class Migration(migrations.Migration):
                     "message",
                     django_bgtasks.models.fields.UnicodeCharField(
                         blank=True, default="", max_length=255, verbose_name="message"
+                    ),
+                ),
+                (
+                    "code",
+                    models.CharField(
+                        blank=True, default="", max_length=32, verbose_name="error code"
+                    ),
+                ),
+                (
+                    "params",
+                    models.JSONField(
+                        blank=True, editable=False, null=True, verbose_name="error parameters"
                     ),
                 ),
                 (

@@ -31,6 +31,9 @@ class Attempt(models.Model):
     finished_at = UTCDateTimeField(_("finished at"))
     exception_class = UnicodeCharField(_("exception"), max_length=255, blank=True, default="")
     message = UnicodeCharField(_("message"), max_length=255, blank=True, default="")
+    # What the message is, for programs: see core/messages.py.
+    code = models.CharField(_("error code"), max_length=32, blank=True, default="")
+    params = models.JSONField(_("error parameters"), null=True, blank=True, editable=False)
     traceback = UnicodeTextField(_("traceback"), blank=True, default="")
 
     class Meta:

@@ -67,6 +67,11 @@ class Job(models.Model):
         _("progress message"), max_length=255, blank=True, default=""
     )
     error = UnicodeCharField(_("error"), max_length=255, blank=True, default="")
+    # What the error is, for programs: see core/messages.py. People search the English line above.
+    error_code = models.CharField(_("error code"), max_length=32, blank=True, default="")
+    error_params = models.JSONField(_("error parameters"), null=True, blank=True, editable=False)
+    # A code too; empty unless the job waits for what keeps it from running.
+    held_reason = models.CharField(_("held because"), max_length=32, blank=True, default="")
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from ..core.messages import Reason
 from .fields import ExactCharField, UnicodeCharField, UTCDateTimeField
 
 
@@ -24,8 +25,9 @@ class Worker(models.Model):
     stopped_at = UTCDateTimeField(_("stopped at"), null=True, blank=True)
     lost_at = UTCDateTimeField(_("lost at"), null=True, blank=True)
     processes_lost = models.PositiveIntegerField(_("processes lost"), default=0)
-    # Why its job processes end as soon as they start; empty if they do not.
-    trouble = UnicodeCharField(_("trouble"), max_length=255, default="", blank=True)
+    # Why its job processes end as soon as they start: see core/messages.py.
+    trouble_code = models.CharField(_("trouble"), max_length=32, blank=True, default="")
+    trouble_params = models.JSONField(_("trouble"), null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name = _("worker")
@@ -34,3 +36,8 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hostname}:{self.pid}"
+
+    @property
+    def trouble(self) -> Reason | None:
+        """Why its job processes end as soon as they start; None if they do not."""
+        return Reason(self.trouble_code, self.trouble_params or {}) if self.trouble_code else None

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core.formats import duration, percent
-from ..core.messages import translated
+from ..core.messages import Reason
 from .health import WorkerHealth
 from .snapshot import QueueSnapshot, Snapshot
 
@@ -58,11 +58,11 @@ def level_of(problems: list[Problem]) -> str:
     return problems[0].level if problems else "ok"
 
 
-def redis_problem(address: str, why: str) -> Problem:
+def redis_problem(address: str, why: Reason) -> Problem:
     """Redis does not answer."""
     text = _("Redis at %(address)s does not answer: %(why)s")
     cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
-    values = {"address": address, "why": translated(why)}
+    values = {"address": address, "why": why.text}
     return Problem("warning", "no-redis", text % values, cure)
 
 
@@ -79,7 +79,7 @@ def _workers(snapshot: Snapshot) -> Iterator[Problem]:
             yield Problem("warning", "late-worker", text % values, cure)
         elif worker.health is WorkerHealth.ALIVE and worker.trouble:
             text = _("The job processes of the worker %(name)s end as soon as they start: %(why)s")
-            values = {"name": worker.name, "why": translated(worker.trouble)}
+            values = {"name": worker.name, "why": worker.trouble.text}
             cure = _("Mend the cause; the log of this worker says more. It tries again by itself.")
             yield Problem("critical", "not-starting", text % values, cure)
 

@@ -62,7 +62,7 @@ def failed_attempts(limit: int, using: str) -> list[Any]:
         state=F("job__state"),
         seconds=seconds_since("finished_at"),
     )
-    names = ("job_id", "outcome", "exception_class", "message")
+    names = ("job_id", "outcome", "exception_class", "message", "code", "params")
     named = rows.values_list(*names, "task", "queue", "backend", "state", "seconds", named=True)
     return list(named.order_by("-pk"))
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..core import clock
+from ..core.messages import Reason
 from ..core.options import backend_settings, known_backends, stored_backends
 from ..core.states import WAITING, State
 from ..jobs.task import queues_of
@@ -97,7 +98,7 @@ class WorkerSnapshot:
     started: float
     processes_lost: int
     job_processes: tuple[ProcessSnapshot, ...] = ()
-    trouble: str = ""
+    trouble: Reason | None = None
 
     @property
     def name(self) -> str:
@@ -120,6 +121,8 @@ class FailureGroup:
     job: str
     message: str
     retrying: int = 0
+    code: str = ""
+    params: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class RedisSnapshot:
 
     address: str = ""
     used: bool = True
-    problem: str = ""
+    problem: Reason | None = None
     suspended: bool = False
     name: str = ""
 
@@ -287,7 +290,7 @@ def _worker(row: Any, processes: Mapping[str, tuple[str, str]]) -> WorkerSnapsho
         health=worker_health(row),
         seen=max(0.0, row.seen),
         started=max(0.0, row.started),
-        processes_lost=row.children_lost,
+        processes_lost=row.processes_lost,
         job_processes=tuple(_processes_of(row, processes)),
         trouble=row.trouble,
     )
@@ -320,6 +323,8 @@ def _failures(backend: str, using: str) -> tuple[FailureGroup, ...]:
             seconds=max(0.0, rows[0].seconds),
             job=str(rows[0].job_id),
             message=rows[0].message,
+            code=rows[0].code,
+            params=rows[0].params,
             retrying=len({row.job_id for row in rows if row.state in WAITING}),
         )
         for (task, queue, exception), rows in groups.items()

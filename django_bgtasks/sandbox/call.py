@@ -33,7 +33,6 @@ from django.core.cache.backends.base import BaseCache
 
 from ..core import clock
 from ..core.errors import Interruption, JobCancelled, JobTimeout
-from ..core.messages import CANCELLED, TOO_LONG
 from .restore import CANCEL_SIGNAL, SessionGuard, restore, set_handler
 
 # So much earlier than the clock says an alarm may come.
@@ -295,8 +294,8 @@ class LimitedCoroutine:
 
 def _interruption(cancelled: bool, seconds: float) -> Interruption:
     if cancelled:
-        return JobCancelled(CANCELLED)
-    return JobTimeout(TOO_LONG % {"seconds": f"{seconds:g}"})
+        return JobCancelled.of("cancelled")
+    return JobTimeout.of("timeout", seconds=f"{seconds:g}")
 
 
 def _put(thread: int, kind: type[Interruption] | None) -> None:

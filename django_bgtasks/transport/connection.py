@@ -25,7 +25,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from ..core.messages import IS_CLUSTER, NO_PERMISSION, WRONG_PASSWORD
+from ..core.messages import Reason
 from ..core.options import backend_settings
 
 # What only a cluster answers.
@@ -133,16 +133,19 @@ def describe(backend: str) -> str:
     return f"{kwargs['host']}:{kwargs.get('port', 6379)}/{kwargs.get('db', 0)}"
 
 
-def reason(error: Exception) -> str:
+def reason(error: Exception) -> Reason:
     """Why Redis did not answer, in one line, with the cure where there is one."""
+    own = getattr(error, "reason", None)
+    if isinstance(own, Reason):
+        return own
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, AuthenticationError) or "NOAUTH" in line or "WRONGPASS" in line:
-        return WRONG_PASSWORD % {"line": line}
+        return Reason("redis_password", {"line": line})
     if isinstance(error, CLUSTER_ERRORS):
-        return IS_CLUSTER % {"line": line}
+        return Reason("redis_cluster", {"line": line})
     if type(error) is NoPermissionError:
-        return NO_PERMISSION % {"line": line}
-    return line
+        return Reason("redis_permission", {"line": line})
+    return Reason("other", {"words": line})
 
 
 def drop_clients() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ExecAbortError, NoPermissionError, NoScriptError, ResponseError
 
-from ..core.messages import NOT_ALLOWED
+from ..core.messages import Reason
 from .connection import CLUSTER_ERRORS
 from .messages import message_key
 from .names import QUEUES_KEY, SUSPENDED_KEY, Namespace
@@ -35,6 +35,10 @@ KEYLESS: tuple[tuple[Any, ...], ...] = (
 
 class NotAllowed(NoPermissionError):
     """The Redis user may not do what we cannot do without. The message has the cure."""
+
+    def __init__(self, user: str, cure: str) -> None:
+        self.reason = Reason("redis_not_allowed", {"user": user, "cure": cure})
+        super().__init__(str(self.reason))
 
 
 def missing(namespace: Namespace, redis: Redis) -> list[str]:
@@ -79,7 +83,7 @@ def cure(rules: list[str], redis: Redis) -> str:
 def require(namespace: Namespace, redis: Redis) -> None:
     """NotAllowed if the Redis user lacks what we cannot do without."""
     if rules := essential(missing(namespace, redis)):
-        raise NotAllowed(NOT_ALLOWED % {"user": user_of(redis), "cure": cure(rules, redis)})
+        raise NotAllowed(user_of(redis), cure(rules, redis))
 
 
 def _is_denied(name: str, answer: Any) -> bool:

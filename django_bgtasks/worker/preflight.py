@@ -14,11 +14,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from ..core.messages import Reason
 from ..jobs.middleware import middleware_of
 from ..ledger import pooler
 from ..transport.connection import RedisError, connection, reason
 from .config import WorkerConfig
-from .processes import describe_end, fork
+from .processes import end_of, fork
 
 logger = logging.getLogger("django_bgtasks.worker")
 NOT_MIGRATED, NO_DATABASE, MISCONFIGURED = 3, 4, 5
@@ -34,7 +35,7 @@ def check_database(config: WorkerConfig) -> int:
         status = os.waitpid(fork(lambda: sys.exit(_check_database(config))), 0)[1]
         if not os.WIFSIGNALED(status):
             return os.waitstatus_to_exitcode(status)
-        logger.warning("The look at the database %s; looking again.", describe_end(status))
+        logger.warning("The look at the database has ended (%s); looking again.", end_of(status))
         time.sleep(TRY_EVERY)
 
 
@@ -81,7 +82,7 @@ def unapplied(using: str) -> list[str]:
     ]
 
 
-def redis_silence(backend: str) -> str | None:
+def redis_silence(backend: str) -> Reason | None:
     """Why Redis does not answer, in one line; None if it does."""
     try:
         connection(backend).ping()

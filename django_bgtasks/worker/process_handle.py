@@ -11,11 +11,12 @@ from functools import partial
 from uuid import UUID
 
 from ..core import clock
+from ..core.messages import Reason
 from ..sandbox.restore import CANCEL_SIGNAL
 from .config import WorkerConfig
 from .job_process import OUT_OF_WORK, SPENT, JobProcess
 from .once_flag import OnceFlag
-from .processes import LastError, describe_end, fork, signal_process
+from .processes import LastError, end_of, fork, signal_process
 from .shared_state import HeldJob, SharedState
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -35,7 +36,7 @@ class ProcessHandle:
     """A place for one process that runs jobs; one after another lives in it.
 
     kill_reason: the job it was killed for, and why. cancelling: until when each cancelled job may
-    go on. trouble: why its processes end at once, again and again; empty if they do not.
+    go on. trouble: why its processes end at once, again and again; None if they do not.
     """
 
     shared: SharedState = field(default_factory=SharedState)
@@ -47,7 +48,7 @@ class ProcessHandle:
     kill_reason: tuple[UUID, str] | None = None
     cancelling: dict[UUID, float] = field(default_factory=dict)
     last_error: LastError = field(default_factory=LastError)
-    trouble: str = ""
+    trouble: Reason | None = None
 
     def start(self, config: WorkerConfig, once_flag: OnceFlag) -> None:
         """Fork a process into this place."""
@@ -58,17 +59,17 @@ class ProcessHandle:
         try:
             self.pid = fork(main, self.last_error)
         except OSError as error:
-            self._note_quick_end(f"{type(error).__name__}: {error}")
+            self._note_quick_end(_foreign(f"{type(error).__name__}: {error}"))
 
     def reap(self, status: int) -> list[HeldJob]:
         """The process has ended: what it held. A place where they end at once starts later."""
         jobs, self.pid, code = self.shared.read(), 0, os.waitstatus_to_exitcode(status)
         idle = not any(job.begun for job in jobs)
         if self.killed and not self.shared.has_worked:
-            self._note_quick_end(f"The process was killed: {HANGS}.")
+            self._note_quick_end(Reason("process_hung", {"seconds": f"{START_SECONDS:g}"}))
         elif self._is_young() and idle and code != SPENT and not self.killed:
             error = str(self.last_error) if code == 1 else ""
-            self._note_quick_end(error or f"The process {describe_end(status)}.")
+            self._note_quick_end(_foreign(error) if error else end_of(status))
         else:
             self.start_at = clock.monotonic()
             self._note_health()
@@ -82,13 +83,13 @@ class ProcessHandle:
     def _is_young(self) -> bool:
         return clock.monotonic() - self.started_at < QUICK_SECONDS
 
-    def _note_quick_end(self, why: str) -> None:
+    def _note_quick_end(self, why: Reason) -> None:
         self.quick_deaths += 1
         self.start_at = clock.monotonic() + min(0.1 * 2**self.quick_deaths, LONGEST_BACKOFF)
-        self.trouble = why if self.quick_deaths >= NO_ACCIDENT else ""
+        self.trouble = why if self.quick_deaths >= NO_ACCIDENT else None
 
     def _note_health(self) -> None:
-        self.quick_deaths, self.trouble = 0, ""
+        self.quick_deaths, self.trouble = 0, None
         self.last_error.clear()
 
     def ended_well(self, jobs: list[HeldJob], code: int) -> bool:
@@ -149,6 +150,10 @@ class ProcessHandle:
     def signal(self, number: int) -> None:
         """Send a signal to the process, if it is there."""
         signal_process(self.pid, number)
+
+
+def _foreign(words: str) -> Reason:
+    return Reason("other", {"words": words})
 
 
 def _main(config: WorkerConfig, shared: SharedState, once_flag: OnceFlag) -> None:

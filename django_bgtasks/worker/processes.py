@@ -17,6 +17,7 @@ from pathlib import Path
 
 from django.db import connections
 
+from ..core.messages import Reason
 from ..core.payload import printable
 from ..jobs.task import ensure_backend
 from ..ledger import identity
@@ -181,17 +182,17 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def describe_end(status: int) -> str:
-    """How a process ended, in words, from its wait status."""
+def end_of(status: int) -> Reason:
+    """How a process ended, from its wait status."""
     code = os.waitstatus_to_exitcode(status)
     if code == EXIT_FDS_CLOSED:
-        return f"exited with code {code}: the task had closed the descriptors of its process"
+        return Reason("process_fds_closed", {"code": code})
     if code >= 0:
-        return f"exited with code {code}"
+        return Reason("process_exited", {"code": code})
     try:
-        return f"was killed by {signal.Signals(-code).name}"
+        return Reason("process_killed", {"signal": signal.Signals(-code).name})
     except ValueError:
-        return f"was killed by signal {-code}"
+        return Reason("process_killed_by_number", {"number": -code})
 
 
 def resident_mib() -> float:

@@ -20,7 +20,7 @@ from .job_process import OUT_OF_WORK
 from .maintenance.link import MaintenanceLink
 from .once_flag import OnceFlag
 from .process_handle import ProcessHandle
-from .processes import describe_end
+from .processes import end_of
 
 logger = logging.getLogger("django_bgtasks.worker")
 LOOK_EVERY = 0.2
@@ -139,7 +139,7 @@ class Supervisor:
         """Say once, here and by maintenance, when job processes do not start, and when they do."""
         for handle in self.handles:
             handle.look()
-        trouble = next((handle.trouble for handle in self.handles if handle.trouble), "")
+        trouble = next((handle.trouble for handle in self.handles if handle.trouble), None)
         if bool(trouble) == bool(self.maintenance.trouble):
             return
         if trouble:
@@ -172,7 +172,7 @@ class Supervisor:
             self.burst_is_over = nothing_left and code == OUT_OF_WORK
         if not handle.ended_well(jobs, code):
             died: list[list[object]] = [[str(job.job), job.claim, handle.why(job)] for job in jobs]
-            self.maintenance.send_death(pid, died, f"The process {describe_end(status)}.")
+            self.maintenance.send_death(pid, died, end_of(status))
         # Reported first: maintenance takes a claim that it sees in neither place for nobody's.
         handle.shared.clear()
         self._send_processes()

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
-from django_bgtasks.core.states import State
+from django_bgtasks import GiveUp
+from django_bgtasks.core.outcomes import Outcome, failure_of
+from django_bgtasks.core.states import State, Transition
 from testproject.office.models import Picture
 from tests.interfaces.rows import make_attempt, make_job
 
@@ -60,9 +62,12 @@ def waiting_job(user: User) -> str:
 
 def failed_job(user: User) -> str:
     """A job that failed and may be tried again."""
-    error = "GiveUp: june.csv has no column 'email'."
-    job = make_job(State.FAILED, owner=user, task=IMPORT, attempt=1, error=error)
-    make_attempt(job, exception_class="django_bgtasks.GiveUp", message=error.partition(": ")[2])
+    words = "june.csv has no column 'email'."
+    failure = failure_of(GiveUp(words))
+    columns = Outcome(Transition.FAIL, failure=failure).error_columns
+    job = make_job(State.FAILED, owner=user, task=IMPORT, attempt=1, **columns)
+    told = {"message": words, "code": failure.code, "params": failure.params}
+    make_attempt(job, exception_class="django_bgtasks.GiveUp", **told)
     return f"/jobs/{job.pk}/"
 
 

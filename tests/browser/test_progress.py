@@ -72,7 +72,8 @@ def test_a_failure_is_told_as_text(wsgi: str, page: Page, ada: User, log_in: Log
     job = make_job("running", owner=ada, attempt=1)
     log_in(ada, wsgi)
     page.goto(f"{wsgi}/pictures/{picture_with(job, ada)}/")
-    Job.objects.update(state="failed", finished_at=job.enqueued_at, error=f"GiveUp: {HOSTILE}")
+    gave_up = {"error_code": "give_up", "error_params": {"words": HOSTILE}}
+    Job.objects.update(state="failed", finished_at=job.enqueued_at, **gave_up)
     expect(page.locator("[data-message]")).to_have_text(HOSTILE, timeout=PATIENCE)
     assert page.evaluate("document.body.dataset.broken") is None
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from django_bgtasks import GiveUp, JobCancelled, JobTimeout, Retry, RetryLater
+from django_bgtasks.core.messages import Reason
 from django_bgtasks.core.outcomes import (
     Failure,
     Outcome,
@@ -153,7 +154,10 @@ def test_a_task_that_must_not_be_repeated_fails_at_its_first_crash() -> None:
 
 def test_a_release_costs_no_attempt() -> None:
     assert outcome_of_release() == Outcome(Transition.RELEASE, charged=False)
-    assert outcome_of_release("why", timedelta(seconds=9)).transition is Transition.RETRY_AT
+    assert (
+        outcome_of_release(Reason("no_transaction"), timedelta(seconds=9)).transition
+        is Transition.RETRY_AT
+    )
 
 
 class Odd(Exception):

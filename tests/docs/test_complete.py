@@ -13,6 +13,7 @@ from django.core.management import find_commands, load_command_class
 import django_bgtasks
 from django_bgtasks import BackgroundTask, Retry, testing
 from django_bgtasks.core import errors
+from django_bgtasks.core.messages import FOREIGN, TEMPLATES
 from django_bgtasks.core.options import Options
 from django_bgtasks.jobs.context import JobContext
 
@@ -38,6 +39,23 @@ def test_every_option_is_in_the_table_of_the_settings_with_its_default() -> None
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page("settings"), re.MULTILINE))
     assert {name: ast.literal_eval(text) for name, text in rows.items()} == {
         option.name: option.default for option in fields(Options)
+    }
+
+
+def test_every_code_of_a_job_is_among_the_errors() -> None:
+    codes = page("errors").partition("## Codes")[2].partition("\n## ")[0]
+    of_servers = re.compile("redis_.+|process_hung|other")
+    stored = {code for code in {*TEMPLATES, *FOREIGN} if not of_servers.fullmatch(code)}
+    assert not [code for code in stored if f"`{code}`" not in codes]
+    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)*)`", codes))
+    assert named - stored <= {
+        "error_code",
+        "error_params",
+        "params",
+        "words",
+        "held_reason",
+        "timeout",
+        "at_most_once",
     }
 
 

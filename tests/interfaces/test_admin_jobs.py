@@ -38,7 +38,7 @@ def test_the_list_shows_each_state_by_a_word_and_a_sign(admin_client: Client) ->
     for state in State.values:
         make_job(state, error="Boom" if state == State.FAILED else "")
     make_job(attempt=1, error="ValueError: no")
-    make_job(error="The task cannot be imported")
+    make_job(error="It cannot be imported", held_reason="task_not_imported")
     html = html_of(admin_client, LIST)
     for kind in [*State.values, "retrying", "held"]:
         assert html.count(f'"bgtasks-badge bgtasks-is-{kind}"><span aria-hidden="true">') == 1
@@ -93,7 +93,7 @@ def test_filters_and_search_find(admin_client: Client, query: str, found: str) -
     jobs = {
         "failed": make_job(State.FAILED),
         "retrying": make_job(State.SCHEDULED, attempt=1, error="no"),
-        "held": make_job(State.SCHEDULED, error="cannot be imported"),
+        "held": make_job(State.SCHEDULED, error="no task", held_reason="task_not_imported"),
         "mailed": make_job(queue="emails"),
         "rare": make_job(task="shop.tasks.rare"),
         "keyed": make_job(dedup_key="order:7"),

@@ -17,11 +17,11 @@ from pytest_django import Settings
 
 from django_bgtasks import management
 from django_bgtasks.core.formats import exact
-from django_bgtasks.core.messages import TEXTS, WORKER_GONE, translated
+from django_bgtasks.core.messages import FOREIGN, TEMPLATES, Reason, error_message
 from django_bgtasks.core.states import State, Transition, refuse
 from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.sandbox.restore import EXIT_FDS_CLOSED
-from django_bgtasks.worker.processes import describe_end
+from django_bgtasks.worker.processes import end_of
 
 from .commands import busy, run
 from .rows import make_attempt, make_job
@@ -69,7 +69,9 @@ def test_the_commands_speak_the_language_of_the_site(redis_client: redis.Redis) 
 @pytest.mark.django_db(transaction=True)
 def test_json_is_the_same_in_every_language(redis_client: redis.Redis) -> None:
     pause_queue("emails")
-    make_attempt(make_job(State.FAILED, attempt=1), outcome="crash", message=WORKER_GONE)
+    gone = str(Reason("worker_gone"))
+    job = make_job(State.FAILED, attempt=1)
+    make_attempt(job, outcome="crash", message=gone, code="worker_gone")
     with translation.override("de"):
         german, code = run("bgstatus", "--json")
     found, usual = json.loads(german), json.loads(run("bgstatus", "--json")[0])
@@ -77,34 +79,36 @@ def test_json_is_the_same_in_every_language(redis_client: redis.Redis) -> None:
     assert found["problems"] == usual["problems"]
     assert found["problems"][0]["what"] == "No worker is running."
     assert found["failures"][0]["exception"] == usual["failures"][0]["exception"] == "Crashed"
-    assert found["failures"][0]["message"] == WORKER_GONE
+    assert found["failures"][0]["message"] == gone
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_a_stored_reason_is_translated_where_it_is_read(text: str) -> None:
-    stored = text % dict.fromkeys(re.findall(r"%\((\w+)\)s", text), "shop.x: 7")
-    assert translated(f"crash: {stored}") == f"crash: {stored}"
+@pytest.mark.parametrize("code", sorted(TEMPLATES.keys() - {"other"}))
+def test_a_reason_is_told_in_the_language_of_who_reads_it(code: str) -> None:
+    reason = Reason(code, dict.fromkeys(places_of(TEMPLATES[code]), "shop.x: 7"))
+    assert reason.text == str(reason)
     with translation.override("de"):
-        told = translated(stored)
-        assert translated(f"GiveUp: {stored}") == f"GiveUp: {told}"
-    assert told != stored
-    assert told.count("shop.x: 7") == stored.count("shop.x: 7")
+        told = reason.text
+    assert told != str(reason)
+    assert told.count("shop.x: 7") == str(reason).count("shop.x: 7")
+
+
+def test_the_words_of_others_are_shown_as_they_are() -> None:
+    words = "ValueError: 100 %s of it"
+    with translation.override("de"):
+        assert Reason("other", {"words": words}).text == words
+        for code in ("", *FOREIGN, "of_another_release"):
+            assert error_message(code, None, words) == words
+        # A row of another release, in which the text had other parameters.
+        assert error_message("timeout", {"minutes": 1}, words) == words
 
 
 @pytest.mark.parametrize("status", [0, 1 << 8, EXIT_FDS_CLOSED << 8, 9, 60])
-def test_the_end_of_a_process_is_a_reason_that_is_known(status: int) -> None:
-    stored = f"The process {describe_end(status)}."
+def test_the_end_of_a_process_is_told_in_every_language(status: int) -> None:
+    end = end_of(status)
     with translation.override("de"):
-        assert translated(stored).startswith("Der Prozess ")
-        assert "closed" not in translated(stored)
-
-
-def test_what_the_site_has_stored_itself_is_shown_as_it_is() -> None:
-    with translation.override("de"):
-        for text in ("", "ValueError: no", "no: crash", "GiveUp: 100 %s of it", "crash"):
-            assert translated(text) == text.replace(
-                "crash", "Absturz" if text == "crash" else "crash"
-            )
+        assert end.text.startswith("Der Prozess ")
+        assert "closed" not in end.text
+        assert error_message(end.code, end.params, "").startswith("Absturz: Der Prozess ")
 
 
 def test_a_refusal_is_in_the_language_of_who_asked() -> None:
@@ -129,3 +133,8 @@ def options_of(name: str, language: str) -> dict[str, str]:
         own = [action for action in parser._actions if action.dest not in usual and action.help]
         assert str(parser.description).split()[0] in parser.format_help()
         return {"": str(parser.description), **{one.dest: str(one.help) for one in own}}
+
+
+def places_of(template: str) -> list[str]:
+    """The names of the parameters of a text."""
+    return re.findall(r"%\((\w+)\)s", template)

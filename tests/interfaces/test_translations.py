@@ -16,7 +16,6 @@ from django.test import Client
 from django.utils import translation
 
 import django_bgtasks
-from django_bgtasks.core.messages import WORKER_GONE
 from django_bgtasks.core.states import State
 
 from .rows import make_attempt, make_job
@@ -83,8 +82,8 @@ def test_makemessages_has_nothing_to_complain_of(tmp_path: Path) -> None:
 
 @pytest.mark.django_db
 def test_the_pages_speak_the_language_of_who_looks(admin_client: Client) -> None:
-    job = make_job(State.FAILED, attempt=1, error=f"crash: {WORKER_GONE}")
-    make_attempt(job, started_at=job.started_at, message=WORKER_GONE)
+    job = make_job(State.FAILED, attempt=1, error="crash", error_code="worker_gone")
+    make_attempt(job, started_at=job.started_at, code="worker_gone")
     with translation.override("de"):
         headers = {"accept-language": "de"}
         pages = [

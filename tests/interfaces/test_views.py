@@ -9,12 +9,17 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Permission
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
+from django.utils import translation
 from pytest_django import Settings
 
-from django_bgtasks import accepted, refuse_when_full
+from django_bgtasks import EffectUnknown, GiveUp, JobTimeout, accepted, refuse_when_full
+from django_bgtasks.core.outcomes import Outcome, failure_of
+from django_bgtasks.core.states import Transition
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs
 from tests.app.tasks import add, fail
+
+from .rows import make_job
 
 pytestmark = pytest.mark.django_db
 
@@ -56,6 +61,7 @@ def test_the_place_it_names_answers_with_the_state_of_the_job(
         "progress": None,
         "result": None,
         "error": "",
+        "error_code": "",
         "finished": False,
     }
     assert int(waiting["Retry-After"]) > 0
@@ -86,6 +92,53 @@ def test_the_owner_of_a_failed_job_reads_no_insides_of_the_site(user: Any) -> No
     response = browser(user).get(f"/jobs/{job.pk}/")
     assert response.json()["error"] == "It failed."
     assert "secret" not in response.text
+
+
+ENDS: dict[str, tuple[Exception, str, str, str]] = {
+    "words of GiveUp": (GiveUp("No column: price."), "give_up", "No column: price.", ""),
+    "GiveUp of ours": (
+        GiveUp.of("no_longer_allowed"), "no_longer_allowed",
+        "Who asked for this may not do it any more.", "Wer dies verlangt hat, darf es nicht mehr.",
+    ),
+    "GiveUp without words": (GiveUp(), "give_up", "It failed.", "Es ist gescheitert."),
+    "timeout": (
+        JobTimeout.of("timeout", seconds=5), "timeout", "It took too long.",
+        "Es hat zu lange gedauert.",
+    ),
+    "exception": (ValueError("GiveUp: x"), "exception", "It failed.", "Es ist gescheitert."),
+    "unknown effect": (
+        EffectUnknown.of("effect_unknown", key="'k'"), "effect_unknown", "It failed.",
+        "Es ist gescheitert.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "code", "english", "german"), ENDS.values(), ids=ENDS)
+def test_the_owner_of_a_failed_job_reads_what_is_meant_for_people(
+    user: Any, error: Exception, code: str, english: str, german: str
+) -> None:
+    failure = failure_of(error)
+    job = make_job("failed", owner=user, **Outcome(Transition.FAIL, failure=failure).error_columns)
+    place = f"/jobs/{job.pk}/"
+    told = browser(user).get(place).json()
+    assert (told["error"], told["error_code"]) == (english, code)
+    with translation.override("de"):
+        told = browser(user).get(place).json()
+    assert (told["error"], told["error_code"]) == (german or english, code)
+
+
+def test_an_operator_reads_the_failure_in_its_own_language(admin_client: Client) -> None:
+    job = make_job("failed", error="crash", error_code="process_exited", error_params={"code": 9})
+    with translation.override("de"):
+        told = admin_client.get(f"/jobs/{job.pk}/").json()
+    assert told["error"] == "Absturz: Der Prozess endete mit dem Code 9."
+    assert told["error_code"] == "process_exited"
+
+
+def test_the_owner_of_a_job_that_is_tried_again_is_told_of_no_failure(user: Any) -> None:
+    job = make_job("scheduled", owner=user, error="ValueError: x", error_code="exception")
+    told = browser(user).get(f"/jobs/{job.pk}/").json()
+    assert (told["error"], told["error_code"]) == ("", "")
 
 
 def test_an_operator_reads_the_failure_in_one_line_and_without_a_traceback(

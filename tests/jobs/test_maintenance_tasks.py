@@ -13,6 +13,7 @@ import redis
 
 from django_bgtasks import job_rescued
 from django_bgtasks.core import clock
+from django_bgtasks.core.messages import Reason
 from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.ledger.transitions import cancel
 from django_bgtasks.models import Job, Worker
@@ -28,6 +29,7 @@ from .tasks import third_time_lucky
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DB = "default"
+KILLED = Reason("process_killed", {"signal": "SIGKILL"})
 
 
 def waiting(client: redis.Redis) -> list[bytes]:
@@ -46,7 +48,7 @@ def held(**options: Any) -> Job:
 
 def death_of(held_job: Job, why: str = "crash", **changes: Any) -> Death:
     fields = {"job": held_job.pk, "claim": held_job.claims, "worker": held_job.worker}
-    return Death(**{**fields, "why": why, "detail": "killed by SIGKILL", **changes})
+    return Death(**{**fields, "why": why, "end": KILLED, **changes})
 
 
 def state_of(job: Job) -> tuple[str, int]:

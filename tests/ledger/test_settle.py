@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks import ClaimLost
 from django_bgtasks.core import clock
+from django_bgtasks.core.messages import Reason
 from django_bgtasks.core.outcomes import Outcome, outcome_of_release
 from django_bgtasks.core.progress import progress_of
 from django_bgtasks.core.states import FINAL, Transition
@@ -83,8 +84,10 @@ def test_a_retry_with_a_delay_is_scheduled_and_one_without_is_queued() -> None:
 
 def test_a_release_costs_no_attempt_and_leaves_no_trace_of_one() -> None:
     job = claimed()
-    settle(job, outcome_of_release("stopped"), DB)
-    assert (now(job).state, now(job).attempt, now(job).error) == ("queued", 0, "stopped")
+    settle(job, outcome_of_release(Reason("no_transaction")), DB)
+    assert (now(job).state, now(job).attempt) == ("queued", 0)
+    assert now(job).held_reason == now(job).error_code == "no_transaction"
+    assert now(job).error == "Its transaction could not begin."
     assert not Attempt.objects.exists()
     again = claim(job.pk, clock.new_id(), DB)
     assert again is not None

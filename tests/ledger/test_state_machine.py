@@ -30,6 +30,7 @@ from django_bgtasks import ClaimLost, DuplicateJob, InvalidMove
 from django_bgtasks.core import clock
 from django_bgtasks.core.dedup import slot_of
 from django_bgtasks.core.errors import GiveUp, RetryLater
+from django_bgtasks.core.messages import Reason
 from django_bgtasks.core.outcomes import Outcome, outcome_of_exception, outcome_of_release
 from django_bgtasks.core.retry import Retry
 from django_bgtasks.core.states import FINAL, State, Transition
@@ -56,6 +57,7 @@ WHYS = st.sampled_from(["crash", "crash", "timeout", "cancelled", "interrupted",
 ENDS = st.sampled_from(
     ["succeed", "give up", "raise", "raise, wait", "retry_at", "release", "cancel_running"]
 )
+KILLED = Reason("process_killed", {"signal": "SIGKILL"})
 PICK = st.integers(0, 99)
 NAMES = st.sampled_from(
     ["plain", "careful", "careful", "while_live", "while_queued", "for_an_hour"]
@@ -243,7 +245,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(pick=PICK, why=WHYS, known=st.booleans())
     def a_process_dies(self, pick: int, why: str, known: bool) -> None:
         held = self._current()[pick % len(self._current())]
-        death = Death(held.pk, held.claims if known else None, held.worker, why, "SIGKILL")
+        death = Death(held.pk, held.claims if known else None, held.worker, why, KILLED)
         assert settle_death(death, DB)
         self.model.died(held.pk, why if known else "unbegun")
         self._reset()

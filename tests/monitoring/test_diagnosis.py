@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from django_bgtasks.core import clock, formats
+from django_bgtasks.core.messages import Reason
 from django_bgtasks.monitoring.diagnosis import diagnose, level_of
 from django_bgtasks.monitoring.health import WorkerHealth
 from django_bgtasks.monitoring.histogram import BOUNDS, CLASSES, added, quantile
@@ -37,12 +38,13 @@ def snapshot(*queues: QueueSnapshot, **fields: Any) -> Snapshot:
     return Snapshot(**{**usual, **fields})
 
 
+NO_SPACE, REFUSED = (Reason("other", {"words": words}) for words in ("no space left", "refused"))
 WRONG = [
     ("no-worker", snapshot(workers=())),
     ("no-worker", snapshot(workers=(worker(health=WorkerHealth.LOST),))),
-    ("not-starting", snapshot(workers=(worker(), worker(trouble="OSError: no space left")))),
+    ("not-starting", snapshot(workers=(worker(), worker(trouble=NO_SPACE)))),
     ("late-worker", snapshot(workers=(worker(), worker(health=WorkerHealth.LATE)))),
-    ("no-redis", snapshot(redis=RedisSnapshot("r:6379", problem="refused"))),
+    ("no-redis", snapshot(redis=RedisSnapshot("r:6379", problem=REFUSED))),
     ("suspended", snapshot(redis=RedisSnapshot("r:6379", suspended=True))),
     ("overdue", snapshot(maintenance=MaintenanceSnapshot(1.0, 3, 20.0, 0))),
     ("overdue", snapshot(maintenance=MaintenanceSnapshot(1.0, 3, 41.0, 0))),

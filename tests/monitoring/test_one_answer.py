@@ -70,7 +70,7 @@ def unknown_backend() -> None:
 
 
 def broken_processes() -> None:
-    make_worker(trouble="OSError: no space left")
+    make_worker(trouble_code="other", trouble_params={"words": "OSError: no space left"})
 
 
 SITES: list[tuple[str, Callable[[], Any], Problems]] = [

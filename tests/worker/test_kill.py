@@ -131,7 +131,7 @@ def test_the_processes_die_with_their_supervisor(busy: WorkerProcess) -> None:
 
 def test_maintenance_is_started_again(busy: WorkerProcess, effects: Effects) -> None:
     maintenance_of(busy).kill()
-    busy.wait_for("Maintenance was killed by SIGKILL; starting it again.")
+    busy.wait_for("Maintenance has ended (The process was killed by SIGKILL.); starting it again.")
     # The new one does its work: a crash is settled.
     psutil.Process(effects.pids[0]).kill()
     wait_until(lambda: effects.texts == ["begin", "begin"], timeout=3)

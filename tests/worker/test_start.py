@@ -41,7 +41,7 @@ def test_an_unknown_backend_is_refused_with_the_known_ones(bgworker: WorkerFacto
     worker = bgworker("--backend", "dfault", fresh=True)
     assert worker.wait() == 1
     assert "TASKS has no entry 'dfault'" in worker.output
-    assert "aliases with that backend are: default." in worker.output
+    assert "entries with that backend are: default." in worker.output
     assert "Traceback" not in worker.output
 
 
@@ -62,7 +62,7 @@ def test_a_look_at_the_database_that_is_killed_is_taken_again(
     worker = bgworker(env={"BGTASKS_TEST_DB_NAME": nowhere})
     worker.wait_for("The database does not answer")
     psutil.Process(worker.pid).children()[0].kill()
-    worker.wait_for("The look at the database was killed by SIGKILL; looking again.")
+    worker.wait_for("database has ended (The process was killed by SIGKILL.); looking again.")
     worker.wait_for(re.compile("looking again.*The database does not answer", re.DOTALL))
 
 

@@ -17,7 +17,6 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.messages import translated
 from ...core.options import backend_settings, default_backend
 from ...monitoring.diagnosis import Problem, diagnose, level_of
 from ...monitoring.snapshot import Snapshot, take_snapshot
@@ -55,7 +54,7 @@ class Command(TranslatedCommand):
                 self._watch(backend, options) if options["watch"] else self._once(backend, options)
             )
         except (DatabaseError, ImproperlyConfigured) as error:
-            self.stderr.write(_("unknown: %s") % translated(reason(error)))
+            self.stderr.write(_("unknown: %s") % reason(error).text)
             code = UNKNOWN_CODE
         if code:
             sys.exit(code)

@@ -13,7 +13,7 @@ from uuid import UUID
 from ...core import clock
 from ...core.errors import ClaimLost, JobTimeout, TaskNotFound
 from ...core.faultpoints import fault_point
-from ...core.messages import KILLED
+from ...core.messages import Reason
 from ...core.outcomes import (
     Failure,
     Outcome,
@@ -42,6 +42,7 @@ from .redispatch import Redispatch
 from .rq_registry import RQRegistry
 
 logger = logging.getLogger("django_bgtasks.worker")
+WORKER_GONE = Reason("worker_gone")
 # Seconds until the end of a job that could not be settled is tried again.
 TRY_AGAIN = 2.0
 # Whose failure the log has: it is tried again every few seconds.
@@ -54,14 +55,14 @@ class Death:
 
     claim: the number of the claim; None if the job was still being claimed. why: crash, timeout,
     cancelled, interrupted (by a stop: not the job's fault), or unbegun (the claim waited in a
-    batch, or nobody ever knew of it). detail: how the job process ended.
+    batch, or nobody ever knew of it). end: how the job process ended.
     """
 
     job: UUID
     claim: int | None
     worker: UUID | None
     why: str
-    detail: str = ""
+    end: Reason = WORKER_GONE
 
     @property
     def begun(self) -> bool:
@@ -93,7 +94,7 @@ class DeadProcesses:
         config, others = self._config, partial(self._orders.held_by_others, death)
         for entry in list(death["jobs"]):
             job, claim, why = entry
-            one = Death(UUID(job), claim or None, config.worker, why, death["detail"])
+            one = Death(UUID(job), claim or None, config.worker, why, Reason(**death["end"]))
             if try_to_settle(one, config.using, others) is not None or self._orders.stopping:
                 # At a stop it is left to others: they find it running for nobody.
                 death["jobs"].remove(entry)
@@ -168,13 +169,12 @@ def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
     if not death.begun:
         return outcome_of_release()
     if death.why == "cancelled" or job.cancel_requested_at is not None:
-        return Outcome(
-            Transition.CANCEL_RUNNING, failure=Failure("cancelled", message=death.detail)
-        )
+        failure = Failure.of("cancelled", Reason("cancelled_killed"))
+        return Outcome(Transition.CANCEL_RUNNING, failure=failure)
     if death.why == "timeout":
-        error = JobTimeout(KILLED % {"seconds": f"{job.timeout:g}"})
+        error = JobTimeout.of("timeout_killed", seconds=f"{job.timeout:g}")
         return outcome_of_exception(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
-    failure = Failure("crash", message=death.detail[:255])
+    failure = Failure.of("crash", death.end)
     if death.why == "interrupted":
         return outcome_of_interruption(failure, job.on_crash)
     crashes = crashes_of(job.pk, using)
@@ -194,7 +194,7 @@ def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
         printable(job.task),
         job.attempt,
         death.why if death.begun else "released",
-        death.detail,
+        death.end,
         f"It is {job.state} now.",
     )
     if job.state == State.QUEUED:

@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ...core import clock
+from ...core.messages import Reason
 from ..config import WorkerConfig
 from ..process_handle import LONGEST_BACKOFF, NO_ACCIDENT, QUICK_SECONDS
-from ..processes import LastError, describe_end, fork, signal_process
+from ..processes import LastError, end_of, fork, signal_process
 from ..shared_state import SharedState
 from .pipes import Pipe
 from .process import MaintenanceProcess
@@ -36,7 +38,7 @@ class MaintenanceLink:
         self.pids: list[int] = []
         self.pid, self.started_at, self.start_at = 0, 0.0, 0.0
         self.quick_deaths, self.last_error = 0, LastError()
-        self.trouble = ""
+        self.trouble: Reason | None = None
         self.orders, self.reports = Pipe(), Pipe()
         self.unsettled: dict[int, dict[str, object]] = {}
         self.deaths = 0
@@ -64,7 +66,7 @@ class MaintenanceLink:
     def reaped(self, status: int) -> None:
         """It has ended, and never should."""
         self.pid = 0
-        self._start_later(describe_end(status))
+        self._start_later(f"has ended ({end_of(status)})")
 
     def keep_alive(self, config: WorkerConfig) -> None:
         """Start it again if it is time."""
@@ -93,12 +95,13 @@ class MaintenanceLink:
     def send_processes(self, pids: list[int]) -> None:
         """Say which job processes are alive, or why there are none."""
         self.pids = pids
-        self.orders.send("processes", pids=pids, trouble=self.trouble)
+        trouble = asdict(self.trouble) if self.trouble else None
+        self.orders.send("processes", pids=pids, trouble=trouble)
 
-    def send_death(self, pid: int, jobs: list[list[object]], detail: str) -> None:
+    def send_death(self, pid: int, jobs: list[list[object]], end: Reason) -> None:
         """Order the settlement of what a dead job process held."""
         self.deaths += 1
-        death: dict[str, object] = {"pid": pid, "jobs": jobs, "detail": detail}
+        death: dict[str, object] = {"pid": pid, "jobs": jobs, "end": asdict(end)}
         self.unsettled[self.deaths] = death
         self.orders.send("died", number=self.deaths, **death)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from ...core.messages import Reason
 from ..shared_state import SharedState
 from .pipes import Pipe
 
@@ -22,7 +23,7 @@ class Orders:
     def __init__(self, pipe: Pipe, shared_states: Sequence[SharedState]) -> None:
         self._pipe, self._shared_states = pipe, shared_states
         self.pids: list[int] = []
-        self.trouble = ""
+        self.trouble: Reason | None = None
         self.deaths: list[dict[str, Any]] = []
         self.stopping = False
 
@@ -37,7 +38,8 @@ class Orders:
             if order["kind"] == "died":
                 self.deaths.append(order)
             elif order["kind"] == "processes":
-                self.pids, self.trouble = order["pids"], order["trouble"]
+                self.pids, trouble = order["pids"], order["trouble"]
+                self.trouble = Reason(**trouble) if trouble else None
             elif order["kind"] == "stop":
                 self.stopping = True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from ...core.messages import Reason
 from ...ledger.workers import running_of
 from .dead_processes import Death, try_to_settle
 from .orders import Orders
@@ -35,6 +36,6 @@ class OrphanedClaims:
         return sum(self._release(job, claim) for job, claim in confirmed)
 
     def _release(self, job: UUID, claim: int) -> bool:
-        detail = "Its claim was committed, but the answer was lost."
-        death = Death(job, claim, self.worker, "unbegun", detail)
+        end = Reason("other", {"words": "Its claim was committed, but the answer was lost."})
+        death = Death(job, claim, self.worker, "unbegun", end)
         return bool(try_to_settle(death, self.using))

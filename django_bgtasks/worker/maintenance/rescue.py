@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 
 from ...core import clock
-from ...core.messages import WORKER_GONE
 from ...ledger.workers import call_dead, orphans
-from .dead_processes import Death, try_to_settle
+from .dead_processes import WORKER_GONE, Death, try_to_settle
 from .redispatch import Redispatch
 
 logger = logging.getLogger("django_bgtasks.worker")

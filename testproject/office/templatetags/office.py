@@ -29,22 +29,21 @@ def title_of(job: Job) -> str:
 @register.filter
 def failure_of(job: Job) -> str:
     """Why the job failed, in words for its owner; the admin has all of it."""
-    kind, _, message = job.error.partition(": ")
-    return told(kind, message)
+    return in_words(job.error_code, job.error_params)
 
 
 @register.filter
 def explained(attempt: Attempt) -> str:
     """Why the attempt failed, in words for the job's owner."""
-    return told(attempt.exception_class, attempt.message)
+    return in_words(attempt.code, attempt.params)
 
 
-def told(kind: str, message: str) -> str:
-    """The message, if the task meant it for people; others may name paths and addresses."""
-    name = kind.rpartition(".")[2]
-    if name == "GiveUp":
-        return message
-    return "It took too long." if name == "JobTimeout" else "Something went wrong on our side."
+def in_words(code: str, params: dict[str, str] | None) -> str:
+    """What the task meant for people; other errors may name paths and addresses."""
+    if code == "give_up" and params:
+        return params["words"]
+    late = code in ("timeout", "timeout_killed")
+    return "It took too long." if late else "Something went wrong on our side."
 
 
 @register.filter
