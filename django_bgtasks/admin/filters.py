@@ -38,7 +38,7 @@ AGES = {
 Jobs = QuerySet[Any]
 
 
-class JobFilter(admin.SimpleListFilter):
+class JobListFilter(admin.SimpleListFilter):
     """A filter that means the same in the list and in a background job."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
@@ -46,7 +46,7 @@ class JobFilter(admin.SimpleListFilter):
         return filtered(queryset, {str(self.parameter_name): self.value() or ""})
 
 
-class StateFilter(JobFilter):
+class StateFilter(JobListFilter):
     """By state, or by what several states share: jobs that are tried again, held or stuck."""
 
     title = _("state")
@@ -60,7 +60,7 @@ class StateFilter(JobFilter):
         return [*choices, ("stuck", _("Stuck"))]
 
 
-class QueueFilter(JobFilter):
+class QueueFilter(JobListFilter):
     """By queue: those of the settings and of the tasks."""
 
     title = _("queue")
@@ -72,7 +72,7 @@ class QueueFilter(JobFilter):
         return _choices(names, self.used_parameters.get(self.parameter_name))
 
 
-class TaskFilter(JobFilter):
+class TaskFilter(JobListFilter):
     """By task: those of the most recent jobs."""
 
     title = _("task")
@@ -84,7 +84,7 @@ class TaskFilter(JobFilter):
         return _choices(set(recent[:RECENT]), self.used_parameters.get(self.parameter_name))
 
 
-class AgeFilter(JobFilter):
+class AgeFilter(JobListFilter):
     """By the time of the call."""
 
     title = _("time of the call")
