@@ -22,13 +22,13 @@ class BgTasksConfig(AppConfig):
             # Django needs a second or two from here on; a stop meanwhile is no error.
             from .worker import signals
 
-            signals.begin()
+            signals.install()
 
     def ready(self) -> None:
         """Make the backend known and register the checks; no I/O."""
         from . import checks  # noqa: F401
         from .core.options import default_backend
-        from .core.registry import ensure_backend
+        from .jobs.task import ensure_backend
         from .mail import checks as mail_checks  # noqa: F401
 
         ensure_backend(default_backend())

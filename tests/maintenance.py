@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_bgtasks.ledger.returning import ledger_database
+from django_bgtasks.ledger.identity import ledger_database
 from django_bgtasks.models import Worker
 from django_bgtasks.monitoring.totals import watermark
 

@@ -1,4 +1,4 @@
-"""What an attempt came to, and what to write for it: decided here, written by the ledger."""
+"""What an attempt leads to: decided here, from data alone; the ledger writes it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from .errors import GiveUp, JobCancelled, JobTimeout, RetryLater
 from .payload import clipped
 from .retry import MAX_CRASHES, Retry
 from .spans import span_of
+from .states import FINAL, State, Transition
 
 NOW = timedelta(0)
-# Seconds until an attempt that the database undid is made again; those that were in each other's
-# way must not meet again.
-SOON = (0.5, 1.5)
+# Seconds until the next attempt after the database rolled one back. At random: transactions that
+# were in each other's way must not meet again.
+ROLLBACK_DELAY = (0.5, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt did not succeed, as its Attempt row tells it."""
+    """Why an attempt did not succeed, as its Attempt row has it."""
 
     outcome: str
     exception_class: str = ""
@@ -38,72 +39,88 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One move out of `running`.
+    """What becomes of a running job: a transition out of `running`, and what is written with it.
 
-    delay: before the next attempt. charged: whether this attempt counts against max_attempts.
+    delay: until the next attempt. charged: whether this attempt counts against max_attempts.
+    note: why a job was released.
     """
 
-    move: str
+    transition: Transition
     delay: timedelta = NOW
     result: Any = None
     failure: Failure | None = None
     charged: bool = True
     note: str = ""
 
-    def telling(self, edited: Callable[[str], str]) -> Outcome:
-        """The same with the texts of its failure edited."""
+    @property
+    def state(self) -> State:
+        """Where the job goes."""
+        return self.transition.target
+
+    @property
+    def retries(self) -> bool:
+        """Whether the attempt failed and another one follows."""
+        return self.failure is not None and self.state not in FINAL
+
+    def redacted(self, redact: Callable[[str], str]) -> Outcome:
+        """The same with `redact` applied to the texts of its failure."""
         if self.failure is None:
             return self
-        message, trace = edited(self.failure.message)[:255], edited(self.failure.traceback)
+        message, trace = redact(self.failure.message)[:255], redact(self.failure.traceback)
         return replace(self, failure=replace(self.failure, message=message, traceback=trace))
 
 
-def released(note: str = "", delay: timedelta = NOW) -> Outcome:
-    """Back to where it was, at no cost: the attempt had not begun or was interrupted."""
-    return Outcome("later" if delay else "release", delay=delay, charged=False, note=note)
+def outcome_of_release(note: str = "", delay: timedelta = NOW) -> Outcome:
+    """The job waits again and the attempt is not counted: it had not begun or was interrupted."""
+    transition = Transition.RETRY_AT if delay else Transition.RELEASE
+    return Outcome(transition, delay=delay, charged=False, note=note)
 
 
-def raised(
+def outcome_of_exception(
     error: BaseException, attempt: int, max_attempts: int, retry: Retry, rng: Random
 ) -> Outcome:
     """What an exception of the task leads to."""
     if isinstance(error, RetryLater):
         try:
-            return released(delay=span_of(error.delay, "RetryLater: the delay"))
+            return outcome_of_release(delay=span_of(error.delay, "RetryLater: the delay"))
         except (TypeError, ValueError) as wrong:
             # It was changed after it was made.
             error = wrong
     failure = failure_of(error)
     if isinstance(error, JobCancelled):
-        return Outcome("stop", failure=failure)
+        return Outcome(Transition.CANCEL_RUNNING, failure=failure)
     if isinstance(error, GiveUp) or attempt >= max_attempts or not retry.wants(error):
-        return Outcome("fail", failure=failure)
+        return Outcome(Transition.FAIL, failure=failure)
     delay = retry.next_delay(attempt, rng)
-    return Outcome("later" if delay else "again", delay=delay, failure=failure)
+    transition = Transition.RETRY_AT if delay else Transition.RETRY_NOW
+    return Outcome(transition, delay=delay, failure=failure)
 
 
-def crashed(
+def outcome_of_crash(
     failure: Failure, attempt: int, max_attempts: int, crashes: int, on_crash: str
 ) -> Outcome:
-    """What a death of the worker leads to. crashes: earlier ones of this job."""
+    """What the death of its process leads to. crashes: how many this job had before."""
     if on_crash == "fail" or attempt >= max_attempts or crashes + 1 >= MAX_CRASHES:
-        return Outcome("fail", failure=failure)
-    return Outcome("again", failure=failure)
+        return Outcome(Transition.FAIL, failure=failure)
+    return Outcome(Transition.RETRY_NOW, failure=failure)
 
 
-def interrupted(failure: Failure, on_crash: str) -> Outcome:
-    """What a kill leads to that was not the job's fault: it was in the way of a stop, say."""
-    return Outcome("fail", failure=failure) if on_crash == "fail" else released()
+def outcome_of_interruption(failure: Failure, on_crash: str) -> Outcome:
+    """What a kill leads to that was not the job's fault, as at a stop of the worker."""
+    if on_crash == "fail":
+        return Outcome(Transition.FAIL, failure=failure)
+    return outcome_of_release()
 
 
-def undone(
+def outcome_of_rollback(
     error: BaseException, attempt: int, max_attempts: int, on_crash: str, rng: Random
 ) -> Outcome:
-    """What it leads to that the database undid an attempt: that is no exception of the task."""
+    """What a rollback by the database leads to: it is no exception of the task."""
     failure = failure_of(error)
     if on_crash == "fail" or attempt >= max_attempts:
-        return Outcome("fail", failure=failure)
-    return Outcome("later", delay=timedelta(seconds=rng.uniform(*SOON)), failure=failure)
+        return Outcome(Transition.FAIL, failure=failure)
+    delay = timedelta(seconds=rng.uniform(*ROLLBACK_DELAY))
+    return Outcome(Transition.RETRY_AT, delay=delay, failure=failure)
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -129,17 +146,17 @@ def message_of(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        told = traceback.TracebackException.from_exception(error)
-        _shorten(told)
-        return "".join(told.format())
+        described = traceback.TracebackException.from_exception(error)
+        _shorten(described)
+        return "".join(described.format())
     except Exception as broken:
         frames = "".join(traceback.format_tb(error.__traceback__))
         return f"{frames}{type(error).__name__}: <not printable: {type(broken).__name__}>\n"
 
 
-def _shorten(told: Any) -> None:
+def _shorten(described: Any) -> None:
     """Clip the texts before they are formatted: Python takes seconds for megabytes of lines."""
-    rest = [told]
+    rest = [described]
     while rest:
         one = rest.pop()
         one._str = clipped(one._str)

@@ -1,4 +1,4 @@
-"""When an attempt did not succeed: again, and how long from now?"""
+"""The retry policy of a task: how often a failed job runs again, and when."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Retry:
     max_attempts: tries in all, the first one included; default: one more than `delays`.
     delays: seconds before each further attempt; the last one repeats. Default 60, 300, 900.
     backoff: "exponential" waits base, 2·base, 4·base … seconds, at most `cap`, instead of `delays`.
-    jitter: each delay is spread by up to this share of it, so that failures do not march in step.
+    jitter: each delay is changed at random by up to this share of it, so that jobs that failed
+        together do not run together again.
     on, not_on: retry only these exceptions; never these.
 
     A crash (the worker died) is no exception: it is retried at once while attempts are left,

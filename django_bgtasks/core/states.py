@@ -1,6 +1,9 @@
-"""The states of a job and the one table of moves between them."""
+"""The states of a job, and the transitions between them."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from enum import Enum
 
 from django.db import models
 from django.utils.text import get_text_list
@@ -26,20 +29,37 @@ WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
 LIVE = WAITING | {State.RUNNING}
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 
-TRANSITIONS: dict[str, tuple[frozenset[State], State]] = {
-    "unblock": (frozenset({State.BLOCKED}), State.QUEUED),
-    "promote": (frozenset({State.SCHEDULED}), State.QUEUED),
-    "postpone": (WAITING, State.SCHEDULED),
-    "claim": (frozenset({State.QUEUED}), State.RUNNING),
-    "succeed": (frozenset({State.RUNNING}), State.SUCCEEDED),
-    "fail": (frozenset({State.RUNNING}), State.FAILED),
-    "again": (frozenset({State.RUNNING}), State.QUEUED),
-    "later": (frozenset({State.RUNNING}), State.SCHEDULED),
-    "release": (frozenset({State.RUNNING}), State.QUEUED),
-    "stop": (frozenset({State.RUNNING}), State.CANCELLED),
-    "cancel": (WAITING, State.CANCELLED),
-    "retry": (frozenset({State.FAILED, State.CANCELLED}), State.QUEUED),
-}
+
+class Transition(Enum):
+    """One step in the life of a job. Every write of a state is one of these.
+
+    sources: the states in which a job may be before it. target: its state after it.
+    A new job begins as blocked, scheduled or queued.
+    """
+
+    UNBLOCK = "unblock", {State.BLOCKED}, State.QUEUED
+    PROMOTE = "promote", {State.SCHEDULED}, State.QUEUED
+    POSTPONE = "postpone", WAITING, State.SCHEDULED
+    CLAIM = "claim", {State.QUEUED}, State.RUNNING
+    SUCCEED = "succeed", {State.RUNNING}, State.SUCCEEDED
+    FAIL = "fail", {State.RUNNING}, State.FAILED
+    RETRY_NOW = "retry_now", {State.RUNNING}, State.QUEUED
+    RETRY_AT = "retry_at", {State.RUNNING}, State.SCHEDULED
+    RELEASE = "release", {State.RUNNING}, State.QUEUED
+    CANCEL_RUNNING = "cancel_running", {State.RUNNING}, State.CANCELLED
+    CANCEL_WAITING = "cancel_waiting", WAITING, State.CANCELLED
+    RETRY = "retry", {State.FAILED, State.CANCELLED}, State.QUEUED
+
+    sources: tuple[State, ...]
+    target: State
+
+    def __new__(cls, name: str, sources: Collection[State], target: State) -> Transition:
+        """The name is the value: two transitions may have the same states."""
+        member = object.__new__(cls)
+        member._value_ = name
+        member.sources, member.target = tuple(sorted(sources)), target
+        return member
+
 
 STATUS = {
     State.BLOCKED: TaskResultStatus.READY,
@@ -51,12 +71,15 @@ STATUS = {
     State.CANCELLED: TaskResultStatus.FAILED,
 }
 
-
-# For who asked for a move that people make.
+# For people who asked for a transition.
 REFUSALS = {
-    "promote": _("Job %(job)s is %(state)s: only a job that is %(allowed)s can be run now."),
-    "retry": _("Job %(job)s is %(state)s: only a job that is %(allowed)s can be retried."),
-    "cancel": _("Job %(job)s is %(state)s: only a job that is %(allowed)s can be cancelled."),
+    Transition.PROMOTE: _(
+        "Job %(job)s is %(state)s: only a job that is %(allowed)s can be run now."
+    ),
+    Transition.RETRY: _("Job %(job)s is %(state)s: only a job that is %(allowed)s can be retried."),
+    Transition.CANCEL_WAITING: _(
+        "Job %(job)s is %(state)s: only a job that is %(allowed)s can be cancelled."
+    ),
 }
 
 
@@ -65,8 +88,8 @@ def in_words(state: str) -> str:
     return str(State(state).label).lower()
 
 
-def refuse(move: str, state: str, job_id: object) -> InvalidMove:
-    """The error for a `move` that a job in `state` cannot make, in the language of who asked."""
-    allowed = get_text_list([in_words(one) for one in sorted(TRANSITIONS[move][0])], _("or"))
-    told = {"job": job_id, "state": in_words(state), "allowed": allowed}
-    return InvalidMove(REFUSALS[move] % told)
+def refuse(transition: Transition, state: str, job_id: object) -> InvalidMove:
+    """The error for a transition that a job in `state` cannot make, in the asker's language."""
+    allowed = get_text_list([in_words(source) for source in transition.sources], _("or"))
+    values = {"job": job_id, "state": in_words(state), "allowed": allowed}
+    return InvalidMove(REFUSALS[transition] % values)

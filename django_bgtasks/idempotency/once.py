@@ -13,14 +13,18 @@ from uuid import uuid4
 from django.db import connections, transaction
 
 from ..core import clock
-from ..core.current import current_job
+from ..core.current import running
 from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, InvalidArguments
 from ..core.messages import EFFECT_UNKNOWN
 from ..core.payload import fault_of, json_value, plain
 from ..core.spans import span_of
-from ..ledger.outages import is_in_transaction, retry_on_conflict, retry_until_connected
-from ..ledger.reconnect import asked
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
+from ..ledger.outages import (
+    is_in_transaction,
+    retry_if_lost,
+    retry_on_conflict,
+    retry_until_connected,
+)
 from ..models import EffectState, IdempotencyRecord
 from . import records as log
 from .fingerprint import fingerprint_of
@@ -43,8 +47,8 @@ class _Call:
                 raise InvalidArguments(f"once: a {what} {fault}")
         self.scope, self.key, self.fingerprint = plain(scope), plain(key), fingerprint
         self.mode, self.kept, self.using = mode, span_of(kept, "once: kept"), ledger_database()
-        context = current_job()
-        self.owner = log.Owner(context.job_id, context.attempt) if context else log.Owner()
+        run = running.get()
+        self.owner = log.Owner(run.job.pk, run.job.attempt) if run else log.Owner()
         self.token = uuid4()
 
     def patiently(self, write: Callable[[], T]) -> T:
@@ -53,8 +57,8 @@ class _Call:
         Within a transaction the connection is the caller's, and so is the error.
         """
         if self.owner.job is None or is_in_transaction(self.using):
-            return asked(write, self.using)
-        return retry_until_connected(lambda: asked(write, self.using), self.using)
+            return retry_if_lost(write, self.using)
+        return retry_until_connected(lambda: retry_if_lost(write, self.using), self.using)
 
     def begin(self) -> IdempotencyRecord | None:
         """Own the effect; None if it is done. Raises when it may not be performed now."""

@@ -18,7 +18,7 @@ from django.utils.translation import gettext
 
 from ..core.errors import FingerprintMismatch
 from ..core.spans import span_of
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
 from ..models import EffectState, IdempotencyRecord
 from . import records as log
 from .replay import replayed, stored

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from ..core.options import backend_settings, default_backend
 from ..core.states import State
-from ..ledger import pauses, prune, transitions
-from ..ledger.returning import ledger_database
+from ..ledger import prune, queues, transitions
+from ..ledger.identity import ledger_database
 from ..models import Job, QueuePause
-from .dispatch import dispatch_on_commit
+from .enqueue import dispatch_on_commit
 
 
 def get_job(job_id: UUID | str, using: str | None = None) -> Job:
@@ -57,14 +57,14 @@ def delete_jobs(seen: Mapping[UUID, str], using: str | None = None) -> list[Job]
 def pause_queue(queue: str, backend: str | None = None, by: str = "") -> QueuePause | None:
     """Pause a queue: within two seconds no worker begins a job of it any more; what runs goes on.
 
-    backend: its using in TASKS. by: who did it, to be shown. None if it was paused before.
+    backend: its name in TASKS. by: who did it, for the admin. None if it was paused before.
     """
-    return pauses.pause(queue, _known(backend), by, ledger_database())
+    return queues.pause(queue, _known(backend), by, ledger_database())
 
 
 def resume_queue(queue: str, backend: str | None = None) -> QueuePause | None:
     """Let a paused queue go on, within two seconds. None if it was not paused."""
-    return pauses.resume(queue, _known(backend), ledger_database())
+    return queues.resume(queue, _known(backend), ledger_database())
 
 
 def _known(backend: str | None) -> str:

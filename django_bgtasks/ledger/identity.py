@@ -1,4 +1,5 @@
-"""Who this ledger is: the id that all its names in Redis carry, so that others may be there too.
+"""Which database holds the ledger, and the id that all its names in Redis carry, so that other
+ledgers may be there too.
 
 The database holds it, so a database of its own has an id of its own. One that was copied, with its
 rows, is met at another place than before, and gets a new id there. A new id does no harm at any
@@ -12,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.db import ProgrammingError, connections, transaction
+from django.db import ProgrammingError, connections, router, transaction
 from django.db.models.signals import post_migrate
 
 from ..core import clock
-from ..models import Ledger
+from ..models import Job, Ledger
 from .outages import retried
 from .times import Now
 
@@ -26,6 +27,11 @@ DOUBT_EVERY = 60.0
 # So many places are remembered: a cluster may show another of its servers each time.
 PLACES = 50
 _known: dict[str, tuple[UUID, float]] = {}
+
+
+def ledger_database() -> str:
+    """The database that holds the ledger, as the site's router says."""
+    return router.db_for_write(Job)
 
 
 def ledger_id(using: str) -> UUID:

@@ -10,9 +10,9 @@ from typing import Any
 
 from django.db.backends.signals import connection_created
 
-from .outages import IMPATIENT
+from .identity import ledger_database
+from .outages import WITHOUT_LOCK_RETRIES
 from .pooler import is_pooled
-from .returning import ledger_database
 
 # A task that has waited so long for a lock is left for its next turn.
 LOCK_SECONDS = 2
@@ -25,13 +25,13 @@ def limit_waits() -> None:
 
     SQLite has neither: its one writer's lock is the whole database's.
     """
-    connection_created.connect(_limit, dispatch_uid="django_bgtasks.patience")
+    connection_created.connect(_limit, dispatch_uid="django_bgtasks.lock_timeouts")
 
 
 def _limit(connection: Any, **kwargs: Any) -> None:
     if connection.alias != ledger_database():
         return
-    IMPATIENT.add(connection)
+    WITHOUT_LOCK_RETRIES.add(connection)
     with connection.cursor() as cursor:
         for statement in _statements(connection):
             cursor.execute(statement)

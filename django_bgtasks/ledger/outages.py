@@ -1,7 +1,8 @@
 """What an error of the database means: it is away, or another transaction was in our way.
 
-And what is done about it: `retry_on_conflict` for whoever may be a view, and for workers
-`retry_until_connected`. In somebody's transaction nothing is repeated: more than ours is undone.
+And what is done about it: `retry_on_conflict` for whoever may be a view, `retry_until_connected`
+for workers, `retry_if_lost` where a task may have idled for long. In somebody's transaction nothing
+is repeated: more than ours is undone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
@@ -16,6 +18,7 @@ from weakref import WeakSet
 
 from django.db import (
     DatabaseError,
+    Error,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -24,7 +27,7 @@ from django.db import (
 )
 
 from ..core import clock
-from .sessions import has_open_transaction
+from .sessions import has_open_transaction, is_lost
 
 logger = logging.getLogger("django_bgtasks")
 P = ParamSpec("P")
@@ -43,14 +46,14 @@ MYSQL_DUPLICATE = 1062
 MYSQL_REFUSALS = (1044, 1142, 1143, 1370, 1644)
 # Classes of SQLSTATE that may pass: connection, transaction state (a standby is read-only),
 # rollback, resources, locks, an operator's intervention, the system.
-PASSING = ("08", "25", "40", "53", "55", "57", "58")
+TRANSIENT = ("08", "25", "40", "53", "55", "57", "58")
 
 # How often something is tried that others are in the way of, and until how many seconds after the
 # first time: a wait for a lock may take long by itself.
-TRIES, PATIENCE = 10, 10.0
+TRIES, LONGEST_TRY = 10, 10.0
 FIRST_WAIT, LAST_WAIT = 0.01, 0.5
 # Connections of processes that do not wait for a lock again: maintenance has its next turn soon.
-IMPATIENT: WeakSet[Any] = WeakSet()
+WITHOUT_LOCK_RETRIES: WeakSet[Any] = WeakSet()
 
 
 def retry_on_conflict(write: Callable[[], T], using: str) -> T:
@@ -66,7 +69,7 @@ def retry_on_conflict(write: Callable[[], T], using: str) -> T:
         except DISCONNECTED as error:
             if is_in_transaction(using) or not _is_worth_another_try(error, using):
                 raise
-            deadline = deadline or clock.monotonic() + PATIENCE
+            deadline = deadline or clock.monotonic() + LONGEST_TRY
             if not left or clock.monotonic() > deadline:
                 raise
         # At random, or two that were in each other's way meet again.
@@ -115,16 +118,51 @@ def retry_until_connected(write: Callable[[], T], using: str, first_wait: float 
                 if refused:
                     raise
                 refused = True
-                connections[using].close()
+                begin_new_session(using)
                 continue
             logger.warning(
                 "The database did not answer (%s); trying again in %.1f s.",
                 _first_line(error),
                 wait,
             )
-            connections[using].close()
+            begin_new_session(using)
             time.sleep(wait)
             wait = min(wait * 2, 2.0)
+
+
+def retry_if_lost(query: Callable[[], T], using: str) -> T:
+    """Run the query, and once more on a new connection if the one at hand is lost.
+
+    query: safe to run twice, for only its answer may have been lost. Within a transaction the
+    connection is the caller's, and so is the error.
+    """
+    connection = connections[using]
+    if is_in_transaction(using):
+        return query()
+    try:
+        return query()
+    except errors_of(using):
+        if not is_lost(connection):
+            raise
+    begin_new_session(using)
+    return query()
+
+
+def begin_new_session(using: str) -> bool:
+    """Have the next statement begin a new session. False within a transaction: nothing is done."""
+    connection = connections[using]
+    if connection.in_atomic_block:
+        return False
+    # MySQL's driver complains of one that is closed already, and Django forgets it all the same.
+    with suppress(*errors_of(using)):
+        connection.close()
+    return True
+
+
+def errors_of(using: str) -> tuple[type[Exception], ...]:
+    """What a database raises: Django lets a driver's own error through when a cursor closes."""
+    connection: Any = connections[using]
+    return Error, connection.Database.Error
 
 
 def is_in_transaction(using: str) -> bool:
@@ -136,19 +174,19 @@ def is_in_transaction(using: str) -> bool:
     return commits_by_hand or has_open_transaction(connection)
 
 
-def undid(error: BaseException, session: Any, using: str) -> bool:
-    """Whether the database ended a transaction by itself, so that its error says nothing about
-    who was in it: the connection was lost, or another transaction was in the way.
+def was_rolled_back(error: BaseException, session: Any, using: str) -> bool:
+    """Whether the database ended a transaction by itself: the connection was lost, or another
+    transaction was in the way. Then the error says nothing about who was in the transaction.
 
     session: the connection on which the transaction had begun.
     """
     lost: bool = connections[using].connection is not session
-    return lost or was_in_the_way(error)
+    return lost or is_conflict(error)
 
 
-def was_in_the_way(error: BaseException) -> bool:
+def is_conflict(error: BaseException) -> bool:
     """Whether the error is about another transaction, and not about the database."""
-    return _was_undone(error.__cause__) or _has_waited(error.__cause__)
+    return _is_rollback(error.__cause__) or _is_lock_timeout(error.__cause__)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -160,7 +198,7 @@ def is_refusal(error: BaseException) -> bool:
     if not isinstance(error, DISCONNECTED):
         return True
     if state := _state(error.__cause__):
-        return not state.startswith(PASSING)
+        return not state.startswith(TRANSIENT)
     return _number(error.__cause__) in MYSQL_REFUSALS
 
 
@@ -170,19 +208,19 @@ def is_duplicate(error: BaseException) -> bool:
 
 
 def _is_worth_another_try(error: BaseException, using: str) -> bool:
-    if _has_waited(error.__cause__):
-        return connections[using] not in IMPATIENT
-    return _was_undone(error.__cause__)
+    if _is_lock_timeout(error.__cause__):
+        return connections[using] not in WITHOUT_LOCK_RETRIES
+    return _is_rollback(error.__cause__)
 
 
-def _was_undone(cause: BaseException | None) -> bool:
+def _is_rollback(cause: BaseException | None) -> bool:
     return _state(cause).startswith(TRANSACTION_ROLLBACK) or _number(cause) in (
         MYSQL_RECORD_CHANGED,
         MYSQL_DEADLOCK,
     )
 
 
-def _has_waited(cause: BaseException | None) -> bool:
+def _is_lock_timeout(cause: BaseException | None) -> bool:
     if code := getattr(cause, "sqlite_errorcode", None):
         # The low byte is the error, the others tell its kind.
         return code & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)

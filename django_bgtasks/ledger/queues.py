@@ -1,17 +1,22 @@
-"""Which queues have work."""
+"""Which queues have work, and which are paused.
+
+The database says which are paused, so that no worker needs Redis to hear of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connections
 
 from ..core.options import stored_backends
 from ..core.states import State
-from ..models import Job
+from ..models import Job, QueuePause
+from .outages import retried
 from .pooler import is_pooled
+from .times import Now
 
 
 class Queued(NamedTuple):
@@ -53,3 +58,32 @@ def queued_jobs(backend: str, using: str, only: Collection[UUID] | None = None) 
     connection.ensure_connection()
     paged = rows if is_pooled(connection) else rows.iterator(chunk_size=2000)
     return map(Queued._make, paged)
+
+
+@retried
+def pause(queue: str, backend: str, by: str, using: str) -> QueuePause | None:
+    """Pause a queue; None if it was paused before."""
+    if queue in paused(backend, using):
+        return None
+    rows = QueuePause.objects.using(using)
+    row, made = rows.get_or_create(
+        backend=backend, queue=queue, defaults={"paused_at": Now(), "by": by[:150]}
+    )
+    return row if made else None
+
+
+@retried
+def resume(queue: str, backend: str, using: str) -> QueuePause | None:
+    """Let a queue go on; None if it was not paused."""
+    rows = _pauses(backend, using).filter(queue=queue)
+    row = rows.first()
+    return row if row is not None and rows._raw_delete(using) else None
+
+
+def paused(backend: str, using: str) -> frozenset[str]:
+    """The queues of this backend that are paused."""
+    return frozenset(_pauses(backend, using).values_list("queue", flat=True))
+
+
+def _pauses(backend: str, using: str) -> Any:
+    return QueuePause.objects.using(using).filter(backend__in=stored_backends(backend))

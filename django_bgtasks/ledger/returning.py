@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from django.db import IntegrityError, connections, models, router, transaction
+from django.db import IntegrityError, connections, models, transaction
 from django.db.models import sql
 
-from ..models import Job
 from .outages import is_duplicate
 
 M = TypeVar("M", bound=models.Model)
-
-
-def ledger_database() -> str:
-    """The database that holds the ledger, as the site's router says."""
-    return router.db_for_write(Job)
 
 
 def update_returns(using: str) -> bool:

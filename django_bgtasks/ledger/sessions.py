@@ -17,8 +17,8 @@ from weakref import ref
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.signals import connection_created
 
-from .dialects import prepared
 from .pooler import is_pooled
+from .statements import run_prepared
 
 # Where a connection has its note, which each task reads twice, and a pool's session how it began.
 ATTRIBUTE = "bgtasks_session"
@@ -165,6 +165,13 @@ def is_closed(connection: Any) -> bool:
     return False
 
 
+def is_lost(connection: Any) -> bool:
+    """Whether this connection answers no more, after it has raised an error; one round trip."""
+    if connection.connection is None:
+        return True
+    return is_closed(connection) if connection.vendor == "sqlite" else not connection.is_usable()
+
+
 def has_open_transaction(connection: Any) -> bool:
     """Whether the driver knows of an open transaction. False where drivers do not (MySQL)."""
     driver = connection.connection
@@ -256,7 +263,7 @@ def _own_settings(vendor: str, driver: Any) -> Any:
 def _servers_settings(connection: Any) -> Any:
     if connection.vendor == "postgresql":
         # Behind PgBouncer each statement may have another session.
-        return None if is_pooled(connection) else prepared.run_on(connection, POSTGRES, [])
+        return None if is_pooled(connection) else run_prepared(POSTGRES, [], connection)
     if connection.vendor == "sqlite":
         run = connection.connection.execute
         return [run(f"PRAGMA {name}").fetchall() for name in SQLITE_PRAGMAS]

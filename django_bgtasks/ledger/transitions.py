@@ -1,8 +1,7 @@
-"""The moves of jobs that no worker holds: promote, cancel, retry, run now."""
+"""The transitions of jobs that no worker runs: promote, postpone, cancel, retry, run now."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,20 +11,18 @@ from django.db.models.functions import Greatest
 from django.utils.translation import gettext as _
 
 from ..core.dedup import slot_of
-from ..core.errors import ClaimLost, DuplicateJob
+from ..core.errors import DuplicateJob
 from ..core.faultpoints import fault_point
 from ..core.formats import exact
 from ..core.options import known_backends
-from ..core.outcomes import released
-from ..core.states import TRANSITIONS, State, in_words, refuse
+from ..core.states import WAITING, State, Transition, in_words, refuse
 from ..models import Job
-from .insert import holder_of
+from .lifecycle import holder_of, slot_after_end
 from .outages import retried
 from .returning import current, skipping_locked, update_returning
-from .settle import settle_once, slot_after_end
 from .times import Now, SecondsBetween
 
-# How often a job is looked at that moves at the same moment.
+# How often a job is looked at again that changes its state at the same moment.
 LOOKS = 20
 
 
@@ -43,34 +40,7 @@ def promote(limit: int, using: str) -> list[Job]:
         if not ids:
             return []
         # The due time is checked again: without row locks the job may have been postponed.
-        return update_returning(due.filter(pk__in=ids), {"state": TRANSITIONS["promote"][1]})
-
-
-@retried
-def give_back(jobs: Sequence[Job], using: str) -> int:
-    """Queue claimed jobs again whose tasks have not begun: they cost no attempt. How many moved."""
-    keyed = [job for job in jobs if job.dedup_scope == "queued"]
-    moved = sum(_given_back_with_its_key(job, using) for job in keyed)
-    plain = [job for job in jobs if job.dedup_scope != "queued"]
-    for claims in sorted({job.claims for job in plain}):
-        ids = [job.pk for job in plain if job.claims == claims]
-        held = Job.objects.using(using).filter(
-            pk__in=ids,
-            state__in=sorted(TRANSITIONS["release"][0]),
-            claims=claims,
-            worker=jobs[0].worker,
-        )
-        moved += held.update(state=TRANSITIONS["release"][1], attempt=F("attempt") - 1)
-    return moved
-
-
-def _given_back_with_its_key(job: Job, using: str) -> bool:
-    """It takes the key again that it gave up when it was claimed, if nobody else has it now."""
-    try:
-        settle_once(job, released(), using)
-    except ClaimLost:
-        return False
-    return True
+        return update_returning(due.filter(pk__in=ids), {"state": Transition.PROMOTE.target})
 
 
 def next_due(using: str) -> float | None:
@@ -86,26 +56,42 @@ def _scheduled(using: str) -> QuerySet[Job]:
 
 
 @retried
+def replace_call(holder: Job, job: Job, using: str) -> bool:
+    """Give the holder of a dedup slot the arguments and the time of a new call (debounce).
+
+    False if it has started or ended meanwhile: then nothing was written.
+    """
+    waiting = Job.objects.using(using).filter(
+        pk=holder.pk, dedup_slot=job.dedup_slot, state__in=sorted(WAITING - {State.BLOCKED})
+    )
+    values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs, "run_after": job.run_after}
+    target = Transition.POSTPONE.target if job.run_after else State.QUEUED
+    if job.dedup_scope == "window":
+        values["dedup_until"] = job.dedup_until
+    return bool(waiting.update(state=target, priority=job.priority, queue=job.queue, **values))
+
+
+@retried
 def cancel(job_id: UUID, using: str) -> State:
     """Cancel a job that has not started; ask for the end of one that runs.
 
     Returns the state that this led to: cancelled, or running when its worker is to stop it.
     Raises Job.DoesNotExist, or InvalidMove for a job that is final.
     """
-    allowed, cancelled = TRANSITIONS["cancel"]
+    transition = Transition.CANCEL_WAITING
     row = Job.objects.using(using).filter(pk=job_id)
     for _look in range(LOOKS):
-        waiting = row.filter(state__in=sorted(allowed))
+        waiting = row.filter(state__in=transition.sources)
         ended = {"finished_at": Now(), "dedup_slot": slot_after_end()}
-        if waiting.update(state=cancelled, cancel_requested_at=Now(), **ended):
-            return cancelled
+        if waiting.update(state=transition.target, cancel_requested_at=Now(), **ended):
+            return transition.target
         if row.filter(state=State.RUNNING).update(cancel_requested_at=Now()):
             return State.RUNNING
-        job = _now(job_id, using)
+        job = _row(job_id, using)
         # It moved between the two updates, say from running back to queued: look again.
         if job.is_final:
             break
-    raise refuse("cancel", job.state, job_id)
+    raise refuse(transition, job.state, job_id)
 
 
 @retried
@@ -117,9 +103,9 @@ def retry(job_id: UUID, using: str) -> Job:
     """
     job = Job.objects.using(using).get(pk=job_id)
     slot = slot_of(job.task, job.dedup_key) if job.dedup_key else None
-    ended = Job.objects.using(using).filter(pk=job_id, state__in=sorted(TRANSITIONS["retry"][0]))
+    ended = Job.objects.using(using).filter(pk=job_id, state__in=Transition.RETRY.sources)
     queued = {
-        "state": TRANSITIONS["retry"][1],
+        "state": Transition.RETRY.target,
         "finished_at": None,
         # It waits from now on, not since it was enqueued.
         "run_after": Now(),
@@ -128,9 +114,9 @@ def retry(job_id: UUID, using: str) -> Job:
         "max_attempts": Greatest(F("max_attempts"), F("attempt") + 1),
     }
     moved = _queued_again(job, ended, queued, using)
-    job = _now(job_id, using)
+    job = _row(job_id, using)
     if not moved:
-        raise refuse("retry", job.state, job_id)
+        raise refuse(Transition.RETRY, job.state, job_id)
     return job
 
 
@@ -142,7 +128,7 @@ def _queued_again(job: Job, ended: QuerySet[Job], values: dict[str, Any], using:
         except IntegrityError:
             holder = holder_of(values["dedup_slot"] or "", using)
             if holder is not None:
-                raise _held(job, holder) from None
+                raise _duplicate(job, holder) from None
             # It was the window of a job that has ended, and it is over: the key is free now.
             if not left:
                 raise
@@ -152,29 +138,27 @@ def _queued_again(job: Job, ended: QuerySet[Job], values: dict[str, Any], using:
 @retried
 def run_now(job_id: UUID, using: str) -> Job:
     """Queue a scheduled job now. InvalidMove when it is not scheduled."""
-    scheduled = Job.objects.using(using).filter(
-        pk=job_id, state__in=sorted(TRANSITIONS["promote"][0])
-    )
-    moved = scheduled.update(state=TRANSITIONS["promote"][1], run_after=Now())
-    job = _now(job_id, using)
+    scheduled = Job.objects.using(using).filter(pk=job_id, state__in=Transition.PROMOTE.sources)
+    moved = scheduled.update(state=Transition.PROMOTE.target, run_after=Now())
+    job = _row(job_id, using)
     if not moved:
-        raise refuse("promote", job.state, job_id)
+        raise refuse(Transition.PROMOTE, job.state, job_id)
     return job
 
 
-def _now(job_id: UUID, using: str) -> Job:
+def _row(job_id: UUID, using: str) -> Job:
     job = current(Job.objects.using(using).filter(pk=job_id))
     if job is None:
         raise Job.DoesNotExist(str(job_id))
     return job
 
 
-def _held(job: Job, holder: Job) -> DuplicateJob:
+def _duplicate(job: Job, holder: Job) -> DuplicateJob:
     text = _(
         "Job %(job)s cannot run again: job %(holder)s, which is %(state)s, holds its dedup key."
     )
-    told = text % {"job": job.pk, "holder": holder.pk, "state": in_words(holder.state)}
-    return DuplicateJob(f"{told} {_cure(holder)}", holder.pk)
+    message = text % {"job": job.pk, "holder": holder.pk, "state": in_words(holder.state)}
+    return DuplicateJob(f"{message} {_cure(holder)}", holder.pk)
 
 
 def _cure(holder: Job) -> str:

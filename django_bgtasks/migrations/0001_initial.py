@@ -124,8 +124,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "children_lost",
-                    models.PositiveIntegerField(default=0, verbose_name="children lost"),
+                    "processes_lost",
+                    models.PositiveIntegerField(default=0, verbose_name="processes lost"),
                 ),
                 (
                     "trouble",

@@ -23,7 +23,7 @@ class Worker(models.Model):
     dead_after = models.FloatField(_("dead after"), default=10.0, editable=False)
     stopped_at = UTCDateTimeField(_("stopped at"), null=True, blank=True)
     lost_at = UTCDateTimeField(_("lost at"), null=True, blank=True)
-    children_lost = models.PositiveIntegerField(_("children lost"), default=0)
+    processes_lost = models.PositiveIntegerField(_("processes lost"), default=0)
     # Why its job processes end as soon as they start; empty if they do not.
     trouble = UnicodeCharField(_("trouble"), max_length=255, default="", blank=True)
 

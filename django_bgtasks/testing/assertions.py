@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.payload import json_value
-from ..ledger.returning import ledger_database
+from ..ledger.identity import ledger_database
 from ..models import Job
 
 

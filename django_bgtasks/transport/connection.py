@@ -14,14 +14,22 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    NoPermissionError,
+    RedisError,
+)
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ..core.messages import IS_CLUSTER, NO_PERMISSION, WRONG_PASSWORD
 from ..core.options import backend_settings
-from .script import CLUSTER_ERRORS
 
+# What only a cluster answers.
+CLUSTER_ERRORS = (ClusterCrossSlotError, ClusterDownError, AskError)
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 # A site must answer while Redis is away or deaf: a push gives up after this.
 PUSH_SECONDS = 1.0
@@ -65,15 +73,15 @@ def has_password(backend: str) -> bool:
 
 
 @cache
-def connection(backend: str, patience: float = PUSH_SECONDS) -> Redis:
+def connection(backend: str, reply_seconds: float = PUSH_SECONDS) -> Redis:
     """A Redis client of a backend: one a process, thread-safe, connected at its first command.
 
-    patience: seconds that a reply may take at most; a worker that blocks needs more than a view.
+    reply_seconds: how long a reply may take at most; a worker that blocks needs more than a view.
     A command is tried once: redis-py's own retries would hold up a view for seconds.
     """
     name = cache_name(backend)
     pool = ConnectionPool.from_url(redis_url(backend)) if name is None else _pool_of_cache(name)
-    _limit(pool, pool.connection_kwargs, PUSH_SECONDS, patience)
+    _limit(pool, pool.connection_kwargs, PUSH_SECONDS, reply_seconds)
     if isinstance(pool, SentinelConnectionPool):
         _limit_sentinels(pool.sentinel_manager)
     pool.connection_kwargs["decode_responses"] = False
@@ -137,25 +145,25 @@ def reason(error: Exception) -> str:
     return line
 
 
-def forget() -> None:
+def drop_clients() -> None:
     """Drop the clients of this process, as after a fork."""
     connection.cache_clear()
 
 
-def hang_up_in_copy() -> None:
+def close_in_fork() -> None:
     """In a fork: close the sockets, which the parent goes on to use.
 
     Else Redis would not notice the parent's death, and give a message to nobody.
     """
     for pool in list(_pools):
-        for held in ("_connections", "_in_use_connections", "_available_connections"):
-            for one in list(getattr(pool, held, ())):
+        for attribute in ("_connections", "_in_use_connections", "_available_connections"):
+            for one in list(getattr(pool, attribute, ())):
                 one.disconnect()
 
 
 def _forget_settings(*, setting: str, **kwargs: Any) -> None:
     if setting in ("TASKS", "CACHES"):
-        forget()
+        drop_clients()
 
 
 setting_changed.connect(_forget_settings, dispatch_uid="django_bgtasks.connection")

@@ -6,9 +6,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
 
-from rq.queue import Queue
+from django.core.signals import setting_changed
 
+from ..core.options import default_backend
+from ..ledger.identity import ledger_id, short
+
+QUEUES_KEY = "rq:queues"
+QUEUE_PREFIX = "rq:queue:"
+SUSPENDED_KEY = "rq:suspended"
 # The ledgers that have used this Redis database, by the time at which they were last heard of.
 LEDGERS_KEY = "bgtasks:ledgers"
 _PRIORITY = re.compile(r"(?P<queue>.+)-(?P<sign>[pm])(?P<size>\d{1,3})", re.DOTALL)
@@ -50,7 +60,7 @@ class Namespace:
 
     def list_key(self, rq_queue: str) -> str:
         """The Redis list of an RQ queue."""
-        return f"{Queue.redis_queue_namespace_prefix}{self.name}:{rq_queue}"
+        return f"{QUEUE_PREFIX}{self.name}:{rq_queue}"
 
     def own(self, name: str) -> str | None:
         """What follows our name in a name that RQ knows; None if it is somebody else's."""
@@ -61,9 +71,9 @@ class Namespace:
         """Whether a name belongs to this ledger, whatever the backend."""
         return name == self.ledger or name.startswith((f"{self.ledger}:", f"{self.ledger}."))
 
-    def worker(self, child: str) -> str:
+    def worker(self, process: str) -> str:
         """The name of an RQ worker."""
-        return f"{self.name}:{child}"
+        return f"{self.name}:{process}"
 
     def key(self, what: str) -> str:
         """A key that RQ does not know."""
@@ -78,3 +88,24 @@ class Namespace:
 def marker_key(name: str) -> str:
     """The same of another ledger."""
     return f"bgtasks:{name}:alive"
+
+
+def namespace_of(backend: str, using: str) -> Namespace:
+    """The names of this backend. using: the database of its ledger. Raises DatabaseError."""
+    return _namespace_of(ledger_id(using), backend)
+
+
+@cache
+def _namespace_of(ledger: UUID, backend: str) -> Namespace:
+    name = short(ledger)
+    if backend == default_backend():
+        return Namespace(name, name)
+    return Namespace(name, f"{name}.{quote(backend, safe='')}")
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "TASKS":
+        _namespace_of.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_bgtasks.names")

@@ -8,10 +8,9 @@ from typing import Any
 
 from redis import Redis
 
-from .depth import text_of
-from .messages import QUEUES_KEY
-from .names import LEDGERS_KEY, Namespace, marker_key
-from .registry import KEY, names_of
+from .names import LEDGERS_KEY, QUEUES_KEY, Namespace, marker_key
+from .queues import text_of
+from .registry import WORKER_KEY, names_of
 
 QUEUE_KEY = "rq:queue:"
 
@@ -37,7 +36,7 @@ def neighbours(namespace: Namespace, redis: Redis) -> list[Neighbour]:
     listed: Any = redis.zrange(LEDGERS_KEY, 0, -1)
     ledgers = [name for name in map(text_of, listed) if not namespace.is_of_ledger(name)]
     queues = [text_of(key).removeprefix(QUEUE_KEY) for key in redis.smembers(QUEUES_KEY)]
-    workers = [name for name in names_of(redis) if redis.exists(KEY.format(name))]
+    workers = [name for name in names_of(redis) if redis.exists(WORKER_KEY.format(name))]
     found = [_ledger(name, queues, workers, redis) for name in ledgers]
     starts = tuple(f"{name}:" for name in ledgers)
 
@@ -57,7 +56,7 @@ def strangers(namespace: Namespace, known: Iterable[str], redis: Redis) -> set[s
     own = {name for name in names_of(redis) if namespace.is_of_ledger(name)}
     unknown = {name for name in own if name.rpartition(".")[2] not in set(known)}
     # RQ lists a worker until somebody looks; this key expires by itself.
-    return {name for name in unknown if redis.exists(KEY.format(name))}
+    return {name for name in unknown if redis.exists(WORKER_KEY.format(name))}
 
 
 def _ledger(name: str, queues: list[str], workers: list[str], redis: Redis) -> Neighbour:

@@ -8,13 +8,13 @@ from redis import Redis
 from redis.exceptions import ExecAbortError, NoPermissionError, NoScriptError, ResponseError
 
 from ..core.messages import NOT_ALLOWED
-from .messages import QUEUES_KEY, SUSPENDED_KEY, message_key
-from .names import Namespace
-from .script import CLUSTER_ERRORS
+from .connection import CLUSTER_ERRORS
+from .messages import message_key
+from .names import QUEUES_KEY, SUSPENDED_KEY, Namespace
 
 SCRIPTS = ("+eval", "+evalsha")
 # Without these `bgdoctor` tells less.
-TELLING = ("+get", "+info", "+zrange")
+OPTIONAL = ("+get", "+info", "+zrange")
 KEYS = {"bgtasks": "~bgtasks:*", "rq": "~rq:*"}
 # Each with its arguments after the key; the key is deleted wherever it may have another type.
 COMMANDS: tuple[tuple[Any, ...], ...] = (
@@ -63,7 +63,7 @@ def missing(namespace: Namespace, redis: Redis) -> list[str]:
 
 def essential(rules: list[str]) -> list[str]:
     """Those of the rules without which Redis is of no use."""
-    return [rule for rule in rules if rule not in (*SCRIPTS, *TELLING)]
+    return [rule for rule in rules if rule not in (*SCRIPTS, *OPTIONAL)]
 
 
 def user_of(redis: Redis) -> str:

@@ -1,4 +1,4 @@
-"""The RQ registration of children that cannot speak for themselves: busy ones and dead ones."""
+"""The RQ registration of job processes that cannot renew it themselves: busy and dead ones."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from rq import worker_registration
 from rq.defaults import DEFAULT_WORKER_TTL
 from rq.utils import as_text, now, utcformat
 
-from .depth import text_of
 from .names import Namespace
+from .queues import text_of
 
-KEY = "rq:worker:{}"
+WORKER_KEY = "rq:worker:{}"
 
 
 def keep_alive(names: Iterable[str], redis: Redis) -> None:
     """Renew the heartbeat of these workers: one that runs a long job does not get to it."""
-    keys = [KEY.format(name) for name in names]
+    keys = [WORKER_KEY.format(name) for name in names]
     with redis.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.expire(key, DEFAULT_WORKER_TTL + 60)
@@ -33,15 +33,15 @@ def keep_alive(names: Iterable[str], redis: Redis) -> None:
 def names_of(redis: Redis) -> list[str]:
     """The names of all registered workers, whosever they are."""
     keys = map(text_of, redis.smembers(worker_registration.REDIS_WORKER_KEYS))
-    return sorted(key.removeprefix(KEY.format("")) for key in keys)
+    return sorted(key.removeprefix(WORKER_KEY.format("")) for key in keys)
 
 
-def shown(namespace: Namespace, redis: Redis) -> dict[str, tuple[str, str]]:
+def worker_states(namespace: Namespace, redis: Redis) -> dict[str, tuple[str, str]]:
     """The state and the current job's id of each worker of this backend, by our name for it."""
     names = [own for name in names_of(redis) if (own := namespace.own(name)) is not None]
     with redis.pipeline(transaction=False) as pipeline:
         for name in names:
-            pipeline.hmget(KEY.format(namespace.worker(name)), "state", "current_job")
+            pipeline.hmget(WORKER_KEY.format(namespace.worker(name)), "state", "current_job")
         answers = pipeline.execute()
     return {
         name: (as_text(state or ""), as_text(job or ""))
@@ -51,7 +51,7 @@ def shown(namespace: Namespace, redis: Redis) -> dict[str, tuple[str, str]]:
 
 def remove(name: str, redis: Redis) -> None:
     """Take a dead worker out of RQ's registry."""
-    key = KEY.format(name)
+    key = WORKER_KEY.format(name)
     queues = as_text(redis.hget(key, "queues") or "").split(",")
     with redis.pipeline(transaction=False) as pipeline:
         pipeline.srem(worker_registration.REDIS_WORKER_KEYS, key)

@@ -1,4 +1,4 @@
-"""The RQ side of a job child: registered in Redis as RQ's tools expect, and lean.
+"""The RQ side of a job process: registered in Redis as RQ's tools expect, and lean.
 
 Only the seams that RQ's own worker has for its registration are used (birth, heartbeat, death).
 Nothing that Redis says is executed: no job is fetched, no command channel is listened to.
@@ -7,7 +7,7 @@ Nothing that Redis says is executed: no job is fetched, no command channel is li
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,33 +18,29 @@ from rq.serializers import JSONSerializer
 from rq.utils import now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
-from .depth import Rank, in_use
-from .exchange import Finished, Taken, exchange
-from .messages import QUEUES_KEY, SUSPENDED_KEY, job_id_of
-from .names import Namespace
+from .messages import job_id_of
+from .names import QUEUES_KEY, SUSPENDED_KEY, Namespace
+from .queues import Rank, in_use
 
 # So long a wake-up call stays that nobody waits for any more.
 WAKE_SECONDS = 10
 
 
 class RQWorker(SimpleWorker):
-    """One job child, seen by `rq info` and `rq.Worker.all()`.
+    """One job process, seen by `rq info` and `rq.Worker.all()`.
 
     rq_queues: those that it listens to, without the name of the ledger.
     """
 
     def __init__(
-        self, queues: Sequence[str], rank: Rank, child: str, namespace: Namespace, redis: Redis
+        self, queues: Sequence[str], rank: Rank, process: str, namespace: Namespace, redis: Redis
     ) -> None:
         self.namespace, self.rank = namespace, rank
         self.rq_queues = in_use(queues, namespace, redis, rank)
-        self._popped_from = b""
-        self._wake_key = namespace.key(f"wake:{child}")
-        self._queues_seen = 0
-        self.has_new_queues = False
+        self._wake_key = namespace.key(f"wake:{process}")
         super().__init__(
             [namespace.rq_queue(rq_queue) for rq_queue in self.rq_queues],
-            name=namespace.worker(child),
+            name=namespace.worker(process),
             connection=redis,
             serializer=JSONSerializer,
         )
@@ -76,36 +72,16 @@ class RQWorker(SimpleWorker):
             self.set_state(WorkerStatus.SUSPENDED if suspended else WorkerStatus.IDLE)
         return suspended
 
-    def exchange(self, finished: Finished, size: Callable[[str], int]) -> Taken:
-        """Forget finished messages and take the next, strictly in the order of the queues.
-
-        size: how many to take of an RQ queue.
-        """
-        counts = [size(rq_queue) for rq_queue in self.rq_queues]
-        taken = exchange(
-            self.key, finished, self.rq_queues, counts, self.namespace, self.connection
-        )
-        self._popped_from = self.namespace.list_key(taken.source).encode()
-        self.has_new_queues = taken.queues != self._queues_seen
-        self._queues_seen = taken.queues
-        return taken
-
-    @property
-    def source(self) -> str:
-        """The RQ queue of what was taken last."""
-        return self._popped_from.decode().removeprefix(self.namespace.list_key(""))
-
-    def wait(self, rq_queues: Sequence[str], seconds: float) -> UUID | None:
-        """The id of the next message of these RQ queues, after at most so many seconds.
+    def wait(self, rq_queues: Sequence[str], seconds: float) -> tuple[str, UUID | None]:
+        """The next message of these RQ queues: its queue and job id, or None after these seconds.
 
         None also after wake().
         """
         keys = [*map(self.namespace.list_key, rq_queues), self._wake_key]
         popped: Any = self.connection.blpop(keys, seconds)
         if popped is None or popped[0] == self._wake_key.encode():
-            return None
-        self._popped_from = popped[0]
-        return job_id_of(popped[1])
+            return "", None
+        return popped[0].decode().removeprefix(self.namespace.list_key("")), job_id_of(popped[1])
 
     def wake(self) -> None:
         """End a wait() of another thread."""
@@ -124,12 +100,13 @@ class RQWorker(SimpleWorker):
             suspended: list[Any] = pipeline.execute()
         return not suspended[0]
 
-    def put_back(self, ids: Sequence[UUID]) -> None:
-        """Return messages that were taken last to the head of their queue, in their order."""
+    def put_back(self, rq_queue: str, ids: Sequence[UUID]) -> None:
+        """Return messages to the head of the RQ queue that they came from, in their order."""
+        key = self.namespace.list_key(rq_queue)
         with self.connection.pipeline() as pipeline:
-            pipeline.lpush(self._popped_from, *map(str, reversed(ids)))
+            pipeline.lpush(key, *map(str, reversed(ids)))
             # It may have been forgotten while it was empty.
-            pipeline.sadd(QUEUES_KEY, self._popped_from)
+            pipeline.sadd(QUEUES_KEY, key)
             pipeline.execute()
 
     def _register_again(self) -> None:

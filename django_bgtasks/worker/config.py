@@ -10,11 +10,11 @@ from uuid import UUID
 from ..core import clock
 from ..core.options import Options, backend_settings
 
-# A group is never larger: a child's slot has an entry for each job it holds.
+# A batch is never larger: the shared state of a job process has an entry for each job it holds.
 GROUP_SIZE = 100
-# The most that a child's slot has room for beside a group, and the default for coroutines.
+# The most that the shared state has room for beside a batch, and the default for coroutines.
 MOST_COROUTINES, MOST_THREADS, COROUTINES = 300, 100, 50
-# Of how many coroutines in a child each has a database connection of its own.
+# Of how many coroutines in a job process each has a database connection of its own.
 CONNECTIONS = 10
 
 
@@ -31,13 +31,14 @@ class WorkerConfig:
     """The command line and the settings of a worker, fixed for one life of it.
 
     queues: in the order in which they are served; empty for all queues of the backend.
-    max_jobs, max_memory: a child is replaced after so many jobs, or above so many MiB.
-    group_size: how many short jobs a child claims together at most.
-    async_concurrency: how many coroutines wait side by side in a child.
+    max_jobs, max_memory: a job process is replaced after so many jobs, or above so many MiB.
+    group_size: how many short jobs a job process claims together at most.
+    async_concurrency: how many coroutines wait side by side in a job process.
     async_connections: how many of them may use the database at once.
-    threads: how many other jobs run side by side in a child; 1 for one after another.
+    threads: how many other jobs run side by side in a job process; 1 for one after another.
     grace: seconds from the request to stop until what still runs is released.
     directory: in which the worker was started.
+    options: those of the backend.
     """
 
     backend: str
@@ -55,17 +56,16 @@ class WorkerConfig:
     worker: UUID = field(default_factory=clock.new_id)
     hostname: str = field(default_factory=socket.gethostname)
     directory: str = field(default_factory=_working_directory)
+    options: Options = field(init=False, repr=False, compare=False)
 
-    @property
-    def options(self) -> Options:
-        """The backend's options."""
-        return backend_settings(self.backend).options
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", backend_settings(self.backend).options)
 
-    def child_name(self, pid: int) -> str:
-        """The name under which the child with this pid is registered as an RQ worker."""
+    def process_name(self, pid: int) -> str:
+        """The name under which the job process with this pid is registered as an RQ worker."""
         return f"{self.hostname}.{pid}{ending_of(self.worker)}"
 
 
 def ending_of(worker: UUID) -> str:
-    """How the names of all children of a worker end."""
+    """How the names of all job processes of a worker end."""
     return f".{worker.hex[-8:]}"

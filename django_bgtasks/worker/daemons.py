@@ -48,15 +48,15 @@ def end_daemons() -> None:
     util._run_finalizers(0)  # type: ignore[attr-defined]
     here = os.getpid()
     # The parent's own are known here too.
-    children = [
-        child
-        for child in multiprocessing.active_children()
-        if child.daemon and child._parent_pid == here  # type: ignore[attr-defined]
+    daemons = [
+        daemon
+        for daemon in multiprocessing.active_children()
+        if daemon.daemon and daemon._parent_pid == here  # type: ignore[attr-defined]
     ]
-    for child in children:
-        child.terminate()
-    for child in children:
-        child.join(END_SECONDS)
-        if child.is_alive():
-            child.kill()
+    for daemon in daemons:
+        daemon.terminate()
+    for daemon in daemons:
+        daemon.join(END_SECONDS)
+        if daemon.is_alive():
+            daemon.kill()
     util._run_finalizers()  # type: ignore[attr-defined]

@@ -1,12 +1,11 @@
-"""Where a job child finds its next job: in Redis, or in the database while Redis is away."""
+"""Where a job process gets its messages: from Redis, which may be away for a while."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
@@ -14,202 +13,116 @@ from django.db import connections
 
 from ..core import clock
 from ..core.faultpoints import fault_point
-from ..core.registry import queues_of
 from ..core.states import State
 from ..jobs.execute import Run
 from ..ledger import identity
 from ..ledger.outages import DISCONNECTED, retry_until_connected
-from ..ledger.pauses import paused
-from ..ledger.queues import with_queued_jobs
 from ..sandbox.connections import give_back_connections
-from ..transport.connection import RedisError, connection, describe, reason
-from ..transport.exchange import Finished
-from ..transport.names import place_of
-from ..transport.namespace import namespace_of
+from ..transport.connection import CLUSTER_ERRORS, RedisError, connection, describe, reason
+from ..transport.messages import Finished, exchange
+from ..transport.names import namespace_of
 from ..transport.permissions import NotAllowed, require
 from ..transport.rq_worker import RQWorker
-from ..transport.script import CLUSTER_ERRORS
 from .config import WorkerConfig
 from .once_flag import OnceFlag
+from .served_queues import ServedQueues
 
 logger = logging.getLogger("django_bgtasks.worker")
 
-POP_SECONDS = 0.5
+FETCH_SECONDS = 0.5
 # A Redis that hangs is one that is away: a reply may take so long, the wait for a message included.
-# A job that comes as the hang begins waits for both at worst: one last pop, and a reply to the next
-# command that does not come. Together they stay below two seconds.
-PATIENCE = 1.2
+# A job that comes as the hang begins waits for both at worst: one last wait, and a reply that does
+# not come to the next command. Together they stay below two seconds.
+REPLY_SECONDS = 1.2
 LOOK_EVERY = 1.0
-# Below LOOK_EVERY, so that each look around sees the pauses as they are.
-LOOK_FOR_PAUSES_EVERY = 0.5
 TRY_REDIS_EVERY = 2.0
 # A site that found Redis away spares it for a while yet (PAUSE_SECONDS), and pushes nothing.
 DOUBT_SECONDS = 5.0
 HEARTBEAT_EVERY = 30.0
 # It is there, and will not do until somebody changes it.
 UNFIT = (NotAllowed, *CLUSTER_ERRORS)
-DISCOVER_EVERY = 1.0
 # Maintenance may have given the ledger another name.
 LOOK_FOR_NAME_EVERY = 5.0
+# How many messages of an RQ queue to take; none where there is no room for more.
+Capacity = Callable[[str], int]
 
 
-class Queues:
-    """The queues that this child serves, in order; those that turn up later are found."""
+class MessageFetcher:
+    """The link of a job process to Redis: it fails, it is left alone for a while, it comes back.
 
-    def __init__(self, config: WorkerConfig) -> None:
-        self._plan = config
-        self._found: frozenset[str] = frozenset()
-        self._look_at = 0.0
-        self._paused: frozenset[str] = frozenset()
-        self._pauses_look_at = 0.0
-
-    def names(self) -> tuple[str, ...]:
-        """The queues of the command line, or those that the backend declares, without paused ones.
-
-        Redis has the names of all others in which something waits.
-        """
-        return self._unpaused(self._plan.queues or queues_of(self._plan.backend))
-
-    def in_database(self) -> tuple[str, ...]:
-        """The same, and where none are named all in which the database has a queued job."""
-        config = self._plan
-        if config.queues:
-            return self.names()
-        if clock.monotonic() >= self._look_at:
-            self._look_at = clock.monotonic() + (0 if config.burst else DISCOVER_EVERY)
-            look = partial(with_queued_jobs, config.backend, config.using)
-            found = retry_until_connected(look, config.using)
-            self._found = frozenset(found)
-        return self._unpaused(queues_of(config.backend) | self._found)
-
-    def rank(self, queue: str) -> tuple[int, str] | None:
-        """Where this queue comes among those of the same priority; None if it is not served now."""
-        if queue in self._paused:
-            return None
-        if not self._plan.queues:
-            return int(queue != "default"), queue
-        if queue not in self._plan.queues:
-            return None
-        return self._plan.queues.index(queue), queue
-
-    def is_paused(self, rq_queue: str) -> bool:
-        """Whether this RQ queue belongs to a queue that is paused."""
-        return place_of(rq_queue)[0] in self._pauses()
-
-    def _unpaused(self, queues: Iterable[str]) -> tuple[str, ...]:
-        self._pauses()
-        ranked = [(rank, name) for name in queues if (rank := self.rank(name)) is not None]
-        return tuple(name for _, name in sorted(ranked))
-
-    def _pauses(self) -> frozenset[str]:
-        """The paused queues, as the database said when it answered last."""
-        config = self._plan
-        if clock.monotonic() >= self._pauses_look_at:
-            self._pauses_look_at = clock.monotonic() + LOOK_FOR_PAUSES_EVERY
-            try:
-                self._paused = paused(config.backend, config.using)
-            except DISCONNECTED:
-                connections[config.using].close()
-            finally:
-                give_back_connections()
-        return self._paused
-
-
-@dataclass(slots=True)
-class Redis:
-    """The link of a child to Redis: it fails, it is left alone for a while, it comes back.
-
-    size: how many messages of an RQ queue to take; none where there is no room for more.
-    running: a job that runs beside the thread that waits for messages.
-    once_flag: shared by the children of a worker, of which one says that Redis is away.
+    once_flag: shared by the job processes of a worker, of which one says that Redis is away.
+    suspended: whether `rq suspend` holds the workers. source: the RQ queue of what was taken last;
+    empty once Redis is away.
     """
 
-    config: WorkerConfig
-    queues: Queues
-    size: Callable[[str], int]
-    running: Callable[[], UUID | None]
-    once_flag: OnceFlag
-    worker: RQWorker | None = None
-    suspended: bool = False
-    _retry_at: float = 0.0
-    _doubt_until: float = 0.0
-    _look_at: float = 0.0
-    _beat_at: float = 0.0
-    _name_at: float = 0.0
-    _missed: bool = False
-    _waits_for_room: bool = False
-    _finished: Finished = field(default_factory=Finished)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, config: WorkerConfig, queues: ServedQueues, once_flag: OnceFlag) -> None:
+        self.config, self.queues, self.once_flag = config, queues, once_flag
+        self.worker: RQWorker | None = None
+        self.suspended, self.source = False, ""
+        self._retry_at = self._doubt_until = self._look_at = self._beat_at = self._name_at = 0.0
+        self._missed = self._waits_for_room = False
+        self._queues_seen = 0
+        self._finished = Finished()
+        self._lock = threading.Lock()
 
-    def connected(self) -> bool:
-        """Whether Redis is there; tries again every two seconds when it was not."""
-        if not self.config.options.dispatch:
-            return False
-        self._follow_name()
-        if self.worker is None:
-            if clock.monotonic() < self._retry_at:
-                return False
-            self._connect()
-        return self.worker is not None
+    @fault_point("fetch")
+    def fetch(
+        self, capacity: Capacity, seconds: float = 0, running: UUID | None = None
+    ) -> list[UUID]:
+        """The next messages of one queue; none when there are none, Redis is away or suspended.
+
+        Several only at once: what comes after waiting, at most so many seconds, is one.
+        running: one of the jobs that go on meanwhile.
+        """
+        worker = self._connected()
+        if worker is None:
+            return []
+        try:
+            self._look_around(worker)
+            ids, has_new_queues = self._take(worker, capacity)
+            if ids or self.suspended or not seconds or has_new_queues:
+                return ids
+            return self._wait(worker, capacity, seconds, running)
+        except RedisError as error:
+            self._away(error)
+            return []
 
     def has_all(self) -> bool:
         """Whether each queued job has its message there: not while it is away, nor just after."""
         return self.worker is not None and clock.monotonic() >= self._doubt_until
 
-    @fault_point("pop")
-    def pop(self, seconds: float, at_most: int | None = None) -> list[UUID]:
-        """The next messages of one queue; none when there are none, Redis is away or suspended.
-
-        Several only at once: what comes after waiting is one.
-        """
-        if not self.connected() or self.worker is None:
-            return []
-        try:
-            self._look_around(self.worker)
-            ids = self._take(self.worker, at_most)
-            if ids or self.suspended or not seconds or self.worker.has_new_queues:
-                return ids
-            return self._wait(self.worker, seconds)
-        except RedisError as error:
-            self._away(error)
-            return []
-
-    def _take(self, worker: RQWorker, at_most: int | None) -> list[UUID]:
+    def _take(self, worker: RQWorker, capacity: Capacity) -> tuple[list[UUID], bool]:
         with self._lock:
             finished, self._finished = self._finished, Finished()
-
-        def size(rq_queue: str) -> int:
-            wanted = self.size(rq_queue)
-            return wanted if at_most is None else min(wanted, at_most)
-
-        taken = worker.exchange(finished, size)
-        self.suspended = taken.suspended
-        if worker.has_new_queues:
+        names = worker.rq_queues
+        counts = [capacity(name) for name in names]
+        taken = exchange(worker.key, finished, names, counts, worker.namespace, worker.connection)
+        self.suspended, self.source = taken.suspended, taken.source
+        has_new_queues = taken.queues != self._queues_seen
+        if has_new_queues:
             # One of them may have a higher priority.
-            self._look_at = 0.0
-        return taken.ids
+            self._look_at, self._queues_seen = 0.0, taken.queues
+        return taken.ids, has_new_queues
 
-    def _wait(self, worker: RQWorker, seconds: float) -> list[UUID]:
+    def _wait(
+        self, worker: RQWorker, capacity: Capacity, seconds: float, running: UUID | None = None
+    ) -> list[UUID]:
         """Wait for a message of a queue for which there is room."""
-        running = self.running()
         if running is not None:
             worker.begin(running)
         # First: who makes room from here on says so.
         self._waits_for_room = True
-        names = [name for name in worker.rq_queues if self.size(name)]
+        names = [name for name in worker.rq_queues if capacity(name)]
         self._waits_for_room = len(names) < len(worker.rq_queues)
-        job_id = worker.wait(names, seconds)
+        source, job_id = worker.wait(names, seconds)
         self._waits_for_room = False
         if job_id is None:
             return []
-        if self.queues.is_paused(worker.source):
-            worker.put_back([job_id])
+        self.source = source
+        if self.queues.is_paused(source):
+            worker.put_back(source, [job_id])
             return []
         return [job_id] if self.begin(job_id) else []
-
-    def source(self) -> str:
-        """The RQ queue of what was taken last; empty once Redis is away."""
-        return self.worker.source if self.worker is not None else ""
 
     def notify(self) -> None:
         """From another thread: there is room for more jobs than before."""
@@ -231,7 +144,7 @@ class Redis:
         try:
             if self.worker.begin(job_id) or not popped:
                 return True
-            self.worker.put_back([job_id])
+            self.worker.put_back(self.source, [job_id])
         except RedisError as error:
             # The message is popped and the ledger decides: go on and claim it.
             self._away(error)
@@ -246,12 +159,12 @@ class Redis:
         if self.worker is None or not ids:
             return
         try:
-            self.worker.put_back(ids)
+            self.worker.put_back(self.source, ids)
         except RedisError as error:
             self._away(error)
 
-    @fault_point("clean-up")
-    def finish(self, ids: list[UUID], runs: list[Run]) -> None:
+    @fault_point("acknowledge")
+    def acknowledge(self, ids: list[UUID], runs: list[Run]) -> None:
         """Forget these messages, with the next exchange. runs: those that were run and settled.
 
         A job that runs again at once has a new message by now, which stays.
@@ -269,19 +182,27 @@ class Redis:
             self._finished.unclaimed.append(job_id)
 
     def leave(self) -> None:
-        """Take this child out of RQ's registry."""
+        """Take this job process out of RQ's registry."""
         if self.worker is None:
             return
         try:
-            self.worker.exchange(self._finished, lambda name: 0)
+            self._take(self.worker, lambda name: 0)
             self.worker.register_death()  # type: ignore[no-untyped-call]
         except RedisError as error:
             logger.debug("Redis was away at the end: %s", reason(error))
 
+    def _connected(self) -> RQWorker | None:
+        """The RQ worker, if Redis is there; tries again every two seconds when it was not."""
+        if not self.config.options.dispatch:
+            return None
+        if clock.monotonic() >= self._name_at:
+            self._follow_name()
+        if self.worker is None and clock.monotonic() >= self._retry_at:
+            self._connect()
+        return self.worker
+
     def _follow_name(self) -> None:
         """Go on under the name that the ledger has now, should it have got another one."""
-        if clock.monotonic() < self._name_at:
-            return
         self._name_at = clock.monotonic() + LOOK_FOR_NAME_EVERY
         config = self.config
         try:
@@ -294,19 +215,20 @@ class Redis:
             give_back_connections()
         if self.worker is not None and self.worker.namespace != named:
             self.leave()
-            self.worker, self._finished = None, Finished()
+            self.worker, self.source, self._queues_seen = None, "", 0
+            self._finished = Finished()
 
     def _connect(self) -> None:
         config = self.config
         try:
             # With the little patience of a push: who asks a Redis that still hangs runs no jobs.
             connection(config.backend).ping()
-            redis = connection(config.backend, PATIENCE)
+            redis = connection(config.backend, REPLY_SECONDS)
             ask = partial(namespace_of, config.backend, config.using)
             named = retry_until_connected(ask, config.using)
             require(named, redis)
-            child = config.child_name(os.getpid())
-            self.worker = RQWorker(self.queues.names(), self.queues.rank, child, named, redis)
+            name = config.process_name(os.getpid())
+            self.worker = RQWorker(self.queues.names(), self.queues.rank, name, named, redis)
         except RedisError as error:
             self._away(error)
             return
@@ -317,7 +239,7 @@ class Redis:
         self._missed = False
 
     def _away(self, error: RedisError) -> None:
-        self.worker = None
+        self.worker, self.source, self._queues_seen = None, "", 0
         self._finished = Finished()
         self._retry_at = clock.monotonic() + TRY_REDIS_EVERY
         if not self._missed and self.once_flag.begins():

@@ -1,4 +1,4 @@
-"""Step 4, the pop: a job child takes messages, in groups where jobs are short, and runs the jobs.
+"""Step 4, the worker's loop: fetch messages, claim their jobs, run them, settle, acknowledge.
 
 Next: jobs/execute.py (5 claim, run, settle).
 """
@@ -8,37 +8,42 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from inspect import iscoroutinefunction
 from types import FrameType
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, connections
-
 from ..core import clock
-from ..jobs.execute import Run, claim_jobs, is_suspect, run_claimed, settle_runs
-from ..jobs.paused_limits import pause_limits_by
-from ..ledger.claim import claim_next
+from ..core.errors import TaskNotFound
+from ..jobs.execute import claim_jobs, is_suspect
+from ..jobs.task import find_task
+from ..ledger.lifecycle import claim_next
 from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
-from ..ledger.transitions import give_back, promote
+from ..ledger.transitions import promote
 from ..models import Job
-from ..sandbox import process_state
+from ..sandbox import isolation
 from ..sandbox.connections import give_back_connections, refresh_connections
-from ..sandbox.timeouts import CANCEL_SIGNAL, before_interruption, confirm_cancellation
+from ..sandbox.isolation import CANCEL_SIGNAL
+from ..sandbox.timeouts import before_interruption, confirm_cancellation, pause_limits_by
 from ..transport.names import rq_queue_name
 from . import log_handlers, signals
-from .batching import AHEAD, BatchSizer, Group, OverrunWatch, Prefetched
 from .config import WorkerConfig
-from .executors.side_by_side import Beside
-from .fetcher import POP_SECONDS, Queues, Redis
-from .job_log import job_line
+from .executors import Executor
+from .executors.active_runs import ActiveRuns
+from .executors.event_loop import EventLoopExecutor
+from .executors.inline import InlineExecutor
+from .executors.settling_thread import SettlingThread
+from .executors.threads import ThreadExecutor
+from .fetcher import FETCH_SECONDS, MessageFetcher
 from .once_flag import OnceFlag
-from .processes import disown_copies, resident_mib
-from .shared_state import Slot
+from .processes import announce_process, prepare_forks, resident_mib
+from .served_queues import ServedQueues
+from .settler import Settler
+from .shared_state import SharedState
 
 logger = logging.getLogger("django_bgtasks.worker")
 POLL_SECONDS = 0.5
@@ -47,285 +52,246 @@ BURST_PROMOTE = 1000
 OUT_OF_WORK, SPENT = 0, 75
 
 
-class Child:
-    """One job child: its loop, from the first message to the last."""
+class JobProcess:
+    """One job process: its loop, from the first message to the last."""
 
-    beside: Beside
-
-    def __init__(self, config: WorkerConfig, slot: Slot, once_flag: OnceFlag | None = None) -> None:
-        self.config, self.slot = config, slot
-        self.stopping, self.jobs = False, 0
-        self.current: UUID | None = None
-        self.sizer = BatchSizer(config.options.group_budget, max(config.group_size, AHEAD))
-        self.prefetched = Prefetched()
-        self.watch = OverrunWatch(self._overdue)
-        self.queues = Queues(config)
-        first = lambda: self.beside.first()  # noqa: E731, PLW0108 - it is made below
-        self.redis = Redis(config, self.queues, self._size, first, once_flag or OnceFlag())
-        self.beside = Beside(config, slot, self._settle, self._finish, self.redis.notify)
-        self._counting = threading.Lock()
+    def __init__(
+        self, config: WorkerConfig, shared: SharedState, once_flag: OnceFlag | None = None
+    ) -> None:
+        self.config, self.shared, self.stopping = config, shared, False
+        self.queues = ServedQueues(config)
+        self.fetcher = MessageFetcher(config, self.queues, once_flag or OnceFlag())
+        self.settler = Settler(config, shared, self.fetcher)
+        self.inline = InlineExecutor(config, shared, self.settler)
+        self.runs = ActiveRuns(config, shared)
+        self.threads = ThreadExecutor(config, self.runs)
+        self.event_loop = EventLoopExecutor(config, self.runs)
+        self.settling = SettlingThread(config, shared, self.settler, self.runs, self.event_loop)
+        # Of each task; and of each queue, and RQ queue, that of its last job.
+        self._by_task: dict[str, Executor] = {}
+        self._by_queue: dict[str, Executor] = {}
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
-        signals.listen(self._stop)
-        # Outside of a task a cancellation comes too late to matter, and so does an alarm. They are
-        # not ignored: that would be inherited by the programs that tasks start.
-        for number in (CANCEL_SIGNAL, signal.SIGALRM):
-            signal.signal(number, signals.heed_not)
-        before_interruption(log_handlers.flush)
-        process_state.take(self.config.directory)
-        remember_new_sessions()
-        disown_copies()
-        confirm_cancellation(self._is_cancelled)
-        pause_limits_by(self._limits_paused)
-        self.slot.works()
+        self._prepare()
         spent = False
         try:
             while not self.stopping and not spent:
                 # Looked at first: one that ends meanwhile may be queued again.
-                alone = not len(self.beside)
+                alone = not self.runs.running
                 if not self.step() and self.config.burst:
                     if alone:
                         break
                     self._pause(POLL_SECONDS)
                 spent = self._is_spent()
-            self.beside.wait(lambda: not len(self.beside))
+            self.runs.wait(lambda: not self.runs.running)
         finally:
-            self.redis.leave()
+            self.fetcher.leave()
         if spent and not self.stopping:
             sys.exit(SPENT)
 
     def step(self) -> bool:
         """Run the next jobs, or wait a moment for one. False if there was none."""
-        ids = self.redis.pop(0 if self.config.burst else POP_SECONDS, self._jobs_left())
-        if ids and self.stopping:
+        seconds = 0 if self.config.burst else FETCH_SECONDS
+        running = self.runs.first() if self.runs.running else None
+        messages = self.fetcher.fetch(self._capacity, seconds, running)
+        if messages and self.stopping:
             # The stop came while it waited: others can begin these jobs now.
-            self.redis.put_back(ids)
+            self.fetcher.put_back(messages)
             return False
-        if ids:
-            self._run_messages(ids)
+        if messages:
+            self.run_messages(messages)
             return True
-        if self.redis.suspended and self.redis.worker is not None:
+        if self.fetcher.suspended and self.fetcher.worker is not None:
             time.sleep(POLL_SECONDS)
             return False
-        if self.redis.has_all() and not self.config.burst:
+        if self.fetcher.has_all() and not self.config.burst:
             return False
         return self._run_from_database()
 
-    def _run_messages(self, ids: list[UUID]) -> None:
-        """Claim and run as many at a time as a group may have; hand back what comes too late."""
-        late = clock.monotonic() + self.sizer.budget
-        for job_id in ids:
-            self.slot.popped(job_id)
-        self.prefetched.put(ids)
-        while ids := self.prefetched.take(self.config.group_size):
-            self._run_together(ids)
+    def run_messages(self, messages: list[UUID]) -> None:
+        """Claim and run as many at a time as a batch may have; put back what comes too late."""
+        late = clock.monotonic() + self.config.options.group_budget
+        for job_id in messages:
+            self.shared.popped(job_id)
+        prefetched = self.inline.prefetched
+        prefetched.put(messages)
+        while ids := prefetched.take(self.config.group_size):
+            self._submit(self._claim(ids))
             if self.stopping or clock.monotonic() > late:
-                self._put_back_ahead()
+                self.settler.put_back(prefetched.take())
 
-    def _put_back_ahead(self) -> None:
-        ids = self.prefetched.take()
-        for job_id in ids:
-            self.slot.drop(job_id)
-        self.redis.put_back(ids)
-
-    def _run_together(self, ids: list[UUID]) -> None:
-        jobs = claim_jobs(
-            ids, self.config.worker, self.config.using, self.config.queues, self.config.backend
-        )
+    def _claim(self, ids: list[UUID]) -> list[Job]:
+        config = self.config
+        jobs = claim_jobs(ids, config.worker, config.using, config.queues, config.backend)
         for job in jobs:
-            self.slot.claimed(job.pk, job.claims)
-        for job_id in set(ids).difference(job.pk for job in jobs):
-            self._forget(job_id)
-            self.sizer.ran(self.redis.source(), 0.0)
-        self._run_jobs(jobs)
+            self.shared.claimed(job.pk, job.claims)
+        if len(jobs) < len(ids):
+            for job_id in set(ids).difference(job.pk for job in jobs):
+                self.settler.forget(job_id)
+                self.inline.sizer.ran(self.fetcher.source, 0.0)
+        return jobs
 
-    def _run_jobs(self, jobs: list[Job]) -> None:
+    def _submit(self, jobs: list[Job]) -> None:
         """Begin what runs beside this thread, and run the others here."""
-        suspected = any(map(is_suspect, jobs))
-        if suspected:
-            # They run alone, which may have to be waited for.
-            self._put_back_ahead()
-        here, back = self.beside.take(jobs)
-        self._hand_back(back)
-        if suspected:
-            self.beside.wait(lambda: self.stopping or not len(self.beside))
-        group = Group(here, self.sizer.budget)
-        if len(here) == 1 and not self.prefetched:
-            self._run_group(group)
-        elif here:
-            with self.watch.over(group):
-                self._run_group(group)
+        if any(map(is_suspect, jobs)):
+            inline = self._isolate(jobs)
+        else:
+            inline, refused = [], []
+            for job in jobs:
+                executor = self._by_task.get(job.task) or self._choose_executor(job.task)
+                if self._by_queue or executor is not self.inline:
+                    self._note_queue(job, executor)
+                if executor is self.inline:
+                    inline.append(job)
+                else:
+                    refused += executor.submit([job])
+            self.settler.hand_back(refused)
+        if inline:
+            self.settler.hand_back(self.inline.submit(inline))
+            self.settler.settle(self.inline.completed())
             # What the watch had in its hands meanwhile, and could not hand back.
-            self._end_group(group)
+            self.settler.hand_back(self.inline.unwatch())
+            self.settler.settle(self.inline.completed())
         self._share_connections()
+
+    def _isolate(self, jobs: list[Job]) -> list[Job]:
+        """Those that may have ended their process run alone: the rest is handed back first."""
+        self.settler.put_back(self.inline.prefetched.take())
+        suspects = [job for job in jobs if is_suspect(job)]
+        self.settler.hand_back([job for job in jobs if job not in suspects])
+        self.runs.wait(lambda: self.stopping or not self.runs.running)
+        return suspects
+
+    def _choose_executor(self, path: str) -> Executor:
+        """Coroutines wait on the event loop, and functions in threads, where there are several.
+
+        An atomic task is alone with its transaction.
+        """
+        executor: Executor = self.inline
+        try:
+            task = find_task(path)
+        except TaskNotFound:
+            task = None
+        if task is not None and not getattr(task, "atomic", False):
+            if iscoroutinefunction(task.func):
+                executor = self.event_loop if self.config.async_concurrency > 1 else executor
+            elif self.config.threads > 1:
+                executor = self.threads
+        if executor is not self.inline:
+            self.settling.start()
+        self._by_task[path] = executor
+        return executor
+
+    def _note_queue(self, job: Job, executor: Executor) -> None:
+        self._by_queue[job.queue] = executor
+        self._by_queue[rq_queue_name(job.queue, job.priority)] = executor
+
+    def _capacity(self, rq_queue: str) -> int:
+        """How many messages of this RQ queue to take: what there is time or room for."""
+        executor = self._by_queue.get(rq_queue, self.inline)
+        size = executor.capacity(rq_queue)
+        if executor is not self.inline:
+            size = min(size, self.inline.sizer.limit)
+        if self.config.max_jobs is None:
+            return size
+        return min(size, max(1, self.config.max_jobs - self._begun()))
 
     def _run_from_database(self) -> bool:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
         refresh_connections()
         config = self.config
-        names = [name for name in self.queues.in_database() if self.beside.room_for(name) != 0]
+        names = [name for name in self.queues.in_database() if self._has_room(name)]
         if config.burst:
             retry_until_connected(lambda: promote(BURST_PROMOTE, config.using), config.using)
         tried: list[UUID] = []
 
         def claiming(job_id: UUID) -> None:
             tried.append(job_id)
-            self.slot.popped(job_id)
+            self.shared.popped(job_id)
 
         claim = partial(claim_next, names, config.worker, config.using, claiming, config.backend)
         job = retry_until_connected(claim, config.using)
         for job_id in tried:
             if job is None or job_id != job.pk:
-                self.slot.drop(job_id)
+                self.shared.drop(job_id)
         if job is None:
             self._share_connections()
-            if not self.config.burst:
+            if not config.burst:
                 self._pause(POLL_SECONDS)
             return False
-        self.redis.begin(job.pk, popped=False)
-        self._run_jobs([job])
+        self.fetcher.begin(job.pk, popped=False)
+        self._submit([job])
         return True
 
-    def _run_group(self, group: Group) -> None:
-        """Run what there is time for, settle it, and hand the rest back."""
-        while not self.stopping and (job := group.begin()) is not None:
-            self.slot.running(job.pk, job.claims, self._kill_at(job))
-            self.current = job.pk
-            run = run_claimed(job, self.config.using, grouped=True)
-            self.current = None
-            if run is None:
-                self._forget(job.pk)
-                continue
-            self.slot.ended(job.pk)
-            self.sizer.ran(rq_queue_name(job.queue, job.priority), run.seconds)
-            group.ended(run)
-        self._end_group(group)
-
-    def _kill_at(self, job: Job) -> float:
-        return clock.monotonic() + job.timeout + self.config.options.kill_after
-
-    @contextmanager
-    def _limits_paused(self, job: Job) -> Iterator[None]:
-        """What comes after the settlement has as much time as the task, and is of the site too."""
-        place = self.beside.place_of(job)
-        place = self.slot.place_of(job.pk) if place is None else place
-        if place is None:
-            yield
-            return
-        self.slot.ended_at(place)
-        yield
-        self.slot.runs_at(place, job.claims, self._kill_at(job))
-
-    def _end_group(self, group: Group) -> None:
-        self._hand_back(group.take_rest())
-        self._close(group.take_done())
-
-    def _overdue(self, group: Group) -> None:
-        """In the watching thread: a job takes long, and what waits behind it must not.
-
-        One try: this thread needs a connection of its own, which a small pool may not have, and the
-        thread that runs the job waits for this one afterwards.
-        """
-        self._put_back_ahead()
-        rest, done = group.take_rest(), group.take_done()
-        try:
-            if rest:
-                give_back(rest, self.config.using)
-                self._handed_back(rest)
-                rest = []
-            self._close(done, patient=False)
-            done = []
-        except (DatabaseError, InterfaceError) as error:
-            logger.debug("What waits behind a slow job was not handed back: %s", error)
-            group.restore(rest, done)
-        finally:
-            connections[self.config.using].close()
-        if group.current is not None:
-            self.redis.begin(group.current.pk, popped=False)
-
-    def _hand_back(self, jobs: list[Job]) -> None:
-        if not jobs:
-            return
-        retry_until_connected(lambda: give_back(jobs, self.config.using), self.config.using)
-        self._handed_back(jobs)
-
-    def _handed_back(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            self.slot.drop(job.pk)
-        self.redis.put_back([job.pk for job in jobs])
-
-    def _close(self, runs: list[Run], patient: bool = True) -> None:
-        """Settle what is still open, and say what became of each job."""
-        if not runs:
-            return
-        settled = self._settle(runs, patient)
-        for run in runs:
-            self.slot.drop(run.job.pk)
-        self._finish([run.job.pk for run in runs], settled)
-
-    def _settle(self, runs: list[Run], patient: bool = True) -> list[Run]:
-        return settle_runs(runs, self.config.using, patient)
-
-    def _finish(self, ids: list[UUID], settled: list[Run]) -> None:
-        self.redis.finish(ids, settled)
-        with self._counting:
-            self.jobs += len(settled)
-        for run in settled:
-            logger.info("%s", job_line(run))
-
-    def _forget(self, job_id: UUID) -> None:
-        """There was nothing to claim, or the claim was lost: drop the message."""
-        self.slot.drop(job_id)
-        self.redis.forget(job_id)
-
-    def _size(self, rq_queue: str) -> int:
-        """How many messages of this RQ queue to take: what there is time or room for."""
-        room = self.beside.room_for(rq_queue)
-        return self.sizer.size(rq_queue) if room is None else min(room, self.sizer.limit)
+    def _has_room(self, queue: str) -> bool:
+        executor = self._by_queue.get(queue)
+        return executor is None or executor.capacity(queue) > 0
 
     def _share_connections(self) -> None:
         """What runs beside may need the one that this thread had from a pool."""
-        if len(self.beside):
+        if self.runs.running:
             give_back_connections()
 
     def _pause(self, seconds: float) -> None:
         """Wait, not longer than until a job ends beside this thread."""
-        if before := len(self.beside):
-            self.beside.wait(lambda: len(self.beside) < before, seconds)
+        if before := len(self.runs.running):
+            self.runs.wait(lambda: len(self.runs.running) < before, seconds)
         else:
             time.sleep(seconds)
 
-    def _jobs_left(self) -> int | None:
-        return (
-            None if self.config.max_jobs is None else max(1, self.config.max_jobs - self._begun())
-        )
+    @contextmanager
+    def _limits_paused(self, job: Job) -> Iterator[None]:
+        """What comes after the settlement has as much time as the task, and is of the site too."""
+        entry = self.runs.entry_of(job)
+        entry = self.shared.entry_of(job.pk) if entry is None else entry
+        if entry is None:
+            yield
+            return
+        self.shared.ended_at(entry)
+        yield
+        kill_at = clock.monotonic() + job.timeout + self.config.options.kill_after
+        self.shared.runs_at(entry, job.claims, kill_at)
 
     def _begun(self) -> int:
-        return self.jobs + len(self.beside)
-
-    def _is_cancelled(self) -> bool:
-        return self.current is not None and self.slot.is_cancelled(self.current)
+        return self.settler.settled + len(self.runs.running)
 
     def _is_spent(self) -> bool:
+        begun, config = self._begun(), self.config
         # Not before its first job: with a limit below what Django itself needs, jobs still run.
-        if not self._begun():
+        if not begun:
             return False
-        if self.config.max_jobs is not None and self._begun() >= self.config.max_jobs:
-            logger.info("This child has run %d jobs and is replaced.", self._begun())
+        if config.max_jobs is not None and begun >= config.max_jobs:
+            logger.info("This job process has run %d jobs and is replaced.", begun)
             return True
-        if self.config.max_memory is not None and (held := resident_mib()) > self.config.max_memory:
-            logger.info("This child holds %.0f MiB and is replaced.", held)
+        if config.max_memory is not None and (used := resident_mib()) > config.max_memory:
+            logger.info("This job process holds %.0f MiB and is replaced.", used)
             return True
-        if process_state.is_worn():
+        if isolation.is_worn():
             logger.warning(
-                "A task has left this child with lower limits or nearly without descriptors: it is "
-                "replaced."
+                "A task has left this job process with lower limits or nearly without descriptors: "
+                "it is replaced."
             )
             return True
         return False
 
+    def _prepare(self) -> None:
+        signals.listen(self._stop)
+        # Outside of a task a cancellation comes too late to matter, and so does an alarm. They are
+        # not ignored: that would be inherited by the programs that tasks start.
+        for number in (CANCEL_SIGNAL, signal.SIGALRM):
+            signal.signal(number, signals.do_nothing)
+        before_interruption(log_handlers.flush)
+        announce_process(self.config.backend, "jobs")
+        isolation.take(self.config.directory)
+        remember_new_sessions()
+        prepare_forks()
+        confirm_cancellation(self.inline.is_cancelled)
+        pause_limits_by(self._limits_paused)
+        self.shared.works()
+
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
+        self.inline.stop()
         # What is killed when the grace is over writes nothing any more.
         log_handlers.flush()

@@ -1,7 +1,7 @@
 """The site's log handlers, which a fork takes along without their threads, and os._exit() forgets.
 
-A QueueListener is a thread, and there is none of it in a child: its lines would wait for ever. A
-MemoryHandler's lines would come once from each child, or, at the end of a child, not at all.
+A QueueListener is a thread, which a forked process does not have: its lines would wait for ever. A
+MemoryHandler's lines would come once from each process, or, at its end, not at all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _listeners: list[QueueListener] = []
 _handlers: list[logging.Handler] = []
 
 
-def find() -> None:
+def find_handlers() -> None:
     """For a process that is about to fork: note what there is. A listener by hand is found too."""
     _listeners.clear()
     _handlers.clear()
@@ -40,8 +40,8 @@ def find() -> None:
             listener.start()
 
 
-def start_anew() -> None:
-    """In a child, after the fork: listeners with threads and queues of their own, empty buffers."""
+def restart_in_fork() -> None:
+    """In a new process, after the fork: new threads and queues of listeners, empty buffers."""
     fresh: dict[int, Any] = {}
     for listener in _listeners:
         if not isinstance(listener.queue, OF_ONE_PROCESS) or listener._thread is None:
@@ -69,7 +69,7 @@ def flush() -> None:
 
 
 def close() -> None:
-    """At the end of a child: write what is still held back."""
+    """At the end of a process: write what is still held back."""
     for listener in _listeners:
         if _runs(listener) and isinstance(listener.queue, OF_ONE_PROCESS):
             listener.stop()

@@ -1,5 +1,7 @@
-"""Before the first child: can this worker work? Asked in a child of its own, for the supervisor
-opens no connection."""
+"""Before the first job process: can this worker work?
+
+Asked in a process of its own, for the supervisor opens no connection.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +10,40 @@ import os
 import sys
 import time
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from ..jobs.middleware import middleware_of
 from ..ledger import pooler
 from ..transport.connection import RedisError, connection, reason
 from .config import WorkerConfig
 from .processes import describe_end, fork
 
 logger = logging.getLogger("django_bgtasks.worker")
-NOT_MIGRATED, NO_DATABASE = 3, 4
+NOT_MIGRATED, NO_DATABASE, MISCONFIGURED = 3, 4, 5
 TRY_EVERY = 2.0
 
 
-def look(config: WorkerConfig) -> int:
+def check_database(config: WorkerConfig) -> int:
     """Look at the database. Returns 0, or the exit code of what is in the way.
 
     A look that was killed, for lack of memory say, has not answered: it is taken again.
     """
     while True:
-        status = os.waitpid(fork(lambda: sys.exit(_look(config))), 0)[1]
+        status = os.waitpid(fork(lambda: sys.exit(_check_database(config))), 0)[1]
         if not os.WIFSIGNALED(status):
             return os.waitstatus_to_exitcode(status)
         logger.warning("The look at the database %s; looking again.", describe_end(status))
         time.sleep(TRY_EVERY)
 
 
-def _look(config: WorkerConfig) -> int:
+def _check_database(config: WorkerConfig) -> int:
+    try:
+        middleware_of(config.backend)
+    except ImproperlyConfigured as error:
+        logger.error("%s", error)  # noqa: TRY400 - a traceback says nothing more
+        return MISCONFIGURED
     while True:
         try:
             missing = unapplied(config.using)

@@ -1,4 +1,4 @@
-"""A job child as the supervisor sees it: what it holds, and what its end means for that."""
+"""A job process as the supervisor sees it: what it holds, and what its end means for that."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from functools import partial
 from uuid import UUID
 
 from ..core import clock
-from ..sandbox.timeouts import CANCEL_SIGNAL
+from ..sandbox.isolation import CANCEL_SIGNAL
 from .config import WorkerConfig
-from .job_process import OUT_OF_WORK, SPENT, Child
+from .job_process import OUT_OF_WORK, SPENT, JobProcess
 from .once_flag import OnceFlag
-from .processes import LastWords, describe_end, fork, send_signal
-from .shared_state import Held, Slot
+from .processes import LastError, describe_end, fork, signal_process
+from .shared_state import HeldJob, SharedState
 
 logger = logging.getLogger("django_bgtasks.worker")
 CANCEL_GRACE = 2.0
@@ -35,53 +35,52 @@ class ProcessHandle:
     """A place for one process that runs jobs; one after another lives in it.
 
     kill_reason: the job it was killed for, and why. cancelling: until when each cancelled job may
-    go on.
-    trouble: why its processes end at once, again and again; empty if they do not.
+    go on. trouble: why its processes end at once, again and again; empty if they do not.
     """
 
-    slot: Slot = field(default_factory=Slot)
+    shared: SharedState = field(default_factory=SharedState)
     pid: int = 0
-    born: float = 0.0
+    started_at: float = 0.0
     start_at: float = 0.0
     quick_deaths: int = 0
     killed: bool = False
     kill_reason: tuple[UUID, str] | None = None
     cancelling: dict[UUID, float] = field(default_factory=dict)
-    words: LastWords = field(default_factory=LastWords)
+    last_error: LastError = field(default_factory=LastError)
     trouble: str = ""
 
     def start(self, config: WorkerConfig, once_flag: OnceFlag) -> None:
         """Fork a process into this place."""
-        self.kill_reason, self.killed, self.born = None, False, clock.monotonic()
+        self.kill_reason, self.killed, self.started_at = None, False, clock.monotonic()
         self.cancelling.clear()
-        self.slot.clear()
-        main: Callable[[], None] = partial(_main, config, self.slot, once_flag)
+        self.shared.clear()
+        main: Callable[[], None] = partial(_main, config, self.shared, once_flag)
         try:
-            self.pid = fork(main, self.words)
+            self.pid = fork(main, self.last_error)
         except OSError as error:
             self._note_quick_end(f"{type(error).__name__}: {error}")
 
-    def reaped(self, status: int) -> list[Held]:
+    def reap(self, status: int) -> list[HeldJob]:
         """The process has ended: what it held. A place where they end at once starts later."""
-        held, self.pid, code = self.slot.read(), 0, os.waitstatus_to_exitcode(status)
-        idle = not any(job.begun for job in held)
-        if self.killed and not self.slot.has_worked:
+        jobs, self.pid, code = self.shared.read(), 0, os.waitstatus_to_exitcode(status)
+        idle = not any(job.begun for job in jobs)
+        if self.killed and not self.shared.has_worked:
             self._note_quick_end(f"The process was killed: {HANGS}.")
         elif self._is_young() and idle and code != SPENT and not self.killed:
-            said = str(self.words) if code == 1 else ""
-            self._note_quick_end(said or f"The process {describe_end(status)}.")
+            error = str(self.last_error) if code == 1 else ""
+            self._note_quick_end(error or f"The process {describe_end(status)}.")
         else:
             self.start_at = clock.monotonic()
             self._note_health()
-        return held
+        return jobs
 
     def look(self) -> None:
         """A process that works for a while has started well."""
-        if self.quick_deaths and self.pid and self.slot.has_worked and not self._is_young():
+        if self.quick_deaths and self.pid and self.shared.has_worked and not self._is_young():
             self._note_health()
 
     def _is_young(self) -> bool:
-        return clock.monotonic() - self.born < QUICK_SECONDS
+        return clock.monotonic() - self.started_at < QUICK_SECONDS
 
     def _note_quick_end(self, why: str) -> None:
         self.quick_deaths += 1
@@ -90,49 +89,49 @@ class ProcessHandle:
 
     def _note_health(self) -> None:
         self.quick_deaths, self.trouble = 0, ""
-        self.words.forget()
+        self.last_error.clear()
 
-    def ended_well(self, held: list[Held], code: int) -> bool:
+    def ended_well(self, jobs: list[HeldJob], code: int) -> bool:
         """Whether nothing is to be settled after its end."""
-        return not held and code in (OUT_OF_WORK, SPENT)
+        return not jobs and code in (OUT_OF_WORK, SPENT)
 
-    def why(self, held: Held) -> str:
+    def why(self, job: HeldJob) -> str:
         """What the end of the process means for a job that it held.
 
         Only jobs that have begun are charged, and of several only the one that it was killed for.
         After a crash that nobody caused nobody can tell which of several it was: all of them are
         charged, and run alone the next time. So are those that have run and are not settled.
         """
-        if not held.begun:
+        if not job.begun:
             return "unbegun"
-        if held.job in self.cancelling:
+        if job.job in self.cancelling:
             return "cancelled"
         if self.kill_reason is None:
             return "interrupted" if self.killed else "crash"
-        return self.kill_reason[1] if held.job == self.kill_reason[0] else "interrupted"
+        return self.kill_reason[1] if job.job == self.kill_reason[0] else "interrupted"
 
     def cancel(self, job: UUID, claim: int) -> None:
         """Ask the process to end this job, if it runs it; enforce() does it where that fails."""
-        runs = any(h.running and (h.job, h.claim) == (job, claim) for h in self.slot.read())
+        runs = any(h.running and (h.job, h.claim) == (job, claim) for h in self.shared.read())
         if runs and job not in self.cancelling:
-            self.slot.cancel(job)
+            self.shared.cancel(job)
             self.cancelling[job] = clock.monotonic() + CANCEL_GRACE
             self.signal(CANCEL_SIGNAL)
 
     def enforce(self, now: float, interrupt: bool) -> None:
         """Kill the process if a job has outlived its time, or if all are to be interrupted."""
-        begun = [held for held in self.slot.read() if held.begun]
-        running = [held for held in begun if held.running]
-        for job in self.cancelling.keys() - {held.job for held in running}:
+        begun = [job for job in self.shared.read() if job.begun]
+        running = [job for job in begun if job.running]
+        for job in self.cancelling.keys() - {one.job for one in running}:
             # It ended by itself in the meantime.
             del self.cancelling[job]
-        late = next((held.job for held in running if now > held.kill_at), None)
+        late = next((job.job for job in running if now > job.kill_at), None)
         stubborn = next((job for job, until in self.cancelling.items() if now > until), None)
         if late is not None:
             self.kill(late, "timeout")
         elif stubborn is not None:
             self.kill(stubborn, "cancelled")
-        elif not self.slot.has_worked and now > self.born + START_SECONDS:
+        elif not self.shared.has_worked and now > self.started_at + START_SECONDS:
             self.kill(None, HANGS)
         elif interrupt:
             self.kill(begun[0].job if begun else None, "interrupted")
@@ -142,13 +141,15 @@ class ProcessHandle:
         if self.killed:
             return
         self.killed, self.kill_reason = True, (job, why) if job else None
-        logger.warning("Killing child %d: %s%s.", self.pid, why, f" in job {job}" if job else "")
+        logger.warning(
+            "Killing job process %d: %s%s.", self.pid, why, f" in job {job}" if job else ""
+        )
         self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, if it is there."""
-        send_signal(self.pid, number)
+        signal_process(self.pid, number)
 
 
-def _main(config: WorkerConfig, slot: Slot, once_flag: OnceFlag) -> None:
-    Child(config, slot, once_flag).main()
+def _main(config: WorkerConfig, shared: SharedState, once_flag: OnceFlag) -> None:
+    JobProcess(config, shared, once_flag).main()

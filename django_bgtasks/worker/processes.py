@@ -1,4 +1,4 @@
-"""Fork a child that cannot outlive its parent."""
+"""Fork a process that cannot outlive its parent."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from django.db import connections
 
 from ..core.payload import printable
-from ..jobs.hooks import LEAVING
+from ..jobs.task import ensure_backend
 from ..ledger import identity
 from ..sandbox.connections import abandon_connections
-from ..sandbox.process_state import EXIT_FDS_CLOSED
-from ..transport.connection import forget, hang_up_in_copy
+from ..sandbox.isolation import EXIT_FDS_CLOSED
+from ..signals import process_started, process_stopping
+from ..transport.connection import close_in_fork, drop_clients
 from . import log_handlers, signals
 from .daemons import end_daemons, end_pools, exit_without, watch_over_daemons
 from .streams import flush_streams
@@ -29,40 +31,42 @@ from .streams import flush_streams
 logger = logging.getLogger("django_bgtasks.worker")
 PR_SET_PDEATHSIG = 1
 OF_THE_PARENT = (*signals.STOPS, signal.SIGCHLD, signal.SIGUSR1)
-WORDS = 200
-LEAVE_SECONDS = 2.0
+ERROR_LENGTH = 200
+CLEAN_UP_SECONDS = 2.0
+# The backend and the kind of this process, once it has begun.
+_started: list[tuple[str, str]] = []
 
 
-class LastWords:
+class LastError:
     """The error with which a process ended, in memory that it shares with its parent."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 4 * WORDS)
+        self._memory = mmap.mmap(-1, 4 * ERROR_LENGTH)
 
-    def say(self, error: BaseException) -> bool:
-        """Leave them. False if the process before this one has said the same."""
-        text = printable(" ".join(f"{type(error).__name__}: {error}".split()))[:WORDS]
-        before, self._memory[:] = str(self), text.encode().ljust(4 * WORDS, b"\0")
+    def note(self, error: BaseException) -> bool:
+        """Note it. False if the process before this one has ended with the same."""
+        text = printable(" ".join(f"{type(error).__name__}: {error}".split()))[:ERROR_LENGTH]
+        before, self._memory[:] = str(self), text.encode().ljust(4 * ERROR_LENGTH, b"\0")
         return str(self) != before
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """All is well again: the next error is a new one."""
-        self._memory[:] = bytes(4 * WORDS)
+        self._memory[:] = bytes(4 * ERROR_LENGTH)
 
     def __str__(self) -> str:
         return self._memory[:].rstrip(b"\0").decode()
 
 
-def fork(main: Callable[[], None], words: LastWords | None = None) -> int:
-    """Run main() in a child process and return its pid. The child exits when main returns.
+def fork(main: Callable[[], None], last_error: LastError | None = None) -> int:
+    """Run main() in a new process and return its pid. That exits when main returns.
 
-    The child gets the default signal handlers and no connection of its parent.
-    words: what its error goes to; one that was told before is not logged again.
+    It gets the default signal handlers and no connection of its parent.
+    last_error: where its error is noted; the same one is not logged again.
     """
     parent = os.getpid()
     flush_streams()
     gc.freeze()
-    # A stop that comes before the child has handlers of its own must not end in its parent's.
+    # A stop that comes before the new process has handlers of its own must not end in its parent's.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_PARENT)
     try:
         pid = os.fork()
@@ -74,32 +78,42 @@ def fork(main: Callable[[], None], words: LastWords | None = None) -> int:
         return pid
     code = 1
     try:
-        _settle_in(parent)
+        _set_up(parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         main()
         code = 0
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
     except BaseException as error:
-        if words is None or words.say(error):
-            logger.exception("A child of bgworker ended with an error.")
+        if last_error is None or last_error.note(error):
+            logger.exception("A process of bgworker ended with an error.")
     finally:
         try:
-            _take_leave()
+            _clean_up()
         finally:
             # Not sys.exit: the handlers of the parent's interpreter are not this process's.
             os._exit(code)
 
 
-def _take_leave() -> None:
+def _clean_up() -> None:
     """What Python does at its end, as far as it is this process's own."""
-    for leave in LEAVING:
-        _try(leave)
+    for backend, kind in _started:
+        sender = type(ensure_backend(backend))
+        _try(partial(process_stopping.send_robust, sender=sender, kind=kind))
     # What a task has left behind, a lock say, must not hold up the end.
     for leave in (end_pools, end_daemons, log_handlers.close, flush_streams):
         thread = threading.Thread(target=_try, args=(leave,), daemon=True)
         thread.start()
-        thread.join(LEAVE_SECONDS)
+        thread.join(CLEAN_UP_SECONDS)
+
+
+def announce_process(backend: str, kind: str) -> None:
+    """This process of a worker begins: send process_started, and process_stopping at its end.
+
+    kind: "jobs" or "maintenance".
+    """
+    _started.append((backend, kind))
+    process_started.send_robust(sender=type(ensure_backend(backend)), kind=kind)
 
 
 def _try(leave: Callable[[], object]) -> None:
@@ -109,21 +123,21 @@ def _try(leave: Callable[[], object]) -> None:
         logger.exception("A process of bgworker could not end in order.")
 
 
-def _settle_in(parent: int) -> None:
+def _set_up(parent: int) -> None:
     signal.set_wakeup_fd(-1)
     signals.listen(signal.SIG_DFL)
     for number in (signal.SIGCHLD, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
     random.seed()
-    forget()
+    drop_clients()
     identity.forget()
-    log_handlers.start_anew()
+    log_handlers.restart_in_fork()
     connections.close_all()
     die_with(parent)
 
 
-def send_signal(pid: int, number: int) -> None:
-    """Send a signal to a child; one that has just ended, or is none, needs none."""
+def signal_process(pid: int, number: int) -> None:
+    """Send a signal to a process; one that has just ended, or is none, needs none."""
     try:
         if pid:
             os.kill(pid, number)
@@ -131,29 +145,29 @@ def send_signal(pid: int, number: int) -> None:
         return
 
 
-def disown_copies() -> None:
-    """A copy that a task forks, for a pool say, gets what any process has: default handlers, so
+def prepare_forks() -> None:
+    """A process that a task forks, for a pool say, gets what any process has: default handlers, so
     that it can be terminated, and database connections of its own when it asks for them.
     """
     ours = {number: signal.getsignal(number) for number in signals.STOPS}
-    held = threading.local()
+    blocked = threading.local()
 
-    def hold() -> None:
-        # One that comes before the copy has the default handlers would be lost in ours.
-        held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals.STOPS)
+    def block_stops() -> None:
+        # A stop that comes before the fork has the default handlers would be lost in ours.
+        blocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals.STOPS)
 
     def release() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked.mask)
 
-    def disown() -> None:
+    def reset() -> None:
         for number, handler in ours.items():
             if callable(handler) and signal.getsignal(number) is handler:
                 signal.signal(number, signal.SIG_DFL)
         release()
         abandon_connections()
-        hang_up_in_copy()
+        close_in_fork()
 
-    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=disown)
+    os.register_at_fork(before=block_stops, after_in_parent=release, after_in_child=reset)
     watch_over_daemons()
 
 
@@ -168,7 +182,7 @@ def die_with(parent: int) -> None:
 
 
 def describe_end(status: int) -> str:
-    """How a child ended, in words, from its wait status."""
+    """How a process ended, in words, from its wait status."""
     code = os.waitstatus_to_exitcode(status)
     if code == EXIT_FDS_CLOSED:
         return f"exited with code {code}: the task had closed the descriptors of its process"

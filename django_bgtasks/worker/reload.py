@@ -1,4 +1,4 @@
-"""`--reload`: run the worker in a child process and start it again when code changes.
+"""`--reload`: run the worker in another process and start it again when code changes.
 
 The parent has loaded the site once and knows its files. A change that does not load is shown, and
 the next change is waited for.
@@ -18,7 +18,7 @@ from types import FrameType
 from django.utils.autoreload import get_child_arguments, iter_all_python_module_files
 
 from . import signals
-from .processes import die_with, send_signal
+from .processes import die_with, signal_process
 
 logger = logging.getLogger("django_bgtasks.worker")
 INSIDE = "DJANGO_BGTASKS_RELOADED"
@@ -93,7 +93,7 @@ class _Reloader:
 
     def _tell_worker(self) -> None:
         if self.worker is not None and self.worker.returncode is None:
-            send_signal(self.worker.pid, signal.SIGTERM)
+            signal_process(self.worker.pid, signal.SIGTERM)
 
 
 def _times() -> dict[Path, float]:

@@ -1,10 +1,9 @@
-"""Shared memory that tells the supervisor which jobs each child holds, and until when each may run.
+"""Shared memory that shows the supervisor which jobs each job process has, and until when they run.
 
-One child writes its slot, the supervisor and maintenance read it; only the wish to cancel goes the
-other
-way. The state byte is written last when a job is put in, so that an entry that says something is
-complete whenever its child dies. From before the claim until after the settlement an entry names
-the job without a gap: a claim that no slot shows is nobody's, and is released.
+One job process writes it, the supervisor and maintenance read it; only the wish to cancel goes the
+other way. The state byte is written last when a job is put in, so that an entry that says something
+is complete whenever its process dies. From before the claim until after the settlement an entry
+names the job without a gap: a claim that no shared state shows is nobody's, and is released.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ _BODY = struct.Struct("=16sId")
 _NUMBER, _CLAIM = struct.Struct("=I"), struct.Struct("=Id")
 _CLAIM_AT, _STATE_AT, _CANCEL_AT = 16, 28, 32
 SIZE = 48
-# As many as a group, an event loop and the threads of a child hold together at most.
+# As many as a batch, an event loop and the threads of a job process hold together at most.
 ENTRIES = 512
-# Behind the entries: whether the child has come to its work.
+# Behind the entries: whether the job process has come to its work.
 _WORKS_AT = SIZE * ENTRIES
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A job in a child's hands.
+class HeldJob:
+    """A job in a job process's hands.
 
     claim: its number; 0 while it is being claimed. begun: whether its task runs or has run.
     running: whether it runs. kill_at: monotonic time at which the supervisor ends it then.
@@ -42,29 +41,29 @@ class Held:
     running: bool
 
 
-class Slot:
-    """One child's memory that its supervisor shares: an entry for each job it holds."""
+class SharedState:
+    """One job process's memory that its supervisor shares: an entry for each job it holds."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _WORKS_AT + 1)
         self._free = list(range(ENTRIES))
-        self._places: dict[UUID, int] = {}
+        self._entries: dict[UUID, int] = {}
 
     def works(self) -> None:
-        """The child has started, and looks for jobs from now on."""
+        """The job process has started, and looks for jobs from now on."""
         self._memory[_WORKS_AT] = 1
 
     @property
     def has_worked(self) -> bool:
-        """Whether the child has come so far."""
+        """Whether the job process has come so far."""
         return bool(self._memory[_WORKS_AT])
 
     def popped(self, job: UUID) -> None:
         """A message was popped: its job is about to be claimed."""
-        place = self._places.get(job)
-        if place is None:
-            place = self._places[job] = self._free.pop()
-        start = place * SIZE
+        entry = self._entries.get(job)
+        if entry is None:
+            entry = self._entries[job] = self._free.pop()
+        start = entry * SIZE
         # With no time of a kill: it may be read beside the RUNNING of the job before it.
         _BODY.pack_into(self._memory, start, job.bytes, 0, inf)
         # A wish to cancel the same job that is left from its last run here is not about this one.
@@ -73,80 +72,80 @@ class Slot:
 
     def claimed(self, job: UUID, claim: int) -> None:
         """The job is claimed, and its task has not begun."""
-        start = self._places[job] * SIZE
+        start = self._entries[job] * SIZE
         # Not by way of FREE, and the id stays as it is: the claim stands already.
         _NUMBER.pack_into(self._memory, start + _CLAIM_AT, claim)
         self._memory[start + _STATE_AT] = CLAIMED
 
     def running(self, job: UUID, claim: int, kill_at: float) -> None:
         """The job's task begins."""
-        self.runs_at(self._places[job], claim, kill_at)
+        self.runs_at(self._entries[job], claim, kill_at)
 
     def ended(self, job: UUID) -> None:
         """The job's task has run, and its outcome is still to be written."""
-        self.ended_at(self._places[job])
+        self.ended_at(self._entries[job])
 
-    def place_of(self, job: UUID) -> int | None:
-        """The place of a job that no other thread has been given; None if it is not held."""
-        return self._places.get(job)
+    def entry_of(self, job: UUID) -> int | None:
+        """The entry of a job that no other thread has been given; None if it is not held."""
+        return self._entries.get(job)
 
     def drop(self, job: UUID) -> None:
         """The job is settled, or somebody else's."""
-        place = self._places.pop(job, None)
-        if place is not None:
-            self.free(place)
+        entry = self._entries.pop(job, None)
+        if entry is not None:
+            self.free(entry)
 
-    def part_with(self, job: UUID) -> int:
-        """The claimed job is another thread's from now on, which knows its entry by this place.
+    def detach(self, job: UUID) -> int:
+        """The claimed job is another thread's from now on, which knows it by this entry.
 
         A second message of the same job gets an entry of its own, and does not touch this one.
         """
-        return self._places.pop(job)
+        return self._entries.pop(job)
 
-    def runs_at(self, place: int, claim: int, kill_at: float) -> None:
-        """The task of the job in this place begins, or may go on for longer."""
-        start = place * SIZE
+    def runs_at(self, entry: int, claim: int, kill_at: float) -> None:
+        """The task of the job in this entry begins, or may go on for longer."""
+        start = entry * SIZE
         _CLAIM.pack_into(self._memory, start + _CLAIM_AT, claim, kill_at)
         self._memory[start + _STATE_AT] = RUNNING
 
-    def ended_at(self, place: int) -> None:
-        """The task of the job in this place has run, and its outcome is still to be written.
+    def ended_at(self, entry: int) -> None:
+        """The task of the job in this entry has run, and its outcome is still to be written.
 
         If the process dies now the attempt is charged: what could be repeated for free would be
         repeated for ever. The time of the kill stays, for it may be read beside RUNNING.
         """
-        self._memory[place * SIZE + _STATE_AT] = ENDED
+        self._memory[entry * SIZE + _STATE_AT] = ENDED
 
-    def free(self, place: int) -> None:
-        """The job in this place is settled, or somebody else's."""
-        self._memory[place * SIZE + _STATE_AT] = FREE
-        self._free.append(place)
+    def free(self, entry: int) -> None:
+        """The job in this entry is settled, or somebody else's."""
+        self._memory[entry * SIZE + _STATE_AT] = FREE
+        self._free.append(entry)
 
     def clear(self) -> None:
-        """Hold nothing, as a child that has just been born."""
+        """Hold nothing, as a job process that has just started."""
         self._memory[:] = bytes(_WORKS_AT + 1)
-        self._free, self._places = list(range(ENTRIES)), {}
+        self._free, self._entries = list(range(ENTRIES)), {}
 
-    def read(self) -> list[Held]:
-        """The jobs that the child holds."""
+    def read(self) -> list[HeldJob]:
+        """The jobs that the job process holds."""
         states = self._memory[_STATE_AT::SIZE]
-        return [self._held(place, state) for place, state in enumerate(states) if state]
+        return [self._held(entry, state) for entry, state in enumerate(states) if state]
 
     def cancel(self, job: UUID) -> None:
         """Written by the supervisor: this job is to be cancelled."""
-        for place in range(ENTRIES):
-            start = place * SIZE
+        for entry in range(ENTRIES):
+            start = entry * SIZE
             if self._memory[start : start + 16] == job.bytes:
                 self._memory[start + _CANCEL_AT : start + SIZE] = job.bytes
 
     def is_cancelled(self, job: UUID) -> bool:
-        """Whether this job, which the child holds, is to be cancelled."""
-        place = self._places.get(job)
-        return place is not None and self.is_cancelled_at(place)
+        """Whether this job, which the job process holds, is to be cancelled."""
+        entry = self._entries.get(job)
+        return entry is not None and self.is_cancelled_at(entry)
 
-    def is_cancelled_at(self, place: int) -> bool:
-        """Whether the job in this place is to be cancelled."""
-        start = SIZE * place
+    def is_cancelled_at(self, entry: int) -> bool:
+        """Whether the job in this entry is to be cancelled."""
+        start = SIZE * entry
         asked: bytes = self._memory[start + _CANCEL_AT : start + SIZE]
         return asked == self._memory[start : start + 16]
 
@@ -154,6 +153,6 @@ class Slot:
         """Give the memory back."""
         self._memory.close()
 
-    def _held(self, place: int, state: int) -> Held:
-        job, claim, kill_at = _BODY.unpack_from(self._memory, place * SIZE)
-        return Held(UUID(bytes=job), claim, state >= RUNNING, kill_at, state == RUNNING)
+    def _held(self, entry: int, state: int) -> HeldJob:
+        job, claim, kill_at = _BODY.unpack_from(self._memory, entry * SIZE)
+        return HeldJob(UUID(bytes=job), claim, state >= RUNNING, kill_at, state == RUNNING)

@@ -18,7 +18,7 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 # A worker that stands still is called dead by others, and its jobs are charged for that.
 JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 # They say nothing to a worker, and would end it.
-STRAY = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+UNUSED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 
 
 def listen(stop: Handler | signal.Handlers) -> None:
@@ -28,19 +28,19 @@ def listen(stop: Handler | signal.Handlers) -> None:
             signal.signal(number, stop)
 
 
-def begin() -> None:
+def install() -> None:
     """For the start of a worker: nothing runs yet that could be finished, so a stop is its end."""
     listen(_end)
     for number in JOB_CONTROL:
         # Not a handler: reading from the terminal would be tried again without an end.
         signal.signal(number, signal.SIG_IGN)
-    for number in STRAY:
+    for number in UNUSED:
         if not _is_caught(number):
             # Not ignored: that would be inherited by the programs that tasks start.
-            signal.signal(number, heed_not)
+            signal.signal(number, do_nothing)
 
 
-def heed_not(signum: int, frame: FrameType | None) -> None:
+def do_nothing(signum: int, frame: FrameType | None) -> None:
     """A signal that says nothing to this process, or comes too late."""
 
 

@@ -1,4 +1,4 @@
-"""The supervisor: keeps one maintenance child and N job children alive, and ends what must end.
+"""The supervisor: keeps one maintenance process and N job processes alive, and ends what must end.
 
 It touches neither the database nor Redis, so that nothing is shared across its forks.
 """
@@ -23,7 +23,7 @@ from .process_handle import ProcessHandle
 from .processes import describe_end
 
 logger = logging.getLogger("django_bgtasks.worker")
-TICK = 0.2
+LOOK_EVERY = 0.2
 # A terminal and whoever has started the worker may tell it of one Ctrl-C twice.
 SAME_REQUEST = 0.3
 # What is left of the grace after a second request.
@@ -35,9 +35,8 @@ class Supervisor:
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
-        self.children = [ProcessHandle() for _ in range(config.processes)]
-        slots = [child.slot for child in self.children]
-        self.maintenance = MaintenanceLink(slots, lambda: [child.pid for child in self._alive()])
+        self.handles = [ProcessHandle() for _ in range(config.processes)]
+        self.maintenance = MaintenanceLink([handle.shared for handle in self.handles])
         self.once_flag = OnceFlag()
         self.stop_at: float | None = None
         self.asked_at: float | None = None
@@ -46,7 +45,7 @@ class Supervisor:
         self.wake_reader, self.wake_writer = os.pipe()
 
     def run(self) -> int:
-        """Keep the children alive until asked to stop. Returns the exit code: 0."""
+        """Keep the job processes alive until asked to stop. Returns the exit code: 0."""
         self._listen_for_signals()
         self.maintenance.start(self.config)
         while True:
@@ -57,7 +56,7 @@ class Supervisor:
                 break
             self.maintenance.keep_alive(self.config)
             self._read_reports()
-            self._start_children()
+            self._start_processes()
             self._note_trouble()
             self._enforce()
             self._wait()
@@ -66,11 +65,11 @@ class Supervisor:
 
     @property
     def stopping(self) -> bool:
-        """Whether no new child is started any more."""
+        """Whether no new handle is started any more."""
         return self.stop_at is not None or self.burst_is_over
 
     def stop(self) -> None:
-        """Let the children finish their jobs; what still runs after the grace is released.
+        """Let the job processes finish their jobs; what still runs after the grace is released.
 
         Who asks a second time does not want to wait for that.
         """
@@ -81,8 +80,8 @@ class Supervisor:
                 self.config.grace,
                 min(SHORT_GRACE, self.config.grace),
             )
-            for child in self._alive():
-                child.signal(signal.SIGTERM)
+            for handle in self._alive():
+                handle.signal(signal.SIGTERM)
         if self.asked_again and self.stop_at > clock.monotonic() + SHORT_GRACE:
             self.stop_at = clock.monotonic() + SHORT_GRACE
             logger.info("Asked again to stop: what runs in %g s is released.", SHORT_GRACE)
@@ -91,9 +90,9 @@ class Supervisor:
         for end in (self.wake_reader, self.wake_writer):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
-        signals.begin()
+        signals.install()
         signals.listen(self._note_stop)
-        signal.signal(signal.SIGCHLD, signals.heed_not)
+        signal.signal(signal.SIGCHLD, signals.do_nothing)
 
     def _note_stop(self, signum: int, frame: FrameType | None) -> None:
         now = clock.monotonic()
@@ -107,14 +106,17 @@ class Supervisor:
         readers = [self.wake_reader]
         if self.maintenance.pid:
             readers.append(self.maintenance.reports.reader)
-        select.select(readers, [], [], TICK)
+        select.select(readers, [], [], LOOK_EVERY)
         try:
             os.read(self.wake_reader, 4096)
         except BlockingIOError:
             return
 
     def _alive(self) -> list[ProcessHandle]:
-        return [child for child in self.children if child.pid]
+        return [handle for handle in self.handles if handle.pid]
+
+    def _send_processes(self) -> None:
+        self.maintenance.send_processes([handle.pid for handle in self._alive()])
 
     def _is_over(self) -> bool:
         return self.stopping and not self._alive()
@@ -122,22 +124,22 @@ class Supervisor:
     def _is_silent(self) -> bool:
         return self.maintenance.is_silent(self.config.options.dead_after)
 
-    def _start_children(self) -> None:
+    def _start_processes(self) -> None:
         now = clock.monotonic()
-        for child in self.children:
-            if child.pid or self.stopping or now < child.start_at or self._is_silent():
+        for handle in self.handles:
+            if handle.pid or self.stopping or now < handle.start_at or self._is_silent():
                 continue
             if self.config.burst and self.maintenance.unsettled:
                 # The job of the one that died is not queued again yet.
                 continue
-            child.start(self.config, self.once_flag)
-            self.maintenance.tell_children()
+            handle.start(self.config, self.once_flag)
+            self._send_processes()
 
     def _note_trouble(self) -> None:
         """Say once, here and by maintenance, when job processes do not start, and when they do."""
-        for child in self.children:
-            child.look()
-        trouble = next((child.trouble for child in self.children if child.trouble), "")
+        for handle in self.handles:
+            handle.look()
+        trouble = next((handle.trouble for handle in self.handles if handle.trouble), "")
         if bool(trouble) == bool(self.maintenance.trouble):
             return
         if trouble:
@@ -145,7 +147,7 @@ class Supervisor:
         else:
             logger.info("Job processes start again.")
         self.maintenance.trouble = trouble
-        self.maintenance.tell_children()
+        self._send_processes()
 
     def _reap(self) -> None:
         while True:
@@ -157,29 +159,29 @@ class Supervisor:
                 return
             if pid == self.maintenance.pid:
                 self.maintenance.reaped(status)
-            for child in self.children:
-                if child.pid == pid:
-                    self._reaped(child, status)
+            for handle in self.handles:
+                if handle.pid == pid:
+                    self._reaped(handle, status)
 
-    def _reaped(self, child: ProcessHandle, status: int) -> None:
-        pid, code = child.pid, os.waitstatus_to_exitcode(status)
-        held = child.reaped(status)
+    def _reaped(self, handle: ProcessHandle, status: int) -> None:
+        pid, code = handle.pid, os.waitstatus_to_exitcode(status)
+        jobs = handle.reap(status)
         if self.config.burst:
             # A job whose process died is queued again, and somebody must be there to run it.
-            nothing_left = not self.maintenance.unsettled and not held
+            nothing_left = not self.maintenance.unsettled and not jobs
             self.burst_is_over = nothing_left and code == OUT_OF_WORK
-        if not child.ended_well(held, code):
-            jobs: list[list[object]] = [[str(job.job), job.claim, child.why(job)] for job in held]
-            self.maintenance.tell_death(pid, jobs, f"The process {describe_end(status)}.")
-        # Told first: maintenance takes a claim that it sees in neither place for nobody's.
-        child.slot.clear()
-        self.maintenance.tell_children()
+        if not handle.ended_well(jobs, code):
+            died: list[list[object]] = [[str(job.job), job.claim, handle.why(job)] for job in jobs]
+            self.maintenance.send_death(pid, died, f"The process {describe_end(status)}.")
+        # Reported first: maintenance takes a claim that it sees in neither place for nobody's.
+        handle.shared.clear()
+        self._send_processes()
 
     def _read_reports(self) -> None:
         for report in self.maintenance.read_reports():
             if report["kind"] == "cancel":
-                for child in self._alive():
-                    child.cancel(UUID(report["job"]), report["claim"])
+                for handle in self._alive():
+                    handle.cancel(UUID(report["job"]), report["claim"])
             elif report["kind"] == "forgotten":
                 self._restart_with_new_id()
 
@@ -188,17 +190,17 @@ class Supervisor:
         now = clock.monotonic()
         self.maintenance.kill_if_stuck(self.config.options.dead_after)
         interrupt = (self.stop_at is not None and now > self.stop_at) or self._is_silent()
-        for child in self._alive():
-            child.enforce(now, interrupt)
+        for handle in self._alive():
+            handle.enforce(now, interrupt)
 
     def _restart_with_new_id(self) -> None:
         """Others have called this worker dead and rescued its jobs: go on under another id."""
         logger.warning("This worker was silent and called dead; it starts again with a new id.")
-        for child in self._alive():
-            child.signal(signal.SIGKILL)
-        for child in self._alive():
-            os.waitpid(child.pid, 0)
-            child.pid = 0
+        for handle in self._alive():
+            handle.signal(signal.SIGKILL)
+        for handle in self._alive():
+            os.waitpid(handle.pid, 0)
+            handle.pid = 0
         self.maintenance.forget()
         self.config = replace(self.config, worker=clock.new_id())
         self.maintenance.start(self.config)

@@ -13,7 +13,7 @@ import pytest
 import django_bgtasks
 from django_bgtasks.core.faultpoints import fault_point
 from django_bgtasks.jobs import execute
-from django_bgtasks.ledger import claim, insert, settle
+from django_bgtasks.ledger import lifecycle
 from tests.workers import ROOT, environment
 
 PACKAGE = Path(django_bgtasks.__file__).parent
@@ -50,7 +50,7 @@ def test_unarmed_a_fault_point_is_the_very_function() -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [insert.insert, claim.claim, settle.settle_once, execute.run_claimed]
+    "function", [lifecycle.insert, lifecycle.claim, lifecycle.apply_outcome, execute.run_claimed]
 )
 def test_the_hot_path_is_wrapped_by_nothing(function: object) -> None:
     assert not hasattr(function, "__wrapped__")
@@ -68,4 +68,4 @@ def test_armed_a_job_passes_the_points_of_its_way_in_their_order() -> None:
         check=True,
     )
     way = [point.removeprefix("before ") for point in json.loads(ran.stdout) if "before" in point]
-    assert way == ["insert", "push", "claim", "settle", "move", "tell"]
+    assert way == ["insert", "push", "claim", "settle", "move", "announce"]

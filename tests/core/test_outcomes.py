@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 
 from django_bgtasks import GiveUp, JobCancelled, JobTimeout, Retry, RetryLater
-from django_bgtasks.core.outcomes import Failure, Outcome, crashed, failure_of, raised, released
+from django_bgtasks.core.outcomes import (
+    Failure,
+    Outcome,
+    failure_of,
+    outcome_of_crash,
+    outcome_of_exception,
+    outcome_of_release,
+)
 from django_bgtasks.core.retry import DEFAULT_RETRY
+from django_bgtasks.core.states import Transition
 
 SOON = Retry(max_attempts=3, delays=[5], jitter=0)
 CRASH = Failure("crash")
@@ -21,52 +29,52 @@ CRASH = Failure("crash")
 def after(
     error: BaseException, attempt: int = 1, retry: Retry = SOON, attempts: int = 3
 ) -> Outcome:
-    return raised(error, attempt, attempts, retry, Random(1))
+    return outcome_of_exception(error, attempt, attempts, retry, Random(1))
 
 
 def test_an_exception_is_retried_after_the_delay_of_the_policy() -> None:
     settlement = after(ValueError("no"))
-    assert (settlement.move, settlement.delay) == ("later", timedelta(seconds=5))
+    assert (settlement.transition, settlement.delay) == (Transition.RETRY_AT, timedelta(seconds=5))
     assert settlement.charged
 
 
 def test_a_delay_of_zero_queues_the_job_again_at_once() -> None:
-    assert after(ValueError(), retry=Retry(delays=[0])).move == "again"
+    assert after(ValueError(), retry=Retry(delays=[0])).transition is Transition.RETRY_NOW
 
 
 def test_the_last_attempt_fails_the_job() -> None:
-    assert after(ValueError(), attempt=3).move == "fail"
-    assert after(ValueError(), attempt=4).move == "fail"
+    assert after(ValueError(), attempt=3).transition is Transition.FAIL
+    assert after(ValueError(), attempt=4).transition is Transition.FAIL
 
 
 def test_an_exception_that_the_policy_does_not_want_fails_the_job() -> None:
-    assert after(KeyError(), retry=Retry(on=OSError)).move == "fail"
+    assert after(KeyError(), retry=Retry(on=OSError)).transition is Transition.FAIL
 
 
 def test_without_a_policy_an_exception_fails_the_job() -> None:
-    assert after(ValueError(), retry=DEFAULT_RETRY).move == "fail"
+    assert after(ValueError(), retry=DEFAULT_RETRY).transition is Transition.FAIL
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), GeneratorExit()])
 def test_what_is_no_exception_fails_the_job_by_default(error: BaseException) -> None:
-    assert after(error).move == "fail"
+    assert after(error).transition is Transition.FAIL
 
 
 def test_give_up_fails_the_job_whatever_attempts_are_left() -> None:
     settlement = after(GiveUp("no such user"))
-    assert settlement.move == "fail"
+    assert settlement.transition is Transition.FAIL
     assert settlement.failure is not None
     assert settlement.failure.line == "GiveUp: no such user"
 
 
 def test_retry_later_costs_no_attempt_and_is_no_failure() -> None:
     settlement = after(RetryLater(90), attempt=3)
-    assert settlement == Outcome("later", delay=timedelta(seconds=90), charged=False)
+    assert settlement == Outcome(Transition.RETRY_AT, delay=timedelta(seconds=90), charged=False)
 
 
 def test_retry_later_without_a_delay_queues_the_job_at_once() -> None:
     """A scheduled job without a time would never be due."""
-    assert after(RetryLater(0)) == Outcome("release", charged=False)
+    assert after(RetryLater(0)) == Outcome(Transition.RELEASE, charged=False)
 
 
 OUT_OF_RANGE = [
@@ -113,35 +121,39 @@ def test_a_subclass_of_retry_later_that_sets_no_delay_has_the_usual_one() -> Non
 
 def test_a_timeout_is_retried_like_an_exception() -> None:
     settlement = after(JobTimeout("too slow"))
-    assert settlement.move == "later"
+    assert settlement.transition is Transition.RETRY_AT
     assert settlement.failure is not None
     assert settlement.failure.outcome == "timeout"
 
 
 def test_a_cancelled_job_is_not_retried() -> None:
     settlement = after(JobCancelled("by ada"))
-    assert settlement.move == "stop"
+    assert settlement.transition is Transition.CANCEL_RUNNING
     assert settlement.failure is not None
     assert settlement.failure.outcome == "cancelled"
 
 
+def after_crash(attempt: int, attempts: int, crashes: int, on_crash: str = "retry") -> Transition:
+    return outcome_of_crash(CRASH, attempt, attempts, crashes, on_crash).transition
+
+
 def test_a_crash_is_retried_at_once_while_attempts_are_left() -> None:
-    assert crashed(CRASH, 1, 3, crashes=0, on_crash="retry").move == "again"
-    assert crashed(CRASH, 3, 3, crashes=0, on_crash="retry").move == "fail"
+    assert after_crash(1, 3, crashes=0) is Transition.RETRY_NOW
+    assert after_crash(3, 3, crashes=0) is Transition.FAIL
 
 
 def test_the_third_crash_of_a_job_is_its_last() -> None:
-    assert crashed(CRASH, 2, 100, crashes=1, on_crash="retry").move == "again"
-    assert crashed(CRASH, 3, 100, crashes=2, on_crash="retry").move == "fail"
+    assert after_crash(2, 100, crashes=1) is Transition.RETRY_NOW
+    assert after_crash(3, 100, crashes=2) is Transition.FAIL
 
 
 def test_a_task_that_must_not_be_repeated_fails_at_its_first_crash() -> None:
-    assert crashed(CRASH, 1, 3, crashes=0, on_crash="fail").move == "fail"
+    assert after_crash(1, 3, crashes=0, on_crash="fail") is Transition.FAIL
 
 
 def test_a_release_costs_no_attempt() -> None:
-    assert released() == Outcome("release", charged=False)
-    assert released("why", timedelta(seconds=9)).move == "later"
+    assert outcome_of_release() == Outcome(Transition.RELEASE, charged=False)
+    assert outcome_of_release("why", timedelta(seconds=9)).transition is Transition.RETRY_AT
 
 
 class Odd(Exception):

@@ -1,4 +1,4 @@
-"""The one table of moves."""
+"""The transitions between the states."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from django_bgtasks.core.compat import TaskResultStatus
 from django_bgtasks.core.errors import InvalidMove
-from django_bgtasks.core.states import FINAL, LIVE, STATUS, TRANSITIONS, WAITING, State, refuse
+from django_bgtasks.core.states import FINAL, LIVE, STATUS, WAITING, State, Transition, refuse
 
 # The diagram of the documents, arrow by arrow.
 ARROWS = {
@@ -16,35 +16,37 @@ ARROWS = {
     "claim": "queued → running",
     "succeed": "running → succeeded",
     "fail": "running → failed",
-    "again": "running → queued",
-    "later": "running → scheduled",
+    "retry_now": "running → queued",
+    "retry_at": "running → scheduled",
     "release": "running → queued",
-    "stop": "running → cancelled",
-    "cancel": "blocked scheduled queued → cancelled",
+    "cancel_running": "running → cancelled",
+    "cancel_waiting": "blocked scheduled queued → cancelled",
     "retry": "failed cancelled → queued",
 }
 
 
-def test_there_are_no_moves_beside_those_of_the_diagram() -> None:
-    assert TRANSITIONS.keys() == ARROWS.keys()
+def test_there_are_no_transitions_beside_those_of_the_diagram() -> None:
+    assert {transition.value for transition in Transition} == ARROWS.keys()
 
 
-@pytest.mark.parametrize("move", ARROWS)
-def test_a_move_leads_where_the_diagram_says(move: str) -> None:
-    starts, _, end = ARROWS[move].partition(" → ")
-    assert TRANSITIONS[move] == (frozenset(starts.split()), end)
+@pytest.mark.parametrize("name", ARROWS)
+def test_a_transition_leads_where_the_diagram_says(name: str) -> None:
+    starts, _, end = ARROWS[name].partition(" → ")
+    transition = Transition[name.upper()]
+    assert (set(transition.sources), transition.target) == (set(starts.split()), end)
+    assert transition.value == name
 
 
 def test_only_a_retry_leaves_a_final_state() -> None:
-    assert {move for move, (starts, _) in TRANSITIONS.items() if starts & FINAL} == {"retry"}
+    assert [one for one in Transition if FINAL & set(one.sources)] == [Transition.RETRY]
 
 
 def test_a_job_that_succeeded_stays_so() -> None:
-    assert not [move for move, (starts, _) in TRANSITIONS.items() if State.SUCCEEDED in starts]
+    assert not [one for one in Transition if State.SUCCEEDED in one.sources]
 
 
 def test_only_a_claim_makes_a_job_run() -> None:
-    assert [move for move, (_, end) in TRANSITIONS.items() if end == State.RUNNING] == ["claim"]
+    assert [one for one in Transition if one.target == State.RUNNING] == [Transition.CLAIM]
 
 
 def test_every_state_is_either_live_or_final() -> None:
@@ -67,6 +69,6 @@ def test_every_state_has_a_status_in_the_tasks_api() -> None:
 
 
 def test_a_refused_move_says_which_job_is_where_and_what_it_would_need() -> None:
-    error = refuse("retry", State.RUNNING, "42")
+    error = refuse(Transition.RETRY, State.RUNNING, "42")
     assert isinstance(error, InvalidMove)
     assert str(error) == "Job 42 is running: only a job that is cancelled or failed can be retried."

@@ -56,7 +56,7 @@ def test_every_field_of_retry_is_in_its_table_with_its_default() -> None:
 
 def test_everything_that_the_context_can_do_is_in_tasks() -> None:
     public = [name for name in vars(JobContext) if not name.startswith("_")]
-    own = set(public) - {"alias"}
+    own = set(public) - {"using"}
     assert not [name for name in own if f"context.{name}" not in page("tasks")]
 
 

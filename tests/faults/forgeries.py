@@ -24,8 +24,6 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 
-from tests.named import waiting_in
-
 NOW = "2026-01-01T00:00:00.000000Z"
 HERE = "tests.faults.forgeries"
 Fields = dict[Any, Any]
@@ -123,20 +121,25 @@ NOT_BELIEVED = {"os.system in JSON", "callback of a stop", "func_name", "every f
 BELIEVED = [name for name in FORGERIES if name not in NOT_BELIEVED]
 
 
-def plant(client: redis.Redis, job_id: str, forged: Fields) -> None:
-    """Write the hash of a message, over what is there, and push its id."""
+def plant(client: redis.Redis, waiting: str, job_id: str, forged: Fields) -> None:
+    """Write the hash of a message, over what is there, and push its id to this list."""
     usual: Fields = {"created_at": NOW, "origin": "default", "status": "queued", "timeout": "30"}
     client.hset(f"rq:job:{job_id}", mapping={**usual, **forged})
-    client.rpush(waiting_in("default"), job_id)
+    client.rpush(waiting, job_id)
 
 
-def plant_registries(client: redis.Redis, job_id: str, forged: Fields, file: Path) -> None:
-    """Name a forged job wherever RQ's scheduler, cron, maintenance and workers look for jobs."""
+def plant_registries(
+    client: redis.Redis, waiting: str, job_id: str, forged: Fields, file: Path
+) -> None:
+    """Name a forged job wherever RQ's scheduler, cron, maintenance and workers look for jobs.
+
+    waiting: the list of a queue; RQ has another one beside it.
+    """
     usual: Fields = {"created_at": NOW, "origin": "default"}
     client.hset(f"rq:job:{job_id}", mapping={**usual, **forged})
     for name in ("wip", "scheduled", "failed", "deferred", "finished", "canceled"):
         client.zadd(f"rq:{name}:default", {job_id: 1})
-    client.lpush(waiting_in("default:intermediate"), job_id)
+    client.lpush(f"{waiting}:intermediate", job_id)
     client.zadd(f"rq:executions:{job_id}", {"x": 1})
     client.xadd(f"rq:results:{job_id}", {"return_value": pickle.dumps(Bomb(f"touch {file}"))})
     client.zadd("rq:cron_schedulers", {"evil": 9e9})

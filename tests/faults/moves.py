@@ -12,11 +12,11 @@ from itertools import pairwise
 
 from django.db import connection
 
-from django_bgtasks.core.states import FINAL, TRANSITIONS
+from django_bgtasks.core.states import FINAL, Transition
 from django_bgtasks.models import Job
 from tests.app.models import Move
 
-ALLOWED = {(old, new) for olds, new in TRANSITIONS.values() for old in olds}
+ALLOWED = {(source, each.target) for each in Transition for source in each.sources}
 
 JOBS, LOG = Job._meta.db_table, Move._meta.db_table
 WRITE = f"""

@@ -23,21 +23,21 @@ from .effects import VARIABLE as EFFECTS
 from .effects import note
 
 VARIABLE = "BGTASKS_TEST_STRIKE"
-Victim = Literal["child", "supervisor", "tree", "self", "nobody"]
+Victim = Literal["process", "supervisor", "tree", "self", "nobody"]
 # At these points a None says that there was nothing to do, and nothing to strike at.
-MUST_ANSWER = ("after pop", "after claim", "after promote")
+MUST_ANSWER = ("after fetch", "after claim", "after promote")
 
 
 @dataclass(frozen=True, slots=True)
 class Strike:
     """Who is hit by which signal at which point, the first time anybody comes there.
 
-    victim: child (the process that is there), its supervisor, its whole tree, or nobody.
+    victim: process (the process that is there), its supervisor, its whole tree, or nobody.
     hold: the process that is there then waits for the test's go (`EffectsLog.open_gate`).
     """
 
     point: str
-    victim: Victim = "child"
+    victim: Victim = "process"
     number: int = signal.SIGKILL
     hold: bool = False
 

@@ -62,7 +62,7 @@ def waits(case: Case, result: Any) -> list[float]:
     return [later - earlier for earlier, later in pairwise(begun)]
 
 
-def busy_children(case: Case) -> set[int]:
+def busy_processes(case: Case) -> set[int]:
     """The processes that began a job and did not end it."""
     ended = {effect.job for effect in case.effects.of("end")}
     return {effect.pid for effect in case.effects.of("begin") if effect.job not in ended}

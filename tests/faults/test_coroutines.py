@@ -167,7 +167,7 @@ def test_what_a_coroutine_does_at_once_is_in_its_transaction(case: Case) -> None
         assert len(result) == 1
     open_gate(case)
     assert ended(case, reading).result == "9 rows"
-    assert sum(text.startswith("child") for text in notes()) == 15
+    assert sum(text.startswith("process") for text in notes()) == 15
     assert case.stop(worker) == 0
 
 
@@ -223,7 +223,7 @@ def test_a_thread_that_is_busy_when_its_coroutine_ends_is_nobodys(case: Case, na
     # It had to wait for the query, and did not share its thread.
     assert not queries_for_long()
     assert notes() == ["customer"]
-    assert "Killing child" not in worker.output
+    assert "Killing job process" not in worker.output
     assert case.stop(worker) == 0
 
 
@@ -235,7 +235,7 @@ def test_what_a_coroutine_does_to_the_loop_does_not_end_its_neighbours(case: Cas
     errors = {
         name: ended(case, case.enqueue(tasks.does_to_the_loop, name)).error for name in tasks.DONE
     }
-    assert "Killing child" not in worker.output
+    assert "Killing job process" not in worker.output
     late = case.enqueue(tasks.waits_at_gate, timeout=0.5)
     assert ended(case, late).error.startswith("JobTimeout: ")
     open_gate(case)

@@ -67,7 +67,7 @@ def test_connections_that_end_at_any_point_fail_no_job_and_repeat_no_plain_one(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("point", ["after claim", "before tell"])
+@pytest.mark.parametrize("point", ["after claim", "before announce"])
 def test_connections_that_end_where_earlier_attempts_are_read_kill_no_process(
     case: Case, point: str
 ) -> None:
@@ -81,7 +81,7 @@ def test_connections_that_end_where_earlier_attempts_are_read_kill_no_process(
         case.effects.open_gate()
         worker.wait_for("outcome=succeeded")
     assert (case.job(job).state, case.job(job).attempt) == ("succeeded", 2)
-    assert not Worker.objects.exclude(children_lost=0).exists()
+    assert not Worker.objects.exclude(processes_lost=0).exists()
     assert case.effects.times("begin")[job.id] == 1
 
 

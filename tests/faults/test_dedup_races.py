@@ -19,7 +19,7 @@ from django.db import connection, transaction
 
 from django_bgtasks.core.states import WAITING
 from django_bgtasks.ledger import prune
-from django_bgtasks.ledger.returning import ledger_database
+from django_bgtasks.ledger.identity import ledger_database
 from django_bgtasks.models import Job
 from tests.app.models import Note
 from tests.threads import in_threads
@@ -294,7 +294,7 @@ HELD: dict[str, tuple[Any, bool, str]] = {
     "kind",
     [kind if kind == "live" else pytest.param(kind, marks=pytest.mark.long) for kind in HELD],
 )
-@pytest.mark.parametrize("victim", ["child", pytest.param("tree", marks=pytest.mark.long)])
+@pytest.mark.parametrize("victim", ["process", pytest.param("tree", marks=pytest.mark.long)])
 def test_a_crash_neither_keeps_a_key_for_ever_nor_gives_it_away(
     case: Case, kind: str, victim: Any
 ) -> None:

@@ -18,8 +18,8 @@ from django.utils import timezone
 
 from django_bgtasks import cancel_job
 from django_bgtasks.core import clock
-from django_bgtasks.ledger.claim import claim
-from django_bgtasks.ledger.returning import ledger_database
+from django_bgtasks.ledger.identity import ledger_database
+from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.models import Attempt, Job, Worker
 from django_bgtasks.testing import without_redis
 from django_bgtasks.worker.maintenance import rescue
@@ -162,7 +162,7 @@ def test_a_job_that_was_rolled_back_never_runs_though_its_message_comes(
     assert not Job.objects.filter(pk__in=gone).exists()
 
 
-POINTS = ("after pop", "after claim", "in body", "before settle")
+POINTS = ("after fetch", "after claim", "in body", "before settle")
 MODES: dict[str, Any] = {
     "default": tasks.plain,
     "atomic": tasks.atomic,
@@ -202,15 +202,15 @@ def test_a_worker_that_stood_still_past_its_rescue_settles_nothing_when_it_goes_
     processes = family_of(frozen)
     case.worker(env=env)
     case.wait_until(lambda: Worker.objects.filter(pk=old.pk).exclude(lost_at=None).exists())
-    if point == "after pop":
+    if point == "after fetch":
         # The message is in the hands of the frozen one: maintenance sends another.
         bound += LOST_MESSAGE
     case.wait_final()
     case.recovered(case.now() - struck, within=bound)
     settled = case.job(job)
-    [child] = [p for p in processes[1:] if _struck(case, p)]
-    # The child first, and alone: it does its worst before the supervisor looks.
-    wake(child)
+    [process] = [p for p in processes[1:] if _struck(case, p)]
+    # The job process first, and alone: it does its worst before the supervisor looks.
+    wake(process)
     if point in ("after claim", "in body", "before settle"):
         frozen.wait_for("no longer holds its claim")
     wake(*processes)
@@ -222,9 +222,9 @@ def test_a_worker_that_stood_still_past_its_rescue_settles_nothing_when_it_goes_
         settled.claims,
         settled.worker,
     )
-    failed = mode == "on_crash=fail" and point != "after pop"
+    failed = mode == "on_crash=fail" and point != "after fetch"
     assert after.state == ("failed" if failed else "succeeded")
-    assert case.outcomes(job) == ([] if point == "after pop" else ["crash"])
+    assert case.outcomes(job) == ([] if point == "after fetch" else ["crash"])
 
 
 def _struck(case: Case, process: psutil.Process) -> bool:

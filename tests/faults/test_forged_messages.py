@@ -63,7 +63,12 @@ def test_nothing_that_is_written_into_a_message_is_executed(
         for number, forge in enumerate(FORGERIES.values()):
             real = case.enqueue(tasks.plain).id
             for kind, job_id in (("real", real), ("no", str(uuid.uuid4())), ("id", f"x{number}")):
-                plant(redis_client, job_id, forge(Target(files / f"{number}-{kind}", site)))
+                plant(
+                    redis_client,
+                    waiting_in("default"),
+                    job_id,
+                    forge(Target(files / f"{number}-{kind}", site)),
+                )
         redis_client.delete(SUSPENDED)
         case.wait_final()
         case.wait_until(lambda: not redis_client.llen(waiting_in("default")))
@@ -80,7 +85,7 @@ def test_a_stock_worker_believes_these_forgeries(own_redis: RedisServer, files: 
     with redis.Redis.from_url(own_redis.url) as client, forgeries.site() as (site, called):
         for name in BELIEVED:
             job_id = re.sub(r"\W", "-", name)
-            plant(client, job_id, FORGERIES[name](Target(files / job_id, site)))
+            plant(client, "rq:queue:default", job_id, FORGERIES[name](Target(files / job_id, site)))
         in_json = FORGERIES["os.system in JSON"](Target(files / "json", site))
         client.hset("rq:job:json", mapping={"origin": "json", "status": "queued", **in_json})
         client.rpush("rq:queue:json", "json")
@@ -99,7 +104,8 @@ def test_the_lists_of_rqs_scheduler_cron_and_maintenance_lead_to_nothing(
     case.wait_final()
     target = Target(files / "touched", "http://127.0.0.1:9")
     for job_id in (real.id, str(uuid.uuid4())):
-        plant_registries(redis_client, job_id, FORGERIES["os.system"](target), target.file)
+        forged = FORGERIES["os.system"](target)
+        plant_registries(redis_client, waiting_in("default"), job_id, forged, target.file)
     # RQ's own lists are looked through by its maintenance, and every second by ours.
     for _ in range(20):
         case.enqueue(tasks.nap, 0.1)

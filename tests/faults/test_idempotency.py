@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django_bgtasks import EffectInProgress, FingerprintMismatch, once
 from django_bgtasks.idempotency import once as once_module
 from django_bgtasks.idempotency import records
-from django_bgtasks.ledger.returning import ledger_database
+from django_bgtasks.ledger.identity import ledger_database
 from django_bgtasks.models import IdempotencyRecord
 from tests.app.models import Note
 from tests.threads import in_threads

@@ -21,35 +21,35 @@ from .strikes import Strike, Victim
 pytestmark = pytest.mark.faults
 
 POINTS = (
-    "after pop",
+    "after fetch",
     "before claim",
     "after claim",
     "in body",
     "before settle",
     "after move",
     "after settle",
-    "before tell",
-    "before clean-up",
-    "after clean-up",
+    "before announce",
+    "before acknowledge",
+    "after acknowledge",
 )
 MODES: dict[str, Any] = {
     "default": tasks.plain,
     "atomic": tasks.atomic,
     "on_crash=fail": tasks.careful,
 }
-BOUNDS: dict[Victim, float] = {"child": 3.0, "supervisor": 15.0, "tree": 15.0}
+BOUNDS: dict[Victim, float] = {"process": 3.0, "supervisor": 15.0, "tree": 15.0}
 TITLES: dict[Victim, str] = {
-    "child": "SIGKILL of the process that runs the job",
+    "process": "SIGKILL of the process that runs the job",
     "supervisor": "SIGKILL of the supervisor",
     "tree": "SIGKILL of the whole worker",
 }
 
 
 def matrix() -> list[Any]:
-    """All cases. The default run has the child at each point, and the tree at one."""
+    """All cases. The default run has the process at each point, and the tree at one."""
     cases = []
     for point, victim, mode in product(POINTS, BOUNDS, MODES):
-        short = victim == "child" and (mode == "default" or point in ("in body", "after settle"))
+        short = victim == "process" and (mode == "default" or point in ("in body", "after settle"))
         marks = [] if short else [pytest.mark.long]
         name = f"{victim} {point} {mode}".replace(" ", "-")
         cases.append(pytest.param(point, victim, mode, id=name, marks=marks))
@@ -59,9 +59,9 @@ def matrix() -> list[Any]:
 def ends_in_crash(point: str, victim: Victim, mode: str) -> bool:
     """Whether the job must not run again: it may have begun, and `on_crash` is "fail".
 
-    The supervisor knows of its own child that the task had not begun; a rescuer does not.
+    The supervisor knows of its own process that the task had not begun; a rescuer does not.
     """
-    begun = {"in body", "before settle"} | (set() if victim == "child" else {"after claim"})
+    begun = {"in body", "before settle"} | (set() if victim == "process" else {"after claim"})
     return mode == "on_crash=fail" and point in begun
 
 
@@ -74,7 +74,7 @@ def test_a_worker_killed_at_any_point_loses_nothing_and_repeats_no_atomic_effect
     wait_for_maintenance()
     job = case.enqueue(MODES[mode])
     struck = case.struck_at()
-    if victim != "child":
+    if victim != "process":
         case.worker()
     case.wait_final()
     case.recovered(case.now() - struck, within=BOUNDS[victim])
@@ -83,7 +83,7 @@ def test_a_worker_killed_at_any_point_loses_nothing_and_repeats_no_atomic_effect
     assert case.effects.times("begin")[job.id] <= 2
 
 
-@pytest.mark.parametrize("victim", ["child", pytest.param("tree", marks=pytest.mark.long)])
+@pytest.mark.parametrize("victim", ["process", pytest.param("tree", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("task", "state"),
     [(tasks.paying, "succeeded"), (tasks.paying_at_most_once, "failed")],
@@ -96,7 +96,7 @@ def test_a_kill_after_an_external_call_and_before_its_record_charges_nobody_twic
     case.worker(strike=Strike("before record", victim))
     job = case.enqueue(task)
     struck = case.struck_at()
-    if victim != "child":
+    if victim != "process":
         case.worker()
     case.wait_final()
     case.recovered(case.now() - struck, within=BOUNDS[victim])

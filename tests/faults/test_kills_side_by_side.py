@@ -18,7 +18,7 @@ from .databases import end_backends, with_options
 
 pytestmark = pytest.mark.faults
 JOBS, AT_ONCE, SECONDS = 60, 20, 0.3
-CHILD, TREE = 3.0, 15.0
+PROCESS, TREE = 3.0, 15.0
 WAYS = [
     pytest.param(tasks.wait_async, ("--async-concurrency", AT_ONCE), id="coroutines"),
     pytest.param(tasks.nap, ("--threads", AT_ONCE), id="threads"),
@@ -32,20 +32,20 @@ def busy(case: Case, task: Any) -> None:
 
 
 @pytest.mark.parametrize(("task", "options"), WAYS)
-@pytest.mark.parametrize("victim", ["child", pytest.param("tree", marks=pytest.mark.long)])
+@pytest.mark.parametrize("victim", ["process", pytest.param("tree", marks=pytest.mark.long)])
 def test_a_kill_amid_many_jobs_loses_none_and_charges_each_that_ran_once(
     case: Case, task: Any, options: tuple[object, ...], victim: str
 ) -> None:
     case.row("Kills", f"SIGKILL of a {victim} with {AT_ONCE} jobs side by side")
     worker = case.worker(*options)
     busy(case, task)
-    if victim == "child":
-        job_child = case.effects.of("begin")[0].pid
-        psutil.Process(job_child).kill()
+    if victim == "process":
+        job_process = case.effects.of("begin")[0].pid
+        psutil.Process(job_process).kill()
     else:
         case.kill(worker)
         case.worker(*options)
-    with case.recovers(within=CHILD if victim == "child" else TREE):
+    with case.recovers(within=PROCESS if victim == "process" else TREE):
         wait_until(Attempt.objects.exists, 30)
         wait_until(lambda: not Job.objects.filter(state="running", claims=1).exists(), 30)
     case.wait_final()

@@ -137,7 +137,7 @@ def test_stored_text_is_text_in_a_traceback_in_a_copy_and_in_a_confirmation(
     case.row(
         "Security", "markup in a traceback, in the form of a copy, in what a move names", times=3
     )
-    monkeypatch.setattr(selection, "AT_ONCE", 1)
+    monkeypatch.setattr(selection, "PAGE_LIMIT", 1)
     job = Job.objects.get(pk=rows[0].pk)
     select = {"action": "retry_selected", "_selected_action": str(job.pk), "select_across": "1"}
 

@@ -108,7 +108,7 @@ def is_well(case: Case, worker: WorkerProcess) -> None:
     """Nothing of all this was an error for the worker, and none of its processes has died."""
     assert "Traceback" not in worker.output
     assert "could not" not in worker.output
-    assert not Worker.objects.filter(lost_at=None).exclude(children_lost=0).exists()
+    assert not Worker.objects.filter(lost_at=None).exclude(processes_lost=0).exists()
 
 
 @long

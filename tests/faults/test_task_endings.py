@@ -132,7 +132,7 @@ def test_a_task_that_does_not_end_is_ended_within_5_s_of_its_timeout(
     case.recovered(took, within=KILLED_WITHIN)
     assert failed.error.startswith("JobTimeout: ")
     assert case.outcomes(job) == ["timeout"]
-    assert ("Killing child" in worker.output) == hard
+    assert ("Killing job process" in worker.output) == hard
     following = case.enqueue(tasks.plain)
     assert ended(case, following).state == "succeeded"
 

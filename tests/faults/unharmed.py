@@ -43,4 +43,4 @@ def keeps_its_limits(case: Case, worker: WorkerProcess) -> None:
     start = case.now()
     assert case.stop(worker) == 0
     assert case.now() - start < STOPPED_WITHIN
-    assert "Killing child" not in worker.output
+    assert "Killing job process" not in worker.output

@@ -18,9 +18,9 @@ from pytest_django import Settings
 from django_bgtasks import management
 from django_bgtasks.core.formats import exact
 from django_bgtasks.core.messages import TEXTS, WORKER_GONE, translated
-from django_bgtasks.core.states import State, refuse
+from django_bgtasks.core.states import State, Transition, refuse
 from django_bgtasks.jobs.actions import pause_queue
-from django_bgtasks.sandbox.process_state import EXIT_FDS_CLOSED
+from django_bgtasks.sandbox.isolation import EXIT_FDS_CLOSED
 from django_bgtasks.worker.processes import describe_end
 
 from .commands import busy, run
@@ -109,7 +109,7 @@ def test_what_the_site_has_stored_itself_is_shown_as_it_is() -> None:
 
 def test_a_refusal_is_in_the_language_of_who_asked() -> None:
     with translation.override("de"):
-        told = str(refuse("cancel", State.FAILED, 7))
+        told = str(refuse(Transition.CANCEL_WAITING, State.FAILED, 7))
     assert told.startswith("Aufgabe 7 hat den Zustand „gescheitert“: Abbrechen lässt sich")
     assert "blockiert, wartet oder geplant" in told
 

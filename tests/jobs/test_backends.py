@@ -17,10 +17,10 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.states import FINAL, State
 from django_bgtasks.jobs import actions
 from django_bgtasks.jobs.execute import claim_jobs
-from django_bgtasks.ledger import pauses, queues, workers
-from django_bgtasks.ledger.claim import claim_next
+from django_bgtasks.ledger import queues, workers
+from django_bgtasks.ledger.lifecycle import claim_next
 from django_bgtasks.models import Attempt, Job, Worker
-from django_bgtasks.monitoring.snapshot import status_of
+from django_bgtasks.monitoring.snapshot import take_snapshot
 from django_bgtasks.testing import run_jobs, without_redis
 from django_bgtasks.worker.maintenance import promote, prune, rescue
 from django_bgtasks.worker.maintenance.redispatch import Redispatch
@@ -92,17 +92,17 @@ def test_what_waits_in_another_backend_fills_no_queue_of_this_one(two: None) -> 
 
 def test_a_queue_of_one_backend_is_paused_without_the_one_of_the_same_name(two: None) -> None:
     actions.pause_queue("default", "archive")
-    assert pauses.paused("default", DB) == frozenset()
-    assert pauses.paused("archive", DB) == {"default"}
+    assert queues.paused("default", DB) == frozenset()
+    assert queues.paused("archive", DB) == {"default"}
 
 
 def test_the_figures_of_a_backend_are_of_its_jobs(two: None, redis_client: redis.Redis) -> None:
     for state in (State.QUEUED, State.SCHEDULED, State.RUNNING):
         in_state(state, backend="archive")
     for name, number in (("default", 0), ("archive", 1)):
-        [queue] = status_of(name).queues
+        [queue] = take_snapshot(name).queues
         assert (queue.queued, queue.scheduled, queue.running) == (number,) * 3
-        assert not status_of(name).strangers
+        assert not take_snapshot(name).unknown_backends
 
 
 def test_a_worker_is_called_dead_by_its_own_settings(two: None) -> None:
@@ -135,7 +135,7 @@ def test_jobs_from_before_tasks_named_a_backend_are_those_of_the_default_one(
     redis_client: redis.Redis, make_due: Callable[[], None]
 ) -> None:
     queued, scheduled = stored_as("bgtasks"), stored_as("bgtasks", run_after=later())
-    [default] = [queue for queue in status_of("default").queues if queue.name == "default"]
+    [default] = [queue for queue in take_snapshot("default").queues if queue.name == "default"]
     assert (default.queued, default.scheduled) == (1, 1)
     assert Redispatch("default", DB).run_once() == 1
     make_due()
@@ -150,11 +150,11 @@ def test_jobs_from_before_tasks_named_a_backend_are_those_of_the_default_one(
 
 
 def test_a_queue_that_was_paused_under_the_implicit_alias_is_still_paused() -> None:
-    pauses.pause("emails", "bgtasks", "root", DB)
-    assert pauses.paused("default", DB) == {"emails"}
+    queues.pause("emails", "bgtasks", "root", DB)
+    assert queues.paused("default", DB) == {"emails"}
     assert actions.pause_queue("emails") is None
     assert actions.resume_queue("emails") is not None
-    assert pauses.paused("default", DB) == frozenset()
+    assert queues.paused("default", DB) == frozenset()
 
 
 def test_of_several_backends_the_implicit_alias_is_the_default_ones(two: None) -> None:
@@ -238,8 +238,8 @@ def test_the_figures_tell_of_unknown_backends_and_of_no_job_that_others_run(site
     for state in State:
         in_state(state, backend="removed")
     alias = "bgtasks" if site == "none of ours" else "default"
-    [stranger] = status_of(alias).strangers
-    assert (stranger.backend, stranger.jobs) == ("removed", 2)
+    [unknown] = take_snapshot(alias).unknown_backends
+    assert (unknown.backend, unknown.jobs) == ("removed", 2)
 
 
 # One that cannot be settled.
@@ -251,14 +251,14 @@ def test_what_is_wrong_with_one_job_is_not_in_the_way_of_others(
     from django_bgtasks.worker.maintenance import dead_processes
 
     bad, *others = [dead_of("default") for _ in range(3)]
-    real: Any = getattr(dead_processes, "settle_once")  # noqa: B009
+    real: Any = getattr(dead_processes, "apply_outcome")  # noqa: B009
 
-    def settle_once(job: Job, *args: Any) -> None:
+    def apply_outcome(job: Job, *args: Any) -> None:
         if job.pk == bad.pk:
             raise ValueError("as no job should be")
         real(job, *args)
 
-    monkeypatch.setattr(dead_processes, "settle_once", settle_once)
+    monkeypatch.setattr(dead_processes, "apply_outcome", apply_outcome)
     assert rescue.run_once(10, DB) == 2
     assert rescue.run_once(10, DB) == 0
     assert [record.message for record in caplog.records if record.exc_info] == [

@@ -11,10 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks import InvalidArguments, JobContext, current_job, retry_job
 from django_bgtasks.core import clock
-from django_bgtasks.jobs.call import call
-from django_bgtasks.jobs.execute import run_claimed
-from django_bgtasks.ledger import progress
-from django_bgtasks.ledger.claim import claim
+from django_bgtasks.jobs.execute import Run, call, run_claimed
+from django_bgtasks.ledger import lifecycle
+from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs
 from tests.app.models import Note
@@ -132,12 +131,12 @@ def test_a_task_goes_on_when_the_database_answers_nothing_that_it_asks(
     def no_answer(*args: Any) -> Any:
         raise OperationalError("no route to host\nsecond line")
 
-    monkeypatch.setattr(progress, "report", no_answer)
-    monkeypatch.setattr(progress, "is_cancelled", no_answer)
+    monkeypatch.setattr(lifecycle, "write_progress", no_answer)
+    monkeypatch.setattr(lifecycle, "is_cancelled", no_answer)
     result = task.enqueue()
     job = claim(UUID(result.id), clock.new_id(), "default")
     assert job is not None
-    assert call(task, JobContext(job, task, "default"), 5) is False
+    assert call(Run(job, "default", task)) is False
     told = [text for text in caplog.messages if "The database did not answer" in text]
     text = f"Job {job.pk} ({task.module_path}): The database did not answer (no route to host); "
     assert told == [f"{text}the task goes on."]
@@ -149,7 +148,7 @@ def test_in_a_transaction_the_error_of_a_question_is_the_tasks(
     def no_answer(*args: Any) -> Any:
         raise OperationalError("lost")
 
-    monkeypatch.setattr(progress, "report", no_answer)
+    monkeypatch.setattr(lifecycle, "write_progress", no_answer)
     tasks.asks_all.enqueue()
     assert run_one().error == "OperationalError: lost"
 

@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks.models import Job
 from django_bgtasks.worker.config import WorkerConfig
-from django_bgtasks.worker.job_process import Child
-from django_bgtasks.worker.shared_state import Slot
+from django_bgtasks.worker.job_process import JobProcess
+from django_bgtasks.worker.shared_state import SharedState
 from tests.app.tasks import add
 from tests.named import waiting_in
 from tests.statements import statements
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def child(redis_client: redis.Redis) -> Iterator[Child]:
-    """A job child of a worker that has registered and has run its first job."""
-    worker = Child(WorkerConfig("default", "default", queues=("default",)), Slot())
+def process(redis_client: redis.Redis) -> Iterator[JobProcess]:
+    """A job process of a worker that has registered and has run its first job."""
+    worker = JobProcess(WorkerConfig("default", "default", queues=("default",)), SharedState())
     add.enqueue(1, 2)
     assert worker.step()
     yield worker
-    worker.redis.leave()
+    worker.fetcher.leave()
 
 
 def commands(client: redis.Redis) -> int:
@@ -39,43 +39,49 @@ def commands(client: redis.Redis) -> int:
 
 
 @pytest.mark.parametrize("dedup", [False, True])
-def test_a_job_costs_an_insert_a_claim_and_a_settlement(child: Child, dedup: bool) -> None:
+def test_a_job_costs_an_insert_a_claim_and_a_settlement(process: JobProcess, dedup: bool) -> None:
     if connection.vendor == "mysql":
         pytest.skip("there the claim locks and reads the row first")
     with CaptureQueriesContext(connection) as queries:
         result = welcome.enqueue(7) if dedup else add.enqueue(1, 2)
-        assert child.step()
+        assert process.step()
     assert Job.objects.get(pk=result.id).state == "succeeded"
     assert statements(queries) == ["insert", "update", "update"]
 
 
-def test_a_session_that_a_task_has_not_used_is_not_asked_what_is_left_in_it(child: Child) -> None:
+def test_a_session_that_a_task_has_not_used_is_not_asked_what_is_left_in_it(
+    process: JobProcess,
+) -> None:
     with CaptureQueriesContext(connection) as queries:
         for _ in range(2):
             result = add.enqueue(1, 2)
-            assert child.step()
+            assert process.step()
     assert Job.objects.get(pk=result.id).state == "succeeded"
     texts = [query["sql"] for query in queries]
     assert not [text for text in texts if "@@" in text or "UNLOCK" in text or "PRAGMA" in text]
 
 
-def test_a_job_costs_at_most_20_redis_commands(child: Child, redis_client: redis.Redis) -> None:
+def test_a_job_costs_at_most_20_redis_commands(
+    process: JobProcess, redis_client: redis.Redis
+) -> None:
     before = commands(redis_client)
     result = add.enqueue(1, 2)
-    assert child.step()
+    assert process.step()
     spent = commands(redis_client) - before
     assert Job.objects.get(pk=result.id).state == "succeeded"
     assert 1 <= spent <= 20
 
 
-def test_redis_keeps_nothing_of_a_job_that_is_done(child: Child, redis_client: redis.Redis) -> None:
+def test_redis_keeps_nothing_of_a_job_that_is_done(
+    process: JobProcess, redis_client: redis.Redis
+) -> None:
     before = set(redis_client.keys())
     for _ in range(3):
         add.enqueue(1, 2)
-        assert child.step()
+        assert process.step()
     assert len(redis_client.keys()) == len(before)
     # The last message goes with the next look for work.
-    assert child.redis.pop(0) == []
+    assert process.fetcher.fetch(lambda rq_queue: 1) == []
     assert set(redis_client.keys()) < before
 
 
@@ -109,11 +115,11 @@ def test_very_many_messages_do_not_hold_redis_up_in_one_command(redis_client: re
 def test_the_messages_of_jobs_that_were_deleted_go_many_at_a_time(
     redis_client: redis.Redis,
 ) -> None:
-    child = Child(WorkerConfig("default", "default", queues=("emails",)), Slot())
+    process = JobProcess(WorkerConfig("default", "default", queues=("emails",)), SharedState())
     add.using(queue_name="emails").enqueue_many([(number, 1) for number in range(1000)])
     Job.objects.all().delete()
     with CaptureQueriesContext(connection) as queries:
         while redis_client.llen(waiting_in("emails")):
-            assert child.step()
+            assert process.step()
     assert len(queries) < 100
-    child.redis.leave()
+    process.fetcher.leave()

@@ -13,7 +13,7 @@ import redis
 
 from django_bgtasks import job_rescued
 from django_bgtasks.core import clock
-from django_bgtasks.ledger.claim import claim
+from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.ledger.transitions import cancel
 from django_bgtasks.models import Job, Worker
 from django_bgtasks.testing import run_jobs, without_redis

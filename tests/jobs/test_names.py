@@ -10,11 +10,11 @@ import redis
 from pytest_django import Settings
 
 from django_bgtasks.models import Job
-from django_bgtasks.transport.depth import forget_empty
 from django_bgtasks.transport.names import Namespace, place_of, rq_queue_name
+from django_bgtasks.transport.queues import forget_empty
 from django_bgtasks.worker.config import WorkerConfig
-from django_bgtasks.worker.job_process import Child
-from django_bgtasks.worker.shared_state import Slot
+from django_bgtasks.worker.job_process import JobProcess
+from django_bgtasks.worker.shared_state import SharedState
 from tests.app.tasks import add
 from tests.named import namespace
 
@@ -70,16 +70,17 @@ def test_a_worker_takes_no_message_of_another_backend_of_its_site(
     settings.TASKS = dict.fromkeys(("default", "archive"), settings.TASKS["default"])
     theirs = add.using(backend="archive").enqueue(1, 2)
     ours = add.enqueue(3, 4)
-    child = Child(WorkerConfig("default", "default"), Slot())
-    assert [child.redis.pop(0), child.redis.pop(0)] == [[UUID(ours.id)], []]
+    process = JobProcess(WorkerConfig("default", "default"), SharedState())
+    fetched = [process.fetcher.fetch(lambda rq_queue: 1) for _ in range(2)]
+    assert fetched == [[UUID(ours.id)], []]
     assert redis_client.lrange(namespace("archive").list_key("default"), 0, -1) == [
         theirs.id.encode()
     ]
-    child.redis.leave()
-    other = Child(WorkerConfig("archive", "default"), Slot())
+    process.fetcher.leave()
+    other = JobProcess(WorkerConfig("archive", "default"), SharedState())
     assert other.step()
     assert Job.objects.get(pk=theirs.id).state == "succeeded"
-    other.redis.leave()
+    other.fetcher.leave()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from django_bgtasks.core.retry import MAX_CRASHES
-from django_bgtasks.core.states import FINAL, TRANSITIONS, WAITING, State
+from django_bgtasks.core.states import FINAL, WAITING, State, Transition
 
 
 @dataclass
@@ -27,10 +27,10 @@ class Expected:
     worker: UUID | None = None
 
     def move(self, name: str) -> None:
-        """Make a move of the table."""
-        allowed, target = TRANSITIONS[name]
-        assert self.state in allowed, f"{name} from {self.state}"
-        self.state = target
+        """Make a transition."""
+        transition = Transition[name.upper()]
+        assert self.state in transition.sources, f"{name} from {self.state}"
+        self.state = transition.target
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Ledger:
         job = self.jobs[pk]
         job.asked_to_stop = True
         if job.state != State.RUNNING:
-            job.move("cancel")
+            job.move("cancel_waiting")
             self._end(job)
 
     def retry(self, pk: UUID) -> None:
@@ -100,7 +100,7 @@ class Ledger:
         job = self.jobs[pk]
         if job.attempt >= job.maximum:
             return "fail"
-        return "later" if delayed else "again"
+        return "retry_at" if delayed else "retry_now"
 
     def died(self, pk: UUID, why: str) -> None:
         """The process of a running job is dead."""
@@ -109,7 +109,7 @@ class Ledger:
         if why == "unbegun":
             self.settle(pk, "release", charged=False)
         elif why == "cancelled" or job.asked_to_stop:
-            self.settle(pk, "stop")
+            self.settle(pk, "cancel_running")
         elif why == "timeout":
             self.settle(pk, self.raised(pk))
         elif why == "interrupted" and not careful:
@@ -117,7 +117,7 @@ class Ledger:
         else:
             job.crashes += 1
             last = careful or job.attempt >= job.maximum or job.crashes >= MAX_CRASHES
-            self.settle(pk, "fail" if last else "again")
+            self.settle(pk, "fail" if last else "retry_now")
 
     def windows_end(self) -> None:
         """The time is over for which keys were taken."""

@@ -9,10 +9,8 @@ from uuid import UUID
 from django_bgtasks.core import clock
 from django_bgtasks.core.dedup import Dedup, slot_of
 from django_bgtasks.core.outcomes import Failure, Outcome
-from django_bgtasks.core.states import State
-from django_bgtasks.ledger.claim import claim
-from django_bgtasks.ledger.insert import hold, insert
-from django_bgtasks.ledger.settle import settle
+from django_bgtasks.core.states import State, Transition
+from django_bgtasks.ledger.lifecycle import claim, insert, set_dedup, settle
 from django_bgtasks.ledger.transitions import cancel
 from django_bgtasks.models import Attempt, Job
 
@@ -30,7 +28,7 @@ def new(**fields: Any) -> Job:
 def keyed(key: str = "k", scope: str = "live", **fields: Any) -> Job:
     """A row with a dedup key that is not there yet."""
     job = new(**fields)
-    hold(job, Dedup(key, slot_of(TASK, key), scope, WINDOW if scope == "window" else None))
+    set_dedup(job, Dedup(key, slot_of(TASK, key), scope, WINDOW if scope == "window" else None))
     return job
 
 
@@ -55,9 +53,9 @@ def in_state(state: str, **fields: Any) -> Job:
     if state == State.RUNNING:
         return claimed(**fields)
     if state == State.SUCCEEDED:
-        return settled(Outcome("succeed", result=1), **fields)
+        return settled(Outcome(Transition.SUCCEED, result=1), **fields)
     if state == State.FAILED:
-        return settled(Outcome("fail", failure=BROKE), **fields)
+        return settled(Outcome(Transition.FAIL, failure=BROKE), **fields)
     if state == State.SCHEDULED:
         fields.setdefault("run_after", clock.now() + timedelta(hours=1))
     job = added(state=state if state == State.BLOCKED else State.QUEUED, **fields)

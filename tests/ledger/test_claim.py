@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
-from django_bgtasks.core.states import State
-from django_bgtasks.ledger.claim import claim, claim_next
+from django_bgtasks.core.states import State, Transition
+from django_bgtasks.ledger.lifecycle import claim, claim_next
 from django_bgtasks.ledger.outages import retried
 from django_bgtasks.models import Job
 from tests.threads import in_threads
@@ -52,7 +52,7 @@ def test_a_message_of_no_job_claims_nothing() -> None:
 
 @each_database
 def test_the_attempt_is_counted_at_the_claim_so_that_a_crash_counts() -> None:
-    job = settled(Outcome("again", failure=BROKE))
+    job = settled(Outcome(Transition.RETRY_NOW, failure=BROKE))
     assert job.attempt == 1
     held = claim(job.pk, clock.new_id(), DB)
     assert held is not None

@@ -16,12 +16,18 @@ from django.db.models import F
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.progress import progress_of
+from django_bgtasks.core.states import Transition
 from django_bgtasks.idempotency import records
 from django_bgtasks.ledger import outages, prune, transitions, workers
-from django_bgtasks.ledger.claim import claim_many
+from django_bgtasks.ledger.lifecycle import (
+    claim_many,
+    is_cancelled,
+    release,
+    settle,
+    settle_many,
+    write_progress,
+)
 from django_bgtasks.ledger.outages import retry_until_connected
-from django_bgtasks.ledger.progress import is_cancelled, report
-from django_bgtasks.ledger.settle import settle, settle_many
 from django_bgtasks.models import IdempotencyRecord, Job, Worker
 from tests.app.models import Note
 from tests.settings import STRICTER, at_level
@@ -107,14 +113,14 @@ def a_worker() -> Worker:
 
 VERBS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Any]] = {
     "claim": (added, lambda job: len(outages.retried(claim_many)([job.pk], job.pk, DB)), 1),
-    "settle": (claimed, lambda job: settle(job, Outcome("succeed"), DB), None),
+    "settle": (claimed, lambda job: settle(job, Outcome(Transition.SUCCEED), DB), None),
     "settle many": (
         claimed,
         lambda job: len(retry_until_connected(lambda: settle_many([(job, 1)], DB), DB)),
         1,
     ),
-    "give back": (claimed, lambda job: transitions.give_back([job], DB), 1),
-    "progress": (claimed, lambda job: report(job, progress_of(1, 2, ""), DB), True),
+    "release": (claimed, lambda job: release([job], DB), 1),
+    "progress": (claimed, lambda job: write_progress(job, progress_of(1, 2, ""), DB), True),
     "ask": (claimed, lambda job: is_cancelled(job, DB), False),
     "cancel": (added, lambda job: transitions.cancel(job.pk, DB), "cancelled"),
     "stop": (claimed, lambda job: transitions.cancel(job.pk, DB), "running"),
@@ -146,7 +152,7 @@ def test_a_worker_and_a_record_that_others_change_go_through(form: str, level: s
     worker, record = a_worker(), a_record()
 
     def rival() -> None:
-        Worker.objects.update(children_lost=F("children_lost") + 1)
+        Worker.objects.update(processes_lost=F("processes_lost") + 1)
         IdempotencyRecord.objects.update(fingerprint="x")
 
     assert behind(rival, lambda: workers.beat(worker.pk, DB), lambda: None)
@@ -175,7 +181,7 @@ WORKER = clock.new_id()
 
 
 def a_job_whose_window_is_over() -> Job:
-    job = settled(Outcome("succeed"), keyed(str(clock.new_id()), scope="window"))
+    job = settled(Outcome(Transition.SUCCEED), keyed(str(clock.new_id()), scope="window"))
     Job.objects.update(dedup_until=clock.now() - timedelta(seconds=1))
     return job
 

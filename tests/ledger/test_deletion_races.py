@@ -15,7 +15,7 @@ from django.db import connection, connections
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import FINAL, State
 from django_bgtasks.ledger import prune, transitions
-from django_bgtasks.ledger.claim import claim
+from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.models import Attempt, Job
 
 from .rows import DB, added, aged, in_state

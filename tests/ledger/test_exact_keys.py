@@ -10,9 +10,10 @@ from django.db.models import CharField, Model, TextField
 
 from django_bgtasks.core.dedup import Dedup, slot_of
 from django_bgtasks.core.outcomes import Outcome
+from django_bgtasks.core.states import Transition
 from django_bgtasks.idempotency import records
-from django_bgtasks.ledger import pauses
-from django_bgtasks.ledger.insert import hold, insert
+from django_bgtasks.ledger import queues
+from django_bgtasks.ledger.lifecycle import insert, set_dedup
 from django_bgtasks.ledger.queues import with_queued_jobs
 from django_bgtasks.models import Attempt, IdempotencyRecord, Job, QueuePause, RollUp, Worker
 from django_bgtasks.monitoring import rollups
@@ -43,22 +44,22 @@ def test_an_effect_happens_once_for_each_of_its_keys() -> None:
 def test_a_dedup_key_holds_for_itself_only() -> None:
     for key in ALIKE:
         job = new()
-        hold(job, Dedup(key, slot_of(TASK, key), "live"))
+        set_dedup(job, Dedup(key, slot_of(TASK, key), "live"))
         assert insert(job, DB)
         assert [found.pk for found in Job.objects.filter(dedup_key=key)] == [job.pk]
 
 
 def test_queues_are_paused_and_counted_each_for_itself() -> None:
     for queue in ALIKE:
-        settled(Outcome("succeed"), queue=queue)
+        settled(Outcome(Transition.SUCCEED), queue=queue)
         added(queue=queue)
-        assert pauses.pause(queue, "default", "x", DB) is not None
-    assert pauses.paused("default", DB) == set(ALIKE)
+        assert queues.pause(queue, "default", "x", DB) is not None
+    assert queues.paused("default", DB) == set(ALIKE)
     assert sorted(with_queued_jobs("default", DB)) == sorted(ALIKE)
     assert rollups.add_up_ended(3, DB) == len(ALIKE)
     assert set(RollUp.objects.values_list("queue", "jobs")) == {(queue, 1) for queue in ALIKE}
-    assert pauses.resume("u:ab", "default", DB) is not None
-    assert pauses.paused("default", DB) == set(ALIKE) - {"u:ab"}
+    assert queues.resume("u:ab", "default", DB) is not None
+    assert queues.paused("default", DB) == set(ALIKE) - {"u:ab"}
 
 
 def test_tasks_and_backends_are_told_apart() -> None:
@@ -88,7 +89,7 @@ def test_a_search_does_not_care_about_case() -> None:
 def test_every_text_may_have_any_character() -> None:
     text = "Zoë 😀 中 \u0301"
     job = settled(
-        Outcome("fail", failure=BROKE),
+        Outcome(Transition.FAIL, failure=BROKE),
         args=[text],
         kwargs={text: text},
     )

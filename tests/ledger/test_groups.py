@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import pytest
 from django.db import connection
@@ -11,10 +12,9 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
-from django_bgtasks.ledger.claim import claim_many
+from django_bgtasks.ledger import statements
+from django_bgtasks.ledger.lifecycle import claim_many, release, settle_many
 from django_bgtasks.ledger.outages import retried
-from django_bgtasks.ledger.settle import settle_many
-from django_bgtasks.ledger.transitions import give_back
 from django_bgtasks.models import Job
 from tests.threads import in_threads
 
@@ -85,7 +85,7 @@ def test_a_claim_frees_the_keys_that_are_held_while_queued() -> None:
 def test_what_is_given_back_costs_no_attempt_and_its_claim_is_gone() -> None:
     jobs = held(3)
     Job.objects.filter(pk=jobs[2].pk).update(claims=5)
-    assert give_back(jobs, DB) == 2
+    assert release(jobs, DB) == 2
     assert [(now(job).state, now(job).attempt) for job in jobs] == [
         ("queued", 0),
         ("queued", 0),
@@ -118,6 +118,8 @@ def test_statements_are_prepared_but_not_through_a_pooler(
     form: str, pooled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", pooled)
+    # As at the begin of a session: that is when the settings are read.
+    monkeypatch.setattr(statements, "_cursors", WeakKeyDictionary())
     with connection.cursor() as cursor:
         cursor.execute("DEALLOCATE ALL")
         jobs = held(2)

@@ -10,10 +10,10 @@ import pytest
 from django_bgtasks import FingerprintMismatch
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
+from django_bgtasks.core.states import Transition
 from django_bgtasks.idempotency import records as log
 from django_bgtasks.idempotency.records import Owner
-from django_bgtasks.ledger.claim import claim
-from django_bgtasks.ledger.settle import settle
+from django_bgtasks.ledger.lifecycle import claim, settle
 from django_bgtasks.models import IdempotencyRecord
 from tests.threads import in_threads
 
@@ -89,14 +89,14 @@ def test_a_claim_that_holds_keeps_its_effects() -> None:
     job = claimed()
     record = begun(owner=owner_of(job))
     assert not log.owner_is_gone(record, NOBODY, DB)
-    settle(job, Outcome("again", failure=BROKE), DB)
+    settle(job, Outcome(Transition.RETRY_NOW, failure=BROKE), DB)
     assert log.owner_is_gone(record, NOBODY, DB)
 
 
 def test_a_later_attempt_of_the_same_job_is_another_owner() -> None:
     job = claimed()
     record = begun(owner=owner_of(job))
-    settle(job, Outcome("again", failure=BROKE), DB)
+    settle(job, Outcome(Transition.RETRY_NOW, failure=BROKE), DB)
     again = claim(job.pk, clock.new_id(), DB)
     assert log.owner_is_gone(record, NOBODY, DB)
     assert log.owner_is_gone(record, owner_of(again), DB)

@@ -11,16 +11,15 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
-from django_bgtasks.core.states import FINAL, State
-from django_bgtasks.ledger.insert import (
+from django_bgtasks.core.states import FINAL, State, Transition
+from django_bgtasks.ledger.lifecycle import (
     holder_of,
     insert,
     insert_calls,
     job_of,
-    replace_call,
     waiting_in,
 )
-from django_bgtasks.ledger.transitions import cancel
+from django_bgtasks.ledger.transitions import cancel, replace_call
 from django_bgtasks.models import Job
 
 from .rows import DB, added, aged, claimed, in_state, keyed, new, now, settled
@@ -64,9 +63,9 @@ def test_a_key_belongs_to_its_task() -> None:
 
 
 @pytest.mark.parametrize("scope", ["live", "queued"])
-@pytest.mark.parametrize("state", [Outcome("succeed"), Outcome("fail"), Outcome("stop")])
-def test_a_final_job_gives_its_slot_back(scope: str, state: Outcome) -> None:
-    settled(state, keyed(scope=scope))
+@pytest.mark.parametrize("end", [Transition.SUCCEED, Transition.FAIL, Transition.CANCEL_RUNNING])
+def test_a_final_job_gives_its_slot_back(scope: str, end: Transition) -> None:
+    settled(Outcome(end), keyed(scope=scope))
     assert insert(keyed(scope=scope), DB)
 
 
@@ -83,13 +82,13 @@ def test_a_live_scope_holds_its_slot_while_the_job_runs_and_a_queued_scope_does_
 
 
 def test_a_window_holds_its_slot_beyond_the_end_of_the_job() -> None:
-    job = settled(Outcome("succeed"), keyed(scope="window"))
+    job = settled(Outcome(Transition.SUCCEED), keyed(scope="window"))
     assert not insert(keyed(scope="window"), DB)
     assert holder_of(job.dedup_slot or "", DB) == job
 
 
 def test_an_expired_window_of_a_final_job_is_released_by_the_one_who_asks() -> None:
-    job = settled(Outcome("succeed"), keyed(scope="window"))
+    job = settled(Outcome(Transition.SUCCEED), keyed(scope="window"))
     Job.objects.update(dedup_until=clock.now() - timedelta(seconds=1))
     assert holder_of(job.dedup_slot or "", DB) is None
     assert insert(keyed(scope="window"), DB)

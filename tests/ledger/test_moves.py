@@ -13,8 +13,8 @@ import pytest
 from django_bgtasks import DuplicateJob, InvalidMove
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
-from django_bgtasks.core.states import TRANSITIONS, State
-from django_bgtasks.ledger.insert import insert
+from django_bgtasks.core.states import State, Transition
+from django_bgtasks.ledger.lifecycle import insert
 from django_bgtasks.ledger.transitions import cancel, next_due, promote, retry, run_now
 from django_bgtasks.models import Job
 from django_bgtasks.monitoring import queries
@@ -23,8 +23,12 @@ from tests.threads import in_threads
 from .rows import BROKE, DB, added, in_state, keyed, now, settled
 
 pytestmark = pytest.mark.django_db
-FAILED = Outcome("fail", failure=BROKE)
-VERBS: dict[str, Callable[..., Any]] = {"cancel": cancel, "retry": retry, "promote": run_now}
+FAILED = Outcome(Transition.FAIL, failure=BROKE)
+VERBS: dict[str, Callable[..., Any]] = {
+    "cancel_waiting": cancel,
+    "retry": retry,
+    "promote": run_now,
+}
 
 
 @pytest.mark.parametrize("state", State)
@@ -32,11 +36,11 @@ VERBS: dict[str, Callable[..., Any]] = {"cancel": cancel, "retry": retry, "promo
 def test_a_move_is_made_from_the_states_of_the_table_and_from_no_other(
     move: str, state: State
 ) -> None:
-    job, (starts, end) = in_state(state), TRANSITIONS[move]
-    if state in starts:
+    job, transition = in_state(state), Transition[move.upper()]
+    if state in transition.sources:
         VERBS[move](job.pk, DB)
-        assert now(job).state == end
-    elif (move, state) == ("cancel", State.RUNNING):
+        assert now(job).state == transition.target
+    elif (move, state) == ("cancel_waiting", State.RUNNING):
         assert cancel(job.pk, DB) == State.RUNNING
     else:
         with pytest.raises(InvalidMove, match=rf"Job {job.pk} is {state}: only a job that is"):
@@ -99,7 +103,7 @@ def test_a_manual_retry_is_refused_while_another_live_job_holds_its_key(scope: s
 
 def test_a_manual_retry_takes_its_key_from_a_window_that_is_over() -> None:
     job = settled(FAILED, keyed(scope="live"))
-    holder = settled(Outcome("succeed"), keyed(scope="window"))
+    holder = settled(Outcome(Transition.SUCCEED), keyed(scope="window"))
     Job.objects.filter(pk=holder.pk).update(dedup_until=clock.now() - timedelta(seconds=1))
     assert retry(job.pk, DB).state == "queued"
     assert now(holder).dedup_slot is None

@@ -97,7 +97,7 @@ def test_who_commits_by_hand_is_in_a_transaction() -> None:
 def test_maintenance_does_not_wait_for_a_lock_twice(
     cause: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outages, "IMPATIENT", {connections[DB]})
+    monkeypatch.setattr(outages, "WITHOUT_LOCK_RETRIES", {connections[DB]})
     with pytest.raises(OperationalError):
         retry_on_conflict(failing(cause, 1), DB)
     assert retry_on_conflict(failing(IN_THE_WAY[0], 1), DB) == 2
@@ -106,7 +106,7 @@ def test_maintenance_does_not_wait_for_a_lock_twice(
 def test_who_has_waited_for_long_is_told_after_one_more_try(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outages, "PATIENCE", -1.0)
+    monkeypatch.setattr(outages, "LONGEST_TRY", -1.0)
     with pytest.raises(OperationalError):
         retry_on_conflict(failing(LOCK_WAITS[0], 1), DB)
 

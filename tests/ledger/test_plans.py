@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -9,15 +10,15 @@ import pytest
 from django.db import connection
 
 from django_bgtasks.core import clock
-from django_bgtasks.ledger.claim import claim_many
-from django_bgtasks.ledger.dialects import prepared, sqlite
-from django_bgtasks.ledger.insert import insert_calls
-from django_bgtasks.ledger.settle import settle_many
+from django_bgtasks.ledger import statements
+from django_bgtasks.ledger.lifecycle import claim_many, insert_calls, settle_many
+from django_bgtasks.ledger.statements import claim_sql, settle_sql
 from django_bgtasks.models import Job
 
 from .rows import DB, added, new
 
 pytestmark = pytest.mark.django_db
+SQLITE = statements.DIALECTS["sqlite"]
 WORKER = clock.new_id()
 WAITING = 10_000
 
@@ -25,7 +26,7 @@ WAITING = 10_000
 @pytest.fixture
 def replanned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each statement is planned anew, as all are after a while."""
-    monkeypatch.setattr(prepared, "REPLAN_AFTER", -1.0)
+    monkeypatch.setattr(statements, "REPLAN_AFTER", -1.0)
 
 
 def many(count: int) -> list[UUID]:
@@ -81,7 +82,7 @@ def test_plans_are_made_anew_for_what_searches_and_not_each_time(
     run_some([added().pk])
     with connection.execute_wrapper(look):
         run_some([added().pk])
-        monkeypatch.setattr(prepared, "REPLAN_AFTER", -1.0)
+        monkeypatch.setattr(statements, "REPLAN_AFTER", -1.0)
         job = added()
         claim_many([job.pk], WORKER, DB)
     if form == "hot":
@@ -91,13 +92,14 @@ def test_plans_are_made_anew_for_what_searches_and_not_each_time(
 
 
 @pytest.mark.sqlite
-@pytest.mark.parametrize("statement", [sqlite.CLAIM, sqlite.SETTLE], ids=["claim", "settle"])
+@pytest.mark.parametrize("sql_of", [claim_sql, settle_sql])
 @pytest.mark.parametrize("analyzed", [False, True])
-def test_sqlite_finds_each_row_by_its_id(statement: str, analyzed: bool) -> None:
+def test_sqlite_finds_each_row_by_its_id(sql_of: Callable[..., str], analyzed: bool) -> None:
     many(500)
     with connection.cursor() as cursor:
         if analyzed:
             cursor.execute("ANALYZE")
-        cursor.execute("EXPLAIN QUERY PLAN " + statement.replace("%s", "NULL").replace("%%", "%"))
+        statement = sql_of(SQLITE).replace("%s", "NULL").replace("%%", "%")
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}")
         plan = " ".join(row[3] for row in cursor.fetchall())
     assert f"SEARCH {Job._meta.db_table} USING INDEX sqlite_autoindex" in plan

@@ -8,7 +8,7 @@ import pytest
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
-from django_bgtasks.core.states import FINAL, State
+from django_bgtasks.core.states import FINAL, State, Transition
 from django_bgtasks.idempotency import records
 from django_bgtasks.ledger import prune
 from django_bgtasks.models import Attempt, Blob, IdempotencyRecord, Job
@@ -55,9 +55,9 @@ def test_what_is_kept_for_a_hundred_years_is_kept() -> None:
 
 def test_windows_that_are_over_are_released_in_chunks() -> None:
     for n in range(3):
-        settled(Outcome("succeed"), keyed(f"over {n}", "window"))
+        settled(Outcome(Transition.SUCCEED), keyed(f"over {n}", "window"))
     Job.objects.update(dedup_until=clock.now() - timedelta(seconds=1))
-    still_open = settled(Outcome("succeed"), keyed("open", "window"))
+    still_open = settled(Outcome(Transition.SUCCEED), keyed("open", "window"))
     live = added(keyed("live", "window"))
     Job.objects.filter(pk=live.pk).update(dedup_until=clock.now() - timedelta(seconds=1))
     assert [prune.release_windows(DB, chunk=2) for _ in range(3)] == [2, 1, 0]

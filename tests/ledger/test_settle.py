@@ -12,13 +12,18 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks import ClaimLost
 from django_bgtasks.core import clock
-from django_bgtasks.core.outcomes import Outcome, released
+from django_bgtasks.core.outcomes import Outcome, outcome_of_release
 from django_bgtasks.core.progress import progress_of
-from django_bgtasks.core.states import FINAL, TRANSITIONS
-from django_bgtasks.ledger import progress
-from django_bgtasks.ledger.claim import claim
+from django_bgtasks.core.states import FINAL, Transition
+from django_bgtasks.ledger.lifecycle import (
+    apply_outcome,
+    claim,
+    is_cancelled,
+    is_settled,
+    settle,
+    write_progress,
+)
 from django_bgtasks.ledger.outages import retry_until_connected
-from django_bgtasks.ledger.settle import is_settled, settle, settle_once
 from django_bgtasks.models import Attempt, Job
 from tests.statements import statements
 from tests.threads import in_threads
@@ -26,12 +31,14 @@ from tests.threads import in_threads
 from .rows import BROKE, DB, claimed, keyed, now
 
 pytestmark = pytest.mark.django_db
-SUCCESS = Outcome("succeed", result={"a": [1, "ä"]})
-FAILURE = Outcome("fail", failure=BROKE)
-LATER = Outcome("later", delay=timedelta(minutes=5), failure=BROKE)
-AGAIN = Outcome("again", failure=BROKE)
-STOP = Outcome("stop", failure=BROKE)
-each_end = pytest.mark.parametrize("end", [SUCCESS, FAILURE, LATER, AGAIN, STOP, released()])
+SUCCESS = Outcome(Transition.SUCCEED, result={"a": [1, "ä"]})
+FAILURE = Outcome(Transition.FAIL, failure=BROKE)
+LATER = Outcome(Transition.RETRY_AT, delay=timedelta(minutes=5), failure=BROKE)
+AGAIN = Outcome(Transition.RETRY_NOW, failure=BROKE)
+STOP = Outcome(Transition.CANCEL_RUNNING, failure=BROKE)
+each_end = pytest.mark.parametrize(
+    "end", [SUCCESS, FAILURE, LATER, AGAIN, STOP, outcome_of_release()]
+)
 
 
 @each_end
@@ -39,7 +46,7 @@ def test_a_job_is_where_its_settlement_puts_it(end: Outcome) -> None:
     job = claimed()
     settle(job, end, DB)
     row = now(job)
-    assert row.state == TRANSITIONS[end.move][1]
+    assert row.state == end.transition.target
     assert (row.finished_at is not None) == (row.state in FINAL)
     assert is_settled(job, end, DB)
 
@@ -76,7 +83,7 @@ def test_a_retry_with_a_delay_is_scheduled_and_one_without_is_queued() -> None:
 
 def test_a_release_costs_no_attempt_and_leaves_no_trace_of_one() -> None:
     job = claimed()
-    settle(job, released("stopped"), DB)
+    settle(job, outcome_of_release("stopped"), DB)
     assert (now(job).state, now(job).attempt, now(job).error) == ("queued", 0, "stopped")
     assert not Attempt.objects.exists()
     again = claim(job.pk, clock.new_id(), DB)
@@ -117,7 +124,7 @@ def test_settling_twice_after_a_commit_without_an_answer_is_no_error() -> None:
 def test_a_settlement_in_a_transaction_goes_with_it() -> None:
     job = claimed()
     with transaction.atomic():
-        settle_once(job, SUCCESS, DB)
+        apply_outcome(job, SUCCESS, DB)
         transaction.set_rollback(True)
     assert now(job).state == "running"
 
@@ -144,21 +151,21 @@ def test_of_many_who_settle_one_claim_differently_one_is_heard() -> None:
     heard = in_threads(*(partial(attempt_to, end) for end in ends))
     winners = [end for end, was_heard in zip(ends, heard, strict=True) if was_heard]
     # A reader that came late finds the row of the winner, whose claim is over.
-    assert [TRANSITIONS[end.move][1] for end in winners] == [now(job).state]
+    assert [end.transition.target for end in winners] == [now(job).state]
 
 
 def test_progress_is_written_by_the_holder_of_the_claim_only() -> None:
     job = claimed()
-    assert progress.report(job, progress_of(3, 10, "x" * 300), DB)
+    assert write_progress(job, progress_of(3, 10, "x" * 300), DB)
     assert now(job).progress == {"done": 3, "total": 10, "message": "x" * 255}
     settle(job, AGAIN, DB)
-    assert not progress.report(job, progress_of(4, 10, ""), DB)
-    assert progress.is_cancelled(job, DB) is None
+    assert not write_progress(job, progress_of(4, 10, ""), DB)
+    assert is_cancelled(job, DB) is None
 
 
 def test_a_progress_message_is_made_one_that_any_database_stores() -> None:
     job = claimed()
-    assert progress.report(job, progress_of(3, None, "a\0\ud800"), DB)
+    assert write_progress(job, progress_of(3, None, "a\0\ud800"), DB)
     assert now(job).progress_message == "a\ufffd?"
 
 

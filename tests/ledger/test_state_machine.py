@@ -30,15 +30,13 @@ from django_bgtasks import ClaimLost, DuplicateJob, InvalidMove
 from django_bgtasks.core import clock
 from django_bgtasks.core.dedup import slot_of
 from django_bgtasks.core.errors import GiveUp, RetryLater
-from django_bgtasks.core.outcomes import Outcome, raised, released
+from django_bgtasks.core.outcomes import Outcome, outcome_of_exception, outcome_of_release
 from django_bgtasks.core.retry import Retry
-from django_bgtasks.core.states import FINAL, TRANSITIONS, State
+from django_bgtasks.core.states import FINAL, State, Transition
 from django_bgtasks.jobs.actions import cancel_job, retry_job, run_job_now
-from django_bgtasks.jobs.dispatch import dispatch, message_of
+from django_bgtasks.jobs.enqueue import dispatch, message_of
 from django_bgtasks.ledger import prune, workers
-from django_bgtasks.ledger.claim import claim, claim_next
-from django_bgtasks.ledger.settle import settle
-from django_bgtasks.ledger.transitions import give_back
+from django_bgtasks.ledger.lifecycle import claim, claim_next, release, settle
 from django_bgtasks.models import Attempt, Job, Worker
 from django_bgtasks.worker.maintenance import promote, rescue
 from django_bgtasks.worker.maintenance.dead_processes import Death, settle_death
@@ -51,11 +49,13 @@ from .rows import BROKE, DB
 
 ALL = os.environ.get("BGTASKS_TEST_FAULTS") == "all"
 MOST_JOBS = 6
-ALLOWED = {(old, new) for olds, new in TRANSITIONS.values() for old in olds}
+ALLOWED = {(source, each.target) for each in Transition for source in each.sources}
 SCOPES = {"while_live": "live", "while_queued": "queued", "for_an_hour": "window"}
 LATER = Retry(max_attempts=4, delays=[300], jitter=0)
 WHYS = st.sampled_from(["crash", "crash", "timeout", "cancelled", "interrupted", "unbegun"])
-ENDS = st.sampled_from(["succeed", "give up", "raise", "raise, wait", "later", "release", "stop"])
+ENDS = st.sampled_from(
+    ["succeed", "give up", "raise", "raise, wait", "retry_at", "release", "cancel_running"]
+)
 PICK = st.integers(0, 99)
 NAMES = st.sampled_from(
     ["plain", "careful", "careful", "while_live", "while_queued", "for_an_hour"]
@@ -185,20 +185,21 @@ class LedgerMachine(RuleBasedStateMachine):
             "raise, wait": self.model.raised(held.pk, delayed=True),
             "give up": "fail",
         }.get(end, end)
-        self.model.settle(held.pk, move, charged=end not in ("later", "release"))
+        self.model.settle(held.pk, move, charged=end not in ("retry_at", "release"))
 
     def _settlement(self, held: Job, end: str) -> Outcome:
-        if end in ("succeed", "stop"):
-            return Outcome(end, failure=BROKE if end == "stop" else None)
+        if end in ("succeed", "cancel_running"):
+            failure = None if end == "succeed" else BROKE
+            return Outcome(Transition[end.upper()], failure=failure)
         if end == "release":
-            return released()
+            return outcome_of_release()
         error, retry = {
             "give up": (GiveUp("no"), LATER),
             "raise": (ValueError("no"), machine_tasks.AT_ONCE),
             "raise, wait": (ValueError("no"), LATER),
-            "later": (RetryLater(60), LATER),
+            "retry_at": (RetryLater(60), LATER),
         }[end]
-        return raised(error, held.attempt, held.max_attempts, retry, clock.rng)
+        return outcome_of_exception(error, held.attempt, held.max_attempts, retry, clock.rng)
 
     @precondition(lambda self: self._current())
     @rule(pick=PICK, who=st.integers(0, 1))
@@ -206,7 +207,7 @@ class LedgerMachine(RuleBasedStateMachine):
         held = [held for held in self._current() if held.worker == self.workers[who]]
         held = held[: 1 + pick % 3]
         if held:
-            assert give_back(held, DB) == len(held)
+            assert release(held, DB) == len(held)
         for one in held:
             self.model.settle(one.pk, "release", charged=False)
 
@@ -225,7 +226,7 @@ class LedgerMachine(RuleBasedStateMachine):
             # It finds its claim settled, and as it would have done it.
             row = Job.objects.get(pk=zombie.pk)
             assert (row.claims, row.worker) == (zombie.claims, zombie.worker)
-        assert give_back([zombie], DB) == 0
+        assert release([zombie], DB) == 0
         assert Attempt.objects.count() == attempts
         self._confirm_that_nothing_changed()
 
@@ -285,12 +286,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.jobs)
     @rule(pick=PICK)
     def retry(self, pick: int) -> None:
-        pk = self._job(pick, *TRANSITIONS["retry"][0])
+        pk = self._job(pick, *Transition.RETRY.sources)
         job = self.model.jobs[pk]
         if self.model.holder(job.slot) not in (None, pk):
             with pytest.raises((DuplicateJob, InvalidMove)):
                 retry_job(pk)
-        elif job.state not in TRANSITIONS["retry"][0]:
+        elif job.state not in Transition.RETRY.sources:
             with pytest.raises(InvalidMove):
                 retry_job(pk)
         else:
@@ -364,7 +365,7 @@ class LedgerMachine(RuleBasedStateMachine):
         while self._in_state(State.QUEUED):
             self.claim_a_message(0)
             for held in self._current():
-                settle(held, Outcome("succeed"), DB)
+                settle(held, Outcome(Transition.SUCCEED), DB)
                 self.model.settle(held.pk, "succeed")
         self._reset()
         self.the_rows_are_as_the_model_says()

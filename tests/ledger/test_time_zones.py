@@ -16,10 +16,10 @@ from django.test import override_settings
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
+from django_bgtasks.core.states import Transition
 from django_bgtasks.idempotency import records
-from django_bgtasks.ledger import workers
-from django_bgtasks.ledger.dialects import columns
-from django_bgtasks.ledger.insert import holder_of
+from django_bgtasks.ledger import statements, workers
+from django_bgtasks.ledger.lifecycle import holder_of
 from django_bgtasks.ledger.prune import prune_jobs, release_windows
 from django_bgtasks.ledger.times import Now, SecondsBetween, after
 from django_bgtasks.ledger.transitions import next_due, promote
@@ -63,7 +63,7 @@ def in_zones(use_tz: bool, site: str, database: str | None, session: str) -> Ite
 def _forget() -> None:
     for name in ("timezone", "timezone_name"):
         connection.__dict__.pop(name, None)
-    columns._converters.cache_clear()
+    statements._converters.cache_clear()
     connection.ensure_timezone()
 
 
@@ -82,7 +82,7 @@ def zones(request: pytest.FixtureRequest, form: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("zones")
 def test_the_time_of_the_database_is_that_of_the_host() -> None:
-    job = settled(Outcome("succeed"))
+    job = settled(Outcome(Transition.SUCCEED))
     for moment in (job.enqueued_at, job.started_at, job.finished_at):
         assert moment is not None
         assert abs(clock.between(moment, clock.now())) < timedelta(seconds=30)
@@ -108,7 +108,7 @@ def test_a_job_is_due_when_its_time_has_come_and_not_before() -> None:
 
 @pytest.mark.usefixtures("zones")
 def test_a_retry_waits_as_long_as_it_was_told() -> None:
-    settled(Outcome("later", delay=timedelta(seconds=40)))
+    settled(Outcome(Transition.RETRY_AT, delay=timedelta(seconds=40)))
     assert next_due(DB) == pytest.approx(40, abs=20)
 
 
@@ -123,7 +123,7 @@ def test_a_worker_that_beats_is_alive_and_one_that_does_not_is_dead() -> None:
 
 @pytest.mark.usefixtures("zones")
 def test_a_window_is_as_long_as_it_was_told() -> None:
-    job = settled(Outcome("succeed"), keyed(scope="window"))
+    job = settled(Outcome(Transition.SUCCEED), keyed(scope="window"))
     assert holder_of(job.dedup_slot or "", DB) == job
     assert release_windows(DB) == 0
     Job.objects.update(dedup_until=clock.now_as_stored() - timedelta(seconds=1))
@@ -143,14 +143,14 @@ def test_a_key_is_remembered_as_long_as_it_was_told() -> None:
 
 @pytest.mark.usefixtures("zones")
 def test_a_job_is_kept_as_long_as_it_was_told() -> None:
-    aged(settled(Outcome("succeed")), timedelta(minutes=50))
+    aged(settled(Outcome(Transition.SUCCEED)), timedelta(minutes=50))
     assert prune_jobs({"succeeded": timedelta(hours=1)}, OURS, DB) == 0
     assert prune_jobs({"succeeded": timedelta(minutes=45)}, OURS, DB) == 1
 
 
 @pytest.mark.usefixtures("zones")
 def test_a_minute_of_the_charts_is_that_of_the_clock() -> None:
-    settled(Outcome("succeed"))
+    settled(Outcome(Transition.SUCCEED))
     assert add_up_ended(3, DB) == 1
     assert RollUp.objects.get().minute == pytest.approx(time.time() // 60, abs=1)
 

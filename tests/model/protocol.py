@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from django_bgtasks.core.states import FINAL, TRANSITIONS, State
+from django_bgtasks.core.states import FINAL, State, Transition
 
 from .state import (
     GONE,
@@ -21,9 +21,9 @@ from .state import (
     World,
     put,
 )
-from .verdicts import MAX_ATTEMPTS, move_of
+from .verdicts import MAX_ATTEMPTS, transition_of
 
-FROM, RUNNING = TRANSITIONS["claim"]
+RUNNING = Transition.CLAIM.target
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Rules:
     job is running, nothing but the id, or the clock (a lease, looked at before the write).
     watches_tokens: whether a token that comes twice is a fault by itself. looks: where maintenance
     looks
-    for a child that may hold the job of one that died before its claim. tells_begun: whether
+    for a process that may hold the job of one that died before its claim. tells_begun: whether
     the supervisor tells a claim that waited from one whose task ran. charges_ended: whether a run
     that
     has ended and is not settled costs its attempt when its process dies. looks_again: whether a
@@ -43,8 +43,8 @@ class Rules:
 
     fence: Literal["claims", "attempt", "state", "id", "lease"] = "claims"
     counts_at_claim: bool = True
-    looks: Literal["slots and deaths", "slots", ""] = "slots and deaths"
-    slot_goes_blank: bool = False
+    looks: Literal["shared states and deaths", "shared states", ""] = "shared states and deaths"
+    state_goes_blank: bool = False
     spares_interrupted: bool = True
     tells_begun: bool = True
     charges_ended: bool = True
@@ -65,7 +65,7 @@ class Model:
 
     modes: tuple[str, ...]
     workers: int = 2
-    children: int = 1
+    processes: int = 1
     faults: int | None = None
     late: int = 1
     prunes: bool = False
@@ -84,12 +84,12 @@ class Model:
         return self.modes[job] == "plain"
 
     def worker_of(self, seat: int) -> int:
-        """The worker that this child belongs to."""
-        return seat // self.children
+        """The worker that this process belongs to."""
+        return seat // self.processes
 
     def seats_of(self, worker: int) -> range:
-        """Its children."""
-        return range(worker * self.children, (worker + 1) * self.children)
+        """Its processes."""
+        return range(worker * self.processes, (worker + 1) * self.processes)
 
 
 def token_of(row: Row, rules: Rules) -> Any:
@@ -102,7 +102,7 @@ def token_of(row: Row, rules: Rules) -> Any:
 
 
 def holds(row: Row, ref: Ref, rules: Rules) -> bool:
-    """ledger.settle.owned: whether the WHERE of a settlement finds the row."""
+    """ledger.lifecycle.owned: whether the WHERE of a settlement finds the row."""
     if rules.fence == "id":
         return True
     if rules.fence in ("state", "lease"):
@@ -113,7 +113,7 @@ def holds(row: Row, ref: Ref, rules: Rules) -> bool:
 def written(
     model: Model, world: World, job: int, kind: str, ref: Ref, what: str, who: str
 ) -> World:
-    """ledger.settle._move for a claim that holds, and the message of a job that is queued again.
+    """ledger.lifecycle._write for a claim that holds, and the message of a job queued again.
 
     A crash between the two is the fault "lose a message".
     """
@@ -121,11 +121,11 @@ def written(
     on_crash = model.on_crash(job)
     if kind == "interrupted" and not rules.spares_interrupted:
         on_crash = "retry"
-    allowed, state, charged = move_of(kind, row.attempt, on_crash)
+    allowed, state, charged = transition_of(kind, row.attempt, on_crash)
     if ref[1] != 1:
         raise Broken(f"job {job} was settled by one who does not hold its latest claim", what, who)
     if row.state not in allowed:
-        raise Broken(f"job {job} made a move that TRANSITIONS forbids, from {row.state}", what, who)
+        raise Broken(f"job {job} made a transition that is forbidden, from {row.state}", what, who)
     attempt = row.attempt - (not charged)
     if not rules.counts_at_claim:
         attempt = row.attempt + (kind in ("succeed", "raise", "undone"))
@@ -143,9 +143,9 @@ def written(
 
 
 def claimed(model: Model, world: World, job: int, worker: int, what: str, who: str) -> World:
-    """ledger.claim.claim of a queued row. All earlier claims of the job are stale from here on."""
+    """ledger.lifecycle.claim of a queued row. All earlier claims of the job are stale then."""
     row, rules = world.rows[job], model.rules
-    assert row.state in FROM
+    assert row.state in Transition.CLAIM.sources
     attempt = row.attempt + rules.counts_at_claim
     if attempt > MAX_ATTEMPTS:
         raise Broken(f"attempt {attempt} of job {job}", what, who)
@@ -165,7 +165,7 @@ def latest(model: Model, world: World, job: int) -> Ref:
 
 
 def shown(model: Model, world: World, worker: int, job: int) -> bool:
-    """Whether a child of this worker shows the job in its slot."""
+    """Whether a process of this worker shows the job in its shared state."""
     return any(
         world.seats[seat].job == job and world.seats[seat].at not in (IDLE, MARKING)
         for seat in model.seats_of(worker)
@@ -173,7 +173,7 @@ def shown(model: Model, world: World, worker: int, job: int) -> bool:
 
 
 def in_hand(model: Model, world: World, worker: int, job: int) -> bool:
-    """Whether a living child of this worker holds the job's latest claim."""
+    """Whether a living process of this worker holds the job's latest claim."""
     seats = (world.seats[seat] for seat in model.seats_of(worker))
     return any(seat.job == job and seat.ref and seat.ref[1] for seat in seats)
 

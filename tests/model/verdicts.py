@@ -9,14 +9,14 @@ from django_bgtasks.core.errors import RetryLater
 from django_bgtasks.core.outcomes import (
     Failure,
     Outcome,
-    crashed,
-    interrupted,
-    raised,
-    released,
-    undone,
+    outcome_of_crash,
+    outcome_of_exception,
+    outcome_of_interruption,
+    outcome_of_release,
+    outcome_of_rollback,
 )
 from django_bgtasks.core.retry import Retry
-from django_bgtasks.core.states import TRANSITIONS, State
+from django_bgtasks.core.states import State, Transition
 
 MAX_ATTEMPTS = 3
 AT_ONCE = Retry(max_attempts=MAX_ATTEMPTS, delays=[0], jitter=0)
@@ -27,22 +27,23 @@ RNG = random.Random(0)
 
 
 @cache
-def move_of(kind: str, attempt: int, on_crash: str) -> tuple[tuple[State, ...], State, bool]:
+def transition_of(kind: str, attempt: int, on_crash: str) -> tuple[tuple[State, ...], State, bool]:
     """From which states, to which one, and whether the attempt is charged."""
-    settlement = _settlement(kind, attempt, on_crash)
-    allowed, target = TRANSITIONS[settlement.move]
-    return tuple(allowed), target, settlement.charged
+    outcome = _outcome(kind, attempt, on_crash)
+    return outcome.transition.sources, outcome.transition.target, outcome.charged
 
 
-def _settlement(kind: str, attempt: int, on_crash: str) -> Outcome:
+def _outcome(kind: str, attempt: int, on_crash: str) -> Outcome:
     if kind == "succeed":
-        return Outcome("succeed")
+        return Outcome(Transition.SUCCEED)
     if kind in WISHES:
         error, retry = WISHES[kind], NEVER if on_crash == "fail" else AT_ONCE
-        return raised(error, attempt, MAX_ATTEMPTS, retry, RNG)
+        return outcome_of_exception(error, attempt, MAX_ATTEMPTS, retry, RNG)
     if kind == "undone":
-        return undone(ConnectionError(), attempt, MAX_ATTEMPTS, on_crash, RNG)
+        return outcome_of_rollback(ConnectionError(), attempt, MAX_ATTEMPTS, on_crash, RNG)
     if kind == "crash":
         # Earlier crashes are attempts too, and three of these are the maximum here.
-        return crashed(DEATH, attempt, MAX_ATTEMPTS, 0, on_crash)
-    return interrupted(DEATH, on_crash) if kind == "interrupted" else released()
+        return outcome_of_crash(DEATH, attempt, MAX_ATTEMPTS, 0, on_crash)
+    return (
+        outcome_of_interruption(DEATH, on_crash) if kind == "interrupted" else outcome_of_release()
+    )

@@ -39,7 +39,7 @@ def test_a_zombie_that_wakes_after_its_rescue_settles_nothing_and_begins_a_new_l
         effects.open_gate()
         wait_for_state(job, "succeeded")
     for process in family:
-        # The supervisor, once awake, kills the child before its turn comes here.
+        # The supervisor, once awake, kills the process before its turn comes here.
         with contextlib.suppress(psutil.NoSuchProcess):
             process.resume()
     frozen.wait_for("it starts again with a new id")

@@ -11,7 +11,7 @@ import redis
 import rq
 from django.db import transaction
 
-from django_bgtasks.jobs.dispatch import dispatch, message_of
+from django_bgtasks.jobs.enqueue import dispatch, message_of
 from django_bgtasks.models import Attempt, Job, Worker
 from tests.named import waiting_in
 from tests.waiting import wait_until
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.faults
 
 
 def maintenance_of(worker: WorkerProcess) -> psutil.Process:
-    """The first child that the supervisor started."""
+    """The first process that the supervisor started."""
     children = psutil.Process(worker.pid).children()
     return min(children, key=lambda process: process.pid)
 
 
-def job_children_of(worker: WorkerProcess) -> list[psutil.Process]:
-    """All children but the first."""
+def job_processes_of(worker: WorkerProcess) -> list[psutil.Process]:
+    """All processes but the first."""
     children = psutil.Process(worker.pid).children()
     return sorted(children, key=lambda process: process.pid)[1:]
 
@@ -57,7 +57,7 @@ def test_a_job_whose_process_is_killed_runs_again_within_3_s_and_the_attempt_is_
     assert (attempt.job_id, attempt.attempt, attempt.outcome) == (job.pk, 1, "crash")
     assert "SIGKILL" in attempt.message
     assert attempt.worker == Worker.objects.get().pk
-    wait_until(lambda: Worker.objects.get().children_lost == 1)
+    wait_until(lambda: Worker.objects.get().processes_lost == 1)
     assert Job.objects.get().attempt == 2
 
 
@@ -104,7 +104,7 @@ def test_a_process_killed_over_a_second_message_does_not_take_the_job_from_the_o
     worker = bgworker("--processes", 2)
     tasks.wait_at_gate.enqueue(str(effects))
     wait_until(lambda: effects.texts == ["begin"])
-    [sibling] = set(job_children_of(worker)) - {psutil.Process(effects.pids[0])}
+    [sibling] = set(job_processes_of(worker)) - {psutil.Process(effects.pids[0])}
     with transaction.atomic():
         # While this test holds the row, the sibling cannot go on from its message to the claim.
         Job.objects.update(error="")
@@ -112,7 +112,7 @@ def test_a_process_killed_over_a_second_message_does_not_take_the_job_from_the_o
         both = (rq.worker.WorkerStatus.BUSY,) * 2
         wait_until(lambda: tuple(w.get_state() for w in rq.Worker.all(redis_client)) == both)
         sibling.kill()
-    wait_until(lambda: Worker.objects.get().children_lost == 1)
+    wait_until(lambda: Worker.objects.get().processes_lost == 1)
     job = Job.objects.get()
     assert (job.state, job.attempt, job.claims) == ("running", 1, 1)
     effects.open_gate()
@@ -120,7 +120,7 @@ def test_a_process_killed_over_a_second_message_does_not_take_the_job_from_the_o
     assert effects.texts == ["begin", "end"]
 
 
-def test_the_children_die_with_their_supervisor(busy: WorkerProcess) -> None:
+def test_the_processes_die_with_their_supervisor(busy: WorkerProcess) -> None:
     family = busy.family()
     assert len(family) == 3
     psutil.Process(busy.pid).kill()
@@ -279,10 +279,10 @@ def test_a_process_that_runs_many_jobs_keeps_its_descriptors_and_threads(
     slow = tasks.nap.enqueue(str(effects), "slow", 0.1)
     for job in (*warm, *tasks.record.enqueue_many([(str(effects), "warm")] * 50), slow):
         wait_for_state(job, "succeeded")
-    child = psutil.Process(effects.pids[0])
-    before = child.num_fds(), child.num_threads()
+    process = psutil.Process(effects.pids[0])
+    before = process.num_fds(), process.num_threads()
     jobs = tasks.record.enqueue_many([(str(effects), "more")] * 50)
     for job in (*jobs, tasks.fail_once.enqueue(str(effects))):
         wait_for_state(job, "succeeded")
-    assert set(effects.pids) == {child.pid}
-    assert (child.num_fds(), child.num_threads()) == before
+    assert set(effects.pids) == {process.pid}
+    assert (process.num_fds(), process.num_threads()) == before

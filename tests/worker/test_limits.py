@@ -44,7 +44,7 @@ def test_a_job_ends_at_its_timeout(
     assert TIMEOUT - 0.2 < time.monotonic() - began < limit
     assert outcomes(job) == ["timeout"]
     assert failed.error.startswith("JobTimeout: ")
-    killed = "Killing child" in worker.output
+    killed = "Killing job process" in worker.output
     assert killed == (limit == HARD)
     wait_for_state(tasks.record.enqueue(str(effects), "next"), "succeeded", timeout=3)
 
@@ -105,7 +105,7 @@ def test_a_running_job_is_cancelled_and_its_neighbour_goes_on(
     assert cancel_job(job.id) == "requested"
     wait_for_state(job, "cancelled", timeout=limit)
     assert outcomes(job) == ["cancelled"]
-    killed = re.findall(r"Killing child \d+: cancelled in job (\S+)\.", worker.output)
+    killed = re.findall(r"Killing job process \d+: cancelled in job (\S+)\.", worker.output)
     assert killed == ([job.id] if limit == HARD_CANCEL else [])
     assert row(neighbour).state == "running"
     effects.open_gate()

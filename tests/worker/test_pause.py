@@ -6,11 +6,11 @@ import pytest
 import redis
 
 from django_bgtasks.jobs.actions import pause_queue, resume_queue
-from django_bgtasks.ledger import pauses
+from django_bgtasks.ledger import queues
 from django_bgtasks.models import Job
 from django_bgtasks.worker.config import WorkerConfig
-from django_bgtasks.worker.job_process import Child
-from django_bgtasks.worker.shared_state import Slot
+from django_bgtasks.worker.job_process import JobProcess
+from django_bgtasks.worker.shared_state import SharedState
 from testproject.servers import RedisServer
 from tests.app.tasks import add
 from tests.named import waiting_in
@@ -71,37 +71,39 @@ def test_without_redis_a_paused_queue_waits_too(
 
 
 def test_a_message_that_was_popped_goes_back_to_its_place(redis_client: redis.Redis) -> None:
-    child = Child(WorkerConfig("default", "default", queues=("emails",)), Slot())
-    assert not child.step()
+    process = JobProcess(WorkerConfig("default", "default", queues=("emails",)), SharedState())
+    assert not process.step()
     pause_queue("emails")
     first, second = (add.using(queue_name="emails").enqueue(n, n).id for n in (1, 2))
-    child.queues._pauses_look_at = 0.0
-    worker = child.redis.worker
+    process.queues._pauses_look_at = 0.0
+    worker = process.fetcher.worker
     assert worker is not None
     # As if the pause came while it waited for the message.
-    assert child.redis._wait(worker, 1) == []
+    assert process.fetcher._wait(worker, lambda rq_queue: 1, 1) == []
     assert redis_client.lrange(waiting_in("emails"), 0, -1) == [first.encode(), second.encode()]
     assert states("emails") == {"queued"}
-    child.redis.leave()
+    process.fetcher.leave()
 
 
 def test_a_worker_all_of_whose_queues_are_paused_begins_nothing(redis_client: redis.Redis) -> None:
     pause_queue("emails")
     enqueue("emails")
-    child = Child(WorkerConfig("default", "default", queues=("emails",), burst=True), Slot())
-    assert not child.step()
-    assert not child.step()
+    process = JobProcess(
+        WorkerConfig("default", "default", queues=("emails",), burst=True), SharedState()
+    )
+    assert not process.step()
+    assert not process.step()
     assert states("emails") == {"queued"}
-    child.redis.leave()
+    process.fetcher.leave()
 
 
 def test_a_queue_of_the_same_name_in_another_backend_goes_on(redis_client: redis.Redis) -> None:
-    pauses.pause("emails", "another", "", "default")
+    queues.pause("emails", "another", "", "default")
     enqueue("emails")
-    child = Child(WorkerConfig("default", "default", queues=("emails",)), Slot())
-    assert child.step()
+    process = JobProcess(WorkerConfig("default", "default", queues=("emails",)), SharedState())
+    assert process.step()
     assert done("emails")
-    child.redis.leave()
+    process.fetcher.leave()
 
 
 def test_to_pause_twice_or_to_resume_what_runs_is_no_error() -> None:

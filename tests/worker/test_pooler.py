@@ -74,7 +74,7 @@ def test_all_jobs_of_a_site_and_a_worker_behind_it_run(
         wait_until(lambda: not Job.objects.exclude(state="succeeded").exists(), 30)
         assert Job.objects.count() == 100
         wait_until(lambda: Worker.objects.count() == 2)
-        assert not Worker.objects.exclude(children_lost=0).exists()
+        assert not Worker.objects.exclude(processes_lost=0).exists()
         assert settings_of_sessions() == {("0", "0")}
     for worker in workers:
         assert worker.stop() == 0

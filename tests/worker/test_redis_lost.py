@@ -7,11 +7,11 @@ import json
 import pytest
 from pytest_django import Settings
 
-from django_bgtasks.jobs import dispatch
+from django_bgtasks.jobs import enqueue
 from django_bgtasks.worker.config import WorkerConfig
-from django_bgtasks.worker.job_process import Child
+from django_bgtasks.worker.job_process import JobProcess
 from django_bgtasks.worker.once_flag import OnceFlag
-from django_bgtasks.worker.shared_state import Slot
+from django_bgtasks.worker.shared_state import SharedState
 from testproject.servers import RedisServer
 from tests.named import namespace
 from tests.waiting import wait_until
@@ -61,26 +61,26 @@ def test_a_worker_says_once_that_redis_went_works_on_and_returns_to_it(
 
 
 @pytest.mark.usefixtures("transactional_db")
-def test_the_child_that_notices_first_says_it_for_all_however_busy_the_others_are(
+def test_the_process_that_notices_first_says_it_for_all_however_busy_the_others_are(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    once_flag = OnceFlag()
+    once_flag, one = OnceFlag(), lambda rq_queue: 1
     busy, idle, third = (
-        Child(WorkerConfig("default", "default"), Slot(), once_flag) for _ in range(3)
+        JobProcess(WorkerConfig("default", "default"), SharedState(), once_flag) for _ in range(3)
     )
-    assert [child.redis.pop(0) for child in (busy, idle, third)] == [[], [], []]
+    assert [process.fetcher.fetch(one) for process in (busy, idle, third)] == [[], [], []]
     own_redis.kill()
-    for child in (idle, third, busy):
-        child.redis.pop(0)
+    for process in (idle, third, busy):
+        process.fetcher.fetch(one)
         assert [AWAY in text for text in caplog.messages] == [True]
     own_redis.start()
     caplog.clear()
     caplog.set_level("INFO", "django_bgtasks.worker")
-    for child in (third, busy, idle):
-        child.redis._retry_at = 0.0
-        child.redis.pop(0)
+    for process in (third, busy, idle):
+        process.fetcher._retry_at = 0.0
+        process.fetcher.fetch(one)
         assert ["is back." in text for text in caplog.messages] == [True]
-        child.redis.leave()
+        process.fetcher.leave()
 
 
 def test_a_site_that_still_spares_redis_when_it_is_back_does_not_make_its_jobs_wait_long(
@@ -94,7 +94,7 @@ def test_a_site_that_still_spares_redis_when_it_is_back_does_not_make_its_jobs_w
     worker.wait_for("is back.")
     with own_redis.client() as client:
         wait_until(lambda: client.exists(namespace().marker_key))
-        with dispatch.held():
+        with enqueue.without_dispatch():
             job = tasks.record.enqueue(str(effects), "spared")
     assert latency_of(job) < LATENCY
 

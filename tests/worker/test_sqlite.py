@@ -16,7 +16,7 @@ AT_ONCE, ONE_BY_ONE = 9_000, 1_000
 
 @pytest.mark.slow
 @pytest.mark.sqlite
-def test_two_children_a_site_and_maintenance_write_ten_thousand_jobs_without_a_lock_error(
+def test_two_processes_a_site_and_maintenance_write_ten_thousand_jobs_without_a_lock_error(
     bgworker: WorkerFactory,
 ) -> None:
     worker = bgworker("--processes", 2, "--verbosity", 1)

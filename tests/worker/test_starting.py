@@ -127,8 +127,8 @@ def test_job_processes_that_end_at_once_are_seen_and_their_cause_is_said_once(
     wait_for_state(tasks.record.enqueue(str(effects), "first"), "succeeded")
     assert status()["level"] == "ok"
     flag.touch()
-    for child in job_processes(worker.pid):
-        child.kill()
+    for process in job_processes(worker.pid):
+        process.kill()
     worker.wait_for("Job processes end as soon as they start, and jobs wait: RuntimeError: the lic")
     job = tasks.record.enqueue(str(effects), "second")
     wait_until(lambda: Worker.objects.get().trouble, 10)
@@ -167,8 +167,8 @@ def test_forks_that_die_without_a_word_are_seen_too(
     job = tasks.wait_at_gate.enqueue(str(effects))
     wait_until(lambda: effects.texts == ["begin"])
     flag.touch()
-    for child in job_processes(worker.pid):
-        child.kill()
+    for process in job_processes(worker.pid):
+        process.kill()
     worker.wait_for("Job processes end as soon as they start, and jobs wait: The process")
     flag.unlink()
     effects.open_gate()
@@ -189,8 +189,8 @@ def test_a_fork_that_hangs_is_replaced_and_seen(
     worker = bgworker(env=env)
     wait_for_state(tasks.record.enqueue(str(effects), "first"), "succeeded")
     flag.touch()
-    for child in job_processes(worker.pid):
-        child.kill()
+    for process in job_processes(worker.pid):
+        process.kill()
     job = tasks.record.enqueue(str(effects), "second")
     worker.wait_for("it did not come to its work within 10 s of its start.")
     flag.unlink()
@@ -210,9 +210,9 @@ def test_a_fork_that_is_refused_ends_nothing_and_is_seen(
     wait_until(lambda: effects.texts == ["begin"])
     flag.touch()
     [busy] = effects.pids
-    for child in psutil.Process(worker.pid).children():
-        if child.pid != busy:
-            child.kill()
+    for process in psutil.Process(worker.pid).children():
+        if process.pid != busy:
+            process.kill()
     worker.wait_for("Maintenance cannot be started")
     worker.wait_for("end as soon as they start, and jobs wait: BlockingIOError: [Errno 11]")
     effects.open_gate()
@@ -231,8 +231,8 @@ def test_maintenance_that_ends_at_once_neither_fills_the_log_nor_holds_up_a_stop
     worker = bgworker(env=env)
     wait_for_state(tasks.record.enqueue(str(effects), "first"), "succeeded")
     flag.touch()
-    maintenance = {child.pid for child in psutil.Process(worker.pid).children()}
-    maintenance -= {child.pid for child in job_processes(worker.pid)}
+    maintenance = {process.pid for process in psutil.Process(worker.pid).children()}
+    maintenance -= {process.pid for process in job_processes(worker.pid)}
     for pid in maintenance:
         psutil.Process(pid).kill()
     worker.wait_for("Maintenance exited with code 7, again and again; no job runs without it.")
@@ -244,7 +244,7 @@ def test_maintenance_that_ends_at_once_neither_fills_the_log_nor_holds_up_a_stop
 
 def job_processes(pid: int) -> list[psutil.Process]:
     """All that is registered in Redis is a job process; maintenance is the first that was born."""
-    return sorted(psutil.Process(pid).children(), key=lambda child: child.create_time())[1:]
+    return sorted(psutil.Process(pid).children(), key=lambda process: process.create_time())[1:]
 
 
 def status() -> dict[str, Any]:

@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ...core.options import MAX_DAYS, backend_settings, default_backend, stored_backends
 from ...core.states import FINAL
+from ...ledger.identity import ledger_database
 from ...ledger.prune import prune_jobs
-from ...ledger.returning import ledger_database
 from ...worker.maintenance import prune
 from ..base import TranslatedCommand
 

@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy
 
 from ...core.options import backend_settings, default_backend
 from ...jobs.actions import resume_queue
-from ...ledger.pauses import paused
-from ...ledger.returning import ledger_database
+from ...ledger.identity import ledger_database
+from ...ledger.queues import paused
 from ..base import TranslatedCommand
 
 

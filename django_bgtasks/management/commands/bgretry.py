@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_lazy, ngettext
 
-from ...core.states import TRANSITIONS, State
+from ...core.states import State, Transition
 from ...jobs.actions import retry_job
 from ..selection import SelectionCommand
 
@@ -13,10 +13,10 @@ class Command(SelectionCommand):
     """Queues failed or cancelled jobs again, for at least one more attempt."""
 
     help = gettext_lazy("Run failed jobs again: those named by their ids, or all that match.")
-    states = tuple(sorted(TRANSITIONS["retry"][0]))
-    usual = (State.FAILED.value,)
+    states = Transition.RETRY.sources
+    default_states = (State.FAILED.value,)
     act = staticmethod(retry_job)
 
-    def told(self, count: int) -> str:
+    def summary(self, count: int) -> str:
         """What became of so many jobs."""
         return ngettext("%d job will run again.", "%d jobs will run again.", count) % count

@@ -14,8 +14,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...core.options import backend_settings, default_backend
-from ...core.registry import queues_of
-from ...ledger.returning import ledger_database
+from ...jobs.task import queues_of
+from ...ledger.identity import ledger_database
 from ...sandbox.connections import close_for_good
 from ...worker import log_handlers, preflight, signals, streams
 from ...worker.config import (
@@ -26,7 +26,7 @@ from ...worker.config import (
     MOST_THREADS,
     WorkerConfig,
 )
-from ...worker.job_log import banner, set_up_logging
+from ...worker.logs import banner, set_up_logging
 from ...worker.reload import run_with_reload
 from ...worker.supervisor import Supervisor
 from ..base import TranslatedCommand
@@ -102,14 +102,14 @@ class Command(TranslatedCommand):
         text = _("Restart when code changes.")
         parser.add_argument("--reload", action="store_true", default=None, help=text)
         parser.add_argument("--no-reload", dest="reload", action="store_false")
-        for option, (default, unit, told) in NUMBERS.items():
+        for option, (default, unit, text) in NUMBERS.items():
             parser.add_argument(
-                option, type=positive, default=default, metavar=unit, help=str(told)
+                option, type=positive, default=default, metavar=unit, help=str(text)
             )
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Be ready for a stop, and do without an output, from the first moment on."""
-        signals.begin()
+        signals.install()
         streams.make_lenient()
         self.stdout, self.stderr = OutputWrapper(sys.stdout), OutputWrapper(sys.stderr)
         self.stderr.style_func = self.style.ERROR
@@ -127,10 +127,10 @@ class Command(TranslatedCommand):
             return
         config = self._plan(options)
         queues = self._queues(config)
-        # What the start of the site may have opened must not be shared with the children.
+        # What the start of the site may have opened must not be shared with the job processes.
         close_for_good()
-        log_handlers.find()
-        code = preflight.look(config)
+        log_handlers.find_handlers()
+        code = preflight.check_database(config)
         if code:
             sys.exit(code)
         if options["verbosity"]:
@@ -169,6 +169,6 @@ class Command(TranslatedCommand):
         unknown = [name for name in config.queues if configured and name not in configured]
         if unknown:
             text = _("Unknown queue: %(queues)s. TASKS[%(backend)r]['QUEUES'] has %(known)s.")
-            told = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
-            raise CommandError(text % {**told, "backend": config.backend})
+            values = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
+            raise CommandError(text % {**values, "backend": config.backend})
         return config.queues or tuple(sorted(known, key=lambda name: (name != "default", name)))

@@ -1,4 +1,4 @@
-"""The database threads of a job child. A coroutine that uses the database has one to itself.
+"""The database threads of a job process. A coroutine that uses the database has one to itself.
 
 `sync_to_async` and the asynchronous methods of the ORM ask asgiref for a thread. asgiref gives them
 the executor that is noted for the running event loop; here it is DatabaseThreads.
@@ -23,13 +23,13 @@ from ...sandbox.connections import (
     give_back_connections,
     most_connections,
 )
-from ...sandbox.fork_guard import only_here
-from ...sandbox.thread_timeouts import ThreadLimit
+from ...sandbox.isolation import only_here
 from ...sandbox.threads import checked, is_in_passing, refresh
+from ...sandbox.timeouts import ThreadLimit
 
 # Seconds. A thread without work ends then, and its connections with it; one stays.
 IDLE_SECONDS = 10.0
-# Connections that the process itself needs: the main thread, the keeper, and who watches a group.
+# Connections that the process itself needs: the main, the settling and the watching thread.
 OF_THE_PROCESS = 3
 
 
@@ -58,7 +58,7 @@ class Lease:
         self._struck = True
         limit = self._limit
         if limit is not None:
-            limit.strike(kind)
+            limit.interrupt(kind)
 
     def serve(self) -> None:
         """Do the calls, in a thread; then leave its connections as they were before."""

@@ -1,4 +1,4 @@
-"""The event loop of a job child, in a thread of its own, on which coroutines wait side by side.
+"""The event loop of a job process, in a thread of its own, on which coroutines wait side by side.
 
 The coroutines share the loop. What one of them does to it must not end the others.
 """
@@ -18,43 +18,53 @@ from asgiref.sync import AsyncToSync
 
 from ...core import clock
 from ...jobs.coroutines import Awaited
+from ...models import Job
 from ...sandbox.connections import LEFT_OPEN
 from ...sandbox.threads import check_threads_of
-from .database_threads import DatabaseThreads
+from ..config import WorkerConfig
+from .active_runs import ActiveRun, ActiveRuns
+from .database_threads import DatabaseThreads, room_for
 
 # A loop that does not answer for so long is blocked by the coroutine that has it.
 BLOCKED_AFTER = 1.0
 # What would end other coroutines too. A loop that runs refuses close() itself.
 REFUSED = ("stop", "shutdown_asyncgens", "shutdown_default_executor")
-Ended = Callable[[], None]
 logger = logging.getLogger("django_bgtasks.worker")
-# Whose run each task on the loop belongs to; a coroutine may begin more of them.
-_run: ContextVar[Awaited | None] = ContextVar("bgtasks_run", default=None)
+# Whose each task on the loop is; a coroutine may begin more of them.
+_runner: ContextVar[Awaited | None] = ContextVar("bgtasks_runner", default=None)
 
 
-class Loop:
-    """Coroutines, each with limits of its own. The thread starts with the first one.
+class EventLoopExecutor:
+    """Runs coroutines, at most `config.async_concurrency`; its thread starts with the first one."""
 
-    connections: how many of them may use the database at once.
-    """
-
-    def __init__(self, connections: int) -> None:
+    def __init__(self, config: WorkerConfig, runs: ActiveRuns) -> None:
+        self._most, self._using, self._runs = config.async_concurrency, config.using, runs
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked_at: float | None = None
         # The loop itself would forget a task that waits.
         self._active: dict[Awaited, RunTask] = {}
-        self._threads = DatabaseThreads(connections, self._current_run)
+        connections = room_for(config.async_connections, config.threads)
+        self._threads = DatabaseThreads(connections, self._current_runner)
 
-    def start(self, run: Awaited, ended: Ended) -> None:
-        """Begin a run. `ended` is called when it has run, on the loop or at once."""
-        awaitable = run.begin()
-        if awaitable is None:
-            ended()
-        else:
-            loop = self._running()
-            loop.call_soon_threadsafe(self._begin, loop, run, self._main(run, awaitable, ended))
+    def capacity(self, rq_queue: str = "") -> int:
+        """How many more coroutines may begin."""
+        return self._most - self._runs.count(self)
 
-    def blocking_job(self) -> Awaited | None:
+    def submit(self, jobs: list[Job]) -> list[Job]:
+        """Begin these claimed jobs. Returns those for which there is no room."""
+        room = self.capacity()
+        for job in jobs[:room]:
+            runner = Awaited(job, self._using)
+            run = self._runs.begin(self, runner)
+            awaitable = runner.begin()
+            if awaitable is None:
+                self._runs.complete(run)
+            else:
+                loop, main = self._running_loop(), self._main(runner, awaitable, run)
+                loop.call_soon_threadsafe(self._begin, loop, runner, main)
+        return jobs[room:]
+
+    def blocking_runner(self) -> Awaited | None:
         """The run that blocks the loop, if one does. To be asked again and again."""
         now = clock.monotonic()
         if self._loop is None or self._asked_at is None:
@@ -62,7 +72,7 @@ class Loop:
             return None
         if now - self._asked_at < BLOCKED_AFTER:
             return None
-        return getattr(asyncio.current_task(self._loop), "run", None)
+        return getattr(asyncio.current_task(self._loop), "runner", None)
 
     def _ask(self, now: float) -> None:
         """Have the loop say that it is alive, as soon as it can."""
@@ -74,38 +84,40 @@ class Loop:
         self._asked_at = None
         self._restore()
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, run: Awaited, main: Any) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop, runner: Awaited, main: Any) -> None:
         # Not by loop.create_task(): a coroutine may have set another task factory.
-        self._active[run] = RunTask(loop, main, run)
+        self._active[runner] = RunTask(loop, main, runner)
 
-    async def _main(self, run: Awaited, awaitable: Awaitable[None], ended: Ended) -> None:
-        _run.set(run)
+    async def _main(self, runner: Awaited, awaitable: Awaitable[None], run: ActiveRun) -> None:
+        _runner.set(runner)
         try:
             await Stepwise(awaitable, self._restore)
-            await self._release(run)
+            await self._release(runner)
         except BaseException as error:
-            run.fail(error)
+            runner.fail(error)
         finally:
-            ended()
+            self._runs.complete(run)
 
-    async def _release(self, run: Awaited) -> None:
+    async def _release(self, runner: Awaited) -> None:
         """Let others have the database thread of this run, which must leave no transaction open."""
-        del self._active[run]
-        left_open = self._threads.release(run, run.error)
+        del self._active[runner]
+        left_open = self._threads.release(runner, runner.error)
         # An attempt that has failed is settled at once; its last query may take long.
-        if left_open is not None and run.error is None and await asyncio.wrap_future(left_open):
+        if left_open is None or runner.error is not None:
+            return
+        if await asyncio.wrap_future(left_open):
             raise RuntimeError(LEFT_OPEN)
 
-    def _current_run(self) -> Awaited | None:
+    def _current_runner(self) -> Awaited | None:
         """Whose the current call is. What a run leaves behind on the loop is nobody's."""
-        run = _run.get() or getattr(asyncio.current_task(), "run", None)
-        return run if run in self._active else None
+        runner = _runner.get() or getattr(asyncio.current_task(), "runner", None)
+        return runner if runner in self._active else None
 
     def _restore(self) -> None:
         """Put back what the others need of the loop."""
         asyncio._set_running_loop(self._loop)
 
-    def _running(self) -> asyncio.AbstractEventLoop:
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             loop = self._loop = asyncio.new_event_loop()
             loop.set_task_factory(RunTask)
@@ -142,16 +154,16 @@ class RunTask(asyncio.Task[Any]):
         self,
         loop: asyncio.AbstractEventLoop,
         coroutine: Any,
-        run: Awaited | None = None,
+        runner: Awaited | None = None,
         **options: Any,
     ) -> None:
-        self.run = run or _run.get()
+        self.runner = runner or _runner.get()
         super().__init__(coroutine, loop=loop, **options)
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel it, unless the call comes from another run; such a call is ignored."""
-        caller = _run.get()
-        theirs = None not in (caller, self.run) and caller is not self.run
+        caller = _runner.get()
+        theirs = None not in (caller, self.runner) and caller is not self.runner
         return not theirs and super().cancel(msg)
 
 

@@ -1,20 +1,43 @@
-"""The threads of a job child, in which blocking jobs wait side by side."""
+"""Blocking jobs that wait side by side, each in a thread."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from queue import SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
 
 from ...jobs.execute import Run, run_claimed
 from ...models import Job
 from ...sandbox.connections import give_back_connections, refresh_connections
-from ...sandbox.thread_timeouts import strike_cancelled
+from ...sandbox.timeouts import cancel_thread
+from ..config import WorkerConfig
+from .active_runs import ActiveRun, ActiveRuns
 
-Ended = Callable[[], None]
+
+class ThreadExecutor:
+    """Runs jobs in as many threads as were ever needed at once, at most `config.threads`."""
+
+    def __init__(self, config: WorkerConfig, runs: ActiveRuns) -> None:
+        self._most, self._using, self._runs = config.threads, config.using, runs
+        self._pool = ThreadPoolExecutor(config.threads, thread_name_prefix="jobs")
+
+    def capacity(self, rq_queue: str = "") -> int:
+        """How many more jobs may begin."""
+        return self._most - self._runs.count(self)
+
+    def submit(self, jobs: list[Job]) -> list[Job]:
+        """Begin these claimed jobs. Returns those for which there is no thread."""
+        room = self.capacity()
+        for job in jobs[:room]:
+            runner = ThreadRunner(job, self._using)
+            self._pool.submit(self._run, runner, self._runs.begin(self, runner))
+        return jobs[room:]
+
+    def _run(self, runner: ThreadRunner, run: ActiveRun) -> None:
+        runner.main()
+        self._runs.complete(run)
 
 
-class Threaded:
+class ThreadRunner:
     """One attempt in a thread."""
 
     def __init__(self, job: Job, using: str) -> None:
@@ -32,7 +55,7 @@ class Threaded:
             self._run = run_claimed(self.job, self._using, grouped=True)
             give_back_connections()
         except BaseException as error:
-            # The thread goes on; who asks for the end is told.
+            # The thread goes on; end() raises it.
             self._error = error
         finally:
             with self._leaving:
@@ -43,32 +66,10 @@ class Threaded:
         # The thread must not get to its next job meanwhile: that is not to be cancelled.
         with self._leaving:
             if self._thread is not None:
-                strike_cancelled(self._thread)
+                cancel_thread(self._thread)
 
     def end(self) -> Run | None:
         """What became of it; None if the claim was lost. Raises what its settlement raised."""
         if self._error is not None:
             raise self._error
         return self._run
-
-
-class Threads:
-    """As many threads as jobs were ever there at once; they wait for the next ones."""
-
-    def __init__(self) -> None:
-        self._waiting: SimpleQueue[tuple[Threaded, Ended]] = SimpleQueue()
-        self._idle = threading.Semaphore(0)
-
-    def start(self, run: Threaded, ended: Ended) -> None:
-        """Begin a run in a thread that is free, or in a new one. `ended` is called there then."""
-        if not self._idle.acquire(blocking=False):
-            threading.Thread(target=self._serve, name="jobs", daemon=True).start()
-        self._waiting.put((run, ended))
-
-    def _serve(self) -> None:
-        while True:
-            run, ended = self._waiting.get()
-            run.main()
-            # Free before the next one is begun, which this may lead to.
-            self._idle.release()
-            ended()

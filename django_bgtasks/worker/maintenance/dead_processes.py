@@ -1,4 +1,4 @@
-"""Maintenance task: settle the job that a dead child left behind."""
+"""Maintenance task: settle the jobs that a dead job process left behind."""
 
 from __future__ import annotations
 
@@ -6,38 +6,55 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from ...core import clock
 from ...core.errors import ClaimLost, JobTimeout, TaskNotFound
 from ...core.faultpoints import fault_point
 from ...core.messages import KILLED
-from ...core.outcomes import Failure, Outcome, crashed, interrupted, raised, released
+from ...core.outcomes import (
+    Failure,
+    Outcome,
+    outcome_of_crash,
+    outcome_of_exception,
+    outcome_of_interruption,
+    outcome_of_release,
+)
 from ...core.payload import printable
-from ...core.registry import find_task
 from ...core.retry import DEFAULT_RETRY, Retry
-from ...core.states import State
-from ...jobs.execute import announce, sender_of, settled_row
-from ...jobs.hooks import tell_failed
-from ...jobs.results import result_of
-from ...ledger.outages import DISCONNECTED, retry_on_conflict, was_in_the_way
-from ...ledger.settle import crashes_of, settle_once
+from ...core.states import State, Transition
+from ...jobs.context import JobContext
+from ...jobs.execute import reflect_outcome
+from ...jobs.middleware import middleware_of, report_outcome
+from ...jobs.results import announce
+from ...jobs.task import find_task
+from ...ledger import workers
+from ...ledger.lifecycle import apply_outcome, crashes_of
+from ...ledger.outages import DISCONNECTED, is_conflict, retry_on_conflict
 from ...models import Job
-from ...signals import job_rescued
+from ..config import WorkerConfig
+from .orders import Orders
+from .pipes import Pipe
 from .promote import send
+from .redispatch import Redispatch
+from .rq_registry import RQRegistry
 
 logger = logging.getLogger("django_bgtasks.worker")
+# Seconds until the end of a job that could not be settled is tried again.
+TRY_AGAIN = 2.0
 # Whose failure the log has: it is tried again every few seconds.
-_told: deque[Death] = deque(maxlen=100)
+_logged: deque[Death] = deque(maxlen=100)
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A child died while it held a job.
+    """A job process died while it held a job.
 
     claim: the number of the claim; None if the job was still being claimed. why: crash, timeout,
     cancelled, interrupted (by a stop: not the job's fault), or unbegun (the claim waited in a
-    group, or nobody ever knew of it). detail: how the child ended.
+    batch, or nobody ever knew of it). detail: how the job process ended.
     """
 
     job: UUID
@@ -52,6 +69,44 @@ class Death:
         return self.claim is not None and self.why != "unbegun"
 
 
+class DeadProcesses:
+    """Settles what each dead process of this worker left behind, and reports it."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        orders: Orders,
+        reports: Pipe,
+        redispatch: Redispatch,
+        rq: RQRegistry,
+    ) -> None:
+        self._config, self._orders, self._reports = config, orders, reports
+        self._redispatch, self._rq = redispatch, rq
+
+    def run_once(self) -> None:
+        """Settle what can be settled now. One job that cannot is in no other's way."""
+        for death in list(self._orders.deaths):
+            if clock.monotonic() >= death.get("again_at", 0.0):
+                self._settle(death)
+
+    def _settle(self, death: dict[str, Any]) -> None:
+        config, others = self._config, partial(self._orders.held_by_others, death)
+        for entry in list(death["jobs"]):
+            job, claim, why = entry
+            one = Death(UUID(job), claim or None, config.worker, why, death["detail"])
+            if try_to_settle(one, config.using, others) is not None or self._orders.stopping:
+                # At a stop it is left to others: they find it running for nobody.
+                death["jobs"].remove(entry)
+        if death["jobs"]:
+            death["again_at"] = clock.monotonic() + TRY_AGAIN
+            return
+        self._reports.send("settled", number=death["number"])
+        self._orders.deaths.remove(death)
+        self._redispatch.soon()
+        self._rq.remove(death["pid"])
+        workers.count_death(config.worker, config.using)
+
+
 def try_to_settle(
     death: Death, using: str, held_by_others: Callable[[], Collection[UUID]] = tuple
 ) -> bool | None:
@@ -62,24 +117,24 @@ def try_to_settle(
     try:
         return settle_death(death, using, held_by_others)
     except DISCONNECTED as error:
-        if not was_in_the_way(error):
+        if not is_conflict(error):
             raise
         logger.warning("The end of job %s waits for a lock: %s", death.job, error)
     except Exception:
-        level = logging.DEBUG if death in _told else logging.ERROR
+        level = logging.DEBUG if death in _logged else logging.ERROR
         logger.log(level, "The end of job %s could not be settled.", death.job, exc_info=True)
-        _told.append(death)
+        _logged.append(death)
     return None
 
 
-@fault_point("aftermath")
+@fault_point("settle death")
 def settle_death(
     death: Death, using: str, held_by_others: Callable[[], Collection[UUID]] = tuple
 ) -> bool:
     """Settle the attempt that the death ended. False if there was nothing left to settle.
 
-    held_by_others: the jobs in the hands of other children of the same worker, dead ones included
-    that are yet to be settled.
+    held_by_others: the jobs of the worker's other job processes, and of dead ones that are not
+    settled yet.
     """
     job = Job.objects.using(using).filter(pk=death.job).first()
     if job is None:
@@ -90,12 +145,12 @@ def settle_death(
         return False
     if not _is_of(job, death, held_by_others):
         return False
-    settlement = _verdict(job, death, using)
+    outcome = _outcome_of(job, death, using)
     try:
-        retry_on_conflict(lambda: settle_once(job, settlement, using), using)
+        retry_on_conflict(lambda: apply_outcome(job, outcome, using), using)
     except ClaimLost:
         return False
-    _tell(job, settlement, death)
+    _announce(job, outcome, death, using)
     return True
 
 
@@ -103,36 +158,36 @@ def _is_of(job: Job, death: Death, held_by_others: Callable[[], Collection[UUID]
     if job.state != State.RUNNING or job.worker != death.worker:
         return False
     if death.claim is None:
-        # The claim in the row may be that of another child, which had a second message. The row
-        # was read before this look: a child shows a job before it claims it.
+        # The claim in the row may be that of another process, which had a second message. The row
+        # was read before this look: a job process shows a job before it claims it.
         return job.pk not in held_by_others()
     return death.claim == job.claims
 
 
-def _verdict(job: Job, death: Death, using: str) -> Outcome:
+def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
     if not death.begun:
-        return released()
+        return outcome_of_release()
     if death.why == "cancelled" or job.cancel_requested_at is not None:
-        return Outcome("stop", failure=Failure("cancelled", message=death.detail))
+        return Outcome(
+            Transition.CANCEL_RUNNING, failure=Failure("cancelled", message=death.detail)
+        )
     if death.why == "timeout":
         error = JobTimeout(KILLED % {"seconds": f"{job.timeout:g}"})
-        return raised(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
+        return outcome_of_exception(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
     failure = Failure("crash", message=death.detail[:255])
     if death.why == "interrupted":
-        return interrupted(failure, job.on_crash)
+        return outcome_of_interruption(failure, job.on_crash)
     crashes = crashes_of(job.pk, using)
-    return crashed(failure, job.attempt, job.max_attempts, crashes, job.on_crash)
+    return outcome_of_crash(failure, job.attempt, job.max_attempts, crashes, job.on_crash)
 
 
 def _retry_of(job: Job) -> Retry:
-    try:
-        return getattr(find_task(job.task), "retry", DEFAULT_RETRY)
-    except TaskNotFound:
-        return DEFAULT_RETRY
+    retry: Retry = getattr(_task_of(job), "retry", DEFAULT_RETRY)
+    return retry
 
 
-def _tell(job: Job, settlement: Outcome, death: Death) -> None:
-    settled_row(job, settlement)
+def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
+    reflect_outcome(job, outcome)
     logger.warning(
         "job=%s task=%s attempt=%d outcome=%s: %s %s",
         job.pk,
@@ -144,15 +199,17 @@ def _tell(job: Job, settlement: Outcome, death: Death) -> None:
     )
     if job.state == State.QUEUED:
         send([job])
-    _signal(job)
-    tell_failed(job, None, settlement)
-
-
-def _signal(job: Job) -> None:
-    try:
-        task = find_task(job.task)
-    except TaskNotFound:
-        return
-    job_rescued.send_robust(sender=sender_of(task), task_result=result_of(job, task))
+    task = _task_of(job)
+    announce("job_rescued", job, task)
     if job.is_final:
-        announce("finished", job)
+        announce("task_finished", job, task)
+    if middleware_of(job.backend):
+        report_outcome(JobContext(job, task, using), outcome)
+
+
+def _task_of(job: Job) -> Any:
+    """None if it cannot be imported here."""
+    try:
+        return find_task(job.task)
+    except TaskNotFound:
+        return None

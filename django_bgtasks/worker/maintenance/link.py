@@ -6,21 +6,21 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...core import clock
 from ..config import WorkerConfig
 from ..process_handle import LONGEST_BACKOFF, NO_ACCIDENT, QUICK_SECONDS
-from ..processes import LastWords, describe_end, fork, send_signal
-from ..shared_state import Slot
+from ..processes import LastError, describe_end, fork, signal_process
+from ..shared_state import SharedState
 from .pipes import Pipe
 from .process import MaintenanceProcess
 
 logger = logging.getLogger("django_bgtasks.worker")
 # Without a heartbeat for this share of `dead_after`, the claims are about to be someone else's.
 SILENT_SHARE = 0.8
-# An maintenance that is silent for so many times `dead_after` hangs, say on a half-open connection.
+# Maintenance that is silent for so many times `dead_after` hangs, say on a half-open connection.
 STUCK_SHARE = 3.0
 END_SECONDS = 5.0
 
@@ -28,18 +28,19 @@ END_SECONDS = 5.0
 class MaintenanceLink:
     """The maintenance process of one worker, one after another.
 
-    slots: of the job children. pids: tells which of these are alive.
+    shared_states: of the job processes. pids: of those that are alive.
     """
 
-    def __init__(self, slots: Sequence[Slot], pids: Callable[[], list[int]]) -> None:
-        self.slots, self.pids = list(slots), pids
-        self.pid, self.born, self.start_at = 0, 0.0, 0.0
-        self.quick_deaths, self.words = 0, LastWords()
+    def __init__(self, shared_states: Sequence[SharedState]) -> None:
+        self.shared_states = list(shared_states)
+        self.pids: list[int] = []
+        self.pid, self.started_at, self.start_at = 0, 0.0, 0.0
+        self.quick_deaths, self.last_error = 0, LastError()
         self.trouble = ""
         self.orders, self.reports = Pipe(), Pipe()
         self.unsettled: dict[int, dict[str, object]] = {}
         self.deaths = 0
-        # No child may claim a job before this worker is known: it would look like an orphan's.
+        # No process may claim a job before this worker is known: it would look like an orphan's.
         self.last_beat = float("-inf")
 
     def start(self, config: WorkerConfig) -> None:
@@ -50,15 +51,15 @@ class MaintenanceLink:
         # All of them before it begins to settle the first: one may explain the claim of another.
         for number, death in self.unsettled.items():
             self.orders.send("died", number=number, **death)
-        self.born = clock.monotonic()
+        self.started_at = clock.monotonic()
         try:
-            self.pid = fork(lambda: self._main(config), self.words)
+            self.pid = fork(lambda: self._main(config), self.last_error)
         except OSError as error:
             self._start_later(f"cannot be started: {error}")
             return
         self.orders.keep_writer()
         self.reports.keep_reader()
-        self.tell_children()
+        self.send_processes(self.pids)
 
     def reaped(self, status: int) -> None:
         """It has ended, and never should."""
@@ -73,7 +74,7 @@ class MaintenanceLink:
     def _start_later(self, why: str) -> None:
         """At once the first time; where it ends again and again, later and without a word."""
         now = clock.monotonic()
-        self.quick_deaths = self.quick_deaths + 1 if now - self.born < QUICK_SECONDS else 0
+        self.quick_deaths = self.quick_deaths + 1 if now - self.started_at < QUICK_SECONDS else 0
         if self.quick_deaths < 2:
             self.start_at = now
             logger.warning("Maintenance %s; starting it again.", why)
@@ -85,14 +86,17 @@ class MaintenanceLink:
     def _main(self, config: WorkerConfig) -> None:
         self.orders.keep_reader()
         self.reports.keep_writer()
-        MaintenanceProcess(config, self.orders, self.reports, self.slots, self.last_beat).main()
+        MaintenanceProcess(
+            config, self.orders, self.reports, self.shared_states, self.last_beat
+        ).main()
 
-    def tell_children(self) -> None:
-        """Say which job children are alive, or why there are none."""
-        self.orders.send("children", pids=self.pids(), trouble=self.trouble)
+    def send_processes(self, pids: list[int]) -> None:
+        """Say which job processes are alive, or why there are none."""
+        self.pids = pids
+        self.orders.send("processes", pids=pids, trouble=self.trouble)
 
-    def tell_death(self, pid: int, jobs: list[list[object]], detail: str) -> None:
-        """Order the settlement of what a dead child held."""
+    def send_death(self, pid: int, jobs: list[list[object]], detail: str) -> None:
+        """Order the settlement of what a dead job process held."""
         self.deaths += 1
         death: dict[str, object] = {"pid": pid, "jobs": jobs, "detail": detail}
         self.unsettled[self.deaths] = death
@@ -117,15 +121,16 @@ class MaintenanceLink:
 
     def kill_if_stuck(self, dead_after: float) -> None:
         """End a process that hangs; it is started again when it is reaped."""
-        if clock.monotonic() - max(self.last_beat, self.born) > STUCK_SHARE * dead_after:
-            send_signal(self.pid, signal.SIGKILL)
+        if clock.monotonic() - max(self.last_beat, self.started_at) > STUCK_SHARE * dead_after:
+            signal_process(self.pid, signal.SIGKILL)
 
     def forget(self) -> None:
-        """End the process and all that it was told: another life of the worker begins."""
+        """End the process and drop all orders: the worker goes on under another id."""
         if self.pid:
-            send_signal(self.pid, signal.SIGKILL)
+            signal_process(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         self.unsettled.clear()
+        self.pids = []
         self.last_beat = float("-inf")
 
     def end(self, config: WorkerConfig) -> None:
@@ -143,5 +148,5 @@ class MaintenanceLink:
             if os.waitpid(self.pid, os.WNOHANG)[0]:
                 return
             time.sleep(0.02)
-        send_signal(self.pid, signal.SIGKILL)
+        signal_process(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)

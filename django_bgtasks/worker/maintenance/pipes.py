@@ -1,4 +1,4 @@
-"""Lines of JSON between the supervisor and its maintenance child.
+"""Lines of JSON between the supervisor and its maintenance process.
 
 Neither waits for the other: what does not fit into the pipe is kept and written later, in order.
 """

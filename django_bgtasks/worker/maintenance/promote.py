@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from ...core.options import backend_of, backend_settings
-from ...jobs.dispatch import dispatch, message_of
+from ...jobs.enqueue import dispatch, message_of
 from ...ledger.transitions import next_due
 from ...ledger.transitions import promote as promote_due
 from ...models import Job
@@ -23,6 +23,16 @@ def run_once(using: str) -> int:
 def seconds_to_next(using: str) -> float | None:
     """Seconds until the next job is due; None if none is scheduled."""
     return next_due(using)
+
+
+def run_when_due(using: str) -> float:
+    """The same, if there is a due job. Returns the seconds to wait until the next run."""
+    # A read first: on SQLite promoting takes the write lock, whether or not a job is due.
+    due_in = next_due(using)
+    if due_in is None or due_in > 0:
+        return min(1.0, due_in or 1.0)
+    # Nothing promoted although due: another worker is at it.
+    return 0.0 if run_once(using) else 0.1
 
 
 def send(jobs: list[Job]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
+from ...core import clock
 from ...core.options import backend_settings, entries, stored_backends
 from ...idempotency import records
 from ...ledger import prune
@@ -24,8 +25,17 @@ def run_once(using: str, backends: Iterable[str] | None = None) -> int:
     prune.release_windows(using)
     deleted = 0
     for backend in entries() if backends is None else backends:
-        kept = backend_settings(backend).options.kept()
+        kept = backend_settings(backend).options.retention()
         deleted += prune.prune_jobs(kept, stored_backends(backend), using)
     deleted += records.prune(using)
     deleted += prune.prune_blobs(using)
     return deleted + prune_workers(WORKERS_KEPT, using)
+
+
+def run_unhurried(using: str) -> float:
+    """Delete one chunk. Returns the seconds to wait until the next run."""
+    start = clock.monotonic()
+    if run_once(using):
+        return 0.5
+    # What another backend keeps for long is looked through, and found too young, each time.
+    return max(60.0, (clock.monotonic() - start) / SHARE)

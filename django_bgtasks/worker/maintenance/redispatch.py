@@ -12,15 +12,14 @@ from ...core.options import backend_settings
 from ...ledger.identity import database_name
 from ...ledger.queues import queued_jobs, with_queued_jobs
 from ...transport.connection import Redis, RedisError, connection
-from ...transport.depth import MARK_SECONDS, held_ids, in_use, is_marked, mark
 from ...transport.messages import Message, push
-from ...transport.names import Namespace, rq_queue_name
-from ...transport.namespace import namespace_of
+from ...transport.names import Namespace, namespace_of, rq_queue_name
+from ...transport.queues import MARK_SECONDS, in_use, is_marked, mark, waiting_ids
 
 logger = logging.getLogger("django_bgtasks.worker")
 
 SWEEP_EVERY = 10.0
-# With the wait for a run_once, twice, a message that died with a child is back within 3 s.
+# With the wait for a run_once, twice, a message that died with a job process is back within 3 s.
 CONFIRM_AFTER = 1.5
 CHUNK = 1000
 LOCK_SECONDS = 30
@@ -62,7 +61,7 @@ class Redispatch:
             raise
 
     def soon(self) -> None:
-        """Sweep at the next run_once: a child died, and its message may have died with it."""
+        """Sweep at the next run_once: a job process died, and its message may have died with it."""
         self._sweep_at = 0.0
 
     def at_once(self) -> None:
@@ -112,12 +111,12 @@ class Redispatch:
         named, names = self._named, []
         if only is None:
             names = in_use(with_queued_jobs(self.backend, self.using), named, redis)
-        held = {name: held_ids(name, named, redis) for name in names}
+        waiting = {name: waiting_ids(name, named, redis) for name in names}
         for job in queued_jobs(self.backend, self.using, only):
             name = rq_queue_name(job.queue, job.priority)
-            if name not in held:
-                held[name] = held_ids(name, named, redis)
-            if str(job.id) not in held[name]:
+            if name not in waiting:
+                waiting[name] = waiting_ids(name, named, redis)
+            if str(job.id) not in waiting[name]:
                 yield Message(job.id, job.queue, job.priority, job.task)
 
     def _send(self, redis: Redis, messages: Iterator[Message]) -> int:

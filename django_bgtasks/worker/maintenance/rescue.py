@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from ...core import clock
 from ...core.messages import WORKER_GONE
 from ...ledger.workers import call_dead, orphans
 from .dead_processes import Death, try_to_settle
+from .redispatch import Redispatch
 
 logger = logging.getLogger("django_bgtasks.worker")
 CHUNK = 200
 EVERY = 2.0
 # Without the database for so much longer, as a share of `dead_after`, others could not beat either.
-DEAF_SHARE = 0.3
+GAP_SHARE = 0.3
 
 
 class Silence:
@@ -42,26 +42,24 @@ class Silence:
 
     @property
     def _gap(self) -> float:
-        return EVERY + DEAF_SHARE * self.dead_after
+        return EVERY + GAP_SHARE * self.dead_after
 
 
 class Rescue:
-    """One rescuer. It judges the silence of others only by what it could have heard.
+    """One rescuer. It judges the silence of others only by what it could have heard."""
 
-    found_dead: called when a worker was found dead, which may have taken messages with it.
-    """
-
-    def __init__(self, silence: Silence, using: str, found_dead: Callable[[], None]) -> None:
-        self.silence, self.using, self.found_dead = silence, using, found_dead
+    def __init__(self, silence: Silence, using: str, redispatch: Redispatch) -> None:
+        self._silence, self._using, self._redispatch = silence, using, redispatch
 
     def run_once(self) -> int:
         """Settle what dead workers ran, those that are found dead now included. Returns how many
         jobs were rescued.
         """
-        rescued = rescue(self.using)
-        if call_dead(self.silence.seconds(), self.using):
-            self.found_dead()
-            rescued += rescue(self.using)
+        rescued = rescue(self._using)
+        if call_dead(self._silence.seconds(), self._using):
+            # It may have taken messages with it.
+            self._redispatch.at_once()
+            rescued += rescue(self._using)
         return rescued
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import median
 
 from django_bgtasks.core import clock
-from django_bgtasks.ledger.dialects.columns import unsaved
-from django_bgtasks.ledger.insert import insert_calls
-from django_bgtasks.ledger.returning import ledger_database
+from django_bgtasks.ledger.identity import ledger_database
+from django_bgtasks.ledger.lifecycle import insert_calls
+from django_bgtasks.ledger.statements import unsaved
 from django_bgtasks.models import Job
 from tests.app.tasks import add
 

@@ -11,11 +11,9 @@ from uuid import UUID, uuid4
 
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.enqueue import build
-from django_bgtasks.ledger import dialects
-from django_bgtasks.ledger.claim import claim_many
-from django_bgtasks.ledger.insert import insert, insert_calls
-from django_bgtasks.ledger.returning import ledger_database
-from django_bgtasks.ledger.settle import settle_many
+from django_bgtasks.ledger import statements as hot
+from django_bgtasks.ledger.identity import ledger_database
+from django_bgtasks.ledger.lifecycle import claim_many, insert, insert_calls, settle_many
 from django_bgtasks.models import Job
 from tests.app.tasks import add
 
@@ -68,8 +66,8 @@ def _each(items: list[Any], size: int, act: Callable[[Any], Any]) -> float:
 
 @contextmanager
 def _portable() -> Iterator[None]:
-    forms, dialects.FORMS = dialects.FORMS, {}
+    dialects, hot.DIALECTS = hot.DIALECTS, {}
     try:
         yield
     finally:
-        dialects.FORMS = forms
+        hot.DIALECTS = dialects

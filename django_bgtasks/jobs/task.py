@@ -1,0 +1,276 @@
+"""Step 1, the call: `@task` makes a BackgroundTask, and its `enqueue` starts the line.
+
+Next: jobs/enqueue.py (2 the row).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+
+from django.utils.module_loading import import_string
+
+from ..core.compat import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task, handlers, task_backends
+from ..core.dedup import DedupKey
+from ..core.errors import TaskNotFound
+from ..core.messages import NO_TASK, NOT_IMPORTED
+from ..core.options import IMPLICIT, IMPLICIT_BACKEND, backend_settings, default_backend
+from ..core.outcomes import message_of
+from ..core.payload import fault_of, plain
+from ..core.retry import DEFAULT_RETRY, Retry
+from ..core.sensitive import check
+from ..core.spans import fault_of_time, span_of
+
+if TYPE_CHECKING:
+    from .context import JobContext
+    from .results import JobResult
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Scope = Literal["live", "queued"] | timedelta
+OnDuplicate = Literal["return", "replace", "raise"]
+OnCrash = Literal["retry", "fail"]
+OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive"}
+TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
+MOST_SECONDS = 10**7
+CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
+Call = tuple[Any, ...] | Mapping[str, Any]
+# Of each backend, the queues that tasks name.
+_declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_NAME})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
+    """The definition of a task: a function with the defaults of its jobs.
+
+    retry: a Retry; without one an exception fails the job, while a crash is retried.
+    timeout: seconds for one attempt; None takes the backend's.
+    dedup_key: a format string over the call's arguments, or a callable of them; None for no dedup.
+    dedup_scope: how long a job holds its key: "live" until it is final, "queued" until it starts,
+        a timedelta for that long at least.
+    on_duplicate: "return" the job that holds the key, "replace" its arguments and time while it has
+        not started, or "raise" DuplicateJob.
+    atomic: run inside the transaction that settles the job.
+    on_crash: "retry", or "fail" for effects that must not be repeated.
+    owner, about: the user whose job it is and the model instance it concerns.
+    sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
+    """
+
+    retry: Retry = DEFAULT_RETRY
+    timeout: float | None = None
+    dedup_key: DedupKey = None
+    dedup_scope: Scope = "live"
+    on_duplicate: OnDuplicate = "return"
+    atomic: bool = False
+    on_crash: OnCrash = "retry"
+    owner: Any = None
+    about: Any = None
+    sensitive: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in TEXTS:
+            # A member of an enumeration is the text that it stands for.
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        # Zero-argument super() fails in a dataclass with slots on Python 3.12 and earlier.
+        Task.__post_init__(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By the path of its function and what differs there: a pickled key need not be code."""
+        original = find_task(self.module_path)
+        options = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name != "func"
+        }
+        changes = {name: new for name, new in options.items() if new != getattr(original, name)}
+        return _unpickled, (self.module_path, changes)
+
+    def get_backend(self) -> Any:
+        """The RQBackend of this task, the implicit one included."""
+        return ensure_backend(self.backend)
+
+    def using(self, **changes: Any) -> BackgroundTask[P, T]:
+        """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
+
+        None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
+        `retry`, `atomic`, `takes_context` and `sensitive` are the definition's, and read there.
+        """
+        _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
+        _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
+        given = {
+            name: new for name, new in changes.items() if new is not None or name in CAN_BE_NONE
+        }
+        return replace(self, **given)
+
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
+        """Insert a job in the current transaction and dispatch it after the commit.
+
+        Returns the TaskResult; its `.deduplicated` says whether an earlier job stands for it.
+        Raises InvalidArguments, DuplicateJob or QueueFull, and then nothing was enqueued.
+        """
+        result: JobResult[T] = self.get_backend().enqueue(self, args, kwargs)
+        return result
+
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
+        """See enqueue()."""
+        result: JobResult[T] = await self.get_backend().aenqueue(self, args, kwargs)
+        return result
+
+    def enqueue_many(self, calls: Iterable[Call]) -> Sequence[JobResult[T]]:
+        """Enqueue many calls at once: one INSERT and one pipeline for each 1,000 of them.
+
+        calls: for each job a tuple of arguments or a dict of keyword arguments.
+        Returns the results in order. Either all calls are enqueued or none is.
+        """
+        results: Sequence[JobResult[T]] = self.get_backend().enqueue_many(self, calls)
+        return results
+
+
+def _unpickled(path: str, changes: dict[str, Any]) -> BackgroundTask[Any, Any]:
+    made: BackgroundTask[Any, Any] = replace(find_task(path), **changes)
+    return made
+
+
+@overload
+def task(function: Callable[P, T], /) -> BackgroundTask[P, T]: ...
+
+
+@overload
+def task(
+    *,
+    takes_context: Literal[True],
+    priority: int = 0,
+    queue_name: str = DEFAULT_TASK_QUEUE_NAME,
+    backend: str | None = None,
+    **options: Any,
+) -> Callable[[Callable[Concatenate[JobContext, P], T]], BackgroundTask[P, T]]: ...
+
+
+@overload
+def task(
+    *,
+    takes_context: Literal[False] = False,
+    priority: int = 0,
+    queue_name: str = DEFAULT_TASK_QUEUE_NAME,
+    backend: str | None = None,
+    **options: Any,
+) -> Callable[[Callable[P, T]], BackgroundTask[P, T]]: ...
+
+
+def task(
+    function: Callable[..., Any] | None = None,
+    *,
+    priority: int = 0,
+    queue_name: str = DEFAULT_TASK_QUEUE_NAME,
+    backend: str | None = None,
+    takes_context: bool = False,
+    **options: Any,
+) -> Any:
+    """Make a function at a module's top level a task. See BackgroundTask for the options."""
+    if "run_after" in options:
+        raise TypeError(
+            "run_after cannot be defined statically with the @task decorator. "
+            "Use .using(run_after=...) to set it dynamically."
+        )
+
+    def wrapper(func: Callable[..., Any]) -> BackgroundTask[Any, Any]:
+        name = backend or default_backend()
+        _declared[name].add(plain(queue_name))
+        made: BackgroundTask[Any, Any] = ensure_backend(name).task_class(
+            func=func,
+            priority=priority,
+            queue_name=queue_name,
+            backend=name,
+            takes_context=takes_context,
+            run_after=None,
+            **options,
+        )
+        return made
+
+    return wrapper(function) if function else wrapper
+
+
+def queues_of(backend: str) -> frozenset[str]:
+    """The queues of a backend: its QUEUES, or those that tasks declare when it names none."""
+    return backend_settings(backend).queues or frozenset(_declared[backend])
+
+
+def ensure_backend(name: str) -> Any:
+    """The backend of this name; makes the implicit one known where TASKS does not name it.
+
+    Each handler gets a copy of its settings, so that the site's TASKS stays as it is.
+    """
+    if name == IMPLICIT_BACKEND:
+        for handler in handlers():
+            if name not in handler.settings:
+                handler.settings = {**handler.settings, name: IMPLICIT}
+    return task_backends[name]
+
+
+def find_task(path: str) -> Any:
+    """The task at this dotted path; TaskNotFound when there is none on this host."""
+    try:
+        task = import_string(path)
+    except (Exception, SystemExit) as error:
+        why = message_of(error)
+        raise TaskNotFound(NOT_IMPORTED % {"task": path, "why": why}) from error
+    if not isinstance(task, Task):
+        raise TaskNotFound(NO_TASK % {"task": path})
+    return task
+
+
+def _refuse(name: str, options: set[str], why: str) -> None:
+    if options:
+        raise TypeError(f"{name}.using() {why} {', '.join(sorted(options))}.")
+
+
+def validate_call(task: Any) -> None:
+    """Refuse what no database could keep of a task, Django's own included, with InvalidTask."""
+    if fault := fault_of(task.queue_name, 100):
+        raise InvalidTask(f"the name of a queue {fault}")
+    if task.run_after is not None and (fault := fault_of_time(task.run_after)):
+        raise InvalidTask(f"run_after {fault}")
+    if not isinstance(task.priority, int | float) or math.isnan(task.priority):
+        raise InvalidTask(f"priority is a whole number, not {task.priority!r}.")
+
+
+def validate(task: BackgroundTask[Any, Any]) -> None:
+    """Refuse options that could not work, with InvalidTask that says which and why."""
+    name = task.module_path
+    if not task.func.__qualname__.isidentifier():
+        # A method or a lambda: no worker could import it by its path.
+        raise InvalidTask(f"{name}: a task must be defined at a module level, as a function.")
+    if not isinstance(task.retry, Retry):
+        raise InvalidTask(f"{name}: retry takes a Retry, such as Retry(max_attempts=5).")
+    timeout = task.timeout
+    if timeout is not None and not (
+        isinstance(timeout, int | float) and 0 < timeout <= MOST_SECONDS
+    ):
+        raise InvalidTask(
+            f"{name}: timeout is in seconds and above 0, not {timeout!r}. "
+            f"It is at most {MOST_SECONDS}."
+        )
+    if not (task.dedup_key is None or isinstance(task.dedup_key, str) or callable(task.dedup_key)):
+        raise InvalidTask(
+            f"{name}: dedup_key is a format string or a callable, not {task.dedup_key!r}."
+        )
+    _check_scope(name, task.dedup_scope)
+    if task.on_duplicate not in ("return", "replace", "raise"):
+        raise InvalidTask(f"{name}: on_duplicate is 'return', 'replace' or 'raise'.")
+    if task.on_crash not in ("retry", "fail"):
+        raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
+    check(task)
+
+
+def _check_scope(name: str, scope: Any) -> None:
+    if not isinstance(scope, timedelta):
+        if scope not in ("live", "queued"):
+            text = "dedup_scope is 'live', 'queued' or a timedelta"
+            raise InvalidTask(f"{name}: {text}, not {scope!r}.")
+        return
+    try:
+        span_of(scope, "dedup_scope")
+    except ValueError as error:
+        raise InvalidTask(f"{name}: {error}") from None

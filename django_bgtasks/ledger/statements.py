@@ -1,0 +1,420 @@
+"""The statements of the hot path as text: insert, claim and settle on PostgreSQL and SQLite.
+
+The ORM takes longer to write them than the database to run them. Each is stated once, with its
+states from Transition; a Dialect has what the two databases say differently. They promise the same
+as the ORM's forms in lifecycle.py, and one suite of tests holds for both.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from django.db import DatabaseError, connections, models
+from django.db.models.base import ModelState
+from django.db.models.expressions import Col
+
+from ..core import clock
+from ..core.payload import to_json
+from ..core.states import Transition
+from ..models import Job
+from . import pooler
+
+try:
+    from psycopg import Cursor
+except ImportError:
+    Cursor = None  # type: ignore[assignment,misc]
+
+TABLE = Job._meta.db_table
+FIELDS = {field.attname: field for field in Job._meta.concrete_fields}
+# The database's clock writes this one.
+WRITTEN = [name for name in FIELDS if name != "enqueued_at"]
+# What a row has of which nobody says otherwise.
+DEFAULTS = {name: FIELDS[name].get_default() for name in WRITTEN if name != "id"}
+# What many calls of a task have in common.
+SHARED = [name for name in WRITTEN if name not in ("id", "args", "kwargs")]
+# What a run does not need of its job's row: it is read if somebody asks for it.
+UNREAD = {
+    *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
+    *("progress_done", "progress_total", "progress_message"),
+}
+READ = [name for name in FIELDS if name not in UNREAD]
+BLANK = {"enqueued_at": None, **DEFAULTS}
+CLAIMED = {"state": Transition.CLAIM.target.value, "finished_at": None, "result": None}
+# Nothing but a dedup slot that is taken: other errors are to be seen.
+FREE_SLOT = "(dedup_slot) WHERE dedup_slot IS NOT NULL"
+# PostgreSQL keeps the plan that it made while a table was small, until statistics are gathered:
+# reading all rows was the best way when the worker started, and is the worst a minute later.
+REPLAN_AFTER = 5.0
+# One psycopg cursor for each of Django's connections: it costs more to make than to use.
+_cursors: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+# When each connection was last told to plan anew, by the monotonic clock.
+_planned: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+
+
+class Dialect:
+    """The hot statements; a subclass has what its database says differently.
+
+    now: its clock. state: the column in a condition, such that no index of it is used: each row is
+    found by its id. By the partial index of a state, which PostgreSQL takes for shorter, a claim
+    would read all the jobs that wait. calls: rows of one JSON array. ends: rows `done` of (id,
+    claims, result).
+    """
+
+    now: str
+    state: str
+    calls: str
+    ends: str
+
+    def cast(self, value: str, kind: str) -> str:
+        """The value as one of this type."""
+        raise NotImplementedError
+
+    def any_of(self, kind: str) -> str:
+        """The condition to be one of the values of array()."""
+        raise NotImplementedError
+
+    def array(self, values: Iterable[str]) -> str:
+        """Values of any number as one parameter."""
+        raise NotImplementedError
+
+    def array_of_ends(self, done: Sequence[tuple[Job, Any]]) -> list[str]:
+        """The parameters of `ends`."""
+        raise NotImplementedError
+
+    def run(
+        self, sql: str, params: Sequence[Any], using: str, *, searches: bool = False
+    ) -> list[Any]:
+        """Execute the statement and return its rows. searches: it looks for rows."""
+        return _run_plainly(sql, params, connections[using])
+
+    def insert(self, job: Job, if_free: bool, using: str) -> bool:
+        """Insert the row. False if it was left out, for its dedup slot is taken."""
+        names = _own_values(job)
+        rows = self.run(insert_sql(self, names, if_free), _stored(job, names, using), using)
+        for (moment,) in rows:
+            convert = _converters(using).get(READ.index("enqueued_at"))
+            job.enqueued_at = moment if convert is None else convert(moment)
+        return bool(rows)
+
+    def insert_calls(self, first: Job, calls: Sequence[Any], using: str) -> None:
+        """Insert a row for each (id, args, kwargs); everything else is as in `first`."""
+        array = to_json([[job_id.hex, args, kwargs] for job_id, args, kwargs in calls])
+        with connections[using].cursor() as cursor:
+            cursor.execute(insert_calls_sql(self, using), [*_stored(first, SHARED, using), array])
+
+    def claim(
+        self,
+        job_ids: Sequence[UUID],
+        worker: UUID,
+        using: str,
+        queues: Sequence[str],
+        backends: Sequence[str],
+    ) -> list[Job]:
+        """Claim those of these jobs that are queued: in one of these queues, and with one of these
+        names of a backend, if there are any.
+        """
+        only = [self.array(names) for names in (queues, backends) if names]
+        params = [worker.hex, self.array(job_id.hex for job_id in job_ids), *only]
+        rows = self.run(claim_sql(self, bool(queues), bool(backends)), params, using, searches=True)
+        return [_claimed(row, using) for row in rows]
+
+    def settle(self, done: Sequence[tuple[Job, Any]], worker: UUID, using: str) -> set[UUID]:
+        """Settle as succeeded those of these attempts whose claim still holds."""
+        params = [*self.array_of_ends(done), worker.hex]
+        rows = self.run(settle_sql(self), params, using, searches=True)
+        return {row[0] if isinstance(row[0], UUID) else UUID(row[0]) for row in rows}
+
+
+@cache
+def insert_sql(dialect: Dialect, names: Sequence[str], if_free: bool) -> str:
+    """Most calls leave most columns as they are: these are constants of the statement."""
+    others = [name for name in WRITTEN if name not in names]
+    unless_taken = f"ON CONFLICT {FREE_SLOT} DO NOTHING" if if_free else ""
+    values = [*["%s"] * len(names), *(_literal(DEFAULTS[name]) for name in others)]
+    return f"""\
+INSERT INTO {TABLE} ({_columns([*names, *others])}, enqueued_at)
+VALUES ({", ".join(values)}, {dialect.now})
+{unless_taken} RETURNING enqueued_at
+"""
+
+
+@cache
+def insert_calls_sql(dialect: Dialect, using: str) -> str:
+    """A row for each value of one JSON array."""
+    types = [str(FIELDS[name].db_type(connections[using])) for name in SHARED]
+    own = [("value ->> 0", "uuid"), ("value -> 1", "jsonb"), ("value -> 2", "jsonb")]
+    values = [dialect.cast(*each) for each in [*own, *(("%s", kind) for kind in types)]]
+    return f"""\
+INSERT INTO {TABLE} (id, args, kwargs, {_columns(SHARED)}, enqueued_at)
+SELECT {", ".join(values)}, {dialect.now}
+FROM {dialect.calls}
+"""
+
+
+@cache
+def claim_sql(dialect: Dialect, by_queue: bool = False, by_backend: bool = False) -> str:
+    """The attempt and the claim are counted in the same statement, so a crash counts."""
+    [source], target = Transition.CLAIM.sources, Transition.CLAIM.target
+    where = [f"id {dialect.any_of('uuid')}", f"{dialect.state} = '{source}'"]
+    where += [f"queue {dialect.any_of('text')}"] if by_queue else []
+    where += [f"backend {dialect.any_of('text')}"] if by_backend else []
+    return f"""\
+UPDATE {TABLE} SET state = '{target}', attempt = attempt + 1, claims = claims + 1,
+    worker = {dialect.cast("%s", "uuid")}, started_at = {dialect.now},
+    dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END
+WHERE {" AND ".join(where)}
+RETURNING {", ".join(READ)}
+"""
+
+
+@cache
+def settle_sql(dialect: Dialect) -> str:
+    """The claim is compared in the same statement: (worker, claims) is the fencing token."""
+    [source], target = Transition.SUCCEED.sources, Transition.SUCCEED.target
+    window = f"dedup_scope = 'window' AND dedup_until > {dialect.now}"
+    return f"""\
+UPDATE {TABLE} SET state = '{target}', error = '', finished_at = {dialect.now},
+    result = {dialect.cast("done.result", "jsonb")},
+    dedup_slot = CASE WHEN {window} THEN dedup_slot END
+FROM {dialect.ends}
+WHERE {TABLE}.id = done.id AND {TABLE}.claims = done.claims
+    AND {dialect.state} = '{source}' AND worker = {dialect.cast("%s", "uuid")}
+RETURNING {TABLE}.id
+"""
+
+
+class PostgreSQL(Dialect):
+    """Each statement is prepared once a connection, and has one plan."""
+
+    now = "STATEMENT_TIMESTAMP()"
+    state = "state || ''"
+    calls = "json_array_elements(%s::json) AS calls(value)"
+    ends = "unnest(%s::uuid[], %s::int[], %s::text[]) AS done(id, claims, result)"
+
+    def cast(self, value: str, kind: str) -> str:
+        """By name: what is prepared has no types but these."""
+        return f"({value})::{kind}"
+
+    def any_of(self, kind: str) -> str:
+        """An array."""
+        return f"= ANY(%s::{kind}[])"
+
+    def array(self, values: Iterable[str | None]) -> str:
+        """An array as PostgreSQL reads it; psycopg takes several times longer to write one."""
+        return "{" + ",".join("NULL" if value is None else _quoted(value) for value in values) + "}"
+
+    def array_of_ends(self, done: Sequence[tuple[Job, Any]]) -> list[str]:
+        """Three arrays."""
+        results = (None if result is None else to_json(result) for _, result in done)
+        return [
+            self.array(job.pk.hex for job, _ in done),
+            self.array(str(job.claims) for job, _ in done),
+            self.array(results),
+        ]
+
+    def run(
+        self, sql: str, params: Sequence[Any], using: str, *, searches: bool = False
+    ) -> list[Any]:
+        """Prepared; the plan of a statement that searches is made anew now and then."""
+        return run_prepared(sql, params, connections[using], searches=searches)
+
+
+class SQLite(Dialect):
+    """The text alone, which the driver keeps compiled."""
+
+    now = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"
+    state = "+state"
+    calls = "json_each(%s)"
+    ends = (
+        "(SELECT value ->> 0 AS id, value ->> 1 AS claims, value ->> 2 AS result "
+        "FROM json_each(%s)) AS done"
+    )
+
+    def cast(self, value: str, kind: str) -> str:
+        """Columns have the types that their values have."""
+        return value
+
+    def any_of(self, kind: str) -> str:
+        """A JSON array."""
+        return "IN (SELECT value FROM json_each(%s))"
+
+    def array(self, values: Iterable[str]) -> str:
+        """A JSON array."""
+        return json.dumps(list(values))
+
+    def array_of_ends(self, done: Sequence[tuple[Job, Any]]) -> list[str]:
+        """One JSON array of arrays."""
+        ends = [(job, None if result is None else to_json(result)) for job, result in done]
+        return [json.dumps([[job.pk.hex, job.claims, result] for job, result in ends])]
+
+
+DIALECTS: dict[str, Dialect] = {"postgresql": PostgreSQL(), "sqlite": SQLite()}
+
+
+def dialect_of(using: str) -> Dialect | None:
+    """The hot statements for this database; None where only the ORM's forms are."""
+    return DIALECTS.get(connections[using].vendor)
+
+
+def unsaved(**values: Any) -> Job:
+    """A job that has no row yet: Job(**values) with a new id."""
+    job = _empty()
+    job.__dict__.update(BLANK, id=clock.new_id(), **values)
+    return job
+
+
+def is_plain(job: Job) -> bool:
+    """Whether the row holds values only: an expression is for the ORM to write."""
+    return not any(hasattr(value, "resolve_expression") for value in job.__dict__.values())
+
+
+def run_prepared(
+    sql: str, params: Sequence[Any], connection: Any, *, searches: bool = False
+) -> list[Any]:
+    """Run a statement that psycopg prepares once a session and sends by the extended protocol.
+
+    Django's cursors write the values into the text, which PostgreSQL then has to parse and to plan
+    again each time. A site's wrappers and its log of queries see these statements like all others.
+    searches: the statement looks for rows; its plan is made anew every REPLAN_AFTER seconds.
+    """
+    connection.ensure_connection()
+    own = None if Cursor is None or connection.queries_logged else _cursor(connection)
+    if own is None:
+        return _run_plainly(sql, params, connection)
+    cursor = connection.make_cursor(own)
+    try:
+        if searches:
+            _replan(connection, cursor)
+        with _preparing(connection.connection):
+            cursor.execute(sql, params)
+            return list(cursor.fetchall())
+    except DatabaseError as error:
+        if not pooler.is_its_doing(error):
+            raise
+        # It came after the first look, as with a failover. Nothing was executed.
+        pooler.found(connection)
+        _cursors.pop(connection, None)
+        if connection.in_atomic_block or not connection.get_autocommit():
+            raise
+        return _run_plainly(sql, params, connection)
+
+
+def _run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())
+
+
+def _cursor(connection: Any) -> Any:
+    """The cursor of this session; None if nothing may be prepared in it."""
+    connection.validate_thread_sharing()
+    cursor = _cursors.get(connection)
+    if cursor is None or cursor.connection is not connection.connection:
+        if pooler.is_pooled(connection):
+            return None
+        cursor = _cursors[connection] = Cursor(connection.connection)
+    return cursor
+
+
+def _replan(connection: Any, cursor: Any) -> None:
+    moment = time.monotonic()
+    if moment - _planned.setdefault(connection, moment) > REPLAN_AFTER:
+        cursor.execute("DISCARD PLANS")
+        _planned[connection] = moment
+
+
+@contextmanager
+def _preparing(session: Any) -> Iterator[None]:
+    """Django has psycopg prepare nothing; here it prepares at the first use."""
+    before, session.prepare_threshold = session.prepare_threshold, 0
+    try:
+        yield
+    finally:
+        session.prepare_threshold = before
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(str(FIELDS[name].column) for name in names)
+
+
+def _literal(value: Any) -> str:
+    if value is None or isinstance(value, int):
+        return "NULL" if value is None else str(int(value))
+    return f"'{value if isinstance(value, str) else json.dumps(value)}'"
+
+
+def _quoted(value: str) -> str:
+    value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
+
+
+def _own_values(job: Job) -> tuple[str, ...]:
+    """The fields of which this row has a value of its own."""
+    row = job.__dict__
+    return "id", *(name for name, default in DEFAULTS.items() if row[name] != default)
+
+
+def _stored(job: Job, names: Sequence[str], using: str) -> list[Any]:
+    """The values of these fields as the driver takes them."""
+    row = job.__dict__
+    return [_driver_value(FIELDS[name], row[name], using) for name in names]
+
+
+def _driver_value(field: Any, value: Any, using: str) -> Any:
+    if value is None:
+        return None
+    if isinstance(field, models.JSONField):
+        return to_json(value)
+    if isinstance(value, str):
+        # A state is an enumeration, of which a driver would take the name.
+        return str.__str__(value)
+    if isinstance(value, int | float):
+        return value
+    return field.get_db_prep_save(value, connections[using])
+
+
+def _claimed(values: Sequence[Any], using: str) -> Job:
+    """The claimed job whose columns READ the driver has returned."""
+    row = list(values)
+    for place, convert in _converters(using).items():
+        row[place] = convert(row[place])
+    job = _empty()
+    job._state.adding, job._state.db = False, using
+    job.__dict__.update(zip(READ, row, strict=True), **CLAIMED)
+    return job
+
+
+def _empty() -> Job:
+    """A job without fields, which its maker sets.
+
+    Django makes one in three times the time; the ledger's own rows have no other makers than us.
+    """
+    job = Job.__new__(Job)
+    job._state = ModelState()
+    return job
+
+
+@cache
+def _converters(using: str) -> Mapping[int, Callable[[Any], Any]]:
+    """By their place in READ: the columns that the driver does not return as the model has them."""
+    compiler = Job.objects.using(using).query.get_compiler(using=using)
+    found: dict[int, Any] = compiler.get_converters([Col(TABLE, FIELDS[name]) for name in READ])
+    return {place: _chain(chain, column, using) for place, (chain, column) in found.items()}
+
+
+def _chain(steps: Sequence[Any], column: Any, using: str) -> Callable[[Any], Any]:
+    connection = connections[using]
+
+    def convert(value: Any) -> Any:
+        for step in steps:
+            value = step(value, column, connection)
+        return value
+
+    return convert

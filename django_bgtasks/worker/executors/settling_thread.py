@@ -1,0 +1,106 @@
+"""The thread that settles what runs beside the main thread, and enforces its limits.
+
+The main thread may wait in Redis meanwhile. Each run has its own claim, its own entry in the shared
+state, its own timeout and cancellation; those that end together are settled together.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from math import inf
+
+from ...core import clock
+from ...jobs.execute import Run, settle_runs
+from ...sandbox.connections import give_back_connections
+from ...sandbox.isolation import restore_log
+from ...sandbox.timeouts import interrupt_overdue
+from ..config import WorkerConfig
+from ..settler import Settler
+from ..shared_state import SharedState
+from .active_runs import ActiveRun, ActiveRuns
+from .event_loop import EventLoopExecutor
+
+logger = logging.getLogger("django_bgtasks.worker")
+
+
+class SettlingThread:
+    """It starts with the first run."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        shared: SharedState,
+        settler: Settler,
+        runs: ActiveRuns,
+        event_loop: EventLoopExecutor,
+    ) -> None:
+        self._config, self._shared, self._settler = config, shared, settler
+        self._runs, self._event_loop = runs, event_loop
+        self._was_blocked = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start it, if it does not run yet."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="settling", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            completed = self._runs.completed()
+            try:
+                if completed:
+                    self._settle(completed)
+                self._enforce_limits()
+            except BaseException:
+                # As where the main thread fails: the supervisor sees to what this process held.
+                logger.exception("The jobs beside the main thread could not be looked after.")
+                os._exit(1)
+
+    def _settle(self, completed: list[ActiveRun]) -> None:
+        ended = [run for one in completed if (run := self._end(one)) is not None]
+        settled = settle_runs(ended, self._config.using)
+        for one in completed:
+            self._shared.free(one.entry)
+        restore_log()
+        self._settler.announce([one.runner.job.pk for one in completed], settled)
+        # Others may need the connection before the next one ends.
+        give_back_connections()
+        self._runs.release(completed)
+        self._settler.fetcher.notify()
+
+    def _end(self, one: ActiveRun) -> Run | None:
+        self._runs.let_run(one)
+        run = one.runner.end()
+        if run is not None and run.open:
+            self._shared.ended_at(one.entry)
+        return run
+
+    def _enforce_limits(self) -> None:
+        interrupt_overdue()
+        runs = self._runs.all()
+        for one in runs:
+            if self._shared.is_cancelled_at(one.entry):
+                one.runner.cancel()
+        coroutines = [one for one in runs if one.executor is self._event_loop]
+        if coroutines:
+            self._postpone_others(coroutines)
+
+    def _postpone_others(self, coroutines: list[ActiveRun]) -> None:
+        """While a coroutine blocks the loop the others cannot heed their timeouts.
+
+        The supervisor is to kill the process for the sake of the one that blocks, and of no other.
+        """
+        blocking = self._event_loop.blocking_runner()
+        # What a job has left behind on the loop has no time at which it is killed.
+        is_blocked = any(one.runner is blocking for one in coroutines)
+        was_blocked, self._was_blocked = self._was_blocked, is_blocked
+        if not is_blocked and not was_blocked:
+            return
+        for one in coroutines:
+            if is_blocked and one.runner is blocking:
+                continue
+            later = max(one.kill_at, clock.monotonic() + self._config.options.kill_after)
+            self._runs.put_off(one, inf if is_blocked else later)

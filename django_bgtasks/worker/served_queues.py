@@ -1,0 +1,82 @@
+"""The queues that a job process serves: in which order, and which of them are paused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from django.db import connections
+
+from ..core import clock
+from ..jobs.task import queues_of
+from ..ledger.outages import DISCONNECTED, retry_until_connected
+from ..ledger.queues import paused, with_queued_jobs
+from ..sandbox.connections import give_back_connections
+from ..transport.names import place_of
+from .config import WorkerConfig
+
+DISCOVER_EVERY = 1.0
+# Below the fetcher's LOOK_EVERY, so that each of its looks sees the pauses as they are.
+LOOK_FOR_PAUSES_EVERY = 0.5
+
+
+class ServedQueues:
+    """The queues that this job process serves, in order; those that turn up later are found."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._found: frozenset[str] = frozenset()
+        self._look_at = 0.0
+        self._paused: frozenset[str] = frozenset()
+        self._pauses_look_at = 0.0
+
+    def names(self) -> tuple[str, ...]:
+        """The queues of the command line, or those that the backend declares, without paused ones.
+
+        Redis has the names of all others in which something waits.
+        """
+        return self._unpaused(self._config.queues or queues_of(self._config.backend))
+
+    def in_database(self) -> tuple[str, ...]:
+        """The same, and where none are named all in which the database has a queued job."""
+        config = self._config
+        if config.queues:
+            return self.names()
+        if clock.monotonic() >= self._look_at:
+            self._look_at = clock.monotonic() + (0 if config.burst else DISCOVER_EVERY)
+            look = partial(with_queued_jobs, config.backend, config.using)
+            found = retry_until_connected(look, config.using)
+            self._found = frozenset(found)
+        return self._unpaused(queues_of(config.backend) | self._found)
+
+    def rank(self, queue: str) -> tuple[int, str] | None:
+        """Where this queue comes among those of the same priority; None if it is not served now."""
+        if queue in self._paused:
+            return None
+        if not self._config.queues:
+            return int(queue != "default"), queue
+        if queue not in self._config.queues:
+            return None
+        return self._config.queues.index(queue), queue
+
+    def is_paused(self, rq_queue: str) -> bool:
+        """Whether this RQ queue belongs to a queue that is paused."""
+        return place_of(rq_queue)[0] in self._pauses()
+
+    def _unpaused(self, queues: Iterable[str]) -> tuple[str, ...]:
+        self._pauses()
+        ranked = [(rank, name) for name in queues if (rank := self.rank(name)) is not None]
+        return tuple(name for _, name in sorted(ranked))
+
+    def _pauses(self) -> frozenset[str]:
+        """The paused queues, as the database said when it answered last."""
+        config = self._config
+        if clock.monotonic() >= self._pauses_look_at:
+            self._pauses_look_at = clock.monotonic() + LOOK_FOR_PAUSES_EVERY
+            try:
+                self._paused = paused(config.backend, config.using)
+            except DISCONNECTED:
+                connections[config.using].close()
+            finally:
+                give_back_connections()
+        return self._paused
