@@ -34,6 +34,8 @@ ROOT = Path(__file__).parents[1]
 FREE = {
     *("BGTASKS_TEST_WORKER", "BGTASKS_TEST_EFFECTS", "BGTASKS_TEST_STRIKE", "PYTEST_CURRENT_TEST"),
     *("BGTASKS_TEST_OPTIONS", "BGTASKS_TEST_REDIS_URL", "BGTASKS_TEST_CACHE_OPTIONS"),
+    *("BGTASKS_TEST_DB_NAME", "BGTASKS_TEST_DB_OPTIONS", "BGTASKS_TEST_ISOLATION"),
+    *("BGTASKS_TEST_POSTGRES_URL", "BGTASKS_TEST_MYSQL_URL"),
 }
 MADE_ANEW = ("TASKS", "CACHES")
 PR_SET_PDEATHSIG = 1
@@ -201,6 +203,7 @@ def make_settings_anew() -> None:
     import django.test.signals  # noqa: F401 - makes the backends of caches and tasks anew
     from django.conf import settings
     from django.core.signals import setting_changed
+    from django.db import connections
 
     from django_bgtasks.core.options import default_backend
     from django_bgtasks.jobs.task import ensure_backend
@@ -211,6 +214,12 @@ def make_settings_anew() -> None:
         setattr(settings, name, value)
         setting_changed.send(sender=None, setting=name, value=value, enter=True)
     ensure_backend(default_backend())
+    # Objects that stand for connections which nobody has opened yet.
+    settings.DATABASES = made.DATABASES
+    for name in connections.settings:
+        with suppress(AttributeError):
+            del connections[name]
+    connections.settings = connections.configure_settings(made.DATABASES)
 
 
 def die_with(parent: int) -> None:

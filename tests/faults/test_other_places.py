@@ -104,7 +104,8 @@ def test_threads_of_tasks_take_their_sessions_along_when_they_end(case: Case) ->
             assert ended(case, job).state == "succeeded"
         seen.append(sessions())
     # Of 80 more threads: the pool that was the last has four, and the worker may have begun some.
-    assert seen[-1] - seen[0] <= 10, seen
+    # A server process needs a moment to end.
+    case.wait_until(lambda: sessions() - seen[0] <= 10)
 
 
 def sessions() -> int:
