@@ -165,7 +165,7 @@ def in_steps(context: Any, fail: bool) -> Any:
 def watchful(context: Any) -> list[bool]:
     before = context.cancelled
     context.job.__class__.objects.filter(pk=context.job_id).update(cancel_requested_at=clock.now())
-    return [before, type(context)(context.job, context.task, context.alias).cancelled]
+    return [before, type(context)(context.job, context.task, context.using).cancelled]
 
 
 @task(takes_context=True)

@@ -13,19 +13,19 @@ from .protocol import (
     ended_life,
     holds,
     in_hand,
+    is_visible,
     latest,
-    shown,
     written,
 )
 from .state import (
     BODY,
-    CHILDREN,
     CLAIMED,
     DELETED,
     GONE,
     IDLE,
     MARKING,
     POPPED,
+    PROCESSES,
     SETTLING,
     UNKNOWN,
     WORKERS,
@@ -47,10 +47,10 @@ def steps(model: Model, world: World) -> Iterator[Step]:
     """What those may do next that run no jobs, and what may happen to any of them."""
     without = model.rules.without
     for worker in range(model.workers):
-        if without != "aftermath":
-            yield from _aftermath(model, world, worker)
-        if without != "strays":
-            yield from _strays(model, world, worker)
+        if without != "dead_processes":
+            yield from _dead_processes(model, world, worker)
+        if without != "orphaned_claims":
+            yield from _orphaned_claims(model, world, worker)
         yield from _lives(model, world, worker)
     for job, row in enumerate(world.rows):
         yield from _maintenance(model, world, job, row)
@@ -59,16 +59,16 @@ def steps(model: Model, world: World) -> Iterator[Step]:
     for index in range(len(world.late)):
         yield from _arrivals(model, world, index)
     if world.left:
-        for seat, child in enumerate(world.seats):
-            if child.at != IDLE:
-                yield from _deaths(model, world, seat, child)
+        for seat, process in enumerate(world.seats):
+            if process.at != IDLE:
+                yield from _deaths(model, world, seat, process)
 
 
-def _aftermath(model: Model, world: World, worker: int) -> Iterator[Step]:
-    """flow.maintenance.aftermath.settle_death, for the first death that the supervisor has told.
+def _dead_processes(model: Model, world: World, worker: int) -> Iterator[Step]:
+    """maintenance.dead_processes.settle_death, for the first death that the supervisor reported.
 
-    It reads the row, looks at the slots, and writes with the claim that it has read: as long as
-    the write is fenced, the three are one moment.
+    It reads the row, looks at the shared states, and writes with the claim that it has read: as
+    long as the write is fenced, the three are one moment.
     """
     if not world.workers[worker].deaths:
         return
@@ -89,7 +89,7 @@ def _aftermath(model: Model, world: World, worker: int) -> Iterator[Step]:
         yield Step(True, f"{what}: nothing to settle", WORKERS[worker], done)
     else:
         kind = why if ref and why != "unbegun" else "release"
-        ref = ref or _of_no_child(model, world, worker, job)
+        ref = ref or _of_no_process(model, world, worker, job)
         after = written(model, done, job, kind, ref, what, WORKERS[worker])
         failed = after.rows[job].state == State.FAILED
         if failed and model.on_crash(job) == "fail" and not row.begun:
@@ -101,49 +101,52 @@ def _aftermath(model: Model, world: World, worker: int) -> Iterator[Step]:
 
 
 def _is_of(model: Model, world: World, worker: int, job: int, ref: Ref) -> bool:
-    """aftermath._is_of."""
+    """maintenance.dead_processes._is_of."""
     row, rules = world.rows[job], model.rules
     if rules.fence != "id" and (row.state != RUNNING or row.worker != worker):
         return False
     if ref:
         return bool(ref[1]) if rules.fence == "lease" else holds(row, ref, rules)
     others = world.workers[worker].deaths[1:]
-    if rules.looks and shown(model, world, worker, job):
+    if rules.looks and is_visible(model, world, worker, job):
         return False
     return "deaths" not in rules.looks or not any(other[0] == job for other in others)
 
 
-def _of_no_child(model: Model, world: World, worker: int, job: int) -> Ref:
-    """The row's claim, as maintenance may write for it: only while no child of its own holds it."""
+def _of_no_process(model: Model, world: World, worker: int, job: int) -> Ref:
+    """The row's claim, as maintenance may write for it: only while no process of it has it."""
     token, _ = latest(model, world, job)
     return token, int(not in_hand(model, world, worker, job))
 
 
-def _strays(model: Model, world: World, worker: int) -> Iterator[Step]:
-    """flow.maintenance.strays.OrphanedClaims.run_once for each job: one look, and the one that
+def _orphaned_claims(model: Model, world: World, worker: int) -> Iterator[Step]:
+    """maintenance.orphaned_claims.OrphanedClaims.run_once for each job: one look, and the one that
     confirms it.
     """
     dying = {job for job, _, _ in world.workers[worker].deaths}
     for job, row in enumerate(world.rows):
         if row.state != RUNNING or row.worker != worker:
             continue
-        hidden = job not in dying and not shown(model, world, worker, job)
+        hidden = job not in dying and not is_visible(model, world, worker, job)
         if hidden and row.suspect:
-            what = f"strays: release job {job}"
-            ref = _of_no_child(model, world, worker, job)
+            what = f"orphaned claims: release job {job}"
+            ref = _of_no_process(model, world, worker, job)
             after = written(model, world, job, "release", ref, what, WORKERS[worker])
             yield Step(True, what, WORKERS[worker], after)
         elif hidden or row.suspect:
             looked = put(world.rows, job, row._replace(suspect=int(hidden)))
             yield Step(
-                True, f"strays: look at job {job}", WORKERS[worker], world._replace(rows=looked)
+                True,
+                f"orphaned claims: look at job {job}",
+                WORKERS[worker],
+                world._replace(rows=looked),
             )
 
 
 def _lives(model: Model, world: World, worker: int) -> Iterator[Step]:
     """Supervisor._restart_with_new_id, a kill of the tree, ledger.workers.call_dead in error."""
     if world.workers[worker].lost:
-        yield Step(True, "begin a new life", WORKERS[worker], ended_life(model, world, worker))
+        yield Step(True, "restart with a new id", WORKERS[worker], ended_life(model, world, worker))
     elif world.left:
         struck = world
         for seat in model.seats_of(worker):
@@ -181,7 +184,8 @@ def _maintenance(model: Model, world: World, job: int, row: Row) -> Iterator[Ste
 
 
 def _prune(model: Model, world: World, job: int, row: Row) -> Iterator[Step]:
-    """ledger.prune.prune_jobs: a statement that chooses, and one that deletes; moves.retry beside.
+    """ledger.prune.prune_jobs: a statement that chooses, and one that deletes. People may call
+    ledger.transitions.retry at the same time.
 
     The locks, and the attempts that are deleted between the two, are one moment with the latter.
     """
@@ -219,48 +223,50 @@ def _arrivals(model: Model, world: World, index: int) -> Iterator[Step]:
         yield Step(True, what, WIRE, after)
 
 
-def _deaths(model: Model, world: World, seat: int, child: Seat) -> Iterator[Step]:
-    """A child dies, by itself or killed in the way of a stop; the supervisor tells maintenance."""
+def _deaths(model: Model, world: World, seat: int, process: Seat) -> Iterator[Step]:
+    """A process dies, by itself or killed at a stop; the supervisor reports it to maintenance."""
     worker = model.worker_of(seat)
-    told = world.workers[worker].deaths
-    if len(told) >= model.children:
+    reported = world.workers[worker].deaths
+    if len(reported) >= model.processes:
         return
-    for ref, why in _told(model, child):
-        what = f"death of {CHILDREN[seat]} ({why})"
-        is_end = why == "crash" or (why == "unbegun" and child.at == SETTLING)
+    for ref, why in _reported(model, process):
+        what = f"death of {PROCESSES[seat]} ({why})"
+        is_end = why == "crash" or (why == "unbegun" and process.at == SETTLING)
         after = _died_in_body(model, world, seat, what) if is_end else world
-        # An empty slot tells nothing: such a death is of no job.
-        news = () if child.at == MARKING else ((child.job, ref, why),)
-        deaths = world.workers[worker]._replace(deaths=(*told, *news))
+        # An empty shared state says nothing: such a death is of no job.
+        news = () if process.at == MARKING else ((process.job, ref, why),)
+        deaths = world.workers[worker]._replace(deaths=(*reported, *news))
         after = after._replace(
             seats=put(world.seats, seat, Seat()), workers=put(world.workers, worker, deaths)
         )
         yield Step(False, what, WORKERS[worker], after)
 
 
-def _told(model: Model, child: Seat) -> list[tuple[Ref, str]]:
-    """Supervisor._report_death: the claim that the slot shows, and why the child died."""
-    waiting = "unbegun" if model.rules.tells_begun else "interrupted"
-    if child.at in (POPPED, MARKING):
+def _reported(model: Model, process: Seat) -> list[tuple[Ref, str]]:
+    """Supervisor._report_death: the claim that the shared state shows, and why the process died."""
+    waiting = "unbegun" if model.rules.reports_begun else "interrupted"
+    if process.at in (POPPED, MARKING):
         return [(UNKNOWN, "crash")]
-    if child.at == CLAIMED:
-        # Between the claim and Slot.claimed, or after it.
-        return [(UNKNOWN, "crash"), (child.ref, waiting)]
-    is_open = child.kind == "succeed" and model.may_stay_open(child.job)
-    if child.kind == "release" or (is_open and not model.rules.charges_ended):
-        return [(child.ref, waiting)]
-    return [(child.ref, "crash"), (child.ref, "interrupted")]
+    if process.at == CLAIMED:
+        # Between the claim and SharedState.claimed, or after it.
+        return [(UNKNOWN, "crash"), (process.ref, waiting)]
+    is_open = process.kind == "succeed" and model.may_stay_open(process.job)
+    if process.kind == "release" or (is_open and not model.rules.charges_ended):
+        return [(process.ref, waiting)]
+    return [(process.ref, "crash"), (process.ref, "interrupted")]
 
 
 def _died_in_body(model: Model, world: World, seat: int, what: str) -> World:
     """Count the runs of a job that ended with the death of their process, settled or not."""
-    child = world.seats[seat]
-    has_begun = child.at == BODY or (child.at == SETTLING and child.kind in ("succeed", "raise"))
-    if not has_begun or model.on_crash(child.job) == "fail":
+    process = world.seats[seat]
+    has_begun = process.at == BODY or (
+        process.at == SETTLING and process.kind in ("succeed", "raise")
+    )
+    if not has_begun or model.on_crash(process.job) == "fail":
         return world
-    row = world.rows[child.job]
+    row = world.rows[process.job]
     if row.state in FINAL or row.state == DELETED:
         return world
     if row.begun >= MAX_ATTEMPTS:
-        raise Broken(f"job {child.job} killed {row.begun + 1} children", what, CHILDREN[seat])
-    return world._replace(rows=put(world.rows, child.job, row._replace(begun=row.begun + 1)))
+        raise Broken(f"job {process.job} killed {row.begun + 1} processes", what, PROCESSES[seat])
+    return world._replace(rows=put(world.rows, process.job, row._replace(begun=row.begun + 1)))

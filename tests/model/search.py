@@ -9,7 +9,7 @@ from typing import Any
 
 from django_bgtasks.core.states import FINAL
 
-from . import children, environment
+from . import environment, job_processes
 from .protocol import Model, Rules
 from .state import DELETED, Broken, Row, Seat, Step, Worker, World
 
@@ -36,19 +36,19 @@ class Found:
 
     def trace(self, index: int, last: tuple[str, str] | None = None) -> list[str]:
         """The steps to a state."""
-        told = [last] if last else []
+        steps = [last] if last else []
         while index:
-            told.append(self.by[index])
+            steps.append(self.by[index])
             index = self.came_from[index]
-        return [f"{who}: {what}" for what, who in reversed(told)]
+        return [f"{who}: {what}" for what, who in reversed(steps)]
 
 
 def first(model: Model) -> World:
-    """All jobs are enqueued, their messages sent, all children idle."""
+    """All jobs are enqueued, their messages sent, all processes idle."""
     left = -1 if model.faults is None else model.faults
     return World(
         rows=(Row(),) * len(model.modes),
-        seats=(Seat(),) * (model.workers * model.children),
+        seats=(Seat(),) * (model.workers * model.processes),
         workers=(Worker(),) * model.workers,
         left=left,
     )
@@ -93,7 +93,7 @@ def search(model: Model) -> Found:
 def steps(model: Model, world: World) -> Iterator[Step]:
     """All that can happen next. A fault is one fewer that is left, if they are counted."""
     for seat in range(len(world.seats)):
-        for step in children.steps(model, world, seat):
+        for step in job_processes.steps(model, world, seat):
             yield _counted(step, world)
     for step in environment.steps(model, world):
         yield _counted(step, world)
@@ -106,13 +106,13 @@ def _counted(step: Step, world: World) -> Step:
 
 
 def canonical(model: Model, world: World) -> World:
-    """One of the states that differ only by the names of equal workers or children."""
+    """One of the states that differ only by the names of equal workers or processes."""
     if model.rules != Rules():
         # The way to what is wrong there is to be read.
         return world
     if model.workers == 1:
         return world._replace(seats=tuple(sorted(world.seats)))
-    if model.children > 1 or model.workers != 2:
+    if model.processes > 1 or model.workers != 2:
         return world
     # Most pairs differ at the first look: only equal ones are worth a full comparison.
     here, there = (world.seats, world.workers), (world.seats[::-1], world.workers[::-1])

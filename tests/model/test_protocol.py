@@ -17,7 +17,7 @@ import pytest
 from .protocol import Model, Rules
 from .search import Counterexample, search
 
-SIBLINGS: dict[str, Any] = {"workers": 1, "children": 2}
+SIBLINGS: dict[str, Any] = {"workers": 1, "processes": 2}
 ONE = ("plain",)
 
 
@@ -88,7 +88,7 @@ TWINS = {
     ),
     "attempts counted at the settlement: a poison job goes on for ever": (
         Model(ONE, workers=1, rules=Rules(counts_at_claim=False)),
-        "job 0 killed 4 children",
+        "job 0 killed 4 processes",
         "begin",
     ),
     "a death before the claim releases whatever runs": (
@@ -97,28 +97,28 @@ TWINS = {
         "whose message was there twice",
     ),
     "it looks at the living only: the holder may have died too": (
-        Model(("fail",), rules=Rules(looks="slots"), **SIBLINGS),
+        Model(("fail",), rules=Rules(looks="processes"), **SIBLINGS),
         "began twice although on_crash is fail",
         "settle_death of job 0",
     ),
-    "a slot that is empty for a moment after the claim": (
-        Model(ONE, workers=1, rules=Rules(slot_goes_blank=True)),
+    "a shared state that is empty for a moment after the claim": (
+        Model(ONE, workers=1, rules=Rules(state_goes_blank=True)),
         "settled by one who does not hold its latest claim",
-        "strays: release job 0",
+        "orphaned claims: release job 0",
     ),
     "an interruption gives back a task that must not begin twice": (
         Model(("fail",), workers=1, rules=Rules(spares_interrupted=False)),
         "began twice although on_crash is fail",
         "(interrupted)",
     ),
-    "a claim that waited is told as one that ran": (
-        Model(("fail",), workers=1, rules=Rules(tells_begun=False)),
+    "a claim that waited is reported as one that ran": (
+        Model(("fail",), workers=1, rules=Rules(reports_begun=False)),
         "failed without having begun",
         "(interrupted)",
     ),
     "a run that ended and is not settled is given back for free": (
         Model(ONE, workers=1, late=0, rules=Rules(charges_ended=False)),
-        "job 0 killed 4 children",
+        "job 0 killed 4 processes",
         "(unbegun)",
     ),
     "a prune deletes by the id what it chose a moment ago": (
@@ -136,13 +136,13 @@ TWINS = {
         "a job is lost",
         "kill of the whole worker",
     ),
-    "nobody settles the deaths of children": (
-        Model(ONE, rules=Rules(without="aftermath")),
+    "nobody settles the deaths of processes": (
+        Model(ONE, rules=Rules(without="dead_processes")),
         "a job is lost",
-        "death of child",
+        "death of job process",
     ),
     "nobody releases stray claims": (
-        Model(ONE, rules=Rules(without="strays")),
+        Model(ONE, rules=Rules(without="orphaned_claims")),
         "a job is lost",
         "claim job 0; the answer is lost",
     ),

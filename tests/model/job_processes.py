@@ -1,7 +1,7 @@
-"""The children: worker.child.Child.step and flow.execute, one statement at a time.
+"""The job processes: worker.job_process.JobProcess.step and jobs.execute, one statement each.
 
-A child here has one job at a time. A group of jobs is to the protocol what several children of one
-worker are that die together; its one commit for many is many that are answered together.
+A job process here has one job at a time. A group of jobs is to the protocol what several processes
+of one worker are that die together; its one commit for many is many that are answered together.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from .protocol import Model, claimed, holds, latest, written
 from .state import (
     BODY,
     CHECKED,
-    CHILDREN,
     CLAIMED,
     IDLE,
     MARKING,
     POPPED,
+    PROCESSES,
     REREAD,
     SETTLING,
     UNKNOWN,
@@ -33,16 +33,16 @@ from .verdicts import transition_of
 
 
 def steps(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """What this child may do next, and what may happen to the statement that it sends."""
+    """What this process may do next, and what may happen to the statement that it sends."""
     at = world.seats[seat].at
     if at == IDLE:
         yield from _pop(world, seat)
     elif at == POPPED:
         yield from _claim(model, world, seat)
     elif at == MARKING:
-        yield Step(True, "slot.claimed", CHILDREN[seat], _move(world, seat, at=CLAIMED))
+        yield Step(True, "SharedState.claimed", PROCESSES[seat], _move(world, seat, at=CLAIMED))
     elif at == CLAIMED:
-        yield Step(True, "begin", CHILDREN[seat], _begin(model, world, seat))
+        yield Step(True, "begin", PROCESSES[seat], _begin(model, world, seat))
         if world.left:
             yield from _hand_back(model, world, seat)
     elif at == BODY:
@@ -55,60 +55,60 @@ def steps(model: Model, world: World, seat: int) -> Iterator[Step]:
 
 
 def _pop(world: World, seat: int) -> Iterator[Step]:
-    """Child.step, Slot.popped. A message that was sent twice is there again."""
+    """JobProcess.step, SharedState.popped. A message that was sent twice is there again."""
     for job, row in enumerate(world.rows):
         if row.message:
             taken = _move(world, seat, at=POPPED, job=job)
             rows = put(world.rows, job, row._replace(message=0))
-            yield Step(True, f"pop job {job}", CHILDREN[seat], taken._replace(rows=rows))
+            yield Step(True, f"pop job {job}", PROCESSES[seat], taken._replace(rows=rows))
             if world.left:
                 yield Step(
-                    False, f"pop job {job}, whose message was there twice", CHILDREN[seat], taken
+                    False, f"pop job {job}, whose message was there twice", PROCESSES[seat], taken
                 )
 
 
 def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """flow.execute.claim_jobs: claim_many until it is answered, then Slot.claimed, or Slot.drop."""
+    """jobs.execute.claim_jobs: claim_many until answered, then SharedState.claimed or drop."""
     job, worker = world.seats[seat].job, model.worker_of(seat)
     if world.rows[job].state not in Transition.CLAIM.sources:
-        yield Step(True, f"claim job {job}: not queued", CHILDREN[seat], _rest(world, seat))
+        yield Step(True, f"claim job {job}: not queued", PROCESSES[seat], _rest(world, seat))
         return
     what = f"claim job {job}"
-    after = claimed(model, world, job, worker, what, CHILDREN[seat])
-    at = MARKING if model.rules.slot_goes_blank else CLAIMED
-    held = _move(after, seat, at=at, job=job, ref=latest(model, after, job))
-    yield Step(True, what, CHILDREN[seat], held)
+    after = claimed(model, world, job, worker, what, PROCESSES[seat])
+    at = MARKING if model.rules.state_goes_blank else CLAIMED
+    holder = _move(after, seat, at=at, job=job, ref=latest(model, after, job))
+    yield Step(True, what, PROCESSES[seat], holder)
     if world.left:
-        # It goes through, and the child, which does not know, claims again and finds nothing.
-        yield Step(False, f"{what}; the answer is lost", CHILDREN[seat], after)
+        # It goes through, and the process, which does not know, claims again and finds nothing.
+        yield Step(False, f"{what}; the answer is lost", PROCESSES[seat], after)
         if len(world.late) < model.late:
             yield Step(
                 False,
                 f"{what} gets stuck",
-                CHILDREN[seat],
+                PROCESSES[seat],
                 _sent(world, Late("claim", job, worker)),
             )
 
 
 def _begin(model: Model, world: World, seat: int) -> World:
-    """Slot.running and the first line of the task."""
+    """SharedState.running and the first line of the task."""
     job, after = world.seats[seat].job, _move(world, seat, at=BODY)
     if model.on_crash(job) != "fail":
         return after
     row = world.rows[job]
     if row.begun:
-        raise Broken(f"job {job} began twice although on_crash is fail", "begin", CHILDREN[seat])
+        raise Broken(f"job {job} began twice although on_crash is fail", "begin", PROCESSES[seat])
     return after._replace(rows=put(world.rows, job, row._replace(begun=1)))
 
 
 def _hand_back(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """Child._hand_back: a stop, or a job before it in its group that takes long."""
+    """JobProcess._hand_back: a stop, or a job before it in its group that takes long."""
     for step in _settle(model, _move(world, seat, at=SETTLING, kind="release"), seat):
         yield step._replace(calm=False)
 
 
 def _end(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """flow.execute._perform: the task returns, raises, or wants to run later."""
+    """jobs.execute._perform: the task returns, raises, or wants to run later."""
     kinds = ["succeed", "raise"]
     if world.left and model.on_crash(world.seats[seat].job) != "fail":
         kinds.append("later")
@@ -119,7 +119,7 @@ def _end(model: Model, world: World, seat: int) -> Iterator[Step]:
 
 
 def _settle(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """ledger.settle.settle and settle_many, moves.give_back: one conditional UPDATE, repeated until
+    """ledger.lifecycle.settle, settle_many and release: one conditional UPDATE, repeated until
     it is answered.
 
     An atomic task that succeeds sends it in the transaction of its effects. What others do between
@@ -136,43 +136,43 @@ def _settle(model: Model, world: World, seat: int) -> Iterator[Step]:
         yield Step(
             True,
             f"{what}: the claim is lost",
-            CHILDREN[seat],
-            _rest(_told(model, world, seat), seat),
+            PROCESSES[seat],
+            _rest(_with_message(model, world, seat), seat),
         )
         return
-    after = written(model, world, job, kind, ref, what, CHILDREN[seat])
-    yield Step(True, what, CHILDREN[seat], _rest(after, seat))
+    after = written(model, world, job, kind, ref, what, PROCESSES[seat])
+    yield Step(True, what, PROCESSES[seat], _rest(after, seat))
     if world.left:
         atomic = kind == "succeed" and model.is_atomic(job)
         at = REREAD if atomic else SETTLING
-        yield Step(False, f"{what}; the answer is lost", CHILDREN[seat], _move(after, seat, at=at))
-        yield Step(False, f"{what} does not arrive", CHILDREN[seat], _move(world, seat, at=at))
+        yield Step(False, f"{what}; the answer is lost", PROCESSES[seat], _move(after, seat, at=at))
+        yield Step(False, f"{what} does not arrive", PROCESSES[seat], _move(world, seat, at=at))
         if len(world.late) < model.late:
             late = Late("settle", job, model.worker_of(seat), ref, kind)
             yield Step(
-                False, f"{what} gets stuck", CHILDREN[seat], _move(_sent(world, late), seat, at=at)
+                False, f"{what} gets stuck", PROCESSES[seat], _move(_sent(world, late), seat, at=at)
             )
 
 
 def _check_lease(model: Model, world: World, seat: int) -> Iterator[Step]:
     if world.workers[model.worker_of(seat)].lost:
-        yield Step(True, "the lease is over", CHILDREN[seat], _rest(world, seat))
+        yield Step(True, "the lease is over", PROCESSES[seat], _rest(world, seat))
     else:
-        yield Step(True, "the lease holds", CHILDREN[seat], _move(world, seat, at=CHECKED))
+        yield Step(True, "the lease holds", PROCESSES[seat], _move(world, seat, at=CHECKED))
 
 
 def _reread(world: World, seat: int) -> Iterator[Step]:
-    """flow.execute._undone: is_settled; if it is not, the database has undone the attempt."""
+    """jobs.execute._undone: is_settled; if it is not, the database has rolled the attempt back."""
     _, job, ref, _ = world.seats[seat]
     row = world.rows[job]
     if row.state == Transition.SUCCEED.target and ref[1]:
-        yield Step(True, f"reread job {job}: it went through", CHILDREN[seat], _rest(world, seat))
+        yield Step(True, f"reread job {job}: it went through", PROCESSES[seat], _rest(world, seat))
     else:
-        undone = _move(world, seat, at=SETTLING, kind="undone")
-        yield Step(True, f"reread job {job}: not settled", CHILDREN[seat], undone)
+        rolled_back = _move(world, seat, at=SETTLING, kind="rollback")
+        yield Step(True, f"reread job {job}: not settled", PROCESSES[seat], rolled_back)
 
 
-def _told(model: Model, world: World, seat: int) -> World:
+def _with_message(model: Model, world: World, seat: int) -> World:
     _, job, ref, kind = world.seats[seat]
     row = world.rows[job]
     queued = row.state == State.QUEUED and ref[1]
