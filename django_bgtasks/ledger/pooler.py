@@ -40,12 +40,12 @@ def says_so(connection: Any) -> bool:
     return bool(connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
 
 
-def is_its_doing(error: BaseException) -> bool:
+def is_pooler_error(error: BaseException) -> bool:
     """Whether the server did not know, or knew already, what was prepared in this session."""
     return getattr(error.__cause__, "sqlstate", None) in CODES
 
 
-def found(connection: Any) -> None:
+def remember(connection: Any) -> None:
     """Remember that there is one after all, and say so."""
     if not _found.get(_place(connection)):
         logger.warning(ADVICE, connection.alias, connection.alias)

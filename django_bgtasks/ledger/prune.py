@@ -20,15 +20,15 @@ CHUNK = 1000
 
 
 def prune_jobs(
-    kept: Mapping[str, timedelta], backends: Sequence[str], using: str, chunk: int = CHUNK
+    ages: Mapping[str, timedelta], backends: Sequence[str], using: str, chunk: int = CHUNK
 ) -> int:
-    """Delete one chunk of final jobs that ended longer ago than their state is kept.
+    """Delete one chunk of final jobs that ended longer ago than the age of their state in `ages`.
 
-    kept: for each final state, for how long. backends: only jobs with one of these aliases.
+    backends: only jobs with one of these names of a backend.
     Returns how many were deleted; 0 when done.
     """
     jobs = Job.objects.using(using).filter(backend__in=backends)
-    return sum(_prune_state(jobs, state, age, chunk) for state, age in kept.items())
+    return sum(_prune_state(jobs, state, age, chunk) for state, age in ages.items())
 
 
 @retried
@@ -71,7 +71,7 @@ def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) ->
     old = jobs.filter(
         pk__lt=clock.id_floor(clock.now() - age), state=state, finished_at__lt=after(-age)
     )
-    # Without a lock, for in most ticks there is nothing to delete.
+    # Without a lock, for mostly there is nothing to delete.
     ids = list(old.order_by("pk").values_list("pk", flat=True)[:chunk])
     if not ids:
         return 0

@@ -54,7 +54,7 @@ FREE_SLOT = "(dedup_slot) WHERE dedup_slot IS NOT NULL"
 REPLAN_AFTER = 5.0
 # One psycopg cursor for each of Django's connections: it costs more to make than to use.
 _cursors: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-# When each connection was last told to plan anew, by the monotonic clock.
+# When each connection last made its plans anew, by the monotonic clock.
 _planned: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
 
@@ -296,10 +296,10 @@ def run_prepared(
             cursor.execute(sql, params)
             return list(cursor.fetchall())
     except DatabaseError as error:
-        if not pooler.is_its_doing(error):
+        if not pooler.is_pooler_error(error):
             raise
         # It came after the first look, as with a failover. Nothing was executed.
-        pooler.found(connection)
+        pooler.remember(connection)
         _cursors.pop(connection, None)
         if connection.in_atomic_block or not connection.get_autocommit():
             raise

@@ -110,8 +110,8 @@ def running_of(worker: UUID, using: str) -> models.QuerySet[Job]:
 
 
 @retried
-def prune_workers(kept: timedelta, using: str) -> int:
-    """Delete the rows of workers that ended longer ago than `kept`."""
+def prune_workers(age: timedelta, using: str) -> int:
+    """Delete the rows of workers that ended longer ago than `age`."""
     ended = Worker.objects.using(using).exclude(lost_at=None, stopped_at=None)
-    deleted: int = ended.filter(last_seen_at__lt=after(-kept))._raw_delete(using)
+    deleted: int = ended.filter(last_seen_at__lt=after(-age))._raw_delete(using)
     return deleted

@@ -13,8 +13,8 @@ from .protocol import (
     ended_life,
     holds,
     in_hand,
+    is_visible,
     latest,
-    shown,
     written,
 )
 from .state import (
@@ -47,9 +47,9 @@ def steps(model: Model, world: World) -> Iterator[Step]:
     """What those may do next that run no jobs, and what may happen to any of them."""
     without = model.rules.without
     for worker in range(model.workers):
-        if without != "dead processes":
+        if without != "dead_processes":
             yield from _dead_processes(model, world, worker)
-        if without != "orphaned claims":
+        if without != "orphaned_claims":
             yield from _orphaned_claims(model, world, worker)
         yield from _lives(model, world, worker)
     for job, row in enumerate(world.rows):
@@ -65,10 +65,10 @@ def steps(model: Model, world: World) -> Iterator[Step]:
 
 
 def _dead_processes(model: Model, world: World, worker: int) -> Iterator[Step]:
-    """dead_processes.settle_death, for the first death that the supervisor has told.
+    """maintenance.dead_processes.settle_death, for the first death that the supervisor reported.
 
-    It reads the row, looks at the shared states, and writes with the claim that it read: as long as
-    the write is fenced, the three are one moment.
+    It reads the row, looks at the shared states, and writes with the claim that it has read: as
+    long as the write is fenced, the three are one moment.
     """
     if not world.workers[worker].deaths:
         return
@@ -101,33 +101,33 @@ def _dead_processes(model: Model, world: World, worker: int) -> Iterator[Step]:
 
 
 def _is_of(model: Model, world: World, worker: int, job: int, ref: Ref) -> bool:
-    """dead_processes._is_of."""
+    """maintenance.dead_processes._is_of."""
     row, rules = world.rows[job], model.rules
     if rules.fence != "id" and (row.state != RUNNING or row.worker != worker):
         return False
     if ref:
         return bool(ref[1]) if rules.fence == "lease" else holds(row, ref, rules)
     others = world.workers[worker].deaths[1:]
-    if rules.looks and shown(model, world, worker, job):
+    if rules.looks and is_visible(model, world, worker, job):
         return False
     return "deaths" not in rules.looks or not any(other[0] == job for other in others)
 
 
 def _of_no_process(model: Model, world: World, worker: int, job: int) -> Ref:
-    """The row's claim, as maintenance may write for it: while no process of its own holds it."""
+    """The row's claim, as maintenance may write for it: only while no process of it has it."""
     token, _ = latest(model, world, job)
     return token, int(not in_hand(model, world, worker, job))
 
 
 def _orphaned_claims(model: Model, world: World, worker: int) -> Iterator[Step]:
-    """orphaned_claims.OrphanedClaims.run_once for each job: one look, and the one that
+    """maintenance.orphaned_claims.OrphanedClaims.run_once for each job: one look, and the one that
     confirms it.
     """
     dying = {job for job, _, _ in world.workers[worker].deaths}
     for job, row in enumerate(world.rows):
         if row.state != RUNNING or row.worker != worker:
             continue
-        hidden = job not in dying and not shown(model, world, worker, job)
+        hidden = job not in dying and not is_visible(model, world, worker, job)
         if hidden and row.suspect:
             what = f"orphaned claims: release job {job}"
             ref = _of_no_process(model, world, worker, job)
@@ -146,7 +146,7 @@ def _orphaned_claims(model: Model, world: World, worker: int) -> Iterator[Step]:
 def _lives(model: Model, world: World, worker: int) -> Iterator[Step]:
     """Supervisor._restart_with_new_id, a kill of the tree, ledger.workers.call_dead in error."""
     if world.workers[worker].lost:
-        yield Step(True, "begin a new life", WORKERS[worker], ended_life(model, world, worker))
+        yield Step(True, "restart with a new id", WORKERS[worker], ended_life(model, world, worker))
     elif world.left:
         struck = world
         for seat in model.seats_of(worker):
@@ -184,7 +184,8 @@ def _maintenance(model: Model, world: World, job: int, row: Row) -> Iterator[Ste
 
 
 def _prune(model: Model, world: World, job: int, row: Row) -> Iterator[Step]:
-    """ledger.prune.prune_jobs: a statement that chooses, and one that deletes; moves.retry beside.
+    """ledger.prune.prune_jobs: a statement that chooses, and one that deletes. People may call
+    ledger.transitions.retry at the same time.
 
     The locks, and the attempts that are deleted between the two, are one moment with the latter.
     """
@@ -223,27 +224,27 @@ def _arrivals(model: Model, world: World, index: int) -> Iterator[Step]:
 
 
 def _deaths(model: Model, world: World, seat: int, process: Seat) -> Iterator[Step]:
-    """A job process dies, by itself or killed for a stop; the supervisor tells maintenance."""
+    """A process dies, by itself or killed at a stop; the supervisor reports it to maintenance."""
     worker = model.worker_of(seat)
-    told = world.workers[worker].deaths
-    if len(told) >= model.processes:
+    reported = world.workers[worker].deaths
+    if len(reported) >= model.processes:
         return
-    for ref, why in _told(model, process):
+    for ref, why in _reported(model, process):
         what = f"death of {PROCESSES[seat]} ({why})"
         is_end = why == "crash" or (why == "unbegun" and process.at == SETTLING)
         after = _died_in_body(model, world, seat, what) if is_end else world
-        # An empty shared state tells nothing: such a death is of no job.
+        # An empty shared state says nothing: such a death is of no job.
         news = () if process.at == MARKING else ((process.job, ref, why),)
-        deaths = world.workers[worker]._replace(deaths=(*told, *news))
+        deaths = world.workers[worker]._replace(deaths=(*reported, *news))
         after = after._replace(
             seats=put(world.seats, seat, Seat()), workers=put(world.workers, worker, deaths)
         )
         yield Step(False, what, WORKERS[worker], after)
 
 
-def _told(model: Model, process: Seat) -> list[tuple[Ref, str]]:
-    """Supervisor._reaped: the claim that the shared state shows, and why the process died."""
-    waiting = "unbegun" if model.rules.tells_begun else "interrupted"
+def _reported(model: Model, process: Seat) -> list[tuple[Ref, str]]:
+    """Supervisor._report_death: the claim that the shared state shows, and why the process died."""
+    waiting = "unbegun" if model.rules.reports_begun else "interrupted"
     if process.at in (POPPED, MARKING):
         return [(UNKNOWN, "crash")]
     if process.at == CLAIMED:

@@ -1,6 +1,6 @@
-"""The job processes: worker.job_process.JobProcess.step and jobs.execute, one statement at a time.
+"""The job processes: worker.job_process.JobProcess.step and jobs.execute, one statement each.
 
-A job process here has one job at a time. A batch of jobs is to the protocol what several processes
+A job process here has one job at a time. A group of jobs is to the protocol what several processes
 of one worker are that die together; its one commit for many is many that are answered together.
 """
 
@@ -40,7 +40,7 @@ def steps(model: Model, world: World, seat: int) -> Iterator[Step]:
     elif at == POPPED:
         yield from _claim(model, world, seat)
     elif at == MARKING:
-        yield Step(True, "shared.claimed", PROCESSES[seat], _move(world, seat, at=CLAIMED))
+        yield Step(True, "SharedState.claimed", PROCESSES[seat], _move(world, seat, at=CLAIMED))
     elif at == CLAIMED:
         yield Step(True, "begin", PROCESSES[seat], _begin(model, world, seat))
         if world.left:
@@ -68,7 +68,7 @@ def _pop(world: World, seat: int) -> Iterator[Step]:
 
 
 def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """jobs.execute.claim_jobs: claim_many until it is answered; SharedState.claimed or drop."""
+    """jobs.execute.claim_jobs: claim_many until answered, then SharedState.claimed or drop."""
     job, worker = world.seats[seat].job, model.worker_of(seat)
     if world.rows[job].state not in Transition.CLAIM.sources:
         yield Step(True, f"claim job {job}: not queued", PROCESSES[seat], _rest(world, seat))
@@ -76,8 +76,8 @@ def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
     what = f"claim job {job}"
     after = claimed(model, world, job, worker, what, PROCESSES[seat])
     at = MARKING if model.rules.state_goes_blank else CLAIMED
-    held = _move(after, seat, at=at, job=job, ref=latest(model, after, job))
-    yield Step(True, what, PROCESSES[seat], held)
+    holder = _move(after, seat, at=at, job=job, ref=latest(model, after, job))
+    yield Step(True, what, PROCESSES[seat], holder)
     if world.left:
         # It goes through, and the process, which does not know, claims again and finds nothing.
         yield Step(False, f"{what}; the answer is lost", PROCESSES[seat], after)
@@ -102,7 +102,7 @@ def _begin(model: Model, world: World, seat: int) -> World:
 
 
 def _hand_back(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """Settler.hand_back: a stop, or a job before it in its group that takes long."""
+    """JobProcess._hand_back: a stop, or a job before it in its group that takes long."""
     for step in _settle(model, _move(world, seat, at=SETTLING, kind="release"), seat):
         yield step._replace(calm=False)
 
@@ -119,8 +119,8 @@ def _end(model: Model, world: World, seat: int) -> Iterator[Step]:
 
 
 def _settle(model: Model, world: World, seat: int) -> Iterator[Step]:
-    """ledger.lifecycle.settle, settle_many and release: a conditional UPDATE, repeated
-    until it is answered.
+    """ledger.lifecycle.settle, settle_many and release: one conditional UPDATE, repeated until
+    it is answered.
 
     An atomic task that succeeds sends it in the transaction of its effects. What others do between
     that UPDATE and its COMMIT waits for the lock of the row: so the two are one moment here.
@@ -137,7 +137,7 @@ def _settle(model: Model, world: World, seat: int) -> Iterator[Step]:
             True,
             f"{what}: the claim is lost",
             PROCESSES[seat],
-            _rest(_told(model, world, seat), seat),
+            _rest(_with_message(model, world, seat), seat),
         )
         return
     after = written(model, world, job, kind, ref, what, PROCESSES[seat])
@@ -162,17 +162,17 @@ def _check_lease(model: Model, world: World, seat: int) -> Iterator[Step]:
 
 
 def _reread(world: World, seat: int) -> Iterator[Step]:
-    """jobs.execute._undone: is_settled; if it is not, the database has undone the attempt."""
+    """jobs.execute._undone: is_settled; if it is not, the database has rolled the attempt back."""
     _, job, ref, _ = world.seats[seat]
     row = world.rows[job]
     if row.state == Transition.SUCCEED.target and ref[1]:
         yield Step(True, f"reread job {job}: it went through", PROCESSES[seat], _rest(world, seat))
     else:
-        undone = _move(world, seat, at=SETTLING, kind="undone")
-        yield Step(True, f"reread job {job}: not settled", PROCESSES[seat], undone)
+        rolled_back = _move(world, seat, at=SETTLING, kind="rollback")
+        yield Step(True, f"reread job {job}: not settled", PROCESSES[seat], rolled_back)
 
 
-def _told(model: Model, world: World, seat: int) -> World:
+def _with_message(model: Model, world: World, seat: int) -> World:
     _, job, ref, kind = world.seats[seat]
     row = world.rows[job]
     queued = row.state == State.QUEUED and ref[1]

@@ -33,20 +33,18 @@ class Rules:
     fence: what a settlement compares: the number of the claim, the number of the attempt, that the
     job is running, nothing but the id, or the clock (a lease, looked at before the write).
     watches_tokens: whether a token that comes twice is a fault by itself. looks: where maintenance
-    looks
-    for a process that may hold the job of one that died before its claim. tells_begun: whether
-    the supervisor tells a claim that waited from one whose task ran. charges_ended: whether a run
-    that
-    has ended and is not settled costs its attempt when its process dies. looks_again: whether a
-    prune deletes only what is still final. without: a task that nobody does.
+    looks for a process that may hold the job of one that died before its claim. reports_begun:
+    whether the supervisor tells a claim that waited apart from one whose task ran. charges_ended:
+    whether a run that has ended and is not settled costs its attempt when its process dies.
+    looks_again: whether a prune deletes only what is still final. without: a task that nobody does.
     """
 
     fence: Literal["claims", "attempt", "state", "id", "lease"] = "claims"
     counts_at_claim: bool = True
-    looks: Literal["shared states and deaths", "shared states", ""] = "shared states and deaths"
+    looks: Literal["processes and deaths", "processes", ""] = "processes and deaths"
     state_goes_blank: bool = False
     spares_interrupted: bool = True
-    tells_begun: bool = True
+    reports_begun: bool = True
     charges_ended: bool = True
     watches_tokens: bool = True
     looks_again: bool = True
@@ -59,8 +57,7 @@ class Model:
 
     faults: how many may strike in one history; None for any number. late: how many statements may
     be under way with nobody waiting for their answer. prunes: whether maintenance prunes what is
-    final,
-    which people run again as often as faults may strike.
+    final, which people run again as often as faults may strike.
     """
 
     modes: tuple[str, ...]
@@ -113,7 +110,7 @@ def holds(row: Row, ref: Ref, rules: Rules) -> bool:
 def written(
     model: Model, world: World, job: int, kind: str, ref: Ref, what: str, who: str
 ) -> World:
-    """ledger.lifecycle._write for a claim that holds, and the message of a job queued again.
+    """ledger.lifecycle.apply_outcome for a claim that holds, and the message of a job that waits.
 
     A crash between the two is the fault "lose a message".
     """
@@ -128,7 +125,7 @@ def written(
         raise Broken(f"job {job} made a transition that is forbidden, from {row.state}", what, who)
     attempt = row.attempt - (not charged)
     if not rules.counts_at_claim:
-        attempt = row.attempt + (kind in ("succeed", "raise", "undone"))
+        attempt = row.attempt + (kind in ("succeed", "raise", "rollback"))
     done = row.done + (kind == "succeed")
     if done > 1:
         raise Broken(f"job {job} was completed twice", what, who)
@@ -151,10 +148,10 @@ def claimed(model: Model, world: World, job: int, worker: int, what: str, who: s
         raise Broken(f"attempt {attempt} of job {job}", what, who)
     row = row._replace(state=RUNNING, attempt=attempt, worker=worker, suspect=0)
     world = _aged(model, world._replace(rows=put(world.rows, job, row)), job)
-    held = [seat.ref[0] for seat in world.seats if seat.job == job and seat.ref != UNKNOWN]
-    held += [late.ref[0] for late in world.late if late.job == job and late.ref != UNKNOWN]
+    tokens = [seat.ref[0] for seat in world.seats if seat.job == job and seat.ref != UNKNOWN]
+    tokens += [late.ref[0] for late in world.late if late.job == job and late.ref != UNKNOWN]
     fenced = rules.fence in ("claims", "attempt") and rules.watches_tokens
-    if fenced and token_of(row, rules) in held:
+    if fenced and token_of(row, rules) in tokens:
         raise Broken(f"a token of job {job} came a second time", what, who)
     return world
 
@@ -164,7 +161,7 @@ def latest(model: Model, world: World, job: int) -> Ref:
     return token_of(world.rows[job], model.rules), 1
 
 
-def shown(model: Model, world: World, worker: int, job: int) -> bool:
+def is_visible(model: Model, world: World, worker: int, job: int) -> bool:
     """Whether a process of this worker shows the job in its shared state."""
     return any(
         world.seats[seat].job == job and world.seats[seat].at not in (IDLE, MARKING)

@@ -36,11 +36,11 @@ class Found:
 
     def trace(self, index: int, last: tuple[str, str] | None = None) -> list[str]:
         """The steps to a state."""
-        told = [last] if last else []
+        steps = [last] if last else []
         while index:
-            told.append(self.by[index])
+            steps.append(self.by[index])
             index = self.came_from[index]
-        return [f"{who}: {what}" for what, who in reversed(told)]
+        return [f"{who}: {what}" for what, who in reversed(steps)]
 
 
 def first(model: Model) -> World:

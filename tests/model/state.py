@@ -9,7 +9,7 @@ from django_bgtasks.core.states import State
 T = TypeVar("T")
 
 DELETED = "deleted"  # Row.state: of a row that is no more
-NOBODY, GONE = -2, -1  # Row.worker: of a row that nobody runs; a life of a worker that is over
+NOBODY, GONE = -2, -1  # Row.worker: nobody runs it; its worker has ended or was restarted
 
 # A claim as its holder knows it: (fencing token, 1 if the claim is still the job's latest else 0).
 # The second half is the model's own knowledge: no process has it, the properties are about it.
@@ -20,7 +20,7 @@ UNKNOWN: Ref = ()
 # Where a process is. The comment says what its shared state shows the supervisor meanwhile.
 IDLE = "idle"  # nothing
 POPPED = "popped"  # claiming
-MARKING = "marking"  # nothing, for a moment: only in the twin with a blank shared state
+MARKING = "marking"  # nothing, for a moment: only in the twin with a blank state
 CLAIMED = "claimed"  # claiming, then claimed: the claim is committed, the task has not begun
 BODY = "body"  # running
 CHECKED = "checked"  # running: only in the twin with a lease
@@ -34,8 +34,7 @@ class Row(NamedTuple):
 
     done: settlements as succeeded. begun: for on_crash="fail" how often the task began, for others
     in how many attempts the process died. suspect: seen by one look of OrphanedClaims. chosen: read
-    by the
-    first statement of a prune, which has yet to delete it.
+    by the first statement of a prune, which has yet to delete it.
     """
 
     state: str = State.QUEUED
@@ -49,7 +48,7 @@ class Row(NamedTuple):
 
 
 class Seat(NamedTuple):
-    """A job process. `kind`: what it wants to write, while its settlement has no answer."""
+    """A process. `kind`: what it wants to write, while its settlement has no answer."""
 
     at: str = IDLE
     job: int = -1
@@ -76,7 +75,7 @@ class Late(NamedTuple):
     kind: str = ""
 
 
-PROCESSES = tuple(f"process {number}" for number in range(4))
+PROCESSES = tuple(f"job process {number}" for number in range(4))
 WORKERS = tuple(f"worker {number}" for number in range(4))
 
 

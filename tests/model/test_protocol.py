@@ -97,7 +97,7 @@ TWINS = {
         "whose message was there twice",
     ),
     "it looks at the living only: the holder may have died too": (
-        Model(("fail",), rules=Rules(looks="shared states"), **SIBLINGS),
+        Model(("fail",), rules=Rules(looks="processes"), **SIBLINGS),
         "began twice although on_crash is fail",
         "settle_death of job 0",
     ),
@@ -111,8 +111,8 @@ TWINS = {
         "began twice although on_crash is fail",
         "(interrupted)",
     ),
-    "a claim that waited is told as one that ran": (
-        Model(("fail",), workers=1, rules=Rules(tells_begun=False)),
+    "a claim that waited is reported as one that ran": (
+        Model(("fail",), workers=1, rules=Rules(reports_begun=False)),
         "failed without having begun",
         "(interrupted)",
     ),
@@ -137,12 +137,12 @@ TWINS = {
         "kill of the whole worker",
     ),
     "nobody settles the deaths of processes": (
-        Model(ONE, rules=Rules(without="dead processes")),
+        Model(ONE, rules=Rules(without="dead_processes")),
         "a job is lost",
-        "death of process",
+        "death of job process",
     ),
     "nobody releases stray claims": (
-        Model(ONE, rules=Rules(without="orphaned claims")),
+        Model(ONE, rules=Rules(without="orphaned_claims")),
         "a job is lost",
         "claim job 0; the answer is lost",
     ),

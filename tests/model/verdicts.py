@@ -39,7 +39,7 @@ def _outcome(kind: str, attempt: int, on_crash: str) -> Outcome:
     if kind in WISHES:
         error, retry = WISHES[kind], NEVER if on_crash == "fail" else AT_ONCE
         return outcome_of_exception(error, attempt, MAX_ATTEMPTS, retry, RNG)
-    if kind == "undone":
+    if kind == "rollback":
         return outcome_of_rollback(ConnectionError(), attempt, MAX_ATTEMPTS, on_crash, RNG)
     if kind == "crash":
         # Earlier crashes are attempts too, and three of these are the maximum here.

@@ -37,7 +37,7 @@ def limited() -> Iterator[None]:
     """Connections that are made in the test are like maintenance's."""
     lock_timeouts.limit_waits()
     yield
-    connection_created.disconnect(dispatch_uid="django_bgtasks.patience")
+    connection_created.disconnect(dispatch_uid="django_bgtasks.lock_timeouts")
 
 
 @contextmanager
