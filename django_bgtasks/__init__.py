@@ -22,17 +22,24 @@ from .core.errors import (
     RetryLater,
     TaskNotFound,
 )
+from .core.outcomes import Outcome
 from .core.retry import Retry
-from .core.task import BackgroundTask, task
-from .signals import job_deduplicated, job_rescued, job_retrying
+from .jobs.middleware import Middleware, add_middleware, remove_middleware
+from .jobs.task import BackgroundTask, task
+from .signals import (
+    job_deduplicated,
+    job_rescued,
+    job_retrying,
+    process_started,
+    process_stopping,
+)
 
 if TYPE_CHECKING:
-    from .core.current import current_job
     from .http import accepted, job_status, refuse_when_full, status_url
     from .idempotency.once import once
     from .idempotency.view import idempotent
     from .jobs.actions import cancel_job, get_job, retry_job, run_job_now
-    from .jobs.context import JobContext
+    from .jobs.context import JobContext, current_job
     from .jobs.results import JobResult
 
 __version__ = "0.1.0"
@@ -43,7 +50,7 @@ _LATER = {
     "JobResult": "jobs.results",
     "accepted": "http",
     "cancel_job": "jobs.actions",
-    "current_job": "core.current",
+    "current_job": "jobs.context",
     "get_job": "jobs.actions",
     "idempotent": "idempotency.view",
     "job_status": "http",
@@ -70,11 +77,14 @@ __all__ = [
     "JobContext",
     "JobResult",
     "JobTimeout",
+    "Middleware",
+    "Outcome",
     "QueueFull",
     "Retry",
     "RetryLater",
     "TaskNotFound",
     "accepted",
+    "add_middleware",
     "cancel_job",
     "current_job",
     "get_job",
@@ -84,7 +94,10 @@ __all__ = [
     "job_retrying",
     "job_status",
     "once",
+    "process_started",
+    "process_stopping",
     "refuse_when_full",
+    "remove_middleware",
     "retry_job",
     "run_job_now",
     "status_url",

@@ -28,7 +28,7 @@ class BgTasksConfig(AppConfig):
         """Make the backend known and register the checks; no I/O."""
         from . import checks  # noqa: F401
         from .core.options import default_backend
-        from .core.registry import ensure_backend
+        from .jobs.task import ensure_backend
         from .mail import checks as mail_checks  # noqa: F401
 
         ensure_backend(default_backend())

@@ -11,9 +11,8 @@ from asgiref.sync import sync_to_async
 
 from .core.compat import BaseTaskBackend, InvalidTask, TaskResultDoesNotExist, for_both
 from .core.options import read
-from .core.registry import find_task
-from .core.task import BackgroundTask, validate, validate_call
 from .jobs.results import JobResult
+from .jobs.task import BackgroundTask, find_task, validate, validate_call
 
 
 class RQBackend(BaseTaskBackend):
@@ -36,6 +35,12 @@ class RQBackend(BaseTaskBackend):
         except InvalidTask as error:
             raise for_both(_naming(task, error)) from None
 
+    def _validate_again(self, task: Any) -> None:
+        """Our own tasks are frozen and valid since they were made; only QUEUES may have changed."""
+        ours = isinstance(task, BackgroundTask) and task.backend == self.alias
+        if not ours or (self.queues and task.queue_name not in self.queues):
+            self.validate_task(task)
+
     def _validate(self, task: Any) -> None:
         validate_call(task)
         if self.queues and task.queue_name not in self.queues:
@@ -54,7 +59,7 @@ class RQBackend(BaseTaskBackend):
         """Insert a job in the current transaction and dispatch it after the commit."""
         from .jobs.enqueue import enqueue
 
-        self.validate_task(task)
+        self._validate_again(task)
         return enqueue(task, args, kwargs)
 
     async def aenqueue(
@@ -67,7 +72,7 @@ class RQBackend(BaseTaskBackend):
         """Enqueue many calls at once; all of them or none."""
         from .jobs.enqueue import enqueue_many
 
-        self.validate_task(task)
+        self._validate_again(task)
         return enqueue_many(task, calls)
 
     def get_result(self, result_id: str) -> JobResult[Any]:

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 
 from .core.options import SHORTEST_TOKEN, BackendSettings, entries, read, suggestion
+from .jobs.middleware import middleware_class
 from .ledger.identity import ledger_database
 from .transport.connection import cache_name, has_password, redis_is_named
 
@@ -132,7 +133,20 @@ def _token(found: BackendSettings) -> Iterable[CheckMessage]:
         )
 
 
-CHECKS = (_unknown_options, _unknown_queues, _redis, _pickle, _token)
+def _middleware(found: BackendSettings) -> Iterable[CheckMessage]:
+    for path in found.options.middleware:
+        try:
+            middleware_class(path)
+        except ImproperlyConfigured as error:
+            yield Error(
+                f"TASKS[{found.backend!r}]['OPTIONS']['middleware']: {error}",
+                hint="Give the path of a class: class Timing(django_bgtasks.Middleware) in "
+                "shop/bg.py is 'shop.bg.Timing'.",
+                id="bgtasks.E009",
+            )
+
+
+CHECKS = (_unknown_options, _unknown_queues, _redis, _pickle, _token, _middleware)
 
 
 def _elsewhere(using: str) -> Iterable[CheckMessage]:

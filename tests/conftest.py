@@ -15,6 +15,7 @@ from pytest_django import Settings
 from testproject.servers import RedisServer
 
 from . import session
+from .selection import DATABASE, PARTS, is_left_out, skip_elsewhere
 from .workers import WorkerFactory, WorkerProcess, environment, reap
 
 # Here and not in a hook: conftest modules further down may import models.
@@ -25,19 +26,29 @@ django.setup()
 # worker has servers of its own.
 del os.environ["DJANGO_SETTINGS_MODULE"]
 
-DATABASE = os.environ.get("BGTASKS_TEST_DB", "sqlite")
-
 
 def pytest_report_header() -> str:
     """What this session runs on, at the top of its output."""
     return f"bgtasks: Python {platform.python_version()}, Django {django.__version__}, {DATABASE}"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--part`: see tests.selection."""
+    parser.addoption("--part", choices=PARTS, help="leave out what other runs have tested")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what this run is not about."""
+    part = config.getoption("--part")
+    left_out = [item for item in items if is_left_out(item, part)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not is_left_out(item, part)]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip the tests that are about another database."""
-    wanted = {name for name in ("sqlite", "postgres", "mysql") if item.get_closest_marker(name)}
-    if wanted and DATABASE not in wanted:
-        pytest.skip(f"needs {' or '.join(sorted(wanted))}")
+    skip_elsewhere(item)
 
 
 @pytest.fixture
@@ -75,11 +86,14 @@ def bgworker(
     started: list[WorkerProcess] = []
 
     def start(
-        *arguments: object, env: dict[str, str] | None = None, within: Sequence[str] = ()
+        *arguments: object,
+        env: dict[str, str] | None = None,
+        within: Sequence[str] = (),
+        fresh: bool = False,
     ) -> WorkerProcess:
         output = tmp_path / f"bgworker-{len(started)}.log"
         environ = {**environment(), **(env or {})}
-        worker = WorkerProcess(arguments, env=environ, output=output, within=within)
+        worker = WorkerProcess(arguments, env=environ, output=output, within=within, fresh=fresh)
         started.append(worker)
         return worker
 

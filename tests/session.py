@@ -1,4 +1,4 @@
-"""The servers and the directory of one test session, told to the settings by the environment."""
+"""The servers and the directory of one test session, named to the settings by the environment."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ DATABASE_SERVERS: dict[str, type[DatabaseServer]] = {
 }
 
 
-# The variables that a session has set itself. Its xdist workers inherit them, and need servers of
-# their own: tests flush Redis.
+# The variables that a session has set itself and that its xdist workers, who inherit them, must not
+# use: tests flush Redis, and look who waits in MariaDB. PostgreSQL they share, each with a database
+# of its own.
 STARTED = "BGTASKS_TEST_STARTED"
 
 
@@ -31,7 +32,7 @@ def start() -> None:
     if server := DATABASE_SERVERS.get(os.environ.get("BGTASKS_TEST_DB", "sqlite")):
         wanted.append(server)
     for kind in wanted:
-        if kind.variable not in os.environ:
+        if kind.variable not in os.environ and kind is not PostgresServer:
             os.environ[STARTED] = f"{os.environ.get(STARTED, '')} {kind.variable}"
         running = kind().start()
         os.environ[kind.variable] = running.url

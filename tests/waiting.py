@@ -10,9 +10,15 @@ from typing import TypeVar
 T = TypeVar("T")
 # Tests that share the cores with others wait longer for what must come: a busy machine is no fault.
 # Alone, as when somebody works on it, a test is strict.
+CORES = os.cpu_count() or 1
 BESIDE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-PATIENCE = max(1.0, 2 * BESIDE / (os.cpu_count() or 1)) if BESIDE > 1 else 1.0
+PATIENCE = max(1.0, 2 * BESIDE / CORES) if BESIDE > 1 else 1.0
 LONGEST = 60.0
+
+
+def patience() -> float:
+    """How much longer than alone a test waits now: also for what others do on this machine."""
+    return max(PATIENCE, os.getloadavg()[0] / CORES)
 
 
 def wait_until(
@@ -24,7 +30,7 @@ def wait_until(
     and the last answer.
     pause: seconds between two questions.
     """
-    timeout = max(timeout, min(timeout * PATIENCE, LONGEST))
+    timeout = max(timeout, min(timeout * patience(), LONGEST))
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
         if time.monotonic() > deadline:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -19,17 +20,25 @@ from django.db import connection
 
 from testproject.servers.processes import end, spawn
 
+from .fork_server import ForkedProcess, ForkServer
 from .waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
+SETTINGS = "DJANGO_SETTINGS_MODULE"
 TOKEN = "BGTASKS_TEST_WORKER"
+# By the settings of their workers.
+FORK_SERVERS = {"tests.settings": ForkServer(), "tests.faults.armed": ForkServer()}
 
 
 class WorkerFactory(Protocol):
     """What the fixture `bgworker` gives."""
 
     def __call__(
-        self, *arguments: object, env: dict[str, str] | None = None, within: Sequence[str] = ()
+        self,
+        *arguments: object,
+        env: dict[str, str] | None = None,
+        within: Sequence[str] = (),
+        fresh: bool = False,
     ) -> WorkerProcess: ...
 
 
@@ -37,7 +46,11 @@ class WorkerProcess:
     """One running `bgworker` with all the processes it started.
 
     within: a command that runs another one elsewhere, such as `ip netns exec NAME`.
+    fresh: it is started by `python -m django`, and not forked where that is the same to the worker
+    (see tests.fork_server): for what is about its start.
     """
+
+    process: subprocess.Popen[bytes] | ForkedProcess
 
     def __init__(
         self,
@@ -46,11 +59,18 @@ class WorkerProcess:
         env: Mapping[str, str],
         output: Path,
         within: Sequence[str] = (),
+        fresh: bool = True,
     ) -> None:
         self.token = uuid.uuid4().hex
         self.log = output
-        command = [*within, sys.executable, "-m", "django", "bgworker", *map(str, arguments)]
-        self.process = spawn(command, output=output, cwd=ROOT, env={**env, TOKEN: self.token})
+        told, environ = [str(argument) for argument in arguments], {**env, TOKEN: self.token}
+        usual = {**environment(), SETTINGS: environ[SETTINGS]}
+        server = FORK_SERVERS.get(environ[SETTINGS])
+        if server and not (fresh or within or "--reload" in told) and server.takes(environ, usual):
+            self.process = server.fork(told, environ, output)
+        else:
+            command = [*within, sys.executable, "-m", "django", "bgworker", *told]
+            self.process = spawn(command, output=output, cwd=ROOT, env=environ)
 
     @property
     def pid(self) -> int:
@@ -109,8 +129,10 @@ class WorkerProcess:
 
     def _is_ours(self, process: psutil.Process) -> bool:
         with contextlib.suppress(psutil.Error, OSError):
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            return alive and process.environ().get(TOKEN) == self.token
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            # A fork keeps the session, and what a task starts in another one inherits the token.
+            return os.getsid(process.pid) == self.pid or process.environ().get(TOKEN) == self.token
         return False
 
 
@@ -118,7 +140,7 @@ def environment() -> dict[str, str]:
     """What a process needs to know to use the database and the Redis of the current test."""
     return {
         **os.environ,
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        SETTINGS: "tests.settings",
         "BGTASKS_TEST_DB_NAME": str(connection.settings_dict["NAME"]),
         "BGTASKS_TEST_REDIS_URL": str(settings.CACHES["default"]["LOCATION"]),
         "PYTHONUNBUFFERED": "1",
@@ -129,8 +151,7 @@ def reap(workers: Sequence[WorkerProcess]) -> None:
     """End all workers; fail the test if one of them left a process behind.
 
     A polite stop takes a second, which the tests about it take: here the supervisor is killed, and
-    its
-    children have to go with it.
+    its children have to go with it.
     """
     left = [name for worker in workers for name in _bury(worker)]
     if left:
@@ -139,7 +160,11 @@ def reap(workers: Sequence[WorkerProcess]) -> None:
 
 def _bury(worker: WorkerProcess) -> list[str]:
     """Wait for its end, show its output, and kill and name what outlived it."""
-    end(worker.process, signal.SIGKILL, timeout=5)
+    if isinstance(worker.process, ForkedProcess):
+        worker.process.kill()
+        worker.process.wait(5)
+    else:
+        end(worker.process, signal.SIGKILL, timeout=5)
     print(f"--- the output of bgworker {worker.pid}:\n{worker.output}")
     try:
         wait_until(lambda: not worker.family(), 3)

@@ -1,4 +1,4 @@
-"""The same row, read by people (6): jobs, idempotency records and workers in Django's admin."""
+"""The dashboard, jobs, idempotency records and workers in Django's admin."""
 
 from .dashboard import DashboardAdmin
 from .idempotency import IdempotencyRecordAdmin

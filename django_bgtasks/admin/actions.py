@@ -1,24 +1,33 @@
-"""The moves as actions of the job list and as buttons of a job's page."""
+"""What is done to jobs: actions of the job list, buttons of a job's page, and their deletion."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
 from django.core.exceptions import PermissionDenied
+from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..core.states import State, in_words
+from ..jobs.actions import delete_jobs
 from ..models import Job
 from . import transitions
-from .deletion import JobDeletion
+from .selection import JobSelection
 
 
-class JobMoves(JobDeletion):
-    """Retry, cancel and run now: each with its own permission, each in the history."""
+class JobActions(JobSelection):
+    """Retry, cancel, run now and delete: each with its own permission, each in the history.
+
+    A job that runs is not deleted.
+    """
 
     actions = ("retry_selected", "run_now_selected", "cancel_selected", "delete_selected")
 
@@ -37,6 +46,19 @@ class JobMoves(JobDeletion):
         """Cancel jobs that are not final."""
         return self._perform(request, transitions.CANCEL, queryset)
 
+    @admin.action(permissions=["delete"], description=gettext_lazy("Delete selected jobs"))
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
+        """Django's own; of all that match, if they are many, in the background."""
+        if self._is_for_many(request, queryset):
+            return self._apply_to_all(request, transitions.DELETE)
+        selected = queryset.filter(pk__in=self._selected_ids(queryset))
+        running = selected.filter(state=State.RUNNING)
+        refusals = [refusal(pk, State.RUNNING) for pk in running.values_list("pk", flat=True)]
+        if refusals:
+            messages.error(request, transitions.refusal_summary(refusals))
+        idle = selected.exclude(state=State.RUNNING)
+        return delete_selected(self, request, idle) if idle.exists() else None
+
     def has_retry_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
         """Whether the user may retry jobs."""
         return self._may(request, transitions.RETRY)
@@ -49,56 +71,97 @@ class JobMoves(JobDeletion):
         """Whether the user may cancel jobs."""
         return self._may(request, transitions.CANCEL)
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django's own confirmation; a running job is to be cancelled first."""
+        job: Any = self.get_object(request, object_id)
+        if job is not None and self.has_delete_permission(request) and is_running(job):
+            messages.error(request, refusal(job.pk, job.state))
+            return HttpResponseRedirect(self._page(request, job.pk))
+        return super().delete_view(request, object_id, extra_context)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Delete one job, unless it has started or was retried meanwhile."""
+        self._delete(request, {obj.pk: obj.state}, router.db_for_write(Job))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Delete the jobs that do not run, whatever they did when the page was shown."""
+        self._delete(request, dict(queryset.values_list("pk", "state")), queryset.db)
+
     def get_urls(self) -> list[URLPattern]:
-        """Django's, and one address for each move, which only answers POST."""
+        """Django's, and one address for each transition, which only answers POST."""
         prefix = f"{self.opts.app_label}_{self.opts.model_name}"
         own = [
             path(
-                f"<uuid:object_id>/{move.name}/",
-                self.admin_site.admin_view(self.move_view),
-                {"move": move},
-                name=f"{prefix}_{move.name}",
+                f"<uuid:object_id>/{transition.name}/",
+                self.admin_site.admin_view(self.transition_view),
+                {"transition": transition},
+                name=f"{prefix}_{transition.name}",
             )
-            for move in transitions.ALL
+            for transition in transitions.TRANSITION_ACTIONS
         ]
         return [*own, *super().get_urls()]
 
-    def move_view(
-        self, request: HttpRequest, object_id: UUID, move: transitions.Move
+    def transition_view(
+        self, request: HttpRequest, object_id: UUID, transition: transitions.ManualTransition
     ) -> HttpResponse:
-        """Make one move of one job and return to its page."""
+        """Make one transition of one job and return to its page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self._may(request, move):
+        if not self._may(request, transition):
             raise PermissionDenied
         job = Job.objects.filter(pk=object_id).first()
-        if question := self._question(request, move, [object_id], original=job):
+        if question := self._question(request, transition, [object_id], original=job):
             return question
-        transitions.perform(request, move, [object_id])
+        transitions.apply_to_jobs(request, transition, [object_id])
         return HttpResponseRedirect(self._page(request, object_id))
 
     def buttons(self, request: HttpRequest, job: Job) -> list[dict[str, Any]]:
-        """The moves that this user may make and this job can make now."""
+        """The transitions that this user may make and this job can make now."""
         return [
             {
-                "label": move.label,
-                "name": move.name,
-                "url": self._url(request, f"_{move.name}", job.pk),
+                "label": transition.label,
+                "name": transition.name,
+                "url": self._url(request, f"_{transition.name}", job.pk),
             }
-            for move in transitions.ALL
-            if self._may(request, move) and move.allows(job.state)
+            for transition in transitions.TRANSITION_ACTIONS
+            if self._may(request, transition) and transition.allows(job.state)
         ]
 
-    def _may(self, request: HttpRequest, move: transitions.Move) -> bool:
-        return self.has_view_permission(request) and move.permits(request.user)
+    def _may(self, request: HttpRequest, transition: transitions.ManualTransition) -> bool:
+        return self.has_view_permission(request) and transition.permits(request.user)
 
     def _perform(
-        self, request: HttpRequest, move: transitions.Move, queryset: QuerySet[Job]
+        self,
+        request: HttpRequest,
+        transition: transitions.ManualTransition,
+        queryset: QuerySet[Job],
     ) -> Any:
         if self._is_for_many(request, queryset):
-            return self._do_to_all(request, move)
-        chosen = self._chosen(queryset)
-        if question := self._question(request, move, chosen):
+            return self._apply_to_all(request, transition)
+        selected = self._selected_ids(queryset)
+        if question := self._question(request, transition, selected):
             return question
-        transitions.perform(request, move, chosen)
+        transitions.apply_to_jobs(request, transition, selected)
         return None
+
+    def _delete(self, request: HttpRequest, seen: Mapping[UUID, str], using: str) -> None:
+        gone = {job.pk for job in delete_jobs(seen, using)}
+        stay = Job.objects.using(using).filter(pk__in=seen.keys() - gone)
+        refusals = [refusal(pk, state) for pk, state in stay.values_list("pk", "state")]
+        if refusals:
+            messages.error(request, transitions.refusal_summary(refusals))
+
+
+def is_running(job: Any) -> bool:
+    """Whether a worker holds this job."""
+    return bool(job.state == State.RUNNING)
+
+
+def refusal(pk: object, state: str) -> str:
+    """Why a job that is in this state now is not deleted."""
+    if state == State.RUNNING:
+        return _("Job %s is running: cancel it first, then delete it.") % pk
+    text = _("Job %(job)s has moved on and is %(state)s now: look at it again.")
+    return text % {"job": pk, "state": in_words(state)}

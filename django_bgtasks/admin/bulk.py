@@ -14,51 +14,54 @@ from ..core import clock
 from ..core.errors import DuplicateJob, GiveUp, InvalidMove
 from ..core.messages import NO_LONGER_ALLOWED
 from ..core.retry import Retry
-from ..core.task import task
 from ..jobs.context import JobContext
+from ..jobs.task import task
 from ..models import Job
 from . import transitions
-from .queries import NARROWINGS, narrowed
+from .filters import FILTERS, filtered
 
-CHUNK = 200
-BY_NAME: dict[str, transitions.Act] = {
-    act.name: act for act in (*transitions.ALL, transitions.DELETE)
+CHUNK_ROWS = 200
+ACTIONS: dict[str, transitions.JobAction] = {
+    action.name: action for action in (*transitions.TRANSITION_ACTIONS, transitions.DELETE)
 }
 
 
-def do_to_all(act: transitions.Act, chosen: dict[str, str], user: Any) -> UUID:
-    """Enqueue the move, or deletion, of all jobs that match now; the job that does it."""
-    known = {name: value for name, value in chosen.items() if name in NARROWINGS}
-    call = move_matching.using(owner=user)
-    return UUID(call.enqueue(act.name, known, str(user.pk), str(clock.new_id())).id)
+def enqueue_for_all(action: transitions.JobAction, query: dict[str, str], user: Any) -> UUID:
+    """Enqueue the transition, or deletion, of all jobs that match now; the job that does it."""
+    known = {name: value for name, value in query.items() if name in FILTERS}
+    call = apply_to_matching.using(owner=user)
+    return UUID(call.enqueue(action.name, known, str(user.pk), str(clock.new_id())).id)
 
 
-# Safe to run again: what has been moved is not in the state any more that the move takes, and
+# Safe to run again: what has been changed is not in the state any more that the action takes, and
 # what has been deleted is not there.
 @task(takes_context=True, timeout=6 * 3600, retry=Retry(max_attempts=3))
-def move_matching(
-    context: JobContext, move: str, chosen: dict[str, str], user: str, newest: str
+def apply_to_matching(
+    context: JobContext, name: str, query: dict[str, str], user: str, newest: str
 ) -> dict[str, int]:
-    """Make a move of each job older than `newest` that matches, or delete it, as this user.
+    """Apply the action to each job older than `newest` that matches, as this user.
 
     Returns how often each outcome was, `refused` for jobs that changed meanwhile. Gives up if
     the user may not do this (any more).
     """
-    making, person = BY_NAME[move], _permitted(BY_NAME[move], user)
-    rows = narrowed(Job.objects.filter(state__in=sorted(making.allowed)), chosen)
+    action = ACTIONS[name]
+    person = _permitted(action, user)
+    rows = filtered(Job.objects.filter(state__in=sorted(action.allowed)), query)
     rows = rows.filter(pk__lte=UUID(newest))
     total, done, outcomes = rows.count(), 0, Counter[str]()
     for page in _pages(rows):
-        context.progress(done, max(total, done + len(page)), str(making.label))
-        outcomes += _outcomes(person, making, page)
+        context.progress(done, max(total, done + len(page)), str(action.label))
+        outcomes += _outcomes(person, action, page)
         done += len(page)
     context.progress(total, total)
     return dict(outcomes)
 
 
-def _permitted(act: transitions.Act, pk: str) -> Any:
+def _permitted(action: transitions.JobAction, pk: str) -> Any:
     person = get_user_model()._default_manager.filter(pk=pk).first()
-    if person is None or not (act.permits(person) and person.has_perm("django_bgtasks.view_job")):
+    if person is None or not (
+        action.permits(person) and person.has_perm("django_bgtasks.view_job")
+    ):
         raise GiveUp(NO_LONGER_ALLOWED)
     return person
 
@@ -68,21 +71,21 @@ def _pages(rows: QuerySet[Any]) -> Iterator[dict[UUID, str]]:
     to it.
     """
     page = rows.order_by("pk").values_list("pk", "state")
-    found = dict(page[:CHUNK])
+    found = dict(page[:CHUNK_ROWS])
     while found:
         yield found
-        found = dict(page.filter(pk__gt=max(found))[:CHUNK])
+        found = dict(page.filter(pk__gt=max(found))[:CHUNK_ROWS])
 
 
-def _outcomes(person: Any, act: transitions.Act, page: dict[UUID, str]) -> Counter[str]:
-    if isinstance(act, transitions.Move):
-        return Counter(_outcome(person, act, job_id) for job_id in page)
+def _outcomes(person: Any, action: transitions.JobAction, page: dict[UUID, str]) -> Counter[str]:
+    if isinstance(action, transitions.ManualTransition):
+        return Counter(_outcome(person, action, job_id) for job_id in page)
     gone = transitions.delete(person, page)
     return Counter(deleted=gone, refused=len(page) - gone)
 
 
-def _outcome(person: Any, move: transitions.Move, job_id: UUID) -> str:
+def _outcome(person: Any, transition: transitions.ManualTransition, job_id: UUID) -> str:
     try:
-        return transitions.perform_one(person, move, job_id)
+        return transitions.apply_to_job(person, transition, job_id)
     except (InvalidMove, DuplicateJob, Job.DoesNotExist):
         return "refused"

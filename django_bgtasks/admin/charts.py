@@ -127,14 +127,14 @@ def _chart(
 
 def _grid(scale: Scale) -> SafeString:
     rows = (
-        (LEFT, WIDTH - RIGHT, scale.y(run_once), scale.y(run_once), LEFT - 6, scale.y(run_once) + 4,
-         scale.text(run_once))
-        for run_once in scale.ticks
+        (LEFT, WIDTH - RIGHT, scale.y(tick), scale.y(tick), LEFT - 6, scale.y(tick) + 4,
+         scale.text(tick))
+        for tick in scale.ticks
     )  # fmt: skip
     return format_html_join(
         "",
         '<line class="bgtasks-grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
-        '<text class="bgtasks-run_once bgtasks-end" x="{}" y="{}">{}</text>',
+        '<text class="bgtasks-tick bgtasks-end" x="{}" y="{}">{}</text>',
         rows,
     )
 
@@ -150,7 +150,7 @@ def _time_axis(times: Sequence[str]) -> SafeString:
     )
     return format_html_join(
         "",
-        '<text class="bgtasks-run_once {}" x="{}" y="{}">{}</text>',
+        '<text class="bgtasks-tick {}" x="{}" y="{}">{}</text>',
         ((css, x, HEIGHT - 5, text) for css, x, text in marks),
     )
 

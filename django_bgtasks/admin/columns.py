@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core import clock
+from ..core.formats import NOTHING, duration
 from ..core.messages import translated
 from ..core.options import backend_of
 from ..core.states import WAITING, State
@@ -31,7 +32,7 @@ class JobColumns:
     @admin.display(description=gettext_lazy("state"))
     def state_and_error(self, job: Job) -> SafeString:
         """The state, and below it the last failure, cut to two lines; whole on hover."""
-        badge, error = show.badge(*shade(job)), trouble(job)
+        badge, error = show.badge(*state_badge(job)), trouble(job)
         if not error:
             return badge
         return format_html(
@@ -51,17 +52,15 @@ class JobColumns:
         """Which attempt of how many."""
         return f"{job.attempt}/{job.max_attempts}"
 
-    @admin.display(description=gettext_lazy("enqueued"))
-    def age(self, job: Job) -> SafeString | str:
-        """How long ago it was enqueued."""
-        return show.ago(job.enqueued_at)
+    age = show.column("enqueued_at", gettext_lazy("enqueued"), show.ago)
 
     @admin.display(description=gettext_lazy("duration"))
     def took(self, job: Job) -> str:
         """How long the last attempt took, or has been taking."""
         if job.started_at is None or job.state in WAITING:
-            return show.NOTHING
-        return show.duration(clock.between(job.started_at, job.finished_at or clock.now()))
+            return NOTHING
+        ran = clock.between(job.started_at, job.finished_at or clock.now())
+        return duration(ran.total_seconds())
 
     @admin.display(description=gettext_lazy("duration"))
     def took_and_tries(self, job: Job) -> SafeString | str:
@@ -72,14 +71,14 @@ class JobColumns:
         return format_html('{}<span class="bgtasks-below">{}</span>', self.took(job), tries)
 
 
-def is_stranger(job: Job) -> bool:
+def has_unknown_backend(job: Job) -> bool:
     """Whether the job waits for a backend that TASKS does not have."""
     return job.state in WAITING and backend_of(job.backend) is None
 
 
 def trouble(job: Job) -> str:
     """Why the job is held and what to do, or its last failure; empty if there is neither."""
-    if not is_stranger(job):
+    if not has_unknown_backend(job):
         return translated(job.error)
     text = _(
         "TASKS has no backend %s of this package: name it there again, and the job runs; or cancel "
@@ -88,9 +87,9 @@ def trouble(job: Job) -> str:
     return text % job.backend
 
 
-def shade(job: Job) -> tuple[str, Any]:
-    """The state as people see it: a sort of badge and its word."""
-    if is_stranger(job):
+def state_badge(job: Job) -> tuple[str, Any]:
+    """The state as people see it: the kind of its badge and its label."""
+    if has_unknown_backend(job):
         return "held", _("Held")
     if job.state in WAITING and job.attempt:
         return "retrying", _("Retrying")

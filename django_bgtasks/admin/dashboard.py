@@ -25,18 +25,18 @@ from ..core.options import default_backend, entries
 from ..jobs import actions
 from ..ledger.outages import in_transaction
 from ..models import Dashboard, QueuePause
-from ..monitoring.charts import RANGES, series
-from ..monitoring.snapshot import status_of
+from ..monitoring.series import RANGES, series
+from ..monitoring.snapshot import take_snapshot
 from . import panels
 from .listing import ReadOnlyAdmin
 
-LABELS = {
+RANGE_LABELS = {
     "hour": gettext_lazy("Last hour"),
     "day": gettext_lazy("Last day"),
     "week": gettext_lazy("Last week"),
 }
 # How often the page looks again, in seconds, while somebody looks at it.
-LOOK_EVERY = 3
+REFRESH_SECONDS = 3
 
 
 @admin.register(Dashboard)
@@ -53,8 +53,8 @@ class DashboardAdmin(ReadOnlyAdmin):
         name = f"{self.opts.app_label}_{self.opts.model_name}"
         return [
             path("", view(self.changelist_view), name=f"{name}_changelist"),
-            path("pause/", view(self.hold_view), {"hold": True}, name=f"{name}_pause"),
-            path("resume/", view(self.hold_view), {"hold": False}, name=f"{name}_resume"),
+            path("pause/", view(self.pause_view), {"pause": True}, name=f"{name}_pause"),
+            path("resume/", view(self.pause_view), {"pause": False}, name=f"{name}_resume"),
         ]
 
     def changelist_view(
@@ -71,42 +71,42 @@ class DashboardAdmin(ReadOnlyAdmin):
         request.current_app = self.admin_site.name
         return TemplateResponse(request, f"admin/django_bgtasks/dashboard/{template}.html", context)
 
-    def hold_view(self, request: HttpRequest, hold: bool) -> HttpResponse:
+    def pause_view(self, request: HttpRequest, pause: bool) -> HttpResponse:
         """Pause or resume the queue that a button names, and return to the page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not (self.has_view_permission(request) and self._may_hold(request)):
+        if not (self.has_view_permission(request) and self._may_pause(request)):
             raise PermissionDenied
         queue, backend = request.POST.get("queue", ""), self._backend(request.POST)
-        if queue not in {known.name for known in status_of(backend).queues}:
+        if queue not in {known.name for known in take_snapshot(backend).queues}:
             return HttpResponseBadRequest(_("There is no such queue."))
-        if self._hold(request, hold, queue, backend):
-            text = _("The queue %s is paused.") if hold else _("The queue %s goes on.")
+        if self._set_paused(request, pause, queue, backend):
+            text = _("The queue %s is paused.") if pause else _("The queue %s goes on.")
             messages.success(request, text % queue)
         url = reverse("admin:django_bgtasks_dashboard_changelist", current_app=self.admin_site.name)
-        chosen = f"?range={self._range(request.POST)}&backend={backend}"
-        return HttpResponseRedirect(url + chosen)
+        query = f"?range={self._range(request.POST)}&backend={backend}"
+        return HttpResponseRedirect(url + query)
 
-    def _hold(self, request: HttpRequest, hold: bool, queue: str, backend: str) -> bool:
+    def _set_paused(self, request: HttpRequest, pause: bool, queue: str, backend: str) -> bool:
         user: Any = request.user
 
-        def hold_and_log() -> bool:
-            if hold:
+        def write_and_log() -> bool:
+            if pause:
                 row = actions.pause_queue(queue, backend, by=user.get_username())
             else:
                 row = actions.resume_queue(queue, backend)
             if row is not None:
-                said = gettext_lazy("Paused.") if hold else gettext_lazy("Resumed.")
-                LogEntry.objects.log_actions(user.pk, [row], CHANGE, str(said))
+                entry = gettext_lazy("Paused.") if pause else gettext_lazy("Resumed.")
+                LogEntry.objects.log_actions(user.pk, [row], CHANGE, str(entry))
             return row is not None
 
         # The pause and its entry in the history commit together.
-        return in_transaction(hold_and_log, router.db_for_write(QueuePause))
+        return in_transaction(write_and_log, router.db_for_write(QueuePause))
 
     def _figures(self, request: HttpRequest) -> dict[str, Any]:
-        backend, chosen = self._backend(request.GET), self._range(request.GET)
+        backend, range_name = self._backend(request.GET), self._range(request.GET)
         site, sees_jobs = self.admin_site.name, request.user.has_perm("django_bgtasks.view_job")
-        status = status_of(backend)
+        snapshot = take_snapshot(backend)
         return {
             "title": _("Dashboard"),
             "opts": self.opts,
@@ -114,27 +114,27 @@ class DashboardAdmin(ReadOnlyAdmin):
             "breadcrumbs_are_a_list": django.VERSION >= (6, 1),
             "backend": backend,
             "backends": sorted(entries()),
-            "range": chosen,
-            "ranges": [(name, LABELS[name]) for name in RANGES],
-            "every": LOOK_EVERY,
-            "at": status.at,
-            "may_hold": self._may_hold(request),
-            "problems": panels.problems(status),
-            "tiles": panels.tiles(status),
-            "queues": panels.queues(status, site),
-            "pictures": panels.pictures(series(backend, chosen), chosen),
-            "workers": panels.workers(status, site, sees_jobs),
-            "failures": panels.failures(status, site, sees_jobs),
-            "maintenance": panels.maintenance(status),
+            "range": range_name,
+            "ranges": [(name, RANGE_LABELS[name]) for name in RANGES],
+            "every": REFRESH_SECONDS,
+            "at": snapshot.at,
+            "may_pause": self._may_pause(request),
+            "problems": panels.problems(snapshot),
+            "tiles": panels.tiles(snapshot),
+            "queues": panels.queues(snapshot, site),
+            "pictures": panels.pictures(series(backend, range_name), range_name),
+            "workers": panels.workers(snapshot, site, sees_jobs),
+            "failures": panels.failures(snapshot, site, sees_jobs),
+            "maintenance": panels.maintenance(snapshot),
         }
 
-    def _may_hold(self, request: HttpRequest) -> bool:
+    def _may_pause(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("django_bgtasks.pause_queue"))
 
     def _backend(self, values: Any) -> str:
-        chosen: str = values.get("backend", "")
-        return chosen if chosen in entries() else default_backend()
+        name: str = values.get("backend", "")
+        return name if name in entries() else default_backend()
 
     def _range(self, values: Any) -> str:
-        chosen: str = values.get("range", "")
-        return chosen if chosen in RANGES else "hour"
+        name: str = values.get("range", "")
+        return name if name in RANGES else "hour"

@@ -1,4 +1,4 @@
-"""Another job like this one, with changed arguments, checked before it is enqueued."""
+"""The button "Duplicate": another job like this one, with changed arguments, which are checked."""
 
 from __future__ import annotations
 
@@ -7,23 +7,68 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django import forms
+from django.contrib import messages
 from django.contrib.admin.models import ADDITION, LogEntry
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import router
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core.compat import InvalidTask
-from ..core.dedup import refuse_wrong_call
 from ..core.errors import BgTasksError, DuplicateJob, QueueFull, TaskNotFound
 from ..core.options import backend_of
-from ..core.registry import find_task
+from ..core.payload import refuse_wrong_call
 from ..core.sensitive import MASK, may_see_secrets
-from ..core.task import BackgroundTask
+from ..jobs.task import BackgroundTask, find_task
 from ..ledger.outages import in_transaction
 from ..models import Job
+from .actions import JobActions
 
 T = TypeVar("T")
+
+
+class JobDuplication(JobActions):
+    """A copy of a job, with changed arguments, for who may add jobs."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """One address more, for the form."""
+        name = f"{self.opts.app_label}_{self.opts.model_name}_duplicate"
+        view = self.admin_site.admin_view(self.duplicate_view)
+        return [path("<uuid:object_id>/duplicate/", view, name=name), *super().get_urls()]
+
+    def duplicate_url(self, request: HttpRequest, job: Job) -> str | None:
+        """Where the form is, if this user may use it for this job."""
+        if not self._may_duplicate(request) or task_to_call(job, request.user) is None:
+            return None
+        return self._url(request, "_duplicate", job.pk)
+
+    def duplicate_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """The form with the arguments of the job; enqueues a job when they fit the task."""
+        if not self._may_duplicate(request):
+            raise PermissionDenied
+        job: Any = self.get_object(request, str(object_id))
+        if job is None:
+            raise Http404
+        task = task_to_call(job, request.user)
+        if task is None:
+            raise PermissionDenied
+        form = form_for(task, job, request.POST if request.method == "POST" else None)
+        if form.is_valid() and (made := enqueue_like(job, form, request.user)):
+            messages.success(request, _("Enqueued: this is the new job."))
+            return HttpResponseRedirect(self._page(request, made))
+        context = {
+            **self.page_context(request, _("Duplicate a job")),
+            "original": job,
+            "form": form,
+        }
+        return TemplateResponse(request, "admin/django_bgtasks/job/duplicate.html", context)
+
+    def _may_duplicate(self, request: HttpRequest) -> bool:
+        allowed = request.user.has_perm("django_bgtasks.add_job")
+        return allowed and self.has_view_permission(request)
 
 
 class CallForm(forms.Form):
@@ -55,7 +100,7 @@ class CallForm(forms.Form):
             try:
                 refuse_wrong_call(self.task, self.cleaned_data["args"], self.cleaned_data["kwargs"])
             except (BgTasksError, TypeError) as refusal:
-                raise forms.ValidationError(_said(refusal)) from None
+                raise forms.ValidationError(_refusal_text(refusal)) from None
         return self.cleaned_data
 
 
@@ -72,9 +117,9 @@ def task_to_call(job: Job, user: Any) -> Any:
 
 def form_for(task: Any, job: Job, data: Any = None) -> CallForm:
     """The form with the arguments of the job."""
-    shown = {"args": job.args, "kwargs": job.kwargs}
-    form = CallForm(task, data, initial=shown)
-    for name, value in shown.items():
+    values = {"args": job.args, "kwargs": job.kwargs}
+    form = CallForm(task, data, initial=values)
+    for name, value in values.items():
         lines = json.dumps(value, indent=2, ensure_ascii=False).count("\n") + 2
         form.fields[name].widget.attrs["rows"] = min(30, max(4, lines))
         form.fields[name].encoder = _Indented  # type: ignore[attr-defined]
@@ -98,11 +143,11 @@ def enqueue_like(job: Job, form: CallForm, user: Any) -> UUID | None:
     try:
         return in_transaction(enqueue_and_log, router.db_for_write(Job))
     except (BgTasksError, InvalidTask, ImproperlyConfigured, TypeError) as refusal:
-        form.add_error(None, _said(refusal))
+        form.add_error(None, _refusal_text(refusal))
         return None
 
 
-def _said(refusal: Exception) -> str:
+def _refusal_text(refusal: Exception) -> str:
     """A refusal in the reader's language; what only a developer can mend is quoted as it is."""
     if isinstance(refusal, DuplicateJob):
         return _("Job %s holds the dedup key. Nothing was enqueued.") % refusal.job_id

@@ -10,10 +10,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..core.formats import NOTHING
 from ..core.states import State
 from ..models import Job
 from . import formatting as show
-from .columns import shade, trouble
+from .columns import state_badge, trouble
 from .related_panels import about_link, owner_link, worker_link
 
 TIMES = [("time_enqueued", "time_due"), ("time_started", "time_finished", "took")]
@@ -39,42 +40,31 @@ class JobFields:
         """The state, and what it is waiting for."""
         text = ""
         if job.state == State.RUNNING and job.cancel_requested_at:
-            text = _("asked to stop %s") % show.in_words(job.cancel_requested_at)
+            text = _("asked to stop %s") % show.relative_time(job.cancel_requested_at)
         elif job.state == State.SCHEDULED and job.run_after:
-            text = _("runs %s") % show.in_words(job.run_after)
-        badge = show.badge(*shade(job))
+            text = _("runs %s") % show.relative_time(job.run_after)
+        badge = show.badge(*state_badge(job))
         return format_html('{} <span class="bgtasks-quiet">{}</span>', badge, text)
 
     @admin.display(description=gettext_lazy("error"))
     def full_error(self, job: Job) -> str:
         """Why it is held, or the last failure."""
-        return trouble(job) or show.NOTHING
+        return trouble(job) or NOTHING
 
-    @admin.display(description=gettext_lazy("arguments"))
-    def pretty_args(self, job: Job) -> SafeString:
-        """As JSON."""
-        return show.pretty(job.args)
-
-    @admin.display(description=gettext_lazy("keyword arguments"))
-    def pretty_kwargs(self, job: Job) -> SafeString:
-        """As JSON."""
-        return show.pretty(job.kwargs)
-
-    @admin.display(description=gettext_lazy("result"))
-    def pretty_result(self, job: Job) -> SafeString:
-        """As JSON."""
-        return show.pretty(job.result)
+    pretty_args = show.column("args", gettext_lazy("arguments"), show.pretty)
+    pretty_kwargs = show.column("kwargs", gettext_lazy("keyword arguments"), show.pretty)
+    pretty_result = show.column("result", gettext_lazy("result"), show.pretty)
 
     @admin.display(description=gettext_lazy("progress"))
     def progress_bar(self, job: Job) -> SafeString | str:
         """What the task reported last."""
-        told = job.progress
-        if told is None:
-            return show.NOTHING
-        if not told["total"]:
-            return format_html("{} {}", told["done"], told["message"])
+        progress = job.progress
+        if progress is None:
+            return NOTHING
+        if not progress["total"]:
+            return format_html("{} {}", progress["done"], progress["message"])
         bar = '<progress value="{done}" max="{total}"></progress> {done} / {total} {message}'
-        return format_html(bar, **told)
+        return format_html(bar, **progress)
 
     @admin.display(description=gettext_lazy("about"))
     def about_what(self, job: Job) -> SafeString | str:
@@ -91,30 +81,11 @@ class JobFields:
         """The worker of the last attempt."""
         return worker_link(job.worker, self.admin_site.name)
 
-    @admin.display(description=gettext_lazy("enqueued"))
-    def time_enqueued(self, job: Job) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(job.enqueued_at)
-
-    @admin.display(description=gettext_lazy("run after"))
-    def time_due(self, job: Job) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(job.run_after)
-
-    @admin.display(description=gettext_lazy("started"))
-    def time_started(self, job: Job) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(job.started_at)
-
-    @admin.display(description=gettext_lazy("finished"))
-    def time_finished(self, job: Job) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(job.finished_at)
-
-    @admin.display(description=gettext_lazy("dedup until"))
-    def key_until(self, job: Job) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(job.dedup_until)
+    time_enqueued = show.column("enqueued_at", gettext_lazy("enqueued"), show.when)
+    time_due = show.column("run_after", gettext_lazy("run after"), show.when)
+    time_started = show.column("started_at", gettext_lazy("started"), show.when)
+    time_finished = show.column("finished_at", gettext_lazy("finished"), show.when)
+    key_until = show.column("dedup_until", gettext_lazy("dedup until"), show.when)
 
 
 def fieldsets_of(job: Job) -> list[Any]:

@@ -1,25 +1,53 @@
-"""The filters of the job list. None of them scans the table to find its choices."""
+"""The filters and the search of the job list, as Django's filters and as querysets.
+
+None of them scans the table to find its choices. A background job applies an action to "all that
+match" by the same querysets.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.contrib.auth import get_user_model
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from ..core.options import entries
-from ..core.registry import queues_of
+from ..core import clock
+from ..core.options import entries, known_backends
 from ..core.states import State
+from ..jobs.task import queues_of
+from ..ledger.times import Now, SecondsBetween, after
+from ..ledger.workers import has_live_worker
 from ..models import Job
-from .queries import narrowed
 
 RECENT = 1000
+# A minute more than maintenance needs to rescue, to stop or to promote a job.
+GRACE = timedelta(seconds=60)
+AGES = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=30),
+}
+
+Jobs = QuerySet[Any]
 
 
-class StateFilter(admin.SimpleListFilter):
-    """By state, and three shades: jobs that are tried again, jobs that are held, stuck jobs."""
+class JobFilter(admin.SimpleListFilter):
+    """A filter that means the same in the list and in a background job."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        """The jobs of the selected choice."""
+        return filtered(queryset, {str(self.parameter_name): self.value() or ""})
+
+
+class StateFilter(JobFilter):
+    """By state, or by what several states share: jobs that are tried again, held or stuck."""
 
     title = _("state")
     parameter_name = "state"
@@ -31,12 +59,8 @@ class StateFilter(admin.SimpleListFilter):
         choices[after_queued:after_queued] = [("retrying", _("Retrying")), ("held", _("Held"))]
         return [*choices, ("stuck", _("Stuck"))]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        """The jobs in the chosen state."""
-        return narrowed(queryset, {"state": self.value() or ""})
 
-
-class QueueFilter(admin.SimpleListFilter):
+class QueueFilter(JobFilter):
     """By queue: those of the settings and of the tasks."""
 
     title = _("queue")
@@ -47,12 +71,8 @@ class QueueFilter(admin.SimpleListFilter):
         names = {queue for backend in entries() for queue in queues_of(backend)}
         return _choices(names, self.used_parameters.get(self.parameter_name))
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        """The jobs in the chosen queue."""
-        return narrowed(queryset, {"queue": self.value() or ""})
 
-
-class TaskFilter(admin.SimpleListFilter):
+class TaskFilter(JobFilter):
     """By task: those of the most recent jobs."""
 
     title = _("task")
@@ -63,12 +83,8 @@ class TaskFilter(admin.SimpleListFilter):
         recent = model_admin.get_queryset(request).order_by("-pk").values_list("task", flat=True)
         return _choices(set(recent[:RECENT]), self.used_parameters.get(self.parameter_name))
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        """The jobs of the chosen task."""
-        return narrowed(queryset, {"task": self.value() or ""})
 
-
-class AgeFilter(admin.SimpleListFilter):
+class AgeFilter(JobFilter):
     """By the time of the call."""
 
     title = _("time of the call")
@@ -84,10 +100,94 @@ class AgeFilter(admin.SimpleListFilter):
             ("older", _("Older")),
         ]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        """The jobs of that time."""
-        return narrowed(queryset, {"age": self.value() or ""})
+
+def _choices(names: set[str], current: str | None) -> list[tuple[str, str]]:
+    return [(name, name) for name in sorted(names | ({current} if current else set()))]
 
 
-def _choices(names: set[str], chosen: str | None) -> list[tuple[str, str]]:
-    return [(name, name) for name in sorted(names | ({chosen} if chosen else set()))]
+def filtered(rows: Jobs, query: Mapping[str, str]) -> Jobs:
+    """The jobs that the filters and the search (`q`) of this query string leave."""
+    for name, apply in FILTERS.items():
+        if value := query.get(name, "").strip():
+            # No text of PostgreSQL's has a NUL, and it refuses to look for one.
+            rows = rows.none() if "\0" in value else apply(rows, value)
+    return rows
+
+
+def by_state(rows: Jobs, value: str) -> Jobs:
+    """One state, or what several share: retrying, held, stuck."""
+    special = {"retrying": _retrying, "held": _held, "stuck": _stuck}
+    found: Jobs = special[value](rows) if value in special else rows.filter(state=value)
+    return found
+
+
+def by_queue(rows: Jobs, value: str) -> Jobs:
+    """One queue."""
+    return rows.filter(queue=value)
+
+
+def by_task(rows: Jobs, value: str) -> Jobs:
+    """One task, by its whole dotted path."""
+    return rows.filter(task=value)
+
+
+def by_age(rows: Jobs, value: str) -> Jobs:
+    """Enqueued within the last hour, day, week or month, or before that month."""
+    if value == "older":
+        return rows.filter(pk__lt=clock.id_floor(clock.now() - AGES["month"]))
+    # An id holds the time it was made at, so that the primary key answers.
+    return rows.filter(pk__gte=clock.id_floor(clock.now() - AGES[value])) if value in AGES else rows
+
+
+def by_search(rows: Jobs, value: str) -> Jobs:
+    """An id of a job or a batch; else a dedup key or an owner's name; else a part of a task's name.
+
+    A whole key or name is looked up in its index; only what is neither is sought in every row.
+    """
+    try:
+        ident = UUID(value)
+    except ValueError:
+        exact = Q(dedup_key=value)
+        if owners := _owners(value):
+            exact |= Q(owner__in=owners)
+        known = rows.model._base_manager.filter(exact)
+        return rows.filter(exact) if known.exists() else rows.filter(task__icontains=value)
+    return rows.filter(Q(pk=ident) | Q(batch=ident))
+
+
+def _owners(name: str) -> list[Any]:
+    user: Any = get_user_model()
+    found = user._default_manager.filter(**{user.USERNAME_FIELD: name})
+    return list(found.values_list("pk", flat=True)[:10])
+
+
+def _retrying(rows: Jobs) -> Jobs:
+    # Partial indexes know one state each. A blocked job has had no attempt.
+    return rows.filter(Q(state=State.QUEUED) | Q(state=State.SCHEDULED), attempt__gt=0)
+
+
+def _held(rows: Jobs) -> Jobs:
+    """Jobs whose task could not be found, and those of backends that TASKS does not have."""
+    waiting = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
+    unknown = ~Q(backend__in=known_backends())
+    return rows.filter(waiting, unknown | Q(attempt=0) & ~Q(error=""))
+
+
+def _stuck(rows: Jobs) -> Jobs:
+    """What maintenance should have dealt with: jobs without a worker, too long, or overdue."""
+    seconds = SecondsBetween("started_at", Now())
+    too_long = Q(bgtasks_seconds__gt=F("timeout") + GRACE.total_seconds())
+    timed: Jobs = rows.alias(bgtasks_seconds=seconds)
+    return timed.filter(
+        Q(~has_live_worker() | too_long, state=State.RUNNING)
+        | Q(state=State.SCHEDULED, run_after__lt=after(-GRACE))
+    )
+
+
+FILTERS: dict[str, Callable[[Jobs, str], Jobs]] = {
+    "state": by_state,
+    "queue": by_queue,
+    "task": by_task,
+    "age": by_age,
+    "q": by_search,
+}

@@ -1,15 +1,16 @@
-"""From stored values to safe HTML: badges, times, durations, JSON, links."""
+"""From stored values to safe HTML: badges, times, JSON, links."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.db import models
 from django.urls import NoReverseMatch, reverse
-from django.utils import formats
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
@@ -18,12 +19,10 @@ from django.utils.translation import ngettext
 
 from ..core import clock
 from ..core.errors import TaskNotFound
-from ..core.formats import exact
-from ..core.registry import find_task
+from ..core.formats import NOTHING, exact
 from ..core.sensitive import masked, masked_call, masked_key, may_see_secrets
+from ..jobs.task import find_task
 from ..models import Job
-
-NOTHING = "–"
 
 # A sign beside the colour: the badge must be told apart in any theme and by any eye.
 SIGNS = {
@@ -46,6 +45,16 @@ SIGNS = {
     "done": "✓",
     "unknown": "?",
 }
+
+
+def column(field: str, label: Any, render: Callable[[Any], Any]) -> Any:
+    """A method of an admin class that shows one field of a row."""
+
+    @admin.display(description=label)
+    def method(_admin: Any, row: Any) -> Any:
+        return render(getattr(row, field))
+
+    return method
 
 
 def badge(kind: str, label: object) -> SafeString:
@@ -72,7 +81,7 @@ def ago(moment: datetime | None) -> SafeString | str:
         '<time datetime="{}" title="{}">{}</time>',
         moment.isoformat(),
         exact(moment),
-        in_words(moment),
+        relative_time(moment),
     )
 
 
@@ -84,42 +93,27 @@ def when(moment: datetime | None) -> SafeString | str:
         '<time datetime="{}">{}</time> <span class="bgtasks-quiet">({})</span>',
         moment.isoformat(),
         exact(moment),
-        in_words(moment),
+        relative_time(moment),
     )
 
 
-def in_words(moment: datetime) -> str:
+def relative_time(moment: datetime) -> str:
     """The largest unit is enough: "3 minutes ago", "in 2 hours", "just now"."""
     now = clock.now()
     ahead = clock.between(now, moment)
     if abs(ahead) < timedelta(seconds=60):
-        return _seconds_in_words(abs(ahead), ahead > timedelta(0))
+        return _relative_seconds(abs(ahead), ahead > timedelta(0))
     if ahead > timedelta(0):
         return _("in %s") % timesince(now, now + ahead, depth=1)
     return _("%s ago") % timesince(now + ahead, now, depth=1)
 
 
-def _seconds_in_words(distance: timedelta, ahead: bool) -> str:
+def _relative_seconds(distance: timedelta, ahead: bool) -> str:
     seconds = int(distance.total_seconds())
     if seconds < 1:
         return _("now") if ahead else _("just now")
-    words = ngettext("%d second", "%d seconds", seconds) % seconds
-    return (_("in %s") if ahead else _("%s ago")) % words
-
-
-def duration(span: timedelta | None) -> str:
-    """A length of time, short: 12 ms, 3.4 s, 5 min 20 s, 2 h 5 min."""
-    if span is None:
-        return NOTHING
-    seconds = max(0.0, span.total_seconds())
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{formats.number_format(round(seconds, 1), 1)} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    text = ngettext("%d second", "%d seconds", seconds) % seconds
+    return (_("in %s") if ahead else _("%s ago")) % text
 
 
 def pretty(value: Any) -> SafeString:

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
+from ..core.formats import NOTHING
 from ..core.sensitive import masked, may_see_secrets
 from ..models import EffectState, IdempotencyRecord, Job
 from . import formatting as show
@@ -83,41 +84,18 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("what to do"))
     def what_to_do(self, record: IdempotencyRecord) -> str:
         """How a person settles an unknown effect."""
-        return str(UNKNOWN) if record.state == EffectState.UNKNOWN else show.NOTHING
+        return str(UNKNOWN) if record.state == EffectState.UNKNOWN else NOTHING
 
     @admin.display(description=gettext_lazy("job"))
     def job_link(self, record: IdempotencyRecord) -> SafeString | str:
         """The job that wrote it."""
         if record.job is None:
-            return show.NOTHING
+            return NOTHING
         return show.link(show.page_of(self.admin_site.name, Job, record.job), record.job)
 
-    @admin.display(description=gettext_lazy("response"))
-    def pretty_response(self, record: IdempotencyRecord) -> SafeString:
-        """What the effect gave, as JSON."""
-        return show.pretty(record.response)
-
-    @admin.display(description=gettext_lazy("created"))
-    def created(self, record: IdempotencyRecord) -> SafeString | str:
-        """In words."""
-        return show.ago(record.created_at)
-
-    @admin.display(description=gettext_lazy("expires"))
-    def expires(self, record: IdempotencyRecord) -> SafeString | str:
-        """In words."""
-        return show.ago(record.expires_at)
-
-    @admin.display(description=gettext_lazy("created"))
-    def time_created(self, record: IdempotencyRecord) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(record.created_at)
-
-    @admin.display(description=gettext_lazy("completed"))
-    def time_completed(self, record: IdempotencyRecord) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(record.completed_at)
-
-    @admin.display(description=gettext_lazy("expires"))
-    def time_expires(self, record: IdempotencyRecord) -> SafeString | str:
-        """Exact, and in words."""
-        return show.when(record.expires_at)
+    pretty_response = show.column("response", gettext_lazy("response"), show.pretty)
+    created = show.column("created_at", gettext_lazy("created"), show.ago)
+    expires = show.column("expires_at", gettext_lazy("expires"), show.ago)
+    time_created = show.column("created_at", gettext_lazy("created"), show.when)
+    time_completed = show.column("completed_at", gettext_lazy("completed"), show.when)
+    time_expires = show.column("expires_at", gettext_lazy("expires"), show.when)

@@ -11,15 +11,14 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy
 
 from ..models import Job
+from ..monitoring.health import is_any_worker_alive
 from . import formatting as show
+from .actions import is_running
 from .columns import JobColumns
-from .deletion import is_running
-from .duplicate_view import JobCopies
+from .duplicate import JobDuplication
 from .fields import JobFields, fieldsets_of
-from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter
-from .queries import narrowed
+from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter, filtered
 from .related_panels import attempts_of, batch_of, records_of
-from .workers import is_any_alive
 
 PAYLOAD = ("args", "kwargs", "result")
 
@@ -33,8 +32,8 @@ class JobList(ChangeList):
 
 
 @admin.register(Job)
-class JobAdmin(JobColumns, JobFields, JobCopies):
-    """Jobs, newest first. Nothing is edited: the moves act through the ledger."""
+class JobAdmin(JobColumns, JobFields, JobDuplication):
+    """Jobs, newest first. Nothing is edited: what is done goes through the ledger."""
 
     list_display = ("state_and_error", "task_name", "age", "took_and_tries", "queue_rank")
     list_display_links = ("task_name",)
@@ -52,8 +51,8 @@ class JobAdmin(JobColumns, JobFields, JobCopies):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """See `by_words`."""
-        return narrowed(queryset, {"q": search_term}), False
+        """See `by_search`."""
+        return filtered(queryset, {"q": search_term}), False
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -70,7 +69,10 @@ class JobAdmin(JobColumns, JobFields, JobCopies):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Django's list, which also says when no worker is running."""
-        context = {"bgtasks_no_worker": not is_any_alive(), **(extra_context or {})}
+        context = {
+            "bgtasks_no_worker": not is_any_worker_alive(),
+            **(extra_context or {}),
+        }
         return super().changelist_view(request, context)
 
     def render_change_form(

@@ -1,4 +1,4 @@
-"""What the dashboard says, put into words: one function for each of its sections."""
+"""What the dashboard says: one function for each of its sections."""
 
 from __future__ import annotations
 
@@ -13,64 +13,66 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..core.formats import NOTHING, number, percent, span
+from ..core.formats import NOTHING, duration, number, percent
 from ..core.messages import translated
 from ..models import Job, Worker
-from ..monitoring.diagnosis import problems_of
-from ..monitoring.figures import Failures, Point, Queue, Running, Status
+from ..monitoring.diagnosis import diagnose
+from ..monitoring.series import ChartPoint
+from ..monitoring.snapshot import FailureGroup, QueueSnapshot, RunningJob, Snapshot
 from . import charts
 from . import formatting as show
-from .workers import LABELS
+from .workers import HEALTH_LABELS
 
-CHILD_STATES = {
+PROCESS_STATES = {
     "idle": gettext_lazy("idle"),
     "busy": gettext_lazy("busy"),
     "suspended": gettext_lazy("suspended"),
 }
-MINUTES_TOLD = {1: gettext_lazy("minute"), 10: gettext_lazy("10 minutes"), 60: gettext_lazy("hour")}
+INTERVALS = {1: gettext_lazy("minute"), 10: gettext_lazy("10 minutes"), 60: gettext_lazy("hour")}
 
 
-def problems(status: Status) -> list[dict[str, Any]]:
+def problems(snapshot: Snapshot) -> list[dict[str, Any]]:
     """What is wrong, with its cure."""
     kinds = {"critical": "failed", "warning": "late"}
-    words = {"critical": _("Critical"), "warning": _("Warning")}
+    labels = {"critical": _("Critical"), "warning": _("Warning")}
     return [
         {
-            "badge": show.badge(kinds[problem.level], words[problem.level]),
+            "code": problem.code,
+            "badge": show.badge(kinds[problem.level], labels[problem.level]),
             "what": problem.what,
             "cure": show.with_code(problem.cure, problem.command),
         }
-        for problem in problems_of(status)
+        for problem in diagnose(snapshot)
     ]
 
 
-def tiles(status: Status) -> list[tuple[str, str]]:
+def tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
     """The sums of all queues."""
-    queues = status.queues
+    queues = snapshot.queues
     ended, failed = sum(q.ended for q in queues), sum(q.failed for q in queues)
     oldest = max((q.oldest for q in queues if q.oldest and not q.paused), default=None)
     return [
-        (_("Workers alive"), number(status.alive)),
+        (_("Workers alive"), number(snapshot.alive)),
         (_("Jobs running"), number(sum(q.running for q in queues))),
         (_("Jobs queued"), number(sum(q.queued for q in queues))),
-        (_("Longest wait now"), span(oldest)),
+        (_("Longest wait now"), duration(oldest)),
         (_("Ended per minute"), number(sum(q.per_minute for q in queues))),
         (_("Failed, last hour"), percent(failed / ended if ended else None)),
     ]
 
 
-def queues(status: Status, site: str) -> list[dict[str, Any]]:
+def queues(snapshot: Snapshot, site: str) -> list[dict[str, Any]]:
     """A row for each queue."""
-    return [_queue(queue, site) for queue in status.queues]
+    return [_queue(queue, site) for queue in snapshot.queues]
 
 
-def _queue(queue: Queue, site: str) -> dict[str, Any]:
+def _queue(queue: QueueSnapshot, site: str) -> dict[str, Any]:
     return {
         "name": queue.name,
         "paused": queue.paused,
         "url": _list_of(site, queue=queue.name),
         "queued": number(queue.queued),
-        "oldest": span(queue.oldest),
+        "oldest": duration(queue.oldest),
         "running": number(queue.running),
         "scheduled": number(queue.scheduled),
         "rate": number(queue.per_minute),
@@ -79,43 +81,43 @@ def _queue(queue: Queue, site: str) -> dict[str, Any]:
     }
 
 
-def workers(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
+def workers(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
     """Each worker with its job processes and what they run."""
-    by_worker: dict[str | None, list[Running]] = {}
-    names = {job.id: job.task.rpartition(".")[2] for job in status.running}
-    for job in status.running:
+    by_worker: dict[str | None, list[RunningJob]] = {}
+    names = {job.id: job.task.rpartition(".")[2] for job in snapshot.running}
+    for job in snapshot.running:
         by_worker.setdefault(job.worker, []).append(job)
     return [
         {
             "name": show.link(show.page_of(site, Worker, worker.id), worker.name),
-            "badge": show.badge(worker.health, LABELS[worker.health]),
-            "seen": _("%s ago") % span(worker.seen),
-            "started": _("%s ago") % span(worker.started),
+            "badge": show.badge(worker.health, HEALTH_LABELS[worker.health]),
+            "seen": _("%s ago") % duration(worker.seen),
+            "started": _("%s ago") % duration(worker.started),
             "queues": worker.queues,
             "lost": worker.processes_lost,
             "processes": ngettext("%d process", "%d processes", worker.processes)
             % worker.processes,
-            "children": [
-                (child.pid, CHILD_STATES.get(child.state, child.state), names.get(child.job, ""))
-                for child in worker.children
+            "job_processes": [
+                (p.pid, PROCESS_STATES.get(p.state, p.state), names.get(p.job, ""))
+                for p in worker.job_processes
             ],
             "jobs": [_running(job, site, may_see_jobs) for job in by_worker.get(worker.id, ())],
         }
-        for worker in status.workers
+        for worker in snapshot.workers
     ]
 
 
-def _running(job: Running, site: str, may_see_jobs: bool) -> dict[str, Any]:
+def _running(job: RunningJob, site: str, may_see_jobs: bool) -> dict[str, Any]:
     url = show.page_of(site, Job, UUID(job.id)) if may_see_jobs else None
     return {
         "task": show.link(url, show.breakable(job.task)),
         "queue": job.queue,
-        "span": span(job.seconds),
+        "duration": duration(job.seconds),
         "attempt": f"{job.attempt}/{job.max_attempts}",
     }
 
 
-def failures(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
+def failures(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
     """Failed attempts that are alike. Their messages are for who may see the jobs."""
     return [
         {
@@ -125,23 +127,23 @@ def failures(status: Status, site: str, may_see_jobs: bool) -> list[dict[str, An
             "exception": group.exception,
             "message": translated(group.message) if may_see_jobs else "",
             "retrying": _retrying(group, site, may_see_jobs),
-            "last": _("%s ago") % span(group.seconds),
+            "last": _("%s ago") % duration(group.seconds),
             "job": show.page_of(site, Job, UUID(group.job)) if may_see_jobs else None,
         }
-        for group in status.failures
+        for group in snapshot.failures
     ]
 
 
-def _retrying(group: Failures, site: str, may_see_jobs: bool) -> Any:
+def _retrying(group: FailureGroup, site: str, may_see_jobs: bool) -> Any:
     linked = may_see_jobs and group.retrying
     url = _list_of(site, state="retrying", task=group.task) if linked else None
     return show.link(url, number(group.retrying))
 
 
-def maintenance(status: Status) -> list[tuple[str, str]]:
+def maintenance(snapshot: Snapshot) -> list[tuple[str, str]]:
     """How the background tasks do."""
-    tasks, redis = status.maintenance, status.redis
-    beat = NOTHING if tasks.beat is None else _("%s ago") % span(tasks.beat)
+    tasks, redis = snapshot.maintenance, snapshot.redis
+    beat = NOTHING if tasks.beat is None else _("%s ago") % duration(tasks.beat)
     address = translated(redis.problem) or redis.address if redis.used else _("not used")
     return [
         (_("Last heartbeat"), beat),
@@ -151,13 +153,13 @@ def maintenance(status: Status) -> list[tuple[str, str]]:
     ]
 
 
-def pictures(points: list[Point], name: str) -> list[dict[str, Any]]:
+def pictures(points: list[ChartPoint], name: str) -> list[dict[str, Any]]:
     """The charts of a range, each with its table."""
     times = [_time(point.start, name) for point in points]
     return [_throughput(points, times), _latency(points, times), _failed(points, times)]
 
 
-def _throughput(points: list[Point], times: list[str]) -> dict[str, Any]:
+def _throughput(points: list[ChartPoint], times: list[str]) -> dict[str, Any]:
     layers = [
         charts.Layer(_("succeeded"), "bgtasks-succeeded", [p.succeeded for p in points]),
         charts.Layer(_("cancelled"), "bgtasks-cancelled", [p.cancelled for p in points]),
@@ -165,14 +167,14 @@ def _throughput(points: list[Point], times: list[str]) -> dict[str, Any]:
     ]
     total = sum(point.ended for point in points)
     says = ngettext("%d job ended.", "%d jobs ended.", total) % total
-    unit = MINUTES_TOLD[points[0].minutes]
+    unit = INTERVALS[points[0].minutes]
     title = _("Jobs that ended, per %s") % unit
     scale = charts.counting(max(point.ended for point in points), number)
     svg = charts.bars("bgtasks-throughput", title, says, layers, scale, times)
     return _picture(title, says, svg, layers, times, number)
 
 
-def _latency(points: list[Point], times: list[str]) -> dict[str, Any]:
+def _latency(points: list[ChartPoint], times: list[str]) -> dict[str, Any]:
     layers = [
         charts.Layer(_("wait, median"), "bgtasks-wait", [p.waits[0] for p in points]),
         charts.Layer(_("wait, 95 %"), "bgtasks-wait bgtasks-dashed", [p.waits[1] for p in points]),
@@ -181,18 +183,18 @@ def _latency(points: list[Point], times: list[str]) -> dict[str, Any]:
     ]
     known = [value for layer in layers for value in layer.values if value is not None]
     longest = max((value for value in layers[1].values if value is not None), default=None)
-    says = _("Longest wait (95 %%): %s.") % span(longest)
+    says = _("Longest wait (95 %%): %s.") % duration(longest)
     title = _("How long jobs wait and run")
     scale = charts.by_magnitude(known, _short)
     svg = charts.lines("bgtasks-latency", title, says, layers, scale, times)
-    return _picture(title, says, svg, layers, times, span)
+    return _picture(title, says, svg, layers, times, duration)
 
 
-def _failed(points: list[Point], times: list[str]) -> dict[str, Any]:
+def _failed(points: list[ChartPoint], times: list[str]) -> dict[str, Any]:
     layers = [charts.Layer(_("failed"), "bgtasks-failed", [p.failed for p in points])]
     total = sum(point.failed for point in points)
     says = ngettext("%d job failed.", "%d jobs failed.", total) % total
-    title = _("Jobs that failed, per %s") % MINUTES_TOLD[points[0].minutes]
+    title = _("Jobs that failed, per %s") % INTERVALS[points[0].minutes]
     scale = charts.counting(max(point.failed for point in points), number)
     svg = charts.bars("bgtasks-failures", title, says, layers, scale, times)
     return _picture(title, says, svg, layers, times, number)

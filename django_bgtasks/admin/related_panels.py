@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ..core import clock
+from ..core.formats import NOTHING, duration
 from ..core.messages import translated
 from ..core.states import State
 from ..models import AttemptOutcome, EffectState, IdempotencyRecord, Job, Worker
@@ -51,7 +52,7 @@ def records_of(job: Job, site: str) -> list[dict[str, Any]]:
             "key": show.link(show.page_of(site, IdempotencyRecord, record.pk), str(record)),
             "badge": show.badge(record.state, EffectState(record.state).label),
             "created": show.when(record.created_at),
-            "attempt": record.attempt or show.NOTHING,
+            "attempt": record.attempt or NOTHING,
         }
         for record in IdempotencyRecord.objects.filter(job=job.pk).order_by("id")[:RECORDS]
     ]
@@ -82,14 +83,14 @@ def batch_of(job: Job, site: str) -> dict[str, Any] | None:
 def owner_link(job: Job, site: str) -> SafeString | str:
     """The owner, with a link to its page where it has one."""
     if job.owner is None:
-        return show.NOTHING
+        return NOTHING
     return show.link(show.page_of(site, type(job.owner), job.owner.pk), job.owner)
 
 
 def about_link(job: Job, site: str) -> SafeString | str:
     """What the job is about, with a link to its page where it has one."""
     if job.about_type is None:
-        return show.NOTHING
+        return NOTHING
     if job.about_type.model_class() is None or job.about is None:
         return _("%(type)s %(key)s (gone)") % {"type": job.about_type, "key": job.about_key}
     label = format_html("{}: {}", job.about._meta.verbose_name, job.about)
@@ -99,7 +100,7 @@ def about_link(job: Job, site: str) -> SafeString | str:
 def worker_link(worker: UUID | None, site: str) -> SafeString | str:
     """The worker's host and process, with a link to its page; its id when the row is gone."""
     if worker is None:
-        return show.NOTHING
+        return NOTHING
     return _worker(worker, Worker.objects.filter(pk=worker).first(), site)
 
 
@@ -121,13 +122,12 @@ def _own_attempt(job: Job, site: str) -> list[dict[str, Any]]:
 
 def _worker(worker: UUID | None, row: Worker | None, site: str) -> SafeString | str:
     if row is None:
-        return str(worker) if worker else show.NOTHING
+        return str(worker) if worker else NOTHING
     return show.link(show.page_of(site, Worker, row.pk), row)
 
 
 def _took(started: datetime | None, finished: datetime) -> str:
-    span = clock.between(started, finished) if started else None
-    return show.duration(span)
+    return duration(clock.between(started, finished).total_seconds() if started else None)
 
 
 def _error(exception_class: str, message: str) -> str:

@@ -16,51 +16,55 @@ from django.utils.translation import gettext as _
 
 from ..models import Job
 from . import transitions
-from .bulk import do_to_all
+from .bulk import enqueue_for_all
 from .listing import ReadOnlyAdmin
 
 # As many as one page of the list can show: more would keep a request waiting for seconds.
-AT_ONCE = 200
+PAGE_LIMIT = 200
 CONFIRMED = "bgtasks_confirmed"
 # What the confirmation of an action sends again.
-CARRIED = ("action", "select_across", ACTION_CHECKBOX_NAME)
+RESENT = ("action", "select_across", ACTION_CHECKBOX_NAME)
 
 
-class ChosenJobs(ReadOnlyAdmin):
+class JobSelection(ReadOnlyAdmin):
     """Selected jobs are taken at once; all that match, if they are many, in the background."""
 
     def _is_for_many(self, request: HttpRequest, queryset: QuerySet[Job]) -> bool:
-        return request.POST.get("select_across") == "1" and queryset[AT_ONCE:].exists()
+        return request.POST.get("select_across") == "1" and queryset[PAGE_LIMIT:].exists()
 
-    def _chosen(self, queryset: QuerySet[Job]) -> list[UUID]:
-        return list(queryset.values_list("pk", flat=True)[:AT_ONCE])
+    def _selected_ids(self, queryset: QuerySet[Job]) -> list[UUID]:
+        return list(queryset.values_list("pk", flat=True)[:PAGE_LIMIT])
 
-    def _do_to_all(self, request: HttpRequest, act: transitions.Act) -> HttpResponse:
+    def _apply_to_all(self, request: HttpRequest, action: transitions.JobAction) -> HttpResponse:
         if not _is_confirmed(request):
-            chosen = {name: value for name, value in request.GET.items() if value}
-            return self._ask(request, act, "all", at_least=AT_ONCE, chosen=chosen)
-        job_id = do_to_all(act, request.GET.dict(), request.user)
+            query = {name: value for name, value in request.GET.items() if value}
+            return self._ask(request, action, "all", at_least=PAGE_LIMIT, query=query)
+        job_id = enqueue_for_all(action, request.GET.dict(), request.user)
         text = _("A background job does this. Its page shows how far it is.")
         messages.success(request, text)
         return HttpResponseRedirect(self._page(request, job_id))
 
     def _question(
-        self, request: HttpRequest, move: transitions.Move, job_ids: list[UUID], **context: Any
+        self,
+        request: HttpRequest,
+        transition: transitions.ManualTransition,
+        job_ids: list[UUID],
+        **context: Any,
     ) -> HttpResponse | None:
-        """What to ask before the move of these jobs; None if that is answered, or not needed."""
-        number = transitions.interrupted_by(move, job_ids)
+        """What to ask before it is done to these jobs; None if that is answered, or not needed."""
+        number = transitions.running_count(transition, job_ids)
         if not number or _is_confirmed(request):
             return None
-        return self._ask(request, move, "interrupt", number=number, **context)
+        return self._ask(request, transition, "interrupt", number=number, **context)
 
     def _ask(
-        self, request: HttpRequest, act: transitions.Act, template: str, **context: Any
+        self, request: HttpRequest, action: transitions.JobAction, template: str, **context: Any
     ) -> HttpResponse:
-        carried = [(name, value) for name in CARRIED for value in request.POST.getlist(name)]
+        resent = [(name, value) for name in RESENT for value in request.POST.getlist(name)]
         context = {
             **self.page_context(request, _("Are you sure?")),
-            "act": act,
-            "fields": [*carried, (CONFIRMED, "yes")],
+            "action": action,
+            "fields": [*resent, (CONFIRMED, "yes")],
             **context,
         }
         return TemplateResponse(request, f"admin/django_bgtasks/job/ask_{template}.html", context)

@@ -1,4 +1,4 @@
-"""What a person may do to a job: the moves, who may make them, and how the outcome is told."""
+"""What a person may do to a job: the transitions, who may make them, and what the history says."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ..jobs import actions
 from ..ledger.outages import in_transaction
 from ..models import Job
 
-TOLD = 5
+REASONS_LISTED = 5
 
 
 @dataclass(frozen=True)
-class Act:
+class JobAction:
     """One thing to do to jobs. warning: what of it cannot be undone."""
 
     name: str
@@ -43,13 +43,13 @@ class Act:
 
 
 @dataclass(frozen=True)
-class Move(Act):
-    """What moves a job to another state.
+class ManualTransition(JobAction):
+    """What takes a job to another state.
 
-    make: does it and says what became of it, a key of HISTORY.
+    apply: does it and returns what became of it, a key of HISTORY.
     """
 
-    make: Callable[[UUID], str] = field(kw_only=True)
+    apply: Callable[[UUID], str] = field(kw_only=True)
 
 
 def _retry(job_id: UUID) -> str:
@@ -62,26 +62,28 @@ def _run_now(job_id: UUID) -> str:
     return "run now"
 
 
-RETRY = Move("retry", "retry_job", gettext_lazy("Retry"), Transition.RETRY.sources, make=_retry)
-RUN_NOW = Move(
-    "run-now", "run_job_now", gettext_lazy("Run now"), Transition.PROMOTE.sources, make=_run_now
+RETRY = ManualTransition(
+    "retry", "retry_job", gettext_lazy("Retry"), Transition.RETRY.sources, apply=_retry
 )
-CANCEL = Move(
+RUN_NOW = ManualTransition(
+    "run-now", "run_job_now", gettext_lazy("Run now"), Transition.PROMOTE.sources, apply=_run_now
+)
+CANCEL = ManualTransition(
     "cancel",
     "cancel_job",
     gettext_lazy("Cancel"),
     LIVE,
     gettext_lazy("Jobs that are running are interrupted: that cannot be undone."),
-    make=actions.cancel_job,
+    apply=actions.cancel_job,
 )
-DELETE = Act(
+DELETE = JobAction(
     "delete",
     "delete_job",
     gettext_lazy("Delete"),
     frozenset(State) - {State.RUNNING},
     gettext_lazy("This cannot be undone. Jobs that are running stay."),
 )
-ALL = (RETRY, RUN_NOW, CANCEL)
+TRANSITION_ACTIONS = (RETRY, RUN_NOW, CANCEL)
 
 # What the history of the job says.
 HISTORY = {
@@ -92,13 +94,15 @@ HISTORY = {
 }
 
 
-def perform(request: HttpRequest, move: Move, job_ids: Iterable[UUID]) -> None:
-    """Make the move for each job, log it, and tell the user what became of them."""
+def apply_to_jobs(
+    request: HttpRequest, transition: ManualTransition, job_ids: Iterable[UUID]
+) -> None:
+    """Make the transition of each job, log it, and tell the user what became of them."""
     outcomes: dict[str, int] = {}
     refusals = []
     for job_id in job_ids:
         try:
-            outcome = perform_one(request.user, move, job_id)
+            outcome = apply_to_job(request.user, transition, job_id)
         except (InvalidMove, DuplicateJob) as refusal:
             refusals.append(str(refusal))
         except Job.DoesNotExist:
@@ -108,19 +112,19 @@ def perform(request: HttpRequest, move: Move, job_ids: Iterable[UUID]) -> None:
     for outcome, count in outcomes.items():
         messages.success(request, _done(outcome, count))
     if refusals:
-        messages.error(request, refused(refusals))
+        messages.error(request, refusal_summary(refusals))
 
 
-def perform_one(user: Any, move: Move, job_id: UUID) -> str:
-    """Make the move and log it, both or neither; what became of it. Raises what the move raises."""
+def apply_to_job(user: Any, transition: ManualTransition, job_id: UUID) -> str:
+    """Make the transition and log it, both or neither; what became of it. Raises what it raises."""
 
-    def make_and_log() -> str:
-        outcome = move.make(job_id)
+    def apply_and_log() -> str:
+        outcome = transition.apply(job_id)
         job = Job.objects.only("task").get(pk=job_id)
         LogEntry.objects.log_actions(user.pk, [job], CHANGE, str(HISTORY[outcome]))
         return outcome
 
-    return in_transaction(make_and_log, router.db_for_write(Job))
+    return in_transaction(apply_and_log, router.db_for_write(Job))
 
 
 def delete(user: Any, seen: Mapping[UUID, str]) -> int:
@@ -135,9 +139,9 @@ def delete(user: Any, seen: Mapping[UUID, str]) -> int:
     return in_transaction(delete_and_log, using)
 
 
-def interrupted_by(move: Move, job_ids: Iterable[UUID]) -> int:
-    """How many of these jobs the move would tear out of their work."""
-    if move is not CANCEL:
+def running_count(transition: ManualTransition, job_ids: Iterable[UUID]) -> int:
+    """How many of these jobs run, and would be interrupted."""
+    if transition is not CANCEL:
         return 0
     return Job.objects.filter(pk__in=list(job_ids), state=State.RUNNING).count()
 
@@ -160,9 +164,9 @@ def _done(outcome: str, count: int) -> str:
     return text % count
 
 
-def refused(reasons: list[str]) -> str:
-    """How many were refused and why; after TOLD of them it is enough."""
+def refusal_summary(reasons: list[str]) -> str:
+    """How many were refused and why; after REASONS_LISTED of them it is enough."""
     count = len(reasons)
     start = ngettext("%d job was refused:", "%d jobs were refused:", count) % count
-    more = [_("… and %d more.") % (count - TOLD)] if count > TOLD else []
-    return " ".join([start, *reasons[:TOLD], *more])
+    more = [_("… and %d more.") % (count - REASONS_LISTED)] if count > REASONS_LISTED else []
+    return " ".join([start, *reasons[:REASONS_LISTED], *more])

@@ -8,18 +8,18 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.current import current_job
+from django.apps import apps
 
 FIELDS = ("job_id", "task", "queue", "attempt", "worker")
-# The attributes that every record has are told by other names, or not worth a line.
+# The attributes that every record has go by other names, or not worth a line.
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 class JobFilter(logging.Filter):
     """Give each record `job_id`, `task`, `queue`, `attempt` and `worker`; None outside of a task.
 
-    It belongs to a handler: the filters of a logger do not see what its children log. The records
-    of a thread that the task itself has started are not known to be the job's.
+    It belongs to a handler: the filters of a logger do not see what the loggers below it log. The
+    records of a thread that the task itself has started are not known to be the job's.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -38,7 +38,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record in one line."""
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
             "logger": record.name,
@@ -49,19 +49,24 @@ class JsonFormatter(logging.Formatter):
             "stack": self.formatStack(record.stack_info) if record.stack_info else None,
         }
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-        told = {**{name: _plain(value) for name, value in extra.items()}, **told}
-        line = json.dumps({name: value for name, value in told.items() if value is not None})
+        facts = {**{name: _plain(value) for name, value in extra.items()}, **facts}
+        line = json.dumps({name: value for name, value in facts.items() if value is not None})
         # DEL is ASCII, and JSON leaves it alone.
         return line.replace("\x7f", "\\u007f")
 
     def _exception(self, record: logging.LogRecord) -> str | None:
-        """The text that a filter has put there comes first: secrets may be struck out of it."""
+        """The text that a filter has put there comes first: it may have redacted secrets."""
         if not record.exc_text and record.exc_info and record.exc_info[0] is not None:
             return self.formatException(record.exc_info)
         return record.exc_text or None
 
 
 def _facts() -> dict[str, Any]:
+    # Logging is set up before the models are there; no job runs then.
+    if not apps.models_ready:
+        return dict.fromkeys(FIELDS)
+    from .. import current_job
+
     context = current_job()
     if context is None:
         return dict.fromkeys(FIELDS)

@@ -14,12 +14,19 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags
 
-from ..core.errors import ClaimLost, JobCancelled, RetryLater
+from .. import (
+    ClaimLost,
+    JobCancelled,
+    Middleware,
+    RetryLater,
+    add_middleware,
+    process_stopping,
+    remove_middleware,
+)
 from ..core.outcomes import failure_of
-from ..jobs.hooks import AROUND, LEAVING, SENDING
 
 if TYPE_CHECKING:
-    from ..jobs.context import JobContext
+    from .. import JobContext
     from ..models import Job
 
 FLUSH_MILLISECONDS = 2000
@@ -30,61 +37,58 @@ TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 def instrument() -> None:
     """Make spans with the global tracer provider from now on; to call it twice changes nothing."""
-    if _sending not in SENDING:
-        SENDING.append(_sending)
-        AROUND.append(_processing)
-        LEAVING.append(_flush)
+    add_middleware(_tracing)
+    process_stopping.connect(_flush)
 
 
 def uninstrument() -> None:
     """Make no more spans."""
-    if _sending in SENDING:
-        SENDING.remove(_sending)
-        AROUND.remove(_processing)
-        LEAVING.remove(_flush)
+    remove_middleware(_tracing)
+    process_stopping.disconnect(_flush)
 
 
-@contextmanager
-def _sending(jobs: Sequence[Job], number: int) -> Iterator[None]:
-    first = jobs[0]
-    facts = {**_facts(first, "send"), "messaging.batch.message_count": number}
-    if number == 1:
-        facts["messaging.message.id"] = str(first.pk)
-    with _tracer().start_as_current_span(
-        f"send {first.queue}", kind=SpanKind.PRODUCER, attributes=facts
-    ) as span:
-        if span.is_recording():
-            header = _header(span.get_span_context())
-            for job in jobs:
-                job.trace = header
-        yield
+class _Tracing(Middleware):
+    def on_enqueue(self, jobs: Sequence[Job]) -> None:
+        first = jobs[0]
+        facts = {**_facts(first, "send"), "messaging.batch.message_count": len(jobs)}
+        if len(jobs) == 1:
+            facts["messaging.message.id"] = str(first.pk)
+        with _tracer().start_as_current_span(
+            f"send {first.queue}", kind=SpanKind.PRODUCER, attributes=facts
+        ) as span:
+            if span.is_recording():
+                header = _header(span.get_span_context())
+                for job in jobs:
+                    job.trace = header
+
+    @contextmanager
+    def around(self, context: JobContext) -> Iterator[None]:
+        job = context.job
+        facts = {
+            **_facts(job, "process"),
+            "messaging.message.id": str(job.pk),
+            "bgtasks.attempt": job.attempt,
+        }
+        origin = _origin(job)
+        with _tracer().start_as_current_span(
+            f"process {job.queue}",
+            # A trace of its own: a job may run long after the request that enqueued it, and often.
+            context=Context(),
+            kind=SpanKind.CONSUMER,
+            attributes=facts,
+            links=[Link(origin)] if origin else [],
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except BaseException as error:
+                if span.is_recording() and not isinstance(error, NO_ERRORS):
+                    _record(error, context, span)
+                raise
 
 
-@contextmanager
-def _processing(context: JobContext) -> Iterator[None]:
-    job = context.job
-    facts = {
-        **_facts(job, "process"),
-        "messaging.message.id": str(job.pk),
-        "bgtasks.attempt": job.attempt,
-    }
-    origin = _origin(job)
-    with _tracer().start_as_current_span(
-        f"process {job.queue}",
-        # A trace of its own: a job may run long after the request that enqueued it, and often.
-        context=Context(),
-        kind=SpanKind.CONSUMER,
-        attributes=facts,
-        links=[Link(origin)] if origin else [],
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
-        try:
-            yield
-        except BaseException as error:
-            if span.is_recording() and not isinstance(error, NO_ERRORS):
-                _record(error, context, span)
-            raise
+_tracing = _Tracing()
 
 
 def _tracer() -> trace.Tracer:
@@ -102,22 +106,15 @@ def _facts(job: Job, operation: str) -> dict[str, Any]:
 
 
 def _record(error: BaseException, context: JobContext, span: trace.Span) -> None:
-    """What the job's row tells of it: without sensitive arguments, and not for ever long."""
-    # Not before a job runs: it needs Django's settings.
-    from ..core.sensitive import redact
-
-    job, failure = context.job, failure_of(error)
-
-    def struck(text: str) -> str:
-        return redact(text, context.task, job.args, job.kwargs)
-
-    told = {
+    """What the job's row says of it: without sensitive arguments, and not for ever long."""
+    failure, redact = failure_of(error), context.redact
+    facts = {
         "exception.type": failure.exception_class,
-        "exception.message": struck(failure.message),
-        "exception.stacktrace": struck(failure.traceback),
+        "exception.message": redact(failure.message),
+        "exception.stacktrace": redact(failure.traceback),
     }
-    span.add_event("exception", told)
-    span.set_status(StatusCode.ERROR, struck(failure.line))
+    span.add_event("exception", facts)
+    span.set_status(StatusCode.ERROR, redact(failure.line))
 
 
 def _header(context: SpanContext) -> str:
@@ -134,7 +131,7 @@ def _origin(job: Job) -> SpanContext | None:
     return context if context.is_valid else None
 
 
-def _flush() -> None:
+def _flush(**kwargs: Any) -> None:
     flush = getattr(trace.get_tracer_provider(), "force_flush", None)
     if flush is not None:
         flush(FLUSH_MILLISECONDS)

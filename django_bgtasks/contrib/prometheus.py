@@ -1,10 +1,11 @@
-"""The figures of a backend for Prometheus: made from the ledger at each scrape, alike on all hosts.
+"""Snapshots of backends for Prometheus: made from the ledger at each scrape, alike on all hosts.
 
 It needs the extra `prometheus`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
@@ -19,14 +20,15 @@ from prometheus_client.registry import Collector
 from ..core.options import entries
 from ..ledger.identity import ledger_database
 from ..models import RollUp
-from ..monitoring.figures import Status
+from ..monitoring.diagnosis import diagnose
+from ..monitoring.health import WorkerHealth
 from ..monitoring.histogram import BOUNDS
 from ..monitoring.rollups import summed
-from ..monitoring.snapshot import status_of
+from ..monitoring.snapshot import Snapshot, take_snapshot
 from ..monitoring.totals import totals
 
-OUTCOMES = ("succeeded", "failed", "cancelled")
-HEALTH = ("alive", "late", "lost")
+ENDED_STATES = ("succeeded", "failed", "cancelled")
+HEALTH = (WorkerHealth.ALIVE, WorkerHealth.LATE, WorkerHealth.LOST)
 # Pairs of queue and task with series of their own; the youngest beyond are one pair.
 MOST_PAIRS = 200
 OTHERS = "(others)"
@@ -48,14 +50,15 @@ class BgTasksCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics as they are now."""
         backends = list(entries()) if self._backends is None else self._backends
-        found = {backend: status_of(backend) for backend in backends}
-        yield from _queues(found)
-        yield from _workers(found)
-        yield from _maintenance(found)
+        snapshots = {backend: take_snapshot(backend) for backend in backends}
+        yield from _queues(snapshots)
+        yield from _workers(snapshots)
+        yield from _maintenance(snapshots)
+        yield _problems(snapshots)
         yield from _ended({backend: _bounded(backend) for backend in backends})
 
 
-def _queues(found: dict[str, Status]) -> Iterator[Metric]:
+def _queues(snapshots: dict[str, Snapshot]) -> Iterator[Metric]:
     jobs = GaugeMetricFamily(
         "bgtasks_queue_jobs", "Jobs that wait or run.", labels=("backend", "queue", "state")
     )
@@ -64,8 +67,8 @@ def _queues(found: dict[str, Status]) -> Iterator[Metric]:
         "bgtasks_queue_oldest_seconds", "How long the first queued job has waited.", labels=labels
     )
     paused = GaugeMetricFamily("bgtasks_queue_paused", "1 if it is paused.", labels=labels)
-    for backend, status in found.items():
-        for queue in status.queues:
+    for backend, snapshot in snapshots.items():
+        for queue in snapshot.queues:
             place = (backend, queue.name)
             for state in ("queued", "scheduled", "running"):
                 jobs.add_metric((*place, state), getattr(queue, state))
@@ -74,20 +77,20 @@ def _queues(found: dict[str, Status]) -> Iterator[Metric]:
     yield from (jobs, oldest, paused)
 
 
-def _workers(found: dict[str, Status]) -> Iterator[Metric]:
+def _workers(snapshots: dict[str, Snapshot]) -> Iterator[Metric]:
     workers = GaugeMetricFamily(
         "bgtasks_workers",
         "Workers that have not stopped; the lost ones for an hour.",
         labels=("backend", "health"),
     )
-    for backend, status in found.items():
+    for backend, snapshot in snapshots.items():
         for health in HEALTH:
-            number = sum(worker.health == health for worker in status.workers)
+            number = sum(worker.health == health for worker in snapshot.workers)
             workers.add_metric((backend, health), number)
     yield workers
 
 
-def _maintenance(found: dict[str, Status]) -> Iterator[Metric]:
+def _maintenance(snapshots: dict[str, Snapshot]) -> Iterator[Metric]:
     labels = ("backend",)
     beat = GaugeMetricFamily(
         "bgtasks_maintenance_beat_seconds",
@@ -101,14 +104,26 @@ def _maintenance(found: dict[str, Status]) -> Iterator[Metric]:
         "bgtasks_maintenance_orphaned_jobs", "Jobs of workers that are gone.", labels=labels
     )
     redis = GaugeMetricFamily("bgtasks_redis_up", "1 if Redis answers.", labels=labels)
-    for backend, status in found.items():
-        if status.maintenance.beat is not None:
-            beat.add_metric((backend,), status.maintenance.beat)
-        overdue.add_metric((backend,), status.maintenance.overdue)
-        orphans.add_metric((backend,), status.maintenance.orphans)
-        if status.redis.used:
-            redis.add_metric((backend,), float(not status.redis.problem))
+    for backend, snapshot in snapshots.items():
+        if snapshot.maintenance.beat is not None:
+            beat.add_metric((backend,), snapshot.maintenance.beat)
+        overdue.add_metric((backend,), snapshot.maintenance.overdue)
+        orphans.add_metric((backend,), snapshot.maintenance.orphans)
+        if snapshot.redis.used:
+            redis.add_metric((backend,), float(not snapshot.redis.problem))
     yield from (beat, overdue, orphans, redis)
+
+
+def _problems(snapshots: dict[str, Snapshot]) -> Metric:
+    labels = ("backend", "level", "code")
+    problems = GaugeMetricFamily(
+        "bgtasks_problems", "What is wrong by the diagnosis; absent when nothing is.", labels=labels
+    )
+    for backend, snapshot in snapshots.items():
+        counts = Counter((problem.level, problem.code) for problem in diagnose(snapshot))
+        for kind, number in counts.items():
+            problems.add_metric((backend, *kind), number)
+    return problems
 
 
 def _ended(found: dict[str, list[RollUp]]) -> Iterator[Metric]:
@@ -123,7 +138,7 @@ def _ended(found: dict[str, list[RollUp]]) -> Iterator[Metric]:
     for backend, rows in found.items():
         for row in rows:
             pair = (backend, row.queue, row.task)
-            for outcome in OUTCOMES:
+            for outcome in ENDED_STATES:
                 ended.add_metric((*pair, outcome), getattr(row, outcome))
             waits.add_metric(pair, _buckets(row.waits), row.wait_seconds)
             runs.add_metric(pair, _buckets(row.runs), row.run_seconds)
@@ -133,11 +148,11 @@ def _ended(found: dict[str, list[RollUp]]) -> Iterator[Metric]:
 def _bounded(backend: str) -> list[RollUp]:
     """The totals, of so many pairs of queue and task that Prometheus can bear them."""
     rows = totals(backend, ledger_database())
-    kept, rest = rows[:MOST_PAIRS], rows[MOST_PAIRS:]
+    own, rest = rows[:MOST_PAIRS], rows[MOST_PAIRS:]
     if not rest:
-        return kept
+        return own
     others = RollUp(backend=backend, queue=OTHERS, task=OTHERS)
-    return [*kept, summed(others, rest)]
+    return [*own, summed(others, rest)]
 
 
 def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:

@@ -5,7 +5,6 @@ It may be imported by the settings: nothing here touches a model before a job ru
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
@@ -16,13 +15,10 @@ from sentry_sdk.integrations import Integration
 from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.utils import capture_internal_exceptions, event_from_exception
 
-from ..core.errors import GiveUp
-from ..core.outcomes import Outcome
-from ..core.states import Transition
-from ..jobs.hooks import AROUND, FAILED, LEAVING
+from .. import GiveUp, Middleware, Outcome, add_middleware, process_stopping
 
 if TYPE_CHECKING:
-    from ..jobs.context import JobContext
+    from .. import JobContext
     from ..models import Job
 
 FLUSH_SECONDS = 2.0
@@ -44,104 +40,96 @@ class BgTasksIntegration(Integration):
     @staticmethod
     def setup_once() -> None:
         """Join in; once in a process, whatever is initialised how often."""
-        AROUND.append(_described)
-        FAILED.append(_report)
-        LEAVING.append(_flush)
+        add_middleware(_Reporting())
+        process_stopping.connect(_flush)
         # Django logs the failure of a task as an error, and Sentry would report it again.
         for name in ("django.tasks", "django_tasks"):
             ignore_logger(name)
 
 
-@contextmanager
-def _described(context: JobContext) -> Iterator[None]:
-    if _integration() is None:
-        yield
-        return
-    with sentry_sdk.isolation_scope() as scope:
-        _describe(context.job, context.task, scope)
-        try:
+class _Reporting(Middleware):
+    @contextmanager
+    def around(self, context: JobContext) -> Iterator[None]:
+        if _integration() is None:
             yield
-        except BaseException as error:
-            # What it comes to is not decided yet. What the task itself has reported of it is known
-            # here only, and is not reported again.
-            error.__dict__[SURROUNDINGS] = copy_context()
-            raise
-
-
-def _report(job: Job, task: Any, settlement: Outcome) -> None:
-    integration, error = _integration(), sys.exception()
-    if integration is None or isinstance(error, GiveUp):
-        return
-    if settlement.transition is not Transition.FAIL and not (
-        integration.report_retries and _goes_on(settlement)
-    ):
-        return
-    # A report that cannot be made must not end the worker.
-    with capture_internal_exceptions():
-        kept: Context | None = getattr(error, "__dict__", {}).pop(SURROUNDINGS, None)
-        if kept is not None:
-            kept.run(_capture, job, settlement, error)
             return
         with sentry_sdk.isolation_scope() as scope:
-            _describe(job, task, scope)
-            _capture(job, settlement, error)
+            _describe(context, scope)
+            try:
+                yield
+            except BaseException as error:
+                # What it comes to is not decided yet. What the task itself has reported of it is
+                # known here only, and is not reported again.
+                error.__dict__[SURROUNDINGS] = copy_context()
+                raise
+
+    def on_outcome(self, context: JobContext, outcome: Outcome) -> None:
+        integration, error = _integration(), context.exception
+        if integration is None or outcome.failure is None or isinstance(error, GiveUp):
+            return
+        if outcome.state != "failed" and not (integration.report_retries and outcome.retries):
+            return
+        # A report that cannot be made must not end the worker.
+        with capture_internal_exceptions():
+            inside: Context | None = getattr(error, "__dict__", {}).pop(SURROUNDINGS, None)
+            if inside is not None:
+                inside.run(_capture, context.job, outcome, error)
+                return
+            with sentry_sdk.isolation_scope() as scope:
+                _describe(context, scope)
+                _capture(context.job, outcome, error)
 
 
 def _integration() -> Any:
     return sentry_sdk.get_client().get_integration(BgTasksIntegration)
 
 
-def _goes_on(settlement: Outcome) -> bool:
-    return settlement.transition in {Transition.RETRY_NOW, Transition.RETRY_AT}
-
-
-def _describe(job: Job, task: Any, scope: Any) -> None:
+def _describe(context: JobContext, scope: Any) -> None:
+    job = context.job
     scope.clear_breadcrumbs()
     scope.set_transaction_name(job.task, source="task")
     scope.set_tag("bgtasks.job", str(job.pk))
     scope.set_tag("bgtasks.task", job.task)
     scope.set_tag("bgtasks.attempt", job.attempt)
     scope.set_tag("bgtasks.queue", job.queue)
-    if getattr(task, "sensitive", ()):
-        scope.add_event_processor(lambda event, hint: _without_secrets(event, job, task))
+    if getattr(context.task, "sensitive", ()):
+        scope.add_event_processor(lambda event, hint: _without_secrets(event, context))
 
 
-def _capture(job: Job, settlement: Outcome, error: BaseException | None) -> None:
+def _capture(job: Job, outcome: Outcome, error: BaseException | None) -> None:
     mechanism = {"type": BgTasksIntegration.identifier, "handled": False}
     if error is None:
-        sentry_sdk.capture_event(_death(job, settlement, mechanism))
+        sentry_sdk.capture_event(_death(job, outcome, mechanism))
         return
     options = sentry_sdk.get_client().options
     event, hint = event_from_exception(error, client_options=options, mechanism=mechanism)
     sentry_sdk.capture_event(event, hint=hint)
 
 
-def _death(job: Job, settlement: Outcome, mechanism: dict[str, Any]) -> Any:
+def _death(job: Job, outcome: Outcome, mechanism: dict[str, Any]) -> Any:
     """The event of an attempt whose process was killed: nobody raised anything."""
-    failure: Any = settlement.failure
+    failure: Any = outcome.failure
     name = failure.exception_class.rpartition(".")[2] or failure.outcome
-    told = {"type": name, "value": failure.message, "mechanism": mechanism}
+    value = {"type": name, "value": failure.message, "mechanism": mechanism}
     # It has no frames to tell it by.
     ours = ["bgtasks", failure.outcome, job.task]
-    return {"level": "error", "fingerprint": ours, "exception": {"values": [told]}}
+    return {"level": "error", "fingerprint": ours, "exception": {"values": [value]}}
 
 
-def _without_secrets(event: Any, job: Job, task: Any) -> Any:
-    """Strike the sensitive arguments out of all texts, and leave out the variables of frames."""
-    # Not before a job runs: it needs Django's settings.
-    from ..core.sensitive import redact
+def _without_secrets(event: Any, context: JobContext) -> Any:
+    """Redact all texts, and leave out the variables of frames."""
 
-    def struck(value: Any) -> Any:
+    def without(value: Any) -> Any:
         if isinstance(value, str):
-            return redact(value, task, job.args, job.kwargs)
+            return context.redact(value)
         if isinstance(value, dict):
-            return {key: struck(inner) for key, inner in value.items() if key != "vars"}
+            return {key: without(inner) for key, inner in value.items() if key != "vars"}
         if isinstance(value, list | tuple):
-            return [struck(inner) for inner in value]
+            return [without(inner) for inner in value]
         return value
 
-    return struck(event)
+    return without(event)
 
 
-def _flush() -> None:
+def _flush(**kwargs: Any) -> None:
     sentry_sdk.flush(timeout=FLUSH_SECONDS)

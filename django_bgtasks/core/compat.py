@@ -6,7 +6,6 @@ import sys
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType
 
 import django
 
@@ -58,10 +57,9 @@ __all__ = [
     "TaskResultMismatch",
     "TaskResultStatus",
     "api",
+    "api_signals",
     "for_both",
     "handlers",
-    "is_heard",
-    "send_signal",
     "task_backends",
 ]
 
@@ -97,34 +95,3 @@ def for_both(error: Exception) -> Exception:
 @cache
 def _both(ours: Any, theirs: Any) -> Any:
     return type(ours.__name__, (ours, theirs), {"__module__": ours.__module__})
-
-
-def is_heard(name: str, level: int) -> bool:
-    """Whether a signal of the tasks API has a receiver who will do something.
-
-    level: of the line that the API's own receiver logs.
-    """
-    backport = sys.modules.get("django_tasks.signals")
-    modules: list[Any] = [module for module in (api_signals, backport) if module is not None]
-    return any(
-        module.logger.isEnabledFor(level) or not _is_only_logged(getattr(module, name), module)
-        for module in modules
-    )
-
-
-def _is_only_logged(signal: Any, module: Any) -> bool:
-    """Whether the API's own receiver is all that listens to its signal."""
-    receivers = [entry[1] for entry in signal.receivers]
-    living = [each() if isinstance(each, ReferenceType) else each for each in receivers]
-    return all(getattr(each, "__module__", "") == module.__name__ for each in living if each)
-
-
-def send_signal(name: str, **kwargs: Any) -> None:
-    """Send a signal of the tasks API to the receivers of Django's and of the backport's.
-
-    A receiver that raises is logged by Django and harms nobody else.
-    """
-    getattr(api_signals, name).send_robust(**kwargs)
-    backport = sys.modules.get("django_tasks.signals")
-    if backport is not None and backport is not api_signals:
-        getattr(backport, name).send_robust(**kwargs)

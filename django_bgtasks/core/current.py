@@ -1,33 +1,9 @@
-"""Which job runs here."""
+"""Which attempt runs here, for whoever needs its job: jobs/context.py makes more of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..jobs.context import JobContext
-
-_current: ContextVar[JobContext | None] = ContextVar("bgtasks_current_job", default=None)
-
-
-def current_job() -> JobContext | None:
-    """The context of the job that runs here, or None outside of one."""
-    return _current.get()
-
-
-def enter(context: JobContext) -> None:
-    """From here on, in this context of variables, `context` is the job that runs."""
-    _current.set(context)
-
-
-@contextmanager
-def entered(context: JobContext) -> Iterator[None]:
-    """Within it, `context` is the job that runs here."""
-    token = _current.set(context)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+# The `Run` of jobs/execute.py whose task runs in this context of variables.
+running: ContextVar[Any] = ContextVar("bgtasks_running", default=None)

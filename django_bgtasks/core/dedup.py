@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache, lru_cache
 from typing import Any
 
 from .errors import InvalidArguments
-from .payload import json_value, plain
+from .payload import bind, json_value, plain
 
 DedupKey = str | Callable[..., str | None] | None
 MAX_KEY = 255
@@ -62,37 +60,6 @@ def key_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | N
 def slot_of(task_path: str, key: str) -> str:
     """What the unique column holds: SHA-256 of the task and the key."""
     return hashlib.sha256(f"{task_path}\0{key}".encode()).hexdigest()
-
-
-def bind(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The call's arguments by name, defaults included; a wrong call is refused here."""
-    placeholder = (None,) if task.takes_context else ()
-    try:
-        bound = signature(task.func).bind(*placeholder, *args, **kwargs)
-    except TypeError as error:
-        raise InvalidArguments(f"{task.module_path}: {error}.") from None
-    bound.apply_defaults()
-    return dict(bound.arguments)
-
-
-def refuse_wrong_call(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Raise InvalidArguments for a call that the task's function does not take."""
-    try:
-        _fits(task.func, len(args) + bool(task.takes_context), tuple(kwargs))
-    except TypeError as error:
-        raise InvalidArguments(f"{task.module_path}: {error}.") from None
-
-
-@lru_cache(maxsize=1024)
-def _fits(func: Callable[..., Any], count: int, names: tuple[str, ...]) -> None:
-    """Bind a call of this shape; its values do not matter."""
-    signature(func).bind(*([None] * count), **dict.fromkeys(names))
-
-
-@cache
-def signature(func: Callable[..., Any]) -> inspect.Signature:
-    """The signature of a task's function, read once."""
-    return inspect.signature(func)
 
 
 class _KeyFormatter(string.Formatter):

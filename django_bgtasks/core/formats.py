@@ -10,7 +10,7 @@ from django.utils import formats, timezone
 NOTHING = "–"
 
 
-def span(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
     """A length of time, short: 12 ms, 3.4 s, 5 min 20 s, 2 h 5 min, 3 d 4 h."""
     if seconds is None:
         return NOTHING

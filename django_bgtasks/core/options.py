@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import cache
@@ -40,6 +40,7 @@ class Options:
     keep_succeeded_days: float = 7.0
     keep_failed_days: float = 90.0
     keep_cancelled_days: float = 7.0
+    middleware: Sequence[str] = ()  # paths of classes, the outermost first
     dispatch: bool = True  # False: never talk to Redis; workers read the database
     monitoring_token: str | None = None  # opens healthz, readyz and metrics; None: they are off
 
@@ -49,7 +50,7 @@ class Options:
             return self.max_depth.get(queue)
         return self.max_depth
 
-    def kept(self) -> dict[str, timedelta]:
+    def retention(self) -> dict[str, timedelta]:
         """For each final state, how long its jobs are kept."""
         return {
             "succeeded": timedelta(days=self.keep_succeeded_days),
@@ -100,6 +101,7 @@ def known_backends() -> tuple[str, ...]:
     return tuple(stored for backend in entries() for stored in stored_backends(backend))
 
 
+@cache
 def backend_of(stored: str) -> str | None:
     """The backend to which a job with this backend in its row belongs; None if TASKS has none."""
     return next((backend for backend in entries() if stored in stored_backends(backend)), None)
@@ -152,6 +154,9 @@ def _check(backend: str, options: Options) -> None:
     for depth in depths.values() if isinstance(depths, Mapping) else (depths,):
         if depth is not None and (type(depth) is not int or depth < 0):
             raise _wrong(backend, "max_depth", depths, "a whole number, or one for each queue")
+    paths = options.middleware
+    if not isinstance(paths, tuple | list) or not all(isinstance(path, str) for path in paths):
+        raise _wrong(backend, "middleware", paths, "a list of paths, such as 'shop.bg.Timing'")
     if options.dead_after < 2 * options.beat_every:
         raise ImproperlyConfigured(
             f"TASKS[{backend!r}]['OPTIONS']: dead_after ({options.dead_after} s) must be at least "
@@ -184,7 +189,7 @@ def _is_ours(path: str) -> bool:
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "TASKS":
-        for cached in (stored_backends, known_backends, backend_settings):
+        for cached in (stored_backends, known_backends, backend_of, backend_settings):
             cached.cache_clear()
 
 

@@ -13,7 +13,7 @@ from .errors import GiveUp, JobCancelled, JobTimeout, RetryLater
 from .payload import clipped
 from .retry import MAX_CRASHES, Retry
 from .spans import span_of
-from .states import Transition
+from .states import FINAL, State, Transition
 
 NOW = timedelta(0)
 # Seconds until the next attempt after the database rolled one back. At random: transactions that
@@ -51,6 +51,16 @@ class Outcome:
     failure: Failure | None = None
     charged: bool = True
     note: str = ""
+
+    @property
+    def state(self) -> State:
+        """Where the job goes."""
+        return self.transition.target
+
+    @property
+    def retries(self) -> bool:
+        """Whether the attempt failed and another one follows."""
+        return self.failure is not None and self.state not in FINAL
 
     def redacted(self, redact: Callable[[str], str]) -> Outcome:
         """The same with `redact` applied to the texts of its failure."""

@@ -1,13 +1,15 @@
-"""What may be stored of a call and of its result: JSON, within the caps, or a clear error."""
+"""What a call may be, and what may be stored of it and of its result: JSON within the caps."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from decimal import Decimal
+from functools import cache, lru_cache
 from typing import Any
 
 from django.utils.functional import Promise
@@ -56,8 +58,8 @@ def json_value(value: Any, what: str, where: str) -> Any:
     if value is None:
         return None
     try:
-        kept = _copy(value, what, 0)
-        size = len(_encode(kept).encode())
+        copied = _copy(value, what, 0)
+        size = len(_encode(copied).encode())
     except (_Refused, UnicodeEncodeError, RecursionError) as refusal:
         raise InvalidArguments(f"{where}: {refusal}") from None
     if size > MAX_BYTES:
@@ -65,7 +67,7 @@ def json_value(value: Any, what: str, where: str) -> Any:
             f"{where}: {what} is too large: {size} bytes of JSON, at most {MAX_BYTES} are kept. "
             f"Store the data in a file or a row and pass its id."
         )
-    return kept
+    return copied
 
 
 class _Refused(Exception):
@@ -171,3 +173,34 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def bind(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The call's arguments by name, defaults included; a wrong call is refused here."""
+    placeholder = (None,) if task.takes_context else ()
+    try:
+        bound = signature(task.func).bind(*placeholder, *args, **kwargs)
+    except TypeError as error:
+        raise InvalidArguments(f"{task.module_path}: {error}.") from None
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def refuse_wrong_call(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise InvalidArguments for a call that the task's function does not take."""
+    try:
+        _fits(task.func, len(args) + bool(task.takes_context), tuple(kwargs))
+    except TypeError as error:
+        raise InvalidArguments(f"{task.module_path}: {error}.") from None
+
+
+@lru_cache(maxsize=1024)
+def _fits(func: Callable[..., Any], count: int, names: tuple[str, ...]) -> None:
+    """Bind a call of this shape; its values do not matter."""
+    signature(func).bind(*([None] * count), **dict.fromkeys(names))
+
+
+@cache
+def signature(func: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a task's function, read once."""
+    return inspect.signature(func)

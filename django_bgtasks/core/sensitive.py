@@ -9,12 +9,12 @@ from typing import Any
 from django.views.debug import SafeExceptionReporterFilter
 
 from .compat import InvalidTask
-from .dedup import signature
+from .payload import signature
 
 # Django's own words for secrets (API, AUTH, KEY, PASS, SECRET, SIGNATURE, TOKEN) and its mask.
 FILTER = SafeExceptionReporterFilter()
 MASK = FILTER.cleansed_substitute
-# What is shorter would be struck out of words that are no secret.
+# What is shorter would be cut out of words that are no secret.
 SHORTEST = 4
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -46,9 +46,9 @@ def masked_call(
     known = {p.name for p in parameters}
     others = kinds.get(Parameter.VAR_KEYWORD)
     return (
-        [_shown(task, name, name, value) for name, value in zip(names, args, strict=False)],
+        [_visible(task, name, name, value) for name, value in zip(names, args, strict=False)],
         {
-            key: _shown(task, key, key if key in known else others, value)
+            key: _visible(task, key, key if key in known else others, value)
             for key, value in kwargs.items()
         },
     )
@@ -100,7 +100,7 @@ def _parameters(task: Any) -> list[Parameter]:
     return list(signature(task.func).parameters.values())[1 if task.takes_context else 0 :]
 
 
-def _shown(task: Any, key: str | None, parameter: str | None, value: Any) -> Any:
+def _visible(task: Any, key: str | None, parameter: str | None, value: Any) -> Any:
     """key: the name of the argument. parameter: what takes it, such as `kwargs`; None if none."""
     sensitive = _sensitive(task)
     if key is None or parameter is None or parameter in sensitive or key in sensitive:
@@ -108,15 +108,15 @@ def _shown(task: Any, key: str | None, parameter: str | None, value: Any) -> Any
     return FILTER.cleanse_setting(key, value)
 
 
-def _hidden(value: Any, shown: Any) -> Iterator[str]:
-    """The strings and numbers that are masked in `shown`, as text and as repr() quotes it."""
-    if isinstance(value, Mapping) and isinstance(shown, Mapping):
+def _hidden(value: Any, visible: Any) -> Iterator[str]:
+    """The strings and numbers that are masked in `visible`, as text and as repr() quotes it."""
+    if isinstance(value, Mapping) and isinstance(visible, Mapping):
         for key in value:
-            yield from _hidden(value[key], shown[key])
-    elif isinstance(value, list) and isinstance(shown, list):
-        for one, other in zip(value, shown, strict=True):
+            yield from _hidden(value[key], visible[key])
+    elif isinstance(value, list) and isinstance(visible, list):
+        for one, other in zip(value, visible, strict=True):
             yield from _hidden(one, other)
-    elif shown == MASK and isinstance(value, str):
+    elif visible == MASK and isinstance(value, str):
         yield from (value, repr(value)[1:-1])
-    elif shown == MASK and isinstance(value, int | float) and not isinstance(value, bool):
+    elif visible == MASK and isinstance(value, int | float) and not isinstance(value, bool):
         yield str(value)

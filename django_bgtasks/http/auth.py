@@ -1,22 +1,35 @@
-"""Who may see a job, and who may cancel it. For everybody else it does not exist."""
+"""Who may see what: a job and its result, and the pages for machines.
+
+For everybody else they do not exist.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signing import BadSignature, TimestampSigner
-from django.http import Http404, HttpRequest
-from django.utils.translation import gettext as _
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
 
+from ..core.options import backend_settings, entries
 from ..core.sensitive import may_see_secrets
 from ..ledger.identity import ledger_database
 from ..models import Job
 
 SIGNED_FOR = timedelta(hours=24)
 _signer = TimestampSigner(salt="django_bgtasks.status")
+DASHBOARD_PERMISSION = "django_bgtasks.view_dashboard"
+MachineView = Callable[[HttpRequest, list[str]], HttpResponse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +47,19 @@ def signature_of(job_id: object) -> str:
     return _signer.sign(str(job_id)).partition(":")[2]
 
 
-def read(job_id: UUID) -> Job | None:
+def read_job(job_id: UUID) -> Job | None:
     """The row as it is now."""
     return Job.objects.using(ledger_database()).filter(pk=job_id).first()
 
 
 def job_for(request: HttpRequest, job_id: UUID) -> tuple[Job, Viewer]:
     """The job and what this request may see of it; Http404 when that is nothing."""
-    job = read(job_id)
+    job = read_job(job_id)
     viewer = viewer_of(job, getattr(request, "user", None)) if job else None
     if job is not None and viewer is None and _is_signed(request, job_id):
         viewer = Viewer(sees_result=True)
     if job is None or viewer is None:
-        raise Http404(_("There is no such job."))
+        raise Http404(gettext("There is no such job."))
     return job, viewer
 
 
@@ -73,3 +86,61 @@ def _is_signed(request: HttpRequest, job_id: UUID) -> bool:
     except BadSignature:
         return False
     return True
+
+
+def for_machines(view: MachineView) -> Callable[[HttpRequest], HttpResponse]:
+    """A view of the backends that a request may see: `Authorization: Bearer`, or staff.
+
+    404 while no backend has a `monitoring_token`, 401 without a right one, 403 for a user who may
+    not see the dashboard. A request with a token is judged by that alone: no session is read.
+    """
+
+    @transaction.non_atomic_requests
+    @never_cache
+    @require_safe
+    @wraps(view)
+    def guarded(request: HttpRequest) -> HttpResponse:
+        tokens = _tokens()
+        if not tokens:
+            raise Http404("No monitoring_token is set.")
+        given = request.headers.get("Authorization")
+        if given is None:
+            return view(request, list(tokens)) if _may_see_dashboard(request) else _refused(request)
+        backends = _opened_by(given, tokens)
+        return view(request, backends) if backends else _refused(None)
+
+    return guarded
+
+
+def _tokens() -> dict[str, str]:
+    """The token of each backend that has one."""
+    found = {}
+    for backend in entries():
+        try:
+            token = backend_settings(backend).options.monitoring_token
+        except ImproperlyConfigured:
+            continue
+        if token:
+            found[backend] = token
+    return found
+
+
+def _opened_by(given: str, tokens: dict[str, str]) -> list[str]:
+    """The backends whose token this is; all are compared, each in constant time."""
+    scheme, _space, secret = given.partition(" ")
+    right = [backend for backend, token in tokens.items() if constant_time_compare(secret, token)]
+    return right if scheme.lower() == "bearer" else []
+
+
+def _may_see_dashboard(request: HttpRequest) -> bool:
+    user = getattr(request, "user", None)
+    return bool(user and user.is_active and user.is_staff and user.has_perm(DASHBOARD_PERMISSION))
+
+
+def _refused(request: HttpRequest | None) -> HttpResponse:
+    """403 for somebody who is known; 401 for all others."""
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        return HttpResponse("Forbidden\n", status=403, content_type="text/plain")
+    headers = {"WWW-Authenticate": 'Bearer realm="django_bgtasks"'}
+    return HttpResponse("Unauthorized\n", status=401, content_type="text/plain", headers=headers)

@@ -16,10 +16,10 @@ from django.utils import translation
 from django.utils.cache import add_never_cache_headers
 
 from ..core import clock
-from .auth import Viewer, job_for, read
-from .serializers import shown
+from .auth import Viewer, job_for, read_job
+from .serializers import serialize_job
+from .status import REREAD_SECONDS
 
-LOOK_EVERY = 0.5
 HEARTBEAT = 15.0
 # A stream ends after this long, and the browser opens another one: a deployment can drain, and who
 # has lost the right to see the job is noticed.
@@ -34,7 +34,7 @@ async def job_events(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
     """
     if request.method != "GET":
         return HttpResponse(status=405, headers={"Allow": "GET"})
-    viewer, facts = await sync_to_async(_first_look, thread_sensitive=False)(request, job_id)
+    viewer, facts = await sync_to_async(_first_read, thread_sensitive=False)(request, job_id)
     if not isinstance(request, ASGIRequest):
         return HttpResponse("Event streams need ASGI.", status=406, content_type="text/plain")
     seen = request.headers.get("Last-Event-ID", "")
@@ -62,27 +62,27 @@ async def _events(
             yield ": still here\n\n"
         if facts["finished"] or clock.monotonic() - started > LONGEST_STREAM:
             return
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(REREAD_SECONDS)
         # A pool that all streams share: a thread and a connection for each would be too many.
-        facts = await sync_to_async(_look, thread_sensitive=False)(job_id, viewer, language)
+        facts = await sync_to_async(_read_again, thread_sensitive=False)(job_id, viewer, language)
 
 
-def _first_look(request: HttpRequest, job_id: UUID) -> tuple[Viewer, dict[str, Any]]:
+def _first_read(request: HttpRequest, job_id: UUID) -> tuple[Viewer, dict[str, Any]]:
     close_old_connections()
     try:
         job, viewer = job_for(request, job_id)
-        return viewer, shown(job, viewer)
+        return viewer, serialize_job(job, viewer)
     finally:
         close_old_connections()
 
 
-def _look(job_id: UUID, viewer: Viewer, language: str | None) -> dict[str, Any] | None:
+def _read_again(job_id: UUID, viewer: Viewer, language: str | None) -> dict[str, Any] | None:
     close_old_connections()
     try:
-        job = read(job_id)
+        job = read_job(job_id)
         if job is None:
             return None
         with translation.override(language):
-            return shown(job, viewer)
+            return serialize_job(job, viewer)
     finally:
         close_old_connections()

@@ -1,4 +1,4 @@
-"""The figures for Prometheus."""
+"""The metrics page for Prometheus."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from django.http import HttpRequest, HttpResponse
 
 from ..transport.connection import reason
-from .health import BROKEN
-from .machines import for_machines
+from .auth import for_machines
+from .health import DATABASE_ERRORS
 
 MISSING = "Install the extra: pip install 'django-bgtasks[prometheus]'\n"
 
@@ -26,7 +26,7 @@ def metrics(request: HttpRequest, backends: list[str]) -> HttpResponse:
     registry.register(BgTasksCollector(backends))
     try:
         text = generate_latest(registry)
-    except BROKEN as error:
-        told = f"The database does not answer: {reason(error)}\n"
-        return HttpResponse(told, status=503, content_type="text/plain")
+    except DATABASE_ERRORS as error:
+        why = f"The database does not answer: {reason(error)}\n"
+        return HttpResponse(why, status=503, content_type="text/plain")
     return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)

@@ -14,7 +14,7 @@ from ..core.compat import TaskResult
 from ..core.errors import QueueFull
 from .auth import signature_of
 
-RETRY_AFTER = 1
+RETRY_AFTER_SECONDS = 1
 
 
 def accepted(
@@ -27,7 +27,7 @@ def accepted(
     """
     url = status_url(result.id, signed=signed)
     body = {"id": result.id, "status": str(result.status), "status_url": url}
-    headers = {"Location": request.build_absolute_uri(url), "Retry-After": str(RETRY_AFTER)}
+    headers = {"Location": request.build_absolute_uri(url), "Retry-After": str(RETRY_AFTER_SECONDS)}
     return JsonResponse(body, status=202, headers=headers)
 
 

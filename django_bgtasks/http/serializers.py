@@ -1,4 +1,4 @@
-"""A job as its page and its owner's scripts get it: JSON."""
+"""A job as JSON, for its page and its owner's scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..models import Job
 from .auth import Viewer
 
 
-def shown(job: Job, viewer: Viewer) -> dict[str, Any]:
+def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     """What the viewer may know of the job. `version` changes whenever anything else in it does."""
     facts = {
         "id": str(job.pk),
@@ -24,14 +24,14 @@ def shown(job: Job, viewer: Viewer) -> dict[str, Any]:
         "status": str(STATUS[State(job.state)]),
         "progress": job.progress,
         "result": _result(job, viewer) if job.state == State.SUCCEEDED else None,
-        "error": translated(job.error) if viewer.is_operator else told(job),
+        "error": translated(job.error) if viewer.is_operator else error_for_owner(job),
         "finished": job.is_final,
     }
     text = json.dumps(facts, sort_keys=True, default=str)
     return {**facts, "version": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
-def told(job: Job) -> str:
+def error_for_owner(job: Job) -> str:
     """Why it failed, for its owner.
 
     An exception may name paths and addresses; what GiveUp says is meant to be read.

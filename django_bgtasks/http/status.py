@@ -13,12 +13,12 @@ from django.views.decorators.http import require_safe
 
 from ..core import clock
 from ..models import Job
-from .auth import Viewer, job_for, read
-from .responses import RETRY_AFTER
-from .serializers import shown
+from .auth import Viewer, job_for, read_job
+from .responses import RETRY_AFTER_SECONDS
+from .serializers import serialize_job
 
 LONGEST_WAIT = 20.0
-LOOK_EVERY = 0.5
+REREAD_SECONDS = 0.5
 
 
 # In a transaction a database may show the same old row again and again.
@@ -34,22 +34,22 @@ def job_status(request: HttpRequest, job_id: UUID) -> JsonResponse:
     job, viewer = job_for(request, job_id)
     facts = _awaited(job, viewer, request.GET.get("seen"), _seconds(request.GET.get("wait", "")))
     return JsonResponse(
-        facts, headers={} if facts["finished"] else {"Retry-After": str(RETRY_AFTER)}
+        facts, headers={} if facts["finished"] else {"Retry-After": str(RETRY_AFTER_SECONDS)}
     )
 
 
 def _awaited(job: Job, viewer: Viewer, seen: str | None, seconds: float) -> dict[str, Any]:
     deadline = clock.monotonic() + seconds
-    facts = shown(job, viewer)
+    facts = serialize_job(job, viewer)
     while not facts["finished"] and (seen is None or seen == facts["version"]):
         left = deadline - clock.monotonic()
         if left <= 0:
             break
-        time.sleep(min(left, LOOK_EVERY))
-        fresh = read(job.pk)
+        time.sleep(min(left, REREAD_SECONDS))
+        fresh = read_job(job.pk)
         if fresh is None:
             break
-        facts = shown(fresh, viewer)
+        facts = serialize_job(fresh, viewer)
     return facts
 
 

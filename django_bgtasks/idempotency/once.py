@@ -13,7 +13,7 @@ from uuid import uuid4
 from django.db import connections, transaction
 
 from ..core import clock
-from ..core.current import current_job
+from ..core.current import running
 from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, InvalidArguments
 from ..core.messages import EFFECT_UNKNOWN
 from ..core.payload import fault_of, json_value, plain
@@ -47,8 +47,8 @@ class _Call:
                 raise InvalidArguments(f"once: a {what} {fault}")
         self.scope, self.key, self.fingerprint = plain(scope), plain(key), fingerprint
         self.mode, self.kept, self.using = mode, span_of(kept, "once: kept"), ledger_database()
-        context = current_job()
-        self.owner = log.Owner(context.job_id, context.attempt) if context else log.Owner()
+        run = running.get()
+        self.owner = log.Owner(run.job.pk, run.job.attempt) if run else log.Owner()
         self.token = uuid4()
 
     def patiently(self, write: Callable[[], T]) -> T:

@@ -69,9 +69,9 @@ def begin(
 def expired(using: str) -> Any:
     """The records whose time is over, without those of effects that are going on."""
     running = Job.objects.using(using).filter(pk=OuterRef("job"), state=State.RUNNING)
-    held = Q(Exists(running)) | Q(job=None, created_at__gte=after(-LEASE))
+    owned = Q(Exists(running)) | Q(job=None, created_at__gte=after(-LEASE))
     over = IdempotencyRecord.objects.using(using).filter(expires_at__lt=Now())
-    return over.exclude(held, state=EffectState.IN_PROGRESS)
+    return over.exclude(owned, state=EffectState.IN_PROGRESS)
 
 
 @retried

@@ -34,11 +34,11 @@ def stored(response: HttpResponseBase) -> dict[str, Any]:
     }
 
 
-def replayed(kept: Any) -> HttpResponse:
+def replayed(stored: Any) -> HttpResponse:
     """The answer once more, marked with `Idempotency-Replayed: true`."""
-    response = HttpResponse(b64decode(kept["body"]), status=kept["http"])
+    response = HttpResponse(b64decode(stored["body"]), status=stored["http"])
     del response.headers["Content-Type"]
-    for name, value in kept["headers"].items():
+    for name, value in stored["headers"].items():
         response.headers[name] = value
     response.headers["Idempotency-Replayed"] = "true"
     return response

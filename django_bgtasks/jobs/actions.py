@@ -10,7 +10,7 @@ from ..core.states import State
 from ..ledger import prune, queues, transitions
 from ..ledger.identity import ledger_database
 from ..models import Job, QueuePause
-from .dispatch import dispatch_on_commit
+from .enqueue import dispatch_on_commit
 
 
 def get_job(job_id: UUID | str, using: str | None = None) -> Job:
@@ -57,7 +57,7 @@ def delete_jobs(seen: Mapping[UUID, str], using: str | None = None) -> list[Job]
 def pause_queue(queue: str, backend: str | None = None, by: str = "") -> QueuePause | None:
     """Pause a queue: within two seconds no worker begins a job of it any more; what runs goes on.
 
-    backend: its using in TASKS. by: who did it, to be shown. None if it was paused before.
+    backend: its name in TASKS. by: who did it, for the admin. None if it was paused before.
     """
     return queues.pause(queue, _known(backend), by, ledger_database())
 

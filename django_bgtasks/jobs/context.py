@@ -13,10 +13,12 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from ..core import clock
 from ..core.compat import TaskContext
+from ..core.current import running
 from ..core.errors import ClaimLost, InvalidArguments, JobCancelled
 from ..core.messages import CANCELLED
 from ..core.payload import MAX_BYTES, fault_of
 from ..core.progress import Progress, progress_of
+from ..core.sensitive import redact
 from ..idempotency.once import once
 from ..ledger import lifecycle
 from ..ledger.outages import errors_of, is_in_transaction, retry_if_lost
@@ -34,20 +36,22 @@ WRITE_EVERY = 0.5
 class JobContext(TaskContext):  # type: ignore[type-arg]
     """Django's TaskContext, with progress, steps and cancellation.
 
-    job: its row as it was claimed.
+    job: its row as it was claimed. exception: what the attempt raised, for a middleware's
+    on_outcome(); None if it raised nothing, or its process died.
     """
 
-    __slots__ = ("_clock", "_result", "_untold", "job", "task", "using")
+    __slots__ = ("_clock", "_result", "_unwritten", "exception", "job", "task", "using")
     job: Job
     task: Any
     using: str
+    exception: BaseException | None
     _clock: dict[str, float]
-    _untold: list[Progress]
+    _unwritten: list[Progress]
     _result: JobResult[Any] | None
 
     def __init__(self, job: Job, task: Any, using: str) -> None:
-        values = {"job": job, "task": task, "using": using, "_clock": {}, "_untold": []}
-        for name, value in {**values, "_result": None}.items():
+        given = {"job": job, "task": task, "using": using, "exception": None}
+        for name, value in {**given, "_clock": {}, "_unwritten": [], "_result": None}.items():
             # Django's context is frozen.
             object.__setattr__(self, name, value)
 
@@ -81,6 +85,13 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
             raise InvalidArguments(f"The name of a step {fault}")
         return str(uuid5(self.job.pk, step))
 
+    def redact(self, text: str) -> str:
+        """The text without the sensitive arguments of the call, such as an error that quotes them.
+
+        What has no task here is not known to be sensitive or not: all arguments are left out.
+        """
+        return redact(text, self.task, self.job.args, self.job.kwargs)
+
     def once(self, step: str, func: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a step's effect once for this job, whatever the attempt; see once()."""
         return once(self.step_key(step), func, *args, **{"scope": "job", **kwargs})
@@ -92,13 +103,13 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         In an `atomic` task it is written when the task commits. Raises ClaimLost if the job is
         no longer this attempt's.
         """
-        told = progress_of(done, total, message)
-        if told.odd:
+        given = progress_of(done, total, message)
+        if given.odd:
             kinds = f"{type(done).__name__} of {type(total).__name__}"
             self._log_once("odd", f"A progress that is no finite number ({kinds}) is left out.")
-        self._untold[:] = [told]
+        self._unwritten[:] = [given]
         is_atomic = getattr(self.task, "atomic", False)
-        if not is_atomic and (told.is_complete or self._is_time("progress")):
+        if not is_atomic and (given.is_complete or self._is_time("progress")):
             write_progress(self)
 
     @property
@@ -187,16 +198,22 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         return True
 
 
+def current_job() -> JobContext | None:
+    """The context of the job that runs here, or None outside of one."""
+    run = running.get()
+    context: JobContext | None = None if run is None else run.context
+    return context
+
+
 def write_progress(context: JobContext) -> None:
-    """Write what progress() was told last, if it is not written yet.
+    """Write what progress() was given last, if it is not written yet.
 
     Not in the middle of a transaction: it would lock the job's row until the commit, for whoever
     wants to cancel the job or to rescue it.
     """
-    while context._untold:
-        told = context._untold.pop()
-        if not context._answer(
-            partial(lifecycle.write_progress, context.job, told, context.using), True
-        ):
+    while context._unwritten:
+        last = context._unwritten.pop()
+        write = partial(lifecycle.write_progress, context.job, last, context.using)
+        if not context._answer(write, True):
             text = f"Attempt {context.attempt} of job {context.job_id} is no longer the owner."
             raise ClaimLost(text)

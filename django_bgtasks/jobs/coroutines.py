@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from ..core import clock
 from ..core.errors import ClaimLost
-from ..core.outcomes import Outcome
 from ..models import Job
-from .call import Coroutine, entered_coroutine
-from .context import JobContext
-from .execute import Run, concluded, may_stay_open, opened
+from ..sandbox.isolation import own_decimals
+from ..sandbox.timeouts import LimitedCoroutine
+from .execute import Run, acall, begin, conclude
 
 logger = logging.getLogger("django_bgtasks")
 
@@ -24,33 +24,33 @@ class Awaited:
     """One attempt of a coroutine."""
 
     def __init__(self, job: Job, using: str) -> None:
-        self.job, self._using = job, using
+        self.job, self._run = job, Run(job, using)
         self._start = clock.monotonic()
-        self._opened: JobContext | Outcome | None = None
-        self._coroutine: Coroutine | None = None
+        self._claim_lost = False
+        self._coroutine: LimitedCoroutine | None = None
         self._value: Any = None
         self._error: BaseException | None = None
-        self._seconds = 0.0
 
     def begin(self) -> Awaitable[None] | None:
-        """Find the task and tell its receivers. Returns what is to be awaited before end()."""
+        """Begin the attempt. Returns what is to be awaited before end(), if it goes on."""
         try:
-            self._opened = opened(self.job, self._using)
+            if not begin(self._run):
+                return None
         except ClaimLost as lost:
             logger.warning("%s", lost)
-        if not isinstance(self._opened, JobContext):
+            self._claim_lost = True
             return None
-        self._coroutine = Coroutine(self._opened.task.func)
-        return self._awaited(self._opened, self._coroutine)
+        self._coroutine = LimitedCoroutine(partial(acall, self._run), self.job.timeout)
+        return self._awaited(self._coroutine)
 
-    async def _awaited(self, context: JobContext, coroutine: Coroutine) -> None:
+    async def _awaited(self, coroutine: LimitedCoroutine) -> None:
+        own_decimals()
         try:
-            with entered_coroutine(context) as args:
-                self._value = await coroutine.run(args, self.job.kwargs, self.job.timeout)
+            self._value = await coroutine.run()
         except BaseException as error:
             # A loop would end with some of these, and with it all its other jobs.
             self._error = error
-        self._seconds = clock.monotonic() - self._start
+        self._run.seconds = clock.monotonic() - self._start
 
     def cancel(self) -> None:
         """Raise JobCancelled where the task awaits."""
@@ -68,19 +68,15 @@ class Awaited:
 
     def end(self) -> Run | None:
         """Settle the attempt, or leave its success open. None if the claim was lost."""
-        found = self._opened
-        if found is None:
-            return None
-        if isinstance(found, Outcome):
-            return Run(self.job, found, self._seconds)
         try:
-            settlement, is_open = concluded(found, self._outcome, may_stay_open(self.job))
+            if self._coroutine is not None:
+                conclude(self._run, self._returned, grouped=True)
         except ClaimLost as lost:
             logger.warning("%s", lost)
-            return None
-        return Run(self.job, settlement, self._seconds, is_open)
+            self._claim_lost = True
+        return None if self._claim_lost else self._run
 
-    def _outcome(self) -> Any:
+    def _returned(self) -> Any:
         if self._error is not None:
             raise self._error
         return self._value

@@ -1,43 +1,65 @@
-"""Step 2, the row: insert a job in the caller's transaction, then arrange its dispatch.
+"""Steps 2 and 3: a call becomes a row in the caller's transaction, and a message after its commit.
 
-Next: jobs/dispatch.py (3 the message).
+Next: worker/job_process.py (4 the pop).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any, overload
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from django.contrib.contenttypes.models import ContentType
+from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from ..core import clock
-from ..core.compat import InvalidTask, is_heard, send_signal
-from ..core.dedup import dedup_of, refuse_wrong_call
+from ..core.compat import InvalidTask
+from ..core.dedup import dedup_of
 from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
-from ..core.options import backend_settings
-from ..core.payload import fault_of, json_value, plain
+from ..core.options import backend_of, backend_settings
+from ..core.payload import fault_of, json_value, plain, refuse_wrong_call
 from ..core.sensitive import masked_key
 from ..core.states import State
-from ..core.task import BackgroundTask
+from ..ledger import identity
 from ..ledger.identity import ledger_database
-from ..ledger.lifecycle import Call, holder_of, insert, insert_calls, set_dedup, waiting_in
+from ..ledger.lifecycle import (
+    Call,
+    holder_of,
+    insert,
+    insert_calls,
+    job_of,
+    set_dedup,
+    waiting_in,
+)
 from ..ledger.outages import in_transaction, retry_on_conflict
 from ..ledger.statements import unsaved
 from ..ledger.transitions import replace_call
 from ..models import Job
-from ..signals import job_deduplicated
-from .dispatch import dispatch_on_commit, message_of, push_on_commit
-from .hooks import sending
-from .results import JobResult, Results, result_of
+from ..transport.connection import Redis, RedisError, connection, describe, reason
+from ..transport.messages import Message, push
+from ..transport.names import namespace_of
+from .middleware import middleware_of
+from .results import JobResult, Results, announce, is_heard, result_of
+from .task import BackgroundTask
+
+logger = logging.getLogger("django_bgtasks.dispatch")
 
 CHUNK = 1000
 LONGEST_KEY = 255
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
 WAITING_TO_RUN = (State.QUEUED, State.SCHEDULED)
+# After a push that failed, the next ones are left to maintenance for so long: a view must not wait
+# for the same dead Redis again and again.
+PAUSE_SECONDS = 2.0
+_without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
+_away_until: WeakKeyDictionary[Redis, float] = WeakKeyDictionary()
+_logged: WeakKeyDictionary[Redis, type[RedisError]] = WeakKeyDictionary()
 AnyTask = BackgroundTask[Any, Any]
 
 
@@ -51,9 +73,9 @@ def enqueue(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Jo
         # A duplicate adds nothing to the queue.
         if job.dedup_slot is None or holder_of(job.dedup_slot, using) is None:
             raise
-    with sending([job], 1):
-        stands = _insert(job, task, using)
-        return _tell(job, stands, task)
+    for middleware in middleware_of(job.backend):
+        middleware.on_enqueue([job])
+    return _result(job, _insert(job, task, using), task)
 
 
 def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
@@ -64,9 +86,10 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> Sequence[JobResult[Any]
         return []
     if task.dedup_key is not None:
         jobs = [build(task, *call) for call in split]
-        with sending(jobs, len(jobs)):
-            found = in_transaction(lambda: _insert_keyed(jobs, task, using), using)
-            return [_tell(job, found[job.pk], task) for job in jobs]
+        for middleware in middleware_of(task.backend):
+            middleware.on_enqueue(jobs)
+        found = in_transaction(lambda: _insert_keyed(jobs, task, using), using)
+        return [_result(job, found[job.pk], task) for job in jobs]
     return _enqueue_alike(build(task, *split[0]), split, task, using)
 
 
@@ -81,13 +104,36 @@ def _enqueue_alike(
         (clock.new_id(), json_value(list(args), "args", where), json_value(kwargs, "kwargs", where))
         for args, kwargs in split
     ]
-    with sending([first], len(calls)):
-        in_transaction(lambda: _insert_alike(first, calls, using), using)
+    for middleware in middleware_of(first.backend):
+        middleware.on_enqueue(UnsavedJobs(first, calls))
+    in_transaction(lambda: _insert_alike(first, calls, using), using)
     results = Results(first, calls, task, using)
-    if is_heard("task_enqueued", logging.DEBUG):
+    if is_heard("task_enqueued"):
         for result in results:
-            send_signal("task_enqueued", sender=type(task.get_backend()), task_result=result)
+            announce("task_enqueued", result.job, task, result)
     return results
+
+
+class UnsavedJobs(Sequence[Job]):
+    """The jobs of calls that differ in their arguments only, as a middleware sees them."""
+
+    def __init__(self, first: Job, calls: Sequence[Call]) -> None:
+        self._first, self._calls = first, calls
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Job]: ...
+
+    def __getitem__(self, index: int | slice) -> Job | list[Job]:
+        numbers = range(len(self))[index]
+        if isinstance(numbers, range):
+            return [self[number] for number in numbers]
+        return job_of(self._first, self._calls[numbers]) if numbers else self._first
 
 
 def _insert_alike(first: Job, calls: Sequence[Call], using: str) -> None:
@@ -117,8 +163,7 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
         on_crash=task.on_crash,
         backend=task.backend,
     )
-    dedup = dedup_of(task, args, kwargs)
-    if dedup is not None:
+    if task.dedup_key is not None and (dedup := dedup_of(task, args, kwargs)) is not None:
         set_dedup(job, dedup)
     _attach(job, task)
     return job
@@ -170,19 +215,16 @@ def _refused(job: Job, task: AnyTask, who: str, holder: UUID | None = None) -> D
     )
 
 
-def _tell(job: Job, stands: Job, task: AnyTask) -> JobResult[Any]:
-    """The result of the call that would be `job`, and the signal that goes with it."""
+def _result(job: Job, stands: Job, task: AnyTask) -> JobResult[Any]:
+    """The result of the call that would be `job`. Sends the signal that goes with it."""
     result = result_of(stands, task, deduplicated=stands is not job)
-    sender = type(task.get_backend())
-    if stands is not job:
-        job_deduplicated.send_robust(sender=sender, task_result=result)
-    elif is_heard("task_enqueued", logging.DEBUG):
-        send_signal("task_enqueued", sender=sender, task_result=result)
+    announce("task_enqueued" if stands is job else "job_deduplicated", stands, task, result)
     return result
 
 
 def _refuse_when_full(backend: str, queue: str, count: int, using: str) -> None:
-    limit = backend_settings(backend).options.depth_of(queue)
+    options = backend_settings(backend).options
+    limit = None if options.max_depth is None else options.depth_of(queue)
     if limit is not None and waiting_in(queue, backend, limit, using) + count > limit:
         raise QueueFull(queue, limit)
 
@@ -222,3 +264,92 @@ def _key_of(task: AnyTask) -> str:
 
 def _wrong(task: AnyTask, why: str) -> InvalidArguments:
     return InvalidArguments(f"{task.module_path}: {why}.")
+
+
+def dispatch_on_commit(jobs: list[Job], using: str) -> None:
+    """Push the queued jobs after the commit of the current transaction."""
+    messages = [message_of(job) for job in jobs if job.state == State.QUEUED]
+    if messages:
+        push_on_commit(messages, jobs[0].backend, using)
+
+
+def push_on_commit(messages: list[Message], backend: str, using: str) -> None:
+    """Push messages after the commit of the current transaction, many in one go.
+
+    backend: as the rows have it. One that TASKS does not have is for others to send to.
+    """
+    home = backend_of(backend)
+    if _without_dispatch.get() or home is None or not backend_settings(home).options.dispatch:
+        return
+    last = _last_push(using)
+    if last is not None and last.backend == home:
+        last.messages += messages
+        return
+    # Push after the commit: a crash here delays a job, never loses one, for maintenance finds its
+    # row.
+    transaction.on_commit(_Push(messages, home, using), using=using, robust=True)
+
+
+def _last_push(using: str) -> _Push | None:
+    """The hook that was registered last, if it is a push that shares the fate of one made now."""
+    connection: Any = connections[using]
+    if not connection.run_on_commit:
+        return None
+    savepoints, hook = connection.run_on_commit[-1][:2]
+    same_fate = savepoints == set(connection.savepoint_ids)
+    return hook if isinstance(hook, _Push) and same_fate else None
+
+
+@dataclass(slots=True)
+class _Push:
+    """What a transaction pushes when it has committed."""
+
+    messages: list[Message]
+    backend: str
+    using: str
+
+    def __call__(self) -> None:
+        dispatch(self.messages, self.backend, self.using)
+
+
+def dispatch(messages: Iterable[Message], backend: str, using: str | None = None) -> bool:
+    """Push messages now. False if Redis is away: maintenance dispatches them then."""
+    redis, using = connection(backend), using or ledger_database()
+    if clock.monotonic() < _away_until.get(redis, 0.0):
+        return False
+    try:
+        if not push(messages, namespace_of(backend, using), redis):
+            identity.doubt(using)
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("The database is away (%s). The job is stored.", reason(error))
+        return False
+    except RedisError as error:
+        _away_until[redis] = clock.monotonic() + PAUSE_SECONDS
+        _log_once(error, redis, backend)
+        return False
+    if _logged:
+        _logged.pop(redis, None)
+    return True
+
+
+def _log_once(error: RedisError, redis: Redis, backend: str) -> None:
+    """Say once why nothing can be pushed, until it can or until it is for another reason."""
+    if _logged.get(redis) is not type(error):
+        _logged[redis] = type(error)
+        text = "Redis at %s is away (%s). The job is stored; workers find it in the database."
+        logger.warning(text, describe(backend), reason(error))
+
+
+def message_of(job: Job) -> Message:
+    """The message of a job's row."""
+    return Message(job.pk, job.queue, job.priority, job.task)
+
+
+@contextmanager
+def without_dispatch() -> Iterator[None]:
+    """Within it nothing is pushed: for tests, which run jobs from the database."""
+    token = _without_dispatch.set(True)
+    try:
+        yield
+    finally:
+        _without_dispatch.reset(token)

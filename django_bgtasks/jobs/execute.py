@@ -6,28 +6,29 @@ do. Next: backend.get_result and the admin (6 the same row, read).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any
 from uuid import UUID
 
+from asgiref.sync import AsyncToSync, async_to_sync
 from django.db import DatabaseError, InternalError, connections, transaction
 
 from ..core import clock
-from ..core.compat import is_heard, send_signal
+from ..core.current import running
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
 from ..core.messages import NO_TRANSACTION
 from ..core.outcomes import Outcome, outcome_of_exception, outcome_of_release, outcome_of_rollback
 from ..core.payload import json_value, printable
-from ..core.registry import find_task
 from ..core.retry import DEFAULT_RETRY
 from ..core.sensitive import redact
 from ..core.states import FINAL, State, Transition
-from ..ledger.identity import ledger_database
 from ..ledger.lifecycle import (
     apply_outcome,
     claim_many,
@@ -47,42 +48,47 @@ from ..sandbox.connections import (
     refresh_connections,
     refuse_ended_transaction,
 )
-from ..signals import job_retrying
-from .call import call
+from ..sandbox.isolation import run_in_sandbox
+from ..sandbox.threads import check_threads_of
+from ..sandbox.timeouts import LimitedCoroutine, deadline, limits_paused, on_cancellation
 from .context import JobContext, write_progress
-from .dispatch import dispatch_on_commit
-from .hooks import tell_failed
-from .paused_limits import limits_paused
-from .results import result_of
+from .enqueue import dispatch_on_commit
+from .middleware import aentered, entered, middleware_of, report_outcome
+from .results import announce
+from .task import find_task
 
 logger = logging.getLogger("django_bgtasks")
 OUT_OF_SIGHT = (
     "The task changed its database session, by SET ROLE or search_path say: the row of its own job "
     "was out of sight, and its transaction was rolled back. Use SET LOCAL, and RESET it."
 )
-HELD = timedelta(seconds=30)
+HOLD = timedelta(seconds=30)
 BEGIN_AGAIN = timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Run:
-    """What became of one message: the claimed job and its settlement, for the log line.
+    """One attempt of a claimed job, from its claim to its settlement.
 
-    open: it succeeded, and its settlement is still to be written with those of its group.
+    task: None until it is found. exception: what the attempt raised.
+    open: it succeeded, and its outcome is still to be written with those of its group.
     """
 
     job: Job
-    settlement: Outcome
-    seconds: float
+    using: str
+    task: Any = None
+    outcome: Outcome = field(init=False)
+    exception: BaseException | None = None
+    seconds: float = 0.0
     open: bool = False
+    _context: JobContext | None = None
 
     @property
-    def outcome(self) -> str:
-        """One word: succeeded, failed, cancelled, or what the job does next."""
-        state = self.settlement.transition.target
-        if state in FINAL:
-            return str(state)
-        return "retrying" if self.settlement.failure else str(state)
+    def context(self) -> JobContext:
+        """What the task and its middleware see of it; made when somebody asks."""
+        if self._context is None:
+            self._context = JobContext(self.job, self.task, self.using)
+        return self._context
 
 
 def claim_jobs(
@@ -94,7 +100,7 @@ def claim_jobs(
 ) -> list[Job]:
     """Claim the jobs of messages. Those that are not there to be claimed are left out.
 
-    queues, backend: those that the worker was told; which list of Redis brought a message says
+    queues, backend: those that the worker serves; which list of Redis brought a message says
     nothing.
     """
     refresh_connections()
@@ -107,13 +113,104 @@ def run_claimed(job: Job, using: str, grouped: bool = False) -> Run | None:
 
     grouped: a success may be left open, for settle_runs(); see may_stay_open().
     """
-    start = clock.monotonic()
+    run, start = Run(job, using), clock.monotonic()
     try:
-        settlement, is_open = _perform(job, using, grouped and may_stay_open(job))
+        if begin(run):
+            if getattr(run.task, "atomic", False):
+                _run_atomic(run)
+            else:
+                conclude(run, partial(_call_usable, run), grouped)
     except ClaimLost as lost:
         logger.warning("%s", lost)
         return None
-    return Run(job, settlement, clock.monotonic() - start, is_open)
+    run.seconds = clock.monotonic() - start
+    return run
+
+
+def begin(run: Run) -> bool:
+    """Find the task and announce the start. False if it is not to run here and now: it is settled.
+
+    Raises ClaimLost.
+    """
+    job, missing = run.job, ""
+    try:
+        run.task = find_task(job.task)
+    except TaskNotFound as error:
+        missing = str(error)[:255]
+    if job.cancel_requested_at is not None:
+        _settle(run, Outcome(Transition.CANCEL_RUNNING, charged=False))
+        return False
+    if run.task is None:
+        # Not failed: the job runs when the code is there again.
+        _settle(run, outcome_of_release(missing, HOLD))
+        return False
+    announce("task_started", job, run.task)
+    return True
+
+
+def call(run: Run) -> Any:
+    """Run the task's function in the sandbox and return what it returns, or raise what it raises.
+
+    It gets JobTimeout after the job's timeout.
+    """
+    seconds = run.job.timeout
+    if iscoroutinefunction(run.task.func):
+        coroutine = LimitedCoroutine(partial(acall, run), seconds)
+        limit = on_cancellation(coroutine.cancel)
+        return run_in_sandbox(partial(async_to_sync(_run_here), coroutine), limit)
+    return run_in_sandbox(partial(_call, run), deadline(seconds))
+
+
+def _call(run: Run) -> Any:
+    # Nobody takes it back: its own context of variables ends with the call.
+    running.set(run)
+    if middleware_of(run.job.backend):
+        with entered(run.context):
+            return run.task.func(*_arguments(run), **run.job.kwargs)
+    return run.task.func(*_arguments(run), **run.job.kwargs)
+
+
+async def acall(run: Run) -> Any:
+    """Await the task's coroutine function, on the event loop that its sandbox has given it."""
+    running.set(run)
+    if middleware_of(run.job.backend):
+        async with aentered(run.context):
+            return await run.task.func(*_arguments(run), **run.job.kwargs)
+    return await run.task.func(*_arguments(run), **run.job.kwargs)
+
+
+def _arguments(run: Run) -> list[Any]:
+    return [run.context, *run.job.args] if run.task.takes_context else run.job.args
+
+
+async def _run_here(coroutine: LimitedCoroutine) -> Any:
+    loop = asyncio.get_running_loop()
+    # Only on a loop that async_to_sync() has made for it: another one is somebody else's.
+    if loop in AsyncToSync.loop_thread_executors:
+        check_threads_of(loop)
+    return await coroutine.run()
+
+
+def _call_usable(run: Run) -> Any:
+    with kept_usable(run.using):
+        return call(run)
+
+
+def conclude(run: Run, returned: Callable[[], Any], grouped: bool) -> None:
+    """Settle what returned() returns or raises, or leave a success open; see run_claimed().
+
+    Raises ClaimLost.
+    """
+    try:
+        value = json_value(returned(), "the result", run.job.task)
+    except BaseException as error:
+        _settle_exception(run, error)
+        return
+    run.outcome = Outcome(Transition.SUCCEED, result=value)
+    if grouped and may_stay_open(run.job):
+        run.open = True
+    else:
+        _settle_success(run)
 
 
 def is_suspect(job: Job) -> bool:
@@ -140,126 +237,80 @@ def settle_runs(runs: Sequence[Run], using: str, patient: bool = True) -> list[R
     patient: outlive a lost connection; otherwise its error is raised.
     """
     refresh_connections()
-    done = [(run.job, run.settlement.result) for run in runs if run.open]
-    settle_all = partial(settle_many, done, using)
+    settle_all = partial(settle_many, [(r.job, r.outcome.result) for r in runs if r.open], using)
     try:
         settled = retry_until_connected(settle_all, using) if patient else settle_all()
     except DatabaseError:
         if not patient:
             raise
         # It refuses one of them: this one fails, and the others stand.
-        alone = (_settle_alone(run, using) if run.open else run for run in runs)
-        return [run for run in alone if run is not None]
+        return [run for run in runs if not run.open or _settle_alone(run)]
     for run in runs:
         if run.open and run.job.pk in settled:
-            _tell(run.job, run.settlement, using)
+            _announce(run)
         elif run.open:
             logger.warning("%s", lost_claim(run.job))
     return [run for run in runs if not run.open or run.job.pk in settled]
 
 
-def _settle_alone(run: Run, using: str) -> Run | None:
-    """Settle an open run by itself. None if its claim was lost."""
+def _settle_alone(run: Run) -> bool:
+    """Settle an open run by itself. False if its claim was lost."""
     try:
-        settlement = _succeeded(run.job, find_task(run.job.task), run.settlement, using)
+        _settle_success(run)
     except ClaimLost as lost:
         logger.warning("%s", lost)
-        return None
-    return replace(run, settlement=settlement, open=False)
+        return False
+    run.open = False
+    return True
 
 
-def _perform(job: Job, using: str, may_stay_open: bool) -> tuple[Outcome, bool]:
-    """Run the task. Returns its settlement, and whether that is still to be written."""
-    context = opened(job, using)
-    if isinstance(context, Outcome):
-        return context, False
-    if getattr(context.task, "atomic", False):
-        # What is set within a transaction, or by what runs after its commit, is the session's.
-        guard = SessionGuard()
-        try:
-            return _perform_atomic(job, context.task, context), False
-        finally:
-            guard.restore()
-
-    def outcome() -> Any:
-        with kept_usable(using):
-            return call(context.task, context, job.timeout)
-
-    return concluded(context, outcome, may_stay_open)
-
-
-def opened(job: Job, using: str) -> JobContext | Outcome:
-    """Find the task and tell its receivers; the settlement if it is not to be run here and now."""
-    if job.cancel_requested_at is not None:
-        return _settled(job, Outcome(Transition.CANCEL_RUNNING, charged=False), using)
-    try:
-        task = find_task(job.task)
-    except TaskNotFound as error:
-        # Held, not failed: the job runs when the code is there again.
-        return _settled(job, outcome_of_release(str(error)[:255], HELD), using)
-    context = JobContext(job, task, using)
-    if is_heard("task_started", logging.INFO):
-        result = retry_until_connected(lambda: context.task_result, using)
-        send_signal("task_started", sender=sender_of(task), task_result=result)
-    return context
-
-
-def concluded(
-    context: JobContext, outcome: Callable[[], Any], may_stay_open: bool
-) -> tuple[Outcome, bool]:
-    """Settle what outcome() returns or raises, as run_claimed() does.
-
-    Returns the settlement, and whether that is still to be written.
-    """
-    job, using = context.job, context.using
-    try:
-        value = json_value(outcome(), "the result", job.task)
-    except BaseException as error:
-        return _failed(job, context.task, error, using), False
-    success = Outcome(Transition.SUCCEED, result=value)
-    if may_stay_open:
-        return success, True
-    return _succeeded(job, context.task, success, using), False
-
-
-def _succeeded(job: Job, task: Any, success: Outcome, using: str) -> Outcome:
+def _settle_success(run: Run) -> None:
     """Settle a success; what the database refuses to store is a failure with that error."""
     try:
-        return _settled(job, success, using)
+        _settle(run, run.outcome)
     except DatabaseError as refusal:
-        return _failed(job, task, refusal, using)
+        _settle_exception(run, refusal)
 
 
-def _perform_atomic(job: Job, task: Any, context: JobContext) -> Outcome:
+def _run_atomic(run: Run) -> None:
+    # What is set within a transaction, or by what runs after its commit, is the session's.
+    guard = SessionGuard()
+    try:
+        _commit_together(run)
+    finally:
+        guard.restore()
+
+
+def _commit_together(run: Run) -> None:
     """The effects and the settlement commit together, or neither does."""
-    using, session, settlement = context.using, None, None
+    job, using = run.job, run.using
+    session, outcome = None, None
     try:
         with transaction.atomic(using):
             session = connections[using].connection
-            value = json_value(call(task, context, job.timeout), "the result", job.task)
+            value = json_value(call(run), "the result", job.task)
             refuse_ended_transaction(using)
-            settlement = Outcome(Transition.SUCCEED, result=value)
-            write_progress(context)
-            apply_outcome(job, settlement, using)
-            _log_failures_of_hooks(job, using)
+            run.outcome = outcome = Outcome(Transition.SUCCEED, result=value)
+            write_progress(run.context)
+            apply_outcome(job, outcome, using)
+            _log_failures_after_commit(job, using)
     except DISCONNECTED as error:
         if session is None:
-            return _settled(job, outcome_of_release(NO_TRANSACTION, BEGIN_AGAIN), using)
+            return _settle(run, outcome_of_release(NO_TRANSACTION, BEGIN_AGAIN))
         # A task that swallowed an error of the database has broken its transaction itself.
-        its_own = settlement is None or isinstance(error, InternalError)
+        its_own = outcome is None or isinstance(error, InternalError)
         if its_own and not was_rolled_back(error, session, using):
-            return _failed(job, task, error, using)
-        return _undone(job, task, error, settlement, using)
+            return _settle_exception(run, error)
+        return _settle_outcome_of_rollback(run, error, outcome)
     except BaseException as error:
-        return _failed(job, task, error, using)
-    _tell(job, settlement, using)
-    return settlement
+        return _settle_exception(run, error)
+    return _announce(run)
 
 
-def _log_failures_of_hooks(job: Job, using: str) -> None:
+def _log_failures_after_commit(job: Job, using: str) -> None:
     """Let what runs after the commit raise into the log: the job has succeeded by then.
 
-    So all hooks run. Within somebody's transaction, as a test's, they are left to that one.
+    So all of it runs. Within somebody's transaction, as a test's, it is left to that one.
     """
     connection: Any = connections[using]
     if len(connection.atomic_blocks) == 1:
@@ -282,100 +333,86 @@ def _logging(hook: Callable[[], object], job: Job) -> Callable[[], None]:
     return run
 
 
-def _undone(
-    job: Job, task: Any, error: BaseException, settlement: Outcome | None, using: str
-) -> Outcome:
-    """The database undid the attempt, unless only the answer to its COMMIT was lost."""
+def _settle_outcome_of_rollback(run: Run, error: BaseException, outcome: Outcome | None) -> None:
+    """The database undid the attempt, unless only the answer to its COMMIT was lost.
+
+    outcome: what was to be committed, if the attempt came so far.
+    """
+    job, using, run.exception = run.job, run.using, error
     drop_connections()
     again = outcome_of_rollback(error, job.attempt, job.max_attempts, job.on_crash, clock.rng)
-    if settlement is None:
-        return _ended(job, task, again, using)
+    if outcome is None:
+        return _settle_failure(run, again)
     try:
-        if not retry_until_connected(lambda: is_settled(job, settlement, using), using):
-            return _ended(job, task, again, using)
+        if not retry_until_connected(lambda: is_settled(job, outcome, using), using):
+            return _settle_failure(run, again)
     except ClaimLost:
         # The COMMIT was still under way when it was looked for: the write has waited for its end.
-        if not retry_until_connected(lambda: is_settled(job, settlement, using), using):
+        if not retry_until_connected(lambda: is_settled(job, outcome, using), using):
             raise
-    _tell(job, settlement, using)
-    return settlement
+    run.outcome, run.exception = outcome, None
+    return _announce(run)
 
 
-def _failed(job: Job, task: Any, error: BaseException, using: str) -> Outcome:
+def _settle_exception(run: Run, error: BaseException) -> None:
     """Settle an attempt that raised. Called inside the handler: receivers see the exception."""
+    job = run.job
     if isinstance(error, ClaimLost):
         drop_connections()
-        if not retry_until_connected(lambda: holds_claim(job, using), using):
+        if not retry_until_connected(lambda: holds_claim(job, run.using), run.using):
             raise error
         error = RuntimeError(OUT_OF_SIGHT)
     if isinstance(error, Interruption):
-        # It may have struck in the middle of a query: the connection cannot be trusted.
+        # It may have come in the middle of a query: the connection cannot be trusted.
         drop_connections()
-    retry = getattr(task, "retry", DEFAULT_RETRY)
-    settlement = outcome_of_exception(error, job.attempt, job.max_attempts, retry, clock.rng)
-    return _ended(job, task, settlement, using)
+    run.exception = error
+    retry = getattr(run.task, "retry", DEFAULT_RETRY)
+    _settle_failure(
+        run, outcome_of_exception(error, job.attempt, job.max_attempts, retry, clock.rng)
+    )
 
 
-def _ended(job: Job, task: Any, settlement: Outcome, using: str) -> Outcome:
+def _settle_failure(run: Run, outcome: Outcome) -> None:
     """Settle an attempt that did not succeed; a job that was cancelled meanwhile does not go on."""
-    settlement = settlement.redacted(lambda text: redact(text, task, job.args, job.kwargs))
+    job, task, using = run.job, run.task, run.using
+    outcome = outcome.redacted(lambda text: redact(text, task, job.args, job.kwargs))
     with limits_paused(job):
         refresh_connections()
-        goes_on = settlement.transition.target not in FINAL
+        goes_on = outcome.state not in FINAL
         if goes_on and retry_until_connected(lambda: is_cancelled(job, using), using):
-            settlement = Outcome(Transition.CANCEL_RUNNING, failure=settlement.failure)
-    _settled(job, settlement, using)
-    tell_failed(job, task, settlement)
-    return settlement
+            outcome = Outcome(Transition.CANCEL_RUNNING, failure=outcome.failure)
+    _settle(run, outcome)
 
 
-def _settled(job: Job, settlement: Outcome, using: str) -> Outcome:
-    with limits_paused(job):
+def _settle(run: Run, outcome: Outcome) -> None:
+    run.outcome = outcome
+    with limits_paused(run.job):
         # A task may have left a transaction open on this connection: it would hang in that.
         refresh_connections()
-        settle(job, settlement, using)
-    _tell(job, settlement, using)
-    return settlement
+        settle(run.job, outcome, run.using)
+    _announce(run)
 
 
-@fault_point("tell")
-def _tell(job: Job, settlement: Outcome, using: str) -> None:
-    """After the settlement: dispatch what runs again, and send the signals."""
-    settled_row(job, settlement)
+@fault_point("announce")
+def _announce(run: Run) -> None:
+    """After the settlement: dispatch what runs again, send the signals, and call the middleware."""
+    job, outcome = run.job, run.outcome
+    reflect_outcome(job, outcome)
     if job.state == State.QUEUED:
-        dispatch_on_commit([job], using)
+        dispatch_on_commit([job], run.using)
     if job.state in FINAL:
-        announce("finished", job)
-    elif settlement.failure is not None:
-        announce("retrying", job)
+        announce("task_finished", job, run.task)
+    elif outcome.failure is not None:
+        announce("job_retrying", job, run.task)
+    if middleware_of(job.backend):
+        report_outcome(run.context, outcome, run.exception)
 
 
-def settled_row(job: Job, settlement: Outcome) -> None:
+def reflect_outcome(job: Job, outcome: Outcome) -> None:
     """Bring the row in memory to where the settlement put it."""
-    job.state = settlement.transition.target
-    job.error = settlement.failure.line if settlement.failure else settlement.note
+    job.state = outcome.state
+    job.error = outcome.failure.line if outcome.failure else outcome.note
     if job.state in FINAL:
-        job.result, job.finished_at = settlement.result, clock.now_as_stored()
-    if not settlement.charged:
+        job.result, job.finished_at = outcome.result, clock.now_as_stored()
+    if not outcome.charged:
         job.attempt -= 1
-
-
-def announce(what: str, job: Job) -> None:
-    """Send `task_finished` or `job_retrying` for a job, if its task can be found here."""
-    level = logging.INFO if job.state == State.SUCCEEDED else logging.ERROR
-    if what == "finished" and not is_heard("task_finished", level):
-        return
-    try:
-        task = find_task(job.task)
-    except TaskNotFound:
-        return
-    result = retry_until_connected(lambda: result_of(job, task), job._state.db or ledger_database())
-    if what == "finished":
-        send_signal("task_finished", sender=sender_of(task), task_result=result)
-    else:
-        job_retrying.send_robust(sender=sender_of(task), task_result=result)
-
-
-def sender_of(task: Any) -> type:
-    """The sender of the signals about jobs of this task: the class of its backend."""
-    return type(task.get_backend())

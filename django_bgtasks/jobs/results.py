@@ -1,26 +1,42 @@
-"""A job's row as the tasks API shows it."""
+"""A job's row as the tasks API shows it, and the signals that are sent with it."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, overload
+from weakref import ReferenceType
 
 from asgiref.sync import sync_to_async
 from django.db.models.base import ModelState
 
 from ..core import clock
-from ..core.compat import TaskError, TaskResult, TaskResultDoesNotExist
+from ..core.compat import TaskError, TaskResult, TaskResultDoesNotExist, api_signals
 from ..core.sensitive import masked_call
 from ..core.states import STATUS, State
 from ..ledger.identity import ledger_database
 from ..ledger.lifecycle import Call, job_of
+from ..ledger.outages import retry_until_connected
 from ..models import Attempt, Job
+from ..signals import job_deduplicated, job_rescued, job_retrying
 
 T = TypeVar("T")
 FIRST_LOOK, LAST_LOOK = 0.05, 1.0
+# Of the line that the tasks API's own receiver logs with each of its signals.
+LEVELS = {
+    "task_enqueued": logging.DEBUG,
+    "task_started": logging.INFO,
+    "task_finished": logging.INFO,
+}
+OURS = {
+    "job_deduplicated": job_deduplicated,
+    "job_rescued": job_rescued,
+    "job_retrying": job_retrying,
+}
 FRESH = (
     "errors",
     "_return_value",
@@ -145,6 +161,46 @@ def result_of(job: Job, task: Any, *, deduplicated: bool = False) -> JobResult[A
     )
     object.__setattr__(result, "_return_value", job.result)
     return result
+
+
+def announce(name: str, job: Job, task: Any, result: JobResult[Any] | None = None) -> None:
+    """Send the signal of this name about a job; nothing else sends one.
+
+    Those of the tasks API go to the receivers of Django's and of the backport's, where anybody
+    listens. A receiver that raises is logged by Django and harms nobody else. task: None if it is
+    not known here; then nothing is sent. result: what is sent with it, if it is there already.
+    """
+    heard = name in OURS or is_heard(name, job.state in (State.FAILED, State.CANCELLED))
+    if task is None or not heard:
+        return
+    if result is None:
+        using = job._state.db or ledger_database()
+        result = retry_until_connected(lambda: result_of(job, task), using)
+    signals = [OURS[name]] if name in OURS else [getattr(one, name) for one in _signal_modules()]
+    for signal in signals:
+        signal.send_robust(sender=type(task.get_backend()), task_result=result)
+
+
+def is_heard(name: str, failed: bool = False) -> bool:
+    """Whether a signal of the tasks API has a receiver who will do something.
+
+    The API's own receivers only log: failures as errors.
+    """
+    level = logging.ERROR if failed else LEVELS[name]
+    for module in _signal_modules():
+        if module.logger.isEnabledFor(level):
+            return True
+        for entry in getattr(module, name).receivers:
+            receiver = entry[1]() if isinstance(entry[1], ReferenceType) else entry[1]
+            if receiver is not None and getattr(receiver, "__module__", "") != module.__name__:
+                return True
+    return False
+
+
+def _signal_modules() -> list[Any]:
+    """Those with the signals of the tasks APIs in use; the backport's only where it is loaded."""
+    backport = sys.modules.get("django_tasks.signals")
+    return [api_signals] if backport in (None, api_signals) else [api_signals, backport]
 
 
 def _attempts(job: Job) -> list[Attempt]:

@@ -71,6 +71,16 @@ def ids(using: str) -> list[UUID]:
     return list(Worker.objects.using(using).values_list("pk", flat=True))
 
 
+def has_live_worker() -> Exists:
+    """Of a job: whether its worker has neither stopped nor been called dead."""
+    return Exists(Worker.objects.filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None))
+
+
+def orphaned_jobs(using: str) -> models.QuerySet[Job]:
+    """Running jobs whose worker has stopped, is dead, or was never known."""
+    return Job.objects.using(using).filter(~has_live_worker(), state=State.RUNNING)
+
+
 @retried
 def orphans(limit: int, using: str) -> list[Job]:
     """Running jobs whose worker has stopped, is dead, or was never known.
@@ -78,8 +88,7 @@ def orphans(limit: int, using: str) -> list[Job]:
     Without those whose row is locked: a host that lost its network may leave a transaction behind
     in the database, and to wait for its end would hold up all other tasks. They come later.
     """
-    alive = Worker.objects.using(using).filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None)
-    orphaned = Job.objects.using(using).filter(~Exists(alive), state=State.RUNNING)
+    orphaned = orphaned_jobs(using)
     # A read first: on SQLite a transaction takes the write lock, whatever it does.
     if not orphaned.exists():
         return []

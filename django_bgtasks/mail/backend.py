@@ -16,9 +16,9 @@ from ..core.errors import BgTasksError
 from ..ledger.identity import ledger_database
 from ..ledger.outages import in_transaction
 from .delivery import deliver_email
-from .headers import stamped
-from .serializer import Envelope, packed, unpacked
-from .storage import keep, post
+from .headers import with_identity
+from .serializer import SerializedMessage, deserialize, serialize
+from .storage import arguments_for, save_blob
 
 logger = logging.getLogger("django_bgtasks")
 
@@ -28,7 +28,7 @@ class BackgroundEmailBackend(BaseEmailBackend):
 
     With EMAIL_BACKEND, the setting BGTASKS_EMAIL_BACKEND names the backend that delivers (default:
     Django's SMTP backend) and BGTASKS_EMAIL_QUEUE the queue (default: "default").
-    With MAILERS (Django 6.1 and later), OPTIONS takes `mailer`, the using of the mailer that
+    With MAILERS (Django 6.1 and later), OPTIONS takes `mailer`, the name of the mailer that
     delivers, and `queue`.
 
     A message is enqueued if and only if the transaction it was sent in commits.
@@ -42,11 +42,12 @@ class BackgroundEmailBackend(BaseEmailBackend):
         queue: str | None = None,
         username: str | None = None,
         password: str | None = None,
-        using: str | None = None,
+        alias: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(using=using, **kwargs)
-        _check_mailer(using, mailer)
+        # Django gives the name of this entry in MAILERS.
+        super().__init__(alias=alias, **kwargs)
+        _check_mailer(alias, mailer)
         if username or password:
             raise ImproperlyConfigured(
                 "BackgroundEmailBackend takes no username and no password (auth_user and "
@@ -63,28 +64,28 @@ class BackgroundEmailBackend(BaseEmailBackend):
         Raises ValueError for a header or an address with a newline, as any Django backend does.
         With fail_silently, what goes wrong after that is logged and 0 returned.
         """
-        envelopes = [_sealed(message) for message in email_messages if message.recipients()]
+        messages = [_serialized(message) for message in email_messages if message.recipients()]
         try:
-            return self._enqueue(envelopes)
+            return self._enqueue(messages)
         except (BgTasksError, DatabaseError):
             if not self.fail_silently:
                 raise
-            logger.exception("%d emails could not be enqueued.", len(envelopes))
+            logger.exception("%d emails could not be enqueued.", len(messages))
             return 0
 
-    def _enqueue(self, envelopes: list[Envelope]) -> int:
-        if not envelopes:
+    def _enqueue(self, messages: list[SerializedMessage]) -> int:
+        if not messages:
             return 0
         queue = self.queue or getattr(settings, "BGTASKS_EMAIL_QUEUE", None)
         using = ledger_database()
 
         def enqueue() -> int:
-            letters = [post(envelope) for envelope in envelopes]
-            calls = [{**call, **self._extra()} for call, _ in letters]
+            stored = [arguments_for(message) for message in messages]
+            calls = [{**call, **self._extra()} for call, _ in stored]
             results = deliver_email.using(queue_name=queue).enqueue_many(calls)
-            for result, (_, blob) in zip(results, letters, strict=True):
+            for result, (_, blob) in zip(results, stored, strict=True):
                 if blob is not None:
-                    keep(blob, result.job.pk, using)
+                    save_blob(blob, result.job.pk, using)
             return len(calls)
 
         # A large message is a row of its own: it must commit, or not, together with its job.
@@ -94,21 +95,21 @@ class BackgroundEmailBackend(BaseEmailBackend):
         return {"mailer": self.mailer} if self.mailer else {}
 
 
-def _sealed(message: EmailMessage) -> Envelope:
+def _serialized(message: EmailMessage) -> SerializedMessage:
     for address in [message.from_email, *message.recipients()]:
         if "\n" in str(address) or "\r" in str(address):
             raise ValueError(f"An email address can't contain newlines: {str(address)!r}.")
-    envelope = packed(stamped(message))
+    serialized = serialize(with_identity(message))
     # Built once from what is stored: a message that cannot be built fails its sender, not its job.
-    unpacked(envelope).message()
-    return envelope
+    deserialize(serialized).message()
+    return serialized
 
 
-def _check_mailer(using: str | None, mailer: str | None) -> None:
-    if using is None:
+def _check_mailer(alias: str | None, mailer: str | None) -> None:
+    if alias is None:
         return
-    if mailer is None or mailer == using or mailer not in getattr(settings, "MAILERS", {}):
+    if mailer is None or mailer == alias or mailer not in getattr(settings, "MAILERS", {}):
         raise ImproperlyConfigured(
-            f"MAILERS[{using!r}]: OPTIONS must name another mailer of MAILERS, the one that "
+            f"MAILERS[{alias!r}]: OPTIONS must name another mailer of MAILERS, the one that "
             f'delivers, such as {{"mailer": "smtp"}}; it is {mailer!r}.'
         )

@@ -10,8 +10,6 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ..core.options import backend_settings, default_backend
 
-OURS = "django_bgtasks.mail.BackgroundEmailBackend"
-
 
 @register("bgtasks")
 def check_mail(**kwargs: Any) -> list[CheckMessage]:
@@ -25,8 +23,9 @@ def _delivery() -> list[CheckMessage]:
     return [
         Error(
             "BGTASKS_EMAIL_BACKEND names the backend that enqueues: no email would ever go out.",
-            hint=f'EMAIL_BACKEND = "{OURS}" enqueues; set BGTASKS_EMAIL_BACKEND to the one that '
-            f'delivers, such as "django.core.mail.backends.smtp.EmailBackend".',
+            hint='EMAIL_BACKEND = "django_bgtasks.mail.BackgroundEmailBackend" enqueues; set '
+            "BGTASKS_EMAIL_BACKEND to the one that delivers, such as "
+            '"django.core.mail.backends.smtp.EmailBackend".',
             id="bgtasks.E006",
         )
     ]

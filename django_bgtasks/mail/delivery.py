@@ -14,37 +14,37 @@ from django.utils.module_loading import import_string
 from ..core.errors import GiveUp
 from ..core.messages import MAIL_REFUSED
 from ..core.retry import Retry
-from ..core.task import task
+from ..jobs.task import task
 from ..ledger.identity import ledger_database
-from .serializer import Envelope, unpacked
-from .storage import discard, fetch
+from .serializer import SerializedMessage, deserialize
+from .storage import delete_blob, load
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 # smtplib's errors are OSErrors, and so are those of most clients of an HTTP API.
-RETRY = Retry(backoff="exponential", base=30, cap=3600, max_attempts=8, on=(OSError,))
+DELIVERY_RETRY = Retry(backoff="exponential", base=30, cap=3600, max_attempts=8, on=(OSError,))
 
 
 # The links of a password reset are in a message.
-@task(retry=RETRY, sensitive=("message",))
+@task(retry=DELIVERY_RETRY, sensitive=("message",))
 def deliver_email(
-    message: Envelope | None = None, blob: str | None = None, mailer: str | None = None
+    message: SerializedMessage | None = None, blob: str | None = None, mailer: str | None = None
 ) -> int:
     """Deliver one message; how many were sent (0 or 1).
 
     message, blob: the stored message, or the id of the Blob that holds it.
-    mailer: the using in MAILERS that delivers; without one, BGTASKS_EMAIL_BACKEND does.
+    mailer: the name in MAILERS of the one that delivers; without one, BGTASKS_EMAIL_BACKEND does.
 
     Network and temporary SMTP errors are retried; a refusal for good (5xx) gives up at once.
     """
     using = ledger_database()
-    email = unpacked(fetch(message, blob, using))
+    email = deserialize(load(message, blob, using))
     try:
         sent = delivering_backend(mailer).send_messages([email])
     except smtplib.SMTPException as error:
         if is_permanent(error):
             raise GiveUp(MAIL_REFUSED % {"error": error}) from error
         raise
-    discard(blob, using)
+    delete_blob(blob, using)
     return sent or 0
 
 

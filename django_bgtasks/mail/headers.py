@@ -14,7 +14,7 @@ from django.utils import timezone
 from ..core import clock
 
 
-def stamped(message: EmailMessage) -> EmailMessage:
+def with_identity(message: EmailMessage) -> EmailMessage:
     """A copy of the message whose headers have a Message-ID and a Date; given ones are kept."""
     headers: dict[str, Any] = dict(message.extra_headers)
     given = {name.lower() for name in headers}
@@ -22,9 +22,9 @@ def stamped(message: EmailMessage) -> EmailMessage:
         headers["Message-ID"] = make_msgid(domain=str(DNS_NAME))
     if "date" not in given:
         headers["Date"] = _date()
-    stamped = copy.copy(message)
-    stamped.extra_headers = headers
-    return stamped
+    identified = copy.copy(message)
+    identified.extra_headers = headers
+    return identified
 
 
 def _date() -> str:

@@ -22,5 +22,5 @@ class TranslatedCommand(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The option that says which backend."""
-        text = _("Alias in TASKS. Default: the first of this package.")
+        text = _("A backend of TASKS. Default: the first of this package.")
         parser.add_argument("--backend", help=text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError, connections
@@ -17,18 +16,14 @@ from ..core.options import backend_settings, stored_backends
 from ..core.states import State
 from ..ledger import pooler
 from ..ledger.identity import identity_of, short
-from ..ledger.times import after
 from ..models import Job
-from ..monitoring import queries
-from ..monitoring.diagnosis import problems_of
-from ..monitoring.snapshot import status_of
+from ..monitoring.diagnosis import diagnose
+from ..monitoring.snapshot import Snapshot, take_snapshot
 from ..transport.connection import RedisError, connection, describe, has_password, reason
 from ..transport.names import namespace_of
 from ..transport.neighbours import Neighbour, neighbours
 from ..transport.permissions import cure, essential, missing, user_of
 from ..worker.preflight import redis_silence, unapplied
-
-LATE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +54,11 @@ def examine(backend: str, using: str) -> Iterator[Finding]:
         return
     yield Finding(_("The database %r answers and its tables are up to date.") % using)
     yield from _pooler(using)
-    if backend_settings(backend).options.dispatch:
+    # One that does not answer is in the diagnosis.
+    if backend_settings(backend).options.dispatch and redis_silence(backend) is None:
         yield from _redis(backend, using)
-    yield from _workers(backend, using)
-    yield from _figures(backend, using)
+    yield from _held_jobs(backend, using)
+    yield from _diagnosis(take_snapshot(backend, using))
 
 
 def _pooler(using: str) -> Iterator[Finding]:
@@ -71,17 +67,11 @@ def _pooler(using: str) -> Iterator[Finding]:
         return
     text = _("A pooler, such as PgBouncer, stands before it: nothing is prepared or set there.")
     cure = _("Set DATABASES[%r]['DISABLE_SERVER_SIDE_CURSORS'] to True.") % using
-    told = pooler.says_so(connection)
-    yield Finding(text, "" if told else cure, serious=False)
+    is_declared = pooler.says_so(connection)
+    yield Finding(text, "" if is_declared else cure, serious=False)
 
 
 def _redis(backend: str, using: str) -> Iterator[Finding]:
-    why = redis_silence(backend)
-    if why is not None:
-        text = _("Redis at %(address)s does not answer: %(why)s")
-        cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
-        yield Finding(text % {"address": describe(backend), "why": translated(why)}, cure)
-        return
     yield Finding(_("Redis at %s answers.") % describe(backend))
     if not has_password(backend):
         cure = _("Set requirepass and put it into the URL.")
@@ -90,11 +80,11 @@ def _redis(backend: str, using: str) -> Iterator[Finding]:
         yield from _permissions(backend, using)
     except RedisError as error:
         text = _("Redis at %(address)s cannot be used: %(why)s")
-        told = {"address": describe(backend), "why": translated(reason(error))}
-        yield Finding(text % told, _("Jobs run from the database meanwhile."))
+        values = {"address": describe(backend), "why": translated(reason(error))}
+        yield Finding(text % values, _("Jobs run from the database meanwhile."))
         return
     yield from _memory(backend)
-    yield from _names(backend, using)
+    yield from _namespaces(backend, using)
 
 
 def _permissions(backend: str, using: str) -> Iterator[Finding]:
@@ -106,41 +96,41 @@ def _permissions(backend: str, using: str) -> Iterator[Finding]:
     text = _("The Redis user %(user)s lacks permissions: %(rules)s.")
     if not essential(rules):
         text = _("The Redis user %(user)s lacks permissions that can be done without: %(rules)s.")
-    told = {"user": user_of(redis), "rules": " ".join(rules)}
-    yield Finding(text % told, cure(rules, redis), serious=bool(essential(rules)))
+    values = {"user": user_of(redis), "rules": " ".join(rules)}
+    yield Finding(text % values, cure(rules, redis), serious=bool(essential(rules)))
 
 
-def _names(backend: str, using: str) -> Iterator[Finding]:
+def _namespaces(backend: str, using: str) -> Iterator[Finding]:
     """By which name this ledger goes in Redis, and who else is there."""
-    named, row = namespace_of(backend, using), identity_of(using)
-    told: dict[str, Any] = {"name": named.name, "queue": named.rq_queue("default")}
-    yield Finding(_("In Redis this ledger is %(name)s; its queues are like %(queue)s.") % told)
+    names, row = namespace_of(backend, using), identity_of(using)
+    values: dict[str, Any] = {"name": names.name, "queue": names.rq_queue("default")}
+    yield Finding(_("In Redis this ledger is %(name)s; its queues are like %(queue)s.") % values)
     if row.copied_from is not None:
-        told = {"former": short(row.copied_from), "name": named.ledger}
-        told["time"] = exact(row.named_at)
+        values = {"former": short(row.copied_from), "name": names.ledger}
+        values["time"] = exact(row.named_at)
         text = _("It was %(former)s, in a copy or before a move, and is %(name)s since %(time)s.")
-        yield Finding(text % told)
+        yield Finding(text % values)
     try:
-        others = neighbours(named, connection(backend))
+        others = neighbours(names, connection(backend))
     except RedisError as error:
         text = _("Redis does not tell who else uses it: %s") % translated(reason(error))
         yield Finding(text, _("Allow it; see docs/security.md."), serious=False)
         return
     for other in others:
-        yield Finding(_who(other))
+        yield Finding(_neighbour(other))
     if others:
         yield Finding(_("They do not meet, but `rq suspend` holds the workers of all."))
 
 
-def _who(other: Neighbour) -> str:
+def _neighbour(other: Neighbour) -> str:
     what = _("queues in use: %(queues)d, messages: %(messages)d, worker processes: %(workers)d")
-    told = {"queues": other.queues, "messages": other.messages, "workers": other.workers}
+    values = {"queues": other.queues, "messages": other.messages, "workers": other.workers}
     if not other.name:
-        return _("Plain RQ is there too: %s.") % (what % told)
+        return _("Plain RQ is there too: %s.") % (what % values)
     state = _("with workers") if other.alive else _("without workers")
     text = _("The ledger %(name)s (%(about)s, %(state)s) is there too: %(what)s.")
     about = other.about or _("database unknown")
-    return text % {"name": other.name, "about": about, "state": state, "what": what % told}
+    return text % {"name": other.name, "about": about, "state": state, "what": what % values}
 
 
 def _memory(backend: str) -> Iterator[Finding]:
@@ -159,32 +149,17 @@ def _memory(backend: str) -> Iterator[Finding]:
     yield Finding(text, cure, serious=False)
 
 
-def _workers(backend: str, using: str) -> Iterator[Finding]:
-    known = queries.workers(backend, timedelta(0), using)
-    count = sum(row.lost_at is None and (row.seen or 0.0) <= row.dead_after for row in known)
-    if not count:
-        yield Finding(_("No worker is running."), _("Start one: %s") % "python manage.py bgworker")
-    else:
-        yield Finding(ngettext("%d worker is alive.", "%d workers are alive.", count) % count)
+def _held_jobs(backend: str, using: str) -> Iterator[Finding]:
     jobs = Job.objects.using(using).filter(backend__in=stored_backends(backend))
-    queued = jobs.filter(state=State.QUEUED).annotate(due=queries.DUE)
-    waiting = queued.filter(due__lt=after(-LATE)).count()
-    if waiting:
-        text = ngettext(
-            "%d job has waited for more than 5 minutes.",
-            "%d jobs have waited for more than 5 minutes.",
-            waiting,
-        )
-        cure = _("Start more workers, or check that one serves their queues.")
-        yield Finding(text % waiting, cure)
     held = jobs.filter(state=State.SCHEDULED).exclude(error="").filter(attempt=0)
     for job in held[:5]:
         text = _("Job %(job)s is held: %(why)s") % {"job": job.pk, "why": translated(job.error)}
         yield Finding(text, _("Deploy its task, or cancel the job."))
 
 
-def _figures(backend: str, using: str) -> Iterator[Finding]:
-    """What the dashboard and `bgstatus` warn of, and was not said above."""
-    for problem in problems_of(status_of(backend, using)):
-        if problem.code not in ("no-worker", "no-redis", "backlog"):
-            yield Finding(problem.what, problem.cure, serious=problem.level == "critical")
+def _diagnosis(snapshot: Snapshot) -> Iterator[Finding]:
+    """What the dashboard and `bgstatus` say of the running site, with the same levels."""
+    if alive := snapshot.alive:
+        yield Finding(ngettext("%d worker is alive.", "%d workers are alive.", alive) % alive)
+    for problem in diagnose(snapshot):
+        yield Finding(problem.what, problem.cure, serious=problem.level == "critical")

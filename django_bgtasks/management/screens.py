@@ -1,4 +1,4 @@
-"""The figures in a terminal: as plain text, and with colours where `rich` is installed."""
+"""A snapshot in a terminal: as plain text, and with colours where `rich` is installed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from ..core.formats import NOTHING, exact, number, percent, span
+from ..core.formats import NOTHING, duration, exact, number, percent
 from ..core.messages import translated
 from ..monitoring.diagnosis import Problem
-from ..monitoring.figures import Status
+from ..monitoring.snapshot import FailureGroup, Snapshot
 
-SHOWN = 10
+LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ScreenTable:
     """One table of the screen. empty: what is said when it has no row."""
 
     title: str
@@ -27,58 +27,58 @@ class Table:
     empty: str
 
 
-def tables(status: Status) -> Iterator[Table]:
-    """What the screen shows, in its order."""
-    yield _queues(status)
-    yield _workers(status)
-    yield _running(status)
-    yield _failures(status)
+def tables(snapshot: Snapshot) -> Iterator[ScreenTable]:
+    """The tables of the screen, in its order."""
+    yield _queues(snapshot)
+    yield _workers(snapshot)
+    yield _running(snapshot)
+    yield _failures(snapshot)
 
 
-def heading(status: Status) -> str:
+def heading(snapshot: Snapshot) -> str:
     """The first line: which backend, when, and where Redis is."""
-    redis = status.redis
+    redis = snapshot.redis
     state = _("not used") if not redis.used else _("away")
     if redis.used and not redis.problem:
         state = f"{redis.address} ({redis.name})"
-    told = {"backend": status.backend, "time": exact(status.at), "state": state}
-    return _("%(backend)s at %(time)s, redis: %(state)s") % told
+    values = {"backend": snapshot.backend, "time": exact(snapshot.at), "state": state}
+    return _("%(backend)s at %(time)s, redis: %(state)s") % values
 
 
-def plain(status: Status, problems: list[Problem]) -> str:
+def plain_text(snapshot: Snapshot, problems: list[Problem]) -> str:
     """All of it as text, for any terminal and for logs."""
-    lines = [heading(status)]
+    lines = [heading(snapshot)]
     levels = {"critical": _("critical"), "warning": _("warning")}
     for problem in problems:
         lines += [f"{levels[problem.level]}: {problem.what}", f"    {problem.cure}"]
-    for table in tables(status):
+    for table in tables(snapshot):
         lines += ["", table.title, *_lines(table)]
     return "\n".join(lines)
 
 
-def colourful(status: Status, problems: list[Problem]) -> Any:
+def rich_text(snapshot: Snapshot, problems: list[Problem]) -> Any:
     """The same for `rich`."""
     from rich import box
     from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    parts: list[Any] = [Text(heading(status), style="dim")]
+    parts: list[Any] = [Text(heading(snapshot), style="dim")]
     for problem in problems:
         style = "bold red" if problem.level == "critical" else "yellow"
         parts += [Text(problem.what, style=style), Text(f"    {problem.cure}")]
-    for table in tables(status):
-        shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
+    for table in tables(snapshot):
+        grid = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
         for place, head in enumerate(table.heads):
-            shown.add_column(head, justify="right" if _is_numeric(table, place) else "left")
+            grid.add_column(head, justify="right" if _is_numeric(table, place) else "left")
         for row in table.rows:
             # Text, for a bracket in a task's name must not be taken for markup.
-            shown.add_row(*map(Text, row))
-        parts.append(shown if table.rows else Text(f"\n{table.title}: {table.empty}"))
+            grid.add_row(*map(Text, row))
+        parts.append(grid if table.rows else Text(f"\n{table.title}: {table.empty}"))
     return Group(*parts)
 
 
-def _lines(table: Table) -> list[str]:
+def _lines(table: ScreenTable) -> list[str]:
     if not table.rows:
         return [f"  {table.empty}"]
     grid = [table.heads, *table.rows]
@@ -92,14 +92,14 @@ def _line(row: tuple[str, ...], widths: list[int], right: list[bool]) -> str:
     return "  ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in cells).rstrip()
 
 
-def _is_numeric(table: Table, place: int) -> bool:
+def _is_numeric(table: ScreenTable, place: int) -> bool:
     return bool(table.rows) and all(
         row[place][:1].isdigit() or row[place] in (NOTHING, "") or row[place][:1] == "<"
         for row in table.rows
     )
 
 
-def _queues(status: Status) -> Table:
+def _queues(snapshot: Snapshot) -> ScreenTable:
     heads = (
         _("queue"), _("queued"), _("oldest"), _("running"), _("later"), _("per minute"),
         _("failed"), _("state"),
@@ -108,57 +108,57 @@ def _queues(status: Status) -> Table:
         (
             queue.name,
             number(queue.queued),
-            span(queue.oldest),
+            duration(queue.oldest),
             number(queue.running),
             number(queue.scheduled),
             number(queue.per_minute),
             percent(queue.failure_share),
             _("paused") if queue.paused else "",
         )
-        for queue in status.queues
+        for queue in snapshot.queues
     ]
-    return Table(_("Queues"), heads, rows, _("There are none."))
+    return ScreenTable(_("Queues"), heads, rows, _("There are none."))
 
 
-def _workers(status: Status) -> Table:
+def _workers(snapshot: Snapshot) -> ScreenTable:
     heads = (_("worker"), _("health"), _("seen"), _("busy"), _("queues"))
     healths = {"alive": _("alive"), "late": _("late"), "lost": _("lost")}
     busy: dict[str | None, int] = {}
-    for job in status.running:
+    for job in snapshot.running:
         busy[job.worker] = busy.get(job.worker, 0) + 1
     rows = [
         (
             worker.name,
             healths[worker.health],
-            _("%s ago") % span(worker.seen),
+            _("%s ago") % duration(worker.seen),
             _("%(busy)d of %(all)d")
             % {"busy": min(busy.get(worker.id, 0), worker.processes), "all": worker.processes},
             " ".join(worker.queues),
         )
-        for worker in status.workers
+        for worker in snapshot.workers
     ]
     empty = " ".join([_("None."), _("Start one: %s") % "python manage.py bgworker"])
-    return Table(_("Workers"), heads, rows, empty)
+    return ScreenTable(_("Workers"), heads, rows, empty)
 
 
-def _running(status: Status) -> Table:
+def _running(snapshot: Snapshot) -> ScreenTable:
     heads = (_("running"), pgettext("how long", "for"), _("attempt"), _("queue"), _("task"))
     rows = [
-        (job.id, span(job.seconds), f"{job.attempt}/{job.max_attempts}", job.queue, job.task)
-        for job in status.running[:SHOWN]
+        (job.id, duration(job.seconds), f"{job.attempt}/{job.max_attempts}", job.queue, job.task)
+        for job in snapshot.running[:LISTED]
     ]
-    return Table(_("Running jobs"), heads, rows, _("None."))
+    return ScreenTable(_("Running jobs"), heads, rows, _("None."))
 
 
-def _failures(status: Status) -> Table:
+def _failures(snapshot: Snapshot) -> ScreenTable:
     heads = (pgettext("how often", "times"), _("last"), _("task"), _("what"))
     rows = [
-        (number(group.count), _("%s ago") % span(group.seconds), group.task, _what(group))
-        for group in status.failures[:SHOWN]
+        (number(group.count), _("%s ago") % duration(group.seconds), group.task, _what(group))
+        for group in snapshot.failures[:LISTED]
     ]
-    return Table(_("Failed attempts since yesterday"), heads, rows, _("None."))
+    return ScreenTable(_("Failed attempts since yesterday"), heads, rows, _("None."))
 
 
-def _what(group: Any) -> str:
-    told = (str(group.exception), translated(group.message))
-    return ": ".join(text for text in told if text)
+def _what(group: FailureGroup) -> str:
+    parts = (str(group.exception), translated(group.message))
+    return ": ".join(text for text in parts if text)

@@ -28,12 +28,12 @@ def job_id(text: str) -> UUID:
 
 
 class SelectionCommand(TranslatedCommand, ABC):
-    """Does one thing to each of the chosen jobs. Exit code 1 if one was refused."""
+    """Does one thing to each of the selected jobs. Exit code 1 if one was refused."""
 
     help: Any
-    # The states that the thing can be done in; without --state those of `usual`.
+    # The states that the thing can be done in; without --state those of `default_states`.
     states: tuple[str, ...]
-    usual: tuple[str, ...]
+    default_states: tuple[str, ...]
     act: Callable[[UUID], Any]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -43,9 +43,11 @@ class SelectionCommand(TranslatedCommand, ABC):
         add("--all", action="store_true", help=_("All jobs in --state."))
         add("--task", help=_("Those of this task, by its dotted path."))
         add("--queue", help=_("Those in this queue."))
-        add("--backend", help=_("Those of this backend, by the using that they have."))
+        add("--backend", help=_("Those of this backend, by the name that they have."))
         add("--error", help=_("Those whose error contains this text, as it is stored."))
-        text = _("Those in this state. Default: %s.") % get_text_list([*self.usual], _("and"))
+        text = _("Those in this state. Default: %s.") % get_text_list(
+            [*self.default_states], _("and")
+        )
         add("--state", choices=self.states, action="append", help=text)
         add("--limit", type=int, metavar="N", help=_("The oldest N of them."))
         add("--dry-run", action="store_true", help=_("Only say which they are."))
@@ -54,40 +56,40 @@ class SelectionCommand(TranslatedCommand, ABC):
         """Do it and say what became of it."""
         ids = options["jobs"] or self._matching(options)
         if options["dry_run"]:
-            for one in ids:
-                self.stdout.write(str(one))
+            for pk in ids:
+                self.stdout.write(str(pk))
             count = len(ids)
             text = ngettext(
                 "%d job, and nothing was done.", "%d jobs, and nothing was done.", count
             )
             self.stdout.write(text % count)
             return
-        refused = sum(not self._do(one) for one in ids)
-        self.stdout.write(self.told(len(ids) - refused))
+        refused = sum(not self._do(pk) for pk in ids)
+        self.stdout.write(self.summary(len(ids) - refused))
         if refused:
             raise CommandError(ngettext("%d job refused.", "%d jobs refused.", refused) % refused)
 
     @abstractmethod
-    def told(self, count: int) -> str:
+    def summary(self, count: int) -> str:
         """What became of so many jobs."""
 
     def _matching(self, options: dict[str, Any]) -> list[UUID]:
-        names = {n: n for n in ("task", "queue", "backend")} | {"error": "error__contains"}
-        filters = {path: options[name] for name, path in names.items() if options[name]}
+        paths = {n: n for n in ("task", "queue", "backend")} | {"error": "error__contains"}
+        filters = {path: options[name] for name, path in paths.items() if options[name]}
         if not (filters or options["all"] or options["state"]):
             text = _("Name jobs by their ids, or by --task, --queue, --backend, --error or --all.")
             raise CommandError(text)
-        states = options["state"] or self.usual
+        states = options["state"] or self.default_states
         rows = Job.objects.using(ledger_database()).filter(state__in=states, **filters)
         return list(rows.order_by("pk").values_list("pk", flat=True)[: options["limit"]])
 
-    def _do(self, one: UUID) -> bool:
+    def _do(self, pk: UUID) -> bool:
         try:
-            self.act(one)
+            self.act(pk)
         except (InvalidMove, DuplicateJob) as refusal:
             self.stderr.write(str(refusal))
             return False
         except Job.DoesNotExist:
-            self.stderr.write(_("There is no job %s.") % one)
+            self.stderr.write(_("There is no job %s.") % pk)
             return False
         return True

@@ -1,4 +1,4 @@
-"""What is wrong by the figures, and what to do: one judgement for all who show them."""
+"""What is wrong with a backend, and what to do: one judgement for all who show it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import Literal
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..core.formats import percent, span
+from ..core.formats import duration, percent
 from ..core.messages import translated
-from .figures import Queue, Status
+from .health import WorkerHealth
+from .snapshot import QueueSnapshot, Snapshot
 
 Level = Literal["warning", "critical"]
 # A job that is queued for longer counts as a backlog.
 LONG_WAIT = 300.0
 # A worker without names on its command line also finds queues that its row does not tell.
 UNSERVED = 30.0
+# Maintenance promotes a due job within a second: who is so late has stopped.
+STALLED = 40.0
 # So many must have ended within the hour before a share of failures says something.
 ENOUGH, MANY_FAIL = 10, 0.5
 
@@ -37,12 +40,16 @@ class Problem:
     about: str = ""
     command: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.what} {self.cure}"
 
-def problems_of(status: Status) -> list[Problem]:
+
+def diagnose(snapshot: Snapshot) -> list[Problem]:
     """All that is wrong, the worst first."""
-    found = [*_workers(status), *_redis(status), *_maintenance(status), *_strangers(status)]
-    for queue in status.queues:
-        found += _queue(queue, status)
+    parts = (_workers, _redis, _maintenance, _unknown_backends)
+    found = [problem for part in parts for problem in part(snapshot)]
+    for queue in snapshot.queues:
+        found += _queue(queue, snapshot)
     return sorted(found, key=lambda problem: problem.level)
 
 
@@ -51,63 +58,79 @@ def level_of(problems: list[Problem]) -> str:
     return problems[0].level if problems else "ok"
 
 
-def _workers(status: Status) -> Iterator[Problem]:
-    if not status.alive:
+def redis_problem(address: str, why: str) -> Problem:
+    """Redis does not answer."""
+    text = _("Redis at %(address)s does not answer: %(why)s")
+    cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
+    values = {"address": address, "why": translated(why)}
+    return Problem("warning", "no-redis", text % values, cure)
+
+
+def _workers(snapshot: Snapshot) -> Iterator[Problem]:
+    if not snapshot.alive:
         command = "python manage.py bgworker"
         text, cure = _("No worker is running."), _("Start one: %s") % command
         yield Problem("critical", "no-worker", text, cure, command=command)
-    for worker in status.workers:
-        if worker.health == "late":
+    for worker in snapshot.workers:
+        if worker.health is WorkerHealth.LATE:
             text = _("The worker %(name)s has not been heard of for %(span)s.")
             cure = _("If it does not come back, others take its jobs over by themselves.")
-            told = {"name": worker.name, "span": span(worker.seen)}
-            yield Problem("warning", "late-worker", text % told, cure)
-        elif worker.health == "alive" and worker.trouble:
+            values = {"name": worker.name, "span": duration(worker.seen)}
+            yield Problem("warning", "late-worker", text % values, cure)
+        elif worker.health is WorkerHealth.ALIVE and worker.trouble:
             text = _("The job processes of the worker %(name)s end as soon as they start: %(why)s")
-            told = {"name": worker.name, "why": translated(worker.trouble)}
+            values = {"name": worker.name, "why": translated(worker.trouble)}
             cure = _("Mend the cause; the log of this worker says more. It tries again by itself.")
-            yield Problem("critical", "not-starting", text % told, cure)
+            yield Problem("critical", "not-starting", text % values, cure)
 
 
-def _redis(status: Status) -> Iterator[Problem]:
-    if status.redis.problem:
-        text = _("Redis at %(address)s does not answer: %(why)s")
-        told = {"address": status.redis.address, "why": translated(status.redis.problem)}
-        cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
-        yield Problem("warning", "no-redis", text % told, cure)
-    if status.redis.suspended:
+def _redis(snapshot: Snapshot) -> Iterator[Problem]:
+    if snapshot.redis.problem:
+        yield redis_problem(snapshot.redis.address, snapshot.redis.problem)
+    if snapshot.redis.suspended:
         text, command = _("All workers are held by `rq suspend`."), "rq resume"
         cure = _("Release them: %s") % command
         yield Problem("warning", "suspended", text, cure, command=command)
 
 
-def _maintenance(status: Status) -> Iterator[Problem]:
-    maintenance = status.maintenance
-    if maintenance.overdue and status.alive:
+def _maintenance(snapshot: Snapshot) -> Iterator[Problem]:
+    maintenance = snapshot.maintenance
+    if not snapshot.alive:
+        return
+    if maintenance.overdue:
         text = ngettext(
             "%(count)d scheduled job is overdue, by %(span)s.",
             "%(count)d scheduled jobs are overdue, the first by %(span)s.",
             maintenance.overdue,
         )
-        told = {"count": maintenance.overdue, "span": span(maintenance.delay)}
+        values = {"count": maintenance.overdue, "span": duration(maintenance.delay)}
         cure = _("Maintenance lags: look for errors in the log of bgworker.")
-        yield Problem("warning", "overdue", text % told, cure)
+        level: Level = "critical" if maintenance.delay > STALLED else "warning"
+        yield Problem(level, "overdue", text % values, cure)
+    if maintenance.orphans:
+        text = ngettext(
+            "%(count)d job belongs to a worker that is gone.",
+            "%(count)d jobs belong to workers that are gone.",
+            maintenance.orphans,
+        )
+        cure = _("Maintenance takes over within seconds; if not, look into the log of bgworker.")
+        yield Problem("warning", "orphaned", text % {"count": maintenance.orphans}, cure)
 
 
-def _strangers(status: Status) -> Iterator[Problem]:
-    for stranger in status.strangers:
+def _unknown_backends(snapshot: Snapshot) -> Iterator[Problem]:
+    for unknown in snapshot.unknown_backends:
         text = ngettext(
             "%(count)d job is held: TASKS has no backend %(backend)s of this package.",
             "%(count)d jobs are held: TASKS has no backend %(backend)s of this package.",
-            stranger.jobs,
+            unknown.jobs,
         )
-        told = {"count": stranger.jobs, "backend": stranger.backend}
-        command = f"python manage.py bgcancel --backend {quote(stranger.backend)}"
+        values = {"count": unknown.jobs, "backend": unknown.backend}
+        command = f"python manage.py bgcancel --backend {quote(unknown.backend)}"
         cure = _("Name it in TASKS again, and they run; or cancel them: %s") % command
-        yield Problem("warning", "unknown-backend", text % told, cure, command=command)
+        yield Problem("warning", "unknown-backend", text % values, cure, command=command)
 
 
-def _queue(queue: Queue, status: Status) -> Iterator[Problem]:
+def _queue(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
     if queue.paused:
         text = ngettext(
             "The queue %(queue)s is paused; %(count)d job waits in it.",
@@ -116,20 +139,20 @@ def _queue(queue: Queue, status: Status) -> Iterator[Problem]:
         )
         command = f"python manage.py bgresume {quote(queue.name)}"
         cure = _("Let it go on: %s") % command
-        told = {"queue": queue.name, "count": queue.queued}
-        yield Problem("warning", "paused", text % told, cure, queue.name, command)
-    elif queue.queued and status.alive:
-        yield from _backlog(queue, status)
+        values = {"queue": queue.name, "count": queue.queued}
+        yield Problem("warning", "paused", text % values, cure, queue.name, command)
+    elif queue.queued and snapshot.alive:
+        yield from _backlog(queue, snapshot)
     share = queue.failure_share
     if share is not None and share >= MANY_FAIL and queue.ended >= ENOUGH:
         text = _("%(share)s of the jobs in the queue %(queue)s failed in the last hour.")
-        told = {"share": percent(share), "queue": queue.name}
+        values = {"share": percent(share), "queue": queue.name}
         cure = _("Read the errors of the failed jobs in the admin, mend them, and retry.")
-        yield Problem("warning", "failing", text % told, cure, queue.name)
+        yield Problem("warning", "failing", text % values, cure, queue.name)
 
 
-def _backlog(queue: Queue, status: Status) -> Iterator[Problem]:
-    live = [worker for worker in status.workers if worker.health == "alive"]
+def _backlog(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
+    live = [worker for worker in snapshot.workers if worker.health is WorkerHealth.ALIVE]
     served = any(queue.name in worker.queues for worker in live)
     if (queue.oldest or 0) > UNSERVED and not served and not queue.is_declared:
         text = _("Jobs are held in the queue %s, which QUEUES does not have.") % queue.name
@@ -143,6 +166,6 @@ def _backlog(queue: Queue, status: Status) -> Iterator[Problem]:
         yield Problem("warning", "unserved", text, cure, queue.name, command)
     elif (queue.oldest or 0) > LONG_WAIT:
         text = _("Jobs in the queue %(queue)s wait for up to %(span)s.")
-        told = {"queue": queue.name, "span": span(queue.oldest)}
+        values = {"queue": queue.name, "span": duration(queue.oldest)}
         cure = _("Start more workers, or give this one more processes.")
-        yield Problem("warning", "backlog", text % told, cure, queue.name)
+        yield Problem("warning", "backlog", text % values, cure, queue.name)

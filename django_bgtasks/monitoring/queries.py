@@ -1,4 +1,4 @@
-"""How the ledger stands just now: what waits, what runs, who works, what went wrong last.
+"""How the ledger stands just now: what waits, what runs, what ended and went wrong last.
 
 Each question is one statement that an index answers, whatever the size of the table of jobs.
 """
@@ -9,29 +9,22 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import models
-from django.db.models import Count, Exists, F, Min, OuterRef, Q, Sum
+from django.db.models import Count, F, Min, Sum
 from django.db.models.functions import Coalesce, Greatest
 
 from ..core.options import stored_backends
 from ..core.states import State
 from ..ledger.times import MinuteOf, Now, SecondsBetween, after
-from ..models import Attempt, Job, RollUp, Worker
+from ..ledger.workers import orphaned_jobs
+from ..models import Attempt, Job, RollUp
+from .health import seconds_since
 
 DUE = Greatest(Coalesce("run_after", "enqueued_at"), "enqueued_at")
 
 
-def in_state(state: State, backend: str, using: str) -> models.QuerySet[Job]:
-    """The jobs of a backend in one state: partial indexes know one state each."""
-    return (
-        Job.objects.using(using)
-        .filter(state=state, backend__in=stored_backends(backend))
-        .order_by()
-    )
-
-
 def depths(state: State, using: str) -> dict[tuple[str, str], tuple[int, float]]:
-    """How many jobs are in this state, and the seconds since the first was due: for each queue of
-    each using of a backend that rows have.
+    """How many jobs are in this state, and the seconds since the first was due: for each pair of
+    backend and queue, the backend as rows name it.
     """
     rows = Job.objects.using(using).filter(state=state).order_by().values("backend", "queue")
     found = rows.annotate(number=Count("pk"), oldest=SecondsBetween(Min(DUE), Now()))
@@ -41,26 +34,13 @@ def depths(state: State, using: str) -> dict[tuple[str, str], tuple[int, float]]
     }
 
 
-def running(backend: str, limit: int, using: str) -> list[Any]:
+def running_jobs(backend: str, limit: int, using: str) -> list[Any]:
     """The jobs that run, those that have run longest first, each with the `seconds` of that."""
-    rows: Any = in_state(State.RUNNING, backend, using).annotate(
+    rows: Any = _in_state(State.RUNNING, backend, using).annotate(
         seconds=SecondsBetween("started_at", Now())
     )
     rows = rows.only("id", "task", "queue", "attempt", "max_attempts", "worker", "progress_done")
     return list(rows.order_by("started_at")[:limit])
-
-
-def workers(backend: str, lost_since: timedelta, using: str) -> list[Any]:
-    """The workers that have not stopped, without those that were lost longer ago.
-
-    Each with the seconds since it was `seen` and since it `started`.
-    """
-    rows: Any = Worker.objects.using(using).filter(
-        backend__in=stored_backends(backend), stopped_at=None
-    )
-    rows = rows.filter(Q(lost_at=None) | Q(lost_at__gte=after(-lost_since)))
-    seen, started = _seconds_since("last_seen_at"), _seconds_since("started_at")
-    return list(rows.annotate(seen=seen, started=started).order_by("hostname", "started_at"))
 
 
 def ended_lately(backend: str, minutes: int, using: str) -> dict[str, dict[str, int]]:
@@ -80,7 +60,7 @@ def failed_attempts(limit: int, using: str) -> list[Any]:
         queue=F("job__queue"),
         backend=F("job__backend"),
         state=F("job__state"),
-        seconds=_seconds_since("finished_at"),
+        seconds=seconds_since("finished_at"),
     )
     names = ("job_id", "outcome", "exception_class", "message")
     named = rows.values_list(*names, "task", "queue", "backend", "state", "seconds", named=True)
@@ -89,18 +69,18 @@ def failed_attempts(limit: int, using: str) -> list[Any]:
 
 def overdue(late: float, backend: str, using: str) -> tuple[int, float]:
     """How many scheduled jobs should have been queued `late` seconds ago, and the longest delay."""
-    rows = in_state(State.SCHEDULED, backend, using)
+    rows = _in_state(State.SCHEDULED, backend, using)
     rows = rows.filter(run_after__lt=after(timedelta(seconds=-late)))
     found = rows.aggregate(number=Count("pk"), first=SecondsBetween(Min("run_after"), Now()))
     return found["number"], found["first"] or 0.0
 
 
-def orphans(backend: str, using: str) -> int:
+def orphan_count(backend: str, using: str) -> int:
     """How many jobs run for a worker that has stopped or is gone, and wait to be rescued."""
-    alive = Worker.objects.using(using).filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None)
-    return in_state(State.RUNNING, backend, using).filter(~Exists(alive)).count()
+    return orphaned_jobs(using).filter(backend__in=stored_backends(backend)).order_by().count()
 
 
-def _seconds_since(moment: str) -> Coalesce:
-    """Of a time that each row has: 0 where SQLite cannot tell, at the end of its calendar."""
-    return Coalesce(SecondsBetween(moment, Now()), 0.0)
+def _in_state(state: State, backend: str, using: str) -> models.QuerySet[Job]:
+    """The jobs of a backend in one state: partial indexes know one state each."""
+    rows = Job.objects.using(using).filter(state=state, backend__in=stored_backends(backend))
+    return rows.order_by()

@@ -22,7 +22,7 @@ from .histogram import BOUNDS, CLASSES, added
 
 # Spans in minutes, and for how many days each is kept.
 KEPT = {1: 0.25, 10: 3.0, 60: 35.0}
-KEY = ("minute", "backend", "queue", "task")
+KEY_FIELDS = ("minute", "backend", "queue", "task")
 COUNTS = ("jobs", "succeeded", "failed", "cancelled", "wait_seconds", "run_seconds")
 
 
@@ -43,7 +43,7 @@ def add_up_ended(minutes: int, using: str) -> int:
     behind = _behind(1, actual, using)
     rows: dict[Any, RollUp] = {}
     for cell in _cells(now - min(behind), using) if behind else ():
-        key, rest = cell[: len(KEY)], cell[len(KEY) :]
+        key, rest = cell[: len(KEY_FIELDS)], cell[len(KEY_FIELDS) :]
         if key[0] in behind:
             _add_cell(rows.setdefault(key, empty(1, key)), rest)
     return _write(rows.values(), using)
@@ -113,7 +113,7 @@ def _cells(minutes: int, using: str) -> Any:
         wait=waited, run=SecondsBetween("started_at", "finished_at")
     )
     rows = rows.annotate(wait_class=_class_of("wait"), run_class=_class_of("run"))
-    cells = rows.values_list(*KEY, "state", "wait_class", "run_class")
+    cells = rows.values_list(*KEY_FIELDS, "state", "wait_class", "run_class")
     return cells.annotate(number=Count("pk"), waited=Sum("wait"), ran=Sum("run"))
 
 
@@ -147,7 +147,7 @@ def summed(row: RollUp, parts: Sequence[RollUp]) -> RollUp:
 def empty(span: int, key: Sequence[Any]) -> RollUp:
     """A roll-up of nothing. key: minute, backend, queue and task."""
     row = RollUp(span=span, waits=[0] * CLASSES, runs=[0] * CLASSES)
-    for name, value in (*zip(KEY, key, strict=True), *((name, 0) for name in COUNTS)):
+    for name, value in (*zip(KEY_FIELDS, key, strict=True), *((name, 0) for name in COUNTS)):
         setattr(row, name, value)
     return row
 
@@ -170,15 +170,15 @@ def _known(rows: Collection[RollUp], using: str) -> dict[Any, int]:
         return {}
     span, minutes = next(iter(rows)).span, {row.minute for row in rows}
     found = RollUp.objects.using(using).filter(span=span, minute__in=minutes)
-    return {_key(row): row.jobs for row in found.only(*KEY, "jobs")}
+    return {_key(row): row.jobs for row in found.only(*KEY_FIELDS, "jobs")}
 
 
 def _replace(row: RollUp, using: str) -> int:
-    place = dict(zip(KEY, _key(row), strict=True))
+    place = dict(zip(KEY_FIELDS, _key(row), strict=True))
     values = {name: getattr(row, name) for name in (*COUNTS, "waits", "runs")}
     lower = RollUp.objects.using(using).filter(span=row.span, **place, jobs__lt=row.jobs)
     return lower.update(**values)
 
 
 def _key(row: RollUp) -> tuple[Any, ...]:
-    return tuple(getattr(row, name) for name in KEY)
+    return tuple(getattr(row, name) for name in KEY_FIELDS)

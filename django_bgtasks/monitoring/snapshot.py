@@ -1,16 +1,17 @@
-"""The figures of a backend at one moment: for the dashboard, for `bgstatus`, for monitoring."""
+"""A backend at one moment, as plain data: what dashboard, commands and exporters read."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..core import clock
 from ..core.options import backend_settings, known_backends, stored_backends
-from ..core.registry import queues_of
 from ..core.states import WAITING, State
+from ..jobs.task import queues_of
 from ..ledger import queues
 from ..ledger.identity import ledger_database
 from ..models import AttemptOutcome
@@ -19,63 +20,217 @@ from ..transport.connection import RedisError, connection, describe, reason
 from ..transport.names import namespace_of
 from ..transport.queues import is_suspended, lengths
 from . import queries
-from .figures import Child, Failures, Maintenance, Queue, Redis, Running, Status, Stranger, Worker
+from .health import WorkerHealth, worker_health, workers_of
 
-COUNTED = (State.QUEUED, State.SCHEDULED, State.RUNNING)
-# By the using of a backend and the queue: how many, and the seconds since the first was due.
-Cells = Mapping[tuple[str, str], tuple[int, float]]
-RUNNING_SHOWN, ATTEMPTS_READ = 200, 500
+# By the stored name of a backend and the queue: how many, and the seconds since the first was due.
+Depths = Mapping[tuple[str, str], tuple[int, float]]
+RUNNING_LISTED, ATTEMPTS_READ = 200, 500
 FAILURES_SINCE, LOST_SINCE = timedelta(days=1), timedelta(hours=1)
 RATE_MINUTES, SHARE_MINUTES = 5, 60
 # Maintenance promotes a due job within a second.
 OVERDUE_AFTER = 10.0
 
 
-def status_of(backend: str, using: str | None = None) -> Status:
-    """The figures of a backend now. It raises what the database raises, and outlives Redis."""
+@dataclass(frozen=True, slots=True)
+class QueueSnapshot:
+    """One queue. oldest: seconds that the first of its queued jobs has waited.
+
+    ended, failed: in the last hour. per_minute: what ended, over the last five minutes.
+    messages: in Redis; None if that does not answer. is_declared: whether QUEUES has it, or names
+    none.
+    """
+
+    name: str
+    queued: int = 0
+    scheduled: int = 0
+    running: int = 0
+    oldest: float | None = None
+    ended: int = 0
+    failed: int = 0
+    per_minute: float = 0.0
+    paused: bool = False
+    messages: int | None = None
+    is_declared: bool = True
+
+    @property
+    def failure_share(self) -> float | None:
+        """Of the jobs that ended in the last hour; None if none did."""
+        return self.failed / self.ended if self.ended else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A job that runs. seconds: for how long. worker: the id of its worker's row."""
+
+    id: str
+    task: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    seconds: float
+    worker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSnapshot:
+    """A job process as Redis shows it: idle, busy or suspended, and the id of its job."""
+
+    pid: int
+    state: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSnapshot:
+    """One `bgworker`. processes: how many it has by its options. seen, started: seconds ago.
+
+    job_processes: empty also when Redis does not answer. trouble: why they do not start.
+    """
+
+    id: str
+    hostname: str
+    pid: int
+    processes: int
+    queues: tuple[str, ...]
+    health: WorkerHealth
+    seen: float
+    started: float
+    processes_lost: int
+    job_processes: tuple[ProcessSnapshot, ...] = ()
+    trouble: str = ""
+
+    @property
+    def name(self) -> str:
+        """Host and process."""
+        return f"{self.hostname}:{self.pid}"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Attempts of a task that went wrong alike, since yesterday. seconds: since the last one.
+
+    retrying: how many of their jobs wait for another attempt.
+    """
+
+    task: str
+    queue: str
+    exception: str
+    count: int
+    seconds: float
+    job: str
+    message: str
+    retrying: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceSnapshot:
+    """The background tasks. beat: seconds since any worker's maintenance was heard of.
+
+    overdue: scheduled jobs that are not queued though they are due, and delay: the longest, in
+    seconds. orphans: jobs of workers that are gone.
+    """
+
+    beat: float | None
+    overdue: int
+    delay: float
+    orphans: int
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSnapshot:
+    """Redis. problem: why it does not answer. used: False if the settings do without it.
+
+    name: how the names of this backend begin there.
+    """
+
+    address: str = ""
+    used: bool = True
+    problem: str = ""
+    suspended: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownBackend:
+    """A backend that TASKS does not have, and how many jobs are held for it."""
+
+    backend: str
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All of it. `at` is this host's time; every duration was measured by the database's clock."""
+
+    backend: str
+    at: datetime
+    workers: tuple[WorkerSnapshot, ...]
+    maintenance: MaintenanceSnapshot
+    queues: tuple[QueueSnapshot, ...] = ()
+    running: tuple[RunningJob, ...] = ()
+    failures: tuple[FailureGroup, ...] = ()
+    redis: RedisSnapshot = RedisSnapshot(used=False)
+    unknown_backends: tuple[UnknownBackend, ...] = ()
+
+    @property
+    def alive(self) -> int:
+        """How many workers live."""
+        return sum(worker.health is WorkerHealth.ALIVE for worker in self.workers)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain values for JSON."""
+        return {**asdict(self), "at": self.at.isoformat(), "alive": self.alive}
+
+
+def take_snapshot(backend: str, using: str | None = None) -> Snapshot:
+    """A backend as it is now. It raises what the database raises, and outlives Redis."""
     using = using or ledger_database()
-    found = {state: queries.depths(state, using) for state in COUNTED}
-    depths = {state: _own(cells, backend) for state, cells in found.items()}
+    counts = {s: queries.depths(s, using) for s in (State.QUEUED, State.SCHEDULED, State.RUNNING)}
+    depths = {state: _own(found, backend) for state, found in counts.items()}
     ended = queries.ended_lately(backend, SHARE_MINUTES, using)
     paused = queues.paused(backend, using)
     names = queues_of(backend).union(paused, ended, *depths.values())
-    redis, messages, children = _ask_redis(backend, sorted(names), using)
-    workers = _workers(backend, children, using)
-    beats = [worker.seen for worker in workers if worker.health != "lost"]
-    return Status(
-        backend=backend,
-        at=clock.now(),
+    redis, messages, processes = _ask_redis(backend, sorted(names), using)
+    return replace(
+        take_workers_snapshot(backend, using, processes),
         queues=_queues(backend, names, depths, ended, paused, messages, using),
-        workers=workers,
         running=_running(backend, using),
         failures=_failures(backend, using),
-        maintenance=Maintenance(
-            min(beats, default=None),
-            *queries.overdue(OVERDUE_AFTER, backend, using),
-            queries.orphans(backend, using),
-        ),
         redis=redis,
-        strangers=_strangers(found[State.QUEUED], found[State.SCHEDULED]),
+        unknown_backends=_unknown_backends(counts[State.QUEUED], counts[State.SCHEDULED]),
     )
 
 
-def _own(cells: Cells, backend: str) -> dict[str, tuple[int, float]]:
-    """Those of a backend by their queues, whichever of its aliases they have."""
+def take_workers_snapshot(
+    backend: str, using: str, processes: Mapping[str, tuple[str, str]] | None = None
+) -> Snapshot:
+    """Only its workers and maintenance, in three statements and without Redis: for probes."""
+    rows = workers_of(backend, LOST_SINCE, using)
+    workers = tuple(_worker(row, processes or {}) for row in rows)
+    beats = [worker.seen for worker in workers if worker.health is not WorkerHealth.LOST]
+    overdue, delay = queries.overdue(OVERDUE_AFTER, backend, using)
+    orphans = queries.orphan_count(backend, using)
+    maintenance = MaintenanceSnapshot(min(beats, default=None), overdue, delay, orphans)
+    return Snapshot(backend, clock.now(), workers, maintenance)
+
+
+def _own(depths: Depths, backend: str) -> dict[str, tuple[int, float]]:
+    """Those of a backend by their queues, whichever of its names the rows have."""
     own: dict[str, tuple[int, float]] = {}
-    for (stored, queue), (number, oldest) in cells.items():
+    for (stored, queue), (number, oldest) in depths.items():
         if stored in stored_backends(backend):
             before = own.get(queue, (0, 0.0))
             own[queue] = before[0] + number, max(before[1], oldest)
     return own
 
 
-def _strangers(*waiting: Cells) -> tuple[Stranger, ...]:
+def _unknown_backends(*waiting: Depths) -> tuple[UnknownBackend, ...]:
     jobs: Counter[str] = Counter()
-    for cells in waiting:
-        for (stored, _queue), (number, _oldest) in cells.items():
+    for depths in waiting:
+        for (stored, _queue), (number, _oldest) in depths.items():
             if stored not in known_backends():
                 jobs[stored] += number
-    return tuple(Stranger(*pair) for pair in sorted(jobs.items()))
+    return tuple(UnknownBackend(*pair) for pair in sorted(jobs.items()))
 
 
 def _queues(
@@ -86,12 +241,12 @@ def _queues(
     paused: Any,
     messages: dict[str, int] | None,
     using: str,
-) -> tuple[Queue, ...]:
+) -> tuple[QueueSnapshot, ...]:
     rates = queries.ended_lately(backend, RATE_MINUTES, using)
     queued, scheduled, running = depths.values()
     declared = backend_settings(backend).queues
     return tuple(
-        Queue(
+        QueueSnapshot(
             name=name,
             queued=queued.get(name, (0, 0))[0],
             scheduled=scheduled.get(name, (0, 0))[0],
@@ -107,9 +262,9 @@ def _queues(
     )
 
 
-def _running(backend: str, using: str) -> tuple[Running, ...]:
+def _running(backend: str, using: str) -> tuple[RunningJob, ...]:
     return tuple(
-        Running(
+        RunningJob(
             str(job.pk),
             job.task,
             job.queue,
@@ -118,47 +273,38 @@ def _running(backend: str, using: str) -> tuple[Running, ...]:
             max(0.0, job.seconds or 0.0),
             str(job.worker) if job.worker else None,
         )
-        for job in queries.running(backend, RUNNING_SHOWN, using)
+        for job in queries.running_jobs(backend, RUNNING_LISTED, using)
     )
 
 
-def _workers(backend: str, children: dict[str, tuple[str, str]], using: str) -> tuple[Worker, ...]:
-    return tuple(
-        Worker(
-            id=str(row.pk),
-            hostname=row.hostname,
-            pid=row.pid,
-            processes=row.processes,
-            queues=tuple(row.queues or ()),
-            health=_health(row),
-            seen=max(0.0, row.seen),
-            started=max(0.0, row.started),
-            processes_lost=row.processes_lost,
-            children=tuple(_children_of(row, children)),
-            trouble=row.trouble,
-        )
-        for row in queries.workers(backend, LOST_SINCE, using)
+def _worker(row: Any, processes: Mapping[str, tuple[str, str]]) -> WorkerSnapshot:
+    return WorkerSnapshot(
+        id=str(row.pk),
+        hostname=row.hostname,
+        pid=row.pid,
+        processes=row.processes,
+        queues=tuple(row.queues or ()),
+        health=worker_health(row),
+        seen=max(0.0, row.seen),
+        started=max(0.0, row.started),
+        processes_lost=row.children_lost,
+        job_processes=tuple(_processes_of(row, processes)),
+        trouble=row.trouble,
     )
 
 
-def _health(row: Any) -> str:
-    if row.lost_at:
-        return "lost"
-    return "alive" if row.seen <= row.dead_after else "late"
-
-
-def _children_of(row: Any, children: dict[str, tuple[str, str]]) -> list[Child]:
-    """Their names are made by the plan of their worker: host, process, the end of its id."""
+def _processes_of(row: Any, processes: Mapping[str, tuple[str, str]]) -> list[ProcessSnapshot]:
+    """Their worker makes their names: host, process, the end of the worker's id."""
     start, end = f"{row.hostname}.", f".{row.pk.hex[-8:]}"
     found = []
-    for name, (state, job) in children.items():
+    for name, (state, job) in processes.items():
         pid = name.removeprefix(start).removesuffix(end)
         if name.startswith(start) and name.endswith(end) and pid.isdecimal():
-            found.append(Child(int(pid), state, job))
-    return sorted(found, key=lambda child: child.pid)
+            found.append(ProcessSnapshot(int(pid), state, job))
+    return sorted(found, key=lambda process: process.pid)
 
 
-def _failures(backend: str, using: str) -> tuple[Failures, ...]:
+def _failures(backend: str, using: str) -> tuple[FailureGroup, ...]:
     groups: dict[Any, list[Any]] = {}
     for row in queries.failed_attempts(ATTEMPTS_READ, using):
         recent = row.seconds <= FAILURES_SINCE.total_seconds()
@@ -166,7 +312,7 @@ def _failures(backend: str, using: str) -> tuple[Failures, ...]:
             exception = row.exception_class or AttemptOutcome(row.outcome).label
             groups.setdefault((row.task, row.queue, str(exception)), []).append(row)
     found = [
-        Failures(
+        FailureGroup(
             task=task,
             queue=queue,
             exception=exception,
@@ -183,13 +329,13 @@ def _failures(backend: str, using: str) -> tuple[Failures, ...]:
 
 def _ask_redis(
     backend: str, queues: Sequence[str], using: str
-) -> tuple[Redis, dict[str, int] | None, dict[str, tuple[str, str]]]:
+) -> tuple[RedisSnapshot, dict[str, int] | None, dict[str, tuple[str, str]]]:
     if not backend_settings(backend).options.dispatch:
-        return Redis(used=False), None, {}
-    address, redis, named = describe(backend), connection(backend), namespace_of(backend, using)
+        return RedisSnapshot(used=False), None, {}
+    address, redis, names = describe(backend), connection(backend), namespace_of(backend, using)
     try:
-        suspended, waiting = is_suspended(redis), lengths(queues, named, redis)
-        shown = registry.worker_states(named, redis)
-        return Redis(address, suspended=suspended, name=named.name), waiting, shown
+        suspended, waiting = is_suspended(redis), lengths(queues, names, redis)
+        processes = registry.worker_states(names, redis)
+        return RedisSnapshot(address, suspended=suspended, name=names.name), waiting, processes
     except RedisError as error:
-        return Redis(address, problem=reason(error), name=named.name), None, {}
+        return RedisSnapshot(address, problem=reason(error), name=names.name), None, {}

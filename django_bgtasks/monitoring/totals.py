@@ -43,7 +43,7 @@ def advance(using: str) -> int:
         return 0
     old, new = found[0], found[1] - FINISHED_AFTER
     with transaction.atomic(using):
-        # Who comes second has nothing to wait for: the first one does it, or a later run_once.
+        # Who comes second has nothing to wait for: the first one does it, or a later run.
         unmoved = _marks(using).filter(jobs=old)
         free = list(skipping_locked(unmoved).values_list("pk", flat=True))
         if not unmoved.filter(pk__in=free).update(jobs=new):

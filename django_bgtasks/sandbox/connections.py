@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import inf
 from types import TracebackType
 from typing import Any
@@ -152,16 +152,17 @@ def refuse_ended_transaction(using: str) -> None:
         raise RuntimeError(ENDED)
 
 
-@contextmanager
-def kept_usable(using: str) -> Iterator[None]:
+def kept_usable(using: str) -> AbstractContextManager[None]:
     """Within somebody's transaction, as a test's: an error of the database must not end it.
 
     What the task wrote before such an error goes with it there; a worker has no such transaction.
     """
     connection: Any = connections[using]
-    if not connection.in_atomic_block:
-        yield
-        return
+    return _in_savepoint(connection) if connection.in_atomic_block else nullcontext()
+
+
+@contextmanager
+def _in_savepoint(connection: Any) -> Iterator[None]:
     savepoint = connection.savepoint()
     try:
         yield

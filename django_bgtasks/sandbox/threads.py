@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 
 from .connections import SessionGuard, give_back_connections, refresh_connections
-from .fork_guard import only_here
+from .isolation import only_here
 
 T = TypeVar("T")
 logger = logging.getLogger("django_bgtasks")

@@ -1,29 +1,37 @@
-"""Time limits inside the task: a soft exception at the timeout, and one for a cancellation.
+"""The limits of a task: an exception in it when its time is up, or when it is cancelled.
 
-The supervisor kills what outlives them.
+In the main thread a signal brings it. In other threads it is put into the thread, between two
+bytecodes (`PyThreadState_SetAsyncExc`), so a call into C ends first; somebody has to look at the
+clock there, and call interrupt_overdue(). A coroutine gets it where it awaits. The supervisor kills
+what outlives its limits, with its process.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from types import FrameType, TracebackType
+from typing import Any
 
 from ..core import clock
 from ..core.errors import Interruption, JobCancelled, JobTimeout
 from ..core.messages import CANCELLED, TOO_LONG
-from .signals import set_handler
-from .thread_timeouts import ThreadLimit
+from .isolation import CANCEL_SIGNAL, only_here, set_handler
 
-CANCEL_SIGNAL = signal.SIGUSR1
 # So much earlier than the clock says an alarm may come.
 EARLY = 0.05
 # Whether a cancellation is meant for the job that runs now; the worker knows.
 _is_cancelled: list[Callable[[], bool]] = []
 # Called before a task is interrupted: if it goes on all the same, it is killed.
 _before: list[Callable[[], object]] = []
+# Entered while a job is settled: it keeps the supervisor from killing the process meanwhile.
+_pause: list[Callable[[Any], AbstractContextManager[object]]] = []
+_thread_limits: dict[int, ThreadLimit] = {}
 
 
 def confirm_cancellation(is_cancelled: Callable[[], bool]) -> None:
@@ -36,11 +44,24 @@ def before_interruption(act: Callable[[], object]) -> None:
     _before[:] = [act]
 
 
+def pause_limits_by(pause: Callable[[Any], AbstractContextManager[object]]) -> None:
+    """Enter this around each settlement that is written for one job alone; it gets the job."""
+    _pause[:] = [pause]
+
+
+def limits_paused(job: Any) -> AbstractContextManager[object]:
+    """In this block no worker kills its process because of the job's timeout.
+
+    While an attempt is settled its time does not count: a database may be away, or a row locked.
+    """
+    return _pause[0](job) if _pause else nullcontext()
+
+
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
     """Raise JobTimeout in this block after so many seconds, JobCancelled at CANCEL_SIGNAL.
 
-    Signals reach only the main thread; in another one see thread_limits.
+    Signals reach only the main thread; in another one see ThreadLimit.
     """
     if threading.current_thread() is not threading.main_thread():
         with ThreadLimit(seconds):
@@ -57,7 +78,7 @@ def deadline(seconds: float) -> Iterator[None]:
         if armed and meant:
             for act in _before:
                 act()
-            raise _interruption(signum, seconds)
+            raise _interruption(signum == CANCEL_SIGNAL, seconds)
 
     before = {number: set_handler(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)}
     try:
@@ -89,7 +110,114 @@ def on_cancellation(act: Callable[[], None]) -> Iterator[None]:
         set_handler(CANCEL_SIGNAL, before)
 
 
-def _interruption(signum: int, seconds: float) -> Interruption:
-    if signum == CANCEL_SIGNAL:
+class ThreadLimit:
+    """A block of this thread that JobTimeout or JobCancelled can be raised in, and only there.
+
+    seconds: after which interrupt_overdue() raises JobTimeout in it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.until = seconds, clock.monotonic() + seconds
+        self._thread, self._lock = threading.get_ident(), threading.Lock()
+        self._raised: type[Interruption] | None = None
+        self._open = False
+
+    def __enter__(self) -> None:
+        self._open = True
+        _thread_limits[self._thread] = self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._open = False
+            if self._raised is not None:
+                # One that has not been raised yet must not hit the settlement.
+                _put(self._thread, None)
+        _thread_limits.pop(self._thread, None)
+        if error is not None and kind is self._raised and not error.args:
+            error.args = _interruption(kind is JobCancelled, self.seconds).args
+
+    def interrupt(self, kind: type[Interruption]) -> None:
+        """Raise this in the block, once, if it has not ended."""
+        with self._lock:
+            if self._open and self._raised is None:
+                self._raised = kind
+                _put(self._thread, kind)
+
+
+def interrupt_overdue() -> None:
+    """Raise JobTimeout in all blocks whose time is up."""
+    now = clock.monotonic()
+    for limit in list(_thread_limits.values()):
+        if now > limit.until:
+            limit.interrupt(JobTimeout)
+
+
+def cancel_thread(thread: int) -> None:
+    """Raise JobCancelled in the block of this thread."""
+    limit = _thread_limits.get(thread)
+    if limit is not None:
+        limit.interrupt(JobCancelled)
+
+
+class LimitedCoroutine:
+    """A coroutine with limits. It may run in another thread, where no exception reaches it.
+
+    function: called without arguments on the event loop; gives what is awaited. seconds: its time.
+    """
+
+    def __init__(self, function: Callable[[], Awaitable[Any]], seconds: float) -> None:
+        self._function, self._seconds = function, seconds
+        self._stop: Callable[[], object] | None = None
+        self._asked = False
+
+    def cancel(self) -> None:
+        """Raise JobCancelled where the coroutine awaits; from any thread or signal handler.
+
+        Once: what it awaits to clean up is let alone.
+        """
+        if self._asked:
+            return
+        self._asked = True
+        # Read once: it may end meanwhile.
+        stop = self._stop
+        if stop is not None:
+            stop()
+
+    async def run(self) -> Any:
+        """Await the coroutine. Raises JobTimeout or JobCancelled at its limits."""
+        running, loop = asyncio.current_task(), asyncio.get_running_loop()
+        if running is not None:
+            self._stop = partial(loop.call_soon_threadsafe, running.cancel)
+        try:
+            if self._asked:
+                raise asyncio.CancelledError
+            async with asyncio.timeout(self._seconds) as limit:
+                with only_here():
+                    return await self._function()
+        except TimeoutError:
+            # The coroutine may raise a TimeoutError of its own.
+            if not limit.expired():
+                raise
+            raise _interruption(False, self._seconds) from None
+        except asyncio.CancelledError:
+            if not self._asked:
+                raise
+            raise _interruption(True, self._seconds) from None
+        finally:
+            self._stop = None
+
+
+def _interruption(cancelled: bool, seconds: float) -> Interruption:
+    if cancelled:
         return JobCancelled(CANCELLED)
     return JobTimeout(TOO_LONG % {"seconds": f"{seconds:g}"})
+
+
+def _put(thread: int, kind: type[Interruption] | None) -> None:
+    error = ctypes.py_object() if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)

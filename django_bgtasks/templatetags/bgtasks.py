@@ -11,7 +11,7 @@ from ..core.progress import percent_of
 from ..core.states import State
 from ..http import status_url
 from ..http.auth import Viewer, viewer_of
-from ..http.serializers import shown
+from ..http.serializers import serialize_job
 from ..jobs.results import JobResult
 from ..models import Job
 
@@ -34,7 +34,7 @@ def bgtasks_progress(
     request = context.get("request")
     # Who is shown this page is the site's decision; the addresses in it have their own.
     viewer = viewer_of(row, getattr(request, "user", None)) or Viewer(sees_result=True)
-    facts = shown(row, viewer)
+    facts = serialize_job(row, viewer)
     return {
         "facts": facts,
         "message": _message(facts),

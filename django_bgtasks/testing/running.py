@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ..core import clock
 from ..core.states import State
-from ..jobs.dispatch import held
+from ..jobs.enqueue import without_dispatch
 from ..jobs.execute import run_claimed
 from ..ledger.identity import ledger_database
 from ..ledger.lifecycle import claim_next
@@ -20,7 +20,7 @@ LIMIT = 10_000
 
 def without_redis() -> AbstractContextManager[None]:
     """Within it enqueuing talks to no Redis; the jobs wait in the database for run_jobs()."""
-    return held()
+    return without_dispatch()
 
 
 def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list[Job]:
@@ -35,7 +35,7 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
     """
     using, worker = ledger_database(), clock.new_id()
     ran: list[UUID] = []
-    with held():
+    with without_dispatch():
         while promote(1000, using) or _any_queued(queues, using):
             if len(ran) >= limit and _any_queued(queues, using):
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")

@@ -18,17 +18,17 @@ from uuid import UUID
 
 from ..core import clock
 from ..core.errors import TaskNotFound
-from ..core.registry import find_task
 from ..jobs.execute import claim_jobs, is_suspect
-from ..jobs.paused_limits import pause_limits_by
+from ..jobs.task import find_task
 from ..ledger.lifecycle import claim_next
 from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
 from ..ledger.transitions import promote
 from ..models import Job
-from ..sandbox import process_state
+from ..sandbox import isolation
 from ..sandbox.connections import give_back_connections, refresh_connections
-from ..sandbox.timeouts import CANCEL_SIGNAL, before_interruption, confirm_cancellation
+from ..sandbox.isolation import CANCEL_SIGNAL
+from ..sandbox.timeouts import before_interruption, confirm_cancellation, pause_limits_by
 from ..transport.names import rq_queue_name
 from . import log_handlers, signals
 from .config import WorkerConfig
@@ -40,7 +40,7 @@ from .executors.settling_thread import SettlingThread
 from .executors.threads import ThreadExecutor
 from .fetcher import FETCH_SECONDS, MessageFetcher
 from .once_flag import OnceFlag
-from .processes import prepare_forks, resident_mib
+from .processes import announce_process, prepare_forks, resident_mib
 from .served_queues import ServedQueues
 from .settler import Settler
 from .shared_state import SharedState
@@ -270,7 +270,7 @@ class JobProcess:
         if config.max_memory is not None and (used := resident_mib()) > config.max_memory:
             logger.info("This job process holds %.0f MiB and is replaced.", used)
             return True
-        if process_state.is_worn():
+        if isolation.is_worn():
             logger.warning(
                 "A task has left this job process with lower limits or nearly without descriptors: "
                 "it is replaced."
@@ -285,7 +285,8 @@ class JobProcess:
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
             signal.signal(number, signals.do_nothing)
         before_interruption(log_handlers.flush)
-        process_state.take(self.config.directory)
+        announce_process(self.config.backend, "jobs")
+        isolation.take(self.config.directory)
         remember_new_sessions()
         prepare_forks()
         confirm_cancellation(self.inline.is_cancelled)

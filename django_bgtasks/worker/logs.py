@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from ..core.errors import TaskNotFound
 from ..core.outcomes import failure_of
-from ..core.registry import find_task
+from ..jobs.task import find_task
 from ..transport.connection import describe
 from .config import WorkerConfig
 

@@ -10,16 +10,18 @@ import os
 import sys
 import time
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from ..jobs.middleware import middleware_of
 from ..ledger import pooler
 from ..transport.connection import RedisError, connection, reason
 from .config import WorkerConfig
 from .processes import describe_end, fork
 
 logger = logging.getLogger("django_bgtasks.worker")
-NOT_MIGRATED, NO_DATABASE = 3, 4
+NOT_MIGRATED, NO_DATABASE, MISCONFIGURED = 3, 4, 5
 TRY_EVERY = 2.0
 
 
@@ -37,6 +39,11 @@ def check_database(config: WorkerConfig) -> int:
 
 
 def _check_database(config: WorkerConfig) -> int:
+    try:
+        middleware_of(config.backend)
+    except ImproperlyConfigured as error:
+        logger.error("%s", error)  # noqa: TRY400 - a traceback says nothing more
+        return MISCONFIGURED
     while True:
         try:
             missing = unapplied(config.using)

@@ -11,7 +11,7 @@ from functools import partial
 from uuid import UUID
 
 from ..core import clock
-from ..sandbox.timeouts import CANCEL_SIGNAL
+from ..sandbox.isolation import CANCEL_SIGNAL
 from .config import WorkerConfig
 from .job_process import OUT_OF_WORK, SPENT, JobProcess
 from .once_flag import OnceFlag

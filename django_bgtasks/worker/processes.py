@@ -18,16 +18,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import util
 from pathlib import Path
 
 from django.db import connections
 
 from ..core.payload import printable
-from ..jobs.hooks import LEAVING
+from ..jobs.task import ensure_backend
 from ..ledger import identity
 from ..sandbox.connections import abandon_connections
-from ..sandbox.process_state import EXIT_FDS_CLOSED
+from ..sandbox.isolation import EXIT_FDS_CLOSED
+from ..signals import process_started, process_stopping
 from ..transport.connection import close_in_fork, drop_clients
 from . import log_handlers, signals
 from .streams import flush_streams
@@ -41,6 +43,8 @@ POOLS = "concurrent.futures.process"
 LOOK_FOR_PARENT_EVERY = 0.5
 DAEMON_SECONDS = 1.0
 _key = threading.Lock()
+# The backend and the kind of this process, once it has begun.
+_started: list[tuple[str, str]] = []
 
 
 class LastError:
@@ -103,13 +107,23 @@ def fork(main: Callable[[], None], last_error: LastError | None = None) -> int:
 
 def _clean_up() -> None:
     """What Python does at its end, as far as it is this process's own."""
-    for leave in LEAVING:
-        _try(leave)
+    for backend, kind in _started:
+        sender = type(ensure_backend(backend))
+        _try(partial(process_stopping.send_robust, sender=sender, kind=kind))
     # What a task has left behind, a lock say, must not hold up the end.
     for leave in (end_pools, end_daemons, log_handlers.close, flush_streams):
         thread = threading.Thread(target=_try, args=(leave,), daemon=True)
         thread.start()
         thread.join(CLEAN_UP_SECONDS)
+
+
+def announce_process(backend: str, kind: str) -> None:
+    """This process of a worker begins: send process_started, and process_stopping at its end.
+
+    kind: "jobs" or "maintenance".
+    """
+    _started.append((backend, kind))
+    process_started.send_robust(sender=type(ensure_backend(backend)), kind=kind)
 
 
 def _try(leave: Callable[[], object]) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from django.db import connections
 
 from ..core import clock
-from ..core.registry import queues_of
+from ..jobs.task import queues_of
 from ..ledger.outages import DISCONNECTED, retry_until_connected
 from ..ledger.queues import paused, with_queued_jobs
 from ..sandbox.connections import give_back_connections

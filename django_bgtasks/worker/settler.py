@@ -78,15 +78,15 @@ class Settler:
 
 def job_line(run: Run) -> str:
     """id, task, queue, attempt, outcome, duration and wait of a job, in one line."""
-    job = run.job
-    attempt = job.attempt if run.settlement.charged else job.attempt + 1
-    waited = 0.0
+    job, outcome = run.job, run.outcome
+    attempt = job.attempt if outcome.charged else job.attempt + 1
+    waited, state = 0.0, "retrying" if outcome.retries else job.state
     if job.started_at:
         # Since when it could have begun.
         since: datetime = max(filter(None, (job.enqueued_at, job.run_after)))
         waited = max(0.0, (job.started_at - since).total_seconds())
     line = (
         f"job={job.pk} task={job.task} queue={job.queue} attempt={attempt}/{job.max_attempts} "
-        f"outcome={run.outcome} duration={run.seconds:.3f}s wait={waited:.3f}s"
+        f"outcome={state} duration={run.seconds:.3f}s wait={waited:.3f}s"
     )
     return printable(f"{line} error={job.error}" if job.error else line)

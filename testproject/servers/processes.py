@@ -67,11 +67,13 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """A TCP port on which nothing listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port on which nothing listens; a Redis Cluster uses the one 10,000 above it too."""
+    while True:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port: int = listener.getsockname()[1]
+        if port <= 55535:
+            return port
 
 
 def wait_for(ready: Callable[[], bool], *, timeout: float) -> bool:

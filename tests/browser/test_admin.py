@@ -77,7 +77,7 @@ def test_all_that_match_are_deleted_by_a_job_whose_page_shows_its_progress(
     ask_for_all(page)
     page.get_by_role("button", name="Yes, I’m sure").click()
     expect(page.get_by_text("A background job does this.")).to_be_visible()
-    deleter = Job.objects.get(task__endswith="move_matching")
+    deleter = Job.objects.get(task__endswith="apply_to_matching")
     assert str(deleter.pk) in page.url
     bgworker()
     wait_for_state(str(deleter.pk), State.SUCCEEDED)

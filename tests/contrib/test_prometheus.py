@@ -72,7 +72,8 @@ def test_a_scrape_tells_what_waits_runs_ended_and_works(
     assert found["bgtasks_redis_up", "default"] == 1
     pair = ("emails", TASK)
     ended = [
-        found["bgtasks_jobs_ended_total", "default", name, *pair] for name in prometheus.OUTCOMES
+        found["bgtasks_jobs_ended_total", "default", name, *pair]
+        for name in prometheus.ENDED_STATES
     ]
     assert ended == [2, 1, 1]
     # Each ran for 3 seconds, after it had waited for 5 minutes without these.

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from django_bgtasks import InvalidArguments, task
-from django_bgtasks.core.dedup import bind, dedup_of, key_of, slot_of
+from django_bgtasks.core.dedup import dedup_of, key_of, slot_of
+from django_bgtasks.core.payload import bind
 
 
 def send(user_id: Any, kind: str = "welcome") -> None:

@@ -68,4 +68,4 @@ def test_armed_a_job_passes_the_points_of_its_way_in_their_order() -> None:
         check=True,
     )
     way = [point.removeprefix("before ") for point in json.loads(ran.stdout) if "before" in point]
-    assert way == ["insert", "push", "claim", "settle", "move", "tell"]
+    assert way == ["insert", "push", "claim", "settle", "move", "announce"]

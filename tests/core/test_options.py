@@ -80,7 +80,7 @@ def test_a_depth_is_for_all_queues_or_by_queue() -> None:
 
 
 def test_each_final_state_is_kept_for_days_of_its_own() -> None:
-    assert options(keep_failed_days=0.5).kept() == {
+    assert options(keep_failed_days=0.5).retention() == {
         "succeeded": timedelta(days=7),
         "failed": timedelta(hours=12),
         "cancelled": timedelta(days=7),

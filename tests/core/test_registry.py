@@ -7,7 +7,7 @@ from pytest_django import Settings
 
 from django_bgtasks import TaskNotFound, task
 from django_bgtasks.backend import RQBackend
-from django_bgtasks.core.registry import ensure_backend, find_task, queues_of
+from django_bgtasks.jobs.task import ensure_backend, find_task, queues_of
 from tests.app import tasks
 
 OURS = "django_bgtasks.backend.RQBackend"

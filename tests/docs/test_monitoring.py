@@ -27,6 +27,7 @@ METRIC = re.compile(r"\bbgtasks_\w+")
 def exposed(db: None) -> dict[str, set[str]]:
     """The names of all samples, each with the names of its labels."""
     make_job("succeeded", attempt=1)
+    make_job(backend="removed")
     make_worker()
     rollups.run_once("default")
     registry = CollectorRegistry()

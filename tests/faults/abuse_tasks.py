@@ -19,7 +19,7 @@ from django.core.cache import cache, caches
 from django.db import connection, transaction
 
 from django_bgtasks import Retry, current_job, task
-from django_bgtasks.core.task import BackgroundTask
+from django_bgtasks.jobs.task import BackgroundTask
 from django_bgtasks.models import Job
 
 from .abuses import KINDS, left

@@ -1,4 +1,4 @@
-"""The tasks of section C. They have no retry policy: an exception of their own is their end."""
+"""Tasks of the cases about the database, without a retry policy: their exception is their end."""
 
 from __future__ import annotations
 

@@ -15,6 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 VARIABLE = "BGTASKS_TEST_REPORT"
+# In the order of the table. Those of tests/faults/peers have names of their own.
+SECTIONS = (
+    *("Kills", "Redis", "Database", "Delivery", "Deploys", "Dedup", "Tasks", "Security", "Soak"),
+    *("Isolation", "Settings"),
+)
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 HEAD = (
     "| | what was injected | times | jobs | lost | duplicate | ran again | recovery: median |"
@@ -82,7 +87,12 @@ def entries_of(lines: Iterable[str]) -> list[Entry]:
         entry = Entry(**json.loads(line))
         key = (entry.system, entry.section, entry.injected)
         rows.setdefault(key, Entry(entry.section, entry.injected, entry.system)).add(entry)
-    return sorted(rows.values(), key=lambda row: (row.section, row.injected))
+    return sorted(rows.values(), key=_place)
+
+
+def _place(row: Entry) -> tuple[int, str, str]:
+    place = SECTIONS.index(row.section) if row.section in SECTIONS else len(SECTIONS)
+    return place, row.section, row.injected
 
 
 def table_of(system: str, rows: Iterable[Entry]) -> str:

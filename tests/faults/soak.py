@@ -153,7 +153,7 @@ def tell(options: argparse.Namespace, verdict: Any, chaos: Chaos, waits: list[fl
         say(f"  recovery of {len(waits)}: median {middle:.2f}, p99 {high:.2f}, max {waits[-1]:.2f}")
     for text in [*verdict.lost, *verdict.duplicates, *verdict.faults]:
         say(f"  WRONG {text}")
-    entry = Entry("I", f"soak of {options.minutes:g} minutes: {strikes}", times=1)
+    entry = Entry("Soak", f"soak of {options.minutes:g} minutes: {strikes}", times=1)
     entry.jobs, entry.lost, entry.again = verdict.jobs, len(verdict.lost), verdict.again
     entry.duplicates, entry.recovery = len(verdict.duplicates), waits
     record(entry)

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,32 +47,36 @@ class Strike:
         return {VARIABLE: json.dumps(asdict(self)), "DJANGO_SETTINGS_MODULE": "tests.faults.armed"}
 
 
-PLAN = Strike(**json.loads(os.environ[VARIABLE])) if VARIABLE in os.environ else None
+@cache
+def plan() -> Strike | None:
+    """The strike of this process, and of those that it forks."""
+    return Strike(**json.loads(os.environ[VARIABLE])) if VARIABLE in os.environ else None
 
 
 def strike(point: str, value: Any = None) -> None:
     """What every fault point calls in an armed process."""
-    if PLAN is None or point != PLAN.point:
+    planned = plan()
+    if planned is None or point != planned.point:
         return
     if (point in MUST_ANSWER and not value) or not _is_first():
         return
     note("struck", point.replace(" ", "-"))
-    _hit(PLAN)
-    if PLAN.hold:
+    _hit(planned)
+    if planned.hold:
         while not Path(f"{os.environ[EFFECTS]}.gate").exists():
             time.sleep(0.01)
 
 
-def _hit(plan: Strike) -> None:
-    if plan.victim == "tree" and plan.number == signal.SIGSTOP:
+def _hit(planned: Strike) -> None:
+    if planned.victim == "tree" and planned.number == signal.SIGSTOP:
         stop([one for one in psutil.process_iter() if _is_of_this_tree(one)])
         os.kill(os.getpid(), signal.SIGSTOP)
-    elif plan.victim == "tree":
-        os.killpg(os.getpgrp(), plan.number)
-    elif plan.victim != "nobody":
-        os.kill(os.getppid() if plan.victim == "supervisor" else os.getpid(), plan.number)
+    elif planned.victim == "tree":
+        os.killpg(os.getpgrp(), planned.number)
+    elif planned.victim != "nobody":
+        os.kill(os.getppid() if planned.victim == "supervisor" else os.getpid(), planned.number)
         # A process that has killed its parent is killed by the kernel a moment later.
-        time.sleep(10 if plan.number == signal.SIGKILL else 0)
+        time.sleep(10 if planned.number == signal.SIGKILL else 0)
 
 
 def _is_of_this_tree(process: psutil.Process) -> bool:

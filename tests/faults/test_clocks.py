@@ -1,4 +1,4 @@
-"""D. Time: no decision depends on a host's clock, however wrong it is, and whatever it does."""
+"""Time: no decision depends on a host's clock, however wrong it is, and whatever it does."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def busy_processes(case: Case) -> set[int]:
 def test_what_a_worker_with_a_wrong_clock_does_later_it_does_at_the_right_time(
     case: Case, shift: int
 ) -> None:
-    case.row("D", "a worker's clock is wrong by 2 minutes or a day", times=3)
+    case.row("Delivery", "a worker's clock is wrong by 2 minutes or a day", times=3)
     case.worker("--processes", 2, env=wrong(shift))
     assert abs(error_of(case) - shift) < 5
     start = case.now()
@@ -92,7 +92,7 @@ def test_what_a_worker_with_a_wrong_clock_does_later_it_does_at_the_right_time(
 def test_workers_whose_clocks_are_apart_leave_each_other_alone_and_rescue_the_dead(
     case: Case, apart: int
 ) -> None:
-    case.row("D", "two workers with clocks up to 2 days apart, and the death of one of them")
+    case.row("Delivery", "two workers with clocks up to 2 days apart, and the death of one of them")
     behind = case.worker(env=wrong(-apart))
     case.wait_until(lambda: Worker.objects.count() == 1)
     ahead = case.worker(env=wrong(apart))
@@ -115,7 +115,9 @@ def test_a_worker_with_a_wrong_clock_forgets_what_is_over_and_nothing_else(
     case: Case, shift: int
 ) -> None:
     case.row(
-        "D", "maintenance with a wrong clock, which releases dedup windows and prunes", times=5
+        "Delivery",
+        "maintenance with a wrong clock, which releases dedup windows and prunes",
+        times=5,
     )
     kept = case.enqueue(delivery_tasks.keyed_for_an_hour, "kept")
     ended = case.enqueue(delivery_tasks.keyed_for_a_moment, "over")
@@ -145,7 +147,9 @@ def test_a_worker_with_a_wrong_clock_forgets_what_is_over_and_nothing_else(
 
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_sites_with_wrong_clocks_share_a_dedup_window(case: Case, shift: int) -> None:
-    case.row("D", "a site's clock is wrong by 2 minutes or a day, and dedup windows", times=2)
+    case.row(
+        "Delivery", "a site's clock is wrong by 2 minutes or a day, and dedup windows", times=2
+    )
     held = [case.enqueue(delivery_tasks.keyed_for_an_hour, "shared")]
     told = _enqueued_by_a_site(case, shift, "shared", "its-own")
     assert told[0] == held[0].id
@@ -169,7 +173,7 @@ def _enqueued_by_a_site(case: Case, shift: int, *keys: str) -> list[str]:
 @pytest.mark.long
 @pytest.mark.parametrize("step", [-DAY, DAY])
 def test_a_clock_that_jumps_in_the_middle_of_a_job_changes_nothing(case: Case, step: int) -> None:
-    case.row("D", "the clock of a worker jumps by a day in the middle of its jobs", times=2)
+    case.row("Delivery", "the clock of a worker jumps by a day in the middle of its jobs", times=2)
     worker = case.worker("--processes", 2, env=wrong(0, step))
     case.worker("emails", env=wrong(0))
     assert abs(error_of(case)) < 5

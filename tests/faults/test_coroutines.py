@@ -1,4 +1,4 @@
-"""K. What a coroutine does to its database session and to the event loop is not its neighbours'."""
+"""What a coroutine does to its database session and to the event loop is not its neighbours'."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def queries_for_long() -> bool:
 def test_a_transaction_that_is_open_across_an_await_is_its_coroutines_own(
     case: Case, commits: bool
 ) -> None:
-    case.row("K", "A coroutine that holds a transaction open while others write")
+    case.row("Isolation", "A coroutine that holds a transaction open while others write")
     case.worker()
     transfer = case.enqueue(tasks.transfers, commits)
     begun(case, transfer)
@@ -70,7 +70,7 @@ def test_a_transaction_that_is_open_across_an_await_is_its_coroutines_own(
 def test_a_coroutine_that_leaves_a_transaction_open_fails_and_its_neighbours_rows_stay(
     case: Case, options: tuple[object, ...]
 ) -> None:
-    case.row("K", "Coroutines that leave a transaction open", times=len(tasks.LEFT))
+    case.row("Isolation", "Coroutines that leave a transaction open", times=len(tasks.LEFT))
     worker = case.worker(*options)
     before = case.enqueue(tasks.signs_up_at_gate, "customer") if not options else None
     if before is not None:
@@ -101,7 +101,9 @@ def test_whatever_a_coroutine_does_to_a_session_is_not_its_neighbours(
     case: Case, sensitive: bool
 ) -> None:
     opened, changed = ([kind.values[0] for kind in kinds] for kinds in (OPEN, CHANGES))
-    case.row("K", "Coroutines that do to a session what tasks do", times=len(opened + changed))
+    case.row(
+        "Isolation", "Coroutines that do to a session what tasks do", times=len(opened + changed)
+    )
     worker = case.worker("--async-connections", 3)
     jobs = {}
     writers = []
@@ -120,7 +122,7 @@ def test_whatever_a_coroutine_does_to_a_session_is_not_its_neighbours(
 
 @long
 def test_what_a_coroutine_leaves_running_has_no_transaction_of_others(case: Case) -> None:
-    case.row("K", "A coroutine whose own tasks outlive it and use the database")
+    case.row("Isolation", "A coroutine whose own tasks outlive it and use the database")
     worker = case.worker("--async-connections", 1)
     job = case.enqueue(tasks.goes_on_after_its_end, "late")
     assert ended(case, job).state == "succeeded"
@@ -141,7 +143,7 @@ def test_what_a_coroutine_leaves_running_has_no_transaction_of_others(case: Case
 
 @long
 def test_what_the_context_of_a_coroutine_asks_takes_no_connection_from_others(case: Case) -> None:
-    case.row("K", "Coroutines that tell their progress while others use the database")
+    case.row("Isolation", "Coroutines that tell their progress while others use the database")
     worker = case.worker("--async-connections", 1)
     jobs = [case.enqueue(tasks.tells_its_progress) for _ in range(5)]
     begun(case, *jobs)
@@ -154,7 +156,7 @@ def test_what_the_context_of_a_coroutine_asks_takes_no_connection_from_others(ca
 
 @long
 def test_what_a_coroutine_does_at_once_is_in_its_transaction(case: Case) -> None:
-    case.row("K", "Coroutines with tasks of their own, and with cursors that stay open")
+    case.row("Isolation", "Coroutines with tasks of their own, and with cursors that stay open")
     Note.objects.bulk_create([Note(text=f"row {number}") for number in range(9)])
     worker = case.worker()
     reading = case.enqueue(tasks.reads_in_pieces)
@@ -172,7 +174,7 @@ def test_what_a_coroutine_does_at_once_is_in_its_transaction(case: Case) -> None
 @long
 @pytest.mark.postgres
 def test_the_settings_of_a_session_are_its_coroutines_own(case: Case) -> None:
-    case.row("K", "A coroutine that changes its session")
+    case.row("Isolation", "A coroutine that changes its session")
     case.worker()
     switching = case.enqueue(tasks.switches_its_schema)
     begun(case, switching)
@@ -196,7 +198,7 @@ def test_the_settings_of_a_session_are_its_coroutines_own(case: Case) -> None:
 def test_coroutines_wait_for_each_other_where_there_are_few_connections(
     case: Case, options: tuple[object, ...], env: dict[str, str], most: int
 ) -> None:
-    case.row("K", "More coroutines that use the database than connections for them")
+    case.row("Isolation", "More coroutines that use the database than connections for them")
     worker = case.worker(*options, env=env)
     jobs = [case.enqueue(tasks.names_its_session, 0.05) for _ in range(20)]
     case.wait_final()
@@ -211,7 +213,7 @@ def test_coroutines_wait_for_each_other_where_there_are_few_connections(
     ["spins", pytest.param("queries_for_long", marks=[pytest.mark.postgres, long])],
 )
 def test_a_thread_that_is_busy_when_its_coroutine_ends_is_nobodys(case: Case, name: str) -> None:
-    case.row("K", "A coroutine that runs out of time in the middle of a query")
+    case.row("Isolation", "A coroutine that runs out of time in the middle of a query")
     worker = case.worker("--async-connections", 1)
     late = case.enqueue(tasks.is_busy_in_its_thread, name, timeout=0.5)
     assert ended(case, late, 5).error.startswith("JobTimeout: ")
@@ -226,7 +228,7 @@ def test_a_thread_that_is_busy_when_its_coroutine_ends_is_nobodys(case: Case, na
 
 
 def test_what_a_coroutine_does_to_the_loop_does_not_end_its_neighbours(case: Case) -> None:
-    case.row("K", "Coroutines that stop or change the event loop", times=len(tasks.DONE))
+    case.row("Isolation", "Coroutines that stop or change the event loop", times=len(tasks.DONE))
     worker = case.worker()
     waiting = [case.enqueue(tasks.waits_at_gate) for _ in range(5)]
     begun(case, *waiting)
@@ -249,7 +251,7 @@ def test_what_a_coroutine_does_to_the_loop_does_not_end_its_neighbours(case: Cas
 
 
 def test_a_loop_that_cannot_go_on_ends_its_process_at_once(case: Case) -> None:
-    case.row("K", "A coroutine that breaks the event loop for good")
+    case.row("Isolation", "A coroutine that breaks the event loop for good")
     worker = case.worker()
     waiting = case.enqueue(tasks.waits_at_gate)
     begun(case, waiting)

@@ -1,4 +1,4 @@
-"""C. The database: connections that end at each point, and conflicts that it resolves."""
+"""The database: connections that end at each point, and conflicts that it resolves."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def ends() -> list[Any]:
 def test_connections_that_end_at_any_point_fail_no_job_and_repeat_no_plain_one(
     case: Case, point: str, name: str
 ) -> None:
-    case.row("C", f"pg_terminate_backend of all connections of a worker, at {len(POINTS)} points")
+    case.row(
+        "Database", f"pg_terminate_backend of all connections of a worker, at {len(POINTS)} points"
+    )
     case.worker(strike=Strike(point, "nobody", hold=True))
     job = case.enqueue(TASKS[name])
     case.struck_at()
@@ -65,11 +67,11 @@ def test_connections_that_end_at_any_point_fail_no_job_and_repeat_no_plain_one(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("point", ["after claim", "before tell"])
+@pytest.mark.parametrize("point", ["after claim", "before announce"])
 def test_connections_that_end_where_earlier_attempts_are_read_kill_no_process(
     case: Case, point: str
 ) -> None:
-    case.row("C", "pg_terminate_backend before a later attempt, and after its settlement")
+    case.row("Database", "pg_terminate_backend before a later attempt, and after its settlement")
     job = case.enqueue(tasks.plain)
     Job.objects.filter(pk=job.id).update(attempt=1)
     worker = case.worker(strike=Strike(point, "nobody", hold=True))
@@ -85,7 +87,7 @@ def test_connections_that_end_where_earlier_attempts_are_read_kill_no_process(
 
 @pytest.mark.long
 def test_a_connection_that_ends_in_the_claim_costs_no_attempt(case: Case) -> None:
-    case.row("C", "pg_terminate_backend while the claim waits for its row")
+    case.row("Database", "pg_terminate_backend while the claim waits for its row")
     case.worker(strike=Strike("before claim", "nobody", hold=True))
     job = case.enqueue(tasks.plain)
     case.struck_at()
@@ -123,7 +125,7 @@ PREPARED = b"_pg3_"
 def test_a_commit_whose_reply_is_lost_is_found_and_nothing_runs_twice(
     case: Case, name: str, text: bytes, after: bytes
 ) -> None:
-    case.row("C", "a COMMIT that goes through and whose reply is lost, at 4 places")
+    case.row("Database", "a COMMIT that goes through and whose reply is lost, at 4 places")
     with postgres_behind_a_proxy() as (proxy, env):
         worker = case.worker(env=env)
         worker.wait_for("bgworker")
@@ -143,7 +145,7 @@ def test_a_commit_whose_reply_is_lost_is_found_and_nothing_runs_twice(
 
 @pytest.mark.long
 def test_a_commit_that_is_still_under_way_when_it_is_looked_for_is_waited_for(case: Case) -> None:
-    case.row("C", "a COMMIT that reaches PostgreSQL 2 s after its connection broke")
+    case.row("Database", "a COMMIT that reaches PostgreSQL 2 s after its connection broke")
     with postgres_behind_a_proxy() as (proxy, env):
         worker = case.worker(env=env)
         worker.wait_for("bgworker")
@@ -158,7 +160,7 @@ def test_a_commit_that_is_still_under_way_when_it_is_looked_for_is_waited_for(ca
 
 
 def test_jobs_that_deadlock_both_succeed(case: Case) -> None:
-    case.row("C", "two atomic tasks change two rows in opposite order: a deadlock")
+    case.row("Database", "two atomic tasks change two rows in opposite order: a deadlock")
     for text in ("a", "b"):
         Note.objects.create(text=text)
     case.worker("--processes", 2)
@@ -174,7 +176,7 @@ def test_jobs_that_deadlock_both_succeed(case: Case) -> None:
 
 @pytest.mark.long
 def test_a_settlement_that_is_the_victim_of_a_deadlock_runs_its_job_again(case: Case) -> None:
-    case.row("C", "the settlement of an atomic task is the victim of a deadlock")
+    case.row("Database", "the settlement of an atomic task is the victim of a deadlock")
     Note.objects.create(text="a")
     case.worker(strike=Strike("in body", "nobody", hold=True))
     job = case.enqueue(tasks.touching, "a")
@@ -206,7 +208,7 @@ def wait_and_open(case: Case) -> None:
     ids=["repeatable-read", "serializable"],
 )
 def test_a_serialization_failure_is_no_failure_of_the_job(case: Case, level: int) -> None:
-    case.row("C", "a serialization failure in an atomic task")
+    case.row("Database", "a serialization failure in an atomic task")
     shared = Note.objects.create(text="count 0")
     env = with_options(isolation_level=level)
     case.worker(strike=Strike("in body", "nobody", hold=True), env=env)
@@ -224,7 +226,7 @@ def test_a_serialization_failure_is_no_failure_of_the_job(case: Case, level: int
 
 @pytest.mark.long
 def test_serializable_jobs_that_conflict_again_and_again_all_succeed(case: Case) -> None:
-    case.row("C", "20 atomic tasks count in one row, serializable, in 4 processes")
+    case.row("Database", "20 atomic tasks count in one row, serializable, in 4 processes")
     shared = Note.objects.create(text="count 0")
     case.worker("--processes", 4, env=with_options(isolation_level=4))
     jobs = case.enqueue_many(tasks.counting, [("count ",)] * 20)
@@ -243,7 +245,7 @@ def test_serializable_jobs_that_conflict_again_and_again_all_succeed(case: Case)
     ],
 )
 def test_a_lock_that_is_not_free_in_time_loses_no_job(case: Case, point: str, name: str) -> None:
-    case.row("C", "the job's row is locked for longer than lock_timeout")
+    case.row("Database", "the job's row is locked for longer than lock_timeout")
     env = with_server_settings(lock_timeout="200ms")
     worker = case.worker(strike=Strike(point, "nobody", hold=True), env=env)
     job = case.enqueue(TASKS[name])
@@ -259,7 +261,7 @@ def test_a_lock_that_is_not_free_in_time_loses_no_job(case: Case, point: str, na
 
 
 def test_a_transaction_that_idles_too_long_runs_again(case: Case) -> None:
-    case.row("C", "idle_in_transaction_session_timeout in the body of an atomic task")
+    case.row("Database", "idle_in_transaction_session_timeout in the body of an atomic task")
     case.worker(env=with_server_settings(idle_in_transaction_session_timeout="300ms"))
     job = case.enqueue(tasks.atomic, 1.0)
     own = case.enqueue(tasks.idle_in_transaction, 1.0)
@@ -272,7 +274,7 @@ def test_a_transaction_that_idles_too_long_runs_again(case: Case) -> None:
 
 @pytest.mark.long
 def test_a_task_that_costs_its_connection_each_time_ends_as_failed(case: Case) -> None:
-    case.row("C", "an atomic task that ends its own connection in each attempt")
+    case.row("Database", "an atomic task that ends its own connection in each attempt")
     case.worker()
     job = case.enqueue(tasks.ends_its_own_backend)
     with case.recovers(within=BACK):
@@ -283,7 +285,7 @@ def test_a_task_that_costs_its_connection_each_time_ends_as_failed(case: Case) -
 
 @pytest.mark.long
 def test_what_must_not_begin_twice_does_not_though_its_transaction_is_undone(case: Case) -> None:
-    case.row("C", 'pg_terminate_backend in the body of an atomic task with on_crash="fail"')
+    case.row("Database", 'pg_terminate_backend in the body of an atomic task with on_crash="fail"')
     case.worker(strike=Strike("in body", "nobody", hold=True))
     job = case.enqueue(tasks.careful)
     case.struck_at()

@@ -1,4 +1,4 @@
-"""C. The database is away for a while: restarted, crashed, full, read-only or locked."""
+"""The database is away for a while: restarted, crashed, full, read-only or locked."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def unharmed(case: Case, worker: WorkerProcess, jobs: list[Any]) -> None:
 def test_a_restart_of_the_server_loses_no_job_and_ends_no_worker(
     server: PostgresServer, case: Case, politely: bool
 ) -> None:
-    case.row("C", f"PostgreSQL is {'restarted' if politely else 'killed and started'} at work")
+    case.row(
+        "Database", f"PostgreSQL is {'restarted' if politely else 'killed and started'} at work"
+    )
     worker, jobs = busy(case, server)
     away(server, politely=politely)
     with case.recovers(within=BACK):
@@ -84,7 +86,7 @@ def test_a_restart_of_the_server_loses_no_job_and_ends_no_worker(
 def test_an_outage_ends_no_worker_and_costs_no_job_an_attempt(
     server: PostgresServer, case: Case, seconds: float, finishes: str
 ) -> None:
-    case.row("C", f"PostgreSQL is away for {seconds:g} s, killed at work")
+    case.row("Database", f"PostgreSQL is away for {seconds:g} s, killed at work")
     worker, jobs = busy(case, server)
     if finishes == "before":
         case.effects.open_gate()
@@ -100,7 +102,7 @@ def test_an_outage_ends_no_worker_and_costs_no_job_an_attempt(
 def test_after_an_outage_no_worker_calls_another_dead_that_only_could_not_beat(
     server: PostgresServer, case: Case
 ) -> None:
-    case.row("C", "PostgreSQL is away for 12 s, and three workers come back to it")
+    case.row("Database", "PostgreSQL is away for 12 s, and three workers come back to it")
     workers = [case.worker(env=to(server.url)) for _ in range(3)]
     jobs = [case.enqueue(others.wait_at_gate) for _ in workers]
     case.wait_until(lambda: len(case.effects.of("begin")) == 3)
@@ -117,7 +119,7 @@ def test_after_an_outage_no_worker_calls_another_dead_that_only_could_not_beat(
 def test_a_worker_that_dies_in_an_outage_is_found_after_it(
     server: PostgresServer, case: Case
 ) -> None:
-    case.row("C", "a worker is killed while PostgreSQL is away for 8 s")
+    case.row("Database", "a worker is killed while PostgreSQL is away for 8 s")
     killed = case.worker(env=to(server.url))
     job = case.enqueue(others.wait_at_gate)
     case.wait_until(lambda: case.effects.of("begin"))
@@ -138,7 +140,7 @@ def test_a_worker_that_dies_in_an_outage_is_found_after_it(
 def test_a_primary_that_becomes_a_standby_and_back_loses_no_job(
     server: PostgresServer, case: Case
 ) -> None:
-    case.row("C", "PostgreSQL takes no writes for 4 s, as a primary that became a standby")
+    case.row("Database", "PostgreSQL takes no writes for 4 s, as a primary that became a standby")
     worker, jobs = busy(case, server)
     with connection.cursor() as cursor:
         cursor.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
@@ -157,7 +159,7 @@ def test_a_primary_that_becomes_a_standby_and_back_loses_no_job(
 def test_a_server_without_a_free_connection_is_waited_for(
     small_server: PostgresServer, case: Case
 ) -> None:
-    case.row("C", "PostgreSQL has no connection left (max_connections) for 4 s")
+    case.row("Database", "PostgreSQL has no connection left (max_connections) for 4 s")
     worker, jobs = busy(case, small_server)
     with Hog(small_server):
         case.effects.open_gate()
@@ -177,7 +179,7 @@ def test_a_server_without_a_free_connection_is_waited_for(
     ],
 )
 def test_a_pool_of_one_connection_is_enough_for_each_process(case: Case, early: bool) -> None:
-    case.row("C", "a connection pool that holds one connection per process")
+    case.row("Database", "a connection pool that holds one connection per process")
     env = with_options(pool={"min_size": 1, "max_size": 1, "timeout": 2})
     if early:
         env["DJANGO_SETTINGS_MODULE"] = "tests.faults.early"
@@ -222,7 +224,9 @@ def file_locked() -> Iterator[None]:
 def test_a_database_file_that_stays_locked_loses_no_job(
     case: Case, point: str, name: str, seconds: float
 ) -> None:
-    case.row("C", f"SQLite's file is locked for {seconds:g} s beyond the timeout, at 3 points")
+    case.row(
+        "Database", f"SQLite's file is locked for {seconds:g} s beyond the timeout, at 3 points"
+    )
     env = with_options(timeout=0.2)
     worker = case.worker(strike=Strike(point, "nobody", hold=True), env=env)
     job = case.enqueue(tasks.plain if name == "plain" else tasks.atomic)

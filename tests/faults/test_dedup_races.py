@@ -1,4 +1,4 @@
-"""F. Dedup: one live job per dedup key."""
+"""Dedup: one live job per dedup key."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def live(key: str) -> int:
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.long)])
 def test_fifty_calls_with_one_key_at_the_same_moment_are_one_job(case: Case, rounds: int) -> None:
-    case.row("F", f"{CALLERS} concurrent calls with one dedup key", times=rounds)
+    case.row("Dedup", f"{CALLERS} concurrent calls with one dedup key", times=rounds)
     for first in range(0, rounds, 4):
         keys = [f"key-{number}" for number in range(first, first + 4)]
         start = Barrier(CALLERS)
@@ -68,7 +68,7 @@ def test_fifty_calls_with_one_key_at_the_same_moment_are_one_job(case: Case, rou
 @pytest.mark.long
 def test_calls_of_many_processes_with_one_key_are_one_job(case: Case, tmp_path: Path) -> None:
     rounds, processes = 40, 6
-    case.row("F", f"concurrent calls of {processes} processes with one dedup key", times=rounds)
+    case.row("Dedup", f"concurrent calls of {processes} processes with one dedup key", times=rounds)
     keys = [f"key-{number}" for number in range(rounds)]
     command = [sys.executable, "-m", "tests.faults.rival", "keyed", "--at", str(tmp_path), *keys]
     env = {**environment(), EFFECTS: str(case.effects.path)}
@@ -105,7 +105,7 @@ def _line(rival: subprocess.Popen[str]) -> str:
 def test_when_the_winner_rolls_back_exactly_one_of_the_others_wins(
     case: Case, rounds: int, part: str
 ) -> None:
-    case.row("F", "the call that won rolls back, and others wait for its key", times=rounds)
+    case.row("Dedup", "the call that won rolls back, and others wait for its key", times=rounds)
     for number in range(rounds):
         inserted, key = Event(), f"key-{number}"
 
@@ -139,7 +139,10 @@ def _wait_for_others(case: Case, count: int) -> None:
 
     def waiting() -> bool:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                "WHERE NOT granted AND datname = current_database()"
+            )
             return bool(cursor.fetchone()[0] >= count)
 
     case.wait_until(waiting)
@@ -147,7 +150,7 @@ def _wait_for_others(case: Case, count: int) -> None:
 
 @pytest.mark.long
 def test_when_the_winner_is_killed_before_its_commit_its_key_is_free(case: Case) -> None:
-    case.row("F", "SIGKILL of the site that holds a dedup key, before its commit")
+    case.row("Dedup", "SIGKILL of the site that holds a dedup key, before its commit")
     command = [sys.executable, "-m", "tests.faults.rival", "keyed", "shared"]
     strike = Strike("after insert", "self", number=signal.SIGSTOP).env
     env = {**environment(), EFFECTS: str(case.effects.path), **strike, "BGTASKS_TEST_OPEN": "1"}
@@ -172,7 +175,9 @@ def test_when_the_winner_is_killed_before_its_commit_its_key_is_free(case: Case)
 
 def test_calls_in_transactions_of_their_own_are_one_job_and_spoil_none_of_them(case: Case) -> None:
     callers = 20
-    case.row("F", f"{callers} concurrent calls with one dedup key, in transactions", times=callers)
+    case.row(
+        "Dedup", f"{callers} concurrent calls with one dedup key, in transactions", times=callers
+    )
 
     def call(number: int) -> str:
         with transaction.atomic():
@@ -190,7 +195,7 @@ def test_calls_in_transactions_of_their_own_are_one_job_and_spoil_none_of_them(c
 
 
 def test_calls_with_the_same_keys_in_another_order_do_not_stop_each_other(case: Case) -> None:
-    case.row("F", "enqueue_many of the same dedup keys in different orders", times=8)
+    case.row("Dedup", "enqueue_many of the same dedup keys in different orders", times=8)
     chance = random.Random(seed := 1789)
     print(f"seed {seed}")
     for turn in range(8):
@@ -207,7 +212,7 @@ def test_calls_with_the_same_keys_in_another_order_do_not_stop_each_other(case: 
 def test_a_call_at_the_moment_its_holder_ends_gets_a_live_job_and_never_a_second_one(
     case: Case, seconds: int
 ) -> None:
-    case.row("F", "calls at the very moment at which the holder of their dedup key ends")
+    case.row("Dedup", "calls at the very moment at which the holder of their dedup key ends")
     case.worker("--processes", 2)
     case.enqueue(delivery_tasks.keyed, "shared")
     case.wait_final()
@@ -244,7 +249,7 @@ def _assert_apart(case: Case) -> None:
 
 @pytest.mark.parametrize("seconds", [2, pytest.param(15, marks=pytest.mark.long)])
 def test_at_the_end_of_a_window_one_call_gets_a_new_job(case: Case, seconds: int) -> None:
-    case.row("F", "calls at the very moment at which a dedup window ends")
+    case.row("Dedup", "calls at the very moment at which a dedup window ends")
     case.worker()
     case.enqueue(delivery_tasks.keyed_for_a_moment, "shared")
     case.wait_final()
@@ -293,7 +298,7 @@ HELD: dict[str, tuple[Any, bool, str]] = {
 def test_a_crash_neither_keeps_a_key_for_ever_nor_gives_it_away(
     case: Case, kind: str, victim: Any
 ) -> None:
-    case.row("F", "SIGKILL of the process whose job holds a dedup key")
+    case.row("Dedup", "SIGKILL of the process whose job holds a dedup key")
     task, held, state = HELD[kind]
     case.worker(strike=Strike("in body", victim, hold=True), env=SOON)
     first = case.enqueue(task, "shared")
@@ -315,7 +320,7 @@ def test_a_crash_neither_keeps_a_key_for_ever_nor_gives_it_away(
 
 @pytest.mark.parametrize("why", ["retry", pytest.param("release", marks=pytest.mark.long)])
 def test_a_job_that_waits_again_holds_its_key_again(case: Case, why: str) -> None:
-    case.row("F", "calls while a job waits for its next attempt, with the scope queued")
+    case.row("Dedup", "calls while a job waits for its next attempt, with the scope queued")
     task: Any
     if why == "retry":
         task = delivery_tasks.keyed_and_failing
@@ -344,7 +349,7 @@ def test_a_job_that_waits_again_holds_its_key_again(case: Case, why: str) -> Non
 
 @pytest.mark.long
 def test_a_job_whose_key_a_newer_one_took_waits_again_without_it(case: Case) -> None:
-    case.row("F", "a newer job takes the dedup key before the older one waits again")
+    case.row("Dedup", "a newer job takes the dedup key before the older one waits again")
     strike = Strike("in body", "nobody", hold=True)
     worker = case.worker("--grace", 0.2, strike=strike)
     task = delivery_tasks.keyed_until_it_starts

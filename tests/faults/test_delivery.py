@@ -1,4 +1,4 @@
-"""D. Delivery: messages that come often, too early or for nothing; zombies; two of a kind."""
+"""Delivery: messages that come often, too early or for nothing; zombies; two of a kind."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def wake(*processes: psutil.Process) -> None:
 def test_messages_that_come_ten_times_and_in_any_order_run_each_job_once(
     case: Case, redis_client: redis.Redis, jobs: int
 ) -> None:
-    case.row("D", "every message ten times, shuffled", times=jobs)
+    case.row("Delivery", "every message ten times, shuffled", times=jobs)
     chance = random.Random(seed := 4711 + jobs)
     print(f"seed {seed}")
     with without_redis():
@@ -94,7 +94,9 @@ def test_messages_that_come_ten_times_and_in_any_order_run_each_job_once(
 def test_messages_that_name_no_job_that_waits_are_dropped(
     case: Case, redis_client: redis.Redis
 ) -> None:
-    case.row("D", "messages with unknown, forged, ended, cancelled and not yet due ids", times=60)
+    case.row(
+        "Delivery", "messages with unknown, forged, ended, cancelled and not yet due ids", times=60
+    )
     ended, cancelled, later = (
         case.enqueue(tasks.plain),
         case.enqueue(tasks.plain),
@@ -122,7 +124,7 @@ def test_a_message_that_comes_before_its_job_is_committed_neither_runs_nor_loses
 ) -> None:
     """again: whether the message of the commit comes too; maintenance finds the job without it."""
     injected = "and none after it" if not again else "and again after it"
-    case.row("D", f"a message before the commit of its job, {injected}")
+    case.row("Delivery", f"a message before the commit of its job, {injected}")
     case.worker()
     case.wait_until(lambda: redis_client.smembers("rq:workers"))
     with contextlib.nullcontext() if again else without_redis(), transaction.atomic():
@@ -141,7 +143,7 @@ def test_a_message_that_comes_before_its_job_is_committed_neither_runs_nor_loses
 def test_a_job_that_was_rolled_back_never_runs_though_its_message_comes(
     case: Case, redis_client: redis.Redis
 ) -> None:
-    case.row("D", "an enqueue that is rolled back, and its message all the same", times=20)
+    case.row("Delivery", "an enqueue that is rolled back, and its message all the same", times=20)
     case.worker()
     gone = []
     for number in range(20):
@@ -188,7 +190,9 @@ def freezes() -> list[Any]:
 def test_a_worker_that_stood_still_past_its_rescue_settles_nothing_when_it_goes_on(
     case: Case, point: str, mode: str, speed: str
 ) -> None:
-    case.row("D", f"SIGSTOP of a whole worker past its rescue, at {len(POINTS)} points, then CONT")
+    case.row(
+        "Delivery", f"SIGSTOP of a whole worker past its rescue, at {len(POINTS)} points, then CONT"
+    )
     env, bound = SECONDS[speed]
     frozen = case.worker(strike=Strike(point, "tree", number=signal.SIGSTOP), env=env)
     wait_for_maintenance()
@@ -232,7 +236,7 @@ def _struck(case: Case, process: psutil.Process) -> bool:
 def test_a_worker_that_stands_still_with_its_row_locked_does_not_hold_up_the_others(
     case: Case,
 ) -> None:
-    case.row("D", "SIGSTOP of a worker that holds the lock of its job's row")
+    case.row("Delivery", "SIGSTOP of a worker that holds the lock of its job's row")
     frozen = case.worker(strike=Strike("after move", "tree", number=signal.SIGSTOP), env=SOON)
     locked = case.enqueue(tasks.atomic)
     case.struck_at()
@@ -253,7 +257,7 @@ def test_a_worker_that_stands_still_with_its_row_locked_does_not_hold_up_the_oth
 def test_a_worker_that_stands_still_amid_its_maintenance_does_not_hold_up_that_of_others(
     case: Case,
 ) -> None:
-    case.row("D", "SIGSTOP of a worker whose maintenance is in a transaction")
+    case.row("Delivery", "SIGSTOP of a worker whose maintenance is in a transaction")
     frozen = case.worker(strike=Strike("before add up", "tree", number=signal.SIGSTOP), env=SOON)
     case.struck_at()
     processes = family_of(frozen)
@@ -269,7 +273,7 @@ def test_a_worker_that_stands_still_amid_its_maintenance_does_not_hold_up_that_o
 def test_two_maintenances_send_what_a_wiped_redis_has_lost_once(
     case: Case, redis_client: redis.Redis
 ) -> None:
-    case.row("D", "two maintenances that find Redis wiped at once")
+    case.row("Delivery", "two maintenances that find Redis wiped at once")
     for _ in range(2):
         # They serve another queue, so the messages stay where they can be counted.
         case.worker("emails")
@@ -290,7 +294,7 @@ def test_two_maintenances_send_what_a_wiped_redis_has_lost_once(
 def test_two_workers_that_rescue_the_same_jobs_at_once_rescue_each_of_them_once(
     case: Case, rescuers: int
 ) -> None:
-    case.row("D", "several healthy workers rescue the jobs of one dead at once")
+    case.row("Delivery", "several healthy workers rescue the jobs of one dead at once")
     dead = case.worker("--processes", 4, env=SOON)
     jobs = [case.enqueue(tasks.wait_at_gate) for _ in range(4)]
     case.wait_until(lambda: len(case.effects.of("begin")) == 4)
@@ -310,7 +314,7 @@ def test_two_workers_that_rescue_the_same_jobs_at_once_rescue_each_of_them_once(
 
 
 def test_rescuers_that_look_at_the_very_same_moment_rescue_each_job_once(case: Case) -> None:
-    case.row("D", "eight rescuers at the very same moment", times=20)
+    case.row("Delivery", "eight rescuers at the very same moment", times=20)
     jobs = [case.enqueue(tasks.plain) for _ in range(10)]
     for turn in (1, 2):
         for job in jobs:

@@ -1,4 +1,4 @@
-"""E. Deploys: workers that are stopped, killed, replaced by other code, or migrated."""
+"""Deploys: workers that are stopped, killed, replaced by other code, or migrated."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def stops() -> list[Any]:
 def test_a_busy_worker_that_is_stopped_strands_loses_and_repeats_nothing(
     case: Case, distant_redis: redis.Redis, stop: Stop, times: int, seed: int
 ) -> None:
-    case.row("E", TITLES[stop], times=times)
+    case.row("Deploys", TITLES[stop], times=times)
     rng = random.Random(seed)
     for _ in range(times):
         fill(case)
@@ -154,7 +154,7 @@ def stranded(near: redis.Redis) -> set[str]:
 def test_what_outlives_the_grace_is_at_once_with_another_worker_and_no_crash(
     case: Case, stop: Stop
 ) -> None:
-    case.row("E", "SIGTERM and a grace that is over before the job is")
+    case.row("Deploys", "SIGTERM and a grace that is over before the job is")
     first = case.worker("--processes", 2, "--grace", 0.3)
     jobs = [case.enqueue(tasks.wait_at_gate) for _ in range(2)]
     for job in jobs:
@@ -172,7 +172,7 @@ def test_what_outlives_the_grace_is_at_once_with_another_worker_and_no_crash(
 
 
 def test_a_supervisor_that_kills_after_the_grace_finds_the_job_given_back(case: Case) -> None:
-    case.row("E", "SIGTERM, and SIGKILL to the whole worker once the grace is over")
+    case.row("Deploys", "SIGTERM, and SIGKILL to the whole worker once the grace is over")
     worker = case.worker("--grace", 0.3)
     job = case.enqueue(tasks.wait_at_gate)
     begun(case, job)
@@ -193,7 +193,7 @@ def test_a_supervisor_that_kills_after_the_grace_finds_the_job_given_back(case: 
 def test_a_supervisor_that_kills_before_the_grace_is_over_costs_an_attempt_and_no_job(
     case: Case, task: Any
 ) -> None:
-    case.row("E", "SIGTERM, and SIGKILL to the whole worker before the grace is over")
+    case.row("Deploys", "SIGTERM, and SIGKILL to the whole worker before the grace is over")
     strike = Strike("in body", "nobody", hold=True)
     worker = case.worker(strike=strike if task is tasks.atomic else None)
     job = case.enqueue(task)
@@ -237,7 +237,7 @@ def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
 def test_old_code_holds_the_job_of_a_task_it_lacks_and_new_code_runs_it(
     case: Case, releases: dict[str, Any]
 ) -> None:
-    case.row("E", "workers of old and new code side by side")
+    case.row("Deploys", "workers of old and new code side by side")
     import shop_release  # type: ignore[import-not-found]
 
     old = case.worker(env=releases["old"])
@@ -267,7 +267,7 @@ def run_held(case: Case) -> list[str]:
 def test_a_job_that_old_code_held_runs_by_itself_once_the_old_worker_is_gone(
     case: Case, releases: dict[str, Any]
 ) -> None:
-    case.row("E", "a job held by old code, whose worker is then replaced")
+    case.row("Deploys", "a job held by old code, whose worker is then replaced")
     import shop_release
 
     old = case.worker(env=releases["old"])
@@ -300,7 +300,7 @@ def migration(transactional_db: None) -> Iterator[Callable[[], None]]:
 def test_a_migration_while_jobs_are_claimed_and_settled_disturbs_none(
     migration: Callable[[], None], case: Case, no_traceback: None
 ) -> None:
-    case.row("E", "a column added to the table of jobs while jobs are in flight")
+    case.row("Deploys", "a column added to the table of jobs while jobs are in flight")
     workers = [case.worker("--processes", 2) for _ in range(2)]
     running = case.enqueue(tasks.wait_at_gate)
     begun(case, running)
@@ -334,7 +334,9 @@ def in_a_container() -> Sequence[str]:
 def test_a_host_killed_and_started_at_once_settles_only_its_own_jobs(
     case: Case, contained: bool
 ) -> None:
-    case.row("E", "SIGKILL of a worker that starts again with the same host name (and process ids)")
+    case.row(
+        "Deploys", "SIGKILL of a worker that starts again with the same host name (and process ids)"
+    )
     within = in_a_container() if contained else ()
     first = case.worker("--processes", 2, within=within)
     old = [case.enqueue(tasks.wait_at_gate) for _ in range(2)]

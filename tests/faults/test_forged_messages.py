@@ -1,4 +1,4 @@
-"""H. A stranger writes to Redis: no code comes from there, and nobody is stopped by it."""
+"""A stranger writes to Redis: no code comes from there, and nobody is stopped by it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def test_nothing_that_is_written_into_a_message_is_executed(
 ) -> None:
     """Each forgery three times: over the hash of a real job, with an unknown id, with no id."""
     times = 3 * len(FORGERIES)
-    case.row("H", "functions, pickles, callbacks and webhooks forged into messages", times=times)
+    case.row(
+        "Security", "functions, pickles, callbacks and webhooks forged into messages", times=times
+    )
     redis_client.set(SUSPENDED, 1)
     with forgeries.site() as (site, called):
         for number, forge in enumerate(FORGERIES.values()):
@@ -97,7 +99,7 @@ def test_a_stock_worker_believes_these_forgeries(own_redis: RedisServer, files: 
 def test_the_lists_of_rqs_scheduler_cron_and_maintenance_lead_to_nothing(
     case: Case, worker: WorkerProcess, redis_client: redis.Redis, files: Path
 ) -> None:
-    case.row("H", "forged jobs in RQ's scheduler, cron, registries and results", times=2)
+    case.row("Security", "forged jobs in RQ's scheduler, cron, registries and results", times=2)
     real = case.enqueue(tasks.plain, priority=7)
     case.wait_final()
     target = Target(files / "touched", "http://127.0.0.1:9")
@@ -116,7 +118,9 @@ def test_the_lists_of_rqs_scheduler_cron_and_maintenance_lead_to_nothing(
 def test_a_command_on_rqs_channel_stops_neither_a_worker_nor_a_job(
     case: Case, worker: WorkerProcess, redis_client: redis.Redis
 ) -> None:
-    case.row("H", "forged shutdown, kill-horse and stop-job on RQ's command channel", times=5)
+    case.row(
+        "Security", "forged shutdown, kill-horse and stop-job on RQ's command channel", times=5
+    )
     job = case.enqueue(tasks.wait_at_gate)
     case.wait_until(lambda: case.effects.of("begin", job.id))
     [name] = [each.name for each in rq.Worker.all(connection=redis_client)]
@@ -138,7 +142,7 @@ def test_a_command_on_rqs_channel_stops_neither_a_worker_nor_a_job(
 def test_a_worker_of_some_queues_runs_no_job_of_another_one_whatever_list_names_it(
     case: Case, redis_client: redis.Redis
 ) -> None:
-    case.row("H", "messages of one queue forged into the list of another one", times=4)
+    case.row("Security", "messages of one queue forged into the list of another one", times=4)
     emails = case.worker("emails")
     others = [case.enqueue(tasks.plain, queue_name=name) for name in ("default", "reports")]
     for job in others:
@@ -162,7 +166,7 @@ def test_a_function_that_is_no_task_is_held_and_never_called(
     """Who can write to the database can enqueue tasks, and no other function."""
     file = files / "touched"
     paths = ("os.system", "subprocess.getoutput", "builtins.eval", "pickle.loads", "no.such.task")
-    case.row("H", "rows whose function is no task", times=len(paths))
+    case.row("Security", "rows whose function is no task", times=len(paths))
     template = case.job(case.enqueue(tasks.plain))
     case.wait_final()
     for path in paths:

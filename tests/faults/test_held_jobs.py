@@ -1,4 +1,4 @@
-"""G. A task that a worker cannot find holds its jobs, visibly, until one can."""
+"""A task that a worker cannot find holds its jobs, visibly, until one can."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WRONG = [
 def test_a_job_whose_task_is_missing_is_held_and_told_of_and_runs_after_the_fix(
     case: Case, admin_client: Client, wrong: str, says: str
 ) -> None:
-    case.row("G", f"A task that cannot be found or imported, in {len(WRONG)} ways")
+    case.row("Tasks", f"A task that cannot be found or imported, in {len(WRONG)} ways")
     old = case.worker(env={"BGTASKS_TEST_MISSING": wrong})
     job = case.enqueue(missing_tasks.greet, "Ada")
     case.wait_until(lambda: case.job(job).state == "scheduled")
@@ -53,7 +53,7 @@ def test_a_job_whose_task_is_missing_is_held_and_told_of_and_runs_after_the_fix(
 
 @long
 def test_a_held_job_runs_after_the_fix_by_itself(case: Case) -> None:
-    case.row("G", "A task that is missing during a deploy, and back after it")
+    case.row("Tasks", "A task that is missing during a deploy, and back after it")
     old = case.worker(env={"BGTASKS_TEST_MISSING": "removed"})
     job = case.enqueue(missing_tasks.greet, "Ada")
     case.wait_until(lambda: case.job(job).state == "scheduled")

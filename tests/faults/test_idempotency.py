@@ -1,4 +1,4 @@
-"""F. Idempotency: one effect per idempotency key."""
+"""Idempotency: one effect per idempotency key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.faults
 def test_of_twenty_calls_with_one_idempotency_key_one_has_an_effect(
     case: Case, rounds: int
 ) -> None:
-    case.row("F", "20 concurrent calls with one idempotency key", times=rounds)
+    case.row("Dedup", "20 concurrent calls with one idempotency key", times=rounds)
     for number in range(rounds):
         key, atomic = f"key-{number}", bool(number % 2)
         func: Callable[..., Any] = delivery_tasks.write if atomic else effect
@@ -44,7 +44,7 @@ def test_of_twenty_calls_with_one_idempotency_key_one_has_an_effect(
 
 @pytest.mark.long
 def test_of_twenty_jobs_with_one_idempotency_key_one_has_an_effect(case: Case) -> None:
-    case.row("F", "20 jobs with one idempotency key, in 4 processes")
+    case.row("Dedup", "20 jobs with one idempotency key, in 4 processes")
     jobs = [case.enqueue(delivery_tasks.shares_an_effect, "shared") for _ in range(20)]
     case.drain("--processes", 4)
     assert {case.job(job).result for job in jobs} == {"value of shared"}
@@ -54,7 +54,7 @@ def test_of_twenty_jobs_with_one_idempotency_key_one_has_an_effect(case: Case) -
 def test_of_calls_with_one_key_and_other_arguments_those_of_one_kind_are_refused(
     case: Case,
 ) -> None:
-    case.row("F", "concurrent calls with one idempotency key and different arguments", times=10)
+    case.row("Dedup", "concurrent calls with one idempotency key and different arguments", times=10)
     for number in range(10):
         key = f"key-{number}"
 
@@ -73,7 +73,7 @@ def test_of_calls_with_one_key_and_other_arguments_those_of_one_kind_are_refused
 
 @pytest.mark.long
 def test_an_effect_whose_worker_died_is_taken_over_by_one_of_many(case: Case) -> None:
-    case.row("F", "SIGKILL of a worker in an effect whose idempotency key others want")
+    case.row("Dedup", "SIGKILL of a worker in an effect whose idempotency key others want")
     dead = case.worker(env=SOON)
     first = case.enqueue(delivery_tasks.dies_in_an_effect, "shared")
     case.wait_until(lambda: case.effects.of("effect"))
@@ -89,7 +89,7 @@ def test_an_effect_whose_worker_died_is_taken_over_by_one_of_many(case: Case) ->
 
 @pytest.mark.parametrize("left", ["expired", pytest.param("lease", marks=pytest.mark.long)])
 def test_a_key_that_nobody_holds_any_more_is_taken_by_one_of_many(case: Case, left: str) -> None:
-    case.row("F", "20 concurrent calls for an idempotency key that is expired or ownerless", 10)
+    case.row("Dedup", "20 concurrent calls for an idempotency key that is expired or ownerless", 10)
     for number in range(10):
         key = f"key-{number}"
         if left == "lease":
@@ -114,7 +114,7 @@ def _interrupted(key: str) -> None:
 def test_a_key_does_not_expire_under_an_effect_that_is_going_on(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case.row("F", "an idempotency key that expires while its effect is going on")
+    case.row("Dedup", "an idempotency key that expires while its effect is going on")
     monkeypatch.setattr(once_module, "WAIT_SECONDS", 0.1)
     case.worker()
     job = case.enqueue(delivery_tasks.dies_in_an_effect, "shared")

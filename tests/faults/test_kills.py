@@ -1,4 +1,4 @@
-"""A. The kill matrix: SIGKILL at each point, to each victim, in each mode."""
+"""The kill matrix: SIGKILL at each point, to each victim, in each mode."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POINTS = (
     "before settle",
     "after move",
     "after settle",
-    "before tell",
+    "before announce",
     "before acknowledge",
     "after acknowledge",
 )
@@ -69,7 +69,7 @@ def ends_in_crash(point: str, victim: Victim, mode: str) -> bool:
 def test_a_worker_killed_at_any_point_loses_nothing_and_repeats_no_atomic_effect(
     case: Case, point: str, victim: Victim, mode: str
 ) -> None:
-    case.row("A", f"{TITLES[victim]}, at {len(POINTS)} points, in 3 modes")
+    case.row("Kills", f"{TITLES[victim]}, at {len(POINTS)} points, in 3 modes")
     case.worker(strike=Strike(point, victim))
     wait_for_maintenance()
     job = case.enqueue(MODES[mode])
@@ -92,7 +92,7 @@ def test_a_worker_killed_at_any_point_loses_nothing_and_repeats_no_atomic_effect
 def test_a_kill_after_an_external_call_and_before_its_record_charges_nobody_twice(
     case: Case, task: Any, state: str, victim: Victim
 ) -> None:
-    case.row("A", f"{TITLES[victim]}, after an external call and before its record")
+    case.row("Kills", f"{TITLES[victim]}, after an external call and before its record")
     case.worker(strike=Strike("before record", victim))
     job = case.enqueue(task)
     struck = case.struck_at()
@@ -104,11 +104,13 @@ def test_a_kill_after_an_external_call_and_before_its_record_charges_nobody_twic
 
 
 @pytest.mark.parametrize("point", ["after insert", "before push", "after push"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", ["atomic", *(pytest.param(m, marks=pytest.mark.long) for m in MODES if m != "atomic")]
+)
 def test_a_site_killed_while_it_enqueues_has_the_job_if_and_only_if_it_committed(
     case: Case, point: str, mode: str
 ) -> None:
-    case.row("A", "SIGKILL of the site that enqueues, at 3 points, in 3 modes")
+    case.row("Kills", "SIGKILL of the site that enqueues, at 3 points, in 3 modes")
     command = [sys.executable, "-m", "tests.faults.producer", MODES[mode].func.__name__]
     strike = Strike(point, "self").env
     env = {**environment(), EFFECTS: str(case.effects.path), **strike}

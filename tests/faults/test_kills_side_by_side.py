@@ -1,4 +1,4 @@
-"""Case A for processes that hold many jobs at once: coroutines on a loop, functions in threads."""
+"""Kills of processes that hold many jobs at once: coroutines on a loop, functions in threads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def busy(case: Case, task: Any) -> None:
 def test_a_kill_amid_many_jobs_loses_none_and_charges_each_that_ran_once(
     case: Case, task: Any, options: tuple[object, ...], victim: str
 ) -> None:
-    case.row("A", f"SIGKILL of a {victim} with {AT_ONCE} jobs side by side")
+    case.row("Kills", f"SIGKILL of a {victim} with {AT_ONCE} jobs side by side")
     worker = case.worker(*options)
     busy(case, task)
     if victim == "process":
@@ -58,7 +58,7 @@ def test_a_kill_amid_many_jobs_loses_none_and_charges_each_that_ran_once(
 def test_a_redis_that_is_flushed_under_many_jobs_loses_and_repeats_none(
     case: Case, own_redis: RedisServer, task: Any, options: tuple[object, ...]
 ) -> None:
-    case.row("B", f"FLUSHALL with {AT_ONCE} jobs side by side")
+    case.row("Redis", f"FLUSHALL with {AT_ONCE} jobs side by side")
     case.worker(*options)
     busy(case, task)
     with own_redis.client() as client:
@@ -71,7 +71,7 @@ def test_a_redis_that_is_flushed_under_many_jobs_loses_and_repeats_none(
 def test_a_stop_amid_many_jobs_strands_and_repeats_none(
     case: Case, task: Any, options: tuple[object, ...]
 ) -> None:
-    case.row("E", f"SIGTERM with {AT_ONCE} jobs side by side")
+    case.row("Deploys", f"SIGTERM with {AT_ONCE} jobs side by side")
     worker = case.worker(*options)
     busy(case, task)
     assert case.stop(worker) == 0
@@ -84,7 +84,9 @@ def test_a_stop_amid_many_jobs_strands_and_repeats_none(
 @pytest.mark.postgres
 @pytest.mark.parametrize("connections", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_jobs_side_by_side_make_do_with_a_small_pool(case: Case, connections: int) -> None:
-    case.row("C", f"a pool of {connections} under coroutines and threads that ask the database")
+    case.row(
+        "Database", f"a pool of {connections} under coroutines and threads that ask the database"
+    )
     env = with_options(pool={"min_size": 1, "max_size": connections, "timeout": 5})
     worker = case.worker("--threads", 4, env=env)
     both = (tasks.ask_and_wait, tasks.ask_and_wait_async)
@@ -105,7 +107,9 @@ def test_jobs_side_by_side_make_do_with_a_small_pool(case: Case, connections: in
 def test_second_messages_of_many_jobs_that_run_lose_and_repeat_none(
     case: Case, own_redis: RedisServer, task: Any, options: tuple[object, ...], killed: bool
 ) -> None:
-    case.row("D", f"second messages of {AT_ONCE} jobs side by side{' and a SIGKILL' * killed}")
+    case.row(
+        "Delivery", f"second messages of {AT_ONCE} jobs side by side{' and a SIGKILL' * killed}"
+    )
     case.worker(*options)
     busy(case, task)
     ids = [str(job) for job in Job.objects.values_list("pk", flat=True)]
@@ -125,7 +129,7 @@ def test_second_messages_of_many_jobs_that_run_lose_and_repeat_none(
 def test_sessions_of_the_database_that_end_under_many_jobs_lose_and_repeat_none(
     case: Case, task: Any, options: tuple[object, ...]
 ) -> None:
-    case.row("C", f"the end of all sessions with {AT_ONCE} jobs side by side")
+    case.row("Database", f"the end of all sessions with {AT_ONCE} jobs side by side")
     case.worker(*options)
     busy(case, task)
     end_backends()

@@ -1,4 +1,4 @@
-"""K. What public reports of other systems tell of: it is no abuse, and does not go wrong here."""
+"""What public reports of other systems tell of: it is no abuse, and does not go wrong here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import redis
 from django.db import connection
 
 from tests.app.models import Note
-from tests.conftest import DATABASE
+from tests.selection import DATABASE
 from tests.waiting import wait_until
 
 from . import elsewhere_tasks as elsewhere
@@ -39,7 +39,7 @@ ASKING = (
 
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=long)])
 def test_programs_and_processes_that_a_task_starts_can_be_ended(case: Case, threads: int) -> None:
-    case.row("K", "A task ends a program or a process that it has started", times=5)
+    case.row("Isolation", "A task ends a program or a process that it has started", times=5)
     worker = case.worker("--threads", threads)
     calls: list[tuple[Any, ...]] = [(elsewhere.ends_a_program,), (elsewhere.ends_a_program_async,)]
     calls += [(elsewhere.ends_a_process, name) for name in ("fork", "spawn", "forkserver")]
@@ -51,7 +51,7 @@ def test_programs_and_processes_that_a_task_starts_can_be_ended(case: Case, thre
 
 @long
 def test_programs_may_write_where_the_worker_does(case: Case) -> None:
-    case.row("K", "A task gives its output to a program")
+    case.row("Isolation", "A task gives its output to a program")
     worker = case.worker()
     assert ended(case, case.enqueue(elsewhere.lends_its_output)).result == [1, 2]
     worker.wait_for("from a program")
@@ -59,7 +59,9 @@ def test_programs_may_write_where_the_worker_does(case: Case) -> None:
 
 def test_what_a_coroutine_raises_is_its_error_whatever_the_loop_means_by_it(case: Case) -> None:
     raising = (elsewhere.raises, elsewhere.raises_in_its_thread, elsewhere.raises_in_any_thread)
-    case.row("K", "Coroutines that raise what asyncio uses", times=3 * len(elsewhere.ERRORS))
+    case.row(
+        "Isolation", "Coroutines that raise what asyncio uses", times=3 * len(elsewhere.ERRORS)
+    )
     worker = case.worker()
     for task in raising:
         jobs = {name: case.enqueue(task, name, timeout=8) for name in elsewhere.ERRORS}
@@ -79,7 +81,7 @@ def test_what_a_coroutine_raises_is_its_error_whatever_the_loop_means_by_it(case
 def test_no_job_fails_because_the_server_has_ended_an_idle_session(
     case: Case, threads: int
 ) -> None:
-    case.row("K", "The server ends the idle sessions of a worker", times=2 * len(ASKING))
+    case.row("Isolation", "The server ends the idle sessions of a worker", times=2 * len(ASKING))
     env = {"BGTASKS_TEST_DB_OPTIONS": json.dumps(IDLE_ENDS[DATABASE])}
     case.worker("--threads", threads, env=env)
     for _ in range(3):
@@ -94,7 +96,7 @@ def test_no_job_fails_because_the_server_has_ended_an_idle_session(
 @pytest.mark.postgres
 @pytest.mark.mysql
 def test_threads_of_tasks_take_their_sessions_along_when_they_end(case: Case) -> None:
-    case.row("K", "Tasks whose own threads use the database", times=30)
+    case.row("Isolation", "Tasks whose own threads use the database", times=30)
     case.worker()
     seen = []
     for _ in range(3):
@@ -118,7 +120,7 @@ def sessions() -> int:
 @long
 @pytest.mark.skipif(not psutil.LINUX, reason="needs /proc")
 def test_coroutines_leave_no_descriptors_behind(case: Case) -> None:
-    case.row("K", "Descriptors after 100 coroutines")
+    case.row("Isolation", "Descriptors after 100 coroutines")
     case.worker()
     counts = []
     for _ in range(5):
@@ -128,7 +130,7 @@ def test_coroutines_leave_no_descriptors_behind(case: Case) -> None:
 
 
 def test_a_retry_gets_the_arguments_that_were_enqueued(case: Case) -> None:
-    case.row("K", "A task that changes its arguments and fails")
+    case.row("Isolation", "A task that changes its arguments and fails")
     case.worker()
     row = ended(case, case.enqueue(elsewhere.changes_its_arguments, [1], {"a": 1}))
     assert (row.state, row.attempt, row.args) == ("succeeded", 2, [[1], {"a": 1}])
@@ -139,7 +141,9 @@ def test_a_retry_gets_the_arguments_that_were_enqueued(case: Case) -> None:
 def test_redis_may_hang_up_on_who_is_idle_and_its_timeout_may_be_short(
     case: Case, redis_client: redis.Redis
 ) -> None:
-    case.row("K", "Redis with a timeout of 1 s for idle clients, and clients with one of 0.3 s")
+    case.row(
+        "Isolation", "Redis with a timeout of 1 s for idle clients, and clients with one of 0.3 s"
+    )
     short = {"SOCKET_TIMEOUT": 0.3, "SOCKET_CONNECT_TIMEOUT": 0.3}
     redis_client.config_set("timeout", 1)
     try:
@@ -155,7 +159,11 @@ def test_redis_may_hang_up_on_who_is_idle_and_its_timeout_may_be_short(
 
 @long
 def test_a_worker_goes_on_when_its_machine_has_slept(case: Case) -> None:
-    case.row("K", "A machine sleeps for longer than a worker may be silent, and wakes up", times=2)
+    case.row(
+        "Isolation",
+        "A machine sleeps for longer than a worker may be silent, and wakes up",
+        times=2,
+    )
     worker = case.worker(env=SOON)
     assert ended(case, case.enqueue(tasks.plain)).state == "succeeded"
     for _ in range(2):
@@ -190,7 +198,7 @@ class Router:
 
 @long
 def test_a_worker_asks_no_replica_which_may_know_nothing_yet(case: Case, tmp_path: Path) -> None:
-    case.row("K", "A router that sends all reads to an empty database")
+    case.row("Isolation", "A router that sends all reads to an empty database")
     settings = REPLICA.format(path=str(tmp_path / "empty.sqlite3"))
     (tmp_path / "replica_settings.py").write_text(settings)
     env = {"PYTHONPATH": str(tmp_path), "DJANGO_SETTINGS_MODULE": "replica_settings"}

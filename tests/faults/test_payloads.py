@@ -1,4 +1,4 @@
-"""G. Arguments, results and messages that cannot be kept or read."""
+"""Arguments, results and messages that cannot be kept or read."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ MESSAGES = [
 def test_arguments_that_cannot_be_kept_are_refused_and_leave_the_view_as_it_was(
     case: Case,
 ) -> None:
-    case.row("G", "Arguments that cannot be kept: 10 MB, NaN, NUL …", times=len(ARGUMENTS))
+    case.row("Tasks", "Arguments that cannot be kept: 10 MB, NaN, NUL …", times=len(ARGUMENTS))
     worker = case.worker()
     with transaction.atomic():
         for value, says in ARGUMENTS:
@@ -78,7 +78,7 @@ def test_arguments_that_cannot_be_kept_are_refused_and_leave_the_view_as_it_was(
 def test_a_result_that_cannot_be_kept_fails_its_job_and_says_why(
     case: Case, name: str, says: str
 ) -> None:
-    case.row("G", f"Results that cannot be kept, of {len(RESULTS)} kinds")
+    case.row("Tasks", f"Results that cannot be kept, of {len(RESULTS)} kinds")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.misbehaves, name)
     failed = ended(case, job)
@@ -90,7 +90,7 @@ def test_a_result_that_cannot_be_kept_fails_its_job_and_says_why(
 
 
 def test_messages_that_are_no_text_are_dropped(case: Case, redis_client: redis.Redis) -> None:
-    case.row("G", "Messages that are not UTF-8, or no id", times=len(MESSAGES))
+    case.row("Tasks", "Messages that are not UTF-8, or no id", times=len(MESSAGES))
     worker = case.worker()
     before = case.enqueue(tasks.plain)
     assert ended(case, before).state == "succeeded"

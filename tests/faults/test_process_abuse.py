@@ -1,4 +1,4 @@
-"""K. What tasks do to their process: a job inherits nothing of the one before, nor outlives it."""
+"""What tasks do to their process: a job inherits nothing of the one before, nor outlives it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WAYS = len(OF_A_THREAD) + len(OF_THE_LOG) + len(OF_THE_PROCESS)
 
 @pytest.mark.parametrize("name", [*OF_A_THREAD, *OF_THE_LOG, *OF_THE_PROCESS])
 def test_a_job_inherits_nothing_of_the_one_before_it(case: Case, name: str) -> None:
-    case.row("K", f"Tasks that leave what the next job would inherit, in {WAYS} ways")
+    case.row("Isolation", f"Tasks that leave what the next job would inherit, in {WAYS} ways")
     worker = case.worker()
     before = ended(case, case.enqueue(abuse_tasks.looks_at_what_it_inherits)).result
     job = case.enqueue(abuse_tasks.misbehaves, name)
@@ -54,7 +54,7 @@ def test_a_job_inherits_nothing_of_the_one_before_it(case: Case, name: str) -> N
 
 @pytest.mark.parametrize("name", [*OF_A_THREAD, *OF_THE_LOG])
 def test_a_job_in_a_thread_inherits_nothing_of_the_one_before_it(case: Case, name: str) -> None:
-    case.row("K", "Tasks that leave what the next job would inherit, in threads")
+    case.row("Isolation", "Tasks that leave what the next job would inherit, in threads")
     worker = case.worker("--threads", 2)
     before = ended(case, case.enqueue(abuse_tasks.looks_at_what_it_inherits)).result
     jobs = [case.enqueue(abuse_tasks.misbehaves, name) for _ in range(4)]
@@ -66,7 +66,7 @@ def test_a_job_in_a_thread_inherits_nothing_of_the_one_before_it(case: Case, nam
 
 
 def test_a_coroutine_inherits_nothing_of_the_others(case: Case) -> None:
-    case.row("K", "Coroutines that leave what others would inherit")
+    case.row("Isolation", "Coroutines that leave what others would inherit")
     worker = case.worker()
     names = [
         "activates_a_language",
@@ -88,7 +88,7 @@ def test_a_coroutine_inherits_nothing_of_the_others(case: Case) -> None:
 def test_with_debug_the_queries_of_a_job_are_forgotten_before_the_next(
     case: Case, tmp_path: Path, threads: int
 ) -> None:
-    case.row("K", "Queries that Django keeps with DEBUG")
+    case.row("Isolation", "Queries that Django keeps with DEBUG")
     (tmp_path / "debug_settings.py").write_text("from tests.settings import *\nDEBUG = True\n")
     env = {"PYTHONPATH": str(tmp_path), "DJANGO_SETTINGS_MODULE": "debug_settings"}
     worker = case.worker("--no-reload", "--threads", threads, env=env)
@@ -98,7 +98,7 @@ def test_with_debug_the_queries_of_a_job_are_forgotten_before_the_next(
 
 
 def test_a_cache_stays_open_for_the_next_job(case: Case) -> None:
-    case.row("K", "A cache that is the next job's too")
+    case.row("Isolation", "A cache that is the next job's too")
     worker = case.worker()
     asked = [ended(case, case.enqueue(abuse_tasks.asks_the_cache)).result for _ in range(3)]
     assert len(set(asked)) == 1
@@ -108,7 +108,7 @@ def test_a_cache_stays_open_for_the_next_job(case: Case) -> None:
 def test_a_process_without_descriptors_is_replaced_and_its_neighbours_do_not_fail(
     case: Case,
 ) -> None:
-    case.row("K", "A task that leaks descriptors until there are none")
+    case.row("Isolation", "A task that leaks descriptors until there are none")
     worker = case.worker(within=("sh", "-c", 'ulimit -n 256; exec "$@"', "sh"))
     job = case.enqueue(abuse_tasks.misbehaves, "leaks_descriptors")
     assert ended(case, job).state == "succeeded"
@@ -121,7 +121,7 @@ def test_a_process_without_descriptors_is_replaced_and_its_neighbours_do_not_fai
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv: root may raise any limit")
 @pytest.mark.parametrize("name", ["lowers_a_limit_for_good", "is_nice"])
 def test_a_process_whose_limits_are_lower_for_good_is_replaced(case: Case, name: str) -> None:
-    case.row("K", "A task that lowers a limit for good")
+    case.row("Isolation", "A task that lowers a limit for good")
     worker = case.worker(within=("setpriv", "--bounding-set=-all", "--inh-caps=-all"))
     job = case.enqueue(abuse_tasks.misbehaves, name)
     assert ended(case, job).state == "succeeded"
@@ -144,7 +144,7 @@ def test_a_process_whose_limits_are_lower_for_good_is_replaced(case: Case, name:
 def test_a_process_that_a_task_leaves_ends_with_its_own(case: Case, name: str, end: str) -> None:
     if (name, end) == ("leaves_a_spawned_daemon", "kill"):
         pytest.skip("It has an interpreter of its own, and Python does not end it either.")
-    case.row("K", "Processes of multiprocessing that a task leaves behind, in 8 ways")
+    case.row("Isolation", "Processes of multiprocessing that a task leaves behind, in 8 ways")
     worker = case.worker(*(["--max-jobs", 1] if end == "recycling" else []))
     job = case.enqueue(abuse_tasks.misbehaves, name)
     left = int(str(ended(case, job).result))

@@ -1,4 +1,4 @@
-"""B. A Redis that is away, hangs, is full, only reads or is slow: jobs go on from the database."""
+"""A Redis that is away, hangs, is full, only reads or is slow: jobs go on from the database."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def link(own_redis: RedisServer, settings: Settings) -> Iterator[Proxy]:
 def test_jobs_enqueued_while_redis_is_away_begin_within_2_s(
     case: Case, own_redis: RedisServer, seconds: float
 ) -> None:
-    case.row("B", "Redis away for 6 s and 30 s while jobs are enqueued")
+    case.row("Redis", "Redis away for 6 s and 30 s while jobs are enqueued")
     worker = case.worker()
     warm(case)
     own_redis.kill()
@@ -69,7 +69,7 @@ def test_jobs_enqueued_while_redis_is_away_begin_within_2_s(
 def test_a_job_that_runs_while_redis_is_away_runs_once(
     case: Case, own_redis: RedisServer, seconds: float
 ) -> None:
-    case.row("B", "Redis away for 6 s and 30 s while a job runs")
+    case.row("Redis", "Redis away for 6 s and 30 s while a job runs")
     worker = case.worker("--processes", 2)
     job = case.enqueue(tasks.wait_at_gate)
     begun(case, job)
@@ -86,7 +86,7 @@ def test_a_job_that_runs_while_redis_is_away_runs_once(
 def test_a_job_that_finishes_while_redis_is_away_is_settled_at_once_and_its_worker_stays(
     case: Case, own_redis: RedisServer, seconds: float
 ) -> None:
-    case.row("B", "Redis away for 6 s and 30 s when a job finishes")
+    case.row("Redis", "Redis away for 6 s and 30 s when a job finishes")
     worker = case.worker()
     job = case.enqueue(tasks.wait_at_gate)
     begun(case, job)
@@ -104,7 +104,7 @@ def test_a_job_that_finishes_while_redis_is_away_is_settled_at_once_and_its_work
 def test_a_connection_that_is_half_open_holds_up_no_job_for_long(
     case: Case, own_redis: RedisServer, link: Proxy, seconds: float
 ) -> None:
-    case.row("B", "half-open connections to Redis for 3 s and 30 s")
+    case.row("Redis", "half-open connections to Redis for 3 s and 30 s")
     worker = case.worker()
     warm(case)
     link.silence()
@@ -118,7 +118,7 @@ def test_a_connection_that_is_half_open_holds_up_no_job_for_long(
 def test_a_job_that_finishes_on_a_half_open_connection_is_settled_at_once(
     case: Case, own_redis: RedisServer, link: Proxy
 ) -> None:
-    case.row("B", "half-open connections to Redis when a job finishes")
+    case.row("Redis", "half-open connections to Redis when a job finishes")
     worker = case.worker()
     job = case.enqueue(tasks.wait_at_gate)
     begun(case, job)
@@ -136,7 +136,7 @@ def test_a_job_that_finishes_on_a_half_open_connection_is_settled_at_once(
 def test_a_redis_that_pauses_its_clients_for_10_s_holds_up_no_job_for_long(
     case: Case, own_redis: RedisServer, client: redis.Redis
 ) -> None:
-    case.row("B", "CLIENT PAUSE of 10 s")
+    case.row("Redis", "CLIENT PAUSE of 10 s")
     worker = case.worker()
     warm(case)
     with returns(case, own_redis, worker):
@@ -180,7 +180,7 @@ def test_a_redis_that_takes_no_writes_is_one_that_is_away(
     refuse: Callable[[redis.Redis], None],
     allow: Callable[[redis.Redis], None],
 ) -> None:
-    case.row("B", injected)
+    case.row("Redis", injected)
     worker = case.worker()
     warm(case)
     refuse(client)
@@ -195,7 +195,7 @@ def test_a_redis_that_takes_no_writes_is_one_that_is_away(
 def test_a_slow_network_slows_jobs_down_and_no_more(
     case: Case, own_redis: RedisServer, link: Proxy, delay: float
 ) -> None:
-    case.row("B", "a network to Redis with a round trip of 0.1 s and 0.2 s")
+    case.row("Redis", "a network to Redis with a round trip of 0.1 s and 0.2 s")
     worker = case.worker()
     warm(case)
     link.delay = delay
@@ -209,7 +209,7 @@ def test_a_slow_network_slows_jobs_down_and_no_more(
 def test_a_network_too_slow_to_use_is_one_without_redis(
     case: Case, own_redis: RedisServer, link: Proxy
 ) -> None:
-    case.row("B", "a network to Redis with a round trip of 4 s")
+    case.row("Redis", "a network to Redis with a round trip of 4 s")
     worker = case.worker()
     warm(case)
     link.delay = 2.0

@@ -1,4 +1,4 @@
-"""B. Sentinel: the primary dies, is swapped, comes back, or nobody says which it is."""
+"""Sentinel: the primary dies, is swapped, comes back, or nobody says which it is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def watched(settings: Settings) -> Iterator[Watched]:
 
 
 def test_a_primary_that_dies_is_followed_to_its_replica(case: Case, watched: Watched) -> None:
-    case.row("B", "the primary killed, failover by Sentinel")
+    case.row("Redis", "the primary killed, failover by Sentinel")
     worker = case.worker(env=watched.env)
     warm(case)
     assert AWAY not in worker.output
@@ -44,7 +44,7 @@ def test_a_primary_that_dies_is_followed_to_its_replica(case: Case, watched: Wat
 def test_a_primary_that_dies_with_jobs_queued_and_comes_back_as_a_replica_loses_none(
     case: Case, watched: Watched
 ) -> None:
-    case.row("B", "the primary killed with 500 queued jobs, failover by Sentinel")
+    case.row("Redis", "the primary killed with 500 queued jobs, failover by Sentinel")
     worker = case.worker("--processes", 2, env=watched.env)
     warm(case)
     case.enqueue_many(tasks.nap, [(0.02,)] * 500)
@@ -62,7 +62,7 @@ def test_a_primary_that_dies_with_jobs_queued_and_comes_back_as_a_replica_loses_
 
 
 def test_a_primary_that_is_swapped_while_jobs_run_is_followed(case: Case, watched: Watched) -> None:
-    case.row("B", "the primary swapped for its replica (SENTINEL FAILOVER)")
+    case.row("Redis", "the primary swapped for its replica (SENTINEL FAILOVER)")
     worker = case.worker(env=watched.env)
     warm(case)
     with returns(case, watched.second, worker):
@@ -73,7 +73,7 @@ def test_a_primary_that_is_swapped_while_jobs_run_is_followed(case: Case, watche
 
 
 def test_sentinels_that_hang_hold_up_neither_views_nor_jobs(case: Case, watched: Watched) -> None:
-    case.row("B", "the primary killed and all Sentinels half-open")
+    case.row("Redis", "the primary killed and all Sentinels half-open")
     worker = case.worker(env=watched.env)
     warm(case)
     for link in watched.links:

@@ -1,4 +1,4 @@
-"""H. What a worker logs is one clean line, and secrets are masked there and in the admin."""
+"""What a worker logs is one clean line, and secrets are masked there and in the admin."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def staff(*codenames: str) -> Client:
 
 def test_a_log_line_cannot_be_written_by_its_contents(case: Case) -> None:
     case.row(
-        "H", "line ends, escapes and NUL in errors, task names, queues and arguments", times=21
+        "Security",
+        "line ends, escapes and NUL in errors, task names, queues and arguments",
+        times=21,
     )
     worker = case.worker("--verbosity", 2)
     for kind, text in NASTY.items():
@@ -70,7 +72,7 @@ def test_a_log_line_cannot_be_written_by_its_contents(case: Case) -> None:
 def test_sensitive_arguments_are_in_no_log_and_in_nobodys_admin_without_the_permission(
     case: Case,
 ) -> None:
-    case.row("H", "secrets in arguments, results, errors and dedup keys", times=4)
+    case.row("Security", "secrets in arguments, results, errors and dedup keys", times=4)
     # A site whose LOGGING takes everything, Django's own lines about tasks too.
     site = {"version": 1, "handlers": {"all": {"class": "logging.StreamHandler"}}}
     site["root"] = {"level": "DEBUG", "handlers": ["all"]}
@@ -114,7 +116,7 @@ def assert_hidden(texts: list[str]) -> None:
 
 
 def test_an_error_at_the_enqueue_quotes_no_secret(case: Case) -> None:
-    case.row("H", "enqueues that are refused and hold a secret", times=6)
+    case.row("Security", "enqueues that are refused and hold a secret", times=6)
     held = secret_tasks.pay.using(queue_name="reports").enqueue(1, IBAN)
     case.committed.append(held.id)
     with pytest.raises(DuplicateJob) as duplicate:
@@ -141,7 +143,7 @@ def test_an_error_at_the_enqueue_quotes_no_secret(case: Case) -> None:
 
 def test_an_email_that_waits_is_read_by_nobody_without_the_permission(case: Case) -> None:
     """It may hold the link of a password reset."""
-    case.row("H", "the text of an email in the background")
+    case.row("Security", "the text of an email in the background")
     message = mail.EmailMessage("Reset", f"https://example.com/reset/{WORD}", "a@b.c", ["d@e.f"])
     assert BackgroundEmailBackend(queue="emails").send_messages([message]) == 1
     url = f"/admin/django_bgtasks/job/{Job.objects.get().pk}/change/"
@@ -153,7 +155,7 @@ def test_an_email_that_waits_is_read_by_nobody_without_the_permission(case: Case
 def test_what_is_too_large_or_too_deep_is_refused_with_a_clear_error_at_the_very_cap(
     case: Case,
 ) -> None:
-    case.row("H", "arguments, results and tracebacks at their caps and just above", times=7)
+    case.row("Security", "arguments, results and tracebacks at their caps and just above", times=7)
     fits = "x" * (MAX_BYTES - len('[""]'))
     deep: Any = []
     for _ in range(MAX_DEPTH - 2):

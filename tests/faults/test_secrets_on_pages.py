@@ -1,4 +1,4 @@
-"""H. The pages: stored text stays text, who may not may not, and to look changes nothing."""
+"""The pages: stored text stays text, who may not may not, and to look changes nothing."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_stored_text_is_text_on_every_page_of_the_admin(
 ) -> None:
     """The elements of each page are those of the same page with harmless text."""
     text = TEXTS[name]
-    case.row("H", "markup stored in every text field, shown on every page of the admin")
+    case.row("Security", "markup stored in every text field, shown on every page of the admin")
     plain = [page_of(root, *page) for page in admin_pages(rows, PLAIN)]
     write(rows, owner_of(rows), text)
     pages = admin_pages(rows, text)
@@ -134,8 +134,10 @@ def test_stored_text_is_text_on_every_page_of_the_admin(
 def test_stored_text_is_text_in_a_traceback_in_a_copy_and_in_a_confirmation(
     case: Case, root: Client, rows: list[models.Model], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    case.row("H", "markup in a traceback, in the form of a copy, in what a move names", times=3)
-    monkeypatch.setattr(selection, "AT_ONCE", 1)
+    case.row(
+        "Security", "markup in a traceback, in the form of a copy, in what a move names", times=3
+    )
+    monkeypatch.setattr(selection, "PAGE_LIMIT", 1)
     job = Job.objects.get(pk=rows[0].pk)
     select = {"action": "retry_selected", "_selected_action": str(job.pk), "select_across": "1"}
 
@@ -163,7 +165,7 @@ def test_stored_text_is_text_in_a_traceback_in_a_copy_and_in_a_confirmation(
 def test_what_the_admin_says_after_an_action_is_text(
     case: Case, root: Client, rows: list[models.Model], name: str
 ) -> None:
-    case.row("H", "markup in the names of what an action reports on", times=5)
+    case.row("Security", "markup in the names of what an action reports on", times=5)
     text = TEXTS[name]
     known = {
         element for page in admin_pages(rows, PLAIN) for element in page_of(root, *page).elements
@@ -190,7 +192,7 @@ def test_what_the_admin_says_after_an_action_is_text(
 def test_stored_text_is_data_in_the_status_of_a_job(
     case: Case, root: Client, rows: list[models.Model], name: str
 ) -> None:
-    case.row("H", "markup in what the status of a job answers", times=len(State))
+    case.row("Security", "markup in what the status of a job answers", times=len(State))
     text = TEXTS[name]
     write(rows, owner_of(rows), text)
     for job in Job.objects.all():
@@ -205,7 +207,7 @@ def test_stored_text_is_data_in_the_status_of_a_job(
 def test_stored_text_is_text_on_the_pages_of_the_example_site(
     case: Case, root: Client, rows: list[models.Model], settings: Settings, name: str
 ) -> None:
-    case.row("H", "markup in what the example site shows of a job", times=10)
+    case.row("Security", "markup in what the example site shows of a job", times=10)
     settings.ROOT_URLCONF = "testproject.urls"
     settings.LOGIN_URL = "office:login"
     text, owner = TEXTS[name], owner_of(rows)
@@ -228,7 +230,9 @@ def test_our_pages_answer_with_the_sites_policy_and_need_no_more(
 ) -> None:
     pages = admin_pages(rows, PLAIN)
     case.row(
-        "H", "every page of the admin under a strict Content-Security-Policy", times=len(pages)
+        "Security",
+        "every page of the admin under a strict Content-Security-Policy",
+        times=len(pages),
     )
     for url, data in pages:
         response = root.get(url) if data is None else root.post(url, data)
@@ -290,7 +294,7 @@ def test_nobody_changes_anything_without_the_permission_for_it(
     case: Case, rows: list[models.Model], door: Door
 ) -> None:
     """Every other permission of the app does not help; where there is none, nor do all of them."""
-    case.row("H", "every change in the admin without its permission", times=4)
+    case.row("Security", "every change in the admin without its permission", times=4)
     url, before = address(door, rows), snapshot()
     missing = {door.permission} if door.permission else set()
     almost = staff(*(all_permissions() - missing))
@@ -309,7 +313,7 @@ def test_nobody_changes_anything_without_the_permission_for_it(
 def test_an_action_of_the_list_does_nothing_for_who_has_not_its_permission(
     case: Case, rows: list[models.Model], action: str
 ) -> None:
-    case.row("H", "every action of the job list without its permission", times=2)
+    case.row("Security", "every action of the job list without its permission", times=2)
     permission, state = ACTIONS[action]
     selection = [str(row.pk) for row in rows if isinstance(row, Job) and row.state == state]
     data = {"action": action, "_selected_action": selection, "index": 0, "post": "yes"}
@@ -351,7 +355,7 @@ def test_to_get_any_of_our_addresses_changes_nothing(
 ) -> None:
     monitored(settings)
     before, found = snapshot(), list(addresses(rows))
-    case.row("H", "GET and HEAD of every address of ours, in the admin and out of it")
+    case.row("Security", "GET and HEAD of every address of ours, in the admin and out of it")
     queries = [
         f"action={action}&_selected_action={rows[0].pk}&index=0&post=yes" for action in ACTIONS
     ]
@@ -380,7 +384,7 @@ def test_a_job_of_somebody_else_does_not_exist(case: Case, rows: list[models.Mod
     others = set(all_permissions()) - {"view_job"}
     strangers = [Client(), browser(User.objects.create_user("other")), browser(permitted)]
     strangers.append(staff(*others))
-    case.row("H", "the status of a job asked for by who may not see it", times=24)
+    case.row("Security", "the status of a job asked for by who may not see it", times=24)
     answers = {
         (response.status_code, response.content)
         for client in strangers
@@ -411,7 +415,7 @@ def test_the_addresses_for_machines_are_shut_to_who_has_no_token(
     """Off, they are not there; on, a token opens them, or the dashboard's permission."""
     tries = ["", "Bearer", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN]
     tries += [f"Bearer {TOKEN}, Bearer x", "Bearer \u00e9\u20ac\0", f"Bearer \t{TOKEN}"]
-    case.row("H", "an address for machines without a right token", times=len(tries) + 8)
+    case.row("Security", "an address for machines without a right token", times=len(tries) + 8)
     before, root = snapshot(), browser(User.objects.create_superuser("root"))
     for off in (None, ""):
         monitored(settings, off)

@@ -1,4 +1,4 @@
-"""K. What a task leaves in its database session costs its neighbours nothing."""
+"""What a task leaves in its database session costs its neighbours nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from tests.app.models import Note
-from tests.conftest import DATABASE
+from tests.selection import DATABASE
 
 from . import session_tasks as tasks
 from .case import Case
@@ -38,16 +38,17 @@ OPEN, CHANGES = kinds(tasks.LEFT_OPEN), kinds(tasks.CHANGED)
 
 @pytest.fixture
 def nobody(transactional_db: None) -> Iterator[None]:
-    """A role that may do nothing."""
+    """A role that may do nothing. Sessions beside this one may use it too: it stays."""
     if DATABASE != "postgres":
         yield
         return
     with connection.cursor() as cursor:
-        cursor.execute("DROP ROLE IF EXISTS bgtasks_nobody")
-        cursor.execute("CREATE ROLE bgtasks_nobody")
+        cursor.execute(
+            "DO $$ BEGIN CREATE ROLE bgtasks_nobody; "
+            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        )
     yield
     with connection.cursor() as cursor:
-        cursor.execute("DROP ROLE bgtasks_nobody")
         cursor.execute("DROP SCHEMA IF EXISTS tenant1, tenant2 CASCADE")
 
 
@@ -69,7 +70,7 @@ def neighbours() -> list[tuple[str]]:
 def test_a_transaction_that_a_task_leaves_open_fails_it_and_takes_no_neighbours_rows(
     case: Case, name: str, threads: int
 ) -> None:
-    case.row("K", f"Tasks that leave a transaction open, in {len(tasks.LEFT_OPEN)} ways")
+    case.row("Isolation", f"Tasks that leave a transaction open, in {len(tasks.LEFT_OPEN)} ways")
     case.worker("--threads", threads)
     # Short ones first, so that the culprit runs in a group with others.
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
@@ -85,7 +86,10 @@ def test_a_transaction_that_a_task_leaves_open_fails_it_and_takes_no_neighbours_
 def test_an_exception_in_a_transaction_that_a_task_began_is_the_jobs_error(
     case: Case, name: str
 ) -> None:
-    case.row("K", f"Tasks that raise in a transaction of their own, in {len(tasks.LEFT_OPEN)} ways")
+    case.row(
+        "Isolation",
+        f"Tasks that raise in a transaction of their own, in {len(tasks.LEFT_OPEN)} ways",
+    )
     case.worker()
     culprit = case.enqueue(tasks.leaves_and_raises, name)
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
@@ -101,7 +105,7 @@ def test_an_exception_in_a_transaction_that_a_task_began_is_the_jobs_error(
 def test_a_session_that_a_task_has_changed_is_not_its_neighbours(
     case: Case, name: str, threads: int
 ) -> None:
-    case.row("K", f"Tasks that change their session, in {len(tasks.CHANGED)} ways")
+    case.row("Isolation", f"Tasks that change their session, in {len(tasks.CHANGED)} ways")
     case.worker("--threads", threads)
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
     culprit = case.enqueue(tasks.sets, name)
@@ -116,7 +120,10 @@ def test_a_session_that_a_task_has_changed_is_not_its_neighbours(
 def test_an_atomic_task_that_changes_its_session_ends_within_its_attempts_and_shows_why(
     case: Case, name: str
 ) -> None:
-    case.row("K", f"Tasks with atomic=True that change their session, in {len(tasks.CHANGED)} ways")
+    case.row(
+        "Isolation",
+        f"Tasks with atomic=True that change their session, in {len(tasks.CHANGED)} ways",
+    )
     case.worker()
     culprit = case.enqueue(tasks.sets_atomically, name)
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
@@ -127,7 +134,7 @@ def test_an_atomic_task_that_changes_its_session_ends_within_its_attempts_and_sh
 
 
 def test_a_hook_that_raises_after_the_commit_is_told_and_does_not_fail_the_job(case: Case) -> None:
-    case.row("K", "A function given to on_commit() raises, with atomic=True")
+    case.row("Isolation", "A function given to on_commit() raises, with atomic=True")
     worker = case.worker()
     job = case.enqueue(tasks.commits_then_fails)
     assert ended(case, job).state == "succeeded"
@@ -143,7 +150,7 @@ def test_a_hook_that_raises_after_the_commit_is_told_and_does_not_fail_the_job(c
 def test_an_atomic_task_that_ends_the_workers_transaction_fails_and_is_told_so(
     case: Case, statement: str
 ) -> None:
-    case.row("K", "COMMIT and ROLLBACK in a task with atomic=True")
+    case.row("Isolation", "COMMIT and ROLLBACK in a task with atomic=True")
     case.worker()
     job = case.enqueue(tasks.ends_its_transaction, statement)
     failed = ended(case, job)
@@ -159,7 +166,7 @@ def test_an_atomic_task_that_ends_the_workers_transaction_fails_and_is_told_so(
 def test_what_an_atomic_task_sets_in_its_session_is_not_its_neighbours(
     case: Case, task: Any
 ) -> None:
-    case.row("K", "Tasks with atomic=True that change what the ledger can live with")
+    case.row("Isolation", "Tasks with atomic=True that change what the ledger can live with")
     case.worker()
     before = case.enqueue(tasks.lock_limit)
     changes = case.enqueue(task)
@@ -172,7 +179,7 @@ def test_what_an_atomic_task_sets_in_its_session_is_not_its_neighbours(
 def test_an_atomic_task_that_sends_no_statement_has_ended_no_transaction(
     case: Case, name: str
 ) -> None:
-    case.row("K", "Tasks with atomic=True that have a cursor, and send nothing")
+    case.row("Isolation", "Tasks with atomic=True that have a cursor, and send nothing")
     case.worker()
     job = case.enqueue(tasks.sends_nothing, name)
     assert (ended(case, job).state, ended(case, job).error) == ("succeeded", "")

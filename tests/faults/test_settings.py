@@ -1,4 +1,4 @@
-"""L. Settings that change under queued jobs: what nobody knows is held, and harms nobody."""
+"""Settings that change under queued jobs: what nobody knows is held, and harms nobody."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def left_by(case: Case, worker: WorkerProcess, backend: str) -> dict[str, JobRes
 
 
 def test_jobs_from_before_tasks_named_a_backend_run_when_it_does(case: Case) -> None:
-    case.row("L", ROW)
+    case.row("Settings", ROW)
     jobs = left_by(case, case.worker(env=with_tasks()), "bgtasks")
     worker = case.worker()
     with case.recovers(within=BACK):
@@ -70,7 +70,7 @@ def test_jobs_from_before_tasks_named_a_backend_run_when_it_does(case: Case) -> 
 def test_jobs_of_a_backend_that_was_removed_are_held_told_of_and_run_when_it_is_back(
     case: Case, admin_client: Client
 ) -> None:
-    case.row("L", ROW)
+    case.row("Settings", ROW)
     jobs = left_by(case, case.worker(env=with_tasks(removed=OURS)), "removed")
     worker = case.worker()
     with case.recovers(within=BACK):
@@ -115,7 +115,7 @@ def is_well(case: Case, worker: WorkerProcess) -> None:
 def test_jobs_of_a_queue_that_was_removed_are_told_of_and_run_by_who_serves_all(
     case: Case,
 ) -> None:
-    case.row("L", "QUEUES loses the queue of jobs that wait")
+    case.row("Settings", "QUEUES loses the queue of jobs that wait")
     job = case.enqueue(tasks.plain, queue_name="uploads")
     Job.objects.update(queue="letters", enqueued_at=clock.now() - timedelta(minutes=5))
     named = case.worker("emails")
@@ -130,7 +130,7 @@ def test_jobs_of_a_queue_that_was_removed_are_told_of_and_run_by_who_serves_all(
 
 @long
 def test_a_worker_leaves_the_jobs_of_another_backend_to_its_workers(case: Case) -> None:
-    case.row("L", "two backends with a queue of the same name in one ledger")
+    case.row("Settings", "two backends with a queue of the same name in one ledger")
     both = with_tasks(default=OURS, archive=OURS)
     job = enqueue_for(case, "archive", tasks.plain)
     own = enqueue_for(case, "default", tasks.plain)

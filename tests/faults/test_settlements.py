@@ -1,4 +1,4 @@
-"""K. What ends after the task and before its settlement is charged, and shows why."""
+"""What ends after the task and before its settlement is charged, and shows why."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def refusing() -> Iterator[None]:
 def test_a_run_that_ends_with_its_process_before_it_is_settled_is_charged_each_time(
     case: Case, arguments: tuple[Any, ...], task: Any
 ) -> None:
-    case.row("K", "A process dies each time between the end of a run and its settlement")
+    case.row("Isolation", "A process dies each time between the end of a run and its settlement")
     case.worker(*arguments)
     # Short ones, so that they are in a group with it.
     jobs = [*case.enqueue_many(tasks.writes, [(f"kept {number}",) for number in range(20)])]
@@ -80,7 +80,7 @@ def test_a_run_that_ends_with_its_process_before_it_is_settled_is_charged_each_t
 def test_a_success_that_the_database_refuses_is_a_failure_that_tells_why(
     case: Case, arguments: tuple[Any, ...]
 ) -> None:
-    case.row("K", "A trigger refuses the settlement of a success")
+    case.row("Isolation", "A trigger refuses the settlement of a success")
     with refusing():
         case.worker(*arguments)
         jobs = [*case.enqueue_many(tasks.writes, [(f"kept {number}",) for number in range(20)])]
@@ -106,7 +106,9 @@ def test_a_success_that_the_database_refuses_is_a_failure_that_tells_why(
 def test_a_task_that_was_in_time_is_not_killed_for_the_time_of_its_settlement(
     case: Case, arguments: tuple[Any, ...], task: Any, error: str
 ) -> None:
-    case.row("K", "A settlement that takes longer than the job's timeout, in its last attempt")
+    case.row(
+        "Isolation", "A settlement that takes longer than the job's timeout, in its last attempt"
+    )
     options = {"BGTASKS_TEST_OPTIONS": json.dumps({"kill_after": 0.5})}
     worker = case.worker(
         *arguments, env=options, strike=Strike("before settle", "nobody", hold=True)

@@ -1,4 +1,4 @@
-"""L. Who else is there: other sites, copies and plain RQ on one Redis database."""
+"""Who else is there: other sites, copies and plain RQ on one Redis database."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def none_waited(case: Case) -> bool:
 def test_two_sites_on_one_redis_database_never_meet(
     case: Case, redis_client: redis.Redis, burst: bool
 ) -> None:
-    case.row("L", "another site on the same Redis database", times=JOBS)
+    case.row("Settings", "another site on the same Redis database", times=JOBS)
     with another_site() as site:
         case.worker()
         case.worker(env=site.env)
@@ -53,7 +53,7 @@ def test_two_sites_on_one_redis_database_never_meet(
 
 @long
 def test_a_copy_of_the_database_beside_its_original(case: Case, redis_client: redis.Redis) -> None:
-    case.row("L", "a copy of the database, with its queued jobs, on the same Redis database")
+    case.row("Settings", "a copy of the database, with its queued jobs, on the same Redis database")
     case.enqueue_many(tasks.plain, [()] * JOBS)
     with copied_site() as site:
         case.worker()
@@ -71,7 +71,9 @@ def test_plain_rq_keeps_its_jobs_whatever_list_of_ours_names_them(
     case: Case, redis_client: redis.Redis
 ) -> None:
     case.row(
-        "L", "jobs of plain RQ in the same Redis database, ids of theirs in our list", times=20
+        "Settings",
+        "jobs of plain RQ in the same Redis database, ids of theirs in our list",
+        times=20,
     )
     queue = rq.Queue("default", connection=redis_client)
     theirs = [queue.enqueue("math.sqrt", number).id for number in range(20)]

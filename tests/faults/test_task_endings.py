@@ -1,4 +1,4 @@
-"""G. However a task ends, its job tells of it, and its worker goes on."""
+"""However a task ends, its job tells of it, and its worker goes on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TIMEOUT, KILLED_WITHIN = 0.5, 5.0
 
 @pytest.mark.parametrize(("name", "says"), RAISED)
 def test_whatever_a_task_raises_is_told_within_the_caps(case: Case, name: str, says: str) -> None:
-    case.row("G", f"Exceptions that are hard to describe, of {len(RAISED)} kinds")
+    case.row("Tasks", f"Exceptions that are hard to describe, of {len(RAISED)} kinds")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.misbehaves, name)
     failed = ended(case, job)
@@ -72,7 +72,7 @@ def test_whatever_a_task_raises_is_told_within_the_caps(case: Case, name: str, s
 def test_a_task_that_wants_to_end_the_process_ends_its_job_only(
     case: Case, name: str, says: str, task: abuse_tasks.AnyTask
 ) -> None:
-    case.row("G", "SystemExit, KeyboardInterrupt and other BaseExceptions, also in coroutines")
+    case.row("Tasks", "SystemExit, KeyboardInterrupt and other BaseExceptions, also in coroutines")
     worker = case.worker()
     job = case.enqueue(task, name)
     failed = ended(case, job)
@@ -86,7 +86,7 @@ def test_a_task_that_wants_to_end_the_process_ends_its_job_only(
 def test_a_process_that_ends_in_the_task_is_a_crash_whatever_its_exit_code(
     case: Case, name: str, says: str
 ) -> None:
-    case.row("G", "A process that ends in the task: os._exit(0), os._exit(1), abort, SIGKILL")
+    case.row("Tasks", "A process that ends in the task: os._exit(0), os._exit(1), abort, SIGKILL")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.misbehaves, name)
     failed = ended(case, job)
@@ -98,7 +98,7 @@ def test_a_process_that_ends_in_the_task_is_a_crash_whatever_its_exit_code(
 
 
 def test_poison_fails_at_its_maximum(case: Case) -> None:
-    case.row("G", "Poison: a segmentation fault at every attempt")
+    case.row("Tasks", "Poison: a segmentation fault at every attempt")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.poison)
     failed = ended(case, job)
@@ -111,7 +111,7 @@ def test_poison_fails_at_its_maximum(case: Case) -> None:
 
 @long
 def test_a_process_that_terminates_itself_ends_after_its_job(case: Case) -> None:
-    case.row("G", "A task that sends SIGTERM to its own process")
+    case.row("Tasks", "A task that sends SIGTERM to its own process")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.misbehaves, "terminates_itself")
     assert ended(case, job).state == "succeeded"
@@ -123,7 +123,7 @@ def test_a_process_that_terminates_itself_ends_after_its_job(case: Case) -> None
 def test_a_task_that_does_not_end_is_ended_within_5_s_of_its_timeout(
     case: Case, name: str, hard: bool
 ) -> None:
-    case.row("G", f"Tasks that do not end at their timeout, in {len(ENDLESS)} ways")
+    case.row("Tasks", f"Tasks that do not end at their timeout, in {len(ENDLESS)} ways")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.misbehaves, name, timeout=TIMEOUT)
     case.wait_until(lambda: case.effects.of("begin", job.id))
@@ -139,7 +139,7 @@ def test_a_task_that_does_not_end_is_ended_within_5_s_of_its_timeout(
 
 @long
 def test_a_log_line_of_64_mb_is_written_and_delays_nobody(case: Case) -> None:
-    case.row("G", "A log line of 64 MB")
+    case.row("Tasks", "A log line of 64 MB")
     worker = case.worker("--processes", 2)
     job = case.enqueue(abuse_tasks.misbehaves, "logs_64_mb")
     assert ended(case, job).state == "succeeded"

@@ -1,4 +1,4 @@
-"""G. What a task leaves in its process must not reach the next one, nor the worker."""
+"""What a task leaves in its process must not reach the next one, nor the worker."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CHANGES = [
 def test_a_task_that_changes_its_process_harms_neither_the_next_nor_a_stop(
     case: Case, name: str
 ) -> None:
-    case.row("G", f"Tasks that change their process, in {len(CHANGES)} ways")
+    case.row("Tasks", f"Tasks that change their process, in {len(CHANGES)} ways")
     worker = case.worker()
     before = ended(case, case.enqueue(abuse_tasks.looks_around)).result
     job = case.enqueue(abuse_tasks.misbehaves, name)
@@ -54,7 +54,7 @@ def test_a_task_that_changes_its_process_harms_neither_the_next_nor_a_stop(
 
 @long
 def test_a_task_that_closes_its_streams_costs_its_process_and_nothing_else(case: Case) -> None:
-    case.row("G", "A task that closes sys.stdout and sys.stderr")
+    case.row("Tasks", "A task that closes sys.stdout and sys.stderr")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.misbehaves, "closes_its_streams")
     assert ended(case, job).state == "succeeded"
@@ -64,7 +64,7 @@ def test_a_task_that_closes_its_streams_costs_its_process_and_nothing_else(case:
 
 
 def test_a_task_that_closes_all_descriptors_is_a_crash_that_says_so(case: Case) -> None:
-    case.row("G", "A task that closes all descriptors of its process")
+    case.row("Tasks", "A task that closes all descriptors of its process")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.misbehaves, "closes_all_descriptors")
     failed = ended(case, job)
@@ -87,7 +87,7 @@ def test_a_task_that_closes_all_descriptors_is_a_crash_that_says_so(case: Case) 
 def test_a_forked_copy_that_returns_from_the_task_is_no_second_worker(
     case: Case, task: abuse_tasks.AnyTask
 ) -> None:
-    case.row("G", "A task that forks and returns twice")
+    case.row("Tasks", "A task that forks and returns twice")
     worker = case.worker()
     job = case.enqueue(task)
     done = ended(case, job)
@@ -106,7 +106,7 @@ def test_a_forked_copy_that_returns_from_the_task_is_no_second_worker(
 def test_a_forked_copy_that_raises_ends_with_the_exit_code_that_python_has_for_it(
     case: Case, name: str, code: int
 ) -> None:
-    case.row("G", "A task that forks and raises in the copy")
+    case.row("Tasks", "A task that forks and raises in the copy")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.raises_in_the_copy, name)
     assert ended(case, job).result == f"the copy exited with {code}"
@@ -125,7 +125,7 @@ def test_a_forked_copy_that_raises_ends_with_the_exit_code_that_python_has_for_i
 def test_a_database_connection_is_not_shared_with_a_fork(
     case: Case, task: abuse_tasks.AnyTask, result: object
 ) -> None:
-    case.row("G", "A task that forks and uses the database in both")
+    case.row("Tasks", "A task that forks and uses the database in both")
     worker = case.worker()
     job = case.enqueue(task)
     done = ended(case, job)
@@ -137,7 +137,7 @@ def test_a_database_connection_is_not_shared_with_a_fork(
 @long
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_a_pool_that_a_task_leaves_ends_with_its_process(case: Case, end: str) -> None:
-    case.row("G", "A pool of processes that a task leaves behind")
+    case.row("Tasks", "A pool of processes that a task leaves behind")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.leaves_a_pool)
     assert ended(case, job).result == "2"
@@ -152,7 +152,7 @@ def test_a_pool_that_a_task_leaves_ends_with_its_process(case: Case, end: str) -
 
 @long
 def test_a_program_that_a_task_leaves_goes_on_and_holds_up_nothing(case: Case) -> None:
-    case.row("G", "A program that a task starts and leaves behind")
+    case.row("Tasks", "A program that a task starts and leaves behind")
     worker = case.worker()
     job = case.enqueue(abuse_tasks.misbehaves, "leaves_a_program")
     program = psutil.Process(int(str(ended(case, job).result)))
@@ -168,7 +168,7 @@ def test_a_program_that_a_task_leaves_goes_on_and_holds_up_nothing(case: Case) -
 def test_a_thousand_leaked_threads_hold_up_neither_the_next_job_nor_a_stop(
     case: Case, end: str
 ) -> None:
-    case.row("G", "1,000 threads that a task leaves behind")
+    case.row("Tasks", "1,000 threads that a task leaves behind")
     if end == "burst":
         job = case.enqueue(abuse_tasks.misbehaves, "leaks_1000_threads")
         worker = case.worker("--burst")
@@ -188,7 +188,7 @@ def test_a_thousand_leaked_threads_hold_up_neither_the_next_job_nor_a_stop(
 def test_a_process_that_holds_too_much_memory_is_replaced_between_jobs(
     case: Case, name: str
 ) -> None:
-    case.row("G", "Tasks that keep memory, with --max-memory")
+    case.row("Tasks", "Tasks that keep memory, with --max-memory")
     worker = case.worker("--max-memory", 200)
     job = case.enqueue(abuse_tasks.misbehaves, name)
     ended(case, job)
@@ -200,7 +200,7 @@ def test_a_process_that_holds_too_much_memory_is_replaced_between_jobs(
 
 @long
 def test_many_abuses_in_one_worker(case: Case) -> None:
-    case.row("G", "Tasks that change their process, all in one worker", times=len(CHANGES))
+    case.row("Tasks", "Tasks that change their process, all in one worker", times=len(CHANGES))
     worker = case.worker("--processes", 2)
     names = [getattr(change, "values", (change,))[0] for change in CHANGES]
     jobs = [case.enqueue(abuse_tasks.misbehaves, name) for name in names]

@@ -1,4 +1,4 @@
-"""E. Two hosts: one loses its network, the other takes its jobs over, and it comes back."""
+"""Two hosts: one loses its network, the other takes its jobs over, and it comes back."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_host_that_is_cut_off_loses_its_jobs_to_another_and_comes_back_as_a_ne
 ) -> None:
     """finishing: its jobs end in the first moments. Its kernel goes on trying to send their
     settlements, and brings them to the database long after others have settled these jobs."""
-    case.row("E", "one of two hosts is cut off from the network, and comes back")
+    case.row("Deploys", "one of two hosts is cut off from the network, and comes back")
     lost = on(hosts[0], case, processes=3)
     kinds = (tasks.wait_at_gate, host_tasks.atomic, host_tasks.atomic)
     jobs = [case.enqueue(kind) for kind in kinds]
@@ -106,7 +106,7 @@ def test_a_host_that_is_cut_off_loses_its_jobs_to_another_and_comes_back_as_a_ne
 def test_a_host_that_is_cut_off_for_a_moment_keeps_its_jobs(
     case: Case, hosts: tuple[Host, Host]
 ) -> None:
-    case.row("E", "one of two hosts is cut off from the network for 2 s")
+    case.row("Deploys", "one of two hosts is cut off from the network for 2 s")
     on(hosts[0], case, processes=2)
     jobs = [case.enqueue(kind) for kind in (tasks.wait_at_gate, host_tasks.atomic)]
     for job in jobs:
@@ -126,7 +126,7 @@ def test_a_host_that_is_cut_off_for_a_moment_keeps_its_jobs(
 def test_a_lock_that_a_cut_off_host_left_holds_up_no_other_job(
     case: Case, hosts: tuple[Host, Host], where: str
 ) -> None:
-    case.row("E", "a host is cut off in a transaction that has locked its job's row")
+    case.row("Deploys", "a host is cut off in a transaction that has locked its job's row")
     at_commit = where == "at-the-commit"
     strike = Strike("after move", "nobody", hold=True) if at_commit else None
     lost = on(hosts[0], case, processes=2, strike=strike)
@@ -157,7 +157,7 @@ def test_a_lock_that_a_cut_off_host_left_holds_up_no_other_job(
 def test_a_host_that_does_not_reach_redis_runs_its_jobs_from_the_database(
     case: Case, hosts: tuple[Host, Host]
 ) -> None:
-    case.row("E", "a host's packets to Redis alone are dropped, and then pass again")
+    case.row("Deploys", "a host's packets to Redis alone are dropped, and then pass again")
     worker = on(hosts[0], case, processes=2)
     running = case.enqueue(tasks.wait_at_gate)
     begun(case, running)
@@ -191,7 +191,7 @@ LIVELY = {
 def test_with_keepalives_the_locks_of_a_cut_off_host_are_gone_before_its_jobs_are_rescued(
     hosts: tuple[Host, Host], real_postgres: PostgresServer, case: Case
 ) -> None:
-    case.row("E", "a host is cut off with locks in its hands, and PostgreSQL has keepalives")
+    case.row("Deploys", "a host is cut off with locks in its hands, and PostgreSQL has keepalives")
     for host in hosts:
         host.env["BGTASKS_TEST_DB_OPTIONS"] = json.dumps(LIVELY)
     Note.objects.create(text=host_tasks.SHARED)

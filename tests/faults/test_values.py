@@ -1,4 +1,4 @@
-"""K. What tasks do to their process: values that no database keeps, and lost connections."""
+"""What tasks do to their process: values that no database keeps, and lost connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ WAYS = [way for way in LOSSES if way in SQLITE or connection.vendor != "sqlite"]
 
 
 def test_a_task_whose_connection_is_lost_goes_on(case: Case) -> None:
-    case.row("K", "A connection lost amid a task, at each question and step", times=18 * len(WAYS))
+    case.row(
+        "Isolation",
+        "A connection lost amid a task, at each question and step",
+        times=18 * len(WAYS),
+    )
     sync = [case.enqueue(value_tasks.loses_its_connection, way) for way in WAYS]
     beside = [case.enqueue(value_tasks.loses_its_connection_async, way) for way in WAYS]
     # One at a time: side by side they would end each other's connection.
@@ -31,7 +35,7 @@ def test_a_task_whose_transaction_is_lost_fails_with_that_error(case: Case) -> N
     calls = [(way, "atomic") for way in WAYS]
     if connection.vendor != "sqlite":
         calls.append(("killed", "SQL"))
-    case.row("K", "A connection lost amid a task's transaction", times=len(calls))
+    case.row("Isolation", "A connection lost amid a task's transaction", times=len(calls))
     jobs = [case.enqueue(value_tasks.loses_its_transaction, *call) for call in calls]
     case.drain()
     for job in map(case.job, jobs):
@@ -44,7 +48,7 @@ def test_a_task_whose_transaction_is_lost_fails_with_that_error(case: Case) -> N
 
 
 def test_progress_that_is_no_progress_harms_no_job(case: Case) -> None:
-    case.row("K", "Progress that is no number, or no text", times=len(ODD) ** 2)
+    case.row("Isolation", "Progress that is no number, or no text", times=len(ODD) ** 2)
     job = case.enqueue(value_tasks.tells_odd_progress)
     worker = case.worker("--burst")
     case.may_end.add(worker.pid)
@@ -55,7 +59,7 @@ def test_progress_that_is_no_progress_harms_no_job(case: Case) -> None:
 
 
 def test_a_delay_that_is_out_of_range_fails_its_job_once_and_says_why(case: Case) -> None:
-    case.row("K", "RetryLater with milliseconds for seconds")
+    case.row("Isolation", "RetryLater with milliseconds for seconds")
     job = case.enqueue(value_tasks.takes_milliseconds_for_seconds)
     case.drain()
     failed = case.job(job)
@@ -65,7 +69,7 @@ def test_a_delay_that_is_out_of_range_fails_its_job_once_and_says_why(case: Case
 
 
 def test_an_amount_of_another_call_is_no_receipt_of_this_one(case: Case) -> None:
-    case.row("K", "once() with a key that was used for another amount", times=2)
+    case.row("Isolation", "once() with a key that was used for another amount", times=2)
     other = case.enqueue(value_tasks.charges, "20", "9999")
     same = case.enqueue(value_tasks.charges, "20", "20.00")
     case.drain()

@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from django.utils.module_loading import import_string
 
-from django_bgtasks.admin.queries import AGES, narrowed
+from django_bgtasks.admin.filters import AGES, filtered
 from django_bgtasks.admin.tracebacks import traceback_html
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
@@ -83,7 +83,7 @@ def test_the_page_of_a_job_counts_the_jobs_of_its_batch(admin_client: Client) ->
 
 def test_retrying_and_held_are_each_answered_by_indexes_of_one_state() -> None:
     for shade in ("retrying", "held"):
-        query = str(narrowed(Job.objects.all(), {"state": shade}).query)
+        query = str(filtered(Job.objects.all(), {"state": shade}).query)
         assert not re.search(r"state\W+IN ", query)
         assert " OR " in query
 

@@ -51,7 +51,11 @@ def test_an_unknown_option_is_named_with_the_one_that_was_meant(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"timeout": 0}, {"timeout": "5"}, {"dead_after": 4.0}, {"monitoring_token": 7}]
+    "wrong",
+    [
+        *({"timeout": 0}, {"timeout": "5"}, {"dead_after": 4.0}, {"monitoring_token": 7}),
+        {"middleware": "shop.bg.Timing"},
+    ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_option(
     tasks: Callable[..., None], wrong: dict[str, Any]
@@ -78,6 +82,16 @@ def test_a_token_that_can_be_guessed_is_an_error_that_does_not_tell_it(
     assert "secrets.token_urlsafe" in str(error.hint)
     tasks(monitoring_token="x" * 20)
     assert "bgtasks.E008" not in messages()
+
+
+@pytest.mark.parametrize("path", ["tests.jobs.middleware.Nowhere", "tests.jobs.middleware.write"])
+def test_what_is_no_middleware_is_an_error_with_a_cure(
+    tasks: Callable[..., None], path: str
+) -> None:
+    tasks(middleware=["tests.jobs.middleware.ToFile", path])
+    error = messages()["bgtasks.E009"]
+    assert path in error.msg
+    assert "shop.bg.Timing" in str(error.hint)
 
 
 @pytest.mark.parametrize("cache", ["missing", "local"])

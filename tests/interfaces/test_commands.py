@@ -67,7 +67,7 @@ def test_the_exit_code_of_bgstatus_is_for_monitoring(
         pause_queue("emails")
     if ill == "unknown":
         error = OperationalError("the server is gone")
-        monkeypatch.setattr(bgstatus, "status_of", _raise(error))
+        monkeypatch.setattr(bgstatus, "take_snapshot", _raise(error))
     text, code = run("bgstatus")
     assert code == {"warning": 1, "critical": 2, "unknown": 3}[ill]
     said = {"warning": "bgresume emails", "critical": "bgworker", "unknown": "the server is gone"}

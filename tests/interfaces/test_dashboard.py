@@ -18,7 +18,7 @@ from pytest_django import Settings
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.models import Job, QueuePause
-from django_bgtasks.monitoring.charts import RANGES, series
+from django_bgtasks.monitoring.series import RANGES, series
 from django_bgtasks.worker.maintenance import rollups
 from testproject.servers import RedisServer
 from tests.named import namespace
@@ -71,13 +71,13 @@ def test_each_process_of_a_worker_says_what_it_runs(
     worker = make_worker(hostname="web1")
     job = make_job("running", task="shop.tasks.send", worker=worker.pk)
     for pid, state, current in ((71, "busy", str(job.pk)), (72, "idle", "")):
-        child = f"web1.{pid}.{worker.pk.hex[-8:]}"
-        name = f"rq:worker:{namespace().worker(child)}"
+        process = f"web1.{pid}.{worker.pk.hex[-8:]}"
+        name = f"rq:worker:{namespace().worker(process)}"
         redis_client.sadd("rq:workers", name)
         redis_client.hset(name, mapping={"state": state, "current_job": current})
     html = html_of(admin_client)
-    assert '<span class="bgtasks-child">71 busy: send</span>' in html
-    assert '<span class="bgtasks-child">72 idle</span>' in html
+    assert '<span class="bgtasks-process">71 busy: send</span>' in html
+    assert '<span class="bgtasks-process">72 idle</span>' in html
 
 
 def test_jobs_that_are_tried_again_are_counted_and_listed_behind_their_number(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,14 +70,27 @@ def test_a_time_at_the_edge_breaks_no_page(
             assert admin_client.get(page).status_code in (200, 302), page
 
 
-@pytest.mark.parametrize("moment", [FIRST, LAST], ids=["first", "last"])
+@pytest.mark.parametrize(
+    ("moment", "health", "code"), [(FIRST, "late", 2), (LAST, "alive", 0)], ids=["first", "last"]
+)
 def test_a_time_at_the_edge_breaks_no_command(
-    admin_user: User, moment: datetime, redis_client: Any
+    admin_user: User, moment: datetime, health: str, code: int, redis_client: Any
 ) -> None:
+    """What a far time makes of ages and health is told, and each command does its work."""
     with override_settings(TIME_ZONE="Asia/Tokyo"):
-        rows_at(moment, admin_user)
-        for command in (["bgstatus"], ["bgstatus", "--json"], ["bgdoctor"], ["bgretry", "--all"]):
-            run(*command)
+        jobs = rows_at(moment, admin_user)
+        page, ended = run("bgstatus")
+        assert (f"db1:42  {health}" in page, ended) == (True, code)
+        data, ended = run("bgstatus", "--json")
+        told = json.loads(data)
+        [queue] = [queue for queue in told["queues"] if queue["name"] == "default"]
+        assert [queue[name] for name in ("queued", "scheduled", "running")] == [1, 1, 1]
+        assert (told["workers"][0]["health"], ended) == (health, code)
+        found, ended = run("bgdoctor")
+        assert ("No worker is running." in found, ended) == (code != 0, min(code, 1))
+        assert run("bgretry", "--all") == ("1 job will run again.\n", 0)
+        [failed] = [job for job in jobs if job.state == "failed"]
+        assert Job.objects.get(pk=failed.pk).state == "queued"
 
 
 ODD = ["%00", "a%00b", "%ED%A0%80", "%F0%9F%90%98", "9" * 400, "nan", "1e400", "-1"]

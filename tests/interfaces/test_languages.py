@@ -20,7 +20,7 @@ from django_bgtasks.core.formats import exact
 from django_bgtasks.core.messages import TEXTS, WORKER_GONE, translated
 from django_bgtasks.core.states import State, Transition, refuse
 from django_bgtasks.jobs.actions import pause_queue
-from django_bgtasks.sandbox.process_state import EXIT_FDS_CLOSED
+from django_bgtasks.sandbox.isolation import EXIT_FDS_CLOSED
 from django_bgtasks.worker.processes import describe_end
 
 from .commands import busy, run

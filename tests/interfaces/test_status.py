@@ -164,7 +164,7 @@ def data_of(piece: str) -> Any:
 def test_a_stream_tells_every_change_and_ends_with_the_job(
     ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(events, "REREAD_SECONDS", 0.02)
     monkeypatch.setattr(events, "HEARTBEAT", 0.1)
     job = a_job(ada)
 
@@ -195,7 +195,7 @@ def test_a_stream_tells_every_change_and_ends_with_the_job(
 def test_who_reconnects_gets_what_is_newer_and_is_told_when_there_is_no_more(
     ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(events, "REREAD_SECONDS", 0.02)
     monkeypatch.setattr(events, "HEARTBEAT", 0.05)
     job = a_job(ada)
 

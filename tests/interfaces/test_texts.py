@@ -11,14 +11,15 @@ import django_bgtasks
 from .spoken import unreachable
 
 PACKAGE = Path(django_bgtasks.__file__).parent
-DOORS = ("admin", "management", "models", "templatetags", "http", "idempotency")
+DOORS = ("admin", "management", "models", "templatetags", "http")
 BELOW = (
     "apps.py", "core/messages.py", "core/states.py", "monitoring/diagnosis.py",
     "core/formats.py", "monitoring/snapshot.py", "management/doctor.py",
-    "ledger/transitions.py", "worker/logs.py",
+    "ledger/transitions.py", "worker/logs.py", "idempotency/view.py", "idempotency/replay.py",
+    "idempotency/request_key.py",
 )  # fmt: skip
 # English for machines, and for who sets them up.
-FOR_MACHINES = {"models/fields.py", "http/machines.py", "http/health.py", "http/metrics.py"}
+FOR_MACHINES = {"models/fields.py", "http/health.py", "http/metrics.py"}
 FILES = sorted(
     path
     for path in (*(file for door in DOORS for file in (PACKAGE / door).rglob("*.py")),
@@ -30,6 +31,7 @@ NO_TEXTS = (
     "python manage.py ", "pip install ", "rq resume", "{} min {} s", "{} h {} min", "run now",
     "bgtasks-", "bold red", "id: {}\n", ": still here", "user {}", "session {}",
     "Event streams need ASGI.", "error__contains", "memory",
+    "No monitoring_token is set.", "Bearer realm=",
 )  # fmt: skip
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import threading
 from datetime import timedelta
 from typing import Any
@@ -71,6 +73,11 @@ def hopeless() -> None:
 @task(timeout=0.05)
 def hang() -> None:
     threading.Event().wait(30)
+
+
+@task(on_crash="fail")
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @task(timeout=0.05, retry=Retry(max_attempts=2, delays=[0]))

@@ -20,7 +20,7 @@ from django_bgtasks.jobs.execute import claim_jobs
 from django_bgtasks.ledger import queues, workers
 from django_bgtasks.ledger.lifecycle import claim_next
 from django_bgtasks.models import Attempt, Job, Worker
-from django_bgtasks.monitoring.snapshot import status_of
+from django_bgtasks.monitoring.snapshot import take_snapshot
 from django_bgtasks.testing import run_jobs, without_redis
 from django_bgtasks.worker.maintenance import promote, prune, rescue
 from django_bgtasks.worker.maintenance.redispatch import Redispatch
@@ -100,9 +100,9 @@ def test_the_figures_of_a_backend_are_of_its_jobs(two: None, redis_client: redis
     for state in (State.QUEUED, State.SCHEDULED, State.RUNNING):
         in_state(state, backend="archive")
     for name, number in (("default", 0), ("archive", 1)):
-        [queue] = status_of(name).queues
+        [queue] = take_snapshot(name).queues
         assert (queue.queued, queue.scheduled, queue.running) == (number,) * 3
-        assert not status_of(name).strangers
+        assert not take_snapshot(name).unknown_backends
 
 
 def test_a_worker_is_called_dead_by_its_own_settings(two: None) -> None:
@@ -135,7 +135,7 @@ def test_jobs_from_before_tasks_named_a_backend_are_those_of_the_default_one(
     redis_client: redis.Redis, make_due: Callable[[], None]
 ) -> None:
     queued, scheduled = stored_as("bgtasks"), stored_as("bgtasks", run_after=later())
-    [default] = [queue for queue in status_of("default").queues if queue.name == "default"]
+    [default] = [queue for queue in take_snapshot("default").queues if queue.name == "default"]
     assert (default.queued, default.scheduled) == (1, 1)
     assert Redispatch("default", DB).run_once() == 1
     make_due()
@@ -238,8 +238,8 @@ def test_the_figures_tell_of_unknown_backends_and_of_no_job_that_others_run(site
     for state in State:
         in_state(state, backend="removed")
     alias = "bgtasks" if site == "none of ours" else "default"
-    [stranger] = status_of(alias).strangers
-    assert (stranger.backend, stranger.jobs) == ("removed", 2)
+    [unknown] = take_snapshot(alias).unknown_backends
+    assert (unknown.backend, unknown.jobs) == ("removed", 2)
 
 
 # One that cannot be settled.

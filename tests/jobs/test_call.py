@@ -11,8 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks import InvalidArguments, JobContext, current_job, retry_job
 from django_bgtasks.core import clock
-from django_bgtasks.jobs.call import call
-from django_bgtasks.jobs.execute import run_claimed
+from django_bgtasks.jobs.execute import Run, call, run_claimed
 from django_bgtasks.ledger import lifecycle
 from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.models import Job
@@ -137,7 +136,7 @@ def test_a_task_goes_on_when_the_database_answers_nothing_that_it_asks(
     result = task.enqueue()
     job = claim(UUID(result.id), clock.new_id(), "default")
     assert job is not None
-    assert call(task, JobContext(job, task, "default"), 5) is False
+    assert call(Run(job, "default", task)) is False
     told = [text for text in caplog.messages if "The database did not answer" in text]
     text = f"Job {job.pk} ({task.module_path}): The database did not answer (no route to host); "
     assert told == [f"{text}the task goes on."]

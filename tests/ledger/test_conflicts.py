@@ -54,7 +54,8 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
 def somebody_waits() -> bool:
     """Whether a transaction waits for a lock."""
     statement = {
-        "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
+        "postgresql": "SELECT count(*) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()",
         "mysql": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
     }[connection.vendor]
     with connections[DB].cursor() as cursor:

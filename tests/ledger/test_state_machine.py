@@ -34,7 +34,7 @@ from django_bgtasks.core.outcomes import Outcome, outcome_of_exception, outcome_
 from django_bgtasks.core.retry import Retry
 from django_bgtasks.core.states import FINAL, State, Transition
 from django_bgtasks.jobs.actions import cancel_job, retry_job, run_job_now
-from django_bgtasks.jobs.dispatch import dispatch, message_of
+from django_bgtasks.jobs.enqueue import dispatch, message_of
 from django_bgtasks.ledger import prune, workers
 from django_bgtasks.ledger.lifecycle import claim, claim_next, release, settle
 from django_bgtasks.models import Attempt, Job, Worker
@@ -419,7 +419,7 @@ def test_no_history_leads_the_ledger_astray(redis_client: redis.Redis) -> None:
     run_state_machine_as_test(
         hypothesis.seed(number)(machine),
         settings=settings(
-            max_examples=600 if ALL else 50,
+            max_examples=600 if ALL else 25,
             stateful_step_count=40,
             deadline=None,
             database=None,

@@ -11,7 +11,7 @@ import redis
 import rq
 from django.db import transaction
 
-from django_bgtasks.jobs.dispatch import dispatch, message_of
+from django_bgtasks.jobs.enqueue import dispatch, message_of
 from django_bgtasks.models import Attempt, Job, Worker
 from tests.named import waiting_in
 from tests.waiting import wait_until

@@ -28,7 +28,13 @@ CLOSED = {
 }
 
 
-@pytest.mark.parametrize("redirection", CLOSED.values(), ids=CLOSED)
+@pytest.mark.parametrize(
+    "redirection",
+    [
+        pytest.param(way, id=name, marks=[pytest.mark.long] if name.startswith("std") else [])
+        for name, way in CLOSED.items()
+    ],
+)
 def test_a_worker_without_an_output_runs_its_jobs_and_stops_in_order(
     bgworker: WorkerFactory, effects: Effects, redirection: str
 ) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 from pytest_django import Settings
 
-from django_bgtasks.jobs import dispatch
+from django_bgtasks.jobs import enqueue
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess
 from django_bgtasks.worker.once_flag import OnceFlag
@@ -94,7 +94,7 @@ def test_a_site_that_still_spares_redis_when_it_is_back_does_not_make_its_jobs_w
     worker.wait_for("is back.")
     with own_redis.client() as client:
         wait_until(lambda: client.exists(namespace().marker_key))
-        with dispatch.held():
+        with enqueue.without_dispatch():
             job = tasks.record.enqueue(str(effects), "spared")
     assert latency_of(job) < LATENCY
 

@@ -164,7 +164,7 @@ def test_a_site_says_once_that_it_may_not_push(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     allow(f"{KEYS} +@all -rpush")
-    monkeypatch.setattr("django_bgtasks.jobs.dispatch.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("django_bgtasks.jobs.enqueue.PAUSE_SECONDS", 0.0)
     for number in range(3):
         tasks.record.enqueue(str(effects), str(number))
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]

@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from testproject.servers import RedisServer
 from tests.app.tasks import add, fail
+from tests.settings import ISOLATION, STRICTER
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
 
@@ -56,7 +57,7 @@ def test_the_banner_says_what_it_listens_to_and_no_password(
 ) -> None:
     with RedisServer(password="open-sesame") as server:
         settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": server.url}}
-        worker = bgworker("emails", "default", "--processes", 2)
+        worker = bgworker("emails", "default", "--processes", 2, fresh=True)
         worker.wait_for("database")
         assert re.search(
             r"^bgworker [0-9a-f-]{36} on \S+: 2 processes$", worker.output, re.MULTILINE
@@ -121,7 +122,11 @@ def test_verbosity_0_says_nothing_about_jobs_that_go_well(bgworker: WorkerFactor
     worker = bgworker("--burst", "--verbosity", 0)
     assert worker.wait() == 0
     assert row(job).state == "succeeded"
-    assert worker.output == ""
+    said = worker.output.splitlines()
+    if ISOLATION in STRICTER:
+        # There it may warn of what the database refused, and it did again.
+        said = [line for line in said if " WARNING " not in line]
+    assert not said
 
 
 def test_a_site_without_work_is_left_with_nothing_unfinished(bgworker: WorkerFactory) -> None:

@@ -170,7 +170,7 @@ def test_a_settlement_that_the_database_refuses_ends_the_process_and_strands_not
         jobs = many(task, effects, 3)
         wait_until(lambda: begun(effects) == 3)
         effects.open_gate()
-        wait_until(lambda: unfinished() == 0)
+        wait_until(lambda: unfinished() == 0, 30)
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP TRIGGER refuse")

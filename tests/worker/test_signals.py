@@ -167,20 +167,22 @@ def test_one_request_that_comes_twice_at_once_does_not_shorten_the_grace(
 
 @pytest.mark.parametrize(
     ("options", "number"),
-    [([], signal.SIGTERM), (["--reload"], signal.SIGINT)],
-    ids=["plain", "reload"],
+    [
+        pytest.param([], signal.SIGTERM, id="plain"),
+        pytest.param(["--reload"], signal.SIGINT, id="reload", marks=pytest.mark.long),
+    ],
 )
 def test_a_stop_at_any_moment_of_the_start_leaves_no_traceback(
     bgworker: WorkerFactory, options: list[str], number: signal.Signals
 ) -> None:
     """The moments are spread over the start; before Django is set up there is nothing of ours."""
     start = time.monotonic()
-    whole = bgworker(*options)
+    whole = bgworker(*options, fresh=True)
     whole.wait_for(re.compile(r"^  database", re.MULTILINE))
     seconds = time.monotonic() - start
     whole.kill()
     for share in (0.6, 0.8, 0.9, 1.0, 1.1):
-        worker = bgworker(*options)
+        worker = bgworker(*options, fresh=True)
         time.sleep(share * seconds)
         to_group(worker, number)
         code = worker.wait(10)
@@ -200,7 +202,9 @@ def test_a_stop_while_the_database_is_looked_at_ends_with_0(bgworker: WorkerFact
     assert "looking again" not in worker.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_with_reload_a_stop_of_the_group_is_one_request(
     bgworker: WorkerFactory, effects: Effects, number: signal.Signals
 ) -> None:

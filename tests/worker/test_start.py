@@ -19,15 +19,16 @@ def empty_database(transactional_db: None, tmp_path: Path) -> Iterator[str]:
     if connection.vendor == "sqlite":
         yield str(tmp_path / "empty.sqlite3")
         return
+    name = f"{connection.settings_dict['NAME']}_empty"
     with connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE test_empty")
-    yield "test_empty"
+        cursor.execute(f"CREATE DATABASE {name}")
+    yield name
     with connection.cursor() as cursor:
-        cursor.execute("DROP DATABASE test_empty")
+        cursor.execute(f"DROP DATABASE {name}")
 
 
 def test_an_unknown_queue_is_refused_with_the_known_ones(bgworker: WorkerFactory) -> None:
-    worker = bgworker("emials")
+    worker = bgworker("emials", fresh=True)
     assert worker.wait() == 1
     assert (
         "CommandError: Unknown queue: emials. TASKS['default']['QUEUES'] has "
@@ -37,7 +38,7 @@ def test_an_unknown_queue_is_refused_with_the_known_ones(bgworker: WorkerFactory
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones(bgworker: WorkerFactory) -> None:
-    worker = bgworker("--backend", "dfault")
+    worker = bgworker("--backend", "dfault", fresh=True)
     assert worker.wait() == 1
     assert "TASKS has no entry 'dfault'" in worker.output
     assert "aliases with that backend are: default." in worker.output

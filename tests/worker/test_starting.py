@@ -150,7 +150,13 @@ def test_job_processes_that_end_at_once_are_seen_and_their_cause_is_said_once(
     assert worker.stop() == 0
 
 
-@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(act, id=name, marks=[] if name == "exits" else [pytest.mark.long])
+        for name, act in ACTS.items()
+    ],
+)
 def test_forks_that_die_without_a_word_are_seen_too(
     bgworker: WorkerFactory, effects: Effects, tmp_path: Path, act: str
 ) -> None:

@@ -14,10 +14,10 @@ class Command(SelectionCommand):
 
     help = gettext_lazy("Cancel jobs: those named by their ids, or all that match.")
     states = tuple(sorted(LIVE))
-    usual = tuple(sorted(WAITING))
+    default_states = tuple(sorted(WAITING))
     act = staticmethod(cancel_job)
 
-    def told(self, count: int) -> str:
+    def summary(self, count: int) -> str:
         """What became of so many jobs."""
         text = ngettext(
             "%d job cancelled, or asked to stop.", "%d jobs cancelled, or asked to stop.", count

@@ -28,10 +28,10 @@ class Command(TranslatedCommand):
             sys.exit(1)
 
     def _print(self, finding: Finding) -> None:
-        words = {"SUCCESS": _("ok"), "ERROR": _("error"), "WARNING": _("warn")}
-        wide = max(map(len, words.values())) + 1
+        labels = {"SUCCESS": _("ok"), "ERROR": _("error"), "WARNING": _("warn")}
+        wide = max(map(len, labels.values())) + 1
         kind = "SUCCESS" if finding.ok else "ERROR" if finding.serious else "WARNING"
         style = getattr(self.style, kind)
-        self.stdout.write(style(words[kind]) + " " * (wide - len(words[kind])) + finding.what)
+        self.stdout.write(style(labels[kind]) + " " * (wide - len(labels[kind])) + finding.what)
         if finding.cure:
             self.stdout.write(" " * wide + finding.cure)

@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...core.options import default_backend
-from ...core.registry import queues_of
 from ...jobs.actions import pause_queue
+from ...jobs.task import queues_of
 from ...ledger.identity import ledger_database
 from ...ledger.queues import with_queued_jobs
 from ..base import TranslatedCommand
@@ -39,8 +39,8 @@ class Command(TranslatedCommand):
             raise CommandError(str(error)) from error
         if unknown := [name for name in options["queues"] if name not in known]:
             text = _("Unknown queue: %(queues)s. There are %(known)s.")
-            told = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
-            raise CommandError(text % told)
+            values = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
+            raise CommandError(text % values)
         for name in options["queues"]:
             now = pause_queue(name, backend, by="bgpause")
             text = _("%s is paused.") if now else _("%s was paused before.")

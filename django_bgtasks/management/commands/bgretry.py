@@ -14,9 +14,9 @@ class Command(SelectionCommand):
 
     help = gettext_lazy("Run failed jobs again: those named by their ids, or all that match.")
     states = Transition.RETRY.sources
-    usual = (State.FAILED.value,)
+    default_states = (State.FAILED.value,)
     act = staticmethod(retry_job)
 
-    def told(self, count: int) -> str:
+    def summary(self, count: int) -> str:
         """What became of so many jobs."""
         return ngettext("%d job will run again.", "%d jobs will run again.", count) % count

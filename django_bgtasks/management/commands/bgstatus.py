@@ -1,4 +1,4 @@
-"""`manage.py bgstatus`: the figures of the dashboard in the terminal."""
+"""`manage.py bgstatus`: the dashboard in the terminal."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from django.utils.translation import gettext_lazy
 
 from ...core.messages import translated
 from ...core.options import backend_settings, default_backend
-from ...monitoring.diagnosis import Problem, level_of, problems_of
-from ...monitoring.figures import Status
-from ...monitoring.snapshot import status_of
+from ...monitoring.diagnosis import Problem, diagnose, level_of
+from ...monitoring.snapshot import Snapshot, take_snapshot
 from ...transport.connection import reason
 from .. import screens
 from ..base import TranslatedCommand
 
-CODES = {"ok": 0, "warning": 1, "critical": 2}
-UNKNOWN = 3
+EXIT_CODES = {"ok": 0, "warning": 1, "critical": 2}
+UNKNOWN_CODE = 3
 CLEAR = "\033[2J\033[H"
 
 
@@ -57,7 +56,7 @@ class Command(TranslatedCommand):
             )
         except (DatabaseError, ImproperlyConfigured) as error:
             self.stderr.write(_("unknown: %s") % translated(reason(error)))
-            code = UNKNOWN
+            code = UNKNOWN_CODE
         if code:
             sys.exit(code)
 
@@ -66,13 +65,13 @@ class Command(TranslatedCommand):
             # A program reads it: it is the same in every language.
             with translation.override(None):
                 return self._show(backend, _as_json)
-        return self._show(backend, screens.plain)
+        return self._show(backend, screens.plain_text)
 
-    def _show(self, backend: str, drawn: Callable[[Status, list[Problem]], str]) -> int:
-        status = status_of(backend)
-        problems = problems_of(status)
-        self.stdout.write(drawn(status, problems))
-        return CODES[level_of(problems)]
+    def _show(self, backend: str, render: Callable[[Snapshot, list[Problem]], str]) -> int:
+        snapshot = take_snapshot(backend)
+        problems = diagnose(snapshot)
+        self.stdout.write(render(snapshot, problems))
+        return EXIT_CODES[level_of(problems)]
 
     def _watch(self, backend: str, options: dict[str, Any]) -> int:
         if options["json"] or not sys.stdout.isatty():
@@ -93,7 +92,7 @@ class Command(TranslatedCommand):
                 time.sleep(options["every"])
         except KeyboardInterrupt:
             # The person who watched has seen how it stands.
-            return CODES["ok"]
+            return EXIT_CODES["ok"]
 
     def _live(self, backend: str, every: float) -> int:
         from rich.console import Console
@@ -102,15 +101,15 @@ class Command(TranslatedCommand):
         with Live(console=Console(), auto_refresh=False, screen=True) as live:
             try:
                 while True:
-                    status = status_of(backend)
-                    problems = problems_of(status)
-                    live.update(screens.colourful(status, problems), refresh=True)
+                    snapshot = take_snapshot(backend)
+                    problems = diagnose(snapshot)
+                    live.update(screens.rich_text(snapshot, problems), refresh=True)
                     time.sleep(every)
             except KeyboardInterrupt:
-                return CODES["ok"]
+                return EXIT_CODES["ok"]
 
 
-def _as_json(status: Status, problems: list[Problem]) -> str:
+def _as_json(snapshot: Snapshot, problems: list[Problem]) -> str:
     found = [asdict(problem) for problem in problems]
-    told = {"level": level_of(problems), "problems": found, **status.as_dict()}
-    return json.dumps(told, indent=2)
+    values = {"level": level_of(problems), "problems": found, **snapshot.as_dict()}
+    return json.dumps(values, indent=2)

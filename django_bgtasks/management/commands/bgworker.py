@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...core.options import backend_settings, default_backend
-from ...core.registry import queues_of
+from ...jobs.task import queues_of
 from ...ledger.identity import ledger_database
 from ...sandbox.connections import close_for_good
 from ...worker import log_handlers, preflight, signals, streams
@@ -102,9 +102,9 @@ class Command(TranslatedCommand):
         text = _("Restart when code changes.")
         parser.add_argument("--reload", action="store_true", default=None, help=text)
         parser.add_argument("--no-reload", dest="reload", action="store_false")
-        for option, (default, unit, told) in NUMBERS.items():
+        for option, (default, unit, text) in NUMBERS.items():
             parser.add_argument(
-                option, type=positive, default=default, metavar=unit, help=str(told)
+                option, type=positive, default=default, metavar=unit, help=str(text)
             )
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -169,6 +169,6 @@ class Command(TranslatedCommand):
         unknown = [name for name in config.queues if configured and name not in configured]
         if unknown:
             text = _("Unknown queue: %(queues)s. TASKS[%(backend)r]['QUEUES'] has %(known)s.")
-            told = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
-            raise CommandError(text % {**told, "backend": config.backend})
+            values = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
+            raise CommandError(text % {**values, "backend": config.backend})
         return config.queues or tuple(sorted(known, key=lambda name: (name != "default", name)))

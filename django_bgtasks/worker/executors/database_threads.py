@@ -23,9 +23,9 @@ from ...sandbox.connections import (
     give_back_connections,
     most_connections,
 )
-from ...sandbox.fork_guard import only_here
-from ...sandbox.thread_timeouts import ThreadLimit
+from ...sandbox.isolation import only_here
 from ...sandbox.threads import checked, is_in_passing, refresh
+from ...sandbox.timeouts import ThreadLimit
 
 # Seconds. A thread without work ends then, and its connections with it; one stays.
 IDLE_SECONDS = 10.0
@@ -58,7 +58,7 @@ class Lease:
         self._struck = True
         limit = self._limit
         if limit is not None:
-            limit.strike(kind)
+            limit.interrupt(kind)
 
     def serve(self) -> None:
         """Do the calls, in a thread; then leave its connections as they were before."""

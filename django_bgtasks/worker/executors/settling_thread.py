@@ -14,8 +14,8 @@ from math import inf
 from ...core import clock
 from ...jobs.execute import Run, settle_runs
 from ...sandbox.connections import give_back_connections
-from ...sandbox.logging_state import restore_log
-from ...sandbox.thread_timeouts import strike_overdue
+from ...sandbox.isolation import restore_log
+from ...sandbox.timeouts import interrupt_overdue
 from ..config import WorkerConfig
 from ..settler import Settler
 from ..shared_state import SharedState
@@ -79,7 +79,7 @@ class SettlingThread:
         return run
 
     def _enforce_limits(self) -> None:
-        strike_overdue()
+        interrupt_overdue()
         runs = self._runs.all()
         for one in runs:
             if self._shared.is_cancelled_at(one.entry):

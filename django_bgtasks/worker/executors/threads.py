@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ...jobs.execute import Run, run_claimed
 from ...models import Job
 from ...sandbox.connections import give_back_connections, refresh_connections
-from ...sandbox.thread_timeouts import strike_cancelled
+from ...sandbox.timeouts import cancel_thread
 from ..config import WorkerConfig
 from .active_runs import ActiveRun, ActiveRuns
 
@@ -66,7 +66,7 @@ class ThreadRunner:
         # The thread must not get to its next job meanwhile: that is not to be cancelled.
         with self._leaving:
             if self._thread is not None:
-                strike_cancelled(self._thread)
+                cancel_thread(self._thread)
 
     def end(self) -> Run | None:
         """What became of it; None if the claim was lost. Raises what its settlement raised."""

@@ -23,17 +23,17 @@ from ...core.outcomes import (
     outcome_of_release,
 )
 from ...core.payload import printable
-from ...core.registry import find_task
 from ...core.retry import DEFAULT_RETRY, Retry
 from ...core.states import State, Transition
-from ...jobs.execute import announce, sender_of, settled_row
-from ...jobs.hooks import tell_failed
-from ...jobs.results import result_of
+from ...jobs.context import JobContext
+from ...jobs.execute import reflect_outcome
+from ...jobs.middleware import middleware_of, report_outcome
+from ...jobs.results import announce
+from ...jobs.task import find_task
 from ...ledger import workers
 from ...ledger.lifecycle import apply_outcome, crashes_of
 from ...ledger.outages import DISCONNECTED, is_conflict, retry_on_conflict
 from ...models import Job
-from ...signals import job_rescued
 from ..config import WorkerConfig
 from .orders import Orders
 from .pipes import Pipe
@@ -145,12 +145,12 @@ def settle_death(
         return False
     if not _is_of(job, death, held_by_others):
         return False
-    settlement = _outcome_of(job, death, using)
+    outcome = _outcome_of(job, death, using)
     try:
-        retry_on_conflict(lambda: apply_outcome(job, settlement, using), using)
+        retry_on_conflict(lambda: apply_outcome(job, outcome, using), using)
     except ClaimLost:
         return False
-    _announce(job, settlement, death)
+    _announce(job, outcome, death, using)
     return True
 
 
@@ -182,14 +182,12 @@ def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
 
 
 def _retry_of(job: Job) -> Retry:
-    try:
-        return getattr(find_task(job.task), "retry", DEFAULT_RETRY)
-    except TaskNotFound:
-        return DEFAULT_RETRY
+    retry: Retry = getattr(_task_of(job), "retry", DEFAULT_RETRY)
+    return retry
 
 
-def _announce(job: Job, settlement: Outcome, death: Death) -> None:
-    settled_row(job, settlement)
+def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
+    reflect_outcome(job, outcome)
     logger.warning(
         "job=%s task=%s attempt=%d outcome=%s: %s %s",
         job.pk,
@@ -201,15 +199,17 @@ def _announce(job: Job, settlement: Outcome, death: Death) -> None:
     )
     if job.state == State.QUEUED:
         send([job])
-    _send_signals(job)
-    tell_failed(job, None, settlement)
-
-
-def _send_signals(job: Job) -> None:
-    try:
-        task = find_task(job.task)
-    except TaskNotFound:
-        return
-    job_rescued.send_robust(sender=sender_of(task), task_result=result_of(job, task))
+    task = _task_of(job)
+    announce("job_rescued", job, task)
     if job.is_final:
-        announce("finished", job)
+        announce("task_finished", job, task)
+    if middleware_of(job.backend):
+        report_outcome(JobContext(job, task, using), outcome)
+
+
+def _task_of(job: Job) -> Any:
+    """None if it cannot be imported here."""
+    try:
+        return find_task(job.task)
+    except TaskNotFound:
+        return None

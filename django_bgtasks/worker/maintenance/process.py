@@ -13,7 +13,7 @@ from functools import partial
 from django.db import DatabaseError, InterfaceError, connections
 
 from ...core import clock
-from ...core.registry import queues_of
+from ...jobs.task import queues_of
 from ...ledger import workers
 from ...ledger.lock_timeouts import limit_waits
 from ...models import Worker
@@ -21,6 +21,7 @@ from ...sandbox.connections import give_back_connections
 from ...transport.connection import RedisError, reason
 from .. import signals
 from ..config import WorkerConfig
+from ..processes import announce_process
 from ..shared_state import SharedState
 from . import promote, prune, rescue
 from .dead_processes import DeadProcesses
@@ -87,6 +88,7 @@ class MaintenanceProcess:
         signal.signal(signal.SIGUSR1, signals.do_nothing)
         limit_waits()
         self.heartbeat.start()
+        announce_process(self.config.backend, "maintenance")
         while not self.orders.stopping or self.orders.deaths:
             self.orders.receive(self._idle_seconds())
             for task in self.tasks:

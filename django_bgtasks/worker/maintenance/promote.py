@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from ...core.options import backend_of, backend_settings
-from ...jobs.dispatch import dispatch, message_of
+from ...jobs.enqueue import dispatch, message_of
 from ...ledger.transitions import next_due
 from ...ledger.transitions import promote as promote_due
 from ...models import Job

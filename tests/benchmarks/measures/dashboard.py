@@ -15,7 +15,7 @@ from django.test import Client
 
 from django_bgtasks.core import clock
 from django_bgtasks.models import Attempt, Job, RollUp
-from django_bgtasks.monitoring.snapshot import status_of
+from django_bgtasks.monitoring.snapshot import take_snapshot
 from django_bgtasks.worker.maintenance import rollups
 
 URL = "/admin/django_bgtasks/dashboard/"
@@ -49,7 +49,7 @@ def _measured(client: Client, rows: int) -> dict[str, float]:
     return {
         "adding up an hour": first,
         "a run_once with nothing new": _milliseconds(lambda: rollups.run_once("default")),
-        "figures": _milliseconds(lambda: status_of("default")),
+        "figures": _milliseconds(lambda: take_snapshot("default")),
         "page, hour": _milliseconds(lambda: client.get(URL)),
         "page, week": _milliseconds(lambda: client.get(f"{URL}?range=week")),
         "live sections": _milliseconds(lambda: client.get(f"{URL}?live=1")),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ..core import clock
 from ..ledger.identity import ledger_database
-from .figures import Point
 from .histogram import added, quantile
 from .rollups import rolled_up
 
@@ -15,7 +15,28 @@ from .rollups import rolled_up
 RANGES = {"hour": (60, 1), "day": (144, 10), "week": (168, 60)}
 
 
-def series(backend: str, name: str, using: str | None = None) -> list[Point]:
+@dataclass(frozen=True, slots=True)
+class ChartPoint:
+    """What ended within `minutes` from `start` on, and how long it took, in seconds.
+
+    waits, runs: the median and the 95th percentile; None of nothing.
+    """
+
+    start: datetime
+    minutes: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    waits: tuple[float | None, float | None]
+    runs: tuple[float | None, float | None]
+
+    @property
+    def ended(self) -> int:
+        """All of them."""
+        return self.succeeded + self.failed + self.cancelled
+
+
+def series(backend: str, name: str, using: str | None = None) -> list[ChartPoint]:
     """The points of this range, oldest first, those in which nothing ended included."""
     count, span = RANGES[name]
     now = int(clock.now().timestamp()) // 60
@@ -27,9 +48,9 @@ def series(backend: str, name: str, using: str | None = None) -> list[Point]:
     return [_point(at, span, found.get(at, [])) for at in range(first, last + 1, span)]
 
 
-def _point(minute: int, span: int, rows: list[Any]) -> Point:
+def _point(minute: int, span: int, rows: list[Any]) -> ChartPoint:
     waits, runs = added(row[4] for row in rows), added(row[5] for row in rows)
-    return Point(
+    return ChartPoint(
         start=datetime.fromtimestamp(minute * 60, UTC),
         minutes=span,
         succeeded=sum(row[1] for row in rows),

@@ -1,4 +1,4 @@
-"""The figures of a backend, as the dashboard, `bgstatus` and monitoring show them."""
+"""The snapshot of a backend, as the dashboard, `bgstatus` and monitoring show them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import redis
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.models import Attempt, Job
-from django_bgtasks.monitoring.figures import Queue, Status
-from django_bgtasks.monitoring.snapshot import status_of
+from django_bgtasks.monitoring.snapshot import QueueSnapshot, Snapshot, take_snapshot
 from django_bgtasks.testing import without_redis
 from django_bgtasks.worker.maintenance import rollups
 from testproject.servers import RedisServer
@@ -23,8 +22,8 @@ from tests.named import namespace
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def queue(status: Status, name: str = "default") -> Queue:
-    return next(queue for queue in status.queues if queue.name == name)
+def queue(snapshot: Snapshot, name: str = "default") -> QueueSnapshot:
+    return next(queue for queue in snapshot.queues if queue.name == name)
 
 
 def test_a_queue_tells_what_waits_runs_and_ended(redis_client: redis.Redis) -> None:
@@ -38,7 +37,7 @@ def test_a_queue_tells_what_waits_runs_and_ended(redis_client: redis.Redis) -> N
     for state in ("succeeded", "succeeded", "succeeded", "failed"):
         make_job(state)
     rollups.run_once("default")
-    found = queue(status_of("default"))
+    found = queue(take_snapshot("default"))
     assert (found.queued, found.scheduled, found.running, found.messages) == (3, 1, 1, 2)
     assert found.oldest == pytest.approx(120, abs=30)
     assert (found.ended, found.failed, found.failure_share) == (4, 1, 0.25)
@@ -47,20 +46,25 @@ def test_a_queue_tells_what_waits_runs_and_ended(redis_client: redis.Redis) -> N
 
 
 def test_an_idle_backend_shows_its_queues_with_nothing_in_them(redis_client: redis.Redis) -> None:
-    status = status_of("default")
-    assert [q.name for q in status.queues] == ["default", "emails", "reports", "uploads"]
-    found = queue(status)
+    snapshot = take_snapshot("default")
+    assert [q.name for q in snapshot.queues] == ["default", "emails", "reports", "uploads"]
+    found = queue(snapshot)
     assert (found.queued, found.oldest, found.failure_share) == (0, None, None)
-    assert (status.alive, status.workers, status.running, status.failures) == (0, (), (), ())
-    assert status.maintenance.beat is None
+    assert (snapshot.alive, snapshot.workers, snapshot.running, snapshot.failures) == (
+        0,
+        (),
+        (),
+        (),
+    )
+    assert snapshot.maintenance.beat is None
 
 
 def test_a_paused_queue_says_so_though_no_setting_names_it(redis_client: redis.Redis) -> None:
     pause_queue("letters", by="root")
-    assert queue(status_of("default"), "letters").paused
+    assert queue(take_snapshot("default"), "letters").paused
 
 
-def test_a_worker_tells_its_children_and_what_they_run(redis_client: redis.Redis) -> None:
+def test_a_worker_tells_its_job_processes_and_what_they_run(redis_client: redis.Redis) -> None:
     worker = make_worker(hostname="web1", pid=7)
     job = make_job("running", worker=worker.pk)
     name = namespace().worker(f"web1.71.{worker.pk.hex[-8:]}")
@@ -72,18 +76,20 @@ def test_a_worker_tells_its_children_and_what_they_run(redis_client: redis.Redis
     make_worker(last_seen_at=clock.now() - timedelta(seconds=60), hostname="web2")
     make_worker(lost_at=clock.now(), hostname="web3")
     make_worker(stopped_at=clock.now(), hostname="web4")
-    status = status_of("default")
-    assert [(w.hostname, w.health) for w in status.workers] == [
+    snapshot = take_snapshot("default")
+    assert [(w.hostname, w.health) for w in snapshot.workers] == [
         ("web1", "alive"),
         ("web2", "late"),
         ("web3", "lost"),
     ]
-    assert [(child.pid, child.state, child.job) for child in status.workers[0].children] == [
+    assert [
+        (process.pid, process.state, process.job) for process in snapshot.workers[0].job_processes
+    ] == [
         (71, "busy", str(job.pk)),
         (72, "idle", ""),
     ]
-    assert [(run.id, run.worker) for run in status.running] == [(str(job.pk), str(worker.pk))]
-    assert status.running[0].seconds == pytest.approx(3, abs=20)
+    assert [(run.id, run.worker) for run in snapshot.running] == [(str(job.pk), str(worker.pk))]
+    assert snapshot.running[0].seconds == pytest.approx(3, abs=20)
 
 
 def test_failures_that_are_alike_are_one_line(redis_client: redis.Redis) -> None:
@@ -92,7 +98,7 @@ def test_failures_that_are_alike_are_one_line(redis_client: redis.Redis) -> None
     make_attempt(make_job("failed"), outcome="crash")
     old = make_attempt(make_job("failed"), exception_class="KeyError")
     Attempt.objects.filter(pk=old.pk).update(finished_at=clock.now() - timedelta(days=2))
-    first, second = status_of("default").failures
+    first, second = take_snapshot("default").failures
     assert (first.exception, first.count, first.message) == ("ValueError", 3, "no 2")
     assert (second.exception, second.count) == ("Crashed", 1)
 
@@ -105,7 +111,7 @@ def test_of_failures_that_are_alike_it_is_told_how_many_jobs_wait_for_another_at
     again = make_job("scheduled", attempt=2)
     for number in (1, 2):
         make_attempt(again, attempt=number, exception_class="ValueError")
-    [group] = status_of("default").failures
+    [group] = take_snapshot("default").failures
     assert (group.count, group.retrying) == (6, 3)
 
 
@@ -113,7 +119,7 @@ def test_maintenance_that_lags_is_seen(redis_client: redis.Redis) -> None:
     make_worker(last_seen_at=clock.now() - timedelta(seconds=5))
     make_job("scheduled", run_after=clock.now() - timedelta(minutes=2))
     make_job("running", worker=None)
-    maintenance = status_of("default").maintenance
+    maintenance = take_snapshot("default").maintenance
     assert maintenance.beat == pytest.approx(5, abs=20)
     assert (maintenance.overdue, maintenance.orphans) == (1, 1)
     assert maintenance.delay == pytest.approx(120, abs=20)
@@ -123,13 +129,13 @@ def test_without_redis_the_rest_is_told(own_redis: RedisServer) -> None:
     own_redis.kill()
     with without_redis():
         add.enqueue(1, 2)
-    status = status_of("default")
-    assert status.redis.problem
-    assert (queue(status).queued, queue(status).messages) == (1, None)
+    snapshot = take_snapshot("default")
+    assert snapshot.redis.problem
+    assert (queue(snapshot).queued, queue(snapshot).messages) == (1, None)
 
 
 def test_all_of_it_is_json(redis_client: redis.Redis) -> None:
     make_worker()
     make_attempt(make_job("failed"))
-    text = json.dumps(status_of("default").as_dict())
+    text = json.dumps(take_snapshot("default").as_dict())
     assert json.loads(text)["alive"] == 1

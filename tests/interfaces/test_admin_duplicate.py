@@ -113,7 +113,7 @@ def matching(client: Client, action: str, job: Job, query: str, **more: str) -> 
 def test_all_that_match_are_moved_by_a_job_once_that_is_confirmed(
     staff: Staff, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "AT_ONCE", 2)
+    monkeypatch.setattr(selection, "PAGE_LIMIT", 2)
     failed = [make_job(State.FAILED, queue="emails") for _ in range(5)]
     other, waits = make_job(State.FAILED), make_job(State.SCHEDULED, queue="emails")
     client = staff("view_job", "retry_job")
@@ -122,7 +122,7 @@ def test_all_that_match_are_moved_by_a_job_once_that_is_confirmed(
     assert Job.objects.count() == 7
     more = {"bgtasks_confirmed": "yes"}
     matching(client, "retry_selected", failed[0], "queue=emails", **more)
-    mover = Job.objects.get(task__endswith="move_matching")
+    mover = Job.objects.get(task__endswith="apply_to_matching")
     late = make_job(State.FAILED, queue="emails")
     testing.run_jobs(["default"])
     mover.refresh_from_db()
@@ -137,13 +137,13 @@ def test_all_that_match_are_moved_by_a_job_once_that_is_confirmed(
 def test_who_loses_the_permission_meanwhile_moves_nothing(
     staff: Staff, monkeypatch: pytest.MonkeyPatch, django_user_model: Any
 ) -> None:
-    monkeypatch.setattr(selection, "AT_ONCE", 1)
+    monkeypatch.setattr(selection, "PAGE_LIMIT", 1)
     jobs = [make_job(State.FAILED) for _ in range(3)]
     client = staff("view_job", "retry_job")
     matching(client, "retry_selected", jobs[0], "", bgtasks_confirmed="yes")
     person = django_user_model.objects.get(username="staff")
     person.user_permissions.remove(Permission.objects.get(codename="retry_job"))
-    mover = Job.objects.get(task__endswith="move_matching")
+    mover = Job.objects.get(task__endswith="apply_to_matching")
     testing.run_jobs(["default"])
     mover.refresh_from_db()
     assert mover.state == State.FAILED
@@ -153,8 +153,8 @@ def test_who_loses_the_permission_meanwhile_moves_nothing(
 def test_all_that_match_are_deleted_by_a_job_but_for_those_that_run(
     staff: Staff, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "AT_ONCE", 2)
-    monkeypatch.setattr(bulk, "CHUNK", 2)
+    monkeypatch.setattr(selection, "PAGE_LIMIT", 2)
+    monkeypatch.setattr(bulk, "CHUNK_ROWS", 2)
     failed = [make_job(State.FAILED, queue="emails") for _ in range(5)]
     make_attempt(failed[0])
     stay = [make_job(State.RUNNING, queue="emails"), make_job(State.FAILED)]
@@ -164,7 +164,7 @@ def test_all_that_match_are_deleted_by_a_job_but_for_those_that_run(
     assert Job.objects.count() == 7
     more = {"bgtasks_confirmed": "yes"}
     matching(client, "delete_selected", failed[0], "queue=emails", **more)
-    deleter = Job.objects.get(task__endswith="move_matching")
+    deleter = Job.objects.get(task__endswith="apply_to_matching")
     stay.append(make_job(State.FAILED, queue="emails"))
     testing.run_jobs(["default"])
     deleter.refresh_from_db()
@@ -178,7 +178,7 @@ def test_all_that_match_are_deleted_by_a_job_but_for_those_that_run(
 def test_who_loses_the_permission_to_delete_meanwhile_deletes_nothing(
     staff: Staff, monkeypatch: pytest.MonkeyPatch, django_user_model: Any
 ) -> None:
-    monkeypatch.setattr(selection, "AT_ONCE", 1)
+    monkeypatch.setattr(selection, "PAGE_LIMIT", 1)
     jobs = [make_job(State.FAILED) for _ in range(3)]
     client = staff("view_job", "delete_job")
     matching(client, "delete_selected", jobs[0], "", bgtasks_confirmed="yes")
@@ -190,7 +190,7 @@ def test_who_loses_the_permission_to_delete_meanwhile_deletes_nothing(
 def test_who_may_only_retry_deletes_nothing_that_matches(
     staff: Staff, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "AT_ONCE", 1)
+    monkeypatch.setattr(selection, "PAGE_LIMIT", 1)
     jobs = [make_job(State.FAILED) for _ in range(3)]
     client = staff("view_job", "retry_job")
     matching(client, "delete_selected", jobs[0], "", bgtasks_confirmed="yes")

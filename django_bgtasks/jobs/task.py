@@ -6,24 +6,28 @@ Next: jobs/enqueue.py (2 the row).
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
-from .compat import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task
-from .dedup import DedupKey
-from .options import default_backend
-from .payload import fault_of, plain
-from .registry import declare_queue, ensure_backend, find_task
-from .retry import DEFAULT_RETRY, Retry
-from .sensitive import check
-from .spans import fault_of_time, span_of
+from django.utils.module_loading import import_string
+
+from ..core.compat import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task, handlers, task_backends
+from ..core.dedup import DedupKey
+from ..core.errors import TaskNotFound
+from ..core.messages import NO_TASK, NOT_IMPORTED
+from ..core.options import IMPLICIT, IMPLICIT_BACKEND, backend_settings, default_backend
+from ..core.outcomes import message_of
+from ..core.payload import fault_of, plain
+from ..core.retry import DEFAULT_RETRY, Retry
+from ..core.sensitive import check
+from ..core.spans import fault_of_time, span_of
 
 if TYPE_CHECKING:
-    from ..backend import RQBackend
-    from ..jobs.context import JobContext
-    from ..jobs.results import JobResult
+    from .context import JobContext
+    from .results import JobResult
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +39,8 @@ TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "o
 MOST_SECONDS = 10**7
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
 Call = tuple[Any, ...] | Mapping[str, Any]
+# Of each backend, the queues that tasks name.
+_declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_NAME})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +87,9 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         changes = {name: new for name, new in options.items() if new != getattr(original, name)}
         return _unpickled, (self.module_path, changes)
 
-    def get_backend(self) -> RQBackend:
-        """The backend of this task's alias, the implicit one included."""
-        ensure_backend(self.backend)
-        return Task.get_backend(self)  # type: ignore[return-value]
+    def get_backend(self) -> Any:
+        """The RQBackend of this task, the implicit one included."""
+        return ensure_backend(self.backend)
 
     def using(self, **changes: Any) -> BackgroundTask[P, T]:
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
@@ -94,8 +99,10 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
-        kept = {name for name, new in changes.items() if new is None} - CAN_BE_NONE
-        return replace(self, **{name: new for name, new in changes.items() if name not in kept})
+        given = {
+            name: new for name, new in changes.items() if new is not None or name in CAN_BE_NONE
+        }
+        return replace(self, **given)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
         """Insert a job in the current transaction and dispatch it after the commit.
@@ -103,11 +110,13 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         Returns the TaskResult; its `.deduplicated` says whether an earlier job stands for it.
         Raises InvalidArguments, DuplicateJob or QueueFull, and then nothing was enqueued.
         """
-        return self.get_backend().enqueue(self, args, kwargs)
+        result: JobResult[T] = self.get_backend().enqueue(self, args, kwargs)
+        return result
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
         """See enqueue()."""
-        return await self.get_backend().aenqueue(self, args, kwargs)
+        result: JobResult[T] = await self.get_backend().aenqueue(self, args, kwargs)
+        return result
 
     def enqueue_many(self, calls: Iterable[Call]) -> Sequence[JobResult[T]]:
         """Enqueue many calls at once: one INSERT and one pipeline for each 1,000 of them.
@@ -115,7 +124,8 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         calls: for each job a tuple of arguments or a dict of keyword arguments.
         Returns the results in order. Either all calls are enqueued or none is.
         """
-        return self.get_backend().enqueue_many(self, calls)
+        results: Sequence[JobResult[T]] = self.get_backend().enqueue_many(self, calls)
+        return results
 
 
 def _unpickled(path: str, changes: dict[str, Any]) -> BackgroundTask[Any, Any]:
@@ -167,8 +177,8 @@ def task(
 
     def wrapper(func: Callable[..., Any]) -> BackgroundTask[Any, Any]:
         name = backend or default_backend()
-        declare_queue(name, plain(queue_name))
-        return ensure_backend(name).task_class(
+        _declared[name].add(plain(queue_name))
+        made: BackgroundTask[Any, Any] = ensure_backend(name).task_class(
             func=func,
             priority=priority,
             queue_name=queue_name,
@@ -177,8 +187,38 @@ def task(
             run_after=None,
             **options,
         )
+        return made
 
     return wrapper(function) if function else wrapper
+
+
+def queues_of(backend: str) -> frozenset[str]:
+    """The queues of a backend: its QUEUES, or those that tasks declare when it names none."""
+    return backend_settings(backend).queues or frozenset(_declared[backend])
+
+
+def ensure_backend(name: str) -> Any:
+    """The backend of this name; makes the implicit one known where TASKS does not name it.
+
+    Each handler gets a copy of its settings, so that the site's TASKS stays as it is.
+    """
+    if name == IMPLICIT_BACKEND:
+        for handler in handlers():
+            if name not in handler.settings:
+                handler.settings = {**handler.settings, name: IMPLICIT}
+    return task_backends[name]
+
+
+def find_task(path: str) -> Any:
+    """The task at this dotted path; TaskNotFound when there is none on this host."""
+    try:
+        task = import_string(path)
+    except (Exception, SystemExit) as error:
+        why = message_of(error)
+        raise TaskNotFound(NOT_IMPORTED % {"task": path, "why": why}) from error
+    if not isinstance(task, Task):
+        raise TaskNotFound(NO_TASK % {"task": path})
+    return task
 
 
 def _refuse(name: str, options: set[str], why: str) -> None:

@@ -1,0 +1,159 @@
+"""What a site adds around its jobs: `OPTIONS["middleware"]`, and what bridges add for all backends.
+
+Where there is none, it costs a truth test for each job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from ..core.options import backend_of, backend_settings
+from ..core.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from ..models import Job
+    from .context import JobContext
+
+logger = logging.getLogger("django_bgtasks")
+_of_all_backends: list[Middleware] = []
+
+
+class Middleware:
+    """What happens around jobs. A subclass defines what it needs; it is made without arguments."""
+
+    def on_enqueue(self, jobs: Sequence[Job]) -> None:
+        """Called before jobs are inserted, with their unsaved rows.
+
+        What it raises is raised by enqueue(), and nothing is enqueued. The jobs of one
+        enqueue_many() without a dedup key differ in their arguments only: what is set on the first
+        one is stored with all.
+        """
+
+    @contextmanager
+    def around(self, context: JobContext) -> Iterator[None]:
+        """Entered around the function of a task, within its time limit, where it runs.
+
+        What it raises before its yield is the exception of the attempt.
+        """
+        yield
+
+    @asynccontextmanager
+    async def aaround(self, context: JobContext) -> AsyncIterator[None]:
+        """around(), for a coroutine; unless it is overridden, around() is entered on its loop."""
+        with self.around(context):
+            yield
+
+    def on_outcome(self, context: JobContext, outcome: Outcome) -> None:
+        """Called after an attempt is settled, in the process that has settled it.
+
+        What it raises is logged. A process that dies between the two does not call it. Where a
+        process died with the attempt, another one settles it: no task runs there, and
+        `context.task` is None if it cannot be imported.
+        """
+
+
+def add_middleware(middleware: Middleware) -> None:
+    """Add a middleware for all backends of this process, outside of those in OPTIONS.
+
+    For what installs itself, from the settings say. To add one twice changes nothing.
+    """
+    if middleware not in _of_all_backends:
+        _of_all_backends.append(middleware)
+        middleware_of.cache_clear()
+
+
+def remove_middleware(middleware: Middleware) -> None:
+    """Take away what add_middleware() has added."""
+    if middleware in _of_all_backends:
+        _of_all_backends.remove(middleware)
+        middleware_of.cache_clear()
+
+
+@cache
+def middleware_of(backend: str) -> tuple[Middleware, ...]:
+    """The middleware of the jobs that have this backend in their row, the outermost first.
+
+    Raises ImproperlyConfigured where OPTIONS names what is none.
+    """
+    home = backend_of(backend)
+    return (*_of_all_backends, *(() if home is None else _configured(home)))
+
+
+@cache
+def _configured(backend: str) -> tuple[Middleware, ...]:
+    """What OPTIONS names; made once for each process and backend."""
+    return tuple(_made(path) for path in backend_settings(backend).options.middleware)
+
+
+def _made(path: str) -> Middleware:
+    cls = middleware_class(path)
+    try:
+        return cls()
+    except Exception as error:
+        raise ImproperlyConfigured(f"The middleware {path!r} cannot be made: {error!r}.") from error
+
+
+def middleware_class(path: str) -> type[Middleware]:
+    """The class at this path; ImproperlyConfigured if there is none."""
+    try:
+        found: Any = import_string(path)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ImproperlyConfigured(f"The middleware {path!r} cannot be imported: {why}.") from error
+    if not (isinstance(found, type) and issubclass(found, Middleware)):
+        raise ImproperlyConfigured(
+            f"The middleware {path!r} is no subclass of django_bgtasks.Middleware."
+        )
+    return found
+
+
+@contextmanager
+def entered(context: JobContext) -> Iterator[None]:
+    """Within it around() of each middleware is entered."""
+    with ExitStack() as stack:
+        for middleware in middleware_of(context.job.backend):
+            stack.enter_context(middleware.around(context))
+        yield
+
+
+@asynccontextmanager
+async def aentered(context: JobContext) -> AsyncIterator[None]:
+    """Within it aaround() of each middleware is entered."""
+    async with AsyncExitStack() as stack:
+        for middleware in middleware_of(context.job.backend):
+            await stack.enter_async_context(middleware.aaround(context))
+        yield
+
+
+def report_outcome(
+    context: JobContext, outcome: Outcome, exception: BaseException | None = None
+) -> None:
+    """Call on_outcome() of each middleware. exception: what the attempt raised."""
+    # Django's context is frozen.
+    object.__setattr__(context, "exception", exception)
+    for middleware in middleware_of(context.job.backend):
+        try:
+            middleware.on_outcome(context, outcome)
+        except Exception:
+            logger.exception(
+                "on_outcome() of %s raised for job %s, which is settled.",
+                type(middleware).__qualname__,
+                context.job.pk,
+            )
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "TASKS":
+        middleware_of.cache_clear()
+        _configured.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_bgtasks.middleware")

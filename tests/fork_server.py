@@ -1,0 +1,232 @@
+"""Workers from a process that has loaded the site already: a start takes a tenth of the time.
+
+`python -m tests.fork_server SOCKET` imports all that a worker needs, once. For each connection it
+forks a worker that becomes `manage.py bgworker` with its own arguments, environment, session and
+output, from the same code on: `execute_from_command_line()`.
+
+A worker whose environment differs in more than FREE from that of the test session is started in
+the usual way, as are those with settings, a directory or a network of their own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import django
+
+from testproject.servers.processes import spawn, wait_for
+
+ROOT = Path(__file__).parents[1]
+# Read while a process runs, or by those settings that are made anew after the fork.
+FREE = {
+    *("BGTASKS_TEST_WORKER", "BGTASKS_TEST_EFFECTS", "BGTASKS_TEST_STRIKE", "PYTEST_CURRENT_TEST"),
+    *("BGTASKS_TEST_OPTIONS", "BGTASKS_TEST_REDIS_URL", "BGTASKS_TEST_CACHE_OPTIONS"),
+}
+MADE_ANEW = ("TASKS", "CACHES")
+PR_SET_PDEATHSIG = 1
+
+
+class ForkedProcess:
+    """A worker of the fork server, with what `subprocess.Popen` has."""
+
+    def __init__(self, connected: socket.socket, arguments: Sequence[str]) -> None:
+        self.args = arguments
+        self._connected = connected
+        self.pid = int(read_line(connected))
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        with suppress(TimeoutError, BlockingIOError, subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended."""
+        if self.returncode is None:
+            self._connected.settimeout(timeout)
+            try:
+                said = self._connected.recv(100)
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0) from None
+            # The server itself has ended, and its workers with it.
+            self.returncode = int(said) if said else -signal.SIGKILL
+            self._connected.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """A signal, unless it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkServer:
+    """A fork server of the session, started with the first of its workers."""
+
+    def __init__(self) -> None:
+        self.environ: dict[str, str] = {}
+        self.address = ""
+
+    def fork(self, arguments: Sequence[str], env: Mapping[str, str], output: Path) -> ForkedProcess:
+        """A worker with this environment, which `takes()` has allowed."""
+        output.touch()
+        connected = socket.socket(socket.AF_UNIX)
+        connected.connect(self.address)
+        wanted = {"arguments": list(arguments), "env": dict(env), "output": str(output)}
+        connected.sendall(json.dumps(wanted).encode() + b"\n")
+        return ForkedProcess(connected, arguments)
+
+    def takes(self, env: Mapping[str, str], usual: Mapping[str, str]) -> bool:
+        """Whether a worker with this environment can be forked; starts the server if need be.
+
+        usual: the environment of a worker that a test gives nothing of its own.
+        """
+        if sys.platform != "linux":
+            return False
+        if not self.address:
+            self._start(usual)
+        return fixed(env) == self.environ
+
+    def _start(self, env: Mapping[str, str]) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="bgtasks-fork-", dir=env["BGTASKS_TEST_DIR"]))
+        self.address, self.environ = str(directory / "socket"), fixed(env)
+        command = [sys.executable, "-m", "tests.fork_server", self.address]
+        log = directory / "log"
+        server = spawn(command, output=log, cwd=ROOT, env=self.environ)
+        listens = Path(self.address).exists
+        if (
+            not wait_for(lambda: listens() or server.poll() is not None, timeout=60)
+            or not listens()
+        ):
+            raise RuntimeError(f"The fork server did not start:\n{log.read_text()}")
+
+
+def read_line(connected: socket.socket) -> bytes:
+    """One line, and nothing of what comes behind it."""
+    line = b""
+    while (byte := connected.recv(1)) not in {b"\n", b""}:
+        line += byte
+    return line
+
+
+def fixed(env: Mapping[str, str]) -> dict[str, str]:
+    """What has to be the same in each worker of one fork server."""
+    return {name: value for name, value in env.items() if name not in FREE}
+
+
+def serve(address: str) -> None:
+    """Load the site, and fork until the test session is gone; returns in the forked workers."""
+    load()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{address}.new")
+    listener.listen(20)
+    Path(f"{address}.new").rename(address)
+    # Nobody waits for the processes that wait for the workers.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.freeze()
+    while True:
+        connected, _ = listener.accept()
+        server = os.getpid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listener.close()
+            die_with(server)
+            return forked(connected)
+        connected.close()
+
+
+def load() -> None:
+    """Import what a worker imports; nothing is asked and no connection opened."""
+    from django.core.management import get_commands, load_command_class
+    from django.db.migrations.loader import MigrationLoader
+    from django.utils.module_loading import autodiscover_modules
+
+    django.setup()
+    load_command_class(get_commands()["bgworker"], "bgworker")
+    MigrationLoader(None)
+    autodiscover_modules("tasks")
+    importlib.import_module("django.test.signals")
+
+
+def forked(connected: socket.socket) -> None:
+    """Fork the worker once more, and tell how it ended; returns in the worker."""
+    wanted = json.loads(read_line(connected))
+    waiting = os.getpid()
+    if (pid := os.fork()) == 0:
+        connected.close()
+        die_with(waiting)
+        return become(**wanted)
+    connected.sendall(f"{pid}\n".encode())
+    _, status = os.waitpid(pid, 0)
+    with suppress(OSError):
+        connected.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def become(arguments: Sequence[str], env: Mapping[str, str], output: str) -> None:
+    """Be as a process that was started with this environment and output."""
+    os.setsid()
+    for name in os.environ.keys() - env.keys():
+        del os.environ[name]
+    os.environ.update(env)
+    nothing, written = os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_WRONLY | os.O_APPEND)
+    for number, file in enumerate((nothing, written, written)):
+        os.dup2(file, number)
+    os.close(nothing)
+    os.close(written)
+    make_settings_anew()
+    sys.argv[:] = [str(Path(django.__file__).with_name("__main__.py")), "bgworker", *arguments]
+
+
+def make_settings_anew() -> None:
+    """Those that depend on the environment of one test; no connection has read them yet."""
+    import django.test.signals  # noqa: F401 - makes the backends of caches and tasks anew
+    from django.conf import settings
+    from django.core.signals import setting_changed
+
+    from django_bgtasks.core.options import default_backend
+    from django_bgtasks.core.registry import ensure_backend
+
+    made: Any = importlib.reload(importlib.import_module("tests.settings"))
+    for name in MADE_ANEW:
+        value = getattr(made, name)
+        setattr(settings, name, value)
+        setting_changed.send(sender=None, setting=name, value=value, enter=True)
+    ensure_backend(default_backend())
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the parent is gone."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main() -> None:
+    """Serve; a forked worker comes back from it, and works."""
+    from django.core.management import execute_from_command_line
+
+    serve(sys.argv[1])
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""Middleware: what is called around a job, where, and what harm it can do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
+
+from django_bgtasks import Middleware, add_middleware, remove_middleware
+from django_bgtasks.core import clock
+from django_bgtasks.jobs import execute
+from django_bgtasks.jobs.middleware import middleware_of
+from django_bgtasks.models import Job
+from django_bgtasks.testing import run_jobs
+from django_bgtasks.worker.maintenance import rescue
+from tests.app import tasks as plain
+from tests.interfaces.rows import make_job
+from tests.workers import WorkerFactory
+
+from . import tasks
+
+Add = Callable[[Middleware], None]
+PATH = "tests.jobs.middleware"
+pytestmark = pytest.mark.django_db
+each_kind = pytest.mark.parametrize("task", [plain.add, tasks.aadd], ids=["function", "coroutine"])
+
+
+@pytest.fixture
+def add() -> Iterator[Add]:
+    """`add(middleware)` for the time of the test."""
+    added: list[Middleware] = []
+
+    def add_one(middleware: Middleware) -> None:
+        added.append(middleware)
+        add_middleware(middleware)
+
+    yield add_one
+    for middleware in added:
+        remove_middleware(middleware)
+
+
+class Noting(Middleware):
+    """Notes what it is called for."""
+
+    def __init__(self, calls: list[Any], name: str = "") -> None:
+        self.calls, self.name = calls, name
+
+    @contextmanager
+    def around(self, context: Any) -> Iterator[None]:
+        """Note both ends."""
+        self.calls.append(f"{self.name}before")
+        try:
+            yield
+        finally:
+            self.calls.append(f"{self.name}after")
+
+    def on_outcome(self, context: Any, outcome: Any) -> None:
+        """Note what the attempt came to."""
+        self.calls.append((context.job.state, context.exception, outcome.failure))
+
+
+class Refusing(Middleware):
+    """Refuses all jobs."""
+
+    def on_enqueue(self, jobs: Sequence[Job]) -> None:
+        """Raise."""
+        raise PermissionError([job.args for job in jobs])
+
+
+class Failing(Middleware):
+    """Raises where it may not."""
+
+    def on_outcome(self, context: Any, outcome: Any) -> None:
+        """Raise."""
+        raise LookupError("no such meter")
+
+
+class Raising(Middleware):
+    """Raises before the task begins."""
+
+    @contextmanager
+    def around(self, context: Any) -> Iterator[None]:
+        """Raise in place of the yield."""
+        if context.job:
+            raise LookupError("no tenant")
+        yield
+
+
+class Hanging(Middleware):
+    """Takes longer than the task may take."""
+
+    @contextmanager
+    def around(self, context: Any) -> Iterator[None]:
+        """Sleep."""
+        time.sleep(5)
+        yield
+
+    @asynccontextmanager
+    async def aaround(self, context: Any) -> AsyncIterator[None]:
+        """Wait."""
+        await asyncio.sleep(5)
+        yield
+
+
+def test_what_on_enqueue_raises_is_raised_to_the_caller_and_nothing_is_enqueued(add: Add) -> None:
+    add(Refusing())
+    with pytest.raises(PermissionError, match=r"\[\[1, 2\]\]"):
+        plain.add.enqueue(1, 2)
+    with pytest.raises(PermissionError, match=r"\[\[1, 2\], \[3, 4\], \[5, 6\]\]"):
+        plain.add.enqueue_many([(1, 2), (3, 4), (5, 6)])
+    with pytest.raises(PermissionError, match=r"\[\[1, 1\], \[2, 1\]\]"):
+        plain.add.using(dedup_key="{a}").enqueue_many([(1, 1), (2, 1)])
+    assert not Job.objects.exists()
+
+
+@each_kind
+def test_the_first_is_the_outermost_and_hears_how_the_attempt_ended(add: Add, task: Any) -> None:
+    calls: list[Any] = []
+    add(Noting(calls, "outer "))
+    add(Noting(calls, "inner "))
+    task.enqueue(1, 2)
+    run_jobs()
+    assert calls == [
+        *("outer before", "inner before", "inner after", "outer after"),
+        *[("succeeded", None, None)] * 2,
+    ]
+
+
+@each_kind
+def test_what_is_raised_before_the_yield_is_the_exception_of_the_attempt(
+    add: Add, task: Any
+) -> None:
+    calls: list[Any] = []
+    add(Noting(calls))
+    add(Raising())
+    task.enqueue(1, 2)
+    [job] = run_jobs()
+    assert (job.state, job.error) == ("failed", "LookupError: no tenant")
+    [before, after, (state, exception, failure)] = calls
+    assert (before, after, state) == ("before", "after", "failed")
+    assert isinstance(exception, LookupError)
+    assert failure.message == "no tenant"
+
+
+@pytest.mark.parametrize("task", [tasks.hang, tasks.ahang], ids=["function", "coroutine"])
+def test_the_time_limit_of_the_task_holds_for_its_middleware(add: Add, task: Any) -> None:
+    add(Hanging())
+    task.enqueue()
+    start = time.monotonic()
+    [job] = run_jobs()
+    assert job.error.startswith("JobTimeout")
+    assert time.monotonic() - start < 4
+
+
+def test_what_on_outcome_raises_is_logged_and_changes_nothing(
+    add: Add, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[Any] = []
+    add(Failing())
+    add(Noting(calls))
+    plain.add.enqueue(1, 2)
+    [job] = run_jobs()
+    assert (job.state, len(calls)) == ("succeeded", 3)
+    [record] = [record for record in caplog.records if "on_outcome" in record.msg]
+    assert str(job.pk) in record.getMessage()
+    assert "no such meter" in str(record.exc_info)
+
+
+def test_a_rescue_is_an_outcome_too_without_a_task_that_runs(add: Add) -> None:
+    calls: list[Any] = []
+    add(Noting(calls))
+    make_job("running", attempt=3, worker=clock.new_id())
+    assert rescue.rescue("default") == 1
+    [(state, exception, failure)] = calls
+    assert (state, exception, failure.outcome) == ("failed", None, "crash")
+
+
+def test_without_middleware_a_plain_task_needs_no_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execute, "JobContext", None)
+    plain.add.enqueue(1, 2)
+    [job] = run_jobs()
+    assert (job.state, job.result) == ("succeeded", 3)
+
+
+def test_those_of_the_options_are_made_once_and_stand_within_those_of_all_backends(
+    add: Add, settings: Settings
+) -> None:
+    options = {**settings.TASKS["default"]["OPTIONS"], "middleware": [f"{PATH}.ToFile"]}
+    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
+    [first] = middleware_of("default")
+    everywhere = Noting([])
+    add(everywhere)
+    add(everywhere)
+    assert middleware_of("default") == (everywhere, first)
+    # Jobs from the time before TASKS named a backend belong to the default one.
+    assert middleware_of("bgtasks") == (everywhere, first)
+    assert middleware_of("gone") == (everywhere,)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("Nowhere", "cannot be imported"),
+        (f"{PATH}.Nowhere", "cannot be imported"),
+        (f"{PATH}.write", "is no subclass of django_bgtasks.Middleware"),
+        (f"{PATH}.NeedsMore", "cannot be made: TypeError"),
+    ],
+)
+def test_what_is_no_middleware_is_an_error_that_names_it(
+    settings: Settings, path: str, why: str
+) -> None:
+    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": {"middleware": [path]}}}
+    with pytest.raises(ImproperlyConfigured, match=f"'{path}' {why}"):
+        plain.add.enqueue(1, 2)
+
+
+def test_a_worker_does_not_start_with_what_is_no_middleware(bgworker: WorkerFactory) -> None:
+    options = f'{{"middleware": ["{PATH}.NeedsMore"]}}'
+    worker = bgworker("--burst", env={"BGTASKS_TEST_OPTIONS": options})
+    assert worker.wait() == 5
+    assert f"The middleware '{PATH}.NeedsMore' cannot be made" in worker.output
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("threads", [1, 4])
+def test_in_a_worker_each_attempt_has_one_outcome_and_each_process_a_beginning_and_an_end(
+    bgworker: WorkerFactory, tmp_path: Path, threads: int
+) -> None:
+    """Groups of short jobs, coroutines, and, in a second worker, one whose process dies."""
+    jobs: list[Any] = [plain.add.enqueue(n, 1) for n in range(5)]
+    jobs += [tasks.aadd.enqueue(n, 1) for n in range(5)]
+    file = tmp_path / "calls"
+    env = {
+        "DJANGO_SETTINGS_MODULE": "tests.jobs.middleware_settings",
+        "MIDDLEWARE_FILE": str(file),
+    }
+    assert bgworker("--burst", "--threads", threads, env=env).wait() == 0
+    dead: Any = tasks.dies.enqueue()
+    assert bgworker("--burst", "--threads", threads, env=env).wait() == 0
+    lines = Counter(file.read_text().splitlines())
+    for job in jobs:
+        assert lines.pop(f"around {job.id}") == 1
+        assert lines.pop(f"succeeded {job.id}") == 1
+    assert (lines[f"around {dead.id}"], lines[f"failed {dead.id}"]) == (1, 1)
+    # The one that died has no orderly end.
+    assert lines["started jobs"] == lines["stopping jobs"] + 1 >= 2
+    assert (lines["started maintenance"], lines["stopping maintenance"]) == (2, 2)

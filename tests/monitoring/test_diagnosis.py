@@ -1,0 +1,131 @@
+"""What a snapshot says is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from django_bgtasks.core import clock, formats
+from django_bgtasks.monitoring.diagnosis import diagnose, level_of
+from django_bgtasks.monitoring.health import WorkerHealth
+from django_bgtasks.monitoring.histogram import BOUNDS, CLASSES, added, quantile
+from django_bgtasks.monitoring.snapshot import (
+    MaintenanceSnapshot,
+    QueueSnapshot,
+    RedisSnapshot,
+    Snapshot,
+    UnknownBackend,
+    WorkerSnapshot,
+)
+
+
+def worker(**fields: Any) -> WorkerSnapshot:
+    usual: dict[str, Any] = {
+        "id": "1", "hostname": "web1", "pid": 7, "processes": 2, "queues": ("emails",),
+        "health": WorkerHealth.ALIVE, "seen": 1.0, "started": 60.0, "processes_lost": 0,
+    }  # fmt: skip
+    return WorkerSnapshot(**{**usual, **fields})
+
+
+def snapshot(*queues: QueueSnapshot, **fields: Any) -> Snapshot:
+    usual: dict[str, Any] = {
+        "backend": "default", "at": clock.now(), "queues": queues, "workers": (worker(),),
+        "running": (), "failures": (), "maintenance": MaintenanceSnapshot(1.0, 0, 0.0, 0),
+        "redis": RedisSnapshot("r:6379"),
+    }  # fmt: skip
+    return Snapshot(**{**usual, **fields})
+
+
+WRONG = [
+    ("no-worker", snapshot(workers=())),
+    ("no-worker", snapshot(workers=(worker(health=WorkerHealth.LOST),))),
+    ("not-starting", snapshot(workers=(worker(), worker(trouble="OSError: no space left")))),
+    ("late-worker", snapshot(workers=(worker(), worker(health=WorkerHealth.LATE)))),
+    ("no-redis", snapshot(redis=RedisSnapshot("r:6379", problem="refused"))),
+    ("suspended", snapshot(redis=RedisSnapshot("r:6379", suspended=True))),
+    ("overdue", snapshot(maintenance=MaintenanceSnapshot(1.0, 3, 20.0, 0))),
+    ("overdue", snapshot(maintenance=MaintenanceSnapshot(1.0, 3, 41.0, 0))),
+    ("orphaned", snapshot(maintenance=MaintenanceSnapshot(1.0, 0, 0.0, 2))),
+    ("unknown-backend", snapshot(unknown_backends=(UnknownBackend("gone", 2),))),
+    ("paused", snapshot(QueueSnapshot("emails", queued=9, oldest=9e9, paused=True))),
+    ("backlog", snapshot(QueueSnapshot("emails", queued=9, oldest=301))),
+    ("unserved", snapshot(QueueSnapshot("letters", queued=9, oldest=31))),
+    ("failing", snapshot(QueueSnapshot("emails", ended=10, failed=5))),
+]
+
+
+@pytest.mark.parametrize(("code", "found"), WRONG, ids=[code for code, _ in WRONG])
+def test_what_is_wrong_is_named_once_with_its_cure(code: str, found: Snapshot) -> None:
+    problems = [problem for problem in diagnose(found) if problem.level == "critical"]
+    problems = problems or diagnose(found)
+    assert [problem.code for problem in problems] == [code]
+    assert problems[0].what
+    assert problems[0].cure
+    assert level_of(problems) == (
+        "critical"
+        if code in ("no-worker", "not-starting") or found.maintenance.delay > 40
+        else "warning"
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "command"),
+    [
+        (snapshot(QueueSnapshot("a b", queued=9, paused=True)), "python manage.py bgresume 'a b'"),
+        (snapshot(QueueSnapshot("x;y", queued=9, oldest=31)), "python manage.py bgworker 'x;y'"),
+    ],
+)
+def test_the_command_of_a_cure_can_be_pasted_into_a_shell(found: Snapshot, command: str) -> None:
+    (problem,) = diagnose(found)
+    assert problem.command == command
+    assert problem.cure.endswith(f": {command}")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        snapshot(),
+        snapshot(QueueSnapshot("emails", queued=100_000, oldest=299)),
+        snapshot(QueueSnapshot("letters", queued=1, oldest=2)),
+        snapshot(QueueSnapshot("emails", ended=9, failed=9)),
+        snapshot(QueueSnapshot("emails", ended=100, failed=49)),
+        snapshot(redis=RedisSnapshot(used=False)),
+    ],
+)
+def test_a_busy_backend_is_not_called_ill(found: Snapshot) -> None:
+    assert level_of(diagnose(found)) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"), (0.0123, "12 ms"), (3.44, "3.4 s"), (59.99, "60.0 s"), (320, "5 min 20 s"),
+        (7500, "2 h 5 min"), (86400 * 3 + 4 * 3600, "3 d 4 h"),
+    ],
+)  # fmt: skip
+def test_a_span_is_told_in_its_largest_units(seconds: float | None, text: str) -> None:
+    assert formats.duration(seconds) == text
+
+
+def test_numbers_and_shares_are_short() -> None:
+    assert [formats.number(value) for value in (0, 3, 2.25, 1234.5)] == ["0", "3", "2.2", "1234"]
+    shares = [formats.percent(share) for share in (None, 0, 0.004, 0.25, 1)]
+    assert shares == ["–", "0 %", "< 1 %", "25 %", "100 %"]
+
+
+def histogram(**counts: int) -> list[int]:
+    return [counts.get(f"c{place}", 0) for place in range(CLASSES)]
+
+
+def test_a_quantile_lies_in_the_class_that_holds_it() -> None:
+    assert quantile(histogram(), 0.5) is None
+    counts = histogram(c0=50, c6=45, c9=5)
+    assert quantile(counts, 0.5) == pytest.approx(BOUNDS[0])
+    assert BOUNDS[5] < (quantile(counts, 0.9) or 0) <= BOUNDS[6]
+    assert quantile(histogram(c15=1), 0.5) == BOUNDS[-1]
+
+
+def test_histograms_add_up_class_by_class_whatever_an_older_version_kept() -> None:
+    assert added([histogram(c1=2), [1, 1]])[:3] == [1, 3, 0]
+    assert len(added([[1] * 30])) == CLASSES

@@ -1,0 +1,205 @@
+"""All who tell how a site does give the same answer: asked about the same broken site."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+import redis
+from django.core.management import call_command
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_django import Settings
+
+from django_bgtasks.core import clock
+from django_bgtasks.jobs.actions import pause_queue
+from testproject.servers import RedisServer
+from tests.interfaces.rows import make_job, make_worker
+
+pytestmark = pytest.mark.django_db(transaction=True)
+TOKEN = "only-machines-know-this-one"
+Problems = set[tuple[str, str]]
+EXIT_CODES = {"ok": 0, "warning": 1, "critical": 2}
+PROBLEM = re.compile(
+    r'<p class="bgtasks-problem" data-code="([\w-]+)"><span class="bgtasks-badge '
+    r'bgtasks-is-(failed|late)">'
+)
+
+
+@pytest.fixture
+def machine(settings: Settings) -> Client:
+    """A monitoring system, with the token."""
+    entry = settings.TASKS["default"]
+    options = {**entry["OPTIONS"], "monitoring_token": TOKEN}
+    settings.TASKS = {"default": {**entry, "OPTIONS": options}}
+    return Client(headers={"Authorization": f"Bearer {TOKEN}"})
+
+
+def dead_worker() -> None:
+    make_worker(last_seen_at=clock.now() - timedelta(seconds=90))
+
+
+def lost_worker() -> None:
+    make_worker(lost_at=clock.now())
+
+
+def orphaned_jobs() -> None:
+    make_worker()
+    make_job("running", worker=make_worker(lost_at=clock.now()).pk)
+    make_job("running", worker=make_worker(stopped_at=clock.now()).pk)
+
+
+def paused_queue() -> None:
+    make_worker()
+    pause_queue("emails", by="root")
+
+
+def overdue_schedule(seconds: int) -> None:
+    make_worker()
+    make_job("scheduled", run_after=clock.now() - timedelta(seconds=seconds))
+
+
+def unknown_backend() -> None:
+    make_worker()
+    make_job(backend="removed")
+
+
+def broken_processes() -> None:
+    make_worker(trouble="OSError: no space left")
+
+
+SITES: list[tuple[str, Callable[[], Any], Problems]] = [
+    ("nothing is wrong", make_worker, set()),
+    ("no worker", lambda: None, {("critical", "no-worker")}),
+    ("dead worker", dead_worker, {("critical", "no-worker"), ("warning", "late-worker")}),
+    ("lost worker", lost_worker, {("critical", "no-worker")}),
+    ("broken processes", broken_processes, {("critical", "not-starting")}),
+    ("orphaned jobs", orphaned_jobs, {("warning", "orphaned")}),
+    ("paused queue", paused_queue, {("warning", "paused")}),
+    ("overdue schedule", lambda: overdue_schedule(20), {("warning", "overdue")}),
+    ("no maintenance", lambda: overdue_schedule(90), {("critical", "overdue")}),
+    ("unknown backend", unknown_backend, {("warning", "unknown-backend")}),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "problems"), [site[1:] for site in SITES], ids=[site[0] for site in SITES]
+)
+def test_all_say_the_same_of_a_broken_site(
+    make: Callable[[], Any],
+    problems: Problems,
+    admin_client: Client,
+    machine: Client,
+    redis_client: redis.Redis,
+) -> None:
+    make()
+    assert_all_say(problems, admin_client, machine)
+
+
+def test_all_say_the_same_without_redis(
+    admin_client: Client, machine: Client, own_redis: RedisServer
+) -> None:
+    make_worker()
+    own_redis.kill()
+    assert_all_say({("warning", "no-redis")}, admin_client, machine)
+    response = machine.get("/jobs/readyz")
+    assert response.status_code == 503
+    assert response.json()["backends"]["default"] == [
+        f"{problem['what']} {problem['cure']}" for problem in bgstatus()[0]
+    ]
+
+
+def test_all_say_the_same_of_the_health_of_workers(
+    admin_client: Client, machine: Client, redis_client: redis.Redis
+) -> None:
+    make_worker(hostname="web1")
+    make_worker(hostname="web2", last_seen_at=clock.now() - timedelta(seconds=90))
+    make_worker(hostname="web3", lost_at=clock.now())
+    make_worker(hostname="web4", stopped_at=clock.now())
+    out = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("bgstatus", "--json", stdout=out)
+    workers = json.loads(out.getvalue())["workers"]
+    healths = {worker["hostname"]: worker["health"] for worker in workers}
+    assert healths == {"web1": "alive", "web2": "late", "web3": "lost"}
+    for name in ("worker", "dashboard"):
+        html = admin_client.get(f"/admin/django_bgtasks/{name}/").content.decode()
+        for host, health in healths.items():
+            badge = rf"{host}:42</a>.{{0,80}}bgtasks-is-(\w+)"
+            assert re.findall(badge, html, re.DOTALL) == [health]
+    found = metrics(machine)
+    assert [found["bgtasks_workers", "default", kind] for kind in healths.values()] == [1, 1, 1]
+    assert "1 worker is alive." in bgdoctor()[2]
+    assert machine.get("/jobs/healthz").status_code == 200
+
+
+def assert_all_say(problems: Problems, admin_client: Client, machine: Client) -> None:
+    """The dashboard, `bgstatus`, `bgdoctor`, `healthz` and Prometheus, in codes and levels."""
+    level = min((level for level, _ in problems), default="ok")
+    found, exit_code = bgstatus()
+    assert {(problem["level"], problem["code"]) for problem in found} == problems
+    assert exit_code == EXIT_CODES[level]
+
+    html = admin_client.get("/admin/django_bgtasks/dashboard/").content.decode()
+    levels = {"failed": "critical", "late": "warning"}
+    assert {(levels[kind], code) for code, kind in PROBLEM.findall(html)} == problems
+
+    findings, exit_code, _ = bgdoctor()
+    assert findings == {(problem["level"], timeless(problem["what"])) for problem in found}
+    assert exit_code == (level == "critical")
+
+    response = machine.get("/jobs/healthz")
+    assert response.status_code == (503 if level == "critical" else 200)
+    assert [timeless(text) for text in response.json()["backends"]["default"]] == [
+        timeless(f"{problem['what']} {problem['cure']}")
+        for problem in found
+        if problem["level"] == "critical"
+    ]
+
+    series = [key for key in metrics(machine) if key[0] == "bgtasks_problems"]
+    assert {(level, code) for _, _, code, level in series} == problems
+
+
+def bgstatus() -> tuple[list[dict[str, str]], int]:
+    """Its problems and its exit code."""
+    out = StringIO()
+    try:
+        call_command("bgstatus", "--json", stdout=out)
+    except SystemExit as leaving:
+        return json.loads(out.getvalue())["problems"], int(str(leaving.code))
+    return json.loads(out.getvalue())["problems"], 0
+
+
+def bgdoctor() -> tuple[Problems, int, str]:
+    """What it finds wrong with the running site, with its levels; its exit code and its text."""
+    out = StringIO()
+    code = 0
+    try:
+        call_command("bgdoctor", stdout=out, no_color=True)
+    except SystemExit as leaving:
+        code = int(str(leaving.code))
+    found = re.findall(r"^(error|warn) +(.*)$", out.getvalue(), re.MULTILINE)
+    levels = {"error": "critical", "warn": "warning"}
+    problems = {(levels[kind], timeless(text)) for kind, text in found}
+    # About the deployment, and not about what runs.
+    return problems - {("warning", "Redis has no password.")}, code, out.getvalue()
+
+
+def metrics(machine: Client) -> dict[Any, float]:
+    """The value of each series: its name, then its labels in the order of their names."""
+    text = machine.get("/jobs/metrics").content.decode()
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def timeless(text: str) -> str:
+    """A text without its numbers: durations grow between two looks."""
+    return re.sub(r"\d[\d.]*", "0", text)
