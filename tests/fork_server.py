@@ -203,7 +203,7 @@ def make_settings_anew() -> None:
     from django.core.signals import setting_changed
 
     from django_bgtasks.core.options import default_backend
-    from django_bgtasks.core.registry import ensure_backend
+    from django_bgtasks.jobs.task import ensure_backend
 
     made: Any = importlib.reload(importlib.import_module("tests.settings"))
     for name in MADE_ANEW:

@@ -61,7 +61,7 @@ class MaintenanceLink:
         self.reports.keep_reader()
         self.send_processes(self.pids)
 
-    def reaped(self, status: int) -> None:
+    def reap(self, status: int) -> None:
         """It has ended, and never should."""
         self.pid = 0
         self._start_later(describe_end(status))
@@ -95,7 +95,7 @@ class MaintenanceLink:
         self.pids = pids
         self.orders.send("processes", pids=pids, trouble=self.trouble)
 
-    def send_death(self, pid: int, jobs: list[list[object]], detail: str) -> None:
+    def send_death(self, pid: int, jobs: Sequence[Sequence[object]], detail: str) -> None:
         """Order the settlement of what a dead job process held."""
         self.deaths += 1
         death: dict[str, object] = {"pid": pid, "jobs": jobs, "detail": detail}
