@@ -131,7 +131,7 @@ def test_a_task_goes_on_when_the_database_answers_nothing_that_it_asks(
     def no_answer(*args: Any) -> Any:
         raise OperationalError("no route to host\nsecond line")
 
-    monkeypatch.setattr(lifecycle, "report", no_answer)
+    monkeypatch.setattr(lifecycle, "write_progress", no_answer)
     monkeypatch.setattr(lifecycle, "is_cancelled", no_answer)
     result = task.enqueue()
     job = claim(UUID(result.id), clock.new_id(), "default")
@@ -148,7 +148,7 @@ def test_in_a_transaction_the_error_of_a_question_is_the_tasks(
     def no_answer(*args: Any) -> Any:
         raise OperationalError("lost")
 
-    monkeypatch.setattr(lifecycle, "report", no_answer)
+    monkeypatch.setattr(lifecycle, "write_progress", no_answer)
     tasks.asks_all.enqueue()
     assert run_one().error == "OperationalError: lost"
 
