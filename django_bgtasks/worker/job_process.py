@@ -119,7 +119,7 @@ class JobProcess:
         prefetched = self.inline.prefetched
         prefetched.put(messages)
         while ids := prefetched.take(self.config.group_size):
-            self._submit(self._claim(ids))
+            self._run(self._claim(ids))
             if self.stopping or clock.monotonic() > late:
                 self.settler.put_back(prefetched.take())
 
@@ -134,21 +134,10 @@ class JobProcess:
                 self.inline.sizer.ran(self.fetcher.source, 0.0)
         return jobs
 
-    def _submit(self, jobs: list[Job]) -> None:
-        """Begin what runs beside this thread, and run the others here."""
-        if any(map(is_suspect, jobs)):
-            inline = self._isolate(jobs)
-        else:
-            inline, refused = [], []
-            for job in jobs:
-                executor = self._by_task.get(job.task) or self._choose_executor(job.task)
-                if self._by_queue or executor is not self.inline:
-                    self._note_queue(job, executor)
-                if executor is self.inline:
-                    inline.append(job)
-                else:
-                    refused += executor.submit([job])
-            self.settler.hand_back(refused)
+    def _run(self, jobs: list[Job]) -> None:
+        """Begin what runs beside this thread, and run and settle the others here."""
+        has_suspects = any(map(is_suspect, jobs))
+        inline = self._isolate(jobs) if has_suspects else self._submit(jobs)
         if inline:
             self.settler.hand_back(self.inline.submit(inline))
             self.settler.settle(self.inline.completed())
@@ -156,6 +145,20 @@ class JobProcess:
             self.settler.hand_back(self.inline.unwatch())
             self.settler.settle(self.inline.completed())
         self._share_connections()
+
+    def _submit(self, jobs: list[Job]) -> list[Job]:
+        """Begin those that run in other threads. Returns those for this one."""
+        inline, refused = [], []
+        for job in jobs:
+            executor = self._by_task.get(job.task) or self._choose_executor(job.task)
+            if self._by_queue or executor is not self.inline:
+                self._note_queue(job, executor)
+            if executor is self.inline:
+                inline.append(job)
+            else:
+                refused += executor.submit([job])
+        self.settler.hand_back(refused)
+        return inline
 
     def _isolate(self, jobs: list[Job]) -> list[Job]:
         """Those that may have ended their process run alone: the rest is handed back first."""
@@ -223,7 +226,7 @@ class JobProcess:
                 self._pause(POLL_SECONDS)
             return False
         self.fetcher.begin(job.pk, popped=False)
-        self._submit([job])
+        self._run([job])
         return True
 
     def _has_room(self, queue: str) -> bool:

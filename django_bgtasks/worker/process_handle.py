@@ -105,15 +105,15 @@ class ProcessHandle:
         """
         if not job.begun:
             return "unbegun"
-        if job.job in self.cancelling:
+        if job.job_id in self.cancelling:
             return "cancelled"
         if self.kill_reason is None:
             return "interrupted" if self.killed else "crash"
-        return self.kill_reason[1] if job.job == self.kill_reason[0] else "interrupted"
+        return self.kill_reason[1] if job.job_id == self.kill_reason[0] else "interrupted"
 
     def cancel(self, job: UUID, claim: int) -> None:
         """Ask the process to end this job, if it runs it; enforce() does it where that fails."""
-        runs = any(h.running and (h.job, h.claim) == (job, claim) for h in self.shared.read())
+        runs = any(h.running and (h.job_id, h.claim) == (job, claim) for h in self.shared.read())
         if runs and job not in self.cancelling:
             self.shared.cancel(job)
             self.cancelling[job] = clock.monotonic() + CANCEL_GRACE
@@ -123,10 +123,10 @@ class ProcessHandle:
         """Kill the process if a job has outlived its time, or if all are to be interrupted."""
         begun = [job for job in self.shared.read() if job.begun]
         running = [job for job in begun if job.running]
-        for job in self.cancelling.keys() - {one.job for one in running}:
+        for job in self.cancelling.keys() - {one.job_id for one in running}:
             # It ended by itself in the meantime.
             del self.cancelling[job]
-        late = next((job.job for job in running if now > job.kill_at), None)
+        late = next((job.job_id for job in running if now > job.kill_at), None)
         stubborn = next((job for job, until in self.cancelling.items() if now > until), None)
         if late is not None:
             self.kill(late, "timeout")
@@ -135,7 +135,7 @@ class ProcessHandle:
         elif not self.shared.has_worked and now > self.started_at + START_SECONDS:
             self.kill(None, HANGS)
         elif interrupt:
-            self.kill(begun[0].job if begun else None, "interrupted")
+            self.kill(begun[0].job_id if begun else None, "interrupted")
 
     def kill(self, job: UUID | None, why: str) -> None:
         """End the process for the sake of this job."""

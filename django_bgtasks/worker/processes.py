@@ -1,4 +1,8 @@
-"""Fork a process that cannot outlive its parent."""
+"""The processes of a worker: none outlives its parent, nor do those that tasks have started.
+
+Of the latter Python ends daemons and pools with its own end. A job process does not end as Python
+does, for its interpreter was its parent's; or it is killed.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,16 @@ import ctypes
 import gc
 import logging
 import mmap
+import multiprocessing
 import os
 import random
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import util
 from pathlib import Path
 
 from django.db import connections
@@ -26,7 +33,6 @@ from ..sandbox.restore import EXIT_FDS_CLOSED
 from ..signals import process_started, process_stopping
 from ..transport.connection import close_in_fork, drop_clients
 from . import log_handlers, signals
-from .daemons import end_daemons, end_pools, exit_without, watch_over_daemons
 from .streams import flush_streams
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -34,6 +40,10 @@ PR_SET_PDEATHSIG = 1
 OF_THE_PARENT = (*signals.STOPS, signal.SIGCHLD, signal.SIGUSR1)
 ERROR_LENGTH = 200
 CLEAN_UP_SECONDS = 2.0
+POOLS = "concurrent.futures.process"
+LOOK_FOR_PARENT_EVERY = 0.5
+DAEMON_SECONDS = 1.0
+_key = threading.Lock()
 # The backend and the kind of this process, once it has begun.
 _started: list[tuple[str, str]] = []
 
@@ -180,6 +190,50 @@ def die_with(parent: int) -> None:
         threading.Thread(target=exit_without, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         os._exit(1)
+
+
+def watch_over_daemons() -> None:
+    """From now on daemonic processes, and those of a pool, end when this process is gone."""
+    util.register_after_fork(_key, _end_with_parent)
+
+
+def _end_with_parent(key: object) -> None:
+    me, parent = multiprocessing.current_process(), multiprocessing.parent_process()
+    of_a_pool = getattr(getattr(me, "_target", None), "__module__", "") == POOLS
+    if parent is not None and parent.pid and (me.daemon or of_a_pool):
+        threading.Thread(target=exit_without, args=(parent.pid,), daemon=True).start()
+
+
+def exit_without(parent: int) -> None:
+    """Wait until this process has another parent, and end it."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_FOR_PARENT_EVERY)
+    os._exit(1)
+
+
+def end_pools() -> None:
+    """At the orderly end of a job process: let pools of concurrent.futures end, before the rest."""
+    if POOLS in sys.modules:
+        sys.modules[POOLS]._python_exit()
+
+
+def end_daemons() -> None:
+    """At the orderly end of a job process: end them. Others that a task has left go on."""
+    util._run_finalizers(0)  # type: ignore[attr-defined]
+    here = os.getpid()
+    # The parent's own are known here too.
+    daemons = [
+        daemon
+        for daemon in multiprocessing.active_children()
+        if daemon.daemon and daemon._parent_pid == here  # type: ignore[attr-defined]
+    ]
+    for daemon in daemons:
+        daemon.terminate()
+    for daemon in daemons:
+        daemon.join(DAEMON_SECONDS)
+        if daemon.is_alive():
+            daemon.kill()
+    util._run_finalizers()  # type: ignore[attr-defined]
 
 
 def end_of(status: int) -> Reason:

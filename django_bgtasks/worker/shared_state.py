@@ -34,7 +34,7 @@ class HeldJob:
     running: whether it runs. kill_at: monotonic time at which the supervisor ends it then.
     """
 
-    job: UUID
+    job_id: UUID
     claim: int
     begun: bool
     kill_at: float

@@ -7,7 +7,7 @@ import logging
 import pytest
 from django.db import OperationalError
 
-from django_bgtasks.worker.maintenance.task import MaintenanceTask
+from django_bgtasks.worker.maintenance.process import MaintenanceTask
 
 
 class Wrong:

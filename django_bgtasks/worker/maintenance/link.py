@@ -63,7 +63,7 @@ class MaintenanceLink:
         self.reports.keep_reader()
         self.send_processes(self.pids)
 
-    def reaped(self, status: int) -> None:
+    def reap(self, status: int) -> None:
         """It has ended, and never should."""
         self.pid = 0
         self._start_later(f"has ended ({end_of(status)})")
@@ -98,7 +98,7 @@ class MaintenanceLink:
         trouble = asdict(self.trouble) if self.trouble else None
         self.orders.send("processes", pids=pids, trouble=trouble)
 
-    def send_death(self, pid: int, jobs: list[list[object]], end: Reason) -> None:
+    def send_death(self, pid: int, jobs: Sequence[Sequence[object]], end: Reason) -> None:
         """Order the settlement of what a dead job process held."""
         self.deaths += 1
         death: dict[str, object] = {"pid": pid, "jobs": jobs, "end": asdict(end)}

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import threading
+import time
+from collections.abc import Callable
 from functools import partial
 
+from django.db import DatabaseError, InterfaceError, connections
+
 from ...core import clock
+from ...jobs.task import queues_of
 from ...ledger import workers
 from ...ledger.lock_timeouts import limit_waits
-from ...transport.connection import reason
+from ...models import Worker
+from ...sandbox.connections import give_back_connections
+from ...transport.connection import RedisError, reason
 from .. import signals
 from ..config import WorkerConfig
 from ..processes import announce_process
 from ..shared_state import SharedState
 from . import promote, prune, rescue
 from .dead_processes import DeadProcesses
-from .heartbeat import Heartbeat
 from .ledger_identity import Identity
 from .orders import Orders
 from .orphaned_claims import OrphanedClaims
@@ -24,9 +32,10 @@ from .pipes import Pipe
 from .redispatch import Redispatch
 from .rollups import RollUps
 from .rq_registry import RQRegistry
-from .task import UNREACHABLE, MaintenanceTask
 
 logger = logging.getLogger("django_bgtasks.worker")
+UNREACHABLE = (DatabaseError, InterfaceError, RedisError)
+LOOK_EVERY = 0.25
 
 
 class MaintenanceProcess:
@@ -93,3 +102,95 @@ class MaintenanceProcess:
         waited_for = [task for task in self.tasks if task is not self.deaths or self.orders.deaths]
         next_due = min(task.due for task in waited_for)
         return max(0.0, min(1.0, next_due - clock.monotonic()))
+
+
+class MaintenanceTask:
+    """Calls run_once() when it is due. What cannot be done now is done later.
+
+    name: what it does, for the log: "prune". every: seconds between two runs; run_once() may return
+    others, as a float. again: seconds after a run that failed; as ever, if it is not given.
+    """
+
+    def __init__(
+        self, name: str, every: float, run_once: Callable[[], object], again: float | None = None
+    ) -> None:
+        self.name, self.every, self.run_once = name, every, run_once
+        self.again = every if again is None else again
+        self.due = 0.0
+        self._failing = False
+
+    def run(self) -> None:
+        """Run it if it is due. A database or a Redis that is away is logged once."""
+        if clock.monotonic() < self.due:
+            return
+        try:
+            pause = self.run_once()
+        except UNREACHABLE as error:
+            pause = self.again
+            self._log(error)
+            for broken in connections.all(initialized_only=True):
+                broken.close()
+        except Exception:
+            # A mistake in one task must not take the heartbeat and the others with it.
+            pause = self.again
+            logger.exception("Maintenance could not %s.", self.name)
+        else:
+            self._failing = False
+        finally:
+            give_back_connections()
+        self.due = clock.monotonic() + (pause if isinstance(pause, float) else self.every)
+
+    def _log(self, error: Exception) -> None:
+        # A job process says that Redis is away; for a maintenance task it is a detail.
+        level = logging.DEBUG if self._failing or isinstance(error, RedisError) else logging.WARNING
+        logger.log(level, "Maintenance could not %s: %s", self.name, reason(error))
+        self._failing = True
+
+
+class Heartbeat:
+    """It has a thread of its own: no slow task may make a live worker look dead."""
+
+    def __init__(
+        self, config: WorkerConfig, orders: Orders, reports: Pipe, silence: rescue.Silence
+    ) -> None:
+        self._config, self._orders = config, orders
+        self._reports, self._silence = reports, silence
+
+    def start(self) -> None:
+        """Beat from now on."""
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+
+    def _run(self) -> None:
+        # After an outage the first sign of life must not be late.
+        beat = MaintenanceTask("beat", self._config.options.beat_every, self._beat, again=0.5)
+        cancel = MaintenanceTask("look for cancellations", 1.0, self._report_cancellations)
+        while True:
+            beat.run()
+            cancel.run()
+            time.sleep(LOOK_EVERY)
+
+    def _beat(self) -> None:
+        config, now = self._config, clock.monotonic()
+        alive = workers.beat(config.worker, config.using, self._orders.trouble)
+        if alive or self._register():
+            self._reports.send("beat", at=now)
+        else:
+            self._reports.send("forgotten")
+
+    def _register(self) -> bool:
+        """Write this worker's row at its first beat. False if it was called dead before."""
+        config = self._config
+        if Worker.objects.using(config.using).filter(pk=config.worker).exists():
+            return False
+        row = Worker(
+            pk=config.worker, hostname=config.hostname, pid=os.getppid(), backend=config.backend
+        )
+        row.processes, row.dead_after = config.processes, config.options.dead_after
+        row.queues = list(config.queues or sorted(queues_of(config.backend)))
+        workers.register(row, config.using)
+        return True
+
+    def _report_cancellations(self) -> None:
+        for job, claim in workers.cancellations(self._config.worker, self._config.using):
+            self._reports.send("cancel", job=job, claim=claim)
+        self._silence.note()
