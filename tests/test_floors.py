@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ FLOORS = {
 DOORS = 7
 REDIS_LIBRARIES = {"rq", "redis", "django_redis"}
 MAY_USE_REDIS = {"transport"}
+# Django's name for a command, and ours for one run of a maintenance task.
+SAME_EVERYWHERE = {"Command", "run_once"}
 FILE_LINES = 500
 FUNCTION_LINES = 50
 
@@ -53,6 +56,25 @@ def test_a_file_imports_only_from_its_own_floor_or_a_lower_one(path: Path) -> No
         if (target := file_of(module)) is not None and floor_of(target) > own
     }
     assert not above, f"{path} stands on floor {own} and reaches up"
+
+
+def test_no_circle_of_files() -> None:
+    order = TopologicalSorter({path: set(files_of(path)) for path in WRITTEN})
+    try:
+        order.prepare()
+    except CycleError as error:
+        circle = " -> ".join(map(str, error.args[1]))
+        raise AssertionError(f"These files import each other: {circle}") from None
+
+
+def test_no_public_name_is_defined_twice() -> None:
+    places: dict[str, set[str]] = {}
+    for path in WRITTEN:
+        for node in tree_of(path).body:
+            name = getattr(node, "name", "_")
+            if not name.startswith("_") and name not in SAME_EVERYWHERE:
+                places.setdefault(name, set()).add(str(path))
+    assert not {name: found for name, found in places.items() if len(found) > 1}
 
 
 @each_file
@@ -104,6 +126,20 @@ def floor_of(path: Path) -> int:
     return FLOORS.get(path.parts[0], DOORS)
 
 
+def files_of(path: Path) -> Iterator[Path]:
+    """The other files of the package that a file imports.
+
+    `from . import module` means the module, and not the package's own file.
+    """
+    modules = {module for _, module in imports_of(path) if file_of(module) is not None}
+    packages = {module.rpartition(".")[0] for module in modules}
+    for module in modules:
+        target = file_of(module)
+        is_on_the_way = module in packages and target is not None and target.name == "__init__.py"
+        if target is not None and target != path and not is_on_the_way:
+            yield target
+
+
 def file_of(module: str) -> Path | None:
     """The file of a module of the package, relative to it; None for other modules and names."""
     top, *parts = module.split(".")
@@ -117,10 +153,10 @@ def file_of(module: str) -> Path | None:
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
     """Line and absolute name of all that a file imports, in functions too.
 
-    `from a import b` gives both a and a.b, for b may be a module. What only type checkers see is
-    left out.
+    `from a import b` gives both a and a.b, for b may be a module. What only type checkers see
+    counts too: a reader follows it as well.
     """
-    for node in runtime_nodes(tree_of(path)):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -134,24 +170,6 @@ def absolute(path: Path, node: ast.ImportFrom) -> str:
     """The module that `from … import` names, without leading dots."""
     package = ".".join([PACKAGE.name, *path.parent.parts])
     return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-
-
-def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below this one but the bodies of `if TYPE_CHECKING:`."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and is_type_checking(child.test):
-            for alternative in child.orelse:
-                yield alternative
-                yield from runtime_nodes(alternative)
-        else:
-            yield child
-            yield from runtime_nodes(child)
-
-
-def is_type_checking(test: ast.expr) -> bool:
-    """Whether a condition is TYPE_CHECKING, and nothing else."""
-    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
-    return name == "TYPE_CHECKING"
 
 
 def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

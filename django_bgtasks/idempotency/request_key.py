@@ -22,7 +22,7 @@ class BadKey(Exception):
     """The header is missing or malformed; the message is for the client."""
 
 
-def key_of(request: HttpRequest, *, required: bool) -> str | None:
+def key_of_request(request: HttpRequest, *, required: bool) -> str | None:
     """The key; None without one. BadKey when it is malformed, or missing though required."""
     text = request.headers.get("Idempotency-Key")
     if text is None:
@@ -49,7 +49,7 @@ def scope_of(request: HttpRequest, view: str) -> str:
     return f"view:{hashlib.sha256(f'{view} {who}'.encode()).hexdigest()}"
 
 
-def fingerprint_of(request: HttpRequest) -> str:
+def request_fingerprint(request: HttpRequest) -> str:
     """Equal for two requests that ask for the same.
 
     Of a form it is the fields and files that count: the boundary between them and the CSRF token

@@ -22,7 +22,7 @@ from ..ledger.lifecycle import ledger_database
 from ..models import EffectState, IdempotencyRecord
 from . import records as log
 from .replay import replayed, stored
-from .request_key import BadKey, fingerprint_of, key_of, scope_of
+from .request_key import BadKey, request_fingerprint, key_of_request, scope_of
 
 View = Callable[..., Any]
 KEPT = timedelta(hours=24)
@@ -148,12 +148,12 @@ def _begin(request: HttpRequest, rules: _Rules) -> IdempotencyRecord | HttpRespo
     if request.method not in METHODS:
         return None
     try:
-        key = key_of(request, required=rules.required)
+        key = key_of_request(request, required=rules.required)
     except BadKey as error:
         return _refused(400, str(error))
     if key is None:
         return None
-    call = (scope_of(request, rules.name), key, fingerprint_of(request))
+    call = (scope_of(request, rules.name), key, request_fingerprint(request))
     try:
         return _owned_or_answered(*call, rules.kept)
     except FingerprintMismatch:

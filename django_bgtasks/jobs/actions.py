@@ -51,7 +51,7 @@ def delete_jobs(seen: Mapping[UUID, str], using: str | None = None) -> list[Job]
     """Delete those of these jobs that do not run and are still in the state in which they were
     seen: one that somebody has retried meanwhile stays. Returns what they were.
     """
-    return prune.delete_jobs(seen, using or ledger_database())
+    return prune.delete_seen_jobs(seen, using or ledger_database())
 
 
 def pause_queue(queue: str, backend: str | None = None, by: str = "") -> QueuePause | None:

@@ -109,7 +109,7 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         self._unwritten[:] = [given]
         is_atomic = getattr(self.task, "atomic", False)
         if not is_atomic and (given.is_complete or self._is_time("progress")):
-            write_progress(self)
+            flush_progress(self)
 
     @property
     def cancelled(self) -> bool:
@@ -204,7 +204,7 @@ def current_job() -> JobContext | None:
     return context
 
 
-def write_progress(context: JobContext) -> None:
+def flush_progress(context: JobContext) -> None:
     """Write what progress() was given last, if it is not written yet.
 
     Not in the middle of a transaction: it would lock the job's row until the commit, for whoever

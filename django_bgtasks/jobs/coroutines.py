@@ -14,7 +14,7 @@ from ..core import clock
 from ..core.errors import ClaimLost
 from ..models import Job
 from ..sandbox.call import LimitedCoroutine, own_decimals
-from .execute import Run, acall, begin, conclude
+from .execute import Run, acall, begin_run, conclude
 
 logger = logging.getLogger("django_bgtasks")
 
@@ -33,7 +33,7 @@ class Awaited:
     def begin(self) -> Awaitable[None] | None:
         """Begin the attempt. Returns what is to be awaited before end(), if it goes on."""
         try:
-            if not begin(self._run):
+            if not begin_run(self._run):
                 return None
         except ClaimLost as lost:
             logger.warning("%s", lost)

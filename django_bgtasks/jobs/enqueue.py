@@ -142,7 +142,7 @@ def _insert_alike(first: Job, calls: Sequence[Call], using: str) -> None:
         chunk = calls[start : start + CHUNK]
         insert_calls(first, chunk, using)
         if first.state == State.QUEUED:
-            messages = [replace(message_of(first), job_id=call[0]) for call in chunk]
+            messages = [replace(message_for(first), job_id=call[0]) for call in chunk]
             push_on_commit(messages, first.backend, using)
 
 
@@ -268,7 +268,7 @@ def _wrong(task: AnyTask, why: str) -> InvalidArguments:
 
 def dispatch_on_commit(jobs: list[Job], using: str) -> None:
     """Push the queued jobs after the commit of the current transaction."""
-    messages = [message_of(job) for job in jobs if job.state == State.QUEUED]
+    messages = [message_for(job) for job in jobs if job.state == State.QUEUED]
     if messages:
         push_on_commit(messages, jobs[0].backend, using)
 
@@ -340,7 +340,7 @@ def _log_once(error: RedisError, redis: Redis, backend: str) -> None:
         logger.warning(text, describe(backend), reason(error))
 
 
-def message_of(job: Job) -> Message:
+def message_for(job: Job) -> Message:
     """The message of a job's row."""
     return Message(job.pk, job.queue, job.priority, job.task)
 

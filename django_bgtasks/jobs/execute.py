@@ -62,7 +62,7 @@ from ..sandbox.restore import (
     refuse_ended_transaction,
 )
 from ..sandbox.threads import check_threads_of
-from .context import JobContext, write_progress
+from .context import JobContext, flush_progress
 from .enqueue import dispatch_on_commit
 from .middleware import aentered, entered, middleware_of, report_outcome
 from .results import announce
@@ -126,7 +126,7 @@ def run_claimed(job: Job, using: str, grouped: bool = False) -> Run | None:
     """
     run, start = Run(job, using), clock.monotonic()
     try:
-        if begin(run):
+        if begin_run(run):
             if getattr(run.task, "atomic", False):
                 _run_atomic(run)
             else:
@@ -138,7 +138,7 @@ def run_claimed(job: Job, using: str, grouped: bool = False) -> Run | None:
     return run
 
 
-def begin(run: Run) -> bool:
+def begin_run(run: Run) -> bool:
     """Find the task and announce the start. False if it is not to run here and now: it is settled.
 
     Raises ClaimLost.
@@ -302,7 +302,7 @@ def _commit_together(run: Run) -> None:
             value = json_value(call(run), "the result", job.task)
             refuse_ended_transaction(using)
             run.outcome = outcome = Outcome(Transition.SUCCEED, result=value)
-            write_progress(run.context)
+            flush_progress(run.context)
             apply_outcome(job, outcome, using)
             _log_failures_after_commit(job, using)
     except DISCONNECTED as error:

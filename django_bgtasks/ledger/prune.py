@@ -32,7 +32,7 @@ def prune_jobs(
 
 
 @retried
-def delete_jobs(seen: Mapping[UUID, str], using: str) -> list[Job]:
+def delete_seen_jobs(seen: Mapping[UUID, str], using: str) -> list[Job]:
     """Delete those of these jobs that do not run, whatever else belongs to them included.
 
     seen: for each id the state in which somebody chose the job; one that has moved on stays.

@@ -34,6 +34,9 @@ class BackgroundEmailBackend(BaseEmailBackend):
     A message is enqueued if and only if the transaction it was sent in commits.
     """
 
+    # So that the task which delivers knows it, and does not enqueue again.
+    enqueues = True
+
     def __init__(
         self,
         fail_silently: bool = False,

@@ -50,10 +50,7 @@ def deliver_email(
 def delivering_backend(mailer: str | None) -> BaseEmailBackend:
     """A new instance of the backend that really sends. ImproperlyConfigured if it enqueues."""
     backend = _from_settings() if mailer is None else _from_mailers(mailer)
-    # Imported here, for the backend that enqueues imports this task.
-    from .backend import BackgroundEmailBackend
-
-    if isinstance(backend, BackgroundEmailBackend):
+    if getattr(backend, "enqueues", False):
         where = f"MAILERS[{mailer!r}]" if mailer else "The setting BGTASKS_EMAIL_BACKEND"
         raise ImproperlyConfigured(
             f"{where} must name a backend that delivers, not BackgroundEmailBackend: the message "

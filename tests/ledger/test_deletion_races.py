@@ -76,7 +76,7 @@ def test_a_job_that_is_retried_while_it_is_deleted_is_deleted_whole_or_stays_who
     for place in OF_DELETION:
         job = failed_long_ago()
         with struck_at(place, partial(transitions.retry, job.pk, DB)) as retried:
-            gone = prune.delete_jobs({job.pk: State.FAILED}, DB)
+            gone = prune.delete_seen_jobs({job.pk: State.FAILED}, DB)
         stays = retried.exception() is None
         assert stays == (not gone)
         assert Job.objects.filter(pk=job.pk).exists() == stays
@@ -87,7 +87,7 @@ def test_a_job_that_is_claimed_while_it_is_deleted_runs_or_is_gone() -> None:
     for place in OF_DELETION:
         job = added()
         with struck_at(place, partial(claim, job.pk, clock.new_id(), DB)) as claimed:
-            gone = prune.delete_jobs({job.pk: State.QUEUED}, DB)
+            gone = prune.delete_seen_jobs({job.pk: State.QUEUED}, DB)
         assert bool(gone) == (claimed.result() is None)
         assert Job.objects.filter(pk=job.pk, state=State.RUNNING).exists() == (not gone)
 

@@ -35,7 +35,7 @@ from django_bgtasks.core.outcomes import Outcome, outcome_of_exception, outcome_
 from django_bgtasks.core.retry import Retry
 from django_bgtasks.core.states import FINAL, State, Transition
 from django_bgtasks.jobs.actions import cancel_job, retry_job, run_job_now
-from django_bgtasks.jobs.enqueue import dispatch, message_of
+from django_bgtasks.jobs.enqueue import dispatch, message_for
 from django_bgtasks.ledger import prune, workers
 from django_bgtasks.ledger.lifecycle import claim, claim_next, release, settle
 from django_bgtasks.models import Attempt, Job, Worker
@@ -120,7 +120,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(pick=PICK)
     def a_message_comes_twice(self, pick: int) -> None:
         job = Job.objects.get(pk=self._job(pick))
-        assert dispatch([message_of(job)], "default")
+        assert dispatch([message_for(job)], "default")
 
     @rule()
     def a_message_is_lost(self) -> None:

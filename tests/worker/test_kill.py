@@ -11,7 +11,7 @@ import redis
 import rq
 from django.db import transaction
 
-from django_bgtasks.jobs.enqueue import dispatch, message_of
+from django_bgtasks.jobs.enqueue import dispatch, message_for
 from django_bgtasks.models import Attempt, Job, Worker
 from tests.named import waiting_in
 from tests.waiting import wait_until
@@ -108,7 +108,7 @@ def test_a_process_killed_over_a_second_message_does_not_take_the_job_from_the_o
     with transaction.atomic():
         # While this test holds the row, the sibling cannot go on from its message to the claim.
         Job.objects.update(error="")
-        assert dispatch([message_of(Job.objects.get())], "default")
+        assert dispatch([message_for(Job.objects.get())], "default")
         both = (rq.worker.WorkerStatus.BUSY,) * 2
         wait_until(lambda: tuple(w.get_state() for w in rq.Worker.all(redis_client)) == both)
         sibling.kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from ...core.options import backend_of, backend_settings
-from ...jobs.enqueue import dispatch, message_of
+from ...jobs.enqueue import dispatch, message_for
 from ...ledger.transitions import next_due
 from ...ledger.transitions import promote as promote_due
 from ...models import Job
@@ -42,4 +42,4 @@ def send(jobs: list[Job]) -> None:
         backend = backend_of(stored)
         # For one that TASKS does not have, those send who know it.
         if backend is not None and backend_settings(backend).options.dispatch:
-            dispatch([message_of(job) for job in group], backend)
+            dispatch([message_for(job) for job in group], backend)
