@@ -49,7 +49,12 @@ NOT_THE_DATABASE = {
     ),
 }
 # Of the tests with real workers.
-ON_EACH_VERSION = {"test_beside.py", "test_database_threads.py", "test_running.py", "test_stop.py"}
+ON_EACH_VERSION = {
+    "test_side_by_side.py",
+    "test_database_threads.py",
+    "test_running.py",
+    "test_stop.py",
+}
 
 
 def is_left_out(item: pytest.Item, part: str | None) -> bool:

@@ -22,7 +22,7 @@ from ..ledger.lifecycle import ledger_database
 from ..models import EffectState, IdempotencyRecord
 from . import records as log
 from .replay import replayed, stored
-from .request_key import BadKey, request_fingerprint, key_of_request, scope_of
+from .request_key import BadKey, key_of_request, request_fingerprint, scope_of
 
 View = Callable[..., Any]
 KEPT = timedelta(hours=24)
