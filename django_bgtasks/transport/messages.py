@@ -29,7 +29,7 @@ from .connection import CLUSTER_ERRORS
 from .names import QUEUES_KEY, SUSPENDED_KEY, Namespace, rq_queue_name
 
 T = TypeVar("T")
-FUNCTION = "django_bgtasks.transport.messages.run_by_bgworker"
+FUNCTION = "django_bgtasks.transport.run_by_bgworker"
 # A message nobody takes must not stay for ever; the ledger has the job.
 MESSAGE_SECONDS = 7 * 24 * 3600
 # While a script runs Redis serves nobody else, and its client does not wait for ever.
@@ -326,11 +326,3 @@ def _pop(key: str, count: int, redis: Redis) -> list[bytes]:
         pipeline.ltrim(key, count, -1)
         taken: list[bytes] = pipeline.execute()[0]
     return taken
-
-
-def run_by_bgworker(job_id: str) -> None:
-    """What a message names as its function; only `manage.py bgworker` can run a job."""
-    raise RuntimeError(
-        f"Job {job_id} belongs to django_bgtasks. Run it with `python manage.py bgworker`, "
-        f"not with another RQ worker."
-    )
