@@ -219,7 +219,10 @@ class ThreadLimit:
                 _put(self._thread, None)
         _thread_limits.pop(self._thread, None)
         if error is not None and kind is self._raised and not error.args:
-            error.args = _interruption(kind is JobCancelled, self.seconds).args
+            whole = _interruption(kind is JobCancelled, self.seconds)
+            error.args = whole.args
+            if isinstance(error, Interruption):
+                error.reason = whole.reason
 
     def interrupt(self, kind: type[Interruption]) -> None:
         """Raise this in the block, once, if it has not ended."""

@@ -92,6 +92,7 @@ def test_each_has_its_own_timeout_and_the_others_go_on(
     job = task.using(timeout=0.5).enqueue(str(effects))
     failed = wait_for_state(job, "failed")
     assert failed.error == "JobTimeout: The attempt took longer than its timeout of 0.5 s."
+    assert (failed.error_code, failed.error_params) == ("timeout", {"seconds": "0.5"})
     assert outcomes(job) == ["timeout"]
     through(effects, others)
     assert "Killing job process" not in worker.output
@@ -112,7 +113,7 @@ def test_each_can_be_cancelled_and_the_others_go_on(
     for job in jobs:
         assert cancel_job(job.id) == "requested"
     for job in jobs:
-        wait_for_state(job, "cancelled")
+        assert wait_for_state(job, "cancelled").error_code == "cancelled"
         assert outcomes(job) == ["cancelled"]
     through(effects, others)
     assert "Killing job process" not in worker.output
