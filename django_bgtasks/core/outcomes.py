@@ -9,7 +9,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from .errors import GiveUp, JobCancelled, JobTimeout, RetryLater
+from .errors import BgTasksError, GiveUp, JobCancelled, JobTimeout, RetryLater
 from .messages import Reason
 from .payload import clipped
 from .retry import MAX_CRASHES, Retry
@@ -160,8 +160,8 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _code_of(error: BaseException, message: str) -> tuple[str, Mapping[str, Any] | None]:
-    reason = getattr(error, "reason", None)
-    # Others' exceptions have a `reason` of their own.
+    # Not by getattr(): others' exceptions have a `reason` of their own, which may be a property.
+    reason = vars(error).get("reason") if isinstance(error, BgTasksError) else None
     if isinstance(reason, Reason):
         return reason.code, _stored(reason.params)
     if isinstance(error, GiveUp):

@@ -181,6 +181,15 @@ def test_an_exception_that_cannot_be_printed_is_described_all_the_same(odd: Any)
     assert "Odd" in failure.traceback
 
 
+@pytest.mark.parametrize("base", [Exception, GiveUp])
+def test_an_exception_whose_reason_cannot_be_read_is_described_all_the_same(base: Any) -> None:
+    def reason(error: BaseException) -> Any:
+        raise RuntimeError("there was no answer")
+
+    error = type("Refused", (base,), {"reason": property(reason)})("no")
+    assert failure_of(error).line == "Refused: no"
+
+
 def test_a_failure_is_told_in_one_line_that_fits_its_column() -> None:
     failure = failure_of(ValueError("x" * 10**6 + "\nsecond line"))
     assert failure.line.startswith("ValueError: xxx")
