@@ -18,9 +18,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import thread as pool_threads
 from functools import partial
 from multiprocessing import util
 from pathlib import Path
+from typing import Any
 
 from django.db import connections
 
@@ -179,6 +181,9 @@ def prepare_forks() -> None:
         close_in_fork()
 
     os.register_at_fork(before=block_stops, after_in_parent=release, after_in_child=reset)
+    # Its end would wait for the threads of pools: for itself, where one of them has forked it.
+    threads: Any = pool_threads._threads_queues
+    os.register_at_fork(after_in_child=threads.clear)
     watch_over_daemons()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
@@ -302,6 +303,14 @@ def starts_a_program_that_asks_for(name: str) -> str:
     """What a program that a task starts finds as its handler of a signal."""
     code = f"import signal; print(signal.getsignal(signal.{name}).name)"
     return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
+
+
+@task
+def exit_code_of_a_process_that_it_forks() -> int | None:
+    process = multiprocessing.get_context("fork").Process(target=os.getpid)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 @task(on_crash="fail")

@@ -205,3 +205,12 @@ def test_what_a_sites_receiver_raises_beside_the_main_thread_ends_the_process_at
     process.settling.start()
     assert process.threads.submit([job]) == []
     assert codes.get(timeout=10) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_process_that_a_task_forks_in_a_thread_ends_as_everywhere(
+    bgworker: WorkerFactory, threads: int
+) -> None:
+    job = tasks.exit_code_of_a_process_that_it_forks.enqueue()
+    assert bgworker("--burst", "--threads", threads).wait() == 0
+    assert (row(job).state, row(job).result) == ("succeeded", 0)
