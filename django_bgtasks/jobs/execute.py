@@ -81,7 +81,7 @@ BEGIN_AGAIN = timedelta(seconds=1)
 class Run:
     """One attempt of a claimed job, from its claim to its settlement.
 
-    task: None until it is found. exception: what the attempt raised.
+    task: None until it is found. exception: what the attempt raised, until it is settled.
     open: it succeeded, and its outcome is still to be written with those of its group.
     """
 
@@ -417,6 +417,8 @@ def _announce(run: Run) -> None:
         announce("job_retrying", job, run.task)
     if middleware_of(job.backend):
         report_outcome(run.context, outcome, run.exception)
+    # Its traceback refers to the run: what the task had in hand would stay until the collector.
+    run.exception = None
 
 
 def reflect_outcome(job: Job, outcome: Outcome) -> None:

@@ -148,6 +148,8 @@ def report_outcome(
                 type(middleware).__qualname__,
                 context.job.pk,
             )
+    # Its traceback refers to the context.
+    object.__setattr__(context, "exception", None)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

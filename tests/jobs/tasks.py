@@ -9,6 +9,7 @@ import signal
 import threading
 from datetime import timedelta
 from typing import Any
+from weakref import WeakSet
 
 from django.db import OperationalError, connection, transaction
 
@@ -25,6 +26,20 @@ class Unprintable(Exception):
 
     def __str__(self) -> str:
         raise ValueError("not this one")
+
+
+class Large:
+    """What a task may have in hand."""
+
+
+IN_HAND: WeakSet[Large] = WeakSet()
+
+
+@task
+def fails_with_much_in_hand() -> None:
+    large = Large()
+    IN_HAND.add(large)
+    raise ValueError("no more room")
 
 
 @task

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -148,6 +150,25 @@ def test_what_is_raised_before_the_yield_is_the_exception_of_the_attempt(
     assert (before, after, state) == ("before", "after", "failed")
     assert isinstance(exception, LookupError)
     assert failure.message == "no tenant"
+
+
+@pytest.mark.parametrize("middleware", [[], [Middleware()]], ids=["without", "with"])
+def test_what_a_failed_task_had_in_hand_is_let_go_without_the_collector(
+    add: Add, caplog: pytest.LogCaptureFixture, middleware: list[Middleware]
+) -> None:
+    # What is logged stays, with its exception, until the end of the test.
+    for name in ("django.tasks", "django_tasks"):
+        caplog.set_level(logging.CRITICAL, name)
+    for one in middleware:
+        add(one)
+    tasks.fails_with_much_in_hand.enqueue()
+    gc.disable()
+    try:
+        [job] = run_jobs()
+        assert job.error == "ValueError: no more room"
+        assert not tasks.IN_HAND
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("task", [tasks.hang, tasks.ahang], ids=["function", "coroutine"])
