@@ -215,6 +215,22 @@ async def block_the_loop_once(log: str) -> str:
             time.sleep(0.05)
 
 
+_together = asyncio.Event()
+
+
+@task
+async def block_the_loop_together(log: str, seconds: float) -> None:
+    """With the others, in one turn of the loop, when one opens the way."""
+    note(log, "begin")
+    await _together.wait()
+    time.sleep(seconds)
+
+
+@task
+async def block_the_loop_now() -> None:
+    _together.set()
+
+
 @task(retry=AT_ONCE)
 async def kill_once_async(log: str) -> str:
     if "kill" not in Path(log).read_text():

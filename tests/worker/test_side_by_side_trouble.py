@@ -214,3 +214,18 @@ def test_a_process_that_a_task_forks_in_a_thread_ends_as_everywhere(
     job = tasks.exit_code_of_a_process_that_it_forks.enqueue()
     assert bgworker("--burst", "--threads", threads).wait() == 0
     assert (row(job).state, row(job).result) == ("succeeded", 0)
+
+
+def test_a_coroutine_that_blocks_the_loop_right_after_another_is_killed_in_time_too(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    """The loop runs both before it answers that it is alive again."""
+    worker = bgworker()
+    first = tasks.block_the_loop_together.using(timeout=30).enqueue(str(effects), 2.5)
+    wait_until(lambda: begun(effects) == 1)
+    second = tasks.block_the_loop_together.using(timeout=5).enqueue(str(effects), 60)
+    wait_until(lambda: begun(effects) == 2)
+    tasks.block_the_loop_now.enqueue()
+    wait_until(lambda: "Killing job process" in worker.output, timeout=20)
+    assert f"timeout in job {second.id}" in worker.output
+    assert row(first).state == "succeeded"

@@ -18,7 +18,7 @@ from ...sandbox.connections import give_back_connections
 from ...sandbox.restore import restore_log
 from ..config import WorkerConfig
 from ..shared_state import SharedState
-from . import Settler
+from . import Runner, Settler
 from .active_runs import ActiveRun, ActiveRuns
 from .event_loop import EventLoopExecutor
 
@@ -38,7 +38,7 @@ class SettlingThread:
     ) -> None:
         self._config, self._shared, self._settler = config, shared, settler
         self._runs, self._event_loop = runs, event_loop
-        self._was_blocked = False
+        self._blocking: Runner | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -87,6 +87,8 @@ class SettlingThread:
         coroutines = [one for one in runs if one.executor is self._event_loop]
         if coroutines:
             self._postpone_others(coroutines)
+        else:
+            self._blocking = None
 
     def _postpone_others(self, coroutines: list[ActiveRun]) -> None:
         """While a coroutine blocks the loop the others cannot heed their timeouts.
@@ -95,12 +97,15 @@ class SettlingThread:
         """
         blocking = self._event_loop.blocking_runner()
         # What a job has left behind on the loop has no time at which it is killed.
-        is_blocked = any(one.runner is blocking for one in coroutines)
-        was_blocked, self._was_blocked = self._was_blocked, is_blocked
-        if not is_blocked and not was_blocked:
+        if not any(one.runner is blocking for one in coroutines):
+            blocking = None
+        before, self._blocking = self._blocking, blocking
+        if blocking is None and before is None:
             return
         for one in coroutines:
-            if is_blocked and one.runner is blocking:
-                continue
-            later = max(one.kill_at, clock.monotonic() + self._config.options.kill_after)
-            self._runs.put_off(one, inf if is_blocked else later)
+            if blocking not in (None, one.runner):
+                self._runs.put_off(one, inf)
+            elif blocking is None or before not in (None, blocking):
+                # One that blocks it right after another was put off for that one's sake.
+                later = max(one.kill_at, clock.monotonic() + self._config.options.kill_after)
+                self._runs.put_off(one, later)
