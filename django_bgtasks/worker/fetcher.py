@@ -154,9 +154,9 @@ class MessageFetcher:
 
     def put_back(self, ids: list[UUID]) -> None:
         """Return messages that were popped and not begun; maintenance sends again what is lost
-        here.
+        here, and what came from the database.
         """
-        if self.worker is None or not ids:
+        if self.worker is None or not self.source or not ids:
             return
         try:
             self.worker.put_back(self.source, ids)

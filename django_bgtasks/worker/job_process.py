@@ -114,6 +114,8 @@ class JobProcess:
     def run_messages(self, messages: list[UUID]) -> None:
         """Claim and run as many at a time as a batch may have; put back what comes too late."""
         late = clock.monotonic() + self.config.options.group_budget
+        # A job has one entry here: a second message of it would find none once the first is done.
+        messages = list(dict.fromkeys(messages))
         for job_id in messages:
             self.shared.popped(job_id)
         prefetched = self.inline.prefetched

@@ -10,6 +10,7 @@ from math import inf
 from uuid import UUID
 
 import pytest
+import redis
 from django.db import OperationalError
 
 from django_bgtasks import testing
@@ -113,6 +114,35 @@ def test_what_the_watch_can_hand_back_only_late_is_not_forgotten(
     process.run_messages([UUID(job.id) for job in jobs])
     assert sorted(Job.objects.values_list("state", flat=True)) == ["queued", "queued", "succeeded"]
     assert process.shared.read() == []
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_a_job_that_came_by_two_messages_and_is_tried_again_at_once_is_in_no_ones_way(
+    effects: Effects,
+) -> None:
+    config = WorkerConfig(backend="default", using="default", group_size=1)
+    process = JobProcess(config, SharedState())
+    with testing.without_redis():
+        jobs = [tasks.fail_at_first.enqueue(str(effects)), tasks.record.enqueue(str(effects), "")]
+        first, second = (UUID(job.id) for job in jobs)
+        process.run_messages([first, first, second])
+    # The message of its second attempt is another one.
+    states = Job.objects.order_by("pk").values_list("state", "claims")
+    assert list(states) == [("queued", 1), ("succeeded", 1)]
+    assert process.shared.read() == []
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_a_job_from_the_database_that_is_not_begun_leaves_no_message_in_a_queue_without_a_name(
+    redis_client: redis.Redis,
+) -> None:
+    process = JobProcess(WorkerConfig("default", "default", burst=True), SharedState())
+    with testing.without_redis():
+        add.enqueue(1, 2)
+    process.inline.stop()
+    process.step()
+    assert Job.objects.get().state == "queued"
+    assert list(redis_client.scan_iter("*:")) == []
 
 
 def longest_wait(effects: Effects, name: str, slow: bool) -> float:
