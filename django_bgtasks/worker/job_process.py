@@ -289,10 +289,11 @@ class JobProcess:
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
             signal.signal(number, signals.do_nothing)
         before_interruption(log_handlers.flush)
-        announce_process(self.config.backend, "jobs")
-        restore.take(self.config.directory)
         remember_new_sessions()
         prepare_forks()
+        # After these two: they are for the sessions and processes that receivers begin, too.
+        announce_process(self.config.backend, "jobs")
+        restore.take(self.config.directory)
         confirm_cancellation(self.inline.is_cancelled)
         pause_limits_by(self._limits_paused)
         self.shared.works()

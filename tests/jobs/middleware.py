@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
+
 from django_bgtasks import Middleware, process_started, process_stopping
 
 
@@ -20,6 +22,11 @@ def write(line: str) -> None:
 def note_process(signal: Any, kind: str, **kwargs: Any) -> None:
     """A receiver of the signals about processes."""
     write(f"{'started' if signal is process_started else 'stopping'} {kind}")
+
+
+def ask_database(**kwargs: Any) -> None:
+    """A receiver of the signals about processes."""
+    connection.ensure_connection()
 
 
 class ToFile(Middleware):

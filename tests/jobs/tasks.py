@@ -43,6 +43,19 @@ def fails_with_much_in_hand() -> None:
 
 
 @task
+def sets_its_session(to: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET statement_timeout = '{to}'")
+
+
+@task
+def setting_of_its_session() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        return str(cursor.fetchone()[0])
+
+
+@task
 def note(text: str) -> None:
     Note.objects.create(text=text)
 

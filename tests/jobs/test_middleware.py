@@ -274,3 +274,16 @@ def test_in_a_worker_each_attempt_has_one_outcome_and_each_process_a_beginning_a
     # The one that died has no orderly end.
     assert lines["started jobs"] == lines["stopping jobs"] + 1 >= 2
     assert (lines["started maintenance"], lines["stopping maintenance"]) == (2, 2)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_the_session_that_a_receiver_has_begun_is_the_same_for_each_job(
+    bgworker: WorkerFactory,
+) -> None:
+    before = tasks.setting_of_its_session.enqueue()
+    tasks.sets_its_session.enqueue("12345ms")
+    after = tasks.setting_of_its_session.enqueue()
+    env = {"DJANGO_SETTINGS_MODULE": "tests.jobs.started_settings"}
+    assert bgworker("--burst", env=env).wait() == 0
+    assert Job.objects.get(pk=after.id).result == Job.objects.get(pk=before.id).result
