@@ -112,7 +112,8 @@ def outcome_of_exception(
     failure = failure_of(error)
     if isinstance(error, JobCancelled):
         return Outcome(Transition.CANCEL_RUNNING, failure=failure)
-    if isinstance(error, GiveUp) or attempt >= max_attempts or not retry.wants(error):
+    is_last = isinstance(error, GiveUp) or attempt >= max_attempts
+    if is_last or not (retry.on and retry.wants(error)):
         return Outcome(Transition.FAIL, failure=failure)
     delay = retry.next_delay(attempt, rng)
     transition = Transition.RETRY_AT if delay else Transition.RETRY_NOW

@@ -31,9 +31,8 @@ from ..core.outcomes import (
     outcome_of_release,
     outcome_of_rollback,
 )
-from ..core.payload import json_value, printable
+from ..core.payload import json_value, printable, redact
 from ..core.retry import DEFAULT_RETRY
-from ..core.sensitive import redact
 from ..core.states import FINAL, State, Transition
 from ..ledger.lifecycle import (
     apply_outcome,

@@ -32,7 +32,7 @@ from ..sandbox import restore
 from ..sandbox.call import before_interruption, confirm_cancellation, pause_limits_by
 from ..sandbox.connections import give_back_connections
 from ..sandbox.restore import CANCEL_SIGNAL, refresh_connections
-from ..transport.names import rq_queue_name
+from ..transport.messages import rq_queue_name
 from . import log_handlers, signals
 from .config import WorkerConfig
 from .executors import Executor
