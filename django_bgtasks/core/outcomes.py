@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 from random import Random
 from typing import Any
 
@@ -21,6 +22,18 @@ NO_ERROR = {"error": "", "error_code": "", "error_params": None, "held_reason": 
 # Seconds until the next attempt after the database rolled one back. At random: transactions that
 # were in each other's way must not meet again.
 ROLLBACK_DELAY = (0.5, 1.5)
+
+
+class DeathCause(StrEnum):
+    """Why a job process ended, as far as one of the jobs that it held is concerned."""
+
+    # Its task had not begun: it costs nothing.
+    UNBEGUN = "unbegun"
+    # The process was stopped or killed because of something else.
+    INTERRUPTED = "interrupted"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    CRASH = "crash"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,10 @@ from django_bgtasks.worker.shared_state import SharedState
 from tests.app.tasks import add, fail
 from tests.named import namespace
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("no_middleware"),
+]
 PACKAGE = Path(django_bgtasks.__file__).parent
 
 
@@ -30,7 +33,7 @@ def process(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Itera
     mark(namespace(), "", redis_client)
     for state in ("_process", "_log"):
         monkeypatch.setattr(restore, state, [])
-    restore.take(".")
+    restore.remember_process(".")
     process = JobProcess(WorkerConfig("default", "default", queues=("default",)), SharedState())
     yield process
     process.fetcher.leave()
