@@ -20,9 +20,9 @@ class BgTasksConfig(AppConfig):
         super().__init__(app_name, app_module)
         if sys.argv[1:2] == ["bgworker"]:
             # Django needs a second or two from here on; a stop meanwhile is no error.
-            from .worker import signals
+            from .worker import unix_signals
 
-            signals.install()
+            unix_signals.install()
 
     def ready(self) -> None:
         """Make the backend known and register the checks; no I/O."""

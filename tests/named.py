@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_bgtasks.transport.names import Namespace, namespace_of
+from django_bgtasks.transport.messages import Namespace, namespace_of
 
 
 def namespace(backend: str = "default") -> Namespace:

@@ -20,8 +20,7 @@ from django.utils.translation import gettext_lazy
 from ..core.compat import InvalidTask
 from ..core.errors import BgTasksError, DuplicateJob, QueueFull, TaskNotFound
 from ..core.options import backend_of
-from ..core.payload import refuse_wrong_call
-from ..core.sensitive import MASK, may_see_secrets
+from ..core.payload import MASK, may_see_secrets, refuse_wrong_call
 from ..jobs.task import BackgroundTask, find_task
 from ..ledger.outages import in_transaction
 from ..models import Job

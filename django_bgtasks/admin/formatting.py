@@ -20,7 +20,7 @@ from django.utils.translation import ngettext
 from ..core import clock
 from ..core.errors import TaskNotFound
 from ..core.formats import NOTHING, exact
-from ..core.sensitive import masked, masked_call, masked_key, may_see_secrets
+from ..core.payload import masked, masked_call, masked_key, may_see_secrets
 from ..jobs.task import find_task
 from ..models import Job
 

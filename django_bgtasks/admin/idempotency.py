@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 from ..core.formats import NOTHING
-from ..core.sensitive import masked, may_see_secrets
+from ..core.payload import masked, may_see_secrets
 from ..models import EffectState, IdempotencyRecord, Job
 from . import formatting as show
 from .listing import ReadOnlyAdmin

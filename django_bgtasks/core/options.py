@@ -80,7 +80,7 @@ def entries() -> dict[str, Mapping[str, Any]]:
 
 
 def default_backend() -> str:
-    """The backend backend of a task that names none: "default" if it is ours, else our first."""
+    """The backend of a task that names none: "default" if it is ours, else our first."""
     backends = entries()
     return "default" if "default" in backends else next(iter(backends))
 

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 from random import Random
 from typing import Any
 
@@ -21,6 +22,18 @@ NO_ERROR = {"error": "", "error_code": "", "error_params": None, "held_reason": 
 # Seconds until the next attempt after the database rolled one back. At random: transactions that
 # were in each other's way must not meet again.
 ROLLBACK_DELAY = (0.5, 1.5)
+
+
+class DeathCause(StrEnum):
+    """Why a job process ended, as far as one of the jobs that it held is concerned."""
+
+    # Its task had not begun: it costs nothing.
+    UNBEGUN = "unbegun"
+    # The process was stopped or killed because of something else.
+    INTERRUPTED = "interrupted"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    CRASH = "crash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +125,8 @@ def outcome_of_exception(
     failure = failure_of(error)
     if isinstance(error, JobCancelled):
         return Outcome(Transition.CANCEL_RUNNING, failure=failure)
-    if isinstance(error, GiveUp) or attempt >= max_attempts or not retry.wants(error):
+    is_last = isinstance(error, GiveUp) or attempt >= max_attempts
+    if is_last or not (retry.on and retry.wants(error)):
         return Outcome(Transition.FAIL, failure=failure)
     delay = retry.next_delay(attempt, rng)
     transition = Transition.RETRY_AT if delay else Transition.RETRY_NOW

@@ -22,7 +22,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ..core.options import backend_settings, entries
-from ..core.sensitive import may_see_secrets
+from ..core.payload import may_see_secrets
 from ..ledger.lifecycle import ledger_database
 from ..models import Job
 

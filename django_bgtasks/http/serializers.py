@@ -9,7 +9,7 @@ from typing import Any
 from django.utils.translation import gettext
 
 from ..core.messages import FOR_OWNERS, TIMEOUTS, error_message, message
-from ..core.sensitive import masked
+from ..core.payload import masked
 from ..core.states import STATUS, State
 from ..models import Job
 from .auth import Viewer

@@ -15,9 +15,8 @@ from ..core import clock
 from ..core.compat import TaskContext
 from ..core.current import running
 from ..core.errors import ClaimLost, InvalidArguments, JobCancelled
-from ..core.payload import MAX_BYTES, fault_of
+from ..core.payload import MAX_BYTES, fault_of, redact
 from ..core.progress import Progress, progress_of
-from ..core.sensitive import redact
 from ..idempotency.once import once
 from ..ledger import lifecycle
 from ..ledger.outages import errors_of, is_in_transaction, retry_if_lost

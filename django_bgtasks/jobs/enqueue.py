@@ -22,8 +22,7 @@ from ..core.compat import InvalidTask
 from ..core.dedup import dedup_of
 from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
 from ..core.options import backend_of, backend_settings
-from ..core.payload import fault_of, json_value, plain, refuse_wrong_call
-from ..core.sensitive import masked_key
+from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong_call
 from ..core.states import State
 from ..ledger import identity
 from ..ledger.lifecycle import (
@@ -41,8 +40,7 @@ from ..ledger.statements import unsaved
 from ..ledger.transitions import replace_call
 from ..models import Job
 from ..transport.connection import Redis, RedisError, connection, describe, reason
-from ..transport.messages import Message, push
-from ..transport.names import namespace_of
+from ..transport.messages import Message, namespace_of, push
 from .middleware import middleware_of
 from .results import JobResult, Results, announce, is_heard, result_of
 from .task import BackgroundTask

@@ -31,9 +31,8 @@ from ..core.outcomes import (
     outcome_of_release,
     outcome_of_rollback,
 )
-from ..core.payload import json_value, printable
+from ..core.payload import json_value, printable, redact
 from ..core.retry import DEFAULT_RETRY
-from ..core.sensitive import redact
 from ..core.states import FINAL, State, Transition
 from ..ledger.lifecycle import (
     apply_outcome,
@@ -258,7 +257,7 @@ def settle_runs(runs: Sequence[Run], using: str, patient: bool = True) -> list[R
         return [run for run in runs if not run.open or _settle_alone(run)]
     for run in runs:
         if run.open and run.job.pk in settled:
-            _announce(run)
+            _follow_up(run)
         elif run.open:
             logger.warning("%s", lost_claim(run.job))
     return [run for run in runs if not run.open or run.job.pk in settled]
@@ -315,7 +314,7 @@ def _commit_together(run: Run) -> None:
         return _settle_outcome_of_rollback(run, error, outcome)
     except BaseException as error:
         return _settle_exception(run, error)
-    return _announce(run)
+    return _follow_up(run)
 
 
 def _log_failures_after_commit(job: Job, using: str) -> None:
@@ -362,7 +361,7 @@ def _settle_outcome_of_rollback(run: Run, error: BaseException, outcome: Outcome
         if not retry_until_connected(lambda: is_settled(job, outcome, using), using):
             raise
     run.outcome, run.exception = outcome, None
-    return _announce(run)
+    return _follow_up(run)
 
 
 def _settle_exception(run: Run, error: BaseException) -> None:
@@ -401,11 +400,11 @@ def _settle(run: Run, outcome: Outcome) -> None:
         # A task may have left a transaction open on this connection: it would hang in that.
         refresh_connections()
         settle(run.job, outcome, run.using)
-    _announce(run)
+    _follow_up(run)
 
 
 @fault_point("announce")
-def _announce(run: Run) -> None:
+def _follow_up(run: Run) -> None:
     """After the settlement: dispatch what runs again, send the signals, and call the middleware."""
     job, outcome = run.job, run.outcome
     reflect_outcome(job, outcome)

@@ -16,7 +16,7 @@ from django.db.models.base import ModelState
 
 from ..core import clock
 from ..core.compat import TaskError, TaskResult, TaskResultDoesNotExist, api_signals
-from ..core.sensitive import masked_call
+from ..core.payload import masked_call
 from ..core.states import STATUS, State
 from ..ledger.lifecycle import Call, job_of, ledger_database
 from ..ledger.outages import retry_until_connected

@@ -19,9 +19,8 @@ from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
 from ..core.options import IMPLICIT, IMPLICIT_BACKEND, backend_settings, default_backend
 from ..core.outcomes import message_of
-from ..core.payload import fault_of, plain
+from ..core.payload import check_sensitive, fault_of, plain
 from ..core.retry import DEFAULT_RETRY, Retry
-from ..core.sensitive import check
 from ..core.spans import fault_of_time, span_of
 
 if TYPE_CHECKING:
@@ -260,7 +259,7 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
         raise InvalidTask(f"{name}: on_duplicate is 'return', 'replace' or 'raise'.")
     if task.on_crash not in ("retry", "fail"):
         raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
-    check(task)
+    check_sensitive(task)
 
 
 def _check_scope(name: str, scope: Any) -> None:

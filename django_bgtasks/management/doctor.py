@@ -20,7 +20,7 @@ from ..models import Job
 from ..monitoring.diagnosis import diagnose
 from ..monitoring.snapshot import Snapshot, take_snapshot
 from ..transport.connection import RedisError, connection, describe, has_password, reason
-from ..transport.names import namespace_of
+from ..transport.messages import namespace_of
 from ..transport.neighbours import Neighbour, neighbours
 from ..transport.permissions import cure, essential, missing, user_of
 from ..worker.preflight import redis_silence, unapplied

@@ -45,7 +45,10 @@ class Problem:
 
 
 def diagnose(snapshot: Snapshot) -> list[Problem]:
-    """All that is wrong, the worst first."""
+    """All that is wrong, the worst first. Of what a snapshot leaves out, it says nothing.
+
+    Probes take a snapshot of workers and maintenance only: healthz tells what is critical there.
+    """
     parts = (_workers, _redis, _maintenance, _unknown_backends)
     found = [problem for part in parts for problem in part(snapshot)]
     for queue in snapshot.queues:

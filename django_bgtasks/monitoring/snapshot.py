@@ -18,7 +18,7 @@ from ..ledger.lifecycle import ledger_database
 from ..models import AttemptOutcome
 from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason
-from ..transport.names import namespace_of
+from ..transport.messages import namespace_of
 from ..transport.queues import is_suspended, lengths
 from . import queries
 from .health import WorkerHealth, worker_health, workers_of

@@ -168,7 +168,7 @@ def kept_usable(using: str) -> AbstractContextManager[None]:
     return _in_savepoint(connection) if connection.in_atomic_block else nullcontext()
 
 
-def take(directory: str) -> None:
+def remember_process(directory: str) -> None:
     """From now on every task leaves this process as it is now. For the main thread of a worker.
 
     directory: the name of the working directory, which may be gone by now.
@@ -177,12 +177,13 @@ def take(directory: str) -> None:
     _log[:] = [LoggingState()]
 
 
+def restore_limits() -> bool:
+    """Put the limits of this process back. False if that cannot be: only root may raise them."""
+    return all(state.restore_limits() for state in _process)
+
+
 def is_worn() -> bool:
-    """Put the limits of this process back. True if it is not fit for more jobs: they are lower
-    for good, or its descriptors are nearly used up.
-    """
-    if not all(state.restore_limits() for state in _process):
-        return True
+    """Whether the descriptors of this process are nearly used up."""
     try:
         lowest_free = os.dup(STANDARD[0])
     except OSError:

@@ -1,7 +1,10 @@
-"""The message: an RQ job that carries a job's id and nothing else; how it is pushed and taken.
+"""The message, an RQ job that carries a job's id and nothing else: how it is named, sent and taken.
 
-RQ's own tools can show it; nothing in it is ever believed. The function is the same constant for
-every message, the only argument is the id, and a worker reads neither from Redis.
+All names in Redis carry the ledger that they belong to, so that two sites, staging and production,
+or plain RQ may use one Redis database and never meet.
+
+RQ's own tools can show a message; nothing in it is ever believed. The function is the same constant
+for every message, the only argument is the id, and a worker reads neither from Redis.
 
 What a job costs goes in one trip each way, as a Lua script. A Redis may not run scripts for us: its
 ACL forbids them, or its operator has renamed the commands. Then plain commands do the same, in more
@@ -11,23 +14,34 @@ trips.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha1
 from itertools import groupby
 from typing import Any, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
+from django.core.signals import setting_changed
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError, ResponseError
 
 from ..core import clock
 from ..core.faultpoints import fault_point
+from ..core.options import default_backend
+from ..ledger import identity
 from .connection import CLUSTER_ERRORS
-from .names import QUEUES_KEY, SUSPENDED_KEY, Namespace, rq_queue_name
 
+QUEUES_KEY = "rq:queues"
+QUEUE_PREFIX = "rq:queue:"
+SUSPENDED_KEY = "rq:suspended"
+# The ledgers that have used this Redis database, by the time at which they were last heard of.
+LEDGERS_KEY = "bgtasks:ledgers"
+_PRIORITY = re.compile(r"(?P<queue>.+)-(?P<sign>[pm])(?P<size>\d{1,3})", re.DOTALL)
 T = TypeVar("T")
 FUNCTION = "django_bgtasks.transport.run_by_bgworker"
 # A message nobody takes must not stay for ever; the ledger has the job.
@@ -37,6 +51,95 @@ AT_ONCE = 1000
 # Seconds until scripts are tried again: somebody may have allowed them.
 TRY_SCRIPTS_EVERY = 60.0
 _without_until: WeakKeyDictionary[Redis, float] = WeakKeyDictionary()
+
+
+def rq_queue_name(queue: str, priority: int) -> str:
+    """Each priority in use is an RQ queue of its own: `emails`, `emails-p50`, `emails-m10`.
+
+    A queue whose own name looks so gets its priority behind it in any case: `emails-p50-p0`.
+    """
+    if not priority and not _PRIORITY.fullmatch(queue):
+        return queue
+    return f"{queue}-{'m' if priority < 0 else 'p'}{abs(priority)}"
+
+
+def place_of(rq_queue: str) -> tuple[str, int]:
+    """The (queue, priority) of a name that rq_queue_name() has made."""
+    match = _PRIORITY.fullmatch(rq_queue)
+    if match is None:
+        return rq_queue, 0
+    size = int(match["size"])
+    return match["queue"], -size if match["sign"] == "m" else size
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """The names in Redis of one backend of one ledger.
+
+    ledger: its short name, `1a2b3c4d`. name: the same, or `1a2b3c4d.archive` for another backend
+    than the default one. Everywhere else an RQ queue is called by what follows it: `emails-p50`.
+    """
+
+    ledger: str
+    name: str
+
+    def rq_queue(self, rq_queue: str) -> str:
+        """The name that RQ knows: `1a2b3c4d:emails-p50`."""
+        return f"{self.name}:{rq_queue}"
+
+    def list_key(self, rq_queue: str) -> str:
+        """The Redis list of an RQ queue."""
+        return f"{QUEUE_PREFIX}{self.name}:{rq_queue}"
+
+    def own(self, name: str) -> str | None:
+        """What follows our name in a name that RQ knows; None if it is somebody else's."""
+        start = f"{self.name}:"
+        return name.removeprefix(start) if name.startswith(start) else None
+
+    def is_of_ledger(self, name: str) -> bool:
+        """Whether a name belongs to this ledger, whatever the backend."""
+        return name == self.ledger or name.startswith((f"{self.ledger}:", f"{self.ledger}."))
+
+    def worker(self, process: str) -> str:
+        """The name of an RQ worker."""
+        return f"{self.name}:{process}"
+
+    def key(self, what: str) -> str:
+        """A key that RQ does not know."""
+        return f"bgtasks:{self.name}:{what}"
+
+    @property
+    def marker_key(self) -> str:
+        """A wiped Redis has lost this key; workers then send all queued jobs again."""
+        return marker_key(self.name)
+
+
+def marker_key(name: str) -> str:
+    """The same of another ledger."""
+    return f"bgtasks:{name}:alive"
+
+
+def namespace_of(backend: str, using: str) -> Namespace:
+    """The names of this backend. using: the database of its ledger. Raises DatabaseError."""
+    # Looked up here, for each message needs it.
+    known = identity.known_ids.get(using)
+    return _namespace_of(known[0] if known else identity.ledger_id(using), backend)
+
+
+@cache
+def _namespace_of(ledger: UUID, backend: str) -> Namespace:
+    name = identity.short(ledger)
+    if backend == default_backend():
+        return Namespace(name, name)
+    return Namespace(name, f"{name}.{quote(backend, safe='')}")
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "TASKS":
+        _namespace_of.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_bgtasks.names")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from .names import LEDGERS_KEY, QUEUES_KEY, Namespace, marker_key
+from .messages import LEDGERS_KEY, QUEUES_KEY, Namespace, marker_key
 from .queues import text_of
 from .registry import WORKER_KEY, names_of
 

@@ -9,8 +9,7 @@ from redis.exceptions import ExecAbortError, NoPermissionError, NoScriptError, R
 
 from ..core.messages import Reason
 from .connection import CLUSTER_ERRORS
-from .messages import message_key
-from .names import QUEUES_KEY, SUSPENDED_KEY, Namespace
+from .messages import QUEUES_KEY, SUSPENDED_KEY, Namespace, message_key
 
 SCRIPTS = ("+eval", "+evalsha")
 # Without these `bgdoctor` tells less.

@@ -10,8 +10,16 @@ from typing import Any
 from redis import Redis
 
 from ..core import clock
-from .messages import Script, run_script
-from .names import LEDGERS_KEY, QUEUES_KEY, SUSPENDED_KEY, Namespace, place_of, rq_queue_name
+from .messages import (
+    LEDGERS_KEY,
+    QUEUES_KEY,
+    SUSPENDED_KEY,
+    Namespace,
+    Script,
+    place_of,
+    rq_queue_name,
+    run_script,
+)
 
 PAGE = 10_000
 # Seconds without a worker after which the mark is gone.

@@ -9,7 +9,7 @@ from rq import worker_registration
 from rq.defaults import DEFAULT_WORKER_TTL
 from rq.utils import as_text, now, utcformat
 
-from .names import Namespace
+from .messages import Namespace
 from .queues import text_of
 
 WORKER_KEY = "rq:worker:{}"

@@ -18,8 +18,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
-from .messages import job_id_of
-from .names import QUEUES_KEY, SUSPENDED_KEY, Namespace
+from .messages import QUEUES_KEY, SUSPENDED_KEY, Namespace, job_id_of
 from .queues import Rank, in_use
 
 # So long a wake-up call stays that nobody waits for any more.

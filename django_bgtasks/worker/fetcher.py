@@ -19,8 +19,7 @@ from ..ledger import identity
 from ..ledger.outages import DISCONNECTED, retry_until_connected
 from ..sandbox.connections import give_back_connections
 from ..transport.connection import CLUSTER_ERRORS, RedisError, connection, describe, reason
-from ..transport.messages import Finished, exchange
-from ..transport.names import namespace_of
+from ..transport.messages import Finished, exchange, namespace_of
 from ..transport.permissions import NotAllowed, require
 from ..transport.rq_worker import RQWorker
 from .config import WorkerConfig

@@ -32,8 +32,8 @@ from ..sandbox import restore
 from ..sandbox.call import before_interruption, confirm_cancellation, pause_limits_by
 from ..sandbox.connections import give_back_connections
 from ..sandbox.restore import CANCEL_SIGNAL, refresh_connections
-from ..transport.names import rq_queue_name
-from . import log_handlers, signals
+from ..transport.messages import rq_queue_name
+from . import log_handlers, unix_signals
 from .config import WorkerConfig
 from .executors import Executor
 from .executors.active_runs import ActiveRuns
@@ -141,10 +141,12 @@ class JobProcess:
         has_suspects = any(map(is_suspect, jobs))
         inline = self._isolate(jobs) if has_suspects else self._submit(jobs)
         if inline:
-            self.settler.hand_back(self.inline.submit(inline))
+            not_begun = self.inline.submit(inline)
+            self.settler.hand_back(not_begun)
             self.settler.settle(self.inline.completed())
             # What the watch had in its hands meanwhile, and could not hand back.
-            self.settler.hand_back(self.inline.unwatch())
+            not_begun = self.inline.unwatch()
+            self.settler.hand_back(not_begun)
             self.settler.settle(self.inline.completed())
         self._share_connections()
 
@@ -274,7 +276,7 @@ class JobProcess:
         if config.max_memory is not None and (used := resident_mib()) > config.max_memory:
             logger.info("This job process holds %.0f MiB and is replaced.", used)
             return True
-        if restore.is_worn():
+        if not restore.restore_limits() or restore.is_worn():
             logger.warning(
                 "A task has left this job process with lower limits or nearly without descriptors: "
                 "it is replaced."
@@ -283,17 +285,17 @@ class JobProcess:
         return False
 
     def _prepare(self) -> None:
-        signals.listen(self._stop)
+        unix_signals.listen(self._stop)
         # Outside of a task a cancellation comes too late to matter, and so does an alarm. They are
         # not ignored: that would be inherited by the programs that tasks start.
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
-            signal.signal(number, signals.do_nothing)
+            signal.signal(number, unix_signals.do_nothing)
         before_interruption(log_handlers.flush)
         remember_new_sessions()
         prepare_forks()
         # After these two: they are for the sessions and processes that receivers begin, too.
         announce_process(self.config.backend, "jobs")
-        restore.take(self.config.directory)
+        restore.remember_process(self.config.directory)
         confirm_cancellation(self.inline.is_cancelled)
         pause_limits_by(self._limits_paused)
         self.shared.works()

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from ..core import clock
 from ..core.messages import Reason
+from ..core.outcomes import DeathCause
 from ..sandbox.restore import CANCEL_SIGNAL
 from .config import WorkerConfig
 from .job_process import OUT_OF_WORK, SPENT, JobProcess
@@ -45,7 +46,7 @@ class ProcessHandle:
     start_at: float = 0.0
     quick_deaths: int = 0
     killed: bool = False
-    kill_reason: tuple[UUID, str] | None = None
+    kill_reason: tuple[UUID, DeathCause] | None = None
     cancelling: dict[UUID, float] = field(default_factory=dict)
     last_error: LastError = field(default_factory=LastError)
     trouble: Reason | None = None
@@ -96,7 +97,7 @@ class ProcessHandle:
         """Whether nothing is to be settled after its end."""
         return not jobs and code in (OUT_OF_WORK, SPENT)
 
-    def why(self, job: HeldJob) -> str:
+    def why(self, job: HeldJob) -> DeathCause:
         """What the end of the process means for a job that it held.
 
         Only jobs that have begun are charged, and of several only the one that it was killed for.
@@ -104,12 +105,13 @@ class ProcessHandle:
         charged, and run alone the next time. So are those that have run and are not settled.
         """
         if not job.begun:
-            return "unbegun"
+            return DeathCause.UNBEGUN
         if job.job_id in self.cancelling:
-            return "cancelled"
+            return DeathCause.CANCELLED
         if self.kill_reason is None:
-            return "interrupted" if self.killed else "crash"
-        return self.kill_reason[1] if job.job_id == self.kill_reason[0] else "interrupted"
+            return DeathCause.INTERRUPTED if self.killed else DeathCause.CRASH
+        killed_for, cause = self.kill_reason
+        return cause if job.job_id == killed_for else DeathCause.INTERRUPTED
 
     def cancel(self, job: UUID, claim: int) -> None:
         """Ask the process to end this job, if it runs it; enforce() does it where that fails."""
@@ -129,22 +131,21 @@ class ProcessHandle:
         late = next((job.job_id for job in running if now > job.kill_at), None)
         stubborn = next((job for job, until in self.cancelling.items() if now > until), None)
         if late is not None:
-            self.kill(late, "timeout")
+            self.kill(late, DeathCause.TIMEOUT)
         elif stubborn is not None:
-            self.kill(stubborn, "cancelled")
+            self.kill(stubborn, DeathCause.CANCELLED)
         elif not self.shared.has_worked and now > self.started_at + START_SECONDS:
-            self.kill(None, HANGS)
+            self.kill(None, DeathCause.CRASH, HANGS)
         elif interrupt:
-            self.kill(begun[0].job_id if begun else None, "interrupted")
+            self.kill(begun[0].job_id if begun else None, DeathCause.INTERRUPTED)
 
-    def kill(self, job: UUID | None, why: str) -> None:
-        """End the process for the sake of this job."""
+    def kill(self, job: UUID | None, cause: DeathCause, why: str = "") -> None:
+        """End the process for the sake of this job. why: for the log, if the cause does not say."""
         if self.killed:
             return
-        self.killed, self.kill_reason = True, (job, why) if job else None
-        logger.warning(
-            "Killing job process %d: %s%s.", self.pid, why, f" in job {job}" if job else ""
-        )
+        self.killed, self.kill_reason = True, (job, cause) if job else None
+        of_job = f" in job {job}" if job else ""
+        logger.warning("Killing job process %d: %s%s.", self.pid, why or cause, of_job)
         self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:

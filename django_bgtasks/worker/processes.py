@@ -34,12 +34,12 @@ from ..sandbox.connections import abandon_connections
 from ..sandbox.restore import EXIT_FDS_CLOSED
 from ..signals import process_started, process_stopping
 from ..transport.connection import close_in_fork, drop_clients
-from . import log_handlers, signals
+from . import log_handlers, unix_signals
 from .streams import flush_streams
 
 logger = logging.getLogger("django_bgtasks.worker")
 PR_SET_PDEATHSIG = 1
-OF_THE_PARENT = (*signals.STOPS, signal.SIGCHLD, signal.SIGUSR1)
+OF_THE_PARENT = (*unix_signals.STOPS, signal.SIGCHLD, signal.SIGUSR1)
 ERROR_LENGTH = 200
 CLEAN_UP_SECONDS = 2.0
 POOLS = "concurrent.futures.process"
@@ -138,7 +138,7 @@ def _try(leave: Callable[[], object]) -> None:
 
 def _set_up(parent: int) -> None:
     signal.set_wakeup_fd(-1)
-    signals.listen(signal.SIG_DFL)
+    unix_signals.listen(signal.SIG_DFL)
     for number in (signal.SIGCHLD, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
     random.seed()
@@ -162,12 +162,12 @@ def prepare_forks() -> None:
     """A process that a task forks, for a pool say, gets what any process has: default handlers, so
     that it can be terminated, and database connections of its own when it asks for them.
     """
-    ours = {number: signal.getsignal(number) for number in signals.STOPS}
+    ours = {number: signal.getsignal(number) for number in unix_signals.STOPS}
     blocked = threading.local()
 
     def block_stops() -> None:
         # A stop that comes before the fork has the default handlers would be lost in ours.
-        blocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals.STOPS)
+        blocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, unix_signals.STOPS)
 
     def release() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked.mask)

@@ -17,7 +17,7 @@ from types import FrameType
 
 from django.utils.autoreload import get_child_arguments, iter_all_python_module_files
 
-from . import signals
+from . import unix_signals
 from .processes import die_with, signal_process
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -41,7 +41,7 @@ class _Reloader:
         self.worker: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        signals.listen(self._stop)
+        unix_signals.listen(self._stop)
         while not self.stopping:
             seen = _times()
             self.worker = subprocess.Popen(  # noqa: S603 - our own command line again

@@ -12,7 +12,7 @@ from ..jobs.task import queues_of
 from ..ledger.outages import DISCONNECTED, retry_until_connected
 from ..ledger.queues import paused, with_queued_jobs
 from ..sandbox.connections import give_back_connections
-from ..transport.names import place_of
+from ..transport.messages import place_of
 from .config import WorkerConfig
 
 DISCOVER_EVERY = 1.0

@@ -14,10 +14,10 @@ from types import FrameType
 from uuid import UUID
 
 from ..core import clock
-from . import signals
+from . import unix_signals
 from .config import WorkerConfig
 from .job_process import OUT_OF_WORK
-from .maintenance.link import MaintenanceLink
+from .maintenance.handle import MaintenanceHandle
 from .once_flag import OnceFlag
 from .process_handle import ProcessHandle
 from .processes import end_of
@@ -36,7 +36,7 @@ class Supervisor:
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
         self.handles = [ProcessHandle() for _ in range(config.processes)]
-        self.maintenance = MaintenanceLink([handle.shared for handle in self.handles])
+        self.maintenance = MaintenanceHandle([handle.shared for handle in self.handles])
         self.once_flag = OnceFlag()
         self.stop_at: float | None = None
         self.asked_at: float | None = None
@@ -65,7 +65,7 @@ class Supervisor:
 
     @property
     def stopping(self) -> bool:
-        """Whether no new handle is started any more."""
+        """Whether no new job process is started any more."""
         return self.stop_at is not None or self.burst_is_over
 
     def stop(self) -> None:
@@ -90,9 +90,9 @@ class Supervisor:
         for end in (self.wake_reader, self.wake_writer):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
-        signals.install()
-        signals.listen(self._note_stop)
-        signal.signal(signal.SIGCHLD, signals.do_nothing)
+        unix_signals.install()
+        unix_signals.listen(self._note_stop)
+        signal.signal(signal.SIGCHLD, unix_signals.do_nothing)
 
     def _note_stop(self, signum: int, frame: FrameType | None) -> None:
         now = clock.monotonic()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_bgtasks import task
-from django_bgtasks.core.sensitive import MASK, masked, masked_call, masked_key, redact
+from django_bgtasks.core.payload import MASK, masked, masked_call, masked_key, redact
 
 IBAN = "DE89370400440532013000"
 

@@ -12,8 +12,7 @@ from django.core import mail
 from django.test import Client
 
 from django_bgtasks import DuplicateJob, InvalidArguments
-from django_bgtasks.core.payload import MAX_BYTES, MAX_DEPTH, MAX_TRACEBACK
-from django_bgtasks.core.sensitive import MASK
+from django_bgtasks.core.payload import MASK, MAX_BYTES, MAX_DEPTH, MAX_TRACEBACK
 from django_bgtasks.mail import BackgroundEmailBackend
 from django_bgtasks.models import Attempt, Job
 

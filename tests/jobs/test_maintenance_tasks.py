@@ -14,6 +14,7 @@ import redis
 from django_bgtasks import job_rescued
 from django_bgtasks.core import clock
 from django_bgtasks.core.messages import Reason
+from django_bgtasks.core.outcomes import DeathCause
 from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.ledger.transitions import cancel
 from django_bgtasks.models import Job, Worker
@@ -46,9 +47,9 @@ def held(**options: Any) -> Job:
     return claimed
 
 
-def death_of(held_job: Job, why: str = "crash", **changes: Any) -> Death:
+def death_of(held_job: Job, cause: str = "crash", **changes: Any) -> Death:
     fields = {"job": held_job.pk, "claim": held_job.claims, "worker": held_job.worker}
-    return Death(**{**fields, "why": why, "end": KILLED, **changes})
+    return Death(**{**fields, "why": DeathCause(cause), "end": KILLED, **changes})
 
 
 def state_of(job: Job) -> tuple[str, int]:

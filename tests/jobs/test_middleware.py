@@ -31,7 +31,7 @@ from . import tasks
 
 Add = Callable[[Middleware], None]
 PATH = "tests.jobs.middleware"
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_middleware")]
 each_kind = pytest.mark.parametrize("task", [plain.add, tasks.aadd], ids=["function", "coroutine"])
 
 

@@ -10,7 +10,7 @@ import redis
 from pytest_django import Settings
 
 from django_bgtasks.models import Job
-from django_bgtasks.transport.names import Namespace, place_of, rq_queue_name
+from django_bgtasks.transport.messages import Namespace, place_of, rq_queue_name
 from django_bgtasks.transport.queues import forget_empty
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess

@@ -12,18 +12,28 @@ import redis
 
 import django_bgtasks
 from django_bgtasks.models import Job
+from django_bgtasks.sandbox import restore
+from django_bgtasks.transport.queues import mark
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess
 from django_bgtasks.worker.shared_state import SharedState
 from tests.app.tasks import add, fail
+from tests.named import namespace
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("no_middleware"),
+]
 PACKAGE = Path(django_bgtasks.__file__).parent
 
 
 @pytest.fixture
-def process(redis_client: redis.Redis) -> Iterator[JobProcess]:
-    """A job process that has registered."""
+def process(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobProcess]:
+    """A job process of a worker that Redis has heard of, and that puts back what a task changes."""
+    mark(namespace(), "", redis_client)
+    for state in ("_process", "_log"):
+        monkeypatch.setattr(restore, state, [])
+    restore.remember_process(".")
     process = JobProcess(WorkerConfig("default", "default", queues=("default",)), SharedState())
     yield process
     process.fetcher.leave()

@@ -31,7 +31,12 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.dedup import slot_of
 from django_bgtasks.core.errors import GiveUp, RetryLater
 from django_bgtasks.core.messages import Reason
-from django_bgtasks.core.outcomes import Outcome, outcome_of_exception, outcome_of_release
+from django_bgtasks.core.outcomes import (
+    DeathCause,
+    Outcome,
+    outcome_of_exception,
+    outcome_of_release,
+)
 from django_bgtasks.core.retry import Retry
 from django_bgtasks.core.states import FINAL, State, Transition
 from django_bgtasks.jobs.actions import cancel_job, retry_job, run_job_now
@@ -53,7 +58,7 @@ MOST_JOBS = 6
 ALLOWED = {(source, each.target) for each in Transition for source in each.sources}
 SCOPES = {"while_live": "live", "while_queued": "queued", "for_an_hour": "window"}
 LATER = Retry(max_attempts=4, delays=[300], jitter=0)
-WHYS = st.sampled_from(["crash", "crash", "timeout", "cancelled", "interrupted", "unbegun"])
+WHYS = st.sampled_from([DeathCause.CRASH, *DeathCause])
 ENDS = st.sampled_from(
     ["succeed", "give up", "raise", "raise, wait", "retry_at", "release", "cancel_running"]
 )
@@ -154,7 +159,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._current())
     @rule(pick=PICK, given_back=st.booleans(), end=ENDS, why=WHYS)
     def a_zombie_wakes_after_its_worker_has_claimed_the_job_again(
-        self, pick: int, given_back: bool, end: str, why: str
+        self, pick: int, given_back: bool, end: str, why: DeathCause
     ) -> None:
         zombie = self._current()[pick % len(self._current())]
         self.settle(pick, "release" if given_back else "raise")
@@ -234,27 +239,27 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.claims) > len(self._current()))
     @rule(pick=PICK, why=WHYS)
-    def an_old_death_is_told_again(self, pick: int, why: str) -> None:
+    def an_old_death_is_told_again(self, pick: int, why: DeathCause) -> None:
         self._tell_again(self._zombie(pick), why)
 
-    def _tell_again(self, zombie: Job, why: str) -> None:
+    def _tell_again(self, zombie: Job, why: DeathCause) -> None:
         assert not settle_death(Death(zombie.pk, zombie.claims, zombie.worker, why), DB)
         self._confirm_that_nothing_changed()
 
     @precondition(lambda self: self._current())
     @rule(pick=PICK, why=WHYS, known=st.booleans())
-    def a_process_dies(self, pick: int, why: str, known: bool) -> None:
+    def a_process_dies(self, pick: int, why: DeathCause, known: bool) -> None:
         held = self._current()[pick % len(self._current())]
         death = Death(held.pk, held.claims if known else None, held.worker, why, KILLED)
         assert settle_death(death, DB)
-        self.model.died(held.pk, why if known else "unbegun")
+        self.model.died(held.pk, why if known else DeathCause.UNBEGUN)
         self._reset()
         assert not (known and settle_death(death, DB)), "a death is settled once"
         self._confirm_that_nothing_changed()
 
     @precondition(lambda self: self._current())
     @rule(pick=PICK, why=WHYS)
-    def a_process_dies_over_the_message_of_a_running_job(self, pick: int, why: str) -> None:
+    def a_process_dies_over_the_message_of_a_running_job(self, pick: int, why: DeathCause) -> None:
         held = self._current()[pick % len(self._current())]
         death = Death(held.pk, None, held.worker, why)
         assert not settle_death(death, DB, lambda: {held.pk})

@@ -17,7 +17,7 @@ from ...core.options import backend_settings, default_backend
 from ...jobs.task import queues_of
 from ...ledger.lifecycle import ledger_database
 from ...sandbox.connections import close_for_good
-from ...worker import log_handlers, preflight, signals, streams
+from ...worker import log_handlers, preflight, streams, unix_signals
 from ...worker.config import (
     CONNECTIONS,
     COROUTINES,
@@ -109,7 +109,7 @@ class Command(TranslatedCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Be ready for a stop, and do without an output, from the first moment on."""
-        signals.install()
+        unix_signals.install()
         streams.make_lenient()
         self.stdout, self.stderr = OutputWrapper(sys.stdout), OutputWrapper(sys.stderr)
         self.stderr.style_func = self.style.ERROR

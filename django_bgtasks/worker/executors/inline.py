@@ -16,7 +16,7 @@ from ...core import clock
 from ...jobs.execute import Run, run_claimed
 from ...ledger.sessions import run_no_tasks_here
 from ...models import Job
-from ...transport.names import rq_queue_name
+from ...transport.messages import rq_queue_name
 from ..config import WorkerConfig
 from ..shared_state import SharedState
 from . import Settler

@@ -15,6 +15,7 @@ from ...core.errors import ClaimLost, JobTimeout, TaskNotFound
 from ...core.faultpoints import fault_point
 from ...core.messages import Reason
 from ...core.outcomes import (
+    DeathCause,
     Failure,
     Outcome,
     outcome_of_crash,
@@ -53,21 +54,20 @@ _logged: deque[Death] = deque(maxlen=100)
 class Death:
     """A job process died while it held a job.
 
-    claim: the number of the claim; None if the job was still being claimed. why: crash, timeout,
-    cancelled, interrupted (by a stop: not the job's fault), or unbegun (the claim waited in a
-    batch, or nobody ever knew of it). end: how the job process ended.
+    claim: the number of the claim; None if the job was still being claimed. end: how the job
+    process ended.
     """
 
     job: UUID
     claim: int | None
     worker: UUID | None
-    why: str
+    why: DeathCause
     end: Reason = WORKER_GONE
 
     @property
     def begun(self) -> bool:
         """Whether the task had begun, or may have."""
-        return self.claim is not None and self.why != "unbegun"
+        return self.claim is not None and self.why is not DeathCause.UNBEGUN
 
 
 class DeadProcesses:
@@ -94,7 +94,8 @@ class DeadProcesses:
         config, others = self._config, partial(self._orders.held_by_others, death)
         for entry in list(death["jobs"]):
             job, claim, why = entry
-            one = Death(UUID(job), claim or None, config.worker, why, Reason(**death["end"]))
+            end = Reason(**death["end"])
+            one = Death(UUID(job), claim or None, config.worker, DeathCause(why), end)
             if try_to_settle(one, config.using, others) is not None or self._orders.stopping:
                 # At a stop it is left to others: they find it running for nobody.
                 death["jobs"].remove(entry)
@@ -168,14 +169,14 @@ def _is_of(job: Job, death: Death, held_by_others: Callable[[], Collection[UUID]
 def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
     if not death.begun:
         return outcome_of_release()
-    if death.why == "cancelled" or job.cancel_requested_at is not None:
+    if death.why is DeathCause.CANCELLED or job.cancel_requested_at is not None:
         failure = Failure.of("cancelled", Reason("cancelled_killed"))
         return Outcome(Transition.CANCEL_RUNNING, failure=failure)
-    if death.why == "timeout":
+    if death.why is DeathCause.TIMEOUT:
         error = JobTimeout.of("timeout_killed", seconds=f"{job.timeout:g}")
         return outcome_of_exception(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
     failure = Failure.of("crash", death.end)
-    if death.why == "interrupted":
+    if death.why is DeathCause.INTERRUPTED:
         return outcome_of_interruption(failure, job.on_crash)
     crashes = crashes_of(job.pk, using)
     return outcome_of_crash(failure, job.attempt, job.max_attempts, crashes, job.on_crash)

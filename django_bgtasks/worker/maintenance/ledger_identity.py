@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...core.options import backend_settings
 from ...ledger import identity, workers
 from ...transport.connection import connection
-from ...transport.names import namespace_of
+from ...transport.messages import namespace_of
 from ...transport.neighbours import strangers
 
 

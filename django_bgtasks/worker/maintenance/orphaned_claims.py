@@ -10,6 +10,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from ...core.messages import Reason
+from ...core.outcomes import DeathCause
 from ...ledger.workers import running_of
 from .dead_processes import Death, try_to_settle
 from .orders import Orders
@@ -37,5 +38,5 @@ class OrphanedClaims:
 
     def _release(self, job: UUID, claim: int) -> bool:
         end = Reason("other", {"words": "Its claim was committed, but the answer was lost."})
-        death = Death(job, claim, self.worker, "unbegun", end)
+        death = Death(job, claim, self.worker, DeathCause.UNBEGUN, end)
         return bool(try_to_settle(death, self.using))

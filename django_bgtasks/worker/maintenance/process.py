@@ -19,7 +19,7 @@ from ...ledger.lock_timeouts import limit_waits
 from ...models import Worker
 from ...sandbox.connections import give_back_connections
 from ...transport.connection import RedisError, reason
-from .. import signals
+from .. import unix_signals
 from ..config import WorkerConfig
 from ..processes import announce_process
 from ..shared_state import SharedState
@@ -84,8 +84,8 @@ class MaintenanceProcess:
     def main(self) -> None:
         """Beat in one thread, do the maintenance tasks in this one, until told to stop."""
         # A stop of the whole process group is for the supervisor, which ends maintenance last.
-        signals.listen(signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, signals.do_nothing)
+        unix_signals.listen(signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, unix_signals.do_nothing)
         limit_waits()
         self.heartbeat.start()
         announce_process(self.config.backend, "maintenance")

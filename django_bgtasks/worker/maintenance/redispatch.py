@@ -12,8 +12,7 @@ from ...core.options import backend_settings
 from ...ledger.identity import database_name
 from ...ledger.queues import queued_jobs, with_queued_jobs
 from ...transport.connection import Redis, RedisError, connection
-from ...transport.messages import Message, push
-from ...transport.names import Namespace, namespace_of, rq_queue_name
+from ...transport.messages import Message, Namespace, namespace_of, push, rq_queue_name
 from ...transport.queues import MARK_SECONDS, in_use, is_marked, mark, waiting_ids
 
 logger = logging.getLogger("django_bgtasks.worker")

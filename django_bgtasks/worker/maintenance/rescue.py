@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ...core import clock
+from ...core.outcomes import DeathCause
 from ...ledger.workers import call_dead, orphans
 from .dead_processes import WORKER_GONE, Death, try_to_settle
 from .redispatch import Redispatch
@@ -72,6 +73,6 @@ def rescue(using: str) -> int:
     """Settle what is running and whose worker is gone. Returns how many jobs that were."""
     rescued = 0
     for job in orphans(CHUNK, using):
-        death = Death(job.pk, job.claims, job.worker, "crash", WORKER_GONE)
+        death = Death(job.pk, job.claims, job.worker, DeathCause.CRASH, WORKER_GONE)
         rescued += bool(try_to_settle(death, using))
     return rescued

@@ -7,7 +7,7 @@ import logging
 from ...ledger import workers
 from ...transport import registry
 from ...transport.connection import RedisError, connection, reason
-from ...transport.names import Namespace, namespace_of
+from ...transport.messages import Namespace, namespace_of
 from ...transport.permissions import SCRIPTS, cure, essential, missing, user_of
 from ...transport.queues import forget_empty
 from ..config import WorkerConfig, ending_of

@@ -27,7 +27,7 @@ STUCK_SHARE = 3.0
 END_SECONDS = 5.0
 
 
-class MaintenanceLink:
+class MaintenanceHandle:
     """The maintenance process of one worker, one after another.
 
     shared_states: of the job processes. pids: of those that are alive.
