@@ -142,7 +142,7 @@ def report_outcome(
     for middleware in middleware_of(context.job.backend):
         try:
             middleware.on_outcome(context, outcome)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception(
                 "on_outcome() of %s raised for job %s, which is settled.",
                 type(middleware).__qualname__,

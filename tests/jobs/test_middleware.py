@@ -80,9 +80,12 @@ class Refusing(Middleware):
 class Failing(Middleware):
     """Raises where it may not."""
 
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
     def on_outcome(self, context: Any, outcome: Any) -> None:
         """Raise."""
-        raise LookupError("no such meter")
+        raise self.error
 
 
 class Raising(Middleware):
@@ -181,11 +184,12 @@ def test_the_time_limit_of_the_task_holds_for_its_middleware(add: Add, task: Any
     assert time.monotonic() - start < 4
 
 
+@pytest.mark.parametrize("error", [LookupError("no such meter"), SystemExit("no such meter")])
 def test_what_on_outcome_raises_is_logged_and_changes_nothing(
-    add: Add, caplog: pytest.LogCaptureFixture
+    add: Add, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     calls: list[Any] = []
-    add(Failing())
+    add(Failing(error))
     add(Noting(calls))
     plain.add.enqueue(1, 2)
     [job] = run_jobs()
