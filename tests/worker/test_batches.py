@@ -123,12 +123,10 @@ def test_a_job_that_came_by_two_messages_and_is_tried_again_at_once_is_in_no_one
     config = WorkerConfig(backend="default", using="default", group_size=1)
     process = JobProcess(config, SharedState())
     with testing.without_redis():
-        jobs = [tasks.fail_at_first.enqueue(str(effects)), tasks.record.enqueue(str(effects), "")]
-        first, second = (UUID(job.id) for job in jobs)
-        process.run_messages([first, first, second])
+        job = UUID(tasks.fail_at_first.enqueue(str(effects)).id)
+        process.run_messages([job, job])
     # The message of its second attempt is another one.
-    states = Job.objects.order_by("pk").values_list("state", "claims")
-    assert list(states) == [("queued", 1), ("succeeded", 1)]
+    assert Job.objects.values_list("state", "claims").get() == ("queued", 1)
     assert process.shared.read() == []
 
 
