@@ -20,7 +20,10 @@ from django_bgtasks.worker.shared_state import SharedState
 from tests.app.tasks import add, fail
 from tests.named import namespace
 
+# Where the ledger has statements of its own.
 pytestmark = [
+    pytest.mark.sqlite,
+    pytest.mark.postgres,
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("no_middleware"),
 ]

@@ -62,5 +62,6 @@ def test_a_job_runs_at_its_time_in_any_zone(
     for job in Job.objects.all():
         assert job.started_at is not None
         waited = job.started_at - job.enqueued_at
-        assert timedelta(seconds=DELAY - 0.2) < waited < timedelta(seconds=DELAY + 2)
+        # The delay is counted from the call, which a busy machine takes a while to store.
+        assert timedelta(seconds=DELAY - 1) < waited < timedelta(seconds=DELAY + 2)
     assert Worker.objects.filter(lost_at=None, stopped_at=None).count() == 1
