@@ -108,20 +108,17 @@ def _chart(
     ident: str, title: str, says: str, scale: Scale, times: Sequence[str], drawn: SafeString
 ) -> SafeString:
     return format_html(
-        '<svg class="bgtasks-chart" viewBox="0 0 {} {}" role="img" '
-        'aria-labelledby="{}-title {}-says"><title id="{}-title">{}</title>'
-        '<desc id="{}-says">{}</desc>{}{}{}</svg>',
-        WIDTH,
-        HEIGHT,
-        ident,
-        ident,
-        ident,
-        title,
-        ident,
-        says,
-        _grid(scale),
-        drawn,
-        _time_axis(times),
+        '<svg class="bgtasks-chart" viewBox="0 0 {width} {height}" role="img" '
+        'aria-labelledby="{ident}-title {ident}-says"><title id="{ident}-title">{title}</title>'
+        '<desc id="{ident}-says">{says}</desc>{grid}{drawn}{axis}</svg>',
+        width=WIDTH,
+        height=HEIGHT,
+        ident=ident,
+        title=title,
+        says=says,
+        grid=_grid(scale),
+        drawn=drawn,
+        axis=_time_axis(times),
     )
 
 

@@ -36,6 +36,8 @@ AGES = {
 }
 
 Jobs = QuerySet[Any]
+# Partial indexes know one state each. A blocked job has had no attempt.
+UNBLOCKED = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
 
 
 class JobListFilter(admin.SimpleListFilter):
@@ -121,16 +123,6 @@ def by_state(rows: Jobs, value: str) -> Jobs:
     return found
 
 
-def by_queue(rows: Jobs, value: str) -> Jobs:
-    """One queue."""
-    return rows.filter(queue=value)
-
-
-def by_task(rows: Jobs, value: str) -> Jobs:
-    """One task, by its whole dotted path."""
-    return rows.filter(task=value)
-
-
 def by_age(rows: Jobs, value: str) -> Jobs:
     """Enqueued within the last hour, day, week or month, or before that month."""
     if value == "older":
@@ -162,16 +154,13 @@ def _owners(name: str) -> list[Any]:
 
 
 def _retrying(rows: Jobs) -> Jobs:
-    # Partial indexes know one state each. A blocked job has had no attempt.
-    waiting = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
-    return rows.filter(waiting, attempt__gt=0, held_reason="")
+    return rows.filter(UNBLOCKED, attempt__gt=0, held_reason="")
 
 
 def _held(rows: Jobs) -> Jobs:
     """Jobs whose task could not be found, and those of backends that TASKS does not have."""
-    waiting = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
     unknown = ~Q(backend__in=known_backends())
-    return rows.filter(waiting, unknown | ~Q(held_reason=""))
+    return rows.filter(UNBLOCKED, unknown | ~Q(held_reason=""))
 
 
 def _stuck(rows: Jobs) -> Jobs:
@@ -187,8 +176,8 @@ def _stuck(rows: Jobs) -> Jobs:
 
 FILTERS: dict[str, Callable[[Jobs, str], Jobs]] = {
     "state": by_state,
-    "queue": by_queue,
-    "task": by_task,
+    "queue": lambda rows, value: rows.filter(queue=value),
+    "task": lambda rows, value: rows.filter(task=value),
     "age": by_age,
     "q": by_search,
 }
