@@ -80,10 +80,7 @@ def queues(snapshot: Snapshot, site: str) -> list[dict[str, Any]]:
 
 def workers(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
     """Each worker with its job processes and what they run."""
-    by_worker: dict[str | None, list[RunningJob]] = {}
     names = {job.id: job.task.rpartition(".")[2] for job in snapshot.running}
-    for job in snapshot.running:
-        by_worker.setdefault(job.worker, []).append(job)
     return [
         {
             "name": show.link(show.page_of(site, Worker, worker.id), worker.name),
@@ -98,7 +95,11 @@ def workers(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str,
                 (p.pid, PROCESS_STATES.get(p.state, p.state), names.get(p.job, ""))
                 for p in worker.job_processes
             ],
-            "jobs": [_running(job, site, may_see_jobs) for job in by_worker.get(worker.id, ())],
+            "jobs": [
+                _running(job, site, may_see_jobs)
+                for job in snapshot.running
+                if job.worker == worker.id
+            ],
         }
         for worker in snapshot.workers
     ]

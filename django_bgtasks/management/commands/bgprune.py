@@ -25,7 +25,6 @@ class Command(TranslatedCommand):
     help = gettext_lazy("Delete final jobs that are older than they are kept, in chunks.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/workers.md for each option with an example."""
         super().add_arguments(parser)
         text = _("Delete jobs that ended longer ago than this.")
         parser.add_argument("--days", type=float, metavar="D", help=text)

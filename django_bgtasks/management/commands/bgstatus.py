@@ -38,7 +38,6 @@ class Command(TranslatedCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/workers.md for each option with an example."""
         super().add_arguments(parser)
         parser.add_argument("--json", action="store_true", help=_("Print JSON."))
         parser.add_argument("--watch", action="store_true", help=_("Show it again and again."))
