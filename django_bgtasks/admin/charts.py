@@ -75,11 +75,8 @@ def bars(
                      round(max(foot - top, 0.5), 1), f"{times[place]}: {layer.label} {value:g}")
                 )  # fmt: skip
                 below += value
-    drawn = format_html_join(
-        "",
-        '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
-        columns,
-    )
+    column = '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
+    drawn = format_html_join("", column, columns)
     return _chart(ident, title, says, scale, times, drawn)
 
 
@@ -145,11 +142,8 @@ def _time_axis(times: Sequence[str]) -> SafeString:
         ("bgtasks-middle", LEFT + ACROSS / 2, times[len(times) // 2]),
         ("bgtasks-end", WIDTH - RIGHT, times[-1]),
     )
-    return format_html_join(
-        "",
-        '<text class="bgtasks-tick {}" x="{}" y="{}">{}</text>',
-        ((css, x, HEIGHT - 5, text) for css, x, text in marks),
-    )
+    word = f'<text class="bgtasks-tick {{}}" x="{{}}" y="{HEIGHT - 5}">{{}}</text>'
+    return format_html_join("", word, marks)
 
 
 def _round_step(rough: float) -> float:

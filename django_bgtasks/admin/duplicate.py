@@ -33,7 +33,6 @@ class JobDuplication(JobActions):
     """A copy of a job, with changed arguments, for who may add jobs."""
 
     def get_urls(self) -> list[URLPattern]:
-        """One address more, for the form."""
         name = f"{self.opts.app_label}_{self.opts.model_name}_duplicate"
         view = self.admin_site.admin_view(self.duplicate_view)
         return [path("<uuid:object_id>/duplicate/", view, name=name), *super().get_urls()]
@@ -94,16 +93,13 @@ class CallForm(forms.Form):
             self.fields[name].widget.attrs["rows"] = min(30, max(4, lines))
 
     def clean_args(self) -> list[Any]:
-        """A list."""
         return _of_type(self.cleaned_data["args"], list, _("This must be a list: [1, 2]."))
 
     def clean_kwargs(self) -> dict[str, Any]:
-        """An object."""
         text = _('This must be an object: {"name": 1}.')
         return _of_type(self.cleaned_data["kwargs"], dict, text)
 
     def clean(self) -> dict[str, Any]:
-        """The call must be one that the function takes."""
         if not self.errors:
             try:
                 refuse_wrong_call(self.task, self.cleaned_data["args"], self.cleaned_data["kwargs"])

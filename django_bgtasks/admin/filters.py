@@ -44,7 +44,6 @@ class JobListFilter(admin.SimpleListFilter):
     """A filter that means the same in the list and in a background job."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        """The jobs of the selected choice."""
         return filtered(queryset, {str(self.parameter_name): self.value() or ""})
 
 
@@ -93,7 +92,6 @@ class AgeFilter(JobListFilter):
     parameter_name = "age"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """The same choices always."""
         return [
             ("hour", _("Last hour")),
             ("day", _("Last 24 hours")),

@@ -59,7 +59,6 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
         return job and show.conceal(job, request.user)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """What there is to say of this job: nothing has a row that has no value."""
         return fieldsets_of(obj)
 
     def render_change_form(

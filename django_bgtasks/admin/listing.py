@@ -76,7 +76,6 @@ class ReadOnlyAdmin(_ModelAdmin):
         }
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        """All that the page shows."""
         return flatten_fieldsets(self.get_fieldsets(request, obj))
 
 

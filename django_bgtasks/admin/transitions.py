@@ -102,8 +102,7 @@ DONE = {
     ),
     "cancelled": ngettext_lazy("%d job was cancelled.", "%d jobs were cancelled."),
     "requested": ngettext_lazy(
-        "%d job is running: it was asked to stop.",
-        "%d jobs are running: they were asked to stop.",
+        "%d job is running: it was asked to stop.", "%d jobs are running: they were asked to stop."
     ),
 }
 
