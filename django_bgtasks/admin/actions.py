@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partialmethod
 from typing import Any
 from uuid import UUID
 
@@ -33,17 +34,14 @@ class JobActions(JobSelection):
 
     @admin.action(permissions=["retry"], description=gettext_lazy("Retry selected jobs"))
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
-        """Run failed and cancelled jobs again."""
         return self._perform(request, transitions.RETRY, queryset)
 
     @admin.action(permissions=["run_now"], description=gettext_lazy("Run selected jobs now"))
     def run_now_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
-        """Run scheduled jobs now."""
         return self._perform(request, transitions.RUN_NOW, queryset)
 
     @admin.action(permissions=["cancel"], description=gettext_lazy("Cancel selected jobs"))
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
-        """Cancel jobs that are not final."""
         return self._perform(request, transitions.CANCEL, queryset)
 
     @admin.action(permissions=["delete"], description=gettext_lazy("Delete selected jobs"))
@@ -54,29 +52,23 @@ class JobActions(JobSelection):
         selected = queryset.filter(pk__in=self._selected_ids(queryset))
         running = selected.filter(state=State.RUNNING)
         refusals = [refusal(pk, State.RUNNING) for pk in running.values_list("pk", flat=True)]
-        if refusals:
-            messages.error(request, transitions.refusal_summary(refusals))
+        transitions.show_refusals(request, refusals)
         idle = selected.exclude(state=State.RUNNING)
         return delete_selected(self, request, idle) if idle.exists() else None
 
-    def has_retry_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
-        """Whether the user may retry jobs."""
-        return self._may(request, transitions.RETRY)
+    def _may(self, transition: transitions.ManualTransition, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and transition.permits(request.user)
 
-    def has_run_now_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
-        """Whether the user may run jobs now."""
-        return self._may(request, transitions.RUN_NOW)
-
-    def has_cancel_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
-        """Whether the user may cancel jobs."""
-        return self._may(request, transitions.CANCEL)
+    has_retry_permission = partialmethod(_may, transitions.RETRY)
+    has_run_now_permission = partialmethod(_may, transitions.RUN_NOW)
+    has_cancel_permission = partialmethod(_may, transitions.CANCEL)
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Django's own confirmation; a running job is to be cancelled first."""
         job: Any = self.get_object(request, object_id)
-        if job is not None and self.has_delete_permission(request) and is_running(job):
+        if job and job.state == State.RUNNING and self.has_delete_permission(request):
             messages.error(request, refusal(job.pk, job.state))
             return HttpResponseRedirect(self._page(request, job.pk))
         return super().delete_view(request, object_id, extra_context)
@@ -109,7 +101,7 @@ class JobActions(JobSelection):
         """Make one transition of one job and return to its page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self._may(request, transition):
+        if not self._may(transition, request):
             raise PermissionDenied
         job = Job.objects.filter(pk=object_id).first()
         if question := self._question(request, transition, [object_id], original=job):
@@ -126,11 +118,8 @@ class JobActions(JobSelection):
                 "url": self._url(request, f"_{transition.name}", job.pk),
             }
             for transition in transitions.TRANSITION_ACTIONS
-            if self._may(request, transition) and transition.allows(job.state)
+            if self._may(transition, request) and transition.allows(job.state)
         ]
-
-    def _may(self, request: HttpRequest, transition: transitions.ManualTransition) -> bool:
-        return self.has_view_permission(request) and transition.permits(request.user)
 
     def _perform(
         self,
@@ -150,13 +139,7 @@ class JobActions(JobSelection):
         gone = {job.pk for job in delete_jobs(seen, using)}
         stay = Job.objects.using(using).filter(pk__in=seen.keys() - gone)
         refusals = [refusal(pk, state) for pk, state in stay.values_list("pk", "state")]
-        if refusals:
-            messages.error(request, transitions.refusal_summary(refusals))
-
-
-def is_running(job: Any) -> bool:
-    """Whether a worker holds this job."""
-    return bool(job.state == State.RUNNING)
+        transitions.show_refusals(request, refusals)
 
 
 def refusal(pk: object, state: str) -> str:

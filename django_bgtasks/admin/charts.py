@@ -75,11 +75,8 @@ def bars(
                      round(max(foot - top, 0.5), 1), f"{times[place]}: {layer.label} {value:g}")
                 )  # fmt: skip
                 below += value
-    drawn = format_html_join(
-        "",
-        '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
-        columns,
-    )
+    column = '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
+    drawn = format_html_join("", column, columns)
     return _chart(ident, title, says, scale, times, drawn)
 
 
@@ -108,20 +105,17 @@ def _chart(
     ident: str, title: str, says: str, scale: Scale, times: Sequence[str], drawn: SafeString
 ) -> SafeString:
     return format_html(
-        '<svg class="bgtasks-chart" viewBox="0 0 {} {}" role="img" '
-        'aria-labelledby="{}-title {}-says"><title id="{}-title">{}</title>'
-        '<desc id="{}-says">{}</desc>{}{}{}</svg>',
-        WIDTH,
-        HEIGHT,
-        ident,
-        ident,
-        ident,
-        title,
-        ident,
-        says,
-        _grid(scale),
-        drawn,
-        _time_axis(times),
+        '<svg class="bgtasks-chart" viewBox="0 0 {width} {height}" role="img" '
+        'aria-labelledby="{ident}-title {ident}-says"><title id="{ident}-title">{title}</title>'
+        '<desc id="{ident}-says">{says}</desc>{grid}{drawn}{axis}</svg>',
+        width=WIDTH,
+        height=HEIGHT,
+        ident=ident,
+        title=title,
+        says=says,
+        grid=_grid(scale),
+        drawn=drawn,
+        axis=_time_axis(times),
     )
 
 
@@ -148,11 +142,8 @@ def _time_axis(times: Sequence[str]) -> SafeString:
         ("bgtasks-middle", LEFT + ACROSS / 2, times[len(times) // 2]),
         ("bgtasks-end", WIDTH - RIGHT, times[-1]),
     )
-    return format_html_join(
-        "",
-        '<text class="bgtasks-tick {}" x="{}" y="{}">{}</text>',
-        ((css, x, HEIGHT - 5, text) for css, x, text in marks),
-    )
+    word = f'<text class="bgtasks-tick {{}}" x="{{}}" y="{HEIGHT - 5}">{{}}</text>'
+    return format_html_join("", word, marks)
 
 
 def _round_step(rough: float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import django
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
@@ -43,10 +42,6 @@ REFRESH_SECONDS = 3
 class DashboardAdmin(ReadOnlyAdmin):
     """One page. It has its own permission, and another one to pause a queue."""
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never: there is nothing to delete."""
-        return False
-
     def get_urls(self) -> list[URLPattern]:
         """The page, and where its buttons go."""
         view = self.admin_site.admin_view
@@ -65,9 +60,8 @@ class DashboardAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         live = "live" in request.GET
         template = "live" if live else "change_list"
-        context = {**self._figures(request), **(extra_context or {})}
-        if not live:
-            context = {**self.admin_site.each_context(request), **context}
+        page = {} if live else self.page_context(request, _("Dashboard"))
+        context = {**page, **self._figures(request), **(extra_context or {})}
         request.current_app = self.admin_site.name
         return TemplateResponse(request, f"admin/django_bgtasks/dashboard/{template}.html", context)
 
@@ -96,8 +90,8 @@ class DashboardAdmin(ReadOnlyAdmin):
             else:
                 row = actions.resume_queue(queue, backend)
             if row is not None:
-                entry = gettext_lazy("Paused.") if pause else gettext_lazy("Resumed.")
-                LogEntry.objects.log_actions(user.pk, [row], CHANGE, str(entry))
+                entry = _("Paused.") if pause else _("Resumed.")
+                LogEntry.objects.log_actions(user.pk, [row], CHANGE, entry)
             return row is not None
 
         # The pause and its entry in the history commit together.
@@ -108,10 +102,6 @@ class DashboardAdmin(ReadOnlyAdmin):
         site, sees_jobs = self.admin_site.name, request.user.has_perm("django_bgtasks.view_job")
         snapshot = take_snapshot(backend)
         return {
-            "title": _("Dashboard"),
-            "opts": self.opts,
-            # As Django's own pages have them, which changed with 6.1.
-            "breadcrumbs_are_a_list": django.VERSION >= (6, 1),
             "backend": backend,
             "backends": sorted(entries()),
             "range": range_name,

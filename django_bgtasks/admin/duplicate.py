@@ -18,10 +18,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core.compat import InvalidTask
-from ..core.errors import BgTasksError, DuplicateJob, QueueFull, TaskNotFound
+from ..core.errors import BgTasksError, DuplicateJob, QueueFull
 from ..core.options import backend_of
 from ..core.payload import MASK, may_see_secrets, refuse_wrong_call
-from ..jobs.task import BackgroundTask, find_task
+from ..jobs.task import BackgroundTask, known_task
 from ..ledger.outages import in_transaction
 from ..models import Job
 from .actions import JobActions
@@ -33,7 +33,6 @@ class JobDuplication(JobActions):
     """A copy of a job, with changed arguments, for who may add jobs."""
 
     def get_urls(self) -> list[URLPattern]:
-        """One address more, for the form."""
         name = f"{self.opts.app_label}_{self.opts.model_name}_duplicate"
         view = self.admin_site.admin_view(self.duplicate_view)
         return [path("<uuid:object_id>/duplicate/", view, name=name), *super().get_urls()]
@@ -54,7 +53,7 @@ class JobDuplication(JobActions):
         task = task_to_call(job, request.user)
         if task is None:
             raise PermissionDenied
-        form = form_for(task, job, request.POST if request.method == "POST" else None)
+        form = CallForm(task, job, request.POST if request.method == "POST" else None)
         if form.is_valid() and (made := enqueue_like(job, form, request.user)):
             messages.success(request, _("Enqueued: this is the new job."))
             return HttpResponseRedirect(self._page(request, made))
@@ -70,31 +69,37 @@ class JobDuplication(JobActions):
         return allowed and self.has_view_permission(request)
 
 
+class _Indented(json.JSONEncoder):
+    """JSON as the page of a job shows it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "indent": 2})
+
+
 class CallForm(forms.Form):
-    """The arguments of a call, as JSON, which must fit the task's signature."""
+    """The arguments of a job's call, as JSON, which must fit the task's signature."""
 
-    args = forms.JSONField(
-        label=gettext_lazy("Arguments"), required=False, widget=forms.Textarea({"rows": 6})
-    )
+    args = forms.JSONField(label=gettext_lazy("Arguments"), required=False, encoder=_Indented)
     kwargs = forms.JSONField(
-        label=gettext_lazy("Keyword arguments"), required=False, widget=forms.Textarea({"rows": 8})
+        label=gettext_lazy("Keyword arguments"), required=False, encoder=_Indented
     )
 
-    def __init__(self, task: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, task: Any, job: Job, data: Any = None) -> None:
+        values = {"args": job.args, "kwargs": job.kwargs}
+        super().__init__(data, initial=values)
         self.task = task
+        for name, value in values.items():
+            lines = json.dumps(value, indent=2, ensure_ascii=False).count("\n") + 2
+            self.fields[name].widget.attrs["rows"] = min(30, max(4, lines))
 
     def clean_args(self) -> list[Any]:
-        """A list."""
         return _of_type(self.cleaned_data["args"], list, _("This must be a list: [1, 2]."))
 
     def clean_kwargs(self) -> dict[str, Any]:
-        """An object."""
         text = _('This must be an object: {"name": 1}.')
         return _of_type(self.cleaned_data["kwargs"], dict, text)
 
     def clean(self) -> dict[str, Any]:
-        """The call must be one that the function takes."""
         if not self.errors:
             try:
                 refuse_wrong_call(self.task, self.cleaned_data["args"], self.cleaned_data["kwargs"])
@@ -105,24 +110,9 @@ class CallForm(forms.Form):
 
 def task_to_call(job: Job, user: Any) -> Any:
     """The task of this job; None where it is not known, or where its arguments are not shown."""
-    try:
-        task = find_task(job.task)
-    except TaskNotFound:
-        return None
     # The mask in the place of a value would be enqueued as it is.
     masked = MASK in json.dumps([job.args, job.kwargs])
-    return task if may_see_secrets(user) or not masked else None
-
-
-def form_for(task: Any, job: Job, data: Any = None) -> CallForm:
-    """The form with the arguments of the job."""
-    values = {"args": job.args, "kwargs": job.kwargs}
-    form = CallForm(task, data, initial=values)
-    for name, value in values.items():
-        lines = json.dumps(value, indent=2, ensure_ascii=False).count("\n") + 2
-        form.fields[name].widget.attrs["rows"] = min(30, max(4, lines))
-        form.fields[name].encoder = _Indented  # type: ignore[attr-defined]
-    return form
+    return known_task(job.task) if may_see_secrets(user) or not masked else None
 
 
 def enqueue_like(job: Job, form: CallForm, user: Any) -> UUID | None:
@@ -154,13 +144,6 @@ def _refusal_text(refusal: Exception) -> str:
         text = _("Queue %(queue)s is full (max_depth: %(limit)s). Nothing was enqueued.")
         return text % {"queue": refusal.queue, "limit": refusal.limit}
     return _("This call is refused, and nothing was enqueued: %s") % refusal
-
-
-class _Indented(json.JSONEncoder):
-    """JSON as the page of a job shows it."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "indent": 2})
 
 
 def _like(job: Job, task: Any) -> Any:

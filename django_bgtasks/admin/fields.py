@@ -12,10 +12,9 @@ from django.utils.translation import gettext_lazy
 
 from ..core.formats import NOTHING
 from ..core.states import State
-from ..models import Job
+from ..models import Job, Worker
 from . import formatting as show
 from .columns import state_badge, trouble
-from .related_panels import about_link, owner_link, worker_link
 
 TIMES = [("time_enqueued", "time_due"), ("time_started", "time_finished", "took")]
 SETTINGS = [
@@ -30,10 +29,7 @@ class JobFields:
 
     admin_site: admin.AdminSite
 
-    @admin.display(description=gettext_lazy("task"))
-    def full_task(self, job: Job) -> str:
-        """The dotted path."""
-        return job.task
+    full_task = show.column("task", gettext_lazy("task"), str)
 
     @admin.display(description=gettext_lazy("state"))
     def state_now(self, job: Job) -> SafeString:
@@ -69,17 +65,23 @@ class JobFields:
     @admin.display(description=gettext_lazy("about"))
     def about_what(self, job: Job) -> SafeString | str:
         """The object this job concerns."""
-        return about_link(job, self.admin_site.name)
+        if job.about_type is None:
+            return NOTHING
+        if job.about_type.model_class() is None or job.about is None:
+            return _("%(type)s %(key)s (gone)") % {"type": job.about_type, "key": job.about_key}
+        label = format_html("{}: {}", job.about._meta.verbose_name, job.about)
+        return show.link(show.page_of(self.admin_site.name, type(job.about), job.about.pk), label)
 
     @admin.display(description=gettext_lazy("owner"))
     def whose(self, job: Job) -> SafeString | str:
         """The user whose job it is."""
-        return owner_link(job, self.admin_site.name)
+        return show.link_to(self.admin_site.name, job.owner)
 
     @admin.display(description=gettext_lazy("worker"))
     def by_worker(self, job: Job) -> SafeString | str:
-        """The worker of the last attempt."""
-        return worker_link(job.worker, self.admin_site.name)
+        """The worker of the last attempt; its id when the row is gone."""
+        worker = Worker.objects.filter(pk=job.worker).first() if job.worker else None
+        return show.link_to(self.admin_site.name, worker, job.worker)
 
     time_enqueued = show.column("enqueued_at", gettext_lazy("enqueued"), show.when)
     time_due = show.column("run_after", gettext_lazy("run after"), show.when)

@@ -36,13 +36,14 @@ AGES = {
 }
 
 Jobs = QuerySet[Any]
+# Partial indexes know one state each. A blocked job has had no attempt.
+UNBLOCKED = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
 
 
 class JobListFilter(admin.SimpleListFilter):
     """A filter that means the same in the list and in a background job."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
-        """The jobs of the selected choice."""
         return filtered(queryset, {str(self.parameter_name): self.value() or ""})
 
 
@@ -91,7 +92,6 @@ class AgeFilter(JobListFilter):
     parameter_name = "age"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """The same choices always."""
         return [
             ("hour", _("Last hour")),
             ("day", _("Last 24 hours")),
@@ -119,16 +119,6 @@ def by_state(rows: Jobs, value: str) -> Jobs:
     special = {"retrying": _retrying, "held": _held, "stuck": _stuck}
     found: Jobs = special[value](rows) if value in special else rows.filter(state=value)
     return found
-
-
-def by_queue(rows: Jobs, value: str) -> Jobs:
-    """One queue."""
-    return rows.filter(queue=value)
-
-
-def by_task(rows: Jobs, value: str) -> Jobs:
-    """One task, by its whole dotted path."""
-    return rows.filter(task=value)
 
 
 def by_age(rows: Jobs, value: str) -> Jobs:
@@ -162,16 +152,13 @@ def _owners(name: str) -> list[Any]:
 
 
 def _retrying(rows: Jobs) -> Jobs:
-    # Partial indexes know one state each. A blocked job has had no attempt.
-    waiting = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
-    return rows.filter(waiting, attempt__gt=0, held_reason="")
+    return rows.filter(UNBLOCKED, attempt__gt=0, held_reason="")
 
 
 def _held(rows: Jobs) -> Jobs:
     """Jobs whose task could not be found, and those of backends that TASKS does not have."""
-    waiting = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
     unknown = ~Q(backend__in=known_backends())
-    return rows.filter(waiting, unknown | ~Q(held_reason=""))
+    return rows.filter(UNBLOCKED, unknown | ~Q(held_reason=""))
 
 
 def _stuck(rows: Jobs) -> Jobs:
@@ -187,8 +174,8 @@ def _stuck(rows: Jobs) -> Jobs:
 
 FILTERS: dict[str, Callable[[Jobs, str], Jobs]] = {
     "state": by_state,
-    "queue": by_queue,
-    "task": by_task,
+    "queue": lambda rows, value: rows.filter(queue=value),
+    "task": lambda rows, value: rows.filter(task=value),
     "age": by_age,
     "q": by_search,
 }

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.utils import quote
@@ -18,10 +19,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core import clock
-from ..core.errors import TaskNotFound
 from ..core.formats import NOTHING, exact
 from ..core.payload import masked, masked_call, masked_key, may_see_secrets
-from ..jobs.task import find_task
+from ..jobs.task import known_task
 from ..models import Job
 
 # A sign beside the colour: the badge must be told apart in any theme and by any eye.
@@ -77,43 +77,31 @@ def ago(moment: datetime | None) -> SafeString | str:
     """How long ago, or in how long, in words; the exact time on hover."""
     if moment is None:
         return NOTHING
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
-        moment.isoformat(),
-        exact(moment),
-        relative_time(moment),
-    )
+    html = '<time datetime="{}" title="{}">{}</time>'
+    return format_html(html, moment.isoformat(), exact(moment), relative_time(moment))
 
 
 def when(moment: datetime | None) -> SafeString | str:
     """The exact time, and how long ago that is."""
     if moment is None:
         return NOTHING
-    return format_html(
-        '<time datetime="{}">{}</time> <span class="bgtasks-quiet">({})</span>',
-        moment.isoformat(),
-        exact(moment),
-        relative_time(moment),
-    )
+    html = '<time datetime="{}">{}</time> <span class="bgtasks-quiet">({})</span>'
+    return format_html(html, moment.isoformat(), exact(moment), relative_time(moment))
 
 
 def relative_time(moment: datetime) -> str:
     """The largest unit is enough: "3 minutes ago", "in 2 hours", "just now"."""
     now = clock.now()
     ahead = clock.between(now, moment)
-    if abs(ahead) < timedelta(seconds=60):
-        return _relative_seconds(abs(ahead), ahead > timedelta(0))
-    if ahead > timedelta(0):
-        return _("in %s") % timesince(now, now + ahead, depth=1)
-    return _("%s ago") % timesince(now + ahead, now, depth=1)
-
-
-def _relative_seconds(distance: timedelta, ahead: bool) -> str:
-    seconds = int(distance.total_seconds())
+    seconds, is_ahead = int(abs(ahead).total_seconds()), ahead > timedelta(0)
     if seconds < 1:
-        return _("now") if ahead else _("just now")
-    text = ngettext("%d second", "%d seconds", seconds) % seconds
-    return (_("in %s") if ahead else _("%s ago")) % text
+        return _("now") if is_ahead else _("just now")
+    if seconds < 60:
+        span = ngettext("%d second", "%d seconds", seconds) % seconds
+    else:
+        start, end = sorted((now, now + ahead))
+        span = timesince(start, end, depth=1)
+    return (_("in %s") if is_ahead else _("%s ago")) % span
 
 
 def pretty(value: Any) -> SafeString:
@@ -124,17 +112,10 @@ def pretty(value: Any) -> SafeString:
 def conceal(job: Job, user: Any) -> Job:
     """Mask the sensitive values of a row that is shown and never saved, unless `user` may see."""
     if not may_see_secrets(user):
-        task = _task_of(job)
+        task = known_task(job.task)
         job.args, job.kwargs = masked_call(task, job.args, job.kwargs)
         job.result, job.dedup_key = masked(job.result), masked_key(task, job.dedup_key)
     return job
-
-
-def _task_of(job: Job) -> Any:
-    try:
-        return find_task(job.task)
-    except TaskNotFound:
-        return None
 
 
 def code(text: str) -> SafeString:
@@ -154,14 +135,26 @@ def link(url: str | None, label: object) -> SafeString | str:
     return format_html('<a href="{}">{}</a>', url, label) if url else str(label)
 
 
+def link_to(site: str, row: models.Model | None, key: object = None) -> SafeString | str:
+    """A row, with a link to its page where it has one; its key when the row is gone."""
+    if row is None:
+        return str(key or NOTHING)
+    return link(page_of(site, type(row), row.pk), row)
+
+
 def page_of(site: str, model: type[models.Model], pk: Any) -> str | None:
     """The address of an object in this admin site; None when its model is not there."""
-    meta = model._meta
+    return _address(site, f"{model._meta.label_lower.replace('.', '_')}_change", quote(pk))
+
+
+def job_list(site: str, **query: Any) -> str | None:
+    """The address of the job list with filters; None when it is not there."""
+    url = _address(site, "django_bgtasks_job_changelist")
+    return url and f"{url}?{urlencode(query)}"
+
+
+def _address(site: str, name: str, *args: Any) -> str | None:
     try:
-        return reverse(
-            f"admin:{meta.app_label}_{meta.model_name}_change",
-            args=(quote(pk),),
-            current_app=site,
-        )
+        return reverse(f"admin:{name}", args=args, current_app=site)
     except NoReverseMatch:
         return None

@@ -10,10 +10,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy
 
+from ..core.states import State
 from ..models import Job
-from ..monitoring.health import is_any_worker_alive
 from . import formatting as show
-from .actions import is_running
 from .columns import JobColumns
 from .duplicate import JobDuplication
 from .fields import JobFields, fieldsets_of
@@ -45,13 +44,11 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """See JobList."""
         return JobList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """See `by_search`."""
         return filtered(queryset, {"q": search_term}), False
 
     def get_object(
@@ -62,18 +59,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
         return job and show.conceal(job, request.user)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """What there is to say of this job: nothing has a row that has no value."""
         return fieldsets_of(obj)
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Django's list, which also says when no worker is running."""
-        context = {
-            "bgtasks_no_worker": not is_any_worker_alive(),
-            **(extra_context or {}),
-        }
-        return super().changelist_view(request, context)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -86,6 +72,6 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
         context["bgtasks_attempts"] = attempts_of(job, self.admin_site.name)
         if request.user.has_perm("django_bgtasks.view_idempotencyrecord"):
             context["bgtasks_records"] = records_of(job, self.admin_site.name)
-        if is_running(job):
+        if job.state == State.RUNNING:
             context["show_delete"] = False
         return super().render_change_form(request, context, *args, **kwargs)

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import django
 from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets
 from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+
+from ..monitoring.health import is_any_worker_alive
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[models.Model]
@@ -73,10 +76,15 @@ class ReadOnlyAdmin(_ModelAdmin):
         }
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        """All that the page shows."""
-        return [name for _, options in self.get_fieldsets(request, obj) for name in _flat(options)]
+        return flatten_fieldsets(self.get_fieldsets(request, obj))
 
 
-def _flat(options: Any) -> list[Any]:
-    rows = [row if isinstance(row, list | tuple) else [row] for row in options["fields"]]
-    return [name for row in rows for name in row]
+class WatchedAdmin(ReadOnlyAdmin):
+    """Rows that need a worker."""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Django's list, which also says when no worker is running."""
+        context = {"bgtasks_no_worker": not is_any_worker_alive(), **(extra_context or {})}
+        return super().changelist_view(request, context)

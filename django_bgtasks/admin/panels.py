@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
-from django.urls import NoReverseMatch, reverse
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
@@ -18,7 +16,7 @@ from ..core.messages import message
 from ..models import Job, Worker
 from ..monitoring.diagnosis import diagnose
 from ..monitoring.series import ChartPoint
-from ..monitoring.snapshot import FailureGroup, QueueSnapshot, RunningJob, Snapshot
+from ..monitoring.snapshot import FailureGroup, RunningJob, Snapshot
 from . import charts
 from . import formatting as show
 from .workers import HEALTH_LABELS
@@ -63,30 +61,26 @@ def tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
 
 def queues(snapshot: Snapshot, site: str) -> list[dict[str, Any]]:
     """A row for each queue."""
-    return [_queue(queue, site) for queue in snapshot.queues]
-
-
-def _queue(queue: QueueSnapshot, site: str) -> dict[str, Any]:
-    return {
-        "name": queue.name,
-        "paused": queue.paused,
-        "url": _list_of(site, queue=queue.name),
-        "queued": number(queue.queued),
-        "oldest": duration(queue.oldest),
-        "running": number(queue.running),
-        "scheduled": number(queue.scheduled),
-        "rate": number(queue.per_minute),
-        "failed": percent(queue.failure_share),
-        "messages": NOTHING if queue.messages is None else number(queue.messages),
-    }
+    return [
+        {
+            "name": queue.name,
+            "paused": queue.paused,
+            "url": show.job_list(site, queue=queue.name),
+            "queued": number(queue.queued),
+            "oldest": duration(queue.oldest),
+            "running": number(queue.running),
+            "scheduled": number(queue.scheduled),
+            "rate": number(queue.per_minute),
+            "failed": percent(queue.failure_share),
+            "messages": NOTHING if queue.messages is None else number(queue.messages),
+        }
+        for queue in snapshot.queues
+    ]
 
 
 def workers(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
     """Each worker with its job processes and what they run."""
-    by_worker: dict[str | None, list[RunningJob]] = {}
     names = {job.id: job.task.rpartition(".")[2] for job in snapshot.running}
-    for job in snapshot.running:
-        by_worker.setdefault(job.worker, []).append(job)
     return [
         {
             "name": show.link(show.page_of(site, Worker, worker.id), worker.name),
@@ -101,7 +95,11 @@ def workers(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str,
                 (p.pid, PROCESS_STATES.get(p.state, p.state), names.get(p.job, ""))
                 for p in worker.job_processes
             ],
-            "jobs": [_running(job, site, may_see_jobs) for job in by_worker.get(worker.id, ())],
+            "jobs": [
+                _running(job, site, may_see_jobs)
+                for job in snapshot.running
+                if job.worker == worker.id
+            ],
         }
         for worker in snapshot.workers
     ]
@@ -136,7 +134,7 @@ def failures(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str
 
 def _retrying(group: FailureGroup, site: str, may_see_jobs: bool) -> Any:
     linked = may_see_jobs and group.retrying
-    url = _list_of(site, state="retrying", task=group.task) if linked else None
+    url = show.job_list(site, state="retrying", task=group.task) if linked else None
     return show.link(url, number(group.retrying))
 
 
@@ -218,15 +216,4 @@ def _time(start: datetime, name: str) -> str:
 
 def _short(seconds: float) -> str:
     """A power of ten, for the axis."""
-    if seconds < 1:
-        return f"{seconds * 1000:g} ms"
-    return f"{seconds:g} s"
-
-
-def _list_of(site: str, **filters: str) -> str | None:
-    """The job list with a filter."""
-    try:
-        url = reverse("admin:django_bgtasks_job_changelist", current_app=site)
-    except NoReverseMatch:
-        return None
-    return f"{url}?{urlencode(filters)}"
+    return f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"

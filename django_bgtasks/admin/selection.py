@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from ..models import Job
 from . import transitions
 from .bulk import enqueue_for_all
-from .listing import ReadOnlyAdmin
+from .listing import WatchedAdmin
 
 # As many as one page of the list can show: more would keep a request waiting for seconds.
 PAGE_LIMIT = 200
@@ -26,7 +26,7 @@ CONFIRMED = "bgtasks_confirmed"
 RESENT = ("action", "select_across", ACTION_CHECKBOX_NAME)
 
 
-class JobSelection(ReadOnlyAdmin):
+class JobSelection(WatchedAdmin):
     """Selected jobs are taken at once; all that match, if they are many, in the background."""
 
     def _is_for_many(self, request: HttpRequest, queryset: QuerySet[Job]) -> bool:
@@ -36,7 +36,7 @@ class JobSelection(ReadOnlyAdmin):
         return list(queryset.values_list("pk", flat=True)[:PAGE_LIMIT])
 
     def _apply_to_all(self, request: HttpRequest, action: transitions.JobAction) -> HttpResponse:
-        if not _is_confirmed(request):
+        if CONFIRMED not in request.POST:
             query = {name: value for name, value in request.GET.items() if value}
             return self._ask(request, action, "all", at_least=PAGE_LIMIT, query=query)
         job_id = enqueue_for_all(action, request.GET.dict(), request.user)
@@ -53,7 +53,7 @@ class JobSelection(ReadOnlyAdmin):
     ) -> HttpResponse | None:
         """What to ask before it is done to these jobs; None if that is answered, or not needed."""
         number = transitions.running_count(transition, job_ids)
-        if not number or _is_confirmed(request):
+        if not number or CONFIRMED in request.POST:
             return None
         return self._ask(request, transition, "interrupt", number=number, **context)
 
@@ -77,7 +77,3 @@ class JobSelection(ReadOnlyAdmin):
         url = reverse(name, args=(pk,), current_app=self.admin_site.name)
         filters: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
         return add_preserved_filters(filters, url)
-
-
-def _is_confirmed(request: HttpRequest) -> bool:
-    return CONFIRMED in request.POST

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import groupby
+from operator import itemgetter
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -23,21 +24,14 @@ OWN, FOLDED, TEXT = "own", "folded", "text"
 
 def traceback_html(text: str) -> SafeString:
     """The whole text, nothing left out; as it is when no frame in it is the site's own."""
-    parts = list(_parts(text))
-    if OWN not in {kind for kind, _lines, _frames in parts}:
+    kinds = list(_kinds(text.splitlines()))
+    if all(kind != OWN for kind, _line in kinds):
         return code(text)
-    drawn = ((_drawn(*part),) for part in parts)
+    runs = groupby(kinds, key=itemgetter(0))
+    drawn = ((_drawn(kind, [line for _kind, line in run]),) for kind, run in runs)
     return format_html(
         '<div class="bgtasks-traceback" tabindex="0">{}</div>', format_html_join("", "{}", drawn)
     )
-
-
-def _parts(text: str) -> Iterator[tuple[str, list[str], int]]:
-    """(kind, lines, number of frames) of each run of lines of one kind."""
-    kinds = _kinds(text.splitlines())
-    for kind, run in groupby(kinds, key=lambda pair: pair[0]):
-        lines = [line for _kind, line in run]
-        yield kind, lines, sum(1 for line in lines if FRAME.match(line))
 
 
 def _kinds(lines: list[str]) -> Iterator[tuple[str, str]]:
@@ -51,9 +45,10 @@ def _kinds(lines: list[str]) -> Iterator[tuple[str, str]]:
         yield kind, line
 
 
-def _drawn(kind: str, lines: list[str], frames: int) -> SafeString:
+def _drawn(kind: str, lines: list[str]) -> SafeString:
     text = "\n".join(lines)
     if kind != FOLDED:
         return format_html('<pre class="bgtasks-{}">{}</pre>', kind, text)
+    frames = sum(FRAME.match(line) is not None for line in lines)
     label = ngettext("%d frame of a library", "%d frames of libraries", frames) % frames
     return format_html("<details><summary>{}</summary><pre>{}</pre></details>", label, text)

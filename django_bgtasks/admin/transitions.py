@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.db import router
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
 from ..core.errors import DuplicateJob, InvalidMove
 from ..core.states import LIVE, State, Transition
@@ -92,27 +93,35 @@ HISTORY = {
     "cancelled": gettext_lazy("Cancelled before it started."),
     "requested": gettext_lazy("Asked to stop while it was running."),
 }
+# What the user is told of so many jobs.
+DONE = {
+    "retried": ngettext_lazy("%d job will run again.", "%d jobs will run again."),
+    "run now": ngettext_lazy(
+        "%d job will run as soon as a worker is free.",
+        "%d jobs will run as soon as a worker is free.",
+    ),
+    "cancelled": ngettext_lazy("%d job was cancelled.", "%d jobs were cancelled."),
+    "requested": ngettext_lazy(
+        "%d job is running: it was asked to stop.", "%d jobs are running: they were asked to stop."
+    ),
+}
 
 
 def apply_to_jobs(
     request: HttpRequest, transition: ManualTransition, job_ids: Iterable[UUID]
 ) -> None:
     """Make the transition of each job, log it, and tell the user what became of them."""
-    outcomes: dict[str, int] = {}
-    refusals = []
+    outcomes, refusals = Counter[str](), []
     for job_id in job_ids:
         try:
-            outcome = apply_to_job(request.user, transition, job_id)
+            outcomes[apply_to_job(request.user, transition, job_id)] += 1
         except (InvalidMove, DuplicateJob) as refusal:
             refusals.append(str(refusal))
         except Job.DoesNotExist:
             refusals.append(_("Job %s no longer exists.") % job_id)
-        else:
-            outcomes[outcome] = outcomes.get(outcome, 0) + 1
     for outcome, count in outcomes.items():
-        messages.success(request, _done(outcome, count))
-    if refusals:
-        messages.error(request, refusal_summary(refusals))
+        messages.success(request, DONE[outcome] % count)
+    show_refusals(request, refusals)
 
 
 def apply_to_job(user: Any, transition: ManualTransition, job_id: UUID) -> str:
@@ -146,27 +155,10 @@ def running_count(transition: ManualTransition, job_ids: Iterable[UUID]) -> int:
     return Job.objects.filter(pk__in=list(job_ids), state=State.RUNNING).count()
 
 
-def _done(outcome: str, count: int) -> str:
-    text = {
-        "retried": ngettext("%d job will run again.", "%d jobs will run again.", count),
-        "run now": ngettext(
-            "%d job will run as soon as a worker is free.",
-            "%d jobs will run as soon as a worker is free.",
-            count,
-        ),
-        "cancelled": ngettext("%d job was cancelled.", "%d jobs were cancelled.", count),
-        "requested": ngettext(
-            "%d job is running: it was asked to stop.",
-            "%d jobs are running: they were asked to stop.",
-            count,
-        ),
-    }[outcome]
-    return text % count
-
-
-def refusal_summary(reasons: list[str]) -> str:
-    """How many were refused and why; after REASONS_LISTED of them it is enough."""
+def show_refusals(request: HttpRequest, reasons: list[str]) -> None:
+    """Tell the user how many were refused, if any, and why; REASONS_LISTED reasons are enough."""
     count = len(reasons)
     start = ngettext("%d job was refused:", "%d jobs were refused:", count) % count
     more = [_("… and %d more.") % (count - REASONS_LISTED)] if count > REASONS_LISTED else []
-    return " ".join([start, *reasons[:REASONS_LISTED], *more])
+    if reasons:
+        messages.error(request, " ".join([start, *reasons[:REASONS_LISTED], *more]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
@@ -15,14 +15,9 @@ from django.utils.translation import gettext_lazy
 from ..core.formats import NOTHING
 from ..core.states import State
 from ..models import Job, Worker
-from ..monitoring.health import (
-    WorkerHealth,
-    is_any_worker_alive,
-    seconds_since,
-    worker_health,
-)
+from ..monitoring.health import WorkerHealth, seconds_since, worker_health
 from . import formatting as show
-from .listing import ReadOnlyAdmin
+from .listing import WatchedAdmin
 
 HEALTH_LABELS = {
     WorkerHealth.ALIVE: gettext_lazy("Alive"),
@@ -33,7 +28,7 @@ HEALTH_LABELS = {
 
 
 @admin.register(Worker)
-class WorkerAdmin(ReadOnlyAdmin):
+class WorkerAdmin(WatchedAdmin):
     """One row per `bgworker`. Maintenance deletes old ones."""
 
     list_display = ("name", "health", "queue_names", "processes", "running", "last_seen", "started")
@@ -65,19 +60,8 @@ class WorkerAdmin(ReadOnlyAdmin):
         )
         count = Coalesce(Subquery(running, output_field=IntegerField()), 0)
         rows: Any = super().get_queryset(request)
-        return cast(
-            "QuerySet[Any]", rows.annotate(seen=seconds_since("last_seen_at"), running_jobs=count)
-        )
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> Any:
-        """Django's list, which also says when no worker is running."""
-        context = {
-            "bgtasks_no_worker": not is_any_worker_alive(),
-            **(extra_context or {}),
-        }
-        return super().changelist_view(request, context)
+        found: QuerySet[Any] = rows.annotate(seen=seconds_since("last_seen_at"), running_jobs=count)
+        return found
 
     @admin.display(description=gettext_lazy("worker"))
     def name(self, worker: Worker) -> str:

@@ -8,7 +8,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from django.apps import apps
+from ..core.current import running
 
 FIELDS = ("job_id", "task", "queue", "attempt", "worker")
 # The attributes that every record has go by other names, or not worth a line.
@@ -23,7 +23,6 @@ class JobFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through, with the job that runs here."""
         for name, value in _facts().items():
             setattr(record, name, value)
         return True
@@ -37,7 +36,6 @@ class JsonFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record in one line."""
         facts: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
@@ -62,15 +60,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def _facts() -> dict[str, Any]:
-    # Logging is set up before the models are there; no job runs then.
-    if not apps.models_ready:
+    run = running.get()
+    if run is None:
         return dict.fromkeys(FIELDS)
-    from .. import current_job
-
-    context = current_job()
-    if context is None:
-        return dict.fromkeys(FIELDS)
-    job = context.job
+    job = run.job
     worker = str(job.worker) if job.worker else None
     return dict(zip(FIELDS, (str(job.pk), job.task, job.queue, job.attempt, worker), strict=True))
 

@@ -33,13 +33,7 @@ def job_cancel(request: HttpRequest, job_id: UUID) -> HttpResponse:
         answer, status = {"cancel": cancel_job(job.pk)}, 200
     except InvalidMove:
         answer, status = {"error": gettext("It is finished already.")}, 409
-    if back := _page_to_go_back_to(request):
+    back, host = request.POST.get("next", ""), {request.get_host()}
+    if url_has_allowed_host_and_scheme(back, host, require_https=request.is_secure()):
         return HttpResponseRedirect(back)
     return JsonResponse(answer, status=status)
-
-
-def _page_to_go_back_to(request: HttpRequest) -> str:
-    back = request.POST.get("next", "")
-    host = {request.get_host()}
-    good = url_has_allowed_host_and_scheme(back, host, require_https=request.is_secure())
-    return back if good else ""

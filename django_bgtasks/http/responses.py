@@ -15,6 +15,7 @@ from ..core.errors import QueueFull
 from .auth import signature_of
 
 RETRY_AFTER_SECONDS = 1
+View = Callable[..., HttpResponseBase]
 
 
 def accepted(
@@ -40,9 +41,7 @@ def status_url(job_id: object, *, signed: bool = False, view: str = "job-status"
     return f"{url}?signature={signature_of(job_id)}" if signed else url
 
 
-def refuse_when_full(
-    view: Callable[..., HttpResponseBase],
-) -> Callable[..., HttpResponseBase]:
+def refuse_when_full(view: View) -> View:
     """Make a view answer 503 with Retry-After when it enqueues into a full queue."""
 
     @wraps(view)

@@ -18,14 +18,17 @@ from .auth import Viewer
 def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     """What the viewer may know of the job. `version` changes whenever anything else in it does."""
     may_read = viewer.is_operator or job.state == State.FAILED
+    # Its owner gets what the task returned; an operator as much as in the admin.
+    result = job.result if viewer.sees_result else masked(job.result)
+    in_full = error_message(job.error_code, job.error_params, job.error)
     facts = {
         "id": str(job.pk),
         "state": job.state,
         "label": job.get_state_display(),
         "status": str(STATUS[State(job.state)]),
         "progress": job.progress,
-        "result": _result(job, viewer) if job.state == State.SUCCEEDED else None,
-        "error": _error(job) if viewer.is_operator else error_for_owner(job),
+        "result": result if job.state == State.SUCCEEDED else None,
+        "error": in_full if viewer.is_operator else error_for_owner(job),
         "error_code": job.error_code if may_read else "",
         "finished": job.is_final,
     }
@@ -46,12 +49,3 @@ def error_for_owner(job: Job) -> str:
     if job.error_code in FOR_OWNERS:
         words = message(job.error_code, job.error_params)
     return words or gettext("It failed.")
-
-
-def _error(job: Job) -> str:
-    return error_message(job.error_code, job.error_params, job.error)
-
-
-def _result(job: Job, viewer: Viewer) -> Any:
-    """Its owner gets what the task returned; an operator as much as in the admin."""
-    return job.result if viewer.sees_result else masked(job.result)

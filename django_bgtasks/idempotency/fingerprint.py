@@ -64,16 +64,6 @@ def _canonical(value: Any, path: str) -> Any:
     )
 
 
-def _integer(value: Any, path: str) -> Any:
-    # Python refuses to write an integer of many digits as a decimal.
-    return ["int", hex(plain(value))]
-
-
-def _float(value: Any, path: str) -> Any:
-    # By the value: 0.0 and -0.0 are equal.
-    return ["float", repr(plain(value) + 0.0)]
-
-
 def _decimal(value: Any, path: str) -> Any:
     """Equal for equal amounts: what was Decimal("20") is read from a row as Decimal("20.00")."""
     if not value.is_finite():
@@ -121,10 +111,8 @@ def _mapping(value: Any, path: str) -> Any:
 
 
 def _set(value: Any, path: str) -> Any:
-    return [
-        "set",
-        sorted((_canonical(item, f"an item of {path}") for item in value), key=json.dumps),
-    ]
+    items = (_canonical(item, f"an item of {path}") for item in value)
+    return ["set", sorted(items, key=json.dumps)]
 
 
 def _list(value: Any, path: str) -> Any:
@@ -150,9 +138,9 @@ def _method(value: Any, path: str) -> Any:
 def _function(value: Any, path: str) -> Any:
     """By its path, with what it is bound to: `"a".join` is not `"b".join`."""
     bound = getattr(value, "__self__", None)
-    if bound is not None and not isinstance(bound, type) and not hasattr(bound, "__spec__"):
-        return ["method", _canonical(bound, f"{path}.__self__"), value.__name__]
-    return ["function", _path_of(value, path)]
+    if bound is None or isinstance(bound, type) or hasattr(bound, "__spec__"):
+        return ["function", _path_of(value, path)]
+    return _method(value, path)
 
 
 def _path_of(value: Any, path: str) -> str:
@@ -180,43 +168,37 @@ def _zone(value: Any, path: str) -> Any:
 def _words(value: Any, path: str) -> Any:
     """A lazy text counts as it is written in the code, not in the language of whoever calls."""
     with translation.override(None):
-        return _text(str(value), path)
+        return str(value)
 
 
-def _text(value: Any, path: str) -> str:
-    return str(plain(value))
-
-
-def _bytes(value: Any, path: str) -> Any:
-    return ["bytes", bytes(value).hex()]
-
-
-def _told(kind: str, tell: Callable[[Any], Any]) -> Callable[[Any, str], Any]:
-    return lambda value, path: [kind, tell(value)]
+def _of(kind: str, write: Callable[[Any], Any]) -> Callable[[Any, str], Any]:
+    return lambda value, path: [kind, write(value)]
 
 
 # The first that fits counts: a member of an enumeration may be a text, a datetime is a date.
 WRITERS: list[tuple[Any, Callable[[Any, str], Any]]] = [
     (Enum, _enum),
     (Promise, _words),
-    (str, _text),
-    (int, _integer),
-    (float, _float),
+    (str, lambda value, path: str(plain(value))),
+    # Python refuses to write an integer of many digits as a decimal.
+    (int, _of("int", lambda value: hex(plain(value)))),
+    # By the value: 0.0 and -0.0 are equal.
+    (float, _of("float", lambda value: repr(plain(value) + 0.0))),
     (Decimal, _decimal),
     (Model, _model),
     (type, lambda value, path: ["class", _path_of(value, path)]),
     (datetime, _moment),
-    (date, _told("date", date.isoformat)),
+    (date, _of("date", date.isoformat)),
     (time, _time),
-    (timedelta, _told("timedelta", lambda value: value // TICK)),
+    (timedelta, _of("timedelta", lambda value: value // TICK)),
     (ZoneInfo, _zone),
-    (timezone, _told("offset", lambda value: value.utcoffset(None) // TICK)),
-    (UUID, _told("uuid", lambda value: value.hex)),
-    (bytes | bytearray | memoryview, _bytes),
-    (complex, _told("complex", lambda value: [repr(value.real + 0.0), repr(value.imag + 0.0)])),
-    (Fraction, _told("fraction", lambda value: [hex(value.numerator), hex(value.denominator)])),
-    (range, _told("range", lambda value: [hex(value.start), hex(value.stop), hex(value.step)])),
-    (PurePath, _told("path", lambda value: value.as_posix())),
+    (timezone, _of("offset", lambda value: value.utcoffset(None) // TICK)),
+    (UUID, _of("uuid", lambda value: value.hex)),
+    (bytes | bytearray | memoryview, _of("bytes", lambda value: bytes(value).hex())),
+    (complex, _of("complex", lambda value: [repr(value.real + 0.0), repr(value.imag + 0.0)])),
+    (Fraction, _of("fraction", lambda value: [hex(value.numerator), hex(value.denominator)])),
+    (range, _of("range", lambda value: [hex(value.start), hex(value.stop), hex(value.step)])),
+    (PurePath, _of("path", lambda value: value.as_posix())),
     (Mapping, _mapping),
     (Set, _set),
     (list | tuple | deque, _list),

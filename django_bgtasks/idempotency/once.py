@@ -80,16 +80,11 @@ class _Call:
             if found.state == EffectState.UNKNOWN:
                 raise self.unknown()
             if not log.owner_is_gone(found, self.owner, self.using):
-                self.wait(deadline)
-                continue
-            taken = self.take_over(found)
-            if taken is not None:
+                # In a transaction waiting would hold its locks, which the other may need.
+                self.refuse_after(0.0 if connections[self.using].in_atomic_block else deadline)
+                time.sleep(0.05)
+            elif taken := self.take_over(found):
                 return taken
-
-    def wait(self, deadline: float) -> None:
-        # In a transaction waiting would hold its locks, which the other caller may need.
-        self.refuse_after(0.0 if connections[self.using].in_atomic_block else deadline)
-        time.sleep(0.05)
 
     def refuse_after(self, deadline: float) -> None:
         if clock.monotonic() > deadline:

@@ -50,15 +50,9 @@ def begin(
     One whose time is over gives way, whether or not it was pruned by now.
     token: by which a caller knows its own record again, if the answer was lost.
     """
-    record = IdempotencyRecord(
-        scope=scope,
-        key=key,
-        fingerprint=fingerprint,
-        expires_at=after(kept),
-        token=token or uuid4(),
-    )
-    record.job, record.attempt = owner.job, owner.attempt
-    record.created_at = Now()
+    record = IdempotencyRecord(scope=scope, key=key, fingerprint=fingerprint)
+    record.job, record.attempt, record.token = owner.job, owner.attempt, token or uuid4()
+    record.created_at, record.expires_at = Now(), after(kept)
     insert = partial(insert_returning, record, "created_at", using, SCOPE_AND_KEY)
     if insert():
         return record
@@ -77,8 +71,7 @@ def expired(using: str) -> Any:
 @retried
 def find(scope: str, key: str, fingerprint: str, using: str) -> IdempotencyRecord | None:
     """The record of this key. FingerprintMismatch if it was made for another call."""
-    rows = IdempotencyRecord.objects.using(using).filter(scope=scope, key=key)
-    record = current(rows)
+    record = current(IdempotencyRecord.objects.using(using).filter(scope=scope, key=key))
     if record is not None and record.fingerprint != fingerprint:
         raise FingerprintMismatch(
             f"The idempotency key {key!r} was used before with other arguments. "
@@ -91,9 +84,8 @@ def find(scope: str, key: str, fingerprint: str, using: str) -> IdempotencyRecor
 @fault_point("record")
 def complete(record: IdempotencyRecord, response: Any, using: str) -> bool:
     """Record what the effect gave. False if the record was taken over meanwhile."""
-    return bool(
-        _mine(record, using).update(state=EffectState.DONE, response=response, completed_at=Now())
-    )
+    done = {"state": EffectState.DONE, "response": response, "completed_at": Now()}
+    return bool(_mine(record, using).update(**done))
 
 
 @retried
@@ -131,24 +123,17 @@ def owner_is_gone(record: IdempotencyRecord, me: Owner, using: str) -> bool:
     gone, for it asks because an earlier life of the same attempt left the record behind.
     """
     if record.job is None:
-        stale = IdempotencyRecord.objects.using(using).filter(
-            pk=record.pk, created_at__lt=after(-LEASE)
-        )
-        return stale.exists()
+        stale = IdempotencyRecord.objects.using(using).filter(created_at__lt=after(-LEASE))
+        return stale.filter(pk=record.pk).exists()
     if record.job == me.job:
         return True
-    live = Job.objects.using(using).filter(
-        pk=record.job, state=State.RUNNING, attempt=record.attempt or 0
-    )
-    return not live.exists()
+    live = Job.objects.using(using).filter(pk=record.job, state=State.RUNNING)
+    return not live.filter(attempt=record.attempt or 0).exists()
 
 
 def _mine(record: IdempotencyRecord, using: str) -> Any:
     return IdempotencyRecord.objects.using(using).filter(
-        scope=record.scope,
-        key=record.key,
-        token=record.token,
-        state=EffectState.IN_PROGRESS,
+        scope=record.scope, key=record.key, token=record.token, state=EffectState.IN_PROGRESS
     )
 
 

@@ -27,11 +27,7 @@ def stored(response: HttpResponseBase) -> dict[str, Any]:
         logger.warning("The body of an idempotent view's answer is not kept for a replay.")
         body = b""
     headers = {name: value for name, value in response.items() if name.lower() not in DROPPED}
-    return {
-        "http": response.status_code,
-        "headers": headers,
-        "body": b64encode(body).decode(),
-    }
+    return {"http": response.status_code, "headers": headers, "body": b64encode(body).decode()}
 
 
 def replayed(stored: Any) -> HttpResponse:

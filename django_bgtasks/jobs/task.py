@@ -219,6 +219,14 @@ def find_task(path: str) -> Any:
     return task
 
 
+def known_task(path: str) -> Any:
+    """The task at this dotted path; None when there is none on this host."""
+    try:
+        return find_task(path)
+    except TaskNotFound:
+        return None
+
+
 def _refuse(name: str, options: set[str], why: str) -> None:
     if options:
         raise TypeError(f"{name}.using() {why} {', '.join(sorted(options))}.")

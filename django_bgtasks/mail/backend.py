@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
+from email.utils import format_datetime, make_msgid
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.message import EmailMessage
+from django.core.mail.utils import DNS_NAME
 from django.db import DatabaseError
+from django.utils import timezone
 
+from ..core import clock
 from ..core.errors import BgTasksError
 from ..ledger.lifecycle import ledger_database
 from ..ledger.outages import in_transaction
 from .delivery import deliver_email
-from .headers import with_identity
 from .serializer import SerializedMessage, deserialize, serialize
 from .storage import arguments_for, save_blob
 
@@ -84,7 +88,8 @@ class BackgroundEmailBackend(BaseEmailBackend):
 
         def enqueue() -> int:
             stored = [arguments_for(message) for message in messages]
-            calls = [{**call, **self._extra()} for call, _ in stored]
+            extra = {"mailer": self.mailer} if self.mailer else {}
+            calls = [{**call, **extra} for call, _ in stored]
             results = deliver_email.using(queue_name=queue).enqueue_many(calls)
             for result, (_, blob) in zip(results, stored, strict=True):
                 if blob is not None:
@@ -94,18 +99,33 @@ class BackgroundEmailBackend(BaseEmailBackend):
         # A large message is a row of its own: it must commit, or not, together with its job.
         return in_transaction(enqueue, using)
 
-    def _extra(self) -> dict[str, Any]:
-        return {"mailer": self.mailer} if self.mailer else {}
-
 
 def _serialized(message: EmailMessage) -> SerializedMessage:
     for address in [message.from_email, *message.recipients()]:
         if "\n" in str(address) or "\r" in str(address):
             raise ValueError(f"An email address can't contain newlines: {str(address)!r}.")
-    serialized = serialize(with_identity(message))
+    serialized = serialize(_with_identity(message))
     # Built once from what is stored: a message that cannot be built fails its sender, not its job.
     deserialize(serialized).message()
     return serialized
+
+
+def _with_identity(message: EmailMessage) -> EmailMessage:
+    """A copy with a Message-ID and a Date of its own or ours, by which a repeated delivery is
+    recognised.
+    """
+    headers: dict[str, Any] = dict(message.extra_headers)
+    given = {name.lower() for name in headers}
+    if "message-id" not in given:
+        headers["Message-ID"] = make_msgid(domain=str(DNS_NAME))
+    if "date" not in given:
+        now = clock.now()
+        headers["Date"] = format_datetime(
+            timezone.localtime(now) if settings.EMAIL_USE_LOCALTIME else now
+        )
+    identified = copy.copy(message)
+    identified.extra_headers = headers
+    return identified
 
 
 def _check_mailer(alias: str | None, mailer: str | None) -> None:

@@ -49,7 +49,13 @@ def deliver_email(
 
 def delivering_backend(mailer: str | None) -> BaseEmailBackend:
     """A new instance of the backend that really sends. ImproperlyConfigured if it enqueues."""
-    backend = _from_settings() if mailer is None else _from_mailers(mailer)
+    if mailer is None:
+        backend = _from_settings()
+    else:
+        from django.core import mail
+
+        mailers: Any = mail.mailers  # type: ignore[attr-defined, unused-ignore]
+        backend = mailers[mailer]
     if getattr(backend, "enqueues", False):
         where = f"MAILERS[{mailer!r}]" if mailer else "The setting BGTASKS_EMAIL_BACKEND"
         raise ImproperlyConfigured(
@@ -66,14 +72,6 @@ def is_permanent(error: smtplib.SMTPException) -> bool:
     if isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError):
         return 500 <= error.smtp_code < 600
     return False
-
-
-def _from_mailers(mailer: str) -> BaseEmailBackend:
-    from django.core import mail
-
-    handler: Any = mail.mailers  # type: ignore[attr-defined, unused-ignore]
-    backend: BaseEmailBackend = handler[mailer]
-    return backend
 
 
 def _from_settings() -> BaseEmailBackend:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
+
+from ..core.options import backend_settings, default_backend
 
 
 class TranslatedCommand(BaseCommand):
@@ -24,3 +27,12 @@ class TranslatedCommand(BaseCommand):
         """The option that says which backend."""
         text = _("A backend of TASKS. Default: the first of this package.")
         parser.add_argument("--backend", help=text)
+
+    def chosen_backend(self, options: dict[str, Any]) -> str:
+        """The backend that is meant. CommandError if TASKS has none of that name."""
+        backend = options["backend"] or default_backend()
+        try:
+            backend_settings(backend)
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
+        return backend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,16 +124,14 @@ def _queues(snapshot: Snapshot) -> ScreenTable:
 def _workers(snapshot: Snapshot) -> ScreenTable:
     heads = (_("worker"), _("health"), _("seen"), _("busy"), _("queues"))
     healths = {"alive": _("alive"), "late": _("late"), "lost": _("lost")}
-    busy: dict[str | None, int] = {}
-    for job in snapshot.running:
-        busy[job.worker] = busy.get(job.worker, 0) + 1
+    busy = Counter(job.worker for job in snapshot.running)
     rows = [
         (
             worker.name,
             healths[worker.health],
             _("%s ago") % duration(worker.seen),
             _("%(busy)d of %(all)d")
-            % {"busy": min(busy.get(worker.id, 0), worker.processes), "all": worker.processes},
+            % {"busy": min(busy[worker.id], worker.processes), "all": worker.processes},
             " ".join(worker.queues),
         )
         for worker in snapshot.workers

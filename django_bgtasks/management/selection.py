@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +26,7 @@ def job_id(text: str) -> UUID:
         raise ArgumentTypeError(_("%r is no job's id") % text) from None
 
 
-class SelectionCommand(TranslatedCommand, ABC):
+class SelectionCommand(TranslatedCommand):
     """Does one thing to each of the selected jobs. Exit code 1 if one was refused."""
 
     help: Any
@@ -35,9 +34,10 @@ class SelectionCommand(TranslatedCommand, ABC):
     states: tuple[str, ...]
     default_states: tuple[str, ...]
     act: Callable[[UUID], Any]
+    # What became of so many jobs.
+    summary: Any
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/workers.md for each option with an example."""
         add = parser.add_argument
         add("jobs", nargs="*", type=job_id, metavar="ID", help=_("Ids of jobs."))
         add("--all", action="store_true", help=_("All jobs in --state."))
@@ -45,33 +45,26 @@ class SelectionCommand(TranslatedCommand, ABC):
         add("--queue", help=_("Those in this queue."))
         add("--backend", help=_("Those of this backend, by the name that they have."))
         add("--error", help=_("Those whose error contains this text, as it is stored."))
-        text = _("Those in this state. Default: %s.") % get_text_list(
-            [*self.default_states], _("and")
-        )
+        states = get_text_list([*self.default_states], _("and"))
+        text = _("Those in this state. Default: %s.") % states
         add("--state", choices=self.states, action="append", help=text)
         add("--limit", type=int, metavar="N", help=_("The oldest N of them."))
         add("--dry-run", action="store_true", help=_("Only say which they are."))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do it and say what became of it."""
         ids = options["jobs"] or self._matching(options)
         if options["dry_run"]:
             for pk in ids:
                 self.stdout.write(str(pk))
-            count = len(ids)
             text = ngettext(
-                "%d job, and nothing was done.", "%d jobs, and nothing was done.", count
+                "%d job, and nothing was done.", "%d jobs, and nothing was done.", len(ids)
             )
-            self.stdout.write(text % count)
+            self.stdout.write(text % len(ids))
             return
         refused = sum(not self._do(pk) for pk in ids)
-        self.stdout.write(self.summary(len(ids) - refused))
+        self.stdout.write(self.summary % (len(ids) - refused))
         if refused:
             raise CommandError(ngettext("%d job refused.", "%d jobs refused.", refused) % refused)
-
-    @abstractmethod
-    def summary(self, count: int) -> str:
-        """What became of so many jobs."""
 
     def _matching(self, options: dict[str, Any]) -> list[UUID]:
         paths = {n: n for n in ("task", "queue", "backend")} | {"error": "error__contains"}

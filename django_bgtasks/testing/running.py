@@ -35,23 +35,19 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
     using, worker = ledger_database(), clock.new_id()
     ran: list[UUID] = []
     with without_dispatch():
-        while promote(1000, using) or _any_queued(queues, using):
-            if len(ran) >= limit and _any_queued(queues, using):
+        while promote(1000, using) or _queues(queues, using):
+            waiting = _queues(queues, using)
+            if len(ran) >= limit and waiting:
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
-            job = claim_next(queues or _queues(using), worker, using)
-            if job is None:
-                continue
-            run_claimed(job, using)
-            ran.append(job.pk)
+            if job := claim_next(queues or waiting, worker, using):
+                run_claimed(job, using)
+                ran.append(job.pk)
     rows = Job.objects.using(using).in_bulk(ran)
     return [rows[job_id] for job_id in ran if job_id in rows]
 
 
-def _any_queued(queues: Sequence[str] | None, using: str) -> bool:
-    queued = Job.objects.using(using).filter(state=State.QUEUED)
-    return (queued.filter(queue__in=queues) if queues else queued).exists()
-
-
-def _queues(using: str) -> list[str]:
+def _queues(wanted: Sequence[str] | None, using: str) -> list[str]:
+    """The queues that have queued jobs, of those that are wanted."""
     queued = Job.objects.using(using).filter(state=State.QUEUED).order_by("queue")
+    queued = queued.filter(queue__in=wanted) if wanted else queued
     return list(queued.values_list("queue", flat=True).distinct())

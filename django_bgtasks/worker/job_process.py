@@ -19,10 +19,9 @@ from types import FrameType
 from uuid import UUID
 
 from ..core import clock
-from ..core.errors import TaskNotFound
 from ..core.payload import printable
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
-from ..jobs.task import find_task
+from ..jobs.task import known_task
 from ..ledger.lifecycle import claim_next, release
 from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
@@ -178,10 +177,7 @@ class JobProcess:
         An atomic task is alone with its transaction.
         """
         executor: Executor = self.inline
-        try:
-            task = find_task(path)
-        except TaskNotFound:
-            task = None
+        task = known_task(path)
         if task is not None and not getattr(task, "atomic", False):
             if iscoroutinefunction(task.func):
                 executor = self.event_loop if self.config.async_concurrency > 1 else executor

@@ -11,9 +11,8 @@ from django.db import connections
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..core.errors import TaskNotFound
 from ..core.outcomes import failure_of
-from ..jobs.task import find_task
+from ..jobs.task import known_task
 from ..transport.connection import describe
 from .config import WorkerConfig
 
@@ -72,10 +71,8 @@ def _without_secrets(record: logging.LogRecord) -> bool:
 
 def _is_sensitive(path: str) -> bool:
     """Whether the task at this path has sensitive arguments, as far as this host knows."""
-    try:
-        return bool(getattr(find_task(path), "sensitive", ()))
-    except TaskNotFound:
-        return True
+    task = known_task(path)
+    return task is None or bool(getattr(task, "sensitive", ()))
 
 
 def _with_clipped_traceback(record: logging.LogRecord) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from ...core.states import LIVE, WAITING
 from ...jobs.actions import cancel_job
@@ -16,10 +16,6 @@ class Command(SelectionCommand):
     states = tuple(sorted(LIVE))
     default_states = tuple(sorted(WAITING))
     act = staticmethod(cancel_job)
-
-    def summary(self, count: int) -> str:
-        """What became of so many jobs."""
-        text = ngettext(
-            "%d job cancelled, or asked to stop.", "%d jobs cancelled, or asked to stop.", count
-        )
-        return text % count
+    summary = ngettext_lazy(
+        "%d job cancelled, or asked to stop.", "%d jobs cancelled, or asked to stop."
+    )

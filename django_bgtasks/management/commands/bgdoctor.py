@@ -20,7 +20,6 @@ class Command(TranslatedCommand):
     help = gettext_lazy("Check the database, Redis and the workers, and say what to fix.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print each finding."""
         findings = list(examine(options["backend"] or default_backend(), ledger_database()))
         for finding in findings:
             self._print(finding)

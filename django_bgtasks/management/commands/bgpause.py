@@ -5,13 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.options import default_backend
 from ...jobs.actions import pause_queue
 from ...jobs.task import queues_of
 from ...ledger.lifecycle import ledger_database
@@ -25,18 +23,13 @@ class Command(TranslatedCommand):
     help = gettext_lazy("Pause queues: their jobs wait until bgresume.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/workers.md."""
         parser.add_argument("queues", nargs="+", metavar=_("QUEUE"))
         super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Pause each."""
-        backend = options["backend"] or default_backend()
+        backend = self.chosen_backend(options)
         autodiscover_modules("tasks")
-        try:
-            known = queues_of(backend).union(with_queued_jobs(backend, ledger_database()))
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
+        known = queues_of(backend).union(with_queued_jobs(backend, ledger_database()))
         if unknown := [name for name in options["queues"] if name not in known]:
             text = _("Unknown queue: %(queues)s. There are %(known)s.")
             values = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}

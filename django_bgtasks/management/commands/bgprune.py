@@ -6,12 +6,11 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ...core.options import MAX_DAYS, backend_settings, default_backend, stored_backends
+from ...core.options import MAX_DAYS, default_backend, stored_backends
 from ...core.states import FINAL
 from ...ledger.lifecycle import ledger_database
 from ...ledger.prune import prune_jobs
@@ -25,16 +24,11 @@ class Command(TranslatedCommand):
     help = gettext_lazy("Delete final jobs that are older than they are kept, in chunks.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/workers.md for each option with an example."""
         super().add_arguments(parser)
         text = _("Delete jobs that ended longer ago than this.")
         parser.add_argument("--days", type=float, metavar="D", help=text)
-        parser.add_argument(
-            "--state",
-            choices=sorted(FINAL),
-            action="append",
-            help=_("With --days, only jobs in this state."),
-        )
+        text = _("With --days, only jobs in this state.")
+        parser.add_argument("--state", choices=sorted(FINAL), action="append", help=text)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Delete chunk after chunk of one backend's jobs, and say how much it was."""
@@ -47,7 +41,13 @@ class Command(TranslatedCommand):
         backend = options["backend"] or default_backend()
         deleted = 0
         if days is None:
-            self._confirm_known(backend)
+            try:
+                self.chosen_backend(options)
+            except CommandError as error:
+                text = _(
+                    "With --days, the jobs of a backend that TASKS does not have are deleted too."
+                )
+                raise CommandError(f"{error} {text}") from error
             while chunk := prune.run_once(using, [backend]):
                 deleted += chunk
         else:
@@ -59,10 +59,3 @@ class Command(TranslatedCommand):
                 deleted += chunk
         text = ngettext("%d row was deleted.", "%d rows were deleted.", deleted)
         self.stdout.write(text % deleted)
-
-    def _confirm_known(self, backend: str) -> None:
-        try:
-            backend_settings(backend)
-        except ImproperlyConfigured as error:
-            text = _("With --days, the jobs of a backend that TASKS does not have are deleted too.")
-            raise CommandError(f"{error} {text}") from error

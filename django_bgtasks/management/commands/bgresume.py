@@ -5,12 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.options import backend_settings, default_backend
 from ...jobs.actions import resume_queue
 from ...ledger.lifecycle import ledger_database
 from ...ledger.queues import paused
@@ -23,19 +21,12 @@ class Command(TranslatedCommand):
     help = gettext_lazy("Let paused queues go on.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/workers.md."""
         parser.add_argument("queues", nargs="*", metavar=_("QUEUE"))
         parser.add_argument("--all", action="store_true", help=_("All that are paused."))
         super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Resume each."""
-        backend = options["backend"] or default_backend()
-        try:
-            backend_settings(backend)
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
-        names = options["queues"]
+        backend, names = self.chosen_backend(options), options["queues"]
         if options["all"]:
             names = sorted(paused(backend, ledger_database()))
         elif not names:

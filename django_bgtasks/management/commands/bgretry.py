@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from ...core.states import State, Transition
 from ...jobs.actions import retry_job
@@ -16,7 +16,4 @@ class Command(SelectionCommand):
     states = Transition.RETRY.sources
     default_states = (State.FAILED.value,)
     act = staticmethod(retry_job)
-
-    def summary(self, count: int) -> str:
-        """What became of so many jobs."""
-        return ngettext("%d job will run again.", "%d jobs will run again.", count) % count
+    summary = ngettext_lazy("%d job will run again.", "%d jobs will run again.")

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
@@ -38,7 +37,6 @@ class Command(TranslatedCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/workers.md for each option with an example."""
         super().add_arguments(parser)
         parser.add_argument("--json", action="store_true", help=_("Print JSON."))
         parser.add_argument("--watch", action="store_true", help=_("Show it again and again."))
@@ -50,9 +48,8 @@ class Command(TranslatedCommand):
         backend = options["backend"] or default_backend()
         try:
             backend_settings(backend)
-            code = (
-                self._watch(backend, options) if options["watch"] else self._once(backend, options)
-            )
+            look = self._watch if options["watch"] else self._once
+            code = look(backend, options)
         except (DatabaseError, ImproperlyConfigured) as error:
             self.stderr.write(_("unknown: %s") % reason(error).text)
             code = UNKNOWN_CODE
@@ -60,16 +57,12 @@ class Command(TranslatedCommand):
             sys.exit(code)
 
     def _once(self, backend: str, options: dict[str, Any]) -> int:
-        if options["json"]:
-            # A program reads it: it is the same in every language.
-            with translation.override(None):
-                return self._show(backend, _as_json)
-        return self._show(backend, screens.plain_text)
-
-    def _show(self, backend: str, render: Callable[[Snapshot, list[Problem]], str]) -> int:
-        snapshot = take_snapshot(backend)
-        problems = diagnose(snapshot)
-        self.stdout.write(render(snapshot, problems))
+        # A program reads JSON: it is the same in every language.
+        with translation.override(None if options["json"] else translation.get_language()):
+            snapshot = take_snapshot(backend)
+            problems = diagnose(snapshot)
+            render = _as_json if options["json"] else screens.plain_text
+            self.stdout.write(render(snapshot, problems))
         return EXIT_CODES[level_of(problems)]
 
     def _watch(self, backend: str, options: dict[str, Any]) -> int:

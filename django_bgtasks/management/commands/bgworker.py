@@ -7,13 +7,12 @@ from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, OutputWrapper
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.options import backend_settings, default_backend
+from ...core.options import backend_settings
 from ...jobs.task import queues_of
 from ...ledger.lifecycle import ledger_database
 from ...sandbox.connections import close_for_good
@@ -32,18 +31,16 @@ from ...worker.supervisor import Supervisor
 from ..base import TranslatedCommand
 
 # Each with its default.
-NUMBERS: dict[str, tuple[int | None, str, Any]] = {
-    "--processes": (1, "N", gettext_lazy("Job processes (default %(default)d).")),
+NUMBERS: dict[str, tuple[int | None, Any]] = {
+    "--processes": (1, gettext_lazy("Job processes (default %(default)d).")),
     "--async-concurrency": (
         COROUTINES,
-        "N",
         gettext_lazy(
             "Coroutines that wait side by side in a process at most (default %(default)d)."
         ),
     ),
     "--async-connections": (
         CONNECTIONS,
-        "N",
         gettext_lazy(
             "Coroutines of a process that use the database at once, each with a connection of its "
             "own (default %(default)d)."
@@ -51,18 +48,15 @@ NUMBERS: dict[str, tuple[int | None, str, Any]] = {
     ),
     "--threads": (
         1,
-        "N",
         gettext_lazy(
             "Threads of a process that run other jobs side by side (default %(default)d)."
         ),
     ),
     "--group-size": (
         GROUP_SIZE,
-        "N",
         gettext_lazy("Short jobs that a process claims together at most (default %(default)d)."),
     ),
-    "--max-jobs": (None, "N", gettext_lazy("Replace a process after N jobs.")),
-    "--max-memory": (None, "MIB", gettext_lazy("Replace a process above so much.")),
+    "--max-jobs": (None, gettext_lazy("Replace a process after N jobs.")),
 }
 
 
@@ -91,7 +85,6 @@ class Command(TranslatedCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """See docs/workers.md for each option with an example."""
         text = _("Queues in order of preference. Default: all of the backend.")
         parser.add_argument("queues", nargs="*", help=text)
         super().add_arguments(parser)
@@ -102,10 +95,10 @@ class Command(TranslatedCommand):
         text = _("Restart when code changes.")
         parser.add_argument("--reload", action="store_true", default=None, help=text)
         parser.add_argument("--no-reload", dest="reload", action="store_false")
-        for option, (default, unit, text) in NUMBERS.items():
-            parser.add_argument(
-                option, type=positive, default=default, metavar=unit, help=str(text)
-            )
+        for option, (default, lazy) in NUMBERS.items():
+            parser.add_argument(option, type=positive, default=default, metavar="N", help=str(lazy))
+        text = _("Replace a process above so much.")
+        parser.add_argument("--max-memory", type=positive, metavar="MIB", help=text)
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Be ready for a stop, and do without an output, from the first moment on."""
@@ -140,12 +133,9 @@ class Command(TranslatedCommand):
         sys.exit(code)
 
     def _plan(self, options: dict[str, Any]) -> WorkerConfig:
-        backend = options["backend"] or default_backend()
-        try:
-            found = backend_settings(backend).options
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
-        grace = found.grace if options["grace"] is None else options["grace"]
+        backend, grace = self.chosen_backend(options), options["grace"]
+        if grace is None:
+            grace = backend_settings(backend).options.grace
         if grace < 0:
             raise CommandError(_("--grace takes zero or more seconds."))
         return WorkerConfig(

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from ...core import clock
-from ...core.errors import ClaimLost, JobTimeout, TaskNotFound
+from ...core.errors import ClaimLost, JobTimeout
 from ...core.faultpoints import fault_point
 from ...core.messages import Reason
 from ...core.outcomes import (
@@ -30,7 +30,7 @@ from ...jobs.context import JobContext
 from ...jobs.execute import reflect_outcome
 from ...jobs.middleware import middleware_of, report_outcome
 from ...jobs.results import announce
-from ...jobs.task import find_task
+from ...jobs.task import known_task
 from ...ledger import workers
 from ...ledger.lifecycle import apply_outcome, crashes_of
 from ...ledger.outages import DISCONNECTED, is_conflict, retry_on_conflict
@@ -183,7 +183,7 @@ def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
 
 
 def _retry_of(job: Job) -> Retry:
-    retry: Retry = getattr(_task_of(job), "retry", DEFAULT_RETRY)
+    retry: Retry = getattr(known_task(job.task), "retry", DEFAULT_RETRY)
     return retry
 
 
@@ -200,17 +200,9 @@ def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
     )
     if job.state == State.QUEUED:
         send([job])
-    task = _task_of(job)
+    task = known_task(job.task)
     announce("job_rescued", job, task)
     if job.is_final:
         announce("task_finished", job, task)
     if middleware_of(job.backend):
         report_outcome(JobContext(job, task, using), outcome)
-
-
-def _task_of(job: Job) -> Any:
-    """None if it cannot be imported here."""
-    try:
-        return find_task(job.task)
-    except TaskNotFound:
-        return None
