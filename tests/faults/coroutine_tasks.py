@@ -207,7 +207,7 @@ async def gathers() -> list[str]:
     """What it does at once is in one transaction, on one thread."""
     block = transaction.atomic()
     await sync_to_async(block.__enter__)()
-    await asyncio.gather(*(Note.objects.acreate(text=f"child {number}") for number in range(3)))
+    await asyncio.gather(*(Note.objects.acreate(text=f"piece {number}") for number in range(3)))
     await sync_to_async(block.__exit__)(None, None, None)
     threads = [sync_to_async(threading.get_ident)() for _ in range(3)]
     return sorted(set(map(str, await asyncio.gather(*threads))))

@@ -167,7 +167,7 @@ def test_what_a_coroutine_does_at_once_is_in_its_transaction(case: Case) -> None
         assert len(result) == 1
     open_gate(case)
     assert ended(case, reading).result == "9 rows"
-    assert sum(text.startswith("process") for text in notes()) == 15
+    assert sum(text.startswith("piece") for text in notes()) == 15
     assert case.stop(worker) == 0
 
 
