@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connections
+from django.db.models import QuerySet
 
 from ..core.options import stored_backends
 from ..core.states import State
@@ -33,10 +34,7 @@ def with_queued_jobs(backend: str, using: str) -> list[str]:
 
     A step through the index for each name: DISTINCT would read all that waits.
     """
-    queued = Job.objects.using(using).filter(
-        state=State.QUEUED, backend__in=stored_backends(backend)
-    )
-    names = queued.order_by("queue").values_list("queue", flat=True)
+    names = _queued(backend, using).order_by("queue").values_list("queue", flat=True)
     found: list[str] = []
     name = names.first()
     while name is not None:
@@ -47,9 +45,7 @@ def with_queued_jobs(backend: str, using: str) -> list[str]:
 
 def queued_jobs(backend: str, using: str, only: Collection[UUID] | None = None) -> Iterator[Queued]:
     """The queued jobs of this backend, with what a message needs of them; one page at a time."""
-    queued = Job.objects.using(using).filter(
-        state=State.QUEUED, backend__in=stored_backends(backend)
-    )
+    queued = _queued(backend, using)
     if only is not None:
         queued = queued.filter(pk__in=only)
     rows = queued.order_by().values_list(*Queued._fields)
@@ -83,6 +79,11 @@ def resume(queue: str, backend: str, using: str) -> QueuePause | None:
 def paused(backend: str, using: str) -> frozenset[str]:
     """The queues of this backend that are paused."""
     return frozenset(_pauses(backend, using).values_list("queue", flat=True))
+
+
+def _queued(backend: str, using: str) -> QuerySet[Job]:
+    backends = stored_backends(backend)
+    return Job.objects.using(using).filter(state=State.QUEUED, backend__in=backends)
 
 
 def _pauses(backend: str, using: str) -> Any:
