@@ -65,17 +65,13 @@ def _without_secrets(record: logging.LogRecord) -> bool:
     It may quote them. With the mask in their place it is in the job's row.
     """
     found = re.search(r"\bpath=(\S+)", record.getMessage()) if record.exc_info else None
-    if found and _is_sensitive(found[1]):
+    try:
+        sensitive = bool(found and getattr(find_task(found[1]), "sensitive", False))
+    except TaskNotFound:
+        sensitive = True
+    if sensitive:
         record.exc_info = record.exc_text = None
     return True
-
-
-def _is_sensitive(path: str) -> bool:
-    """Whether the task at this path has sensitive arguments, as far as this host knows."""
-    try:
-        return bool(getattr(find_task(path), "sensitive", ()))
-    except TaskNotFound:
-        return True
 
 
 def _with_clipped_traceback(record: logging.LogRecord) -> bool:

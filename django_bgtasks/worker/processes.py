@@ -179,7 +179,8 @@ def prepare_forks() -> None:
         close_in_fork()
 
     os.register_at_fork(before=block_stops, after_in_parent=release, after_in_child=reset)
-    watch_over_daemons()
+    # Daemonic processes, and those of a pool, end when this process is gone.
+    util.register_after_fork(_key, _end_with_parent)
 
 
 def die_with(parent: int) -> None:
@@ -190,11 +191,6 @@ def die_with(parent: int) -> None:
         threading.Thread(target=exit_without, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         os._exit(1)
-
-
-def watch_over_daemons() -> None:
-    """From now on daemonic processes, and those of a pool, end when this process is gone."""
-    util.register_after_fork(_key, _end_with_parent)
 
 
 def _end_with_parent(key: object) -> None:

@@ -45,8 +45,7 @@ class _Reloader:
         while not self.stopping:
             seen = _times()
             self.worker = subprocess.Popen(  # noqa: S603 - our own command line again
-                get_child_arguments(),
-                env={**os.environ, INSIDE: "1"},
+                get_child_arguments(), env={**os.environ, INSIDE: "1"}
             )
             if self._was_stopped():
                 # The stop came before there was this worker to tell.

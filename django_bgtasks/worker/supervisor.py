@@ -52,7 +52,7 @@ class Supervisor:
             self._reap()
             if self.asked_at is not None:
                 self.stop()
-            if self._is_over():
+            if self.stopping and not self._alive():
                 break
             self.maintenance.keep_alive(self.config)
             self._read_reports()
@@ -117,9 +117,6 @@ class Supervisor:
 
     def _send_processes(self) -> None:
         self.maintenance.send_processes([handle.pid for handle in self._alive()])
-
-    def _is_over(self) -> bool:
-        return self.stopping and not self._alive()
 
     def _is_silent(self) -> bool:
         return self.maintenance.is_silent(self.config.options.dead_after)

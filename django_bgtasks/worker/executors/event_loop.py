@@ -67,18 +67,16 @@ class EventLoopExecutor:
     def blocking_runner(self) -> Awaited | None:
         """The run that blocks the loop, if one does. To be asked again and again."""
         now = clock.monotonic()
-        if self._loop is None or self._asked_at is None:
-            self._ask(now)
+        if self._loop is None:
+            return None
+        if self._asked_at is None:
+            # It is to say that it is alive, as soon as it can.
+            self._asked_at = now
+            self._loop.call_soon_threadsafe(self._answer)
             return None
         if now - self._asked_at < BLOCKED_AFTER:
             return None
         return getattr(asyncio.current_task(self._loop), "runner", None)
-
-    def _ask(self, now: float) -> None:
-        """Have the loop say that it is alive, as soon as it can."""
-        if self._loop is not None:
-            self._asked_at = now
-            self._loop.call_soon_threadsafe(self._answer)
 
     def _answer(self) -> None:
         self._asked_at = None

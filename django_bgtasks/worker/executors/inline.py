@@ -109,25 +109,15 @@ class BatchSizer:
         self._recent[rq_queue] = max(seconds, MEMORY * recent + (1 - MEMORY) * seconds)
 
 
-class Prefetched:
+class Prefetched(deque[UUID]):
     """Messages that were popped and are not claimed yet: whoever takes one has it alone."""
-
-    def __init__(self) -> None:
-        self._ids: deque[UUID] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._ids)
-
-    def put(self, ids: Iterable[UUID]) -> None:
-        """These were popped, in this order."""
-        self._ids.extend(ids)
 
     def take(self, count: int | None = None) -> list[UUID]:
         """Take the first of them, at most `count`; all without it."""
         taken: list[UUID] = []
         with suppress(IndexError):
             while count is None or len(taken) < count:
-                taken.append(self._ids.popleft())
+                taken.append(self.popleft())
         return taken
 
 

@@ -72,7 +72,7 @@ class Redispatch:
         self._sweep_at, self._is_sure = 0.0, True
 
     def _restore(self, redis: Redis) -> int:
-        if not self._lock(redis):
+        if not redis.set(self._named.key("redispatch"), 1, nx=True, ex=LOCK_SECONDS):
             return 0
         # The mark comes last: a crash in between makes the next one look again.
         sent = self._send(redis, self._missing(redis))
@@ -124,9 +124,6 @@ class Redispatch:
             push(chunk, self._named, redis)
             sent += len(chunk)
         return sent
-
-    def _lock(self, redis: Redis) -> bool:
-        return bool(redis.set(self._named.key("redispatch"), 1, nx=True, ex=LOCK_SECONDS))
 
     def _mark(self, redis: Redis) -> None:
         mark(self._named, database_name(self.using), redis)
