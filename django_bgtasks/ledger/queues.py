@@ -6,7 +6,7 @@ The database says which are paused, so that no worker needs Redis to hear of it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.db import connections
@@ -18,15 +18,6 @@ from ..models import Job, QueuePause
 from .outages import retried
 from .pooler import is_pooled
 from .times import Now
-
-
-class Queued(NamedTuple):
-    """A queued job as its message shows it."""
-
-    id: UUID
-    queue: str
-    priority: int
-    task: str
 
 
 def with_queued_jobs(backend: str, using: str) -> list[str]:
@@ -43,17 +34,18 @@ def with_queued_jobs(backend: str, using: str) -> list[str]:
     return found
 
 
-def queued_jobs(backend: str, using: str, only: Collection[UUID] | None = None) -> Iterator[Queued]:
-    """The queued jobs of this backend, with what a message needs of them; one page at a time."""
+def queued_jobs(
+    backend: str, using: str, only: Collection[UUID] | None = None
+) -> Iterator[tuple[UUID, str, int, str]]:
+    """Id, queue, priority and task of the queued jobs of this backend; one page at a time."""
     queued = _queued(backend, using)
     if only is not None:
         queued = queued.filter(pk__in=only)
-    rows = queued.order_by().values_list(*Queued._fields)
+    rows = queued.order_by().values_list("id", "queue", "priority", "task")
     # Pages need a cursor of the server's session, which behind a pooler is another one each time.
     connection = connections[using]
     connection.ensure_connection()
-    paged = rows if is_pooled(connection) else rows.iterator(chunk_size=2000)
-    return map(Queued._make, paged)
+    return iter(rows) if is_pooled(connection) else rows.iterator(chunk_size=2000)
 
 
 @retried

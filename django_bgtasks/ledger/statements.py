@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -265,9 +264,14 @@ def run_prepared(
     try:
         if searches:
             _replan(connection, cursor)
-        with _preparing(connection.connection):
+        session = connection.connection
+        # Django has psycopg prepare nothing; here it prepares at the first use.
+        before, session.prepare_threshold = session.prepare_threshold, 0
+        try:
             cursor.execute(sql, params)
             return list(cursor.fetchall())
+        finally:
+            session.prepare_threshold = before
     except DatabaseError as error:
         if not pooler.is_pooler_error(error):
             raise
@@ -301,16 +305,6 @@ def _replan(connection: Any, cursor: Any) -> None:
     if moment - _planned.setdefault(connection, moment) > REPLAN_AFTER:
         cursor.execute("DISCARD PLANS")
         _planned[connection] = moment
-
-
-@contextmanager
-def _preparing(session: Any) -> Iterator[None]:
-    """Django has psycopg prepare nothing; here it prepares at the first use."""
-    before, session.prepare_threshold = session.prepare_threshold, 0
-    try:
-        yield
-    finally:
-        session.prepare_threshold = before
 
 
 def _columns(names: Sequence[str]) -> str:

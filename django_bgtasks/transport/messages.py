@@ -110,12 +110,7 @@ class Namespace:
     @property
     def marker_key(self) -> str:
         """A wiped Redis has lost this key; workers then send all queued jobs again."""
-        return marker_key(self.name)
-
-
-def marker_key(name: str) -> str:
-    """The same of another ledger."""
-    return f"bgtasks:{name}:alive"
+        return self.key("alive")
 
 
 def namespace_of(backend: str, using: str) -> Namespace:

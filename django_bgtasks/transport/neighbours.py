@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from .messages import LEDGERS_KEY, QUEUE_PREFIX, QUEUES_KEY, Namespace, marker_key
+from .messages import LEDGERS_KEY, QUEUE_PREFIX, QUEUES_KEY, Namespace
 from .queues import text_of
 from .registry import WORKER_KEY, names_of
 
@@ -58,7 +58,7 @@ def strangers(namespace: Namespace, known: Iterable[str], redis: Redis) -> set[s
 
 
 def _ledger(name: str, queues: list[str], workers: list[str], redis: Redis) -> Neighbour:
-    start, about = f"{name}:", redis.get(marker_key(name))
+    start, about = f"{name}:", redis.get(Namespace(name, name).marker_key)
     own = [queue for queue in queues if queue.startswith(start)]
     workers = [worker for worker in workers if worker.startswith(start)]
     return _counted(name, text_of(about or b""), own, workers, redis)

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing import util
 from pathlib import Path
@@ -149,11 +150,9 @@ def _set_up(parent: int) -> None:
 
 def signal_process(pid: int, number: int) -> None:
     """Send a signal to a process; one that has just ended, or is none, needs none."""
-    try:
+    with suppress(ProcessLookupError):
         if pid:
             os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def prepare_forks() -> None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -98,8 +99,6 @@ class _Reloader:
 def _times() -> dict[Path, float]:
     times = {}
     for path in iter_all_python_module_files():
-        try:
+        with suppress(OSError):
             times[Path(path)] = Path(path).stat().st_mtime
-        except OSError:
-            continue
     return times

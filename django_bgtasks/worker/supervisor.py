@@ -9,6 +9,7 @@ import logging
 import os
 import select
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from types import FrameType
 from uuid import UUID
@@ -107,10 +108,8 @@ class Supervisor:
         if self.maintenance.pid:
             readers.append(self.maintenance.reports.reader)
         select.select(readers, [], [], LOOK_EVERY)
-        try:
+        with suppress(BlockingIOError):
             os.read(self.wake_reader, 4096)
-        except BlockingIOError:
-            return
 
     def _alive(self) -> list[ProcessHandle]:
         return [handle for handle in self.handles if handle.pid]
