@@ -167,9 +167,7 @@ class Supervisor:
             nothing_left = not self.maintenance.unsettled and not jobs
             self.burst_is_over = nothing_left and code == OUT_OF_WORK
         if not handle.ended_well(jobs, code):
-            died: list[list[object]] = [
-                [str(job.job_id), job.claim, handle.why(job)] for job in jobs
-            ]
+            died = [[str(job.job_id), job.claim, handle.why(job)] for job in jobs]
             self.maintenance.send_death(pid, died, end_of(status))
         # Reported first: maintenance takes a claim that it sees in neither place for nobody's.
         handle.shared.clear()

@@ -22,6 +22,7 @@ from ...models import Job
 from ...sandbox.restore import LEFT_OPEN
 from ...sandbox.threads import check_threads_of
 from ..config import WorkerConfig
+from . import Executor
 from .active_runs import ActiveRun, ActiveRuns
 from .database_threads import DatabaseThreads, room_for
 
@@ -34,7 +35,7 @@ logger = logging.getLogger("django_bgtasks.worker")
 _runner: ContextVar[Awaited | None] = ContextVar("bgtasks_runner", default=None)
 
 
-class EventLoopExecutor:
+class EventLoopExecutor(Executor):
     """Runs coroutines, at most `config.async_concurrency`; its thread starts with the first one."""
 
     def __init__(self, config: WorkerConfig, runs: ActiveRuns) -> None:
@@ -47,11 +48,9 @@ class EventLoopExecutor:
         self._threads = DatabaseThreads(connections, self._current_runner)
 
     def capacity(self, rq_queue: str = "") -> int:
-        """How many more coroutines may begin."""
         return self._most - self._runs.count(self)
 
     def submit(self, jobs: list[Job]) -> list[Job]:
-        """Begin these claimed jobs. Returns those for which there is no room."""
         room = self.capacity()
         for job in jobs[:room]:
             runner = Awaited(job, self._using)

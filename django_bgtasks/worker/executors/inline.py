@@ -19,7 +19,7 @@ from ...models import Job
 from ...transport.messages import rq_queue_name
 from ..config import WorkerConfig
 from ..shared_state import SharedState
-from . import Settler
+from . import Executor, Settler
 
 logger = logging.getLogger("django_bgtasks.worker")
 # How much of the past counts after one more job.
@@ -28,7 +28,7 @@ MEMORY = 0.8
 PREFETCH = 10
 
 
-class InlineExecutor:
+class InlineExecutor(Executor):
     """Runs a batch of jobs in the main thread, as many as its budget of time allows.
 
     Where a job takes longer, a thread hands back what waits behind it.
@@ -43,7 +43,6 @@ class InlineExecutor:
         self._stopping = False
 
     def capacity(self, rq_queue: str) -> int:
-        """How many messages of this RQ queue to take at once."""
         return self.sizer.size(rq_queue)
 
     def submit(self, jobs: list[Job]) -> list[Job]:
