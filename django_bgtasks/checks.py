@@ -164,14 +164,11 @@ def _sqlite(using: str) -> Iterable[CheckMessage]:
     if not database["ENGINE"].endswith("sqlite3") or ":memory:" in str(database.get("NAME")):
         return
     options = database.get("OPTIONS", {})
-    missing = [
-        what
-        for what, there in (
-            ("immediate transactions", options.get("transaction_mode") == "IMMEDIATE"),
-            ("WAL", "journal_mode=wal" in _squeezed(options.get("init_command", ""))),
-        )
-        if not there
-    ]
+    missing = []
+    if options.get("transaction_mode") != "IMMEDIATE":
+        missing.append("immediate transactions")
+    if "journal_mode=wal" not in "".join(options.get("init_command", "").lower().split()):
+        missing.append("WAL")
     if missing:
         yield CheckWarning(
             f"The SQLite database {using!r} is used without {' and '.join(missing)}: workers and "
@@ -179,10 +176,6 @@ def _sqlite(using: str) -> Iterable[CheckMessage]:
             hint=SQLITE_HINT % using,
             id="bgtasks.W004",
         )
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.lower().split())
 
 
 def _is_readable(backend: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -23,21 +22,10 @@ if TYPE_CHECKING or django.VERSION >= (6, 0):
     )
 else:
     import django_tasks as api
-    from django_tasks import (
-        DEFAULT_TASK_QUEUE_NAME,
-        TaskContext,
-        TaskResultStatus,
-        task_backends,
-    )
+    from django_tasks import DEFAULT_TASK_QUEUE_NAME, TaskContext, TaskResultStatus, task_backends
     from django_tasks import signals as api_signals
     from django_tasks.backends.base import BaseTaskBackend
-    from django_tasks.base import (
-        TASK_MAX_PRIORITY,
-        TASK_MIN_PRIORITY,
-        Task,
-        TaskError,
-        TaskResult,
-    )
+    from django_tasks.base import TASK_MAX_PRIORITY, TASK_MIN_PRIORITY, Task, TaskError, TaskResult
     from django_tasks.exceptions import InvalidTaskBackendError as InvalidTaskBackend
     from django_tasks.exceptions import InvalidTaskError as InvalidTask
     from django_tasks.exceptions import TaskResultDoesNotExist, TaskResultMismatch
@@ -63,19 +51,14 @@ __all__ = [
     "task_backends",
 ]
 
-
 _BACKPORT_NAMES = {"InvalidTask": "InvalidTaskError"}
 
 
-def _apis() -> list[ModuleType]:
-    """The tasks APIs in use: ours to build on, and the backport where it is imported too."""
-    backport = sys.modules.get("django_tasks")
-    return [api] if backport is None or backport is api else [api, backport]
-
-
 def handlers() -> list[Any]:
-    """Every `task_backends` handler that may ask for our backend."""
-    return [module.task_backends for module in _apis()]
+    """Every `task_backends` handler that may ask for our backend: the backport has its own."""
+    backport = sys.modules.get("django_tasks")
+    others = [] if backport is None or backport is api else [backport.task_backends]
+    return [task_backends, *others]
 
 
 def for_both(error: Exception) -> Exception:

@@ -75,7 +75,6 @@ class _KeyFormatter(string.Formatter):
         return str(super().format_field(plain(value), format_spec))
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
-        """See format_field()."""
         return super().convert_field(plain(value), conversion)
 
 

@@ -187,9 +187,13 @@ def _is_ours(path: str) -> bool:
     return any(f"{cls.__module__}.{cls.__qualname__}" == BACKEND_PATH for cls in backend.__mro__)
 
 
+# What is cached of the settings: here, and by who has added to it.
+CACHED: list[Any] = [stored_backends, known_backends, backend_of, backend_settings]
+
+
 def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting == "TASKS":
-        for cached in (stored_backends, known_backends, backend_of, backend_settings):
+    if setting in ("TASKS", "CACHES"):
+        for cached in CACHED:
             cached.cache_clear()
 
 

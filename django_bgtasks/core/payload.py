@@ -125,16 +125,12 @@ def _number(value: Any, path: str) -> Any:
 
 def _read(value: Any, path: str) -> str:
     if isinstance(value, bytes):
-        return _decoded(value, path)
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise _Refused(f"Unsupported value: {path} is bytes that are not UTF-8 text.") from None
     # A lazy translation is a text now, in the language of the caller.
     return str(value) if isinstance(value, Promise) else str(plain(value))
-
-
-def _decoded(value: bytes, path: str) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise _Refused(f"Unsupported value: {path} is bytes that are not UTF-8 text.") from None
 
 
 def _text(value: str, path: str) -> str:

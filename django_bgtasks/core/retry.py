@@ -69,14 +69,12 @@ class Retry:
 
     def next_delay(self, attempt: int, rng: Random) -> timedelta:
         """Wait before the attempt that follows `attempt` (1 is the first)."""
-        return timedelta(seconds=max(0.0, self._delay(attempt) * _spread(self.jitter, rng)))
-
-    def _delay(self, attempt: int) -> float:
+        delays = tuple(self.delays)
+        seconds = delays[min(attempt, len(delays)) - 1]
         if self.backoff == "exponential":
             # 2**60 seconds is beyond any cap; a larger exponent would overflow a float.
-            return min(self.cap, self.base * 2.0 ** min(attempt - 1, 60))
-        delays = tuple(self.delays)
-        return delays[min(attempt, len(delays)) - 1]
+            seconds = min(self.cap, self.base * 2.0 ** min(attempt - 1, 60))
+        return timedelta(seconds=seconds * (1.0 + self.jitter * rng.uniform(-1.0, 1.0)))
 
 
 def _exceptions(
@@ -87,10 +85,6 @@ def _exceptions(
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise ValueError(f"Retry: {name} takes exception classes, not {cls!r}.")
     return classes
-
-
-def _spread(jitter: float, rng: Random) -> float:
-    return 1.0 + jitter * rng.uniform(-1.0, 1.0) if jitter else 1.0
 
 
 # Without a policy of its own a task is not run again after an exception, for nobody said that

@@ -62,9 +62,7 @@ class Transition(Enum):
 
 
 STATUS = {
-    State.BLOCKED: TaskResultStatus.READY,
-    State.SCHEDULED: TaskResultStatus.READY,
-    State.QUEUED: TaskResultStatus.READY,
+    **dict.fromkeys(WAITING, TaskResultStatus.READY),
     State.RUNNING: TaskResultStatus.RUNNING,
     State.SUCCEEDED: TaskResultStatus.SUCCESSFUL,
     State.FAILED: TaskResultStatus.FAILED,

@@ -37,7 +37,7 @@ def ledger_id(using: str) -> UUID:
 
 def look(using: str) -> UUID:
     """Read the id, and look where the database is: a copy gets a new id, and a log line."""
-    row = _row(using)
+    row = identity_of(using)
     place = _place(using)
     if place and place not in row.origins:
         row = rename(row, f"The database {using!r} was copied or moved", using, place)
@@ -46,7 +46,7 @@ def look(using: str) -> UUID:
 
 def reread(using: str) -> UUID:
     """Read the id again, for somebody else may have changed it: one statement after the first."""
-    return _know(_row(using), using) if using in known_ids else look(using)
+    return _know(identity_of(using), using) if using in known_ids else look(using)
 
 
 @retried
@@ -58,12 +58,7 @@ def rename(row: Ledger, why: str, using: str, place: str = "") -> Ledger:
     if same.update(uuid=new, copied_from=row.uuid, named_at=Now(), origins=origins):
         text = "%s: in Redis its ledger is no longer %s, from now on it is %s."
         logger.warning(text, why, short(row.uuid), short(new))
-    return _row(using)
-
-
-def identity_of(using: str) -> Ledger:
-    """The row of the ledger, as it is now."""
-    return _row(using)
+    return identity_of(using)
 
 
 def database_name(using: str) -> str:
@@ -96,8 +91,8 @@ def _know(row: Ledger, using: str) -> UUID:
 
 
 @retried
-def _row(using: str) -> Ledger:
-    """The one row; it is made when it is asked for first."""
+def identity_of(using: str) -> Ledger:
+    """The row of the ledger, as it is now; it is made when it is asked for first."""
     rows = Ledger.objects.using(using)
     found = rows.first()
     if found is not None:

@@ -207,10 +207,7 @@ def release(jobs: Sequence[Job], using: str) -> int:
     for claims in sorted({job.claims for job in others}):
         ids = [job.pk for job in others if job.claims == claims]
         claimed = Job.objects.using(using).filter(
-            pk__in=ids,
-            state__in=Transition.RELEASE.sources,
-            claims=claims,
-            worker=jobs[0].worker,
+            pk__in=ids, state__in=Transition.RELEASE.sources, claims=claims, worker=jobs[0].worker
         )
         moved += claimed.update(state=Transition.RELEASE.target, attempt=F("attempt") - 1)
     return moved
@@ -233,10 +230,7 @@ def is_settled(job: Job, outcome: Outcome, using: str) -> bool:
 def owned(job: Job, using: str) -> models.QuerySet[Job]:
     """The job's row, if this claim of it still holds."""
     return Job.objects.using(using).filter(
-        pk=job.pk,
-        state__in=Transition.SUCCEED.sources,
-        claims=job.claims,
-        worker=job.worker,
+        pk=job.pk, state__in=Transition.SUCCEED.sources, claims=job.claims, worker=job.worker
     )
 
 
@@ -358,11 +352,7 @@ def _values(outcome: Outcome) -> dict[str, Any]:
     if outcome.transition is Transition.RETRY_AT:
         values["run_after"] = after(outcome.delay)
     if state in FINAL:
-        values |= {
-            "finished_at": Now(),
-            "dedup_slot": slot_after_end(),
-            "result": outcome.result,
-        }
+        values |= {"finished_at": Now(), "dedup_slot": slot_after_end(), "result": outcome.result}
     return values
 
 

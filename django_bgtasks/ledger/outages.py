@@ -27,6 +27,7 @@ from django.db import (
 )
 
 from ..core import clock
+from ..core.outcomes import message_of
 from .sessions import has_open_transaction, is_lost
 
 logger = logging.getLogger("django_bgtasks")
@@ -122,7 +123,7 @@ def retry_until_connected(write: Callable[[], T], using: str, first_wait: float 
                 continue
             logger.warning(
                 "The database did not answer (%s); trying again in %.1f s.",
-                _first_line(error),
+                message_of(error) or type(error).__name__,
                 wait,
             )
             begin_new_session(using)
@@ -233,7 +234,3 @@ def _state(cause: BaseException | None) -> str:
 
 def _number(cause: BaseException | None) -> Any:
     return cause.args[0] if cause is not None and cause.args else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

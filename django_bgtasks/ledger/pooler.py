@@ -47,9 +47,11 @@ def is_pooler_error(error: BaseException) -> bool:
 
 def remember(connection: Any) -> None:
     """Remember that there is one after all, and say so."""
-    if not _found.get(_place(connection)):
+    # Noted first, or other threads that find out now would say it too.
+    place = _place(connection)
+    known, _found[place] = _found.get(place), True
+    if not known:
         logger.warning(ADVICE, connection.alias, connection.alias)
-    _found[_place(connection)] = True
 
 
 def _has_another_pid(connection: Any) -> bool:

@@ -6,10 +6,11 @@ The database says which are paused, so that no worker needs Redis to hear of it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.db import connections
+from django.db.models import QuerySet
 
 from ..core.options import stored_backends
 from ..core.states import State
@@ -19,24 +20,12 @@ from .pooler import is_pooled
 from .times import Now
 
 
-class Queued(NamedTuple):
-    """A queued job as its message shows it."""
-
-    id: UUID
-    queue: str
-    priority: int
-    task: str
-
-
 def with_queued_jobs(backend: str, using: str) -> list[str]:
     """The names of the queues in which jobs of this backend are queued, in order.
 
     A step through the index for each name: DISTINCT would read all that waits.
     """
-    queued = Job.objects.using(using).filter(
-        state=State.QUEUED, backend__in=stored_backends(backend)
-    )
-    names = queued.order_by("queue").values_list("queue", flat=True)
+    names = _queued(backend, using).order_by("queue").values_list("queue", flat=True)
     found: list[str] = []
     name = names.first()
     while name is not None:
@@ -45,19 +34,18 @@ def with_queued_jobs(backend: str, using: str) -> list[str]:
     return found
 
 
-def queued_jobs(backend: str, using: str, only: Collection[UUID] | None = None) -> Iterator[Queued]:
-    """The queued jobs of this backend, with what a message needs of them; one page at a time."""
-    queued = Job.objects.using(using).filter(
-        state=State.QUEUED, backend__in=stored_backends(backend)
-    )
+def queued_jobs(
+    backend: str, using: str, only: Collection[UUID] | None = None
+) -> Iterator[tuple[UUID, str, int, str]]:
+    """Id, queue, priority and task of the queued jobs of this backend; one page at a time."""
+    queued = _queued(backend, using)
     if only is not None:
         queued = queued.filter(pk__in=only)
-    rows = queued.order_by().values_list(*Queued._fields)
+    rows = queued.order_by().values_list("id", "queue", "priority", "task")
     # Pages need a cursor of the server's session, which behind a pooler is another one each time.
     connection = connections[using]
     connection.ensure_connection()
-    paged = rows if is_pooled(connection) else rows.iterator(chunk_size=2000)
-    return map(Queued._make, paged)
+    return iter(rows) if is_pooled(connection) else rows.iterator(chunk_size=2000)
 
 
 @retried
@@ -83,6 +71,11 @@ def resume(queue: str, backend: str, using: str) -> QueuePause | None:
 def paused(backend: str, using: str) -> frozenset[str]:
     """The queues of this backend that are paused."""
     return frozenset(_pauses(backend, using).values_list("queue", flat=True))
+
+
+def _queued(backend: str, using: str) -> QuerySet[Job]:
+    backends = stored_backends(backend)
+    return Job.objects.using(using).filter(state=State.QUEUED, backend__in=backends)
 
 
 def _pauses(backend: str, using: str) -> Any:

@@ -50,14 +50,18 @@ def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M
     One statement on PostgreSQL and SQLite. MySQL and MariaDB have no UPDATE … RETURNING: there
     the rows are locked and read first, in one transaction with the update.
     """
+    every = rows.model._base_manager.using(rows.db)
     if update_returns(rows.db):
-        statement, params = _update_sql(rows, values)
-        names = _columns(rows.model, rows.db)
-        query = rows.model._base_manager.using(rows.db).raw
-        return list(query(f"{statement} RETURNING {names}", params))
+        query: Any = rows.query.chain(sql.UpdateQuery)
+        query.clear_ordering(force=True)
+        query.add_update_values(values)
+        statement, params = query.get_compiler(using=rows.db).as_sql()
+        quote: Any = connections[rows.db].ops.quote_name
+        names = ", ".join(quote(field.column) for field in rows.model._meta.concrete_fields)
+        return list(every.raw(f"{statement} RETURNING {names}", tuple(params)))
     with transaction.atomic(rows.db):
         found = list(rows.select_for_update().values_list("pk", flat=True))
-        by_pk = rows.model._base_manager.using(rows.db).filter(pk__in=found)
+        by_pk = every.filter(pk__in=found)
         by_pk.update(**values)
         return list(by_pk) if found else []
 
@@ -128,16 +132,3 @@ def _insert_sql(row: models.Model, using: str) -> tuple[str, Any]:
     query.insert_values(fields, [row])
     [(statement, params)] = query.get_compiler(using=using).as_sql()
     return statement, params
-
-
-def _update_sql(rows: models.QuerySet[Any], values: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
-    query: Any = rows.query.chain(sql.UpdateQuery)
-    query.clear_ordering(force=True)
-    query.add_update_values(values)
-    statement, params = query.get_compiler(using=rows.db).as_sql()
-    return statement, tuple(params)
-
-
-def _columns(model: type[models.Model], using: str) -> str:
-    quote: Any = connections[using].ops.quote_name
-    return ", ".join(quote(field.column) for field in model._meta.concrete_fields)

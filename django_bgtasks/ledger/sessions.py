@@ -57,8 +57,6 @@ SQLITE_PRAGMAS = ("foreign_keys", "query_only", "database_list", "defer_foreign_
 _begun: list[tuple[threading.Thread, ref[Any]]] = []
 _counting = threading.Lock()
 _of_sqlite = attrgetter("isolation_level", "row_factory", "text_factory", "in_transaction")
-
-
 _here = threading.local()
 
 
@@ -231,17 +229,12 @@ def _remember(connection: Any, **kwargs: Any) -> None:
         left = [one for one in _begun if not one[0].is_alive()]
         _begun[:] = [one for one in _begun if one not in left and one[1]() is not None]
         _begun.append((threading.current_thread(), ref(connection)))
+    # A thread's session would outlive it until Python sees the garbage: tasks with threads of their
+    # own would soon have all sessions that the server has.
     for _, connection_of in left:
-        _end_for_its_thread(connection_of())
-
-
-def _end_for_its_thread(connection: Any) -> None:
-    """End the session of a thread that is gone. Else it would last until Python sees the garbage:
-    tasks with threads of their own would soon have all sessions that the server has.
-    """
-    if connection is not None:
-        connection.inc_thread_sharing()
-        end(connection)
+        if (unused := connection_of()) is not None:
+            unused.inc_thread_sharing()
+            end(unused)
 
 
 def _ways_of_use(vendor: str, driver: Any) -> tuple[str, ...]:

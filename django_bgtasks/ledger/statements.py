@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -59,7 +58,7 @@ _planned: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
 
 class Dialect:
-    """The hot statements; a subclass has what its database says differently.
+    """The hot statements as SQLite takes them; a subclass has what PostgreSQL says differently.
 
     now: its clock. state: the column in a condition, such that no index of it is used: each row is
     found by its id. By the partial index of a state, which PostgreSQL takes for shorter, a claim
@@ -67,26 +66,30 @@ class Dialect:
     claims, result).
     """
 
-    now: str
-    state: str
-    calls: str
-    ends: str
+    now = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"
+    state = "+state"
+    calls = "json_each(%s)"
+    ends = (
+        "(SELECT value ->> 0 AS id, value ->> 1 AS claims, value ->> 2 AS result "
+        "FROM json_each(%s)) AS done"
+    )
 
     def cast(self, value: str, kind: str) -> str:
-        """The value as one of this type."""
-        raise NotImplementedError
+        """The value as one of this type. SQLite's columns have the types that their values have."""
+        return value
 
     def any_of(self, kind: str) -> str:
         """The condition to be one of the values of array()."""
-        raise NotImplementedError
+        return "IN (SELECT value FROM json_each(%s))"
 
-    def array(self, values: Iterable[str]) -> str:
+    def array(self, values: Iterable[str | None]) -> str:
         """Values of any number as one parameter."""
-        raise NotImplementedError
+        return json.dumps(list(values))
 
     def array_of_ends(self, done: Sequence[tuple[Job, Any]]) -> list[str]:
         """The parameters of `ends`."""
-        raise NotImplementedError
+        ends = [(job, None if result is None else to_json(result)) for job, result in done]
+        return [json.dumps([[job.pk.hex, job.claims, result] for job, result in ends])]
 
     def run(
         self, sql: str, params: Sequence[Any], using: str, *, searches: bool = False
@@ -203,7 +206,6 @@ class PostgreSQL(Dialect):
         return f"({value})::{kind}"
 
     def any_of(self, kind: str) -> str:
-        """An array."""
         return f"= ANY(%s::{kind}[])"
 
     def array(self, values: Iterable[str | None]) -> str:
@@ -211,7 +213,6 @@ class PostgreSQL(Dialect):
         return "{" + ",".join("NULL" if value is None else _quoted(value) for value in values) + "}"
 
     def array_of_ends(self, done: Sequence[tuple[Job, Any]]) -> list[str]:
-        """Three arrays."""
         results = (None if result is None else to_json(result) for _, result in done)
         return [
             self.array(job.pk.hex for job, _ in done),
@@ -226,36 +227,7 @@ class PostgreSQL(Dialect):
         return run_prepared(sql, params, connections[using], searches=searches)
 
 
-class SQLite(Dialect):
-    """The text alone, which the driver keeps compiled."""
-
-    now = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"
-    state = "+state"
-    calls = "json_each(%s)"
-    ends = (
-        "(SELECT value ->> 0 AS id, value ->> 1 AS claims, value ->> 2 AS result "
-        "FROM json_each(%s)) AS done"
-    )
-
-    def cast(self, value: str, kind: str) -> str:
-        """Columns have the types that their values have."""
-        return value
-
-    def any_of(self, kind: str) -> str:
-        """A JSON array."""
-        return "IN (SELECT value FROM json_each(%s))"
-
-    def array(self, values: Iterable[str]) -> str:
-        """A JSON array."""
-        return json.dumps(list(values))
-
-    def array_of_ends(self, done: Sequence[tuple[Job, Any]]) -> list[str]:
-        """One JSON array of arrays."""
-        ends = [(job, None if result is None else to_json(result)) for job, result in done]
-        return [json.dumps([[job.pk.hex, job.claims, result] for job, result in ends])]
-
-
-DIALECTS: dict[str, Dialect] = {"postgresql": PostgreSQL(), "sqlite": SQLite()}
+DIALECTS = {"postgresql": PostgreSQL(), "sqlite": Dialect()}
 
 
 def dialect_of(using: str) -> Dialect | None:
@@ -292,9 +264,14 @@ def run_prepared(
     try:
         if searches:
             _replan(connection, cursor)
-        with _preparing(connection.connection):
+        session = connection.connection
+        # Django has psycopg prepare nothing; here it prepares at the first use.
+        before, session.prepare_threshold = session.prepare_threshold, 0
+        try:
             cursor.execute(sql, params)
             return list(cursor.fetchall())
+        finally:
+            session.prepare_threshold = before
     except DatabaseError as error:
         if not pooler.is_pooler_error(error):
             raise
@@ -328,16 +305,6 @@ def _replan(connection: Any, cursor: Any) -> None:
     if moment - _planned.setdefault(connection, moment) > REPLAN_AFTER:
         cursor.execute("DISCARD PLANS")
         _planned[connection] = moment
-
-
-@contextmanager
-def _preparing(session: Any) -> Iterator[None]:
-    """Django has psycopg prepare nothing; here it prepares at the first use."""
-    before, session.prepare_threshold = session.prepare_threshold, 0
-    try:
-        yield
-    finally:
-        session.prepare_threshold = before
 
 
 def _columns(names: Sequence[str]) -> str:

@@ -43,7 +43,6 @@ class After(Func):
         return self.as_sql(compiler, connection, template=template, **context)
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """To the microsecond."""
         template = "(UTC_TIMESTAMP(6) + INTERVAL %(expressions)s SECOND)"
         return self.as_sql(compiler, connection, template=template, **context)
 
@@ -60,7 +59,6 @@ class MinuteOf(Func):
     template = "FLOOR(EXTRACT(EPOCH FROM %(expressions)s) / 60)::int"
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """Its times are texts."""
         template = "(CAST(STRFTIME('%%%%s', %(expressions)s) AS INTEGER) / 60)"
         return self.as_sql(compiler, connection, template=template, **context)
 
@@ -90,6 +88,5 @@ class SecondsBetween(Func):
         return statement, (*end[1], *start[1])
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """To the microsecond."""
         end, start = (compiler.compile(source) for source in self.source_expressions)
         return f"(TIMESTAMPDIFF(MICROSECOND, {start[0]}, {end[0]}) / 1e6)", (*start[1], *end[1])

@@ -158,10 +158,7 @@ def _duplicate(job: Job, holder: Job) -> DuplicateJob:
         "Job %(job)s cannot run again: job %(holder)s, which is %(state)s, holds its dedup key."
     )
     message = text % {"job": job.pk, "holder": holder.pk, "state": in_words(holder.state)}
-    return DuplicateJob(f"{message} {_cure(holder)}", holder.pk)
-
-
-def _cure(holder: Job) -> str:
+    cure = _("Wait for that job or cancel it.")
     if holder.is_final and holder.dedup_until:
-        return _("Its window is open until %s.") % exact(holder.dedup_until)
-    return _("Wait for that job or cancel it.")
+        cure = _("Its window is open until %s.") % exact(holder.dedup_until)
+    return DuplicateJob(f"{message} {cure}", holder.pk)

@@ -12,13 +12,13 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import Case, Count, IntegerField, Max, Q, Sum, Value, When
-from django.db.models.functions import Coalesce, Greatest
 
 from ..core.options import stored_backends
 from ..ledger.outages import retried
 from ..ledger.times import MinuteOf, Now, SecondsBetween, after
 from ..models import Job, RollUp
 from .histogram import BOUNDS, CLASSES, added
+from .queries import DUE
 
 # Spans in minutes, and for how many days each is kept.
 KEPT = {1: 0.25, 10: 3.0, 60: 35.0}
@@ -104,10 +104,9 @@ def _behind(span: int, actual: Mapping[int, int], using: str) -> set[int]:
 
 def _cells(minutes: int, using: str) -> Any:
     """How many jobs ended in the same minute and way after about the same time, each cell once."""
-    due = Greatest(Coalesce("run_after", "enqueued_at"), "enqueued_at")
     # One that a person has run again has no time from which it waited.
     waited = Case(
-        When(Q(attempt__lte=1) | Q(run_after__isnull=False), then=SecondsBetween(due, "started_at"))
+        When(Q(attempt__lte=1) | Q(run_after__isnull=False), then=SecondsBetween(DUE, "started_at"))
     )
     rows = _ended(minutes, using).annotate(
         wait=waited, run=SecondsBetween("started_at", "finished_at")

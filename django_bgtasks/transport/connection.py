@@ -11,7 +11,6 @@ from weakref import WeakSet
 from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
-from django.core.signals import setting_changed
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -26,7 +25,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ..core.messages import Reason
-from ..core.options import backend_settings
+from ..core.options import CACHED, backend_settings
 
 # What only a cluster answers.
 CLUSTER_ERRORS = (ClusterCrossSlotError, ClusterDownError, AskError)
@@ -164,9 +163,4 @@ def close_in_fork() -> None:
                 one.disconnect()
 
 
-def _forget_settings(*, setting: str, **kwargs: Any) -> None:
-    if setting in ("TASKS", "CACHES"):
-        drop_clients()
-
-
-setting_changed.connect(_forget_settings, dispatch_uid="django_bgtasks.connection")
+CACHED.append(connection)

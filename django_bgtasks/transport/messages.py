@@ -25,14 +25,13 @@ from urllib.parse import quote
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from django.core.signals import setting_changed
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError, ResponseError
 
 from ..core import clock
 from ..core.faultpoints import fault_point
-from ..core.options import default_backend
+from ..core.options import CACHED, default_backend
 from ..ledger import identity
 from .connection import CLUSTER_ERRORS
 
@@ -111,12 +110,7 @@ class Namespace:
     @property
     def marker_key(self) -> str:
         """A wiped Redis has lost this key; workers then send all queued jobs again."""
-        return marker_key(self.name)
-
-
-def marker_key(name: str) -> str:
-    """The same of another ledger."""
-    return f"bgtasks:{name}:alive"
+        return self.key("alive")
 
 
 def namespace_of(backend: str, using: str) -> Namespace:
@@ -134,12 +128,7 @@ def _namespace_of(ledger: UUID, backend: str) -> Namespace:
     return Namespace(name, f"{name}.{quote(backend, safe='')}")
 
 
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting == "TASKS":
-        _namespace_of.cache_clear()
-
-
-setting_changed.connect(_forget, dispatch_uid="django_bgtasks.names")
+CACHED.append(_namespace_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +228,7 @@ def push(messages: Iterable[Message], namespace: Namespace, redis: Redis) -> boo
     Returns whether workers of this ledger have been there lately. Raises RedisError; the rows
     stand all the same.
     """
-    parts = [_pushed(kind, part, namespace) for kind, part in _parts(messages)]
+    parts = list(_parts(messages, namespace))
     if not parts:
         return True
     return run_script(lambda: _push(parts, redis), lambda: _push_plainly(parts, redis), redis)
@@ -270,28 +259,18 @@ def _push_plainly(parts: list[tuple[list[str], list[Any]]], redis: Redis) -> boo
         return bool(pipeline.execute()[-1])
 
 
-def _parts(messages: Iterable[Message]) -> Iterator[tuple[tuple[str, str], list[Message]]]:
-    """Messages of one task and RQ queue, not so many that all others would wait for the command."""
-    for kind, group in groupby(messages, key=_kind):
-        alike = list(group)
-        for start in range(0, len(alike), AT_ONCE):
-            yield kind, alike[start : start + AT_ONCE]
-
-
-def _pushed(
-    kind: tuple[str, str], group: list[Message], namespace: Namespace
-) -> tuple[list[str], list[Any]]:
-    """The keys and arguments for messages of one task and RQ queue."""
-    rq_queue, task = kind
+def _parts(
+    messages: Iterable[Message], namespace: Namespace
+) -> Iterator[tuple[list[str], list[Any]]]:
+    """The keys and arguments for messages of one task and RQ queue each, at most AT_ONCE."""
     # As RQ writes a time.
     now = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
-    ids = [str(message.job_id) for message in group]
-    keys = [namespace.list_key(rq_queue), QUEUES_KEY, namespace.marker_key]
-    return keys, [*_CALL, task, namespace.rq_queue(rq_queue), now, MESSAGE_SECONDS, *ids]
-
-
-def _kind(message: Message) -> tuple[str, str]:
-    return message.rq_queue, message.task
+    for (rq_queue, task), group in groupby(messages, lambda one: (one.rq_queue, one.task)):
+        keys = [namespace.list_key(rq_queue), QUEUES_KEY, namespace.marker_key]
+        args = [*_CALL, task, namespace.rq_queue(rq_queue), now, MESSAGE_SECONDS]
+        ids = [str(message.job_id) for message in group]
+        for start in range(0, len(ids), AT_ONCE):
+            yield keys, [*args, *ids[start : start + AT_ONCE]]
 
 
 # One round trip between two batches: forget the messages of the last, take the next. Atomic, and it
@@ -407,7 +386,10 @@ def _exchange_plainly(
     source = next((n + 1 for n, (count, size) in filled if count and size), 0)
     taken: list[bytes] = []
     if source and not suspended:
-        taken = _pop(lists[source - 1], counts[source - 1], redis)
+        with redis.pipeline() as pipeline:
+            pipeline.lrange(lists[source - 1], 0, counts[source - 1] - 1)
+            pipeline.ltrim(lists[source - 1], counts[source - 1], -1)
+            taken = pipeline.execute()[0]
     with redis.pipeline(transaction=False) as pipeline:
         for key in (*forget[:certain], *ours):
             pipeline.delete(key)
@@ -421,11 +403,3 @@ def _exchange_plainly(
                 pipeline.hset(worker, "state", "idle")
         pipeline.execute()
     return suspended, queues, source if taken else 0, taken
-
-
-def _pop(key: str, count: int, redis: Redis) -> list[bytes]:
-    with redis.pipeline() as pipeline:
-        pipeline.lrange(key, 0, count - 1)
-        pipeline.ltrim(key, count, -1)
-        taken: list[bytes] = pipeline.execute()[0]
-    return taken

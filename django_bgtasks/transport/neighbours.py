@@ -8,11 +8,9 @@ from typing import Any
 
 from redis import Redis
 
-from .messages import LEDGERS_KEY, QUEUES_KEY, Namespace, marker_key
+from .messages import LEDGERS_KEY, QUEUE_PREFIX, QUEUES_KEY, Namespace
 from .queues import text_of
 from .registry import WORKER_KEY, names_of
-
-QUEUE_KEY = "rq:queue:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ def neighbours(namespace: Namespace, redis: Redis) -> list[Neighbour]:
     """The others in this Redis database. Raises RedisError."""
     listed: Any = redis.zrange(LEDGERS_KEY, 0, -1)
     ledgers = [name for name in map(text_of, listed) if not namespace.is_of_ledger(name)]
-    queues = [text_of(key).removeprefix(QUEUE_KEY) for key in redis.smembers(QUEUES_KEY)]
+    queues = [text_of(key).removeprefix(QUEUE_PREFIX) for key in redis.smembers(QUEUES_KEY)]
     workers = [name for name in names_of(redis) if redis.exists(WORKER_KEY.format(name))]
     found = [_ledger(name, queues, workers, redis) for name in ledgers]
     starts = tuple(f"{name}:" for name in ledgers)
@@ -60,7 +58,7 @@ def strangers(namespace: Namespace, known: Iterable[str], redis: Redis) -> set[s
 
 
 def _ledger(name: str, queues: list[str], workers: list[str], redis: Redis) -> Neighbour:
-    start, about = f"{name}:", redis.get(marker_key(name))
+    start, about = f"{name}:", redis.get(Namespace(name, name).marker_key)
     own = [queue for queue in queues if queue.startswith(start)]
     workers = [worker for worker in workers if worker.startswith(start)]
     return _counted(name, text_of(about or b""), own, workers, redis)
@@ -71,7 +69,7 @@ def _counted(
 ) -> Neighbour:
     with redis.pipeline(transaction=False) as pipeline:
         for queue in queues:
-            pipeline.llen(f"{QUEUE_KEY}{queue}")
+            pipeline.llen(f"{QUEUE_PREFIX}{queue}")
         # A key that is no list counts for nothing.
         lengths: list[Any] = pipeline.execute(raise_on_error=False)
     filled = [length for length in lengths if isinstance(length, int) and length]

@@ -4,7 +4,7 @@ workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis import Redis
@@ -12,6 +12,7 @@ from redis import Redis
 from ..core import clock
 from .messages import (
     LEDGERS_KEY,
+    QUEUE_PREFIX,
     QUEUES_KEY,
     SUSPENDED_KEY,
     Namespace,
@@ -54,7 +55,7 @@ def in_use(
     ranked: Rank = order.get if rank is None else rank
     places = {(name, 0): ranked(name) for name in order}
     for key in redis.smembers(QUEUES_KEY):
-        rq_queue = namespace.own(text_of(key).removeprefix("rq:queue:"))
+        rq_queue = namespace.own(text_of(key).removeprefix(QUEUE_PREFIX))
         place = place_of(rq_queue or "")
         # Of two names for one place only ours is in use.
         if rq_queue and rq_queue == rq_queue_name(*place) and ranked(place[0]) is not None:
@@ -65,8 +66,14 @@ def in_use(
 
 def waiting_ids(rq_queue: str, namespace: Namespace, redis: Redis) -> set[str]:
     """The ids of the messages that wait in this RQ queue, as they are written there."""
-    pages = _pages(namespace.list_key(rq_queue), redis)
-    return {text_of(raw) for page in pages for raw in page}
+    key, end = namespace.list_key(rq_queue), -1
+    found: set[str] = set()
+    # From the tail to the head: pops at the head and pushes at the tail then make a page overlap
+    # the one before, and never leave an id out.
+    while page := redis.lrange(key, end - PAGE + 1, end):
+        found.update(map(text_of, page))
+        end -= PAGE
+    return found
 
 
 def lengths(queues: Iterable[str], namespace: Namespace, redis: Redis) -> dict[str, int]:
@@ -89,7 +96,7 @@ def forget_empty(namespace: Namespace, redis: Redis) -> int:
     Workers of all queues listen to each in the set, and RQ never takes one out.
     """
     keys = map(text_of, redis.smembers(QUEUES_KEY))
-    ours = [key for key in keys if namespace.own(key.removeprefix("rq:queue:")) is not None]
+    ours = [key for key in keys if namespace.own(key.removeprefix(QUEUE_PREFIX)) is not None]
     if len(ours) <= MANY:
         return 0
     parts = [ours[start : start + MANY] for start in range(0, len(ours), MANY)]
@@ -127,12 +134,3 @@ def mark(namespace: Namespace, about: str, redis: Redis) -> None:
 def text_of(raw: bytes | str) -> str:
     """What Redis gave, as text; what is none is made visible."""
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
-
-
-def _pages(key: str, redis: Redis) -> Iterator[list[bytes | str]]:
-    # From the tail to the head: pops at the head and pushes at the tail then make a page overlap
-    # the one before, and never leave an id out.
-    end = -1
-    while page := redis.lrange(key, end - PAGE + 1, end):
-        yield page
-        end -= PAGE

@@ -43,10 +43,7 @@ class RQWorker(SimpleWorker):
             connection=redis,
             serializer=JSONSerializer,
         )
-        # One of this name is another life of this process id, which has not been taken out yet.
-        redis.delete(self.key)
-        self.register_birth()  # type: ignore[no-untyped-call]
-        self.set_state(WorkerStatus.IDLE)
+        self._register(WorkerStatus.IDLE)
 
     def _set_connection(self, connection: Redis) -> Redis:
         # RQ would wait minutes for the reply of a Redis that is gone.
@@ -62,7 +59,8 @@ class RQWorker(SimpleWorker):
         # A Redis that takes no writes still answers: then jobs come only by the database.
         self.connection.hset(self.key, "last_heartbeat", utcformat(now()))
         if not self.connection.sismember(worker_registration.REDIS_WORKER_KEYS, self.key):
-            self._register_again()
+            # Redis was wiped, and this worker with it.
+            self._register(self._state)
         rq_queues = in_use(queues, self.namespace, self.connection, self.rank)
         if rq_queues != self.rq_queues:
             self._listen_to(rq_queues)
@@ -108,11 +106,11 @@ class RQWorker(SimpleWorker):
             pipeline.sadd(QUEUES_KEY, key)
             pipeline.execute()
 
-    def _register_again(self) -> None:
-        """Redis was wiped, and this worker with it."""
+    def _register(self, state: str) -> None:
+        # One of this name is another life of this process id, which has not been taken out yet.
         self.connection.delete(self.key)
         self.register_birth()  # type: ignore[no-untyped-call]
-        self.set_state(self._state)
+        self.set_state(state)
 
     def _listen_to(self, rq_queues: list[str]) -> None:
         names = [self.namespace.rq_queue(rq_queue) for rq_queue in rq_queues]

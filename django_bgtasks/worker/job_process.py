@@ -34,7 +34,7 @@ from ..sandbox.restore import CANCEL_SIGNAL, refresh_connections
 from ..transport.messages import rq_queue_name
 from . import log_handlers, unix_signals
 from .config import WorkerConfig
-from .executors import Executor
+from .executors import Executor, Settler
 from .executors.active_runs import ActiveRuns
 from .executors.event_loop import EventLoopExecutor
 from .executors.inline import InlineExecutor
@@ -118,7 +118,7 @@ class JobProcess:
         for job_id in messages:
             self.shared.popped(job_id)
         prefetched = self.inline.prefetched
-        prefetched.put(messages)
+        prefetched.extend(messages)
         while ids := prefetched.take(self.config.group_size):
             self._run(self._claim(ids))
             if self.stopping or clock.monotonic() > late:
@@ -155,7 +155,8 @@ class JobProcess:
         for job in jobs:
             executor = self._by_task.get(job.task) or self._choose_executor(job.task)
             if self._by_queue or executor is not self.inline:
-                self._note_queue(job, executor)
+                self._by_queue[job.queue] = executor
+                self._by_queue[rq_queue_name(job.queue, job.priority)] = executor
             if executor is self.inline:
                 inline.append(job)
             else:
@@ -188,10 +189,6 @@ class JobProcess:
         self._by_task[path] = executor
         return executor
 
-    def _note_queue(self, job: Job, executor: Executor) -> None:
-        self._by_queue[job.queue] = executor
-        self._by_queue[rq_queue_name(job.queue, job.priority)] = executor
-
     def _capacity(self, rq_queue: str) -> int:
         """How many messages of this RQ queue to take: what there is time or room for."""
         executor = self._by_queue.get(rq_queue, self.inline)
@@ -206,7 +203,8 @@ class JobProcess:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
         refresh_connections()
         config = self.config
-        names = [name for name in self.queues.in_database() if self._has_room(name)]
+        served = self.queues.in_database()
+        names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]
         if config.burst:
             retry_until_connected(lambda: promote(BURST_PROMOTE, config.using), config.using)
         tried: list[UUID] = []
@@ -228,10 +226,6 @@ class JobProcess:
         self.fetcher.begin(job.pk, popped=False)
         self._run([job])
         return True
-
-    def _has_room(self, queue: str) -> bool:
-        executor = self._by_queue.get(queue)
-        return executor is None or executor.capacity(queue) > 0
 
     def _share_connections(self) -> None:
         """What runs beside may need the one that this thread had from a pool."""
@@ -303,8 +297,8 @@ class JobProcess:
         log_handlers.flush()
 
 
-class ProcessSettler:
-    """Settles runs, hands back jobs, and drops their messages and their entries in shared memory.
+class ProcessSettler(Settler):
+    """Settles by the ledger, and drops the messages and the entries in the shared memory.
 
     settled: how many jobs this process has run and settled.
     """
@@ -315,10 +309,6 @@ class ProcessSettler:
         self._counting = threading.Lock()
 
     def settle(self, runs: list[Run], patient: bool = True) -> None:
-        """Settle what is still open of these runs, and announce what became of each.
-
-        patient: try again until the database is there; else raise what it raises.
-        """
         if not runs:
             return
         settled = settle_runs(runs, self.using, patient)
@@ -327,7 +317,6 @@ class ProcessSettler:
         self.announce([run.job.pk for run in runs], settled)
 
     def announce(self, ids: list[UUID], settled: list[Run]) -> None:
-        """Acknowledge the messages of these jobs, and log those whose claim still held."""
         self.fetcher.acknowledge(ids, settled)
         with self._counting:
             self.settled += len(settled)
@@ -336,10 +325,6 @@ class ProcessSettler:
                 logger.info("%s", job_line(run))
 
     def hand_back(self, jobs: list[Job], patient: bool = True) -> None:
-        """Release claimed jobs that have not begun, and put their messages back.
-
-        patient: as for settle().
-        """
         if not jobs:
             return
         if patient:
@@ -349,13 +334,11 @@ class ProcessSettler:
         self.put_back([job.pk for job in jobs])
 
     def put_back(self, ids: list[UUID]) -> None:
-        """Return messages whose jobs are not claimed, or not any more."""
         for job_id in ids:
             self.shared.drop(job_id)
         self.fetcher.put_back(ids)
 
     def forget(self, job_id: UUID) -> None:
-        """There was nothing to claim, or the claim was lost: drop the message."""
         self.shared.drop(job_id)
         self.fetcher.forget(job_id)
 

@@ -53,9 +53,7 @@ def _check_database(config: WorkerConfig) -> int:
                 logger.warning(pooler.ADVICE, config.using, config.using)
             break
         except DatabaseError as error:
-            logger.error(  # noqa: TRY400 - a traceback says nothing more
-                "The database does not answer: %s", reason(error)
-            )
+            logger.error("The database does not answer: %s", reason(error))  # noqa: TRY400
             if config.burst:
                 return NO_DATABASE
             time.sleep(TRY_EVERY)

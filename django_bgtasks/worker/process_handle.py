@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from uuid import UUID
 
 from ..core import clock
@@ -56,11 +54,13 @@ class ProcessHandle:
         self.kill_reason, self.killed, self.started_at = None, False, clock.monotonic()
         self.cancelling.clear()
         self.shared.clear()
-        main: Callable[[], None] = partial(_main, config, self.shared, once_flag)
         try:
-            self.pid = fork(main, self.last_error)
+            self.pid = fork(
+                lambda: JobProcess(config, self.shared, once_flag).main(), self.last_error
+            )
         except OSError as error:
-            self._note_quick_end(_foreign(f"{type(error).__name__}: {error}"))
+            words = f"{type(error).__name__}: {error}"
+            self._note_quick_end(Reason("other", {"words": words}))
 
     def reap(self, status: int) -> list[HeldJob]:
         """The process has ended: what it held. A place where they end at once starts later."""
@@ -70,7 +70,7 @@ class ProcessHandle:
             self._note_quick_end(Reason("process_hung", {"seconds": f"{START_SECONDS:g}"}))
         elif self._is_young() and idle and code != SPENT and not self.killed:
             error = str(self.last_error) if code == 1 else ""
-            self._note_quick_end(_foreign(error) if error else end_of(status))
+            self._note_quick_end(Reason("other", {"words": error}) if error else end_of(status))
         else:
             self.start_at = clock.monotonic()
             self._note_health()
@@ -151,11 +151,3 @@ class ProcessHandle:
     def signal(self, number: int) -> None:
         """Send a signal to the process, if it is there."""
         signal_process(self.pid, number)
-
-
-def _foreign(words: str) -> Reason:
-    return Reason("other", {"words": words})
-
-
-def _main(config: WorkerConfig, shared: SharedState, once_flag: OnceFlag) -> None:
-    JobProcess(config, shared, once_flag).main()

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import thread as pool_threads
+from contextlib import suppress
 from functools import partial
 from multiprocessing import util
 from pathlib import Path
@@ -151,11 +152,9 @@ def _set_up(parent: int) -> None:
 
 def signal_process(pid: int, number: int) -> None:
     """Send a signal to a process; one that has just ended, or is none, needs none."""
-    try:
+    with suppress(ProcessLookupError):
         if pid:
             os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def prepare_forks() -> None:
@@ -184,7 +183,8 @@ def prepare_forks() -> None:
     # Its end would wait for the threads of pools: for itself, where one of them has forked it.
     threads: Any = pool_threads._threads_queues
     os.register_at_fork(after_in_child=threads.clear)
-    watch_over_daemons()
+    # Daemonic processes, and those of a pool, end when this process is gone.
+    util.register_after_fork(_key, _end_with_parent)
 
 
 def die_with(parent: int) -> None:
@@ -195,11 +195,6 @@ def die_with(parent: int) -> None:
         threading.Thread(target=exit_without, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         os._exit(1)
-
-
-def watch_over_daemons() -> None:
-    """From now on daemonic processes, and those of a pool, end when this process is gone."""
-    util.register_after_fork(_key, _end_with_parent)
 
 
 def _end_with_parent(key: object) -> None:

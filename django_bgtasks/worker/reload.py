@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -45,8 +46,7 @@ class _Reloader:
         while not self.stopping:
             seen = _times()
             self.worker = subprocess.Popen(  # noqa: S603 - our own command line again
-                get_child_arguments(),
-                env={**os.environ, INSIDE: "1"},
+                get_child_arguments(), env={**os.environ, INSIDE: "1"}
             )
             if self._was_stopped():
                 # The stop came before there was this worker to tell.
@@ -99,8 +99,6 @@ class _Reloader:
 def _times() -> dict[Path, float]:
     times = {}
     for path in iter_all_python_module_files():
-        try:
+        with suppress(OSError):
             times[Path(path)] = Path(path).stat().st_mtime
-        except OSError:
-            continue
     return times

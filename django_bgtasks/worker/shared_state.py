@@ -149,10 +149,6 @@ class SharedState:
         asked: bytes = self._memory[start + _CANCEL_AT : start + SIZE]
         return asked == self._memory[start : start + 16]
 
-    def close(self) -> None:
-        """Give the memory back."""
-        self._memory.close()
-
     def _held(self, entry: int, state: int) -> HeldJob:
         job, claim, kill_at = _BODY.unpack_from(self._memory, entry * SIZE)
         return HeldJob(UUID(bytes=job), claim, state >= RUNNING, kill_at, state == RUNNING)

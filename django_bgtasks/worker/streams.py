@@ -25,7 +25,11 @@ class _Lenient(io.FileIO):
 def make_lenient() -> None:
     """From now on a write to standard output or error succeeds, whatever becomes of it."""
     for number in (0, 1, 2):
-        _open_if_closed(number)
+        try:
+            os.fstat(number)
+        except OSError:
+            # Else what is opened next, a connection say, would be standard output.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stdout is sys.__stdout__:
         sys.stdout = sys.__stdout__ = _lenient(sys.stdout, 1)  # type: ignore[assignment,misc]
     if sys.stderr is sys.__stderr__:
@@ -37,14 +41,6 @@ def flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
-
-
-def _open_if_closed(number: int) -> None:
-    """Without it, what is opened next, a connection say, would be standard output."""
-    try:
-        os.fstat(number)
-    except OSError:
-        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _lenient(stream: TextIO | None, number: int) -> TextIO:

@@ -9,6 +9,7 @@ import logging
 import os
 import select
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from types import FrameType
 from uuid import UUID
@@ -52,7 +53,7 @@ class Supervisor:
             self._reap()
             if self.asked_at is not None:
                 self.stop()
-            if self._is_over():
+            if self.stopping and not self._alive():
                 break
             self.maintenance.keep_alive(self.config)
             self._read_reports()
@@ -107,19 +108,14 @@ class Supervisor:
         if self.maintenance.pid:
             readers.append(self.maintenance.reports.reader)
         select.select(readers, [], [], LOOK_EVERY)
-        try:
+        with suppress(BlockingIOError):
             os.read(self.wake_reader, 4096)
-        except BlockingIOError:
-            return
 
     def _alive(self) -> list[ProcessHandle]:
         return [handle for handle in self.handles if handle.pid]
 
     def _send_processes(self) -> None:
         self.maintenance.send_processes([handle.pid for handle in self._alive()])
-
-    def _is_over(self) -> bool:
-        return self.stopping and not self._alive()
 
     def _is_silent(self) -> bool:
         return self.maintenance.is_silent(self.config.options.dead_after)
@@ -171,9 +167,7 @@ class Supervisor:
             nothing_left = not self.maintenance.unsettled and not jobs
             self.burst_is_over = nothing_left and code == OUT_OF_WORK
         if not handle.ended_well(jobs, code):
-            died: list[list[object]] = [
-                [str(job.job_id), job.claim, handle.why(job)] for job in jobs
-            ]
+            died = [[str(job.job_id), job.claim, handle.why(job)] for job in jobs]
             self.maintenance.send_death(pid, died, end_of(status))
         # Reported first: maintenance takes a claim that it sees in neither place for nobody's.
         handle.shared.clear()

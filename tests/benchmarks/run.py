@@ -10,7 +10,7 @@ from .site import site
 NAMES = (
     "pickup",
     "memory",
-    "child",
+    "job_process",
     "enqueue",
     "drain",
     "mixed",

@@ -19,6 +19,7 @@ from django_bgtasks.jobs import actions
 from django_bgtasks.jobs.execute import claim_jobs
 from django_bgtasks.ledger import queues, workers
 from django_bgtasks.ledger.lifecycle import claim_next
+from django_bgtasks.ledger.transitions import next_due
 from django_bgtasks.models import Attempt, Job, Worker
 from django_bgtasks.monitoring.snapshot import take_snapshot
 from django_bgtasks.testing import run_jobs, without_redis
@@ -198,7 +199,7 @@ def test_a_scheduled_job_of_an_unknown_backend_waits_and_holds_up_nobody(
     with without_redis():
         assert promote.run_once(DB) == 1
         assert promote.run_once(DB) == 0
-        assert promote.seconds_to_next(DB) is None
+        assert next_due(DB) is None
     states = dict(Job.objects.values_list("pk", "state"))
     assert states == {strange.pk: "scheduled", own.pk: "queued"}
 

@@ -22,6 +22,7 @@ from ...models import Job
 from ...sandbox.restore import LEFT_OPEN
 from ...sandbox.threads import check_threads_of
 from ..config import WorkerConfig
+from . import Executor
 from .active_runs import ActiveRun, ActiveRuns
 from .database_threads import DatabaseThreads, room_for
 
@@ -34,7 +35,7 @@ logger = logging.getLogger("django_bgtasks.worker")
 _runner: ContextVar[Awaited | None] = ContextVar("bgtasks_runner", default=None)
 
 
-class EventLoopExecutor:
+class EventLoopExecutor(Executor):
     """Runs coroutines, at most `config.async_concurrency`; its thread starts with the first one."""
 
     def __init__(self, config: WorkerConfig, runs: ActiveRuns) -> None:
@@ -47,11 +48,9 @@ class EventLoopExecutor:
         self._threads = DatabaseThreads(connections, self._current_runner)
 
     def capacity(self, rq_queue: str = "") -> int:
-        """How many more coroutines may begin."""
         return self._most - self._runs.count(self)
 
     def submit(self, jobs: list[Job]) -> list[Job]:
-        """Begin these claimed jobs. Returns those for which there is no room."""
         room = self.capacity()
         for job in jobs[:room]:
             runner = Awaited(job, self._using)
@@ -67,18 +66,16 @@ class EventLoopExecutor:
     def blocking_runner(self) -> Awaited | None:
         """The run that blocks the loop, if one does. To be asked again and again."""
         now = clock.monotonic()
-        if self._loop is None or self._asked_at is None:
-            self._ask(now)
+        if self._loop is None:
+            return None
+        if self._asked_at is None:
+            # It is to say that it is alive, as soon as it can.
+            self._asked_at = now
+            self._loop.call_soon_threadsafe(self._answer)
             return None
         if now - self._asked_at < BLOCKED_AFTER:
             return None
         return getattr(asyncio.current_task(self._loop), "runner", None)
-
-    def _ask(self, now: float) -> None:
-        """Have the loop say that it is alive, as soon as it can."""
-        if self._loop is not None:
-            self._asked_at = now
-            self._loop.call_soon_threadsafe(self._answer)
 
     def _answer(self) -> None:
         self._asked_at = None

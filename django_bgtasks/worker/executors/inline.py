@@ -19,7 +19,7 @@ from ...models import Job
 from ...transport.messages import rq_queue_name
 from ..config import WorkerConfig
 from ..shared_state import SharedState
-from . import Settler
+from . import Executor, Settler
 
 logger = logging.getLogger("django_bgtasks.worker")
 # How much of the past counts after one more job.
@@ -28,7 +28,7 @@ MEMORY = 0.8
 PREFETCH = 10
 
 
-class InlineExecutor:
+class InlineExecutor(Executor):
     """Runs a batch of jobs in the main thread, as many as its budget of time allows.
 
     Where a job takes longer, a thread hands back what waits behind it.
@@ -43,7 +43,6 @@ class InlineExecutor:
         self._stopping = False
 
     def capacity(self, rq_queue: str) -> int:
-        """How many messages of this RQ queue to take at once."""
         return self.sizer.size(rq_queue)
 
     def submit(self, jobs: list[Job]) -> list[Job]:
@@ -109,25 +108,15 @@ class BatchSizer:
         self._recent[rq_queue] = max(seconds, MEMORY * recent + (1 - MEMORY) * seconds)
 
 
-class Prefetched:
+class Prefetched(deque[UUID]):
     """Messages that were popped and are not claimed yet: whoever takes one has it alone."""
-
-    def __init__(self) -> None:
-        self._ids: deque[UUID] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._ids)
-
-    def put(self, ids: Iterable[UUID]) -> None:
-        """These were popped, in this order."""
-        self._ids.extend(ids)
 
     def take(self, count: int | None = None) -> list[UUID]:
         """Take the first of them, at most `count`; all without it."""
         taken: list[UUID] = []
         with suppress(IndexError):
             while count is None or len(taken) < count:
-                taken.append(self._ids.popleft())
+                taken.append(self.popleft())
         return taken
 
 

@@ -11,10 +11,11 @@ from ...sandbox.call import cancel_thread
 from ...sandbox.connections import give_back_connections
 from ...sandbox.restore import refresh_connections
 from ..config import WorkerConfig
+from . import Executor, Runner
 from .active_runs import ActiveRun, ActiveRuns
 
 
-class ThreadExecutor:
+class ThreadExecutor(Executor):
     """Runs jobs in as many threads as were ever needed at once, at most `config.threads`."""
 
     def __init__(self, config: WorkerConfig, runs: ActiveRuns) -> None:
@@ -22,11 +23,9 @@ class ThreadExecutor:
         self._pool = ThreadPoolExecutor(config.threads, thread_name_prefix="jobs")
 
     def capacity(self, rq_queue: str = "") -> int:
-        """How many more jobs may begin."""
         return self._most - self._runs.count(self)
 
     def submit(self, jobs: list[Job]) -> list[Job]:
-        """Begin these claimed jobs. Returns those for which there is no thread."""
         room = self.capacity()
         for job in jobs[:room]:
             runner = ThreadRunner(job, self._using)
@@ -38,7 +37,7 @@ class ThreadExecutor:
         self._runs.complete(run)
 
 
-class ThreadRunner:
+class ThreadRunner(Runner):
     """One attempt in a thread."""
 
     def __init__(self, job: Job, using: str) -> None:
@@ -63,7 +62,6 @@ class ThreadRunner:
                 self._thread = None
 
     def cancel(self) -> None:
-        """Raise JobCancelled in the task."""
         # The thread must not get to its next job meanwhile: that is not to be cancelled.
         with self._leaving:
             if self._thread is not None:

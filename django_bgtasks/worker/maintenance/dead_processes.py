@@ -24,7 +24,7 @@ from ...core.outcomes import (
     outcome_of_release,
 )
 from ...core.payload import printable
-from ...core.retry import DEFAULT_RETRY, Retry
+from ...core.retry import DEFAULT_RETRY
 from ...core.states import State, Transition
 from ...jobs.context import JobContext
 from ...jobs.execute import reflect_outcome
@@ -174,17 +174,13 @@ def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
         return Outcome(Transition.CANCEL_RUNNING, failure=failure)
     if death.why is DeathCause.TIMEOUT:
         error = JobTimeout.of("timeout_killed", seconds=f"{job.timeout:g}")
-        return outcome_of_exception(error, job.attempt, job.max_attempts, _retry_of(job), clock.rng)
+        retry = getattr(known_task(job.task), "retry", DEFAULT_RETRY)
+        return outcome_of_exception(error, job.attempt, job.max_attempts, retry, clock.rng)
     failure = Failure.of("crash", death.end)
     if death.why is DeathCause.INTERRUPTED:
         return outcome_of_interruption(failure, job.on_crash)
     crashes = crashes_of(job.pk, using)
     return outcome_of_crash(failure, job.attempt, job.max_attempts, crashes, job.on_crash)
-
-
-def _retry_of(job: Job) -> Retry:
-    retry: Retry = getattr(known_task(job.task), "retry", DEFAULT_RETRY)
-    return retry
 
 
 def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:

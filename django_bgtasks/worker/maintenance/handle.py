@@ -88,9 +88,8 @@ class MaintenanceHandle:
     def _main(self, config: WorkerConfig) -> None:
         self.orders.keep_reader()
         self.reports.keep_writer()
-        MaintenanceProcess(
-            config, self.orders, self.reports, self.shared_states, self.last_beat
-        ).main()
+        states, beat = self.shared_states, self.last_beat
+        MaintenanceProcess(config, self.orders, self.reports, states, beat).main()
 
     def send_processes(self, pids: list[int]) -> None:
         """Say which job processes are alive, or why there are none."""

@@ -27,17 +27,14 @@ class Identity:
         if not backend_settings(self.backend).options.dispatch:
             return
         if before == namespace_of(self.backend, self.using) and self._is_shared():
-            self._rename()
+            row = identity.identity_of(self.using)
+            # Another worker of this ledger may have been faster.
+            if row.uuid == identity.ledger_id(self.using):
+                identity.rename(row, "Workers of another database go by the same name", self.using)
+            identity.reread(self.using)
         if before != namespace_of(self.backend, self.using):
             # A site that still uses the old name asks again once nobody is heard of there.
             connection(self.backend).delete(before.marker_key)
-
-    def _rename(self) -> None:
-        row = identity.identity_of(self.using)
-        # Another worker of this ledger may have been faster.
-        if row.uuid == identity.ledger_id(self.using):
-            identity.rename(row, "Workers of another database go by the same name", self.using)
-        identity.reread(self.using)
 
     def _is_shared(self) -> bool:
         """Whether the same strangers were there twice. Raises RedisError."""

@@ -9,6 +9,7 @@ import json
 import os
 import select
 import threading
+from contextlib import suppress
 from typing import Any
 
 
@@ -63,7 +64,5 @@ class Pipe:
     def close(self) -> None:
         """Close what is open of it here."""
         for end in (self.reader, self.writer):
-            try:
+            with suppress(OSError):
                 os.close(end)
-            except OSError:
-                continue

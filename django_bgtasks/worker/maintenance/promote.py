@@ -20,13 +20,8 @@ def run_once(using: str) -> int:
     return len(jobs)
 
 
-def seconds_to_next(using: str) -> float | None:
-    """Seconds until the next job is due; None if none is scheduled."""
-    return next_due(using)
-
-
 def run_when_due(using: str) -> float:
-    """The same, if there is a due job. Returns the seconds to wait until the next run."""
+    """Promote, if there is a due job. Returns the seconds to wait until the next run."""
     # A read first: on SQLite promoting takes the write lock, whether or not a job is due.
     due_in = next_due(using)
     if due_in is None or due_in > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, starmap
 from uuid import UUID
 
 from ...core import clock
@@ -12,7 +12,7 @@ from ...core.options import backend_settings
 from ...ledger.identity import database_name
 from ...ledger.queues import queued_jobs, with_queued_jobs
 from ...transport.connection import Redis, RedisError, connection
-from ...transport.messages import Message, Namespace, namespace_of, push, rq_queue_name
+from ...transport.messages import Message, Namespace, namespace_of, push
 from ...transport.queues import MARK_SECONDS, in_use, is_marked, mark, waiting_ids
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -72,7 +72,7 @@ class Redispatch:
         self._sweep_at, self._is_sure = 0.0, True
 
     def _restore(self, redis: Redis) -> int:
-        if not self._lock(redis):
+        if not redis.set(self._named.key("redispatch"), 1, nx=True, ex=LOCK_SECONDS):
             return 0
         # The mark comes last: a crash in between makes the next one look again.
         sent = self._send(redis, self._missing(redis))
@@ -111,12 +111,12 @@ class Redispatch:
         if only is None:
             names = in_use(with_queued_jobs(self.backend, self.using), named, redis)
         waiting = {name: waiting_ids(name, named, redis) for name in names}
-        for job in queued_jobs(self.backend, self.using, only):
-            name = rq_queue_name(job.queue, job.priority)
+        for message in starmap(Message, queued_jobs(self.backend, self.using, only)):
+            name = message.rq_queue
             if name not in waiting:
                 waiting[name] = waiting_ids(name, named, redis)
-            if str(job.id) not in waiting[name]:
-                yield Message(job.id, job.queue, job.priority, job.task)
+            if str(message.job_id) not in waiting[name]:
+                yield message
 
     def _send(self, redis: Redis, messages: Iterator[Message]) -> int:
         sent = 0
@@ -124,9 +124,6 @@ class Redispatch:
             push(chunk, self._named, redis)
             sent += len(chunk)
         return sent
-
-    def _lock(self, redis: Redis) -> bool:
-        return bool(redis.set(self._named.key("redispatch"), 1, nx=True, ex=LOCK_SECONDS))
 
     def _mark(self, redis: Redis) -> None:
         mark(self._named, database_name(self.using), redis)

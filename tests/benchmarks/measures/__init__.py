@@ -7,7 +7,7 @@ from .backlog import backlog, maintenance
 from .dashboard import dashboard
 from .drain import drain
 from .enqueue import enqueue
-from .memory import child, memory
+from .memory import job_process, memory
 from .mixed import mixed
 from .pickup import pickup
 from .statements import statements
@@ -16,7 +16,7 @@ from .waiting import coroutines, threads
 BENCHMARKS = {
     "pickup": pickup,
     "memory": memory,
-    "child": child,
+    "job_process": job_process,
     "enqueue": enqueue,
     "drain": drain,
     "mixed": mixed,

@@ -52,5 +52,5 @@ def drained(
 
 
 def family(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Supervisor, maintenance and children, in the order of their births."""
+    """Supervisor, maintenance and job processes, in the order of their births."""
     return sorted(processes, key=lambda process: process.pid)

@@ -24,13 +24,13 @@ def memory(directory: Path) -> Figures:
         wait_until(lambda: len(started.family()) == 4)
         time.sleep(5)
         family = sorted(started.family(), key=lambda process: process.pid)
-        names = ["supervisor", "maintenance", "child 1", "child 2"]
+        names = ["supervisor", "maintenance", "job process 1", "job process 2"]
         figures = {f"{name} MiB": pss(process) for name, process in zip(names, family, strict=True)}
         figures["Pillow loaded"] = float(all(has_pillow(process) for process in family))
     return {**figures, "sum MiB": sum(v for name, v in figures.items() if name.endswith("MiB"))}
 
 
-def child(directory: Path) -> Figures:
+def job_process(directory: Path) -> Figures:
     """The memory of a job process as it runs on."""
     memory: list[float] = []
 
