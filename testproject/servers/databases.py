@@ -75,6 +75,8 @@ class DatabaseServer(Server):
         directory = super()._make_directory()
         if self._user():
             shutil.chown(directory, self._user())
+            # A client without root's capabilities has to reach the socket.
+            directory.chmod(0o711)
         return directory
 
     def _run(self, *command: str | Path) -> None:
