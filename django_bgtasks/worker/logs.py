@@ -66,7 +66,7 @@ def _without_secrets(record: logging.LogRecord) -> bool:
     found = re.search(r"\bpath=(\S+)", record.getMessage()) if record.exc_info else None
     task = known_task(found[1]) if found else None
     # Nobody knows of one that is not on this host.
-    if found and (task is None or getattr(task, "sensitive", ())):
+    if found and (task is None or getattr(task, "sensitive", False)):
         record.exc_info = record.exc_text = None
     return True
 
