@@ -32,13 +32,15 @@ def job_status(request: HttpRequest, job_id: UUID) -> JsonResponse:
     holds a thread of the server for longer; `&seen=VERSION` answers when anything is newer.
     """
     job, viewer = job_for(request, job_id)
-    facts = _awaited(job, viewer, request.GET.get("seen"), _seconds(request.GET.get("wait", "")))
+    facts = _wait_for_news(
+        job, viewer, request.GET.get("seen"), _seconds(request.GET.get("wait", ""))
+    )
     return JsonResponse(
         facts, headers={} if facts["finished"] else {"Retry-After": str(RETRY_AFTER_SECONDS)}
     )
 
 
-def _awaited(job: Job, viewer: Viewer, seen: str | None, seconds: float) -> dict[str, Any]:
+def _wait_for_news(job: Job, viewer: Viewer, seen: str | None, seconds: float) -> dict[str, Any]:
     deadline = clock.monotonic() + seconds
     facts = serialize_job(job, viewer)
     while not facts["finished"] and (seen is None or seen == facts["version"]):

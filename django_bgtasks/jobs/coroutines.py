@@ -19,7 +19,7 @@ from .execute import Run, acall, begin_run, conclude
 logger = logging.getLogger("django_bgtasks")
 
 
-class Awaited:
+class CoroutineRunner:
     """One attempt of a coroutine."""
 
     def __init__(self, job: Job, using: str) -> None:
@@ -40,9 +40,9 @@ class Awaited:
             self._claim_lost = True
             return None
         self._coroutine = LimitedCoroutine(partial(acall, self._run), self.job.timeout)
-        return self._awaited(self._coroutine)
+        return self._run_coroutine(self._coroutine)
 
-    async def _awaited(self, coroutine: LimitedCoroutine) -> None:
+    async def _run_coroutine(self, coroutine: LimitedCoroutine) -> None:
         own_decimals()
         try:
             self._value = await coroutine.run()

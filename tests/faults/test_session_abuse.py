@@ -72,13 +72,13 @@ def test_a_transaction_that_a_task_leaves_open_fails_it_and_takes_no_neighbours_
 ) -> None:
     case.row("Isolation", f"Tasks that leave a transaction open, in {len(tasks.LEFT_OPEN)} ways")
     case.worker("--threads", threads)
-    # Short ones first, so that the culprit runs in a group with others.
+    # Short ones first, so that the offender runs in a group with others.
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
-    culprit = case.enqueue(tasks.leaves, name)
+    offender = case.enqueue(tasks.leaves, name)
     jobs += case.enqueue_many(tasks.writes_in_a_block, neighbours())
-    failed = ended(case, culprit)
+    failed = ended(case, offender)
     assert failed.error.startswith("RuntimeError: The task left a transaction open; ")
-    assert (failed.state, failed.attempt, case.outcomes(culprit)) == ("failed", 1, ["failed"])
+    assert (failed.state, failed.attempt, case.outcomes(offender)) == ("failed", 1, ["failed"])
     neighbours_keep_their_rows(case, jobs)
 
 
@@ -91,11 +91,11 @@ def test_an_exception_in_a_transaction_that_a_task_began_is_the_jobs_error(
         f"Tasks that raise in a transaction of their own, in {len(tasks.LEFT_OPEN)} ways",
     )
     case.worker()
-    culprit = case.enqueue(tasks.leaves_and_raises, name)
+    offender = case.enqueue(tasks.leaves_and_raises, name)
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
-    failed = ended(case, culprit)
+    failed = ended(case, offender)
     assert failed.error == "LookupError: no such customer"
-    assert (failed.state, failed.attempt, case.outcomes(culprit)) == ("failed", 1, ["failed"])
+    assert (failed.state, failed.attempt, case.outcomes(offender)) == ("failed", 1, ["failed"])
     neighbours_keep_their_rows(case, jobs)
 
 
@@ -108,9 +108,9 @@ def test_a_session_that_a_task_has_changed_is_not_its_neighbours(
     case.row("Isolation", f"Tasks that change their session, in {len(tasks.CHANGED)} ways")
     case.worker("--threads", threads)
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
-    culprit = case.enqueue(tasks.sets, name)
+    offender = case.enqueue(tasks.sets, name)
     jobs += case.enqueue_many(tasks.writes_in_a_block, neighbours())
-    done = ended(case, culprit)
+    done = ended(case, offender)
     assert (done.state, done.attempt, done.error) == ("succeeded", 1, "")
     neighbours_keep_their_rows(case, jobs)
 
@@ -125,9 +125,9 @@ def test_an_atomic_task_that_changes_its_session_ends_within_its_attempts_and_sh
         f"Tasks with atomic=True that change their session, in {len(tasks.CHANGED)} ways",
     )
     case.worker()
-    culprit = case.enqueue(tasks.sets_atomically, name)
+    offender = case.enqueue(tasks.sets_atomically, name)
     jobs = [*case.enqueue_many(tasks.writes, neighbours())]
-    done = ended(case, culprit)
+    done = ended(case, offender)
     assert 1 <= done.attempt <= done.max_attempts
     assert done.state == "succeeded" or done.error
     neighbours_keep_their_rows(case, jobs)

@@ -84,11 +84,11 @@ def test_a_success_that_the_database_refuses_is_a_failure_that_tells_why(
     with refusing():
         case.worker(*arguments)
         jobs = [*case.enqueue_many(tasks.writes, [(f"kept {number}",) for number in range(20)])]
-        culprit = case.enqueue(tasks.refused)
+        offender = case.enqueue(tasks.refused)
         jobs += case.enqueue_many(tasks.writes, [(f"kept after {n}",) for n in range(20)])
-        failed = ended(case, culprit)
+        failed = ended(case, offender)
         assert "not today" in failed.error
-        assert (failed.state, failed.attempt, case.outcomes(culprit)) == ("failed", 1, ["failed"])
+        assert (failed.state, failed.attempt, case.outcomes(offender)) == ("failed", 1, ["failed"])
         for job in jobs:
             done = ended(case, job)
             assert (done.state, done.attempt) == ("succeeded", 1)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from django_bgtasks.core.states import FINAL, State, Transition
 
+from .outcomes import MAX_ATTEMPTS
 from .protocol import (
     RUNNING,
     Model,
@@ -38,7 +39,6 @@ from .state import (
     put,
     without,
 )
-from .verdicts import MAX_ATTEMPTS
 
 MAINTENANCE, WIRE = "maintenance", "the wire"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from django_bgtasks.core.states import State, Transition
 
+from .outcomes import transition_of
 from .protocol import Model, claimed, holds, latest, written
 from .state import (
     BODY,
@@ -29,7 +30,6 @@ from .state import (
     World,
     put,
 )
-from .verdicts import transition_of
 
 
 def steps(model: Model, world: World, seat: int) -> Iterator[Step]:

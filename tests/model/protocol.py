@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from django_bgtasks.core.states import FINAL, State, Transition
 
+from .outcomes import MAX_ATTEMPTS, transition_of
 from .state import (
     GONE,
     IDLE,
@@ -21,7 +22,6 @@ from .state import (
     World,
     put,
 )
-from .verdicts import MAX_ATTEMPTS, transition_of
 
 RUNNING = Transition.CLAIM.target
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from asgiref.sync import AsyncToSync
 
 from ...core import clock
-from ...jobs.coroutines import Awaited
+from ...jobs.coroutines import CoroutineRunner
 from ...models import Job
 from ...sandbox.restore import LEFT_OPEN
 from ...sandbox.threads import check_threads_of
@@ -32,7 +32,7 @@ BLOCKED_AFTER = 1.0
 REFUSED = ("stop", "shutdown_asyncgens", "shutdown_default_executor")
 logger = logging.getLogger("django_bgtasks.worker")
 # Whose each task on the loop is; a coroutine may begin more of them.
-_runner: ContextVar[Awaited | None] = ContextVar("bgtasks_runner", default=None)
+_runner: ContextVar[CoroutineRunner | None] = ContextVar("bgtasks_runner", default=None)
 
 
 class EventLoopExecutor(Executor):
@@ -43,7 +43,7 @@ class EventLoopExecutor(Executor):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked_at: float | None = None
         # The loop itself would forget a task that waits.
-        self._active: dict[Awaited, RunTask] = {}
+        self._active: dict[CoroutineRunner, RunTask] = {}
         connections = room_for(config.async_connections, config.threads)
         self._threads = DatabaseThreads(connections, self._current_runner)
 
@@ -53,7 +53,7 @@ class EventLoopExecutor(Executor):
     def submit(self, jobs: list[Job]) -> list[Job]:
         room = self.capacity()
         for job in jobs[:room]:
-            runner = Awaited(job, self._using)
+            runner = CoroutineRunner(job, self._using)
             run = self._runs.begin(self, runner)
             awaitable = runner.begin()
             if awaitable is None:
@@ -63,7 +63,7 @@ class EventLoopExecutor(Executor):
                 loop.call_soon_threadsafe(self._begin, loop, runner, main)
         return jobs[room:]
 
-    def blocking_runner(self) -> Awaited | None:
+    def blocking_runner(self) -> CoroutineRunner | None:
         """The run that blocks the loop, if one does. To be asked again and again."""
         now = clock.monotonic()
         if self._loop is None:
@@ -81,11 +81,13 @@ class EventLoopExecutor(Executor):
         self._asked_at = None
         self._restore()
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, runner: Awaited, main: Any) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop, runner: CoroutineRunner, main: Any) -> None:
         # Not by loop.create_task(): a coroutine may have set another task factory.
         self._active[runner] = RunTask(loop, main, runner)
 
-    async def _main(self, runner: Awaited, awaitable: Awaitable[None], run: ActiveRun) -> None:
+    async def _main(
+        self, runner: CoroutineRunner, awaitable: Awaitable[None], run: ActiveRun
+    ) -> None:
         _runner.set(runner)
         try:
             await Stepwise(awaitable, self._restore)
@@ -95,7 +97,7 @@ class EventLoopExecutor(Executor):
         finally:
             self._runs.complete(run)
 
-    async def _release(self, runner: Awaited) -> None:
+    async def _release(self, runner: CoroutineRunner) -> None:
         """Let others have the database thread of this run, which must leave no transaction open."""
         del self._active[runner]
         left_open = self._threads.release(runner, runner.error)
@@ -105,7 +107,7 @@ class EventLoopExecutor(Executor):
         if await asyncio.wrap_future(left_open):
             raise RuntimeError(LEFT_OPEN)
 
-    def _current_runner(self) -> Awaited | None:
+    def _current_runner(self) -> CoroutineRunner | None:
         """Whose the current call is. What a run leaves behind on the loop is nobody's."""
         runner = _runner.get() or getattr(asyncio.current_task(), "runner", None)
         return runner if runner in self._active else None
@@ -151,7 +153,7 @@ class RunTask(asyncio.Task[Any]):
         self,
         loop: asyncio.AbstractEventLoop,
         coroutine: Any,
-        runner: Awaited | None = None,
+        runner: CoroutineRunner | None = None,
         **options: Any,
     ) -> None:
         self.runner = runner or _runner.get()

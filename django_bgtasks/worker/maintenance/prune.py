@@ -25,8 +25,8 @@ def run_once(using: str, backends: Iterable[str] | None = None) -> int:
     prune.release_windows(using)
     deleted = 0
     for backend in entries() if backends is None else backends:
-        kept = backend_settings(backend).options.retention()
-        deleted += prune.prune_jobs(kept, stored_backends(backend), using)
+        ages = backend_settings(backend).options.retention()
+        deleted += prune.prune_jobs(ages, stored_backends(backend), using)
     deleted += records.prune(using)
     deleted += prune.prune_blobs(using)
     return deleted + prune_workers(WORKERS_KEPT, using)
