@@ -139,6 +139,8 @@ def _wait_for_others(case: Case, count: int) -> None:
 
     def waiting() -> bool:
         with connection.cursor() as cursor:
+            # A transaction sees the sessions of its first look, until it lets go of them.
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
             cursor.execute(
                 "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
                 "WHERE NOT granted AND datname = current_database()"
