@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import reset_queries
 
 from .call import only_here
 from .connections import give_back_connections
@@ -59,6 +61,9 @@ def checked(act: Callable[[], Any]) -> Any:
 
 def refresh() -> None:
     """Look after the connections of this thread. One that stays broken shows when it is used."""
+    if settings.DEBUG:
+        # Django keeps them all, and forgets them with each request only.
+        reset_queries()
     try:
         refresh_connections()
     except Exception as error:

@@ -15,6 +15,7 @@ import sys
 import time
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.cache import cache, caches
 from django.db import connection, transaction
 
@@ -97,6 +98,13 @@ def counts_queries() -> str:
     for _ in range(3):
         Job.objects.exists()
     return str(len(connection.queries))
+
+
+@task
+async def counts_its_queries() -> str:
+    """The same, in the database thread of a coroutine."""
+    counted: str = await sync_to_async(counts_queries.func)()
+    return counted
 
 
 @task
