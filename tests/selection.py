@@ -1,6 +1,7 @@
 """Which tests a run leaves out.
 
-The long cases of the fault plan are for `tox run -e faults`, which sets BGTASKS_TEST_FAULTS=all.
+The long cases of the fault plan, and of the tests with real workers, are for `tox run -e faults`,
+which sets BGTASKS_TEST_FAULTS=all.
 `--part=database` is for a run beside one on SQLite: only what can differ on another database.
 `--part=versions` is for further versions of Python and Django: of that, no case of the fault plan
 and nothing slow, and of the tests with real workers those that run, wait side by side and stop.
@@ -31,20 +32,22 @@ NOT_THE_DATABASE = {
     *(
         HERE / "faults" / f"test_{name}.py"
         for name in (
-            *("forged_messages", "payloads", "process_abuse", "redis_sentinel", "secrets_in_logs"),
-            *("secrets_on_pages", "settings", "task_endings", "task_leftovers", "values"),
+            *("forged_messages", "kills_side_by_side", "payloads", "process_abuse"),
+            *("redis_sentinel", "secrets_in_logs", "secrets_on_pages", "settings", "shared_redis"),
+            *("task_endings", "task_leftovers", "values"),
         )
     ),
     *(
         HERE / "interfaces" / f"test_{name}.py"
         for name in ("installed", "languages", "mail_delivery", "texts", "translations")
     ),
-    HERE / "ledger" / "test_fingerprint.py",
+    HERE / "idempotency",
     *(
         HERE / "worker" / f"test_{name}.py"
         for name in (
-            *("fork", "output", "pipes", "redis_forged", "redis_refuses", "reload", "rq_tools"),
-            *("signals", "starting"),
+            *("fork", "frozen", "limits", "neighbours", "new_queues", "output", "pipes"),
+            *("redis_forged", "redis_lost", "redis_refuses", "reload", "rq_tools", "signals"),
+            *("side_by_side_trouble", "start", "starting"),
         )
     ),
 }
@@ -65,8 +68,12 @@ def is_left_out(item: pytest.Item, part: str | None) -> bool:
     if DATABASE == "mysql" and places & PLAN and item.path.name not in ON_MARIADB:
         return True
     if part == "database":
-        return bool(places & (TEXTS | NOT_THE_DATABASE))
+        return bool(places & (TEXTS | NOT_THE_DATABASE)) and not _is_for_this_database(item)
     return part == "versions" and not _is_for_each_version(item, places)
+
+
+def _is_for_this_database(item: pytest.Item) -> bool:
+    return item.get_closest_marker(DATABASE) is not None
 
 
 def _is_for_each_version(item: pytest.Item, places: set[Path]) -> bool:

@@ -189,6 +189,7 @@ def test_a_list_that_was_evicted_is_sent_again_within_30_s(case: Case, client: r
     case.row("Redis", "one queue's list evicted")
     worker = case.worker()
     behind_a_gate(case, 20)
+    wait_until(lambda: client.exists(namespace().marker_key))
     assert client.delete(waiting_in("default"))
     with case.recovers(within=30):
         wait_until(lambda: client.llen(waiting_in("default")) == 20, 40)

@@ -82,6 +82,7 @@ def test_a_job_that_runs_while_redis_is_away_runs_once(
     assert ran_once(case)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", LENGTHS)
 def test_a_job_that_finishes_while_redis_is_away_is_settled_at_once_and_its_worker_stays(
     case: Case, own_redis: RedisServer, seconds: float
@@ -166,7 +167,9 @@ def promote(client: redis.Redis) -> None:
 @pytest.mark.parametrize(
     ("injected", "refuse", "allow"),
     [
-        pytest.param("Redis out of memory (maxmemory)", fill, empty, id="full"),
+        pytest.param(
+            "Redis out of memory (maxmemory)", fill, empty, id="full", marks=pytest.mark.long
+        ),
         pytest.param("Redis demoted to a READONLY replica", demote, promote, id="readonly"),
     ],
 )

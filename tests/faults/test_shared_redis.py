@@ -28,7 +28,8 @@ def none_waited(case: Case) -> bool:
     return not [w for w in case.workers if "missing in Redis" in w.output]
 
 
-@pytest.mark.parametrize("burst", [False, pytest.param(True, marks=long)])
+@pytest.mark.long
+@pytest.mark.parametrize("burst", [False, True])
 def test_two_sites_on_one_redis_database_never_meet(
     case: Case, redis_client: redis.Redis, burst: bool
 ) -> None:

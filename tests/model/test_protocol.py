@@ -33,14 +33,16 @@ class Size:
 SIZES = {
     "on_crash=fail, any faults": Size(29_000, Model(("fail",)), long=True),
     "on_crash=fail, any faults, one worker": Size(9_800, Model(("fail",), **SIBLINGS)),
-    "atomic and on_crash=fail, any faults": Size(33_000, Model(("atomic fail",))),
+    "atomic and on_crash=fail, any faults": Size(33_000, Model(("atomic fail",)), long=True),
     "atomic and on_crash=fail, any faults, one worker": Size(
         11_000, Model(("atomic fail",), **SIBLINGS)
     ),
     "plain, 3 faults, one worker": Size(23_000, Model(ONE, faults=3, **SIBLINGS)),
     "atomic, 3 faults": Size(44_000, Model(("atomic",), faults=3), long=True),
     "two jobs, 1 fault": Size(41_000, Model(("plain", "atomic"), faults=1), long=True),
-    "two jobs, 1 fault, one worker": Size(32_000, Model(("plain", "atomic"), faults=1, **SIBLINGS)),
+    "two jobs, 1 fault, one worker": Size(
+        32_000, Model(("plain", "atomic"), faults=1, **SIBLINGS), long=True
+    ),
     "plain, pruned and retried, 2 faults": Size(10_000, Model(ONE, faults=2, prunes=True)),
     "atomic, pruned and retried, 3 faults": Size(
         64_000, Model(("atomic",), faults=3, prunes=True), long=True

@@ -21,7 +21,7 @@ from .jobs import outcomes, wait_for_state
 pytestmark = pytest.mark.faults
 
 
-@pytest.mark.parametrize("gate", ["open", "closed"])
+@pytest.mark.parametrize("gate", ["open", pytest.param("closed", marks=pytest.mark.long)])
 def test_a_zombie_that_wakes_after_its_rescue_settles_nothing_and_begins_a_new_life(
     bgworker: WorkerFactory, effects: Effects, gate: str
 ) -> None:

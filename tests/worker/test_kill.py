@@ -13,7 +13,8 @@ from django.db import transaction
 
 from django_bgtasks.jobs.enqueue import dispatch, message_for
 from django_bgtasks.models import Attempt, Job, Worker
-from tests.named import waiting_in
+from django_bgtasks.transport.queues import is_marked
+from tests.named import namespace, waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
 
@@ -171,6 +172,7 @@ def test_the_job_of_a_dead_worker_is_rescued_by_another(
     assert Worker.objects.filter(lost_at__isnull=False).count() == 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_with_the_defaults_a_dead_worker_is_rescued_within_15_s(
     bgworker: WorkerFactory, effects: Effects
@@ -239,6 +241,8 @@ def test_a_message_that_vanished_is_sent_again_within_30_s(
 ) -> None:
     worker = bgworker()
     wait_for_state(tasks.record.enqueue(str(effects), "warm"), "succeeded")
+    # Before its first look a Redis without the mark of a worker is one that was wiped.
+    wait_until(lambda: is_marked(namespace(), redis_client))
     redis_client.set("rq:suspended", 1)
     job = tasks.record.enqueue(str(effects), "lost")
     wait_for_message(redis_client)
@@ -249,6 +253,7 @@ def test_a_message_that_vanished_is_sent_again_within_30_s(
     assert "1 queued jobs were missing in Redis and were sent again." in worker.output
 
 
+@pytest.mark.long
 def test_ten_kills_in_a_row_leave_no_descriptor_and_no_zombie_with_the_supervisor(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:

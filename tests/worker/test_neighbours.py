@@ -118,6 +118,7 @@ def test_a_copied_database_gets_a_name_of_its_own_and_both_run_what_they_have(
         assert f"The ledger {identity.short(original)}" in said
 
 
+@pytest.mark.long
 def test_after_a_flushall_each_ledger_sends_its_own_jobs_again(
     bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
 ) -> None:

@@ -85,7 +85,10 @@ def test_the_lines_of_a_job_come_once_though_a_handler_holds_them_back(
     assert len([line for line in lines if line.startswith("Stopping")]) == 1
 
 
-@pytest.mark.parametrize("start", ["by hand", "by hand, one queue for all processes"])
+@pytest.mark.parametrize(
+    "start",
+    [pytest.param("by hand", marks=pytest.mark.long), "by hand, one queue for all processes"],
+)
 def test_a_listener_that_a_site_starts_by_hand_has_the_lines_of_all_processes(
     bgworker: WorkerFactory, tmp_path: Path, start: str
 ) -> None:
@@ -115,7 +118,7 @@ _listener.start()
 """.replace("{str(log)!r}", "'{log}'")
 
 
-@pytest.mark.parametrize("end", ["timeout", "stop"])
+@pytest.mark.parametrize("end", [pytest.param("timeout", marks=pytest.mark.long), "stop"])
 def test_what_a_job_logged_and_printed_before_it_is_killed_is_not_lost(
     bgworker: WorkerFactory, effects: Effects, tmp_path: Path, end: str
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_wrong_password_is_said_once_with_the_cure_and_jobs_go_on(
         assert worker.stop(5) == 0
 
 
+@pytest.mark.long
 def test_jobs_that_are_retried_while_redis_is_away_add_no_lines_about_it(
     bgworker: WorkerFactory, own_redis: RedisServer
 ) -> None:

@@ -113,6 +113,7 @@ def test_what_a_cancelled_coroutine_awaits_to_clean_up_is_let_alone(
     assert effects.texts == ["begin", "clean"]
 
 
+@pytest.mark.long
 def test_a_coroutine_that_blocks_in_a_task_of_its_own_is_the_one_that_is_killed(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:
@@ -216,6 +217,7 @@ def test_a_process_that_a_task_forks_in_a_thread_ends_as_everywhere(
     assert (row(job).state, row(job).result) == ("succeeded", 0)
 
 
+@pytest.mark.long
 def test_a_coroutine_that_blocks_the_loop_right_after_another_is_killed_in_time_too(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:

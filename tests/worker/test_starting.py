@@ -117,6 +117,7 @@ random.seed = _fail
 """
 
 
+@pytest.mark.long
 def test_job_processes_that_end_at_once_are_seen_and_their_cause_is_said_once(
     bgworker: WorkerFactory, effects: Effects, tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_forks_that_die_without_a_word_are_seen_too(
     assert worker.stop() == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_fork_that_hangs_is_replaced_and_seen(
     bgworker: WorkerFactory, effects: Effects, tmp_path: Path

@@ -30,6 +30,7 @@ SITES = {
         "SERVER": "+09:00",
     },
 }
+SHORT = {"naive in New York", "aware, a server at -05:00"}
 
 
 def environment_of(site: dict[str, str]) -> dict[str, str]:
@@ -46,7 +47,14 @@ def environment_of(site: dict[str, str]) -> dict[str, str]:
 
 
 # SQLite has no server.
-@pytest.mark.parametrize("site", [site for site in SITES if "server" not in site or DATABASE])
+@pytest.mark.parametrize(
+    "site",
+    [
+        site if site in SHORT else pytest.param(site, marks=pytest.mark.long)
+        for site in SITES
+        if "server" not in site or DATABASE
+    ],
+)
 def test_a_job_runs_at_its_time_in_any_zone(
     bgworker: WorkerFactory, worker_env: dict[str, str], effects: Effects, site: str
 ) -> None:

@@ -180,7 +180,7 @@ def test_a_lazy_text_counts_the_same_in_each_language() -> None:
 
 SHOWN = """
 import django; django.setup()
-from tests.ledger.test_fingerprint import DIFFERENT, EQUAL, of
+from tests.idempotency.test_fingerprint import DIFFERENT, EQUAL, of
 print(*[of(value) for value in DIFFERENT + [EQUAL]])
 """
 

@@ -1,0 +1,1 @@
+"""What the idempotency log goes by."""
