@@ -8,7 +8,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.current import running
+from django.apps import apps
 
 FIELDS = ("job_id", "task", "queue", "attempt", "worker")
 # The attributes that every record has go by other names, or not worth a line.
@@ -60,10 +60,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def _facts() -> dict[str, Any]:
-    run = running.get()
-    if run is None:
+    context = None
+    # The settings configure logging before there are models.
+    if apps.models_ready:
+        from .. import current_job
+
+        context = current_job()
+    if context is None:
         return dict.fromkeys(FIELDS)
-    job = run.job
+    job = context.job
     worker = str(job.worker) if job.worker else None
     return dict(zip(FIELDS, (str(job.pk), job.task, job.queue, job.attempt, worker), strict=True))
 

@@ -23,7 +23,6 @@ from .. import (
     process_stopping,
     remove_middleware,
 )
-from ..core.outcomes import failure_of
 
 if TYPE_CHECKING:
     from .. import JobContext
@@ -106,15 +105,14 @@ def _facts(job: Job, operation: str) -> dict[str, Any]:
 
 
 def _record(error: BaseException, context: JobContext, span: trace.Span) -> None:
-    """What the job's row says of it: without sensitive arguments, and not for ever long."""
-    failure, redact = failure_of(error), context.redact
+    failure = context.failure_of(error)
     facts = {
         "exception.type": failure.exception_class,
-        "exception.message": redact(failure.message),
-        "exception.stacktrace": redact(failure.traceback),
+        "exception.message": failure.message,
+        "exception.stacktrace": failure.traceback,
     }
     span.add_event("exception", facts)
-    span.set_status(StatusCode.ERROR, redact(failure.line))
+    span.set_status(StatusCode.ERROR, failure.line)
 
 
 def _header(context: SpanContext) -> str:

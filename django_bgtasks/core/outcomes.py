@@ -18,6 +18,8 @@ from .spans import span_of
 from .states import FINAL, State, Transition
 
 NOW = timedelta(0)
+# Characters of what is stored: longer until it is redacted, for half a secret is not recognized.
+STORED, UNREDACTED = 255, 4096
 NO_ERROR = {"error": "", "error_code": "", "error_params": None, "held_reason": ""}
 # Seconds until the next attempt after the database rolled one back. At random: transactions that
 # were in each other's way must not meet again.
@@ -50,13 +52,23 @@ class Failure:
     @classmethod
     def of(cls, outcome: str, reason: Reason) -> Failure:
         """One that nobody raised."""
-        return cls(outcome, message=str(reason)[:255], code=reason.code, params=reason.params)
+        return cls(
+            outcome, message=str(reason)[:UNREDACTED], code=reason.code, params=reason.params
+        )
+
+    def redacted(self, redact: Callable[[str], str]) -> Failure:
+        """The same with `redact` applied to its texts, which are as short as they are stored."""
+        params = self.params and {
+            name: redact(str(value))[:STORED] for name, value in self.params.items()
+        }
+        message, trace = redact(self.message)[:STORED], redact(self.traceback)
+        return replace(self, message=message, traceback=trace, params=params)
 
     @property
     def line(self) -> str:
         """The class and the first line of the message."""
         name = self.exception_class.rpartition(".")[2] or self.outcome
-        return clipped(f"{name}: {self.message}" if self.message else name)[:255]
+        return clipped(f"{name}: {self.message}" if self.message else name)[:STORED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +98,8 @@ class Outcome:
 
     def redacted(self, redact: Callable[[str], str]) -> Outcome:
         """The same with `redact` applied to the texts of its failure."""
-        if self.failure is None:
-            return self
-        message, trace = redact(self.failure.message)[:255], redact(self.failure.traceback)
-        params = _stored(self.failure.params, redact)
-        failure = replace(self.failure, message=message, traceback=trace, params=params)
-        return replace(self, failure=failure)
+        failure = self.failure
+        return self if failure is None else replace(self, failure=failure.redacted(redact))
 
     @property
     def error_columns(self) -> dict[str, Any]:
@@ -100,7 +108,7 @@ class Outcome:
         if failure is not None:
             values: tuple[Any, ...] = failure.line, failure.code, failure.params, ""
         elif hold is not None:
-            values = clipped(str(hold))[:255], hold.code, _stored(hold.params), hold.code
+            values = clipped(str(hold))[:STORED], hold.code, _stored(hold.params, STORED), hold.code
         else:
             return NO_ERROR
         return dict(zip(NO_ERROR, values, strict=True))
@@ -169,36 +177,38 @@ def failure_of(error: BaseException) -> Failure:
     elif isinstance(error, JobCancelled):
         outcome = "cancelled"
     path = f"{cls.__module__}.{cls.__qualname__}"
-    message, trace = message_of(error), clipped(_traceback(error))
-    return Failure(outcome, clipped(path)[:255], message, trace, *_code_of(error, message))
+    message, trace = _first_line(error), clipped(_traceback(error))
+    return Failure(outcome, clipped(path)[:STORED], message, trace, *_code_of(error, message))
 
 
 def _code_of(error: BaseException, message: str) -> tuple[str, Mapping[str, Any] | None]:
     # Not by getattr(): others' exceptions have a `reason` of their own, which may be a property.
     reason = vars(error).get("reason") if isinstance(error, BgTasksError) else None
     if isinstance(reason, Reason):
-        return reason.code, _stored(reason.params)
+        return reason.code, _stored(reason.params, UNREDACTED)
     if isinstance(error, GiveUp):
         return "give_up", {"words": message}
     return ("timeout" if isinstance(error, JobTimeout) else "exception"), None
 
 
-def _stored(
-    params: Mapping[str, Any] | None, redact: Callable[[str], str] = str
-) -> Mapping[str, Any] | None:
-    """Parameters as any database stores them, and as short as a line."""
+def _stored(params: Mapping[str, Any] | None, limit: int) -> Mapping[str, Any] | None:
+    """Parameters as any database stores them, each of at most `limit` characters."""
     if params is None:
         return None
-    return {name: redact(clipped(str(value)))[:255] for name, value in params.items()}
+    return {name: clipped(str(value))[:limit] for name, value in params.items()}
 
 
 def message_of(error: BaseException) -> str:
     """The first line of what it says, as any database stores it."""
+    return _first_line(error)[:STORED]
+
+
+def _first_line(error: BaseException) -> str:
     try:
-        lines = clipped(str(error), 4096).strip().splitlines()
+        lines = clipped(str(error), UNREDACTED).strip().splitlines()
     except BaseException as broken:
         return f"<its __str__ raised {type(broken).__name__}>"
-    return lines[0][:255] if lines else ""
+    return lines[0] if lines else ""
 
 
 def _traceback(error: BaseException) -> str:

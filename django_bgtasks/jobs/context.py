@@ -15,6 +15,7 @@ from ..core import clock
 from ..core.compat import TaskContext
 from ..core.current import running
 from ..core.errors import ClaimLost, InvalidArguments, JobCancelled
+from ..core.outcomes import Failure, failure_of
 from ..core.payload import MAX_BYTES, fault_of, redact
 from ..core.progress import Progress, progress_of
 from ..idempotency.once import once
@@ -89,6 +90,10 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
         What has no task here is not known to be sensitive or not: all arguments are left out.
         """
         return redact(text, self.task, self.job.args, self.job.kwargs)
+
+    def failure_of(self, error: BaseException) -> Failure:
+        """What is stored of an exception of this attempt: as text, short and redacted."""
+        return failure_of(error).redacted(self.redact)
 
     def once(self, step: str, func: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a step's effect once for this job, whatever the attempt; see once()."""

@@ -365,7 +365,7 @@ def _record(job: Job, failure: Failure, using: str) -> None:
         started_at=job.started_at,
         finished_at=Now(),
         exception_class=failure.exception_class,
-        message=failure.message,
+        message=failure.message[:255],
         traceback=failure.traceback,
         code=failure.code,
         params=failure.params,

@@ -110,6 +110,7 @@ def retry(job_id: UUID, using: str) -> Job:
         # It waits from now on, not since it was enqueued.
         "run_after": Now(),
         "cancel_requested_at": None,
+        "held_reason": "",
         "dedup_slot": slot,
         "max_attempts": Greatest(F("max_attempts"), F("attempt") + 1),
     }
@@ -139,7 +140,7 @@ def _queued_again(job: Job, ended: QuerySet[Job], values: dict[str, Any], using:
 def run_now(job_id: UUID, using: str) -> Job:
     """Queue a scheduled job now. InvalidMove when it is not scheduled."""
     scheduled = Job.objects.using(using).filter(pk=job_id, state__in=Transition.PROMOTE.sources)
-    moved = scheduled.update(state=Transition.PROMOTE.target, run_after=Now())
+    moved = scheduled.update(state=Transition.PROMOTE.target, run_after=Now(), held_reason="")
     job = _row(job_id, using)
     if not moved:
         raise refuse(Transition.PROMOTE, job.state, job_id)

@@ -216,3 +216,14 @@ def test_a_very_deep_group_of_exceptions_is_described() -> None:
     for _ in range(3000):
         error = ExceptionGroup("group", [error])
     assert "ExceptionGroup" in failure_of(error).traceback
+
+
+def test_a_secret_at_the_end_of_what_is_stored_is_not_half_shown() -> None:
+    secret = "4111-1111-1111-1111"
+    error = ValueError(f"{'x' * 250}{secret} is refused")
+    failure = failure_of(error).redacted(lambda text: text.replace(secret, "[hidden]"))
+    assert failure.message == f"{'x' * 250}[hidd"
+    given = Failure("failed", params={"why": f"{'x' * 250}{secret}"})
+    assert given.redacted(lambda text: text.replace(secret, "[hidden]")).params == {
+        "why": f"{'x' * 250}[hidd"
+    }

@@ -54,6 +54,14 @@ def test_a_job_that_is_not_there_is_said_not_to_be(move: str) -> None:
         VERBS[move](uuid4(), DB)
 
 
+@pytest.mark.parametrize(("move", "state"), [("promote", "scheduled"), ("retry", "cancelled")])
+def test_a_job_that_somebody_queues_by_hand_is_held_no_longer(move: str, state: State) -> None:
+    job = in_state(State(state))
+    Job.objects.filter(pk=job.pk).update(held_reason="task_not_imported")
+    VERBS[move](job.pk, DB)
+    assert now(job).held_reason == ""
+
+
 def test_cancelling_a_running_job_asks_its_worker_and_leaves_the_claim() -> None:
     job = in_state(State.RUNNING)
     cancel(job.pk, DB)
