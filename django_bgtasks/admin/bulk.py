@@ -13,8 +13,10 @@ from django.db.models import QuerySet
 from ..core import clock
 from ..core.errors import DuplicateJob, GiveUp, InvalidMove
 from ..core.retry import Retry
+from ..jobs.actions import delete_jobs
 from ..jobs.context import JobContext
 from ..jobs.task import task
+from ..ledger.history import Actor
 from ..models import Job
 from . import transitions
 from .filters import FILTERS, filtered
@@ -50,7 +52,7 @@ def apply_to_matching(
     total, done, outcomes = rows.count(), 0, Counter[str]()
     for page in _pages(rows):
         context.progress(done, max(total, done + len(page)), str(action.label))
-        outcomes += _outcomes(person, action, page)
+        outcomes += _outcomes(transitions.actor_of(person, context.job_id), action, page)
         done += len(page)
     context.progress(total, total)
     return dict(outcomes)
@@ -76,15 +78,15 @@ def _pages(rows: QuerySet[Any]) -> Iterator[dict[UUID, str]]:
         found = dict(page.filter(pk__gt=max(found))[:CHUNK_ROWS])
 
 
-def _outcomes(person: Any, action: transitions.JobAction, page: dict[UUID, str]) -> Counter[str]:
+def _outcomes(actor: Actor, action: transitions.JobAction, page: dict[UUID, str]) -> Counter[str]:
     if isinstance(action, transitions.ManualTransition):
-        return Counter(_outcome(person, action, job_id) for job_id in page)
-    gone = transitions.delete(person, page)
+        return Counter(_outcome(actor, action, job_id) for job_id in page)
+    gone = len(delete_jobs(page, by=actor))
     return Counter(deleted=gone, refused=len(page) - gone)
 
 
-def _outcome(person: Any, transition: transitions.ManualTransition, job_id: UUID) -> str:
+def _outcome(actor: Actor, transition: transitions.ManualTransition, job_id: UUID) -> str:
     try:
-        return transitions.apply_to_job(person, transition, job_id)
+        return transition.apply(job_id, actor)
     except (InvalidMove, DuplicateJob, Job.DoesNotExist):
         return "refused"

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
-from django.db import router
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -22,12 +20,12 @@ from django.utils.translation import gettext_lazy
 
 from ..core.options import default_backend, entries
 from ..jobs import actions
-from ..ledger.outages import in_transaction
-from ..models import Dashboard, QueuePause
+from ..models import Dashboard
 from ..monitoring.series import RANGES, series
 from ..monitoring.snapshot import take_snapshot
 from . import panels
 from .listing import ReadOnlyAdmin
+from .transitions import actor_of
 
 RANGE_LABELS = {
     "hour": gettext_lazy("Last hour"),
@@ -82,20 +80,8 @@ class DashboardAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(url + query)
 
     def _set_paused(self, request: HttpRequest, pause: bool, queue: str, backend: str) -> bool:
-        user: Any = request.user
-
-        def write_and_log() -> bool:
-            if pause:
-                row = actions.pause_queue(queue, backend, by=user.get_username())
-            else:
-                row = actions.resume_queue(queue, backend)
-            if row is not None:
-                entry = _("Paused.") if pause else _("Resumed.")
-                LogEntry.objects.log_actions(user.pk, [row], CHANGE, entry)
-            return row is not None
-
-        # The pause and its entry in the history commit together.
-        return in_transaction(write_and_log, router.db_for_write(QueuePause))
+        act = actions.pause_queue if pause else actions.resume_queue
+        return act(queue, backend, by=actor_of(request.user)) is not None
 
     def _figures(self, request: HttpRequest) -> dict[str, Any]:
         backend, range_name = self._backend(request.GET), self._range(request.GET)

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy
 
 from ..core.states import State
@@ -17,6 +17,7 @@ from .columns import JobColumns
 from .duplicate import JobDuplication
 from .fields import JobFields, fieldsets_of
 from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter, filtered
+from .history import history_of
 from .related_panels import attempts_of, batch_of, records_of
 
 PAYLOAD = ("args", "kwargs", "result")
@@ -61,6 +62,12 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return fieldsets_of(obj)
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Part of the job's page: Django's own log has nothing of jobs."""
+        return HttpResponseRedirect(f"{self._page(request, object_id)}#bgtasks-history")
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
@@ -69,6 +76,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
         context["bgtasks_buttons"] = self.buttons(request, job)
         context["bgtasks_duplicate"] = self.duplicate_url(request, job)
         context["bgtasks_batch"] = batch_of(job, self.admin_site.name)
+        context["bgtasks_history"] = history_of(job)
         context["bgtasks_attempts"] = attempts_of(job, self.admin_site.name)
         if request.user.has_perm("django_bgtasks.view_idempotencyrecord"):
             context["bgtasks_records"] = records_of(job, self.admin_site.name)

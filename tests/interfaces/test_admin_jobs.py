@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -15,7 +14,7 @@ from django.urls import reverse
 from django_bgtasks.admin import listing
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
-from django_bgtasks.models import Job
+from django_bgtasks.models import HistoryEntry, Job
 
 from .rows import make_attempt, make_job, make_record, make_worker
 
@@ -212,7 +211,7 @@ def test_reading_writes_nothing(admin_client: Client) -> None:
     for url in (LIST, page_of(job), f"{LIST}{job.pk}/delete/"):
         statements = queries_of(admin_client, url)
         assert not [sql for sql in statements if sql.startswith(("UPDATE", "INSERT", "DELETE"))]
-    assert not LogEntry.objects.exists()
+    assert not HistoryEntry.objects.exists()
 
 
 def queries_of(client: Client, url: str) -> list[str]:
