@@ -24,7 +24,7 @@ def shell_actor(command: str) -> Actor:
             name = getpass.getuser()
         except (KeyError, OSError):
             # In a container the number may have no name.
-            name = f"uid {os.getuid()}"
+            name = str(os.getuid())
     return Actor(f"{name}@{socket.gethostname()}", command)
 
 

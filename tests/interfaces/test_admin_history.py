@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -84,7 +85,7 @@ def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(getpass, "getuser", nameless)
     run("bgretry", make_job(State.FAILED).pk)
-    assert HistoryEntry.objects.get().by.startswith("uid ")
+    assert HistoryEntry.objects.get().by.startswith(f"{os.getuid()}@")
 
 
 def test_what_was_refused_or_only_shown_is_not_in_the_history() -> None:
