@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from ..jobs.task import task
 from ..ledger.history import Actor
 from ..models import Job
 from . import transitions
-from .filters import FILTERS, filtered
+from .filters import filtered, frozen
 
 CHUNK_ROWS = 200
 ACTIONS: dict[str, transitions.JobAction] = {
@@ -29,9 +29,13 @@ ACTIONS: dict[str, transitions.JobAction] = {
 
 def enqueue_for_all(action: transitions.JobAction, query: dict[str, str], user: Any) -> UUID:
     """Enqueue the transition, or deletion, of all jobs that match now; the job that does it."""
-    known = {name: value for name, value in query.items() if name in FILTERS}
     call = apply_to_matching.using(owner=user)
-    return UUID(call.enqueue(action.name, known, str(user.pk), str(clock.new_id())).id)
+    return UUID(call.enqueue(action.name, frozen(query), str(user.pk), str(clock.new_id())).id)
+
+
+def matching(action: transitions.JobAction, query: Mapping[str, str], user: Any) -> QuerySet[Any]:
+    """The jobs that match, as this user may search, and with which the action can be done."""
+    return filtered(Job.objects.filter(state__in=sorted(action.allowed)), query, user)
 
 
 # Safe to run again: what has been changed is not in the state any more that the action takes, and
@@ -47,8 +51,7 @@ def apply_to_matching(
     """
     action = ACTIONS[name]
     person = _permitted(action, user)
-    rows = filtered(Job.objects.filter(state__in=sorted(action.allowed)), query)
-    rows = rows.filter(pk__lte=UUID(newest))
+    rows = matching(action, query, person).filter(pk__lte=UUID(newest))
     total, done, outcomes = rows.count(), 0, Counter[str]()
     for page in _pages(rows):
         context.progress(done, max(total, done + len(page)), str(action.label))

@@ -16,32 +16,57 @@ from . import formatting as show
 from .columns import JobColumns
 from .duplicate import JobDuplication
 from .fields import JobFields, fieldsets_of
-from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter, filtered
+from .filters import (
+    AgeFilter,
+    ErrorFilter,
+    FinishedFilter,
+    QueueFilter,
+    StateFilter,
+    TaskFilter,
+    filtered,
+)
 from .history import history_of
 from .related_panels import attempts_of, batch_of, records_of
+from .search import small_calls
 
 PAYLOAD = ("args", "kwargs", "result")
 
 
 class JobList(ChangeList):
-    """The list leaves out what may be large and is not shown."""
+    """The list leaves out what is large."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """Without arguments and results."""
         return super().get_queryset(request, exclude_parameters).defer(*PAYLOAD)
+
+    def get_results(self, request: HttpRequest) -> None:
+        """The rows of this page, each with as much of its call as the user may see."""
+        super().get_results(request)
+        calls = small_calls([job.pk for job in self.result_list])
+        for job in self.result_list:
+            # One that is deleted just now has none.
+            call = calls.get(job.pk, (None, None))
+            job.short_call = show.short_call(job.task, *call, request.user)
 
 
 @admin.register(Job)
 class JobAdmin(JobColumns, JobFields, JobDuplication):
     """Jobs, newest first. Nothing is edited: what is done goes through the ledger."""
 
-    list_display = ("state_and_error", "task_name", "age", "took_and_tries", "queue_rank")
+    list_display = (
+        *("state_and_error", "task_name", "call"),
+        *("age", "took_and_tries", "queue_rank"),
+    )
     list_display_links = ("task_name",)
-    list_filter = (StateFilter, AgeFilter, QueueFilter, TaskFilter)
+    list_filter = (
+        *(StateFilter, ErrorFilter, QueueFilter, TaskFilter),
+        *(FinishedFilter, AgeFilter),
+    )
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
     search_help_text = gettext_lazy(
-        "The id of a job or batch, a whole dedup key, an owner's name, or a part of a task's name."
+        "The id of a job or batch, a whole dedup key, an owner's name, a part of a task's name, "
+        "or of the arguments of the newest 10,000 jobs."
     )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -50,7 +75,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        return filtered(queryset, {"q": search_term}), False
+        return filtered(queryset, {"q": search_term}, request.user), False
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None

@@ -117,7 +117,7 @@ def test_all_that_match_are_moved_by_a_job_once_that_is_confirmed(
     other, waits = make_job(State.FAILED), make_job(State.SCHEDULED, queue="emails")
     client = staff("view_job", "retry_job")
     asked = matching(client, "retry_selected", failed[0], "queue=emails").content.decode()
-    assert "More than 2 jobs match." in asked
+    assert "5 jobs match, and this can be done with them." in asked
     assert Job.objects.count() == 7
     more = {"bgtasks_confirmed": "yes"}
     matching(client, "retry_selected", failed[0], "queue=emails", **more)
