@@ -14,7 +14,9 @@ from ..core import clock
 from ..core.formats import NOTHING, duration
 from ..core.messages import error_message
 from ..core.options import backend_of
+from ..core.retry import DEFAULT_RETRY
 from ..core.states import WAITING, State
+from ..jobs.task import known_task
 from ..models import Job
 from . import formatting as show
 
@@ -59,7 +61,10 @@ class JobColumns:
 
     @admin.display(description=gettext_lazy("attempt"))
     def tries(self, job: Job) -> str:
-        """Which attempt of how many."""
+        """Which attempt of how many. Without retries there is no "of": only crashes repeat it."""
+        task = known_task(job.task)
+        if task is not None and not getattr(task, "retry", DEFAULT_RETRY).on:
+            return f"{job.attempt}"
         return f"{job.attempt}/{job.max_attempts}"
 
     age = show.column("enqueued_at", gettext_lazy("enqueued"), show.ago)

@@ -177,6 +177,12 @@ def job_list(site: str, **query: Any) -> str | None:
     return url and f"{url}?{urlencode(query)}"
 
 
+def history_list(site: str, **query: Any) -> str | None:
+    """The address of the history with a search; None when it is not there."""
+    url = _address(site, "django_bgtasks_historyentry_changelist")
+    return url and f"{url}?{urlencode(query)}"
+
+
 def _address(site: str, name: str, *args: Any) -> str | None:
     try:
         return reverse(f"admin:{name}", args=args, current_app=site)

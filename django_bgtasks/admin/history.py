@@ -106,6 +106,18 @@ def history_of(job: Job) -> list[dict[str, Any]]:
     ]
 
 
+def changed_by_url(job: Job, site: str) -> str | None:
+    """Where the jobs are listed that this job changed for a person; None if it changed none.
+
+    Of those that it deleted only the history tells.
+    """
+    entries = HistoryEntry.objects.filter(source=job.pk).exclude(verb=HistoryVerb.DUPLICATED)
+    verb = entries.values_list("verb", flat=True).first()
+    if verb == HistoryVerb.DELETED:
+        return show.history_list(site, q=job.pk)
+    return show.job_list(site, changed_by=job.pk) if verb else None
+
+
 def cancelled_by(jobs: list[Job]) -> dict[UUID, str]:
     """For each of these jobs that a person cancelled, the name of the last one who did."""
     entries = HistoryEntry.objects.filter(job__in=[job.pk for job in jobs], verb__in=CANCELLING)

@@ -13,11 +13,12 @@ from django.utils.translation import gettext_lazy
 from ..core.states import State
 from ..models import Job
 from . import formatting as show
-from .columns import JobColumns
+from .columns import JobColumns, state_badge
 from .duplicate import JobDuplication
 from .fields import JobFields, fieldsets_of
 from .filters import (
     AgeFilter,
+    ChangedByFilter,
     ErrorFilter,
     FinishedFilter,
     QueueFilter,
@@ -25,10 +26,12 @@ from .filters import (
     TaskFilter,
     filtered,
 )
-from .history import history_of
+from .history import changed_by_url, history_of
 from .related_panels import attempts_of, batch_of, records_of
 from .search import small_calls
 
+# How often the page of a job that is not final looks again.
+REFRESH_SECONDS = 3
 PAYLOAD = ("args", "kwargs", "result")
 
 
@@ -60,7 +63,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     list_display_links = ("task_name",)
     list_filter = (
         *(StateFilter, ErrorFilter, QueueFilter, TaskFilter),
-        *(FinishedFilter, AgeFilter),
+        *(FinishedFilter, AgeFilter, ChangedByFilter),
     )
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
@@ -71,6 +74,13 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return JobList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """The list, with buttons for all that match where it is of one state."""
+        context = {"bgtasks_for_all": self.buttons_for_all(request), **(extra_context or {})}
+        return super().changelist_view(request, context)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -101,6 +111,9 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
         context["bgtasks_buttons"] = self.buttons(request, job)
         context["bgtasks_duplicate"] = self.duplicate_url(request, job)
         context["bgtasks_batch"] = batch_of(job, self.admin_site.name)
+        context["bgtasks_state"] = state_badge(job)[1]
+        context["bgtasks_refresh"] = None if job.is_final else REFRESH_SECONDS
+        context["bgtasks_changed"] = changed_by_url(job, self.admin_site.name)
         context["bgtasks_history"] = history_of(job)
         context["bgtasks_attempts"] = attempts_of(job, self.admin_site.name)
         if request.user.has_perm("django_bgtasks.view_idempotencyrecord"):
