@@ -154,6 +154,14 @@ def breakable(path: str, sign: str = ".") -> SafeString:
     return format_html_join(SafeString(f"{sign}<wbr>"), "{}", ((part,) for part in parts))
 
 
+def uuid(value: object) -> SafeString:
+    """A UUID that a narrow column breaks into two lines, and no more."""
+    text = str(value)
+    halves = (text[:19], text[19:])
+    spans = format_html_join(SafeString("<wbr>"), "<span>{}</span>", ((half,) for half in halves))
+    return format_html('<span class="bgtasks-uuid">{}</span>', spans)
+
+
 def link(url: str | None, label: object) -> SafeString | str:
     """The label, as a link when there is an address."""
     return format_html('<a href="{}">{}</a>', url, label) if url else str(label)

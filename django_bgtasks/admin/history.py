@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core.formats import NOTHING
+from ..core.states import State
 from ..models import HistoryEntry, HistoryVerb, Job
 from . import formatting as show
 from .listing import ReadOnlyAdmin
@@ -79,7 +81,7 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
         url = None
         if entry.verb != HistoryVerb.DELETED:
             url = show.page_of(self.admin_site.name, Job, entry.job)
-        name, job = entry.detail or show.breakable(entry.task), show.link(url, entry.job)
+        name, job = entry.detail or show.breakable(entry.task), show.link(url, show.uuid(entry.job))
         return format_html('{}<span class="bgtasks-below">{}</span>', name, job)
 
     @admin.display(description=gettext_lazy("with the job"))
@@ -87,7 +89,9 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
         """The background job that did it, or the one that was duplicated."""
         if entry.source is None:
             return NOTHING
-        return show.link(show.page_of(self.admin_site.name, Job, entry.source), entry.source)
+        return show.link(
+            show.page_of(self.admin_site.name, Job, entry.source), show.uuid(entry.source)
+        )
 
 
 def who(entry: HistoryEntry) -> SafeString:
@@ -118,7 +122,13 @@ def changed_by_url(job: Job, site: str) -> str | None:
     return show.job_list(site, changed_by=job.pk) if verb else None
 
 
-def cancelled_by(jobs: list[Job]) -> dict[UUID, str]:
-    """For each of these jobs that a person cancelled, the name of the last one who did."""
-    entries = HistoryEntry.objects.filter(job__in=[job.pk for job in jobs], verb__in=CANCELLING)
-    return {entry.job: entry.by for entry in entries.order_by("pk") if entry.job}
+def tell_who_cancelled(jobs: Iterable[Any], user: Any) -> None:
+    """Give those of these jobs that somebody cancelled a `cancellation`, as the user reads it."""
+    cancelled = {job.pk: job for job in jobs if job.state == State.CANCELLED}
+    if not cancelled:
+        return
+    entries = HistoryEntry.objects.filter(job__in=list(cancelled), verb__in=CANCELLING)
+    for entry in entries.order_by("pk"):
+        is_own = entry.via in VIA and entry.by == user.get_username()
+        text = _("You cancelled it.") if is_own else _("%s cancelled it.") % entry.by
+        cancelled[entry.job].cancellation = text

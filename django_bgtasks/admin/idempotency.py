@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db import router
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
@@ -96,9 +97,9 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
         return []
 
     @admin.display(description=gettext_lazy("key"))
-    def name(self, record: IdempotencyRecord) -> str:
-        """Scope and key."""
-        return str(record)
+    def name(self, record: IdempotencyRecord) -> SafeString:
+        """Scope and key, cut to four lines; whole on hover."""
+        return format_html('<span class="bgtasks-long" title="{}">{}</span>', record, record)
 
     @admin.display(description=gettext_lazy("state"))
     def state_badge(self, record: IdempotencyRecord) -> SafeString:
@@ -115,7 +116,7 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
         """The job that wrote it."""
         if record.job is None:
             return NOTHING
-        return show.link(show.page_of(self.admin_site.name, Job, record.job), record.job)
+        return show.link(show.page_of(self.admin_site.name, Job, record.job), show.uuid(record.job))
 
     pretty_response = show.column("response", gettext_lazy("response"), show.pretty)
     created = show.column("created_at", gettext_lazy("created"), show.ago)

@@ -26,7 +26,7 @@ from .filters import (
     TaskFilter,
     filtered,
 )
-from .history import changed_by_url, history_of
+from .history import changed_by_url, history_of, tell_who_cancelled
 from .related_panels import attempts_of, batch_of, records_of
 from .search import small_calls
 
@@ -45,6 +45,7 @@ class JobList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """The rows of this page, each with as much of its call as the user may see."""
         super().get_results(request)
+        tell_who_cancelled(self.result_list, request.user)
         calls = small_calls([job.pk for job in self.result_list])
         for job in self.result_list:
             # One that is deleted just now has none.
@@ -56,11 +57,8 @@ class JobList(ChangeList):
 class JobAdmin(JobColumns, JobFields, JobDuplication):
     """Jobs, newest first. Nothing is edited: what is done goes through the ledger."""
 
-    list_display = (
-        *("state_and_error", "task_name", "call"),
-        *("age", "took_and_tries", "queue_rank"),
-    )
-    list_display_links = ("task_name",)
+    list_display = ("state_and_error", "task_and_call", "age", "took_and_tries", "queue_rank")
+    list_display_links = ("task_and_call",)
     list_filter = (
         *(StateFilter, ErrorFilter, QueueFilter, TaskFilter),
         *(FinishedFilter, AgeFilter, ChangedByFilter),
@@ -92,7 +90,10 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     ) -> Any:
         """The job to show: what this user may not see is not in it."""
         job: Any = super().get_object(request, object_id, from_field)
-        return job and show.conceal(job, request.user)
+        if job is None:
+            return None
+        tell_who_cancelled([job], request.user)
+        return show.conceal(job, request.user)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return fieldsets_of(obj)
