@@ -83,6 +83,12 @@ def ago(moment: datetime | None) -> SafeString | str:
     return format_html(html, moment.isoformat(), exact(moment), relative_time(moment))
 
 
+def at(moment: datetime) -> SafeString:
+    """The exact time; how long ago on hover."""
+    html = '<time datetime="{}" title="{}">{}</time>'
+    return format_html(html, moment.isoformat(), relative_time(moment), exact(moment))
+
+
 def when(moment: datetime | None) -> SafeString | str:
     """The exact time, and how long ago that is."""
     if moment is None:
@@ -152,6 +158,11 @@ def breakable(path: str, sign: str = ".") -> SafeString:
     """A dotted path that a narrow column breaks after a dot, and not within a word."""
     parts = path.split(sign)
     return format_html_join(SafeString(f"{sign}<wbr>"), "{}", ((part,) for part in parts))
+
+
+def clamped(text: object) -> SafeString:
+    """A text that is cut to four lines; whole on hover."""
+    return format_html('<span class="bgtasks-long" title="{}">{}</span>', text, text)
 
 
 def uuid(value: object) -> SafeString:

@@ -57,12 +57,18 @@ def overhang(page: Page) -> int:
 
 
 def wide_boxes(page: Page) -> list[str]:
-    """The boxes with a frame of their own that reach beyond the screen, whatever hides that."""
+    """The boxes that are wider than the screen, whatever hides that, and lists at a desk of which a
+    part must be scrolled to.
+    """
     found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll(
             ".bgtasks-code, .bgtasks-traceback, .bgtasks-badge, .bgtasks-queue, fieldset")]
         .map((box) => [box.className, Math.round(box.getBoundingClientRect().width)])
         .filter(([, width]) => width > document.documentElement.clientWidth)
+        .concat([...document.querySelectorAll(".app-django_bgtasks .results")]
+            .filter(() => innerWidth > 1000)
+            .map((list) => ["list", list.scrollWidth - list.clientWidth])
+            .filter(([, width]) => width > 0))
         .map(([name, width]) => `${name}: ${width}`)"""
     )
     return found
