@@ -7,23 +7,23 @@ match" by the same querysets.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from ..core import clock
-from ..core.options import entries, known_backends
+from ..core.options import entries, known_backends, stored_backends
 from ..core.states import State
 from ..jobs.task import queues_of
 from ..ledger.times import Now, SecondsBetween, after
 from ..ledger.workers import has_live_worker
-from ..models import Job
+from ..models import Attempt, Job
 
 RECENT = 1000
 # A minute more than maintenance needs to rescue, to stop or to promote a job.
@@ -34,6 +34,8 @@ AGES = {
     "week": timedelta(days=7),
     "month": timedelta(days=30),
 }
+
+PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 
 Jobs = QuerySet[Any]
 # Partial indexes know one state each. A blocked job has had no attempt.
@@ -99,6 +101,28 @@ class AgeFilter(JobListFilter):
             ("month", _("Last 30 days")),
             ("older", _("Older")),
         ]
+
+
+class ErrorFilter(JobListFilter):
+    """By the error of the last attempt."""
+
+    title = _("error")
+    parameter_name = "error"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return _choices(set(), self.used_parameters.get(self.parameter_name))
+
+
+class FinishedFilter(JobListFilter):
+    """By the time of the end."""
+
+    title = _("time of the end")
+    parameter_name = "finished"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("1h", _("Last hour")), ("24h", _("Last 24 hours")), ("7d", _("Last 7 days")),
+        ]  # fmt: skip
 
 
 def _choices(names: set[str], current: str | None) -> list[tuple[str, str]]:
@@ -172,10 +196,31 @@ def _stuck(rows: Jobs) -> Jobs:
     )
 
 
+def by_error(rows: Jobs, value: str) -> Jobs:
+    """Those whose last attempt failed by this class of exception, or with this error code."""
+    last = Attempt.objects.filter(job=OuterRef("pk"), attempt=OuterRef("attempt"))
+    alike = Q(exception_class=value) | Q(exception_class="", code=value)
+    return rows.filter(Exists(last.filter(alike)))
+
+
+def by_finished(rows: Jobs, value: str) -> Jobs:
+    """Those that ended in the last 1h, 24h or 7d, or between two times: `FROM..TO`."""
+    if value in PERIODS:
+        return rows.filter(finished_at__gte=after(-PERIODS[value]))
+    try:
+        start, end = map(datetime.fromisoformat, value.split(".."))
+    except ValueError:
+        return rows.none()
+    return rows.filter(finished_at__range=(start, end))
+
+
 FILTERS: dict[str, Callable[[Jobs, str], Jobs]] = {
     "state": by_state,
     "queue": lambda rows, value: rows.filter(queue=value),
     "task": lambda rows, value: rows.filter(task=value),
     "age": by_age,
+    "error": by_error,
+    "finished": by_finished,
+    "backend": lambda rows, value: rows.filter(backend__in=stored_backends(value)),
     "q": by_search,
 }

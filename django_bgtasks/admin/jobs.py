@@ -16,7 +16,15 @@ from . import formatting as show
 from .columns import JobColumns
 from .duplicate import JobDuplication
 from .fields import JobFields, fieldsets_of
-from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter, filtered
+from .filters import (
+    AgeFilter,
+    ErrorFilter,
+    FinishedFilter,
+    QueueFilter,
+    StateFilter,
+    TaskFilter,
+    filtered,
+)
 from .related_panels import attempts_of, batch_of, records_of
 
 PAYLOAD = ("args", "kwargs", "result")
@@ -36,7 +44,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
 
     list_display = ("state_and_error", "task_name", "age", "took_and_tries", "queue_rank")
     list_display_links = ("task_name",)
-    list_filter = (StateFilter, AgeFilter, QueueFilter, TaskFilter)
+    list_filter = (StateFilter, AgeFilter, FinishedFilter, QueueFilter, TaskFilter, ErrorFilter)
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
     search_help_text = gettext_lazy(
