@@ -163,7 +163,7 @@ class DashboardAdmin(FailureActions):
             "name": name,
             "self_query": urlencode({"name": name}) + "&",
             "problems": panels.problems(problems, viewer),
-            "tiles": part_panels.tiles(found, known.get(name)),
+            "tiles": part_panels.part_tiles(found, known.get(name)),
             "states": part_panels.states(found, kind, name, viewer),
             "periods": part_panels.periods(found),
             "parts": part_panels.parts(found, kind, viewer),
@@ -177,7 +177,7 @@ class DashboardAdmin(FailureActions):
         backend, user = self._backend(request.GET), request.user
         sees_jobs = user.has_perm("django_bgtasks.view_job")
         return {
-            "viewer": panels.Viewer(self.admin_site.name, backend, sees_jobs),
+            "viewer": panels.DashboardViewer(self.admin_site.name, backend, sees_jobs),
             "backend": backend,
             "backends": sorted(entries()),
             "range": self._range(request.GET),

@@ -45,7 +45,7 @@ LEVELS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Viewer:
+class DashboardViewer:
     """Who looks, and where: the admin site, the backend, and whether jobs may be seen."""
 
     site: str
@@ -65,7 +65,7 @@ class Viewer:
         return show.part_page(self.site, kind, name, self.backend)
 
 
-def problems(found: Iterable[Problem], viewer: Viewer) -> list[dict[str, Any]]:
+def problems(found: Iterable[Problem], viewer: DashboardViewer) -> list[dict[str, Any]]:
     """What is wrong, with its cure, and where to look at it."""
     return [
         {
@@ -79,7 +79,7 @@ def problems(found: Iterable[Problem], viewer: Viewer) -> list[dict[str, Any]]:
     ]
 
 
-def _target(target: Target | None, viewer: Viewer) -> str | None:
+def _target(target: Target | None, viewer: DashboardViewer) -> str | None:
     if target is None:
         return None
     if target.page == "jobs":
@@ -107,7 +107,7 @@ def tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
 
 
 def queues(
-    snapshot: Snapshot, viewer: Viewer, troubled: Collection[str]
+    snapshot: Snapshot, viewer: DashboardViewer, troubled: Collection[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """A row for each queue that is in use, those in trouble first, and for each that is idle.
 
@@ -131,7 +131,7 @@ def _trouble(queue: QueueSnapshot, troubled: Collection[str]) -> tuple[Any, ...]
     )
 
 
-def _queue(queue: QueueSnapshot, viewer: Viewer) -> dict[str, Any]:
+def _queue(queue: QueueSnapshot, viewer: DashboardViewer) -> dict[str, Any]:
     return {
         "name": queue.name,
         "paused": queue.paused,
@@ -149,13 +149,13 @@ def _queue(queue: QueueSnapshot, viewer: Viewer) -> dict[str, Any]:
     }
 
 
-def _listed(count: int, viewer: Viewer, **query: str) -> Any:
+def _listed(count: int, viewer: DashboardViewer, **query: str) -> Any:
     """A number, behind which are the jobs."""
     return show.link(viewer.jobs(**query) if count else None, number(count))
 
 
 def workers(
-    found: Iterable[WorkerSnapshot], snapshot: Snapshot, viewer: Viewer
+    found: Iterable[WorkerSnapshot], snapshot: Snapshot, viewer: DashboardViewer
 ) -> list[dict[str, Any]]:
     """Each of these workers with its job processes and what they run."""
     names = {job.id: job.task.rpartition(".")[2] for job in snapshot.running}
@@ -180,7 +180,7 @@ def workers(
     ]
 
 
-def _running(job: RunningJob, viewer: Viewer) -> dict[str, Any]:
+def _running(job: RunningJob, viewer: DashboardViewer) -> dict[str, Any]:
     return {
         "task": show.link(viewer.job(job.id), show.breakable(job.task)),
         "queue": job.queue,
@@ -189,7 +189,7 @@ def _running(job: RunningJob, viewer: Viewer) -> dict[str, Any]:
     }
 
 
-def failures(window: FailureWindow, viewer: Viewer, **part: str) -> dict[str, Any]:
+def failures(window: FailureWindow, viewer: DashboardViewer, **part: str) -> dict[str, Any]:
     """Failed attempts that are alike. Their messages are for who may see the jobs.
 
     part: the `queue` or the `task` whose failures they are, if not all of them.
@@ -204,7 +204,7 @@ def failures(window: FailureWindow, viewer: Viewer, **part: str) -> dict[str, An
 
 
 def _failure(
-    group: FailureGroup, window: FailureWindow, viewer: Viewer, part: Mapping[str, str]
+    group: FailureGroup, window: FailureWindow, viewer: DashboardViewer, part: Mapping[str, str]
 ) -> dict[str, Any]:
     kind = {**part, "task": group.task, "error": group.error}
     failed = {"state": "failed", **kind, "finished": window.period}

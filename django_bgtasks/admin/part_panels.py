@@ -11,23 +11,23 @@ from ..core.states import State
 from ..monitoring.breakdown import OTHER, Breakdown, Period
 from ..monitoring.snapshot import QueueSnapshot
 from . import formatting as show
-from .panels import Viewer
+from .panels import DashboardViewer
 
 
-def tiles(found: Breakdown, queue: QueueSnapshot | None) -> list[tuple[str, str]]:
+def part_tiles(found: Breakdown, queue: QueueSnapshot | None) -> list[tuple[str, str]]:
     """The last hour in a line. queue: how it stands, if it is one."""
     hour = found.hour
     oldest = [(_("Longest wait now"), duration(queue.oldest))] if queue else []
     return [
         *oldest,
         (_("Ended per minute"), _rate(hour.per_minute)),
-        (_("Wait, 95 %"), duration(hour.waits[1])),
-        (_("Run, 95 %"), duration(hour.runs[1])),
+        (_("Wait, 95 %"), duration(hour.waits)),
+        (_("Run, 95 %"), duration(hour.runs)),
         (_("Failed, last hour"), percent(hour.failure_share)),
     ]
 
 
-def states(found: Breakdown, kind: str, name: str, viewer: Viewer) -> list[dict[str, Any]]:
+def states(found: Breakdown, kind: str, name: str, viewer: DashboardViewer) -> list[dict[str, Any]]:
     """How many jobs are in each state, with the list of them."""
     return [
         {
@@ -48,7 +48,7 @@ def periods(found: Breakdown) -> list[tuple[str, list[str]]]:
     ]
 
 
-def parts(found: Breakdown, kind: str, viewer: Viewer) -> list[dict[str, Any]]:
+def parts(found: Breakdown, kind: str, viewer: DashboardViewer) -> list[dict[str, Any]]:
     """The tasks of a queue, or the queues of a task, with their last day."""
     return [
         {
@@ -70,8 +70,6 @@ def _period(period: Period) -> list[str]:
         number(period.cancelled),
         percent(period.failure_share),
         _rate(period.per_minute),
-        duration(period.waits[0]),
-        duration(period.waits[1]),
-        duration(period.runs[0]),
-        duration(period.runs[1]),
+        duration(period.waits),
+        duration(period.runs),
     ]

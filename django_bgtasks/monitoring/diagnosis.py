@@ -12,7 +12,6 @@ from .health import WorkerHealth
 from .problems import LEVELS, Level, Problem, Target
 from .snapshot import QueueSnapshot, Snapshot, WorkerSnapshot
 
-MANAGE = "python manage.py"
 # A job that is queued for longer counts as a backlog.
 LONG_WAIT = 300.0
 # A worker has found a queue that is new to it before.
@@ -60,7 +59,7 @@ def redis_problem(address: str, why: Reason) -> Problem:
 
 def _workers(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.alive:
-        command = f"{MANAGE} bgworker"
+        command = "python manage.py bgworker"
         yield Problem(Level.CRITICAL, "no-worker", target=Target("workers"), command=command)
     for worker in snapshot.workers:
         target = Target("worker", {"id": worker.id})
@@ -109,7 +108,7 @@ def _maintenance(snapshot: Snapshot) -> Iterator[Problem]:
 def _unknown_backends(snapshot: Snapshot) -> Iterator[Problem]:
     for unknown in snapshot.unknown_backends:
         values = {"count": unknown.jobs, "backend": unknown.backend}
-        command = f"{MANAGE} bgcancel --backend {quote(unknown.backend)}"
+        command = f"python manage.py bgcancel --backend {quote(unknown.backend)}"
         target = Target("jobs", {"state": "held"})
         yield Problem(Level.WARNING, "unknown-backend", values, target, command)
 
@@ -118,7 +117,7 @@ def _held(snapshot: Snapshot) -> Iterator[Problem]:
     for held in snapshot.held:
         values = {"count": held.jobs, "task": held.task, "why": held.why}
         target = Target("jobs", {"state": "held", "task": held.task})
-        command = f"{MANAGE} bgcancel --task {quote(held.task)}"
+        command = f"python manage.py bgcancel --task {quote(held.task)}"
         yield Problem(Level.WARNING, "held", values, target, command)
     if snapshot.held_others:
         target = Target("jobs", {"state": "held"})
@@ -150,7 +149,7 @@ def _queue(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
     target = Target("queue", {"name": queue.name})
     values: dict[str, Any] = {"queue": queue.name}
     if queue.paused:
-        command = f"{MANAGE} bgresume {quote(queue.name)}"
+        command = f"python manage.py bgresume {quote(queue.name)}"
         yield Problem(Level.WARNING, "paused", values | {"count": queue.queued}, target, command)
     elif queue.queued and snapshot.alive:
         yield from _backlog(queue, snapshot, target)
@@ -164,10 +163,10 @@ def _backlog(queue: QueueSnapshot, snapshot: Snapshot, target: Target) -> Iterat
     served, oldest = bool(snapshot.serving(queue.name)), queue.oldest or 0
     values: dict[str, Any] = {"queue": queue.name}
     if oldest > UNSERVED and not served and not queue.is_declared:
-        command = f"{MANAGE} bgworker"
+        command = "python manage.py bgworker"
         yield Problem(Level.WARNING, "unknown-queue", values, target, command)
     elif oldest > UNSERVED and not served:
-        command = f"{MANAGE} bgworker {quote(queue.name)}"
+        command = f"python manage.py bgworker {quote(queue.name)}"
         yield Problem(Level.WARNING, "unserved", values, target, command)
     elif oldest > LONG_WAIT:
         yield Problem(Level.WARNING, "backlog", values | {"span": oldest}, target)
