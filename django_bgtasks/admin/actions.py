@@ -81,6 +81,10 @@ class JobActions(JobSelection):
         """Delete the jobs that do not run, whatever they did when the page was shown."""
         self._delete(request, dict(queryset.values_list("pk", "state")), queryset.db)
 
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[Any]:
+        """Nothing: the deletion writes its own entry into the history."""
+        return []
+
     def get_urls(self) -> list[URLPattern]:
         """Django's, and one address for each transition, which only answers POST."""
         prefix = f"{self.opts.app_label}_{self.opts.model_name}"
@@ -136,7 +140,8 @@ class JobActions(JobSelection):
         return None
 
     def _delete(self, request: HttpRequest, seen: Mapping[UUID, str], using: str) -> None:
-        gone = {job.pk for job in delete_jobs(seen, using)}
+        actor = transitions.actor_of(request.user)
+        gone = {job.pk for job in delete_jobs(seen, using, actor)}
         stay = Job.objects.using(using).filter(pk__in=seen.keys() - gone)
         refusals = [refusal(pk, state) for pk, state in stay.values_list("pk", "state")]
         transitions.show_refusals(request, refusals)

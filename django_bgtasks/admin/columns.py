@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -26,18 +26,28 @@ class JobColumns:
     def task_name(self, job: Job) -> SafeString:
         """The function's name, its module in a quiet line below."""
         module, _dot, name = job.task.rpartition(".")
-        quiet = show.breakable(module)
+        quiet, name = show.breakable(module), show.breakable(name, "_")
         return format_html('{} <span class="bgtasks-below">{}</span>', name, quiet)
+
+    @admin.display(description=gettext_lazy("arguments"))
+    def call(self, job: Any) -> SafeString | str:
+        """As many of the arguments as a row has space for."""
+        if not job.short_call:
+            return NOTHING
+        return format_html('<code class="bgtasks-arguments">{}</code>', job.short_call)
 
     @admin.display(description=gettext_lazy("state"))
     def state_and_error(self, job: Job) -> SafeString:
-        """The state, and below it the last failure, cut to two lines; whole on hover."""
-        badge, error = show.badge(*state_badge(job)), trouble(job)
-        if not error:
-            return badge
-        return format_html(
-            '{}<span class="bgtasks-error" title="{}">{}</span>', badge, error, error
-        )
+        """The state; below it when it is due, and the last failure, cut to two lines."""
+        parts: list[Any] = [show.badge(*state_badge(job))]
+        if job.state == State.SCHEDULED and job.run_after:
+            parts.append(
+                format_html('<span class="bgtasks-below">{}</span>', show.ago(job.run_after))
+            )
+        if error := trouble(job):
+            cut = '<span class="bgtasks-error" title="{}">{}</span>'
+            parts.append(format_html(cut, error, error))
+        return format_html_join("", "{}", ((part,) for part in parts))
 
     @admin.display(description=gettext_lazy("queue"))
     def queue_rank(self, job: Job) -> SafeString | str:

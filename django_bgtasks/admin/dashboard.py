@@ -7,9 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
-from django.db import router
 from django.http import (
     Http404,
     HttpRequest,
@@ -26,14 +24,14 @@ from django.utils.translation import gettext_lazy
 from ..core.options import default_backend, entries
 from ..jobs import actions
 from ..ledger.lifecycle import ledger_database
-from ..ledger.outages import in_transaction
-from ..models import Dashboard, QueuePause
+from ..models import Dashboard
 from ..monitoring.breakdown import break_down, is_known
 from ..monitoring.diagnosis import diagnose, diagnose_part
 from ..monitoring.series import RANGES, series
 from ..monitoring.snapshot import take_snapshot
 from . import panels, part_panels
 from .failures import FailureActions
+from .transitions import actor_of
 
 RANGE_LABELS = {
     "hour": gettext_lazy("Last hour"),
@@ -99,20 +97,8 @@ class DashboardAdmin(FailureActions):
         return HttpResponseRedirect(self._back(request))
 
     def _set_paused(self, request: HttpRequest, pause: bool, queue: str, backend: str) -> bool:
-        user: Any = request.user
-
-        def write_and_log() -> bool:
-            if pause:
-                row = actions.pause_queue(queue, backend, by=user.get_username())
-            else:
-                row = actions.resume_queue(queue, backend)
-            if row is not None:
-                entry = _("Paused.") if pause else _("Resumed.")
-                LogEntry.objects.log_actions(user.pk, [row], CHANGE, entry)
-            return row is not None
-
-        # The pause and its entry in the history commit together.
-        return in_transaction(write_and_log, router.db_for_write(QueuePause))
+        act = actions.pause_queue if pause else actions.resume_queue
+        return act(queue, backend, by=actor_of(request.user)) is not None
 
     def _render(
         self, request: HttpRequest, name: str, title: str, figures: dict[str, Any]

@@ -20,12 +20,13 @@ from django.utils.translation import ngettext
 
 from ..core.options import entries
 from ..core.states import State
+from ..jobs.actions import delete_jobs
 from ..models import Job
 from ..monitoring.failures import SINCE_NAME
 from . import formatting as show
 from . import transitions
-from .bulk import enqueue_for_all
-from .filters import filtered
+from .bulk import enqueue_for_all, matching
+from .filters import frozen
 from .listing import ReadOnlyAdmin
 from .selection import CONFIRMED, PAGE_LIMIT
 
@@ -54,7 +55,7 @@ class FailureActions(ReadOnlyAdmin):
             query["queue"] = queue
         if len(entries()) > 1:
             query["backend"] = request.POST.get("backend", "")
-        rows = filtered(Job.objects.all(), query)
+        rows = matching(action, query, request.user)
         if CONFIRMED not in request.POST:
             return self._ask(request, action, query, rows.order_by().count())
         if rows[PAGE_LIMIT:].exists():
@@ -78,7 +79,7 @@ class FailureActions(ReadOnlyAdmin):
         if isinstance(action, transitions.ManualTransition):
             transitions.apply_to_jobs(request, action, seen)
         else:
-            gone = transitions.delete(request.user, seen)
+            gone = len(delete_jobs(seen, by=transitions.actor_of(request.user)))
             text = ngettext("%d job was deleted.", "%d jobs were deleted.", gone) % gone
             messages.success(request, text)
         if not seen:
@@ -88,7 +89,9 @@ class FailureActions(ReadOnlyAdmin):
         self, request: HttpRequest, action: transitions.JobAction, query: dict[str, str], count: int
     ) -> HttpResponse:
         kept = (*FIELDS, "action", "queue", "backend", "range", "kind", "name")
-        fields = [(name, request.POST[name]) for name in kept if name in request.POST]
+        fields = {name: request.POST[name] for name in kept if name in request.POST}
+        # What is asked is what will be done, however long the answer takes.
+        fields["finished"] = frozen(query)["finished"]
         context = {
             **self.page_context(request, _("Are you sure?")),
             "action": action,
@@ -98,7 +101,7 @@ class FailureActions(ReadOnlyAdmin):
             "is_of_a_day": query["finished"] == SINCE_NAME,
             "list_url": show.job_list(self.admin_site.name, **query),
             "back": self._back(request),
-            "fields": [*fields, (CONFIRMED, "yes")],
+            "fields": [*fields.items(), (CONFIRMED, "yes")],
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/django_bgtasks/dashboard/ask.html", context)

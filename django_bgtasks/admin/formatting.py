@@ -20,7 +20,7 @@ from django.utils.translation import ngettext
 
 from ..core import clock
 from ..core.formats import NOTHING, exact
-from ..core.payload import masked, masked_call, masked_key, may_see_secrets
+from ..core.payload import MASK, masked, masked_call, masked_key, may_see_secrets
 from ..jobs.task import known_task
 from ..models import Job
 
@@ -46,6 +46,8 @@ SIGNS = {
     "unknown": "?",
     "info": "i",
 }
+# Of an argument, and of all of them, in the list.
+VALUE_CHARS, CALL_CHARS = 60, 160
 
 
 def column(field: str, label: Any, render: Callable[[Any], Any]) -> Any:
@@ -110,6 +112,28 @@ def pretty(value: Any) -> SafeString:
     return code(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def short_call(task: str, args: Any, kwargs: Any, user: Any) -> str:
+    """The arguments in one line, as a row of the list has them: as much as this user may see.
+
+    args, kwargs: None if they are too large for a row.
+    """
+    if args is None or kwargs is None:
+        return "…"
+    if not may_see_secrets(user):
+        args, kwargs = masked_call(known_task(task), args, kwargs)
+    parts = [_short(value) for value in args]
+    parts += [f"{name}={_short(value)}" for name, value in kwargs.items()]
+    return _cut(", ".join(parts), CALL_CHARS)
+
+
+def _short(value: Any) -> str:
+    return MASK if value == MASK else _cut(json.dumps(value, ensure_ascii=False), VALUE_CHARS)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 def conceal(job: Job, user: Any) -> Job:
     """Mask the sensitive values of a row that is shown and never saved, unless `user` may see."""
     if not may_see_secrets(user):
@@ -125,10 +149,10 @@ def code(text: str) -> SafeString:
     return format_html('<pre class="bgtasks-code" tabindex="0">{}</pre>', text)
 
 
-def breakable(path: str) -> SafeString:
+def breakable(path: str, sign: str = ".") -> SafeString:
     """A dotted path that a narrow column breaks after a dot, and not within a word."""
-    parts = path.split(".")
-    return format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in parts))
+    parts = path.split(sign)
+    return format_html_join(SafeString(f"{sign}<wbr>"), "{}", ((part,) for part in parts))
 
 
 def link(url: str | None, label: object) -> SafeString | str:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.db import router
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
@@ -13,9 +14,12 @@ from django.utils.translation import gettext_lazy
 
 from ..core.formats import NOTHING
 from ..core.payload import masked, may_see_secrets
-from ..models import EffectState, IdempotencyRecord, Job
+from ..ledger.history import record
+from ..ledger.outages import in_transaction
+from ..models import EffectState, HistoryVerb, IdempotencyRecord, Job
 from . import formatting as show
 from .listing import ReadOnlyAdmin
+from .transitions import actor_of
 
 UNKNOWN = gettext_lazy(
     "This effect was begun, and its worker died before it could say how it ended. Look on the "
@@ -70,6 +74,26 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
             return queryset.filter(Q(key=term) | Q(job=UUID(term))), False
         except ValueError:
             return queryset.filter(key=term), False
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Delete the record, and write that into the history."""
+        self.delete_queryset(request, IdempotencyRecord.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Delete the records, and write into the history whose keys are forgotten."""
+        actor, using = actor_of(request.user), router.db_for_write(IdempotencyRecord)
+
+        def delete_and_record() -> None:
+            gone = list(queryset.using(using).order_by("pk"))
+            whats = [{"job": row.job, "detail": str(row)[:255]} for row in gone]
+            record(HistoryVerb.FORGOTTEN, actor, whats, using)
+            queryset.using(using).filter(pk__in=[row.pk for row in gone]).delete()
+
+        in_transaction(delete_and_record, using)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[Any]:
+        """Nothing: the deletion writes its own entries into the history."""
+        return []
 
     @admin.display(description=gettext_lazy("key"))
     def name(self, record: IdempotencyRecord) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy
 
 from ..core.states import State
@@ -25,30 +25,48 @@ from .filters import (
     TaskFilter,
     filtered,
 )
+from .history import history_of
 from .related_panels import attempts_of, batch_of, records_of
+from .search import small_calls
 
 PAYLOAD = ("args", "kwargs", "result")
 
 
 class JobList(ChangeList):
-    """The list leaves out what may be large and is not shown."""
+    """The list leaves out what is large."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """Without arguments and results."""
         return super().get_queryset(request, exclude_parameters).defer(*PAYLOAD)
+
+    def get_results(self, request: HttpRequest) -> None:
+        """The rows of this page, each with as much of its call as the user may see."""
+        super().get_results(request)
+        calls = small_calls([job.pk for job in self.result_list])
+        for job in self.result_list:
+            # One that is deleted just now has none.
+            call = calls.get(job.pk, (None, None))
+            job.short_call = show.short_call(job.task, *call, request.user)
 
 
 @admin.register(Job)
 class JobAdmin(JobColumns, JobFields, JobDuplication):
     """Jobs, newest first. Nothing is edited: what is done goes through the ledger."""
 
-    list_display = ("state_and_error", "task_name", "age", "took_and_tries", "queue_rank")
+    list_display = (
+        *("state_and_error", "task_name", "call"),
+        *("age", "took_and_tries", "queue_rank"),
+    )
     list_display_links = ("task_name",)
-    list_filter = (StateFilter, AgeFilter, FinishedFilter, QueueFilter, TaskFilter, ErrorFilter)
+    list_filter = (
+        *(StateFilter, ErrorFilter, QueueFilter, TaskFilter),
+        *(FinishedFilter, AgeFilter),
+    )
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
     search_help_text = gettext_lazy(
-        "The id of a job or batch, a whole dedup key, an owner's name, or a part of a task's name."
+        "The id of a job or batch, a whole dedup key, an owner's name, a part of a task's name, "
+        "or of the arguments of the newest 10,000 jobs."
     )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -57,7 +75,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        return filtered(queryset, {"q": search_term}), False
+        return filtered(queryset, {"q": search_term}, request.user), False
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -69,6 +87,12 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return fieldsets_of(obj)
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Part of the job's page: Django's own log has nothing of jobs."""
+        return HttpResponseRedirect(f"{self._page(request, object_id)}#bgtasks-history")
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
@@ -77,6 +101,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
         context["bgtasks_buttons"] = self.buttons(request, job)
         context["bgtasks_duplicate"] = self.duplicate_url(request, job)
         context["bgtasks_batch"] = batch_of(job, self.admin_site.name)
+        context["bgtasks_history"] = history_of(job)
         context["bgtasks_attempts"] = attempts_of(job, self.admin_site.name)
         if request.user.has_perm("django_bgtasks.view_idempotencyrecord"):
             context["bgtasks_records"] = records_of(job, self.admin_site.name)

@@ -22,6 +22,7 @@ from ..monitoring.series import ChartPoint
 from ..monitoring.snapshot import QueueSnapshot, RunningJob, Snapshot, WorkerSnapshot
 from . import charts
 from . import formatting as show
+from .choices import error_label
 from .workers import HEALTH_LABELS
 
 PROCESS_STATES = {
@@ -132,6 +133,8 @@ def _trouble(queue: QueueSnapshot, troubled: Collection[str]) -> tuple[Any, ...]
 
 
 def _queue(queue: QueueSnapshot, viewer: DashboardViewer) -> dict[str, Any]:
+    failed = {"state": "failed", "queue": queue.name, "finished": "hour"}
+    share = percent(queue.failure_share)
     return {
         "name": queue.name,
         "paused": queue.paused,
@@ -141,10 +144,7 @@ def _queue(queue: QueueSnapshot, viewer: DashboardViewer) -> dict[str, Any]:
         "running": _listed(queue.running, viewer, state="running", queue=queue.name),
         "scheduled": _listed(queue.scheduled, viewer, state="scheduled", queue=queue.name),
         "rate": number(queue.per_minute),
-        "failed": show.link(
-            viewer.jobs(state="failed", queue=queue.name, finished="1h") if queue.failed else None,
-            percent(queue.failure_share),
-        ),
+        "failed": show.link(viewer.jobs(**failed), share) if queue.failed else share,
         "messages": NOTHING if queue.messages is None else number(queue.messages),
     }
 
@@ -209,13 +209,16 @@ def _failure(
     kind = {**part, "task": group.task, "error": group.error}
     failed = {"state": "failed", **kind, "finished": window.period}
     text = message(group.code, group.params, group.message) if viewer.may_see_jobs else ""
+    outcome = AttemptOutcome(group.outcome).label
     return {
         "key": f"{group.task} {group.error}",
         "task": group.task,
         "task_link": show.link(viewer.part("task", group.task), show.breakable(group.task)),
         "queue": group.queue or _("several queues"),
         "error": group.error,
-        "exception": show.breakable(group.error or str(AttemptOutcome(group.outcome).label)),
+        "exception": show.breakable(
+            str(error_label(group.error) or AttemptOutcome(group.outcome).label)
+        ),
         "message": text,
         "count": number(group.count),
         "is_failed": group.failed > 0,

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from ..models import Job
 from . import transitions
-from .bulk import enqueue_for_all
+from .bulk import enqueue_for_all, matching
 from .listing import WatchedAdmin
 
 # As many as one page of the list can show: more would keep a request waiting for seconds.
@@ -37,8 +37,9 @@ class JobSelection(WatchedAdmin):
 
     def _apply_to_all(self, request: HttpRequest, action: transitions.JobAction) -> HttpResponse:
         if CONFIRMED not in request.POST:
-            query = {name: value for name, value in request.GET.items() if value}
-            return self._ask(request, action, "all", at_least=PAGE_LIMIT, query=query)
+            query = {name: value for name, value in request.GET.dict().items() if value}
+            number = matching(action, query, request.user).count()
+            return self._ask(request, action, "all", number=number, query=query)
         job_id = enqueue_for_all(action, request.GET.dict(), request.user)
         text = _("A background job does this. Its page shows how far it is.")
         messages.success(request, text)

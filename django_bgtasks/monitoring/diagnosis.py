@@ -155,7 +155,7 @@ def _queue(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
         yield from _backlog(queue, snapshot, target)
     share = queue.failure_share
     if share is not None and share >= MANY_FAIL and queue.ended >= ENOUGH:
-        failed = Target("jobs", {"state": "failed", "queue": queue.name, "finished": "1h"})
+        failed = Target("jobs", {"state": "failed", "queue": queue.name, "finished": "hour"})
         yield Problem(Level.WARNING, "failing", values | {"share": share}, failed)
 
 

@@ -12,14 +12,13 @@ from typing import Any
 
 from django.db.models import Case, CharField, Count, F, Max, Min, Q, QuerySet, Sum, When
 
-from ..core import clock
 from ..core.options import stored_backends
 from ..core.states import WAITING, State
 from ..ledger.times import MinuteOf, Now, after
 from ..models import Attempt, AttemptOutcome, Job, RollUp
 from .health import seconds_since
 
-SINCE, SINCE_NAME = timedelta(hours=24), "24h"
+SINCE, SINCE_NAME = timedelta(hours=24), "day"
 # Where more attempts have failed the window is as long as the newest of them took.
 MOST_ATTEMPTS = 100_000
 MOST_GROUPS = 50
@@ -95,7 +94,7 @@ def _window(using: str) -> tuple[Any, float, str]:
     found = rows.values_list("finished_at", "seconds")[MOST_ATTEMPTS : MOST_ATTEMPTS + 1]
     for start, seconds in found:
         if seconds < SINCE.total_seconds():
-            return start, seconds, f"{start.isoformat()}..{clock.now().isoformat()}"
+            return start, seconds, f"{start.isoformat()}.."
     return after(-SINCE), SINCE.total_seconds(), SINCE_NAME
 
 

@@ -24,6 +24,7 @@ from django_bgtasks import testing
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.jobs.actions import pause_queue
+from django_bgtasks.management.base import shell_actor
 from django_bgtasks.management.commands import bgstatus
 from django_bgtasks.models import Job, QueuePause
 from tests.ledger.rows import aged, in_state
@@ -194,8 +195,8 @@ def test_bgpause_and_bgresume(redis_client: redis.Redis) -> None:
     assert run("bgpause", "emails", "reports")[0].count("is paused.") == 2
     assert "was paused before" in run("bgpause", "emails")[0]
     assert set(QueuePause.objects.values_list("queue", "by")) == {
-        ("emails", "bgpause"),
-        ("reports", "bgpause"),
+        ("emails", shell_actor("bgpause").name),
+        ("reports", shell_actor("bgpause").name),
     }
     assert "emails goes on." in run("bgresume", "emails")[0]
     assert "emails was not paused." in run("bgresume", "emails")[0]

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import redis
-from django.contrib.admin.models import LogEntry
 from django.test import Client
 from pytest_django import Settings
 
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
-from django_bgtasks.models import Job, QueuePause
+from django_bgtasks.models import HistoryEntry, Job, QueuePause
 from django_bgtasks.monitoring.series import RANGES, series
 from django_bgtasks.worker.maintenance import rollups
 from testproject.servers import RedisServer
@@ -133,8 +132,8 @@ def test_to_pause_and_to_resume_is_in_the_history(admin_client: Client) -> None:
     html = admin_client.post(f"{DASHBOARD}resume/", data, follow=True).content.decode()
     assert "The queue emails goes on." in html
     assert not QueuePause.objects.exists()
-    entries = LogEntry.objects.order_by("pk").values_list("object_repr", "change_message")
-    assert list(entries) == [("emails", "Paused."), ("emails", "Resumed.")]
+    entries = HistoryEntry.objects.order_by("pk").values_list("queue", "verb", "by")
+    assert list(entries) == [("emails", "paused", "admin"), ("emails", "resumed", "admin")]
 
 
 def test_a_queue_that_does_not_exist_is_not_paused(admin_client: Client) -> None:

@@ -9,11 +9,10 @@ from html import unescape
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from django_bgtasks.core import clock
-from django_bgtasks.models import Job
+from django_bgtasks.models import HistoryEntry, Job
 from django_bgtasks.testing import run_jobs
 
 from .rows import make_attempt, make_job, make_worker
@@ -22,7 +21,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_client")]
 DASHBOARD = "/admin/django_bgtasks/dashboard/"
 FAILURES = f"{DASHBOARD}failures/"
 PAY = "shop.tasks.pay"
-KIND = {"task": PAY, "error": "OSError", "finished": "24h", "backend": "default"}
+KIND = {"task": PAY, "error": "OSError", "finished": "day", "backend": "default"}
 YES = {"bgtasks_confirmed": "yes"}
 
 
@@ -54,7 +53,9 @@ def test_all_jobs_of_one_kind_are_retried_in_two_clicks_and_no_others(admin_clie
     assert "3 jobs will run again." in answer.content.decode()
     assert answer.redirect_chain[0][0].startswith(DASHBOARD)
     assert (states(own), states(others)) == ({"queued"}, {"failed"})
-    assert LogEntry.objects.filter(object_id__in=[str(job.pk) for job in own]).count() == 3
+    entries = HistoryEntry.objects.filter(job__in=[job.pk for job in own])
+    assert set(entries.values_list("verb", "by")) == {("retried", "admin")}
+    assert entries.count() == 3
 
 
 def test_all_jobs_of_one_kind_are_deleted_after_a_warning(admin_client: Client) -> None:
@@ -65,6 +66,7 @@ def test_all_jobs_of_one_kind_are_deleted_after_a_warning(admin_client: Client) 
     answer = admin_client.post(FAILURES, {**KIND, **YES, "action": "delete"}, follow=True)
     assert "2 jobs were deleted." in answer.content.decode()
     assert (states(own), states(others)) == (set(), {"failed"})
+    assert HistoryEntry.objects.filter(verb="deleted", by="admin").count() == 2
 
 
 def test_a_kind_is_by_its_code_where_nobody_raised_an_exception(admin_client: Client) -> None:
@@ -150,7 +152,7 @@ def test_the_list_behind_a_kind_has_as_many_jobs_as_it_says(admin_client: Client
     fail_jobs(3)
     fail_jobs(2, "KeyError")
     html = unescape(admin_client.get(DASHBOARD).content.decode())
-    url = f"/admin/django_bgtasks/job/?state=failed&task={PAY}&error=OSError&finished=24h"
+    url = f"/admin/django_bgtasks/job/?state=failed&task={PAY}&error=OSError&finished=day"
     assert f'href="{url}"' in html
     assert "3 jobs" in admin_client.get(url).content.decode()
 

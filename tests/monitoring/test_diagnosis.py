@@ -114,7 +114,7 @@ def test_failures_of_one_kind_are_one_click_from_their_list() -> None:
     [problem] = diagnose(snapshot(failures=failing(failed=12)))
     assert problem.target == Target(
         "jobs",
-        {"state": "failed", "finished": "24h", "task": "shop.send", "error": "OSError"},
+        {"state": "failed", "finished": "day", "task": "shop.send", "error": "OSError"},
     )
 
 

@@ -258,4 +258,4 @@ def metrics(machine: Client) -> dict[Any, float]:
 
 def timeless(text: str) -> str:
     """A text without its numbers: durations grow between two looks."""
-    return re.sub(r"\d[\d.]*", "0", text)
+    return re.sub(r"\d[\d.]*( (ms|s|min|h)\b)?", "0", text)

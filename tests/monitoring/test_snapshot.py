@@ -132,7 +132,7 @@ def test_a_wave_of_retries_hides_no_failure(redis_client: redis.Redis) -> None:
     window = take_snapshot("default").failures
     figures = [(group.error, group.count, group.failed) for group in window.groups]
     assert figures == [("ValueError", 230, 110), ("KeyError", 10, 10), ("OSError", 600, 0)]
-    assert (window.failed, window.seconds, window.period) == (120, 86_400, "24h")
+    assert (window.failed, window.seconds, window.period) == (120, 86_400, "day")
 
 
 def test_where_very_many_attempts_failed_the_window_is_shorter_and_says_so(

@@ -37,7 +37,7 @@ def _fill(count: int) -> None:
     """Attempts of 40 kinds, spread over 24 hours."""
     now = clock.now()
     for first in range(0, count, CHUNK):
-        jobs = [_job(n, count, now) for n in range(first, min(count, first + CHUNK))]
+        jobs: list[Any] = [_job(n, count, now) for n in range(first, min(count, first + CHUNK))]
         Job.objects.bulk_create(jobs)
         Attempt.objects.bulk_create(
             Attempt(
