@@ -142,6 +142,8 @@ class DashboardAdmin(FailureActions):
         found = break_down(kind, name, viewer.backend, using)
         points = series(viewer.backend, common["range"], using, **{kind: name})
         problems = diagnose_part(snapshot, found.failures, **{kind: name})
+        queues = [name] if kind == "queue" else [part for part, _period in found.parts]
+        serving = [w for w in snapshot.workers if any(map(w.serves, queues))]
         return {
             **common,
             "at": snapshot.at,
@@ -156,7 +158,7 @@ class DashboardAdmin(FailureActions):
             "pictures": panels.pictures(points, common["range"]),
             "failures": panels.failures(found.failures, viewer, **{kind: name}),
             "queue": known.get(name),
-            "workers": panels.workers(snapshot.serving(name), snapshot, viewer),
+            "workers": panels.workers(serving, snapshot, viewer),
         }
 
     def _common(self, request: HttpRequest) -> dict[str, Any]:

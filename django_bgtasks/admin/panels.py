@@ -216,9 +216,7 @@ def _failure(
         "task_link": show.link(viewer.part("task", group.task), show.breakable(group.task)),
         "queue": group.queue or _("several queues"),
         "error": group.error,
-        "exception": show.breakable(
-            str(error_label(group.error) or AttemptOutcome(group.outcome).label)
-        ),
+        "exception": show.breakable(str(error_label(group.error) or outcome)),
         "message": text,
         "count": number(group.count),
         "is_failed": group.failed > 0,

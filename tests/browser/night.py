@@ -56,9 +56,12 @@ def night_on_call(user: User) -> str:
     gone = clock.now() - timedelta(minutes=4)
     Worker.objects.filter(pk=dead.pk).update(last_seen_at=gone, lost_at=gone)
     failed: list[Any] = list(_failed(dead.pk))
-    # The newest last, as they would have come.
+    ended: list[Any] = sorted([*_succeeded(alive.pk), *failed], key=lambda job: job.finished_at)
+    for job in ended:
+        # The newest last, as they would have come.
+        job.pk = clock.new_id()
     failed.sort(key=lambda job: job.finished_at)
-    Job.objects.bulk_create([*_succeeded(alive.pk), *failed], batch_size=500)
+    Job.objects.bulk_create(ended, batch_size=500)
     Attempt.objects.bulk_create(map(_attempt_of, failed), batch_size=500)
     _running(alive)
     _waiting()
