@@ -56,8 +56,8 @@ class JobActions(JobSelection):
         idle = selected.exclude(state=State.RUNNING)
         return delete_selected(self, request, idle) if idle.exists() else None
 
-    def _may(self, transition: transitions.ManualTransition, request: HttpRequest) -> bool:
-        return self.has_view_permission(request) and transition.permits(request.user)
+    def _may(self, action: transitions.JobAction, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and action.permits(request.user)
 
     has_retry_permission = partialmethod(_may, transitions.RETRY)
     has_run_now_permission = partialmethod(_may, transitions.RUN_NOW)
@@ -125,13 +125,23 @@ class JobActions(JobSelection):
             if self._may(transition, request) and transition.allows(job.state)
         ]
 
+    def buttons_for_all(self, request: HttpRequest) -> list[dict[str, Any]]:
+        """What this user may do to all jobs of the state by which the list is filtered."""
+        state = request.GET.get("state", "")
+        state = {"retrying": State.SCHEDULED, "held": State.SCHEDULED}.get(state, state)
+        return [
+            {"label": action.label, "name": f"{action.name.replace('-', '_')}_selected"}
+            for action in (*transitions.TRANSITION_ACTIONS, transitions.DELETE)
+            if state in action.allowed and self._may(action, request)
+        ]
+
     def _perform(
         self,
         request: HttpRequest,
         transition: transitions.ManualTransition,
         queryset: QuerySet[Job],
     ) -> Any:
-        if self._is_for_many(request, queryset):
+        if self._is_for_many(request, queryset) or self._is_to_be_asked(request):
             return self._apply_to_all(request, transition)
         selected = self._selected_ids(queryset)
         if question := self._question(request, transition, selected):

@@ -13,7 +13,6 @@ from django.db.models import QuerySet
 from ..core import clock
 from ..core.errors import DuplicateJob, GiveUp, InvalidMove
 from ..core.retry import Retry
-from ..jobs.actions import delete_jobs
 from ..jobs.context import JobContext
 from ..jobs.task import task
 from ..ledger.history import Actor
@@ -84,7 +83,7 @@ def _pages(rows: QuerySet[Any]) -> Iterator[dict[UUID, str]]:
 def _outcomes(actor: Actor, action: transitions.JobAction, page: dict[UUID, str]) -> Counter[str]:
     if isinstance(action, transitions.ManualTransition):
         return Counter(_outcome(actor, action, job_id) for job_id in page)
-    gone = len(delete_jobs(page, by=actor))
+    gone = transitions.delete(actor, page)
     return Counter(deleted=gone, refused=len(page) - gone)
 
 

@@ -14,7 +14,9 @@ from ..core import clock
 from ..core.formats import NOTHING, duration
 from ..core.messages import error_message
 from ..core.options import backend_of
+from ..core.retry import DEFAULT_RETRY
 from ..core.states import WAITING, State
+from ..jobs.task import known_task
 from ..models import Job
 from . import formatting as show
 
@@ -29,12 +31,12 @@ class JobColumns:
         quiet, name = show.breakable(module), show.breakable(name, "_")
         return format_html('{} <span class="bgtasks-below">{}</span>', name, quiet)
 
-    @admin.display(description=gettext_lazy("arguments"))
-    def call(self, job: Any) -> SafeString | str:
-        """As many of the arguments as a row has space for."""
-        if not job.short_call:
-            return NOTHING
-        return format_html('<code class="bgtasks-arguments">{}</code>', job.short_call)
+    @admin.display(description=gettext_lazy("task"))
+    def task_and_call(self, job: Any) -> SafeString:
+        """The task, and as many of its arguments as a row has space for."""
+        call = '<code class="bgtasks-arguments">{}</code>'
+        shown = format_html(call, job.short_call) if job.short_call else ""
+        return format_html("{}{}", self.task_name(job), shown)
 
     @admin.display(description=gettext_lazy("state"))
     def state_and_error(self, job: Job) -> SafeString:
@@ -59,7 +61,10 @@ class JobColumns:
 
     @admin.display(description=gettext_lazy("attempt"))
     def tries(self, job: Job) -> str:
-        """Which attempt of how many."""
+        """Which attempt of how many. Without retries there is no "of": only crashes repeat it."""
+        task = known_task(job.task)
+        if task is not None and not getattr(task, "retry", DEFAULT_RETRY).on:
+            return f"{job.attempt}"
         return f"{job.attempt}/{job.max_attempts}"
 
     age = show.column("enqueued_at", gettext_lazy("enqueued"), show.ago)
@@ -86,15 +91,19 @@ def has_unknown_backend(job: Job) -> bool:
     return job.state in WAITING and backend_of(job.backend) is None
 
 
-def trouble(job: Job) -> str:
-    """Why the job is held and what to do, or its last failure; empty if there is neither."""
+def trouble(job: Any) -> str:
+    """Why the job is held and what to do, who cancelled it, or its last failure; empty if there is
+    none of these.
+    """
+    if cancellation := getattr(job, "cancellation", ""):
+        return str(cancellation)
     if not has_unknown_backend(job):
         return error_message(job.error_code, job.error_params, job.error)
     text = _(
         "TASKS has no backend %s of this package: name it there again, and the job runs; or cancel "
         "the job."
     )
-    return text % job.backend
+    return str(text % job.backend)
 
 
 def state_badge(job: Job) -> tuple[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -22,7 +23,7 @@ from ..core.options import known_backends, stored_backends
 from ..core.states import State
 from ..ledger.times import Now, SecondsBetween, after
 from ..ledger.workers import has_live_worker
-from ..models import Attempt, Job
+from ..models import Attempt, HistoryEntry, HistoryVerb, Job
 from .choices import Offered, error_label, offered
 from .search import by_search
 
@@ -41,7 +42,12 @@ AGE_LABELS = {
     "month": _("Last 30 days"),
     "older": _("Older"),
 }
-NOT_FINISHED = ("month", "older")
+PERIODS = {"1h": AGES["hour"], "24h": AGES["day"], "7d": AGES["week"]}
+PERIOD_LABELS = {
+    "1h": AGE_LABELS["hour"],
+    "24h": AGE_LABELS["day"],
+    "7d": AGE_LABELS["week"],
+}
 
 Jobs = QuerySet[Any]
 # Partial indexes know one state each. A blocked job has had no attempt.
@@ -123,7 +129,7 @@ class FinishedFilter(JobListFilter):
     parameter_name = "finished"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        names = [(name, label) for name, label in AGE_LABELS.items() if name not in NOT_FINISHED]
+        names = list(PERIOD_LABELS.items())
         return [*names, *self.current_range(names)]
 
 
@@ -136,6 +142,16 @@ class AgeFilter(JobListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         names = list(AGE_LABELS.items())
         return [*names, *self.current_range(names)]
+
+
+class ChangedByFilter(JobListFilter):
+    """By the background job that changed them; only there while one is chosen."""
+
+    title = _("changed by the job")
+    parameter_name = "changed_by"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return self.choices_with_current(())
 
 
 def _offered(request: HttpRequest, model_admin: Any) -> Offered:
@@ -163,7 +179,8 @@ def frozen(query: Mapping[str, str]) -> dict[str, str]:
     """The same filters for later: "the last hour" is that before now."""
     known = {name: value for name, value in query.items() if name in PARAMETERS and value}
     for name in ("age", "finished"):
-        if known.get(name) in AGE_LABELS and (span := time_range_of(known[name])):
+        value = known.get(name, "")
+        if ".." not in value and (span := time_range_of(value)):
             known[name] = "..".join(moment.isoformat() if moment else "" for moment in span)
     return known
 
@@ -186,7 +203,7 @@ def by_age(rows: Jobs, value: str) -> Jobs:
 
 
 def by_finished(rows: Jobs, value: str) -> Jobs:
-    """Ended in a span of AGES, or between two times; none if it is neither."""
+    """Ended in one of PERIODS, or between two times; none if it is neither."""
     if (span := time_range_of(value)) is None:
         return rows.none()
     start, end = span
@@ -202,10 +219,21 @@ def by_error(rows: Jobs, value: str) -> Jobs:
     return rows.filter(Exists(last.filter(alike)) | Q(error_code=value))
 
 
+def by_changed(rows: Jobs, value: str) -> Jobs:
+    """Which this background job has changed for a person."""
+    try:
+        entries = HistoryEntry.objects.filter(source=UUID(value)).exclude(
+            verb=HistoryVerb.DUPLICATED
+        )
+    except ValueError:
+        return rows.none()
+    return rows.filter(pk__in=entries.values("job"))
+
+
 def time_range_of(value: str) -> tuple[datetime | None, datetime | None] | None:
     """From when until when; None for an open end, and for what is no span of time."""
-    if value in AGES:
-        return clock.now() - AGES[value], None
+    if span := AGES.get(value) or PERIODS.get(value):
+        return clock.now() - span, None
     if value == "older":
         return None, clock.now() - AGES["month"]
     start, dots, end = value.partition("..")
@@ -251,6 +279,7 @@ FILTERS: dict[str, Callable[[Jobs, str], Jobs]] = {
     "age": by_age,
     "finished": by_finished,
     "error": by_error,
+    "changed_by": by_changed,
     "backend": lambda rows, value: rows.filter(backend__in=stored_backends(value)),
 }
 # With the search, which needs to know who searches.

@@ -84,6 +84,12 @@ def ago(moment: datetime | None) -> SafeString | str:
     return format_html(html, moment.isoformat(), exact(moment), relative_time(moment))
 
 
+def at(moment: datetime) -> SafeString:
+    """The exact time; how long ago on hover."""
+    html = '<time datetime="{}" title="{}">{}</time>'
+    return format_html(html, moment.isoformat(), relative_time(moment), exact(moment))
+
+
 def when(moment: datetime | None) -> SafeString | str:
     """The exact time, and how long ago that is."""
     if moment is None:
@@ -155,6 +161,19 @@ def breakable(path: str, sign: str = ".") -> SafeString:
     return format_html_join(SafeString(f"{sign}<wbr>"), "{}", ((part,) for part in parts))
 
 
+def clamped(text: object) -> SafeString:
+    """A text that is cut to four lines; whole on hover."""
+    return format_html('<span class="bgtasks-long" title="{}">{}</span>', text, text)
+
+
+def uuid(value: object) -> SafeString:
+    """A UUID that a narrow column breaks into two lines, and no more."""
+    text = str(value)
+    halves = (text[:19], text[19:])
+    spans = format_html_join(SafeString("<wbr>"), "<span>{}</span>", ((half,) for half in halves))
+    return format_html('<span class="bgtasks-uuid">{}</span>', spans)
+
+
 def link(url: str | None, label: object) -> SafeString | str:
     """The label, as a link when there is an address."""
     return format_html('<a href="{}">{}</a>', url, label) if url else str(label)
@@ -187,6 +206,12 @@ def part_page(site: str, kind: str, name: str, backend: str) -> str | None:
     """The address of the dashboard's page of one queue or one task: the kind."""
     url = _address(site, f"django_bgtasks_dashboard_{kind}")
     return url and f"{url}?{urlencode({'name': name, 'backend': backend})}"
+
+
+def history_list(site: str, **query: Any) -> str | None:
+    """The address of the history with a search; None when it is not there."""
+    url = _address(site, "django_bgtasks_historyentry_changelist")
+    return url and f"{url}?{urlencode(query)}"
 
 
 def _address(site: str, name: str, *args: Any) -> str | None:

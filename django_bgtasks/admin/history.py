@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..core.formats import NOTHING
+from ..core.states import State
 from ..models import HistoryEntry, HistoryVerb, Job
 from . import formatting as show
 from .listing import ReadOnlyAdmin
@@ -27,7 +28,7 @@ VIA = {"admin": gettext_lazy("in the admin"), "site": gettext_lazy("on the site"
 class HistoryEntryAdmin(ReadOnlyAdmin):
     """What people and their commands did, the newest first. Maintenance deletes old entries."""
 
-    list_display = ("time", "who", "what", "which", "done_by")
+    list_display = ("time", "who", "what", "which")
     list_display_links = None
     list_filter = ("verb",)
     ordering = ("-id",)
@@ -58,8 +59,8 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("when"))
     def time(self, entry: HistoryEntry) -> SafeString | str:
-        """The exact time, and how long ago."""
-        return show.when(entry.at)
+        """The exact time; how long ago on hover."""
+        return show.at(entry.at)
 
     @admin.display(description=gettext_lazy("who"))
     def who(self, entry: HistoryEntry) -> SafeString:
@@ -73,21 +74,20 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("job or queue"))
     def which(self, entry: HistoryEntry) -> SafeString | str:
-        """The job with its task, the queue, the key, or how many rows."""
+        """The job with its task, and the job that did it; the queue, the key, or how many rows."""
         if entry.job is None:
             return _("queue %s") % entry.queue if entry.queue else entry.detail
         url = None
         if entry.verb != HistoryVerb.DELETED:
             url = show.page_of(self.admin_site.name, Job, entry.job)
-        name, job = entry.detail or show.breakable(entry.task), show.link(url, entry.job)
-        return format_html('{}<span class="bgtasks-below">{}</span>', name, job)
-
-    @admin.display(description=gettext_lazy("with the job"))
-    def done_by(self, entry: HistoryEntry) -> SafeString | str:
-        """The background job that did it, or the one that was duplicated."""
-        if entry.source is None:
-            return NOTHING
-        return show.link(show.page_of(self.admin_site.name, Job, entry.source), entry.source)
+        parts = [show.link(url, show.uuid(entry.job))]
+        if entry.source:
+            page = show.page_of(self.admin_site.name, Job, entry.source)
+            text = _("a duplicate of") if entry.verb == HistoryVerb.DUPLICATED else _("by the job")
+            parts.append(format_html("{} {}", text, show.link(page, show.uuid(entry.source))))
+        below = format_html_join("", '<span class="bgtasks-below">{}</span>', ((p,) for p in parts))
+        name = show.clamped(entry.detail) if entry.detail else show.breakable(entry.task)
+        return format_html("{}{}", name, below)
 
 
 def who(entry: HistoryEntry) -> SafeString:
@@ -106,7 +106,25 @@ def history_of(job: Job) -> list[dict[str, Any]]:
     ]
 
 
-def cancelled_by(jobs: list[Job]) -> dict[UUID, str]:
-    """For each of these jobs that a person cancelled, the name of the last one who did."""
-    entries = HistoryEntry.objects.filter(job__in=[job.pk for job in jobs], verb__in=CANCELLING)
-    return {entry.job: entry.by for entry in entries.order_by("pk") if entry.job}
+def changed_by_url(job: Job, site: str) -> str | None:
+    """Where the jobs are listed that this job changed for a person; None if it changed none.
+
+    Of those that it deleted only the history tells.
+    """
+    entries = HistoryEntry.objects.filter(source=job.pk).exclude(verb=HistoryVerb.DUPLICATED)
+    verb = entries.values_list("verb", flat=True).first()
+    if verb == HistoryVerb.DELETED:
+        return show.history_list(site, q=job.pk)
+    return show.job_list(site, changed_by=job.pk) if verb else None
+
+
+def tell_who_cancelled(jobs: Iterable[Any], user: Any) -> None:
+    """Give those of these jobs that somebody cancelled a `cancellation`, as the user reads it."""
+    cancelled = {job.pk: job for job in jobs if job.state == State.CANCELLED}
+    if not cancelled:
+        return
+    entries = HistoryEntry.objects.filter(job__in=list(cancelled), verb__in=CANCELLING)
+    for entry in entries.order_by("pk"):
+        is_own = entry.via in VIA and entry.by == user.get_username()
+        text = _("You cancelled it.") if is_own else _("%s cancelled it.") % entry.by
+        cancelled[entry.job].cancellation = text

@@ -13,11 +13,12 @@ from django.utils.translation import gettext_lazy
 from ..core.states import State
 from ..models import Job
 from . import formatting as show
-from .columns import JobColumns
+from .columns import JobColumns, state_badge
 from .duplicate import JobDuplication
 from .fields import JobFields, fieldsets_of
 from .filters import (
     AgeFilter,
+    ChangedByFilter,
     ErrorFilter,
     FinishedFilter,
     QueueFilter,
@@ -25,10 +26,12 @@ from .filters import (
     TaskFilter,
     filtered,
 )
-from .history import history_of
+from .history import changed_by_url, history_of, tell_who_cancelled
 from .related_panels import attempts_of, batch_of, records_of
 from .search import small_calls
 
+# How often the page of a job that is not final looks again.
+REFRESH_SECONDS = 3
 PAYLOAD = ("args", "kwargs", "result")
 
 
@@ -42,6 +45,7 @@ class JobList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """The rows of this page, each with as much of its call as the user may see."""
         super().get_results(request)
+        tell_who_cancelled(self.result_list, request.user)
         calls = small_calls([job.pk for job in self.result_list])
         for job in self.result_list:
             # One that is deleted just now has none.
@@ -53,14 +57,11 @@ class JobList(ChangeList):
 class JobAdmin(JobColumns, JobFields, JobDuplication):
     """Jobs, newest first. Nothing is edited: what is done goes through the ledger."""
 
-    list_display = (
-        *("state_and_error", "task_name", "call"),
-        *("age", "took_and_tries", "queue_rank"),
-    )
-    list_display_links = ("task_name",)
+    list_display = ("state_and_error", "task_and_call", "age", "took_and_tries", "queue_rank")
+    list_display_links = ("task_and_call",)
     list_filter = (
         *(StateFilter, ErrorFilter, QueueFilter, TaskFilter),
-        *(FinishedFilter, AgeFilter),
+        *(FinishedFilter, AgeFilter, ChangedByFilter),
     )
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
@@ -72,6 +73,13 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return JobList
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """The list, with buttons for all that match where it is of one state."""
+        context = {"bgtasks_for_all": self.buttons_for_all(request), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
@@ -82,7 +90,10 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     ) -> Any:
         """The job to show: what this user may not see is not in it."""
         job: Any = super().get_object(request, object_id, from_field)
-        return job and show.conceal(job, request.user)
+        if job is None:
+            return None
+        tell_who_cancelled([job], request.user)
+        return show.conceal(job, request.user)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return fieldsets_of(obj)
@@ -101,6 +112,9 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
         context["bgtasks_buttons"] = self.buttons(request, job)
         context["bgtasks_duplicate"] = self.duplicate_url(request, job)
         context["bgtasks_batch"] = batch_of(job, self.admin_site.name)
+        context["bgtasks_state"] = state_badge(job)[1]
+        context["bgtasks_refresh"] = None if job.is_final else REFRESH_SECONDS
+        context["bgtasks_changed"] = changed_by_url(job, self.admin_site.name)
         context["bgtasks_history"] = history_of(job)
         context["bgtasks_attempts"] = attempts_of(job, self.admin_site.name)
         if request.user.has_perm("django_bgtasks.view_idempotencyrecord"):

@@ -78,8 +78,10 @@ def _in_arguments(rows: QuerySet[Any], value: str, user: Any) -> Q:
     if may_see_secrets(user):
         return Q(pk__in=list(found.order_by().values_list("pk", flat=True)))
     # A search must not tell what the list does not show.
-    calls = found.order_by().values_list("pk", "task", "args", "kwargs")
-    return Q(pk__in=[pk for pk, task, *call in calls if _is_visible(value, task, *call)])
+    calls = list(found.order_by().values_list("pk", "task", "args", "kwargs"))
+    tasks = {path: known_task(path) for path in {call[1] for call in calls}}
+    seen = [pk for pk, path, *call in calls if _is_visible(value, tasks[path], *call)]
+    return Q(pk__in=seen)
 
 
 def _as_text(field: str) -> Any:
@@ -96,6 +98,6 @@ def _contains(field: str, value: str) -> Q:
     return found
 
 
-def _is_visible(value: str, task: str, args: list[Any], kwargs: dict[str, Any]) -> bool:
-    shown = json.dumps(masked_call(known_task(task), args, kwargs), ensure_ascii=False)
+def _is_visible(value: str, task: Any, args: list[Any], kwargs: dict[str, Any]) -> bool:
+    shown = json.dumps(masked_call(task, args, kwargs), ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False)[1:-1].lower() in shown.lower()

@@ -22,6 +22,8 @@ from .listing import WatchedAdmin
 # As many as one page of the list can show: more would keep a request waiting for seconds.
 PAGE_LIMIT = 200
 CONFIRMED = "bgtasks_confirmed"
+# What the buttons for all that match send: they ask, however few these are.
+ALL = "bgtasks_all"
 # What the confirmation of an action sends again.
 RESENT = ("action", "select_across", ACTION_CHECKBOX_NAME)
 
@@ -32,6 +34,9 @@ class JobSelection(WatchedAdmin):
     def _is_for_many(self, request: HttpRequest, queryset: QuerySet[Job]) -> bool:
         return request.POST.get("select_across") == "1" and queryset[PAGE_LIMIT:].exists()
 
+    def _is_to_be_asked(self, request: HttpRequest) -> bool:
+        return ALL in request.POST and CONFIRMED not in request.POST
+
     def _selected_ids(self, queryset: QuerySet[Job]) -> list[UUID]:
         return list(queryset.values_list("pk", flat=True)[:PAGE_LIMIT])
 
@@ -39,7 +44,8 @@ class JobSelection(WatchedAdmin):
         if CONFIRMED not in request.POST:
             query = {name: value for name, value in request.GET.dict().items() if value}
             number = matching(action, query, request.user).count()
-            return self._ask(request, action, "all", number=number, query=query)
+            context = {"number": number, "in_background": number > PAGE_LIMIT, "query": query}
+            return self._ask(request, action, "all", **context)
         job_id = enqueue_for_all(action, request.GET.dict(), request.user)
         text = _("A background job does this. Its page shows how far it is.")
         messages.success(request, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -122,6 +122,13 @@ def apply_to_jobs(
 def actor_of(user: Any, source: UUID | None = None) -> Actor:
     """A user of the admin, for the history. source: the job that acts for them."""
     return Actor(user.get_username(), "admin", source)
+
+
+def delete(actor: Actor, seen: Mapping[UUID, str]) -> int:
+    """Delete those of these jobs that are as they were seen, with their entries in the history;
+    how many.
+    """
+    return len(actions.delete_jobs(seen, by=actor))
 
 
 def running_count(transition: ManualTransition, job_ids: Iterable[UUID]) -> int:

@@ -46,7 +46,7 @@ class HistoryEntry(models.Model):
 
     class Meta:
         verbose_name = _("history entry")
-        verbose_name_plural = _("history")
+        verbose_name_plural = _("history entries")
         default_permissions = ("view",)
         ordering = ("-id",)
         indexes = (

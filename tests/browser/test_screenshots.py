@@ -30,9 +30,10 @@ def test_a_page_can_be_looked_at(
         shot.then(page)
     directory = Path(os.environ.get("BGTASKS_SCREENSHOTS", tmp_path))
     page.screenshot(path=directory / f"{shot.name}-{look}.png")
-    too_wide = overhang(page)
+    too_wide, boxes = overhang(page), wide_boxes(page)
     context.close()
     assert too_wide <= 0
+    assert not boxes
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -53,3 +54,21 @@ def overhang(page: Page) -> int:
     """
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     return int(page.evaluate(width))
+
+
+def wide_boxes(page: Page) -> list[str]:
+    """The boxes that are wider than the screen, whatever hides that, and lists at a desk of which a
+    part must be scrolled to.
+    """
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll(
+            ".bgtasks-code, .bgtasks-traceback, .bgtasks-badge, .bgtasks-queue, fieldset")]
+        .map((box) => [box.className, Math.round(box.getBoundingClientRect().width)])
+        .filter(([, width]) => width > document.documentElement.clientWidth)
+        .concat([...document.querySelectorAll(".app-django_bgtasks .results")]
+            .filter(() => innerWidth > 1000)
+            .map((list) => ["list", list.scrollWidth - list.clientWidth])
+            .filter(([, width]) => width > 0))
+        .map(([name, width]) => `${name}: ${width}`)"""
+    )
+    return found

@@ -15,12 +15,14 @@ from django_bgtasks.core.dedup import slot_of
 from django_bgtasks.core.states import State
 from django_bgtasks.models import HistoryEntry, Job
 
-from .rows import make_attempt, make_job
+from .rows import make_attempt, make_job, make_record
 
 pytestmark = pytest.mark.django_db
 Staff = Callable[..., Client]
 
 LIST = "/admin/django_bgtasks/job/"
+RECORD_LIST = "/admin/django_bgtasks/idempotencyrecord/"
+RECORDS = ("view_idempotencyrecord", "delete_idempotencyrecord")
 
 
 class Case(NamedTuple):
@@ -301,3 +303,61 @@ def test_a_job_that_starts_or_is_retried_before_its_deletion_stays(
     [told] = messages.get_messages(request)
     assert f"Job {job.pk}" in told.message
     assert str(becomes) in told.message
+
+
+def test_delete_returns_to_the_list_that_it_came_from(staff: Staff) -> None:
+    client, record = staff("view_job", "delete_job", *RECORDS), make_record()
+    for place, row in ((LIST, make_job(State.FAILED)), (RECORD_LIST, record)):
+        query = "?_changelist_filters=state%3Dfailed%26q%3Dx"
+        address = f"{place}{row.pk}/delete/{query}"
+        response = client.post(address, {"post": "yes"})
+        assert response.headers["Location"] == f"{place}?state=failed&q=x"
+        *_before, told = messages.get_messages(response.wsgi_request)
+        assert f"“{row}” was deleted" in told.message
+
+
+def for_all(client: Client, query: str) -> set[str]:
+    """The actions of the buttons for all that match."""
+    html = client.get(f"{LIST}?{query}").content.decode()
+    return set(re.findall(r'<input type="hidden" name="action" value="(\w+)">', html))
+
+
+def test_a_list_of_one_state_has_buttons_for_all_that_match(admin_client: Client) -> None:
+    for state in (*State, State.SCHEDULED):
+        make_job(state)
+    make_job(State.SCHEDULED, attempt=1)
+    delete = "delete_selected"
+    expected = {
+        "": set(),
+        "state=failed": {"retry_selected", delete},
+        "state=cancelled": {"retry_selected", delete},
+        "state=succeeded": {delete},
+        "state=running": {"cancel_selected"},
+        "state=retrying": {"run_now_selected", "cancel_selected", delete},
+        "state=failed&task=none": set(),
+    }
+    assert {query: for_all(admin_client, query) for query in expected} == expected
+
+
+def test_the_buttons_for_all_need_the_permission(staff: Staff) -> None:
+    make_job(State.FAILED)
+    assert for_all(staff("view_job", "cancel_job"), "state=failed") == set()
+
+
+def test_a_button_for_all_says_how_many_and_takes_these_at_once_when_they_are_few(
+    staff: Staff,
+) -> None:
+    wanted = [make_job(State.FAILED, queue="emails") for _ in range(3)]
+    other, client = make_job(State.FAILED), staff("view_job", "retry_job")
+    data = {"action": "retry_selected", "select_across": "1", "bgtasks_all": "1", "index": "0"}
+    data["_selected_action"] = str(wanted[0].pk)
+    address = f"{LIST}?state=failed&queue=emails"
+    asked = client.post(address, data).content.decode()
+    assert "3 jobs match" in asked
+    assert "background job" not in asked
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]+)">', asked))
+    assert fields.pop("csrfmiddlewaretoken", "")
+    told = client.post(address, fields, follow=True)
+    assert "3 jobs will run again." in told.content.decode()
+    assert told.redirect_chain == [(address, 302)]
+    assert state_of(other) == State.FAILED

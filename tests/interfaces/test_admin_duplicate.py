@@ -131,6 +131,11 @@ def test_all_that_match_are_moved_by_a_job_once_that_is_confirmed(
     assert {states[job.pk] for job in failed} == {State.QUEUED}
     assert [states[job.pk] for job in (other, late, waits)] == ["failed", "failed", "scheduled"]
     assert HistoryEntry.objects.count() == 5
+    page = client.get(f"{LIST}{mover.pk}/change/").content.decode()
+    assert f"{LIST}?changed_by={mover.pk}" in page
+    listed = client.get(f"{LIST}?changed_by={mover.pk}").context["cl"].result_list
+    assert {job.pk for job in listed} == {job.pk for job in failed}
+    assert "changed_by" not in client.get(LIST).content.decode()
 
 
 def test_who_loses_the_permission_meanwhile_moves_nothing(
@@ -170,6 +175,8 @@ def test_all_that_match_are_deleted_by_a_job_but_for_those_that_run(
     assert (deleter.state, deleter.result) == (State.SUCCEEDED, {"deleted": 5})
     assert (deleter.progress_done, deleter.progress_total) == (5, 5)
     assert set(Job.objects.all()) == {deleter, *stay}
+    page = client.get(f"{LIST}{deleter.pk}/change/").content.decode()
+    assert f"historyentry/?q={deleter.pk}" in page
     logged = HistoryEntry.objects.filter(verb="deleted", source=deleter.pk)
     assert {entry.job for entry in logged} == {job.pk for job in failed}
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
+from django.utils.html import escape
 from django.utils.module_loading import import_string
 
 from django_bgtasks.admin import search
@@ -89,7 +90,7 @@ def test_jobs_are_found_by_the_time_of_their_end(admin_client: Client) -> None:
     for minutes in (10, 100, 3000, 30_000):
         jobs[minutes] = make_job(State.FAILED, finished_at=now - timedelta(minutes=minutes))
     make_job(State.QUEUED)
-    for name, number in (("hour", 1), ("day", 2), ("week", 3)):
+    for name, number in (("1h", 1), ("24h", 2), ("7d", 3)):
         expected = [job.pk for job in list(jobs.values())[:number]]
         assert found(admin_client, f"finished={name}") == set(expected)
 
@@ -165,7 +166,7 @@ def test_a_search_finds_no_argument_that_is_not_shown(
 
 
 def test_a_span_that_is_kept_for_a_background_job_does_not_move_on() -> None:
-    query = {"age": "hour", "finished": "day", "state": "failed", "p": "2", "q": "x"}
+    query = {"age": "hour", "finished": "24h", "state": "failed", "p": "2", "q": "x"}
     kept = frozen(query)
     assert {name: kept[name] for name in ("state", "q")} == {"state": "failed", "q": "x"}
     assert "p" not in kept
@@ -199,7 +200,9 @@ def test_the_frames_of_libraries_are_folded_and_nothing_is_left_out() -> None:
     except ImportError as error:
         text = "".join(traceback.format_exception(error))
     html = traceback_html(text)
-    assert html.count("<details><summary>1 frame of a library</summary>") >= 1
+    assert html.count('<p class="bgtasks-folded">1 frame of a library</p>') >= 1
+    # One stop of the keyboard for the box, and one for the whole text.
+    assert html.count("tabindex") == html.count("<details>") == 1
     own = html.split('<pre class="bgtasks-own">')[1].split("</pre>")[0]
     assert __file__.rsplit("/", 1)[-1] in own
     assert "site-packages" not in own
@@ -214,3 +217,40 @@ def test_a_traceback_of_libraries_alone_is_shown_whole() -> None:
     html = traceback_html(f"Traceback (most recent call last):\n{frame}ValueError: no")
     assert "<details>" not in html
     assert "ValueError: no" in html
+
+
+def test_each_exception_of_a_group_is_folded() -> None:
+    def raising(error: Exception) -> Exception:
+        try:
+            raise error
+        except Exception as raised:
+            return raised
+
+    inner = ExceptionGroup("inner", [raising(KeyError("deep")), raising(OSError("disk"))])
+    first = raising(ValueError("first <b>"))
+    try:
+        raise ExceptionGroup("outer", [first, raising(inner), TypeError("untold")])
+    except ExceptionGroup as group:
+        text = "".join(traceback.format_exception(group))
+    html = traceback_html(text)
+    titles = re.findall(r'<details data-depth="(\d)"><summary>(.*?)</summary>', html)
+    assert titles == [
+        ("1", "1: ValueError: first &lt;b&gt;"),
+        ("1", "2: ExceptionGroup: inner (2 sub-exceptions)"),
+        ("2", "2.1: KeyError: &#x27;deep&#x27;"),
+        ("2", "2.2: OSError: disk"),
+        ("1", "3: TypeError: untold"),
+    ]
+    assert html.index("outer (3 sub-exceptions)") < html.index("<details")
+    assert html.count('<pre class="bgtasks-own">') == 5
+    whole = html.split("The whole traceback</summary><pre>")[1]
+    assert escape(text.strip()) in whole
+
+
+def test_a_line_that_looks_like_a_part_of_a_group_is_text() -> None:
+    frame = '  File "/srv/site/a.py", line 1, in a\n    b()\n'
+    shown = f"Traceback (most recent call last):\n{frame}    + c()\n  +---\nValueError: | +--- x"
+    html = traceback_html(shown)
+    assert "ValueError: | +--- x" in html
+    assert "    + c()\n  +---" in html
+    assert "<details" not in html

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -181,3 +182,24 @@ def test_to_forget_a_record_is_in_the_history_with_its_key(admin_client: Client)
     entries = HistoryEntry.objects.order_by("pk").values_list("verb", "by", "detail")
     assert sorted(entries) == [("forgotten", "admin", f"charge:{number}") for number in range(3)]
     assert "charge:1" in admin_client.get(HISTORY).content.decode()
+
+
+def test_a_cancelled_job_says_who_cancelled_it(
+    admin_client: Client, django_user_model: Any, as_anna: None
+) -> None:
+    mine, hers, running = make_job(), make_job(), make_job(State.RUNNING)
+    admin_client.post(f"{LIST}{mine.pk}/cancel/")
+    admin_client.post(f"{LIST}{running.pk}/cancel/", {"bgtasks_confirmed": "yes"})
+    cancelled = {"error": "JobCancelled: …", "error_code": "cancelled", "finished_at": clock.now()}
+    Job.objects.filter(pk=running.pk).update(state=State.CANCELLED, **cancelled)
+    run("bgcancel", hers.pk)
+    nobody = make_job(State.CANCELLED, error="JobCancelled: …", error_code="cancelled")
+    for job, words in ((mine, "You cancelled it."), (running, "You cancelled it.")):
+        assert words in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+    page = admin_client.get(f"{LIST}{hers.pk}/change/").content.decode()
+    assert re.search(r"anna@\S+ cancelled it", page)
+    assert "cancelled it" not in admin_client.get(f"{LIST}{nobody.pk}/change/").content.decode()
+    listed = admin_client.get(LIST).content.decode()
+    assert listed.count(">You cancelled it.<") == 2
+    Job.objects.filter(pk=mine.pk).update(state=State.QUEUED, finished_at=None)
+    assert "cancelled it" not in admin_client.get(f"{LIST}{mine.pk}/change/").content.decode()

@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from django_bgtasks.admin import choices, listing
 from django_bgtasks.core import clock
-from django_bgtasks.core.states import State
+from django_bgtasks.core.states import FINAL, State
 from django_bgtasks.models import HistoryEntry, Job
 
 from .rows import make_attempt, make_job, make_record, make_worker
@@ -274,6 +274,24 @@ def test_an_unknown_job_leads_back_with_a_message(admin_client: Client) -> None:
     response = admin_client.get(f"{LIST}{clock.new_id()}/change/", follow=True)
     assert response.redirect_chain
     assert "exist" in response.content.decode()
+
+
+def test_a_task_without_retries_has_no_number_of_attempts_to_come(admin_client: Client) -> None:
+    make_job(State.FAILED, task="tests.app.tasks.add", attempt=1)
+    assert "attempt 1<" in html_of(admin_client, LIST)
+    make_job(State.FAILED, task="shop.tasks.gone", attempt=1)
+    assert "attempt 1/3<" in html_of(admin_client, LIST)
+
+
+def test_the_page_of_a_job_keeps_itself_up_to_date_until_the_job_is_final(
+    admin_client: Client,
+) -> None:
+    for state in State:
+        html = html_of(admin_client, page_of(make_job(state)))
+        final = state in FINAL
+        assert ("data-every" in html) is not final
+        assert ("django_bgtasks/job.js" in html) is not final
+        assert ("Load it again</a>" in html) is not final
 
 
 def test_an_empty_list_says_how_jobs_come(admin_client: Client) -> None:
