@@ -213,12 +213,10 @@ def by_finished(rows: Jobs, value: str) -> Jobs:
 
 def by_error(rows: Jobs, value: str) -> Jobs:
     """Whose last failure was an exception of this class, by its dotted path, or has this code."""
-    # The code stands in the row, and leaves out all that never failed.
-    failed = rows.exclude(error_code="")
-    if "." not in value:
-        return failed.filter(error_code=value)
     last = Attempt.objects.filter(job=OuterRef("pk"), attempt=OuterRef("attempt"))
-    return failed.filter(Exists(last.filter(exception_class=value)))
+    alike = Q(exception_class=value) | Q(exception_class="", code=value)
+    # A job that is held has the code in its row only.
+    return rows.filter(Exists(last.filter(alike)) | Q(error_code=value))
 
 
 def by_changed(rows: Jobs, value: str) -> Jobs:

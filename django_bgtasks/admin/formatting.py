@@ -44,6 +44,7 @@ SIGNS = {
     "in_progress": "▶",
     "done": "✓",
     "unknown": "?",
+    "info": "i",
 }
 # Of an argument, and of all of them, in the list.
 VALUE_CHARS, CALL_CHARS = 60, 160
@@ -194,6 +195,17 @@ def job_list(site: str, **query: Any) -> str | None:
     """The address of the job list with filters; None when it is not there."""
     url = _address(site, "django_bgtasks_job_changelist")
     return url and f"{url}?{urlencode(query)}"
+
+
+def list_of(site: str, model: type[models.Model]) -> str | None:
+    """The address of the list of a model; None when it is not there."""
+    return _address(site, f"{model._meta.label_lower.replace('.', '_')}_changelist")
+
+
+def part_page(site: str, kind: str, name: str, backend: str) -> str | None:
+    """The address of the dashboard's page of one queue or one task: the kind."""
+    url = _address(site, f"django_bgtasks_dashboard_{kind}")
+    return url and f"{url}?{urlencode({'name': name, 'backend': backend})}"
 
 
 def history_list(site: str, **query: Any) -> str | None:

@@ -94,6 +94,10 @@ class Migration(migrations.Migration):
                 ("processes", models.PositiveSmallIntegerField(verbose_name="processes")),
                 ("queues", models.JSONField(default=list, verbose_name="queues")),
                 (
+                    "serves_all",
+                    models.BooleanField(default=False, verbose_name="serves all queues"),
+                ),
+                (
                     "backend",
                     django_bgtasks.models.fields.ExactCharField(
                         max_length=64, verbose_name="backend"
@@ -526,6 +530,7 @@ class Migration(migrations.Migration):
                 "verbose_name": "attempt",
                 "verbose_name_plural": "attempts",
                 "ordering": ("job_id", "attempt"),
+                "indexes": [models.Index(fields=["finished_at"], name="bgtasks_attempt_finished")],
             },
         ),
         migrations.CreateModel(

@@ -56,7 +56,8 @@ def test_an_empty_dashboard_says_what_to_do(admin_client: Client) -> None:
 def test_a_busy_dashboard_shows_queues_workers_jobs_and_failures(admin_client: Client) -> None:
     job = busy()
     html = html_of(admin_client)
-    assert "Nothing is wrong." in html
+    assert "Nothing is wrong." not in html
+    assert "1 job has failed in the last 24 h, and still is." in html
     for words in ("db1:42", "ValueError", "secret detail", "3 jobs ended.", "1 job failed."):
         assert words in html
     assert f"/admin/django_bgtasks/job/{job.pk}/change/" in html
@@ -85,7 +86,7 @@ def test_jobs_that_are_tried_again_are_counted_and_listed_behind_their_number(
     for _ in range(2):
         make_attempt(make_job("scheduled", attempt=1), exception_class="ValueError")
     html = html_of(admin_client)
-    [url] = re.findall(r'<td class="bgtasks-number"><a href="([^"]+)">2</a></td>', html)
+    [url] = re.findall(r'data-label="Tried again"><a href="([^"]+)">2</a></td>', html)
     assert "2 jobs" in admin_client.get(unescape(url)).content.decode()
 
 

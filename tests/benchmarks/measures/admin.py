@@ -11,7 +11,7 @@ from django.test import Client
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Attempt, Job
 
-from .dashboard import ROWS, _analyze, _fill, _milliseconds
+from .dashboard import ROWS, _fill, analyze, milliseconds
 
 LIST = "/admin/django_bgtasks/job/"
 STATES = (*State.values, "retrying", "held", "stuck")
@@ -40,10 +40,10 @@ def admin(directory: Path) -> dict[str, float]:
     client.force_login(root)
     _fill(100)
     special = _mark(root)
-    _analyze()
+    analyze()
     found = {f"{name}, 100 jobs, ms": ms for name, ms in _pages(client, special).items()}
     _fill(rows - 100)
-    _analyze()
+    analyze()
     found |= {f"{name}, {rows:,} jobs, ms": ms for name, ms in _pages(client, special).items()}
     for model in (Attempt, Job):
         model._base_manager.all()._raw_delete("default")
@@ -60,4 +60,4 @@ def _mark(root: User) -> Any:
 def _pages(client: Client, pk: Any) -> dict[str, float]:
     pages = {name: f"{LIST}{query}" for name, query in FILTERS.items()}
     pages["page of a job"] = f"{LIST}{pk}/change/"
-    return {name: _milliseconds(lambda url=url: client.get(url)) for name, url in pages.items()}  # type: ignore[misc]
+    return {name: milliseconds(lambda url=url: client.get(url)) for name, url in pages.items()}  # type: ignore[misc]

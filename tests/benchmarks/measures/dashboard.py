@@ -44,19 +44,19 @@ def dashboard(directory: Path) -> dict[str, float]:
 def _measured(client: Client, rows: int) -> dict[str, float]:
     if rows == 100:
         _fill(100)
-    _analyze()
-    first = _milliseconds(lambda: rollups.run_once("default", 60), runs=1)
+    analyze()
+    first = milliseconds(lambda: rollups.run_once("default", 60), runs=1)
     return {
         "adding up an hour": first,
-        "a run_once with nothing new": _milliseconds(lambda: rollups.run_once("default")),
-        "figures": _milliseconds(lambda: take_snapshot("default")),
-        "page, hour": _milliseconds(lambda: client.get(URL)),
-        "page, week": _milliseconds(lambda: client.get(f"{URL}?range=week")),
-        "live sections": _milliseconds(lambda: client.get(f"{URL}?live=1")),
+        "a run_once with nothing new": milliseconds(lambda: rollups.run_once("default")),
+        "figures": milliseconds(lambda: take_snapshot("default")),
+        "page, hour": milliseconds(lambda: client.get(URL)),
+        "page, week": milliseconds(lambda: client.get(f"{URL}?range=week")),
+        "live sections": milliseconds(lambda: client.get(f"{URL}?live=1")),
     }
 
 
-def _milliseconds(call: Callable[[], Any], runs: int = RUNS) -> float:
+def milliseconds(call: Callable[[], Any], runs: int = RUNS) -> float:
     times = []
     for _ in range(runs):
         start = time.perf_counter()
@@ -100,6 +100,6 @@ def _job(number: int, count: int, now: Any) -> Job:
     )
 
 
-def _analyze() -> None:
+def analyze() -> None:
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
