@@ -70,12 +70,13 @@ class JobColumns:
     age = show.column("enqueued_at", gettext_lazy("enqueued"), show.ago)
 
     @admin.display(description=gettext_lazy("duration"))
-    def took(self, job: Job) -> str:
+    def took(self, job: Job) -> SafeString | str:
         """How long the last attempt took, or has been taking."""
         if job.started_at is None or job.state in WAITING:
             return NOTHING
         ran = clock.between(job.started_at, job.finished_at or clock.now())
-        return duration(ran.total_seconds())
+        # In a language that is read from the right its unit stays behind the number.
+        return format_html("<bdi>{}</bdi>", duration(ran.total_seconds()))
 
     @admin.display(description=gettext_lazy("duration"))
     def took_and_tries(self, job: Job) -> SafeString | str:

@@ -124,7 +124,7 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
         """The job that wrote it, and in which attempt."""
         if record.job is None:
             return NOTHING
-        attempt = _("attempt %s") % (record.attempt or NOTHING)
+        attempt = _("attempt %s") % record.attempt if record.attempt else ""
         below = '{}<span class="bgtasks-below">{}</span>'
         return format_html(below, self.job_link(record), attempt)
 

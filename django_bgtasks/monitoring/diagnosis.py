@@ -169,7 +169,8 @@ def _queue(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
     values: dict[str, Any] = {"queue": queue.name}
     if queue.paused:
         command = f"python manage.py bgresume {quote(queue.name)}"
-        yield Problem(Level.WARNING, "paused", values | {"count": queue.queued}, target, command)
+        values |= {"count": queue.queued, "by": queue.paused_by}
+        yield Problem(Level.WARNING, "paused", values, target, command)
     elif queue.queued and snapshot.alive:
         yield from _backlog(queue, snapshot, target)
     share = queue.failure_share

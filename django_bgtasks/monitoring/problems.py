@@ -54,7 +54,8 @@ class Problem:
     @property
     def what(self) -> str:
         """What is wrong, in the language of who reads it."""
-        return str(TEXTS[self.code][0] % self._words())
+        text = WITH_A_NAME.get(self.code) if self.params.get("by") else None
+        return str((text or TEXTS[self.code][0]) % self._words())
 
     @property
     def cure(self) -> str:
@@ -71,6 +72,16 @@ class Problem:
     def _words(self) -> dict[str, Any]:
         words = {name: _word(name, value) for name, value in self.params.items()}
         return {**words, "command": self.command}
+
+
+# Of what is known who did it.
+WITH_A_NAME = {
+    "paused": ngettext_lazy(
+        "%(by)s has paused the queue %(queue)s; %(count)d job waits in it.",
+        "%(by)s has paused the queue %(queue)s; %(count)d jobs wait in it.",
+        "count",
+    )
+}
 
 
 def _word(name: str, value: Any) -> Any:

@@ -41,7 +41,7 @@ class QueueSnapshot:
 
     ended, failed: in the last hour. per_minute: what ended, over the last five minutes.
     messages: in Redis; None if that does not answer. is_declared: whether QUEUES has it, or names
-    none.
+    none. paused_by: who has paused it, if that is known.
     """
 
     name: str
@@ -53,6 +53,7 @@ class QueueSnapshot:
     failed: int = 0
     per_minute: float = 0.0
     paused: bool = False
+    paused_by: str = ""
     messages: int | None = None
     is_declared: bool = True
 
@@ -208,7 +209,7 @@ def take_snapshot(backend: str, using: str | None = None) -> Snapshot:
     counts = {s: queries.depths(s, using) for s in (State.QUEUED, State.SCHEDULED, State.RUNNING)}
     depths = {state: _own(found, backend) for state, found in counts.items()}
     ended = queries.ended_lately(backend, SHARE_MINUTES, using)
-    paused = queues.paused(backend, using)
+    paused = queues.paused_by(backend, using)
     of_the_day = queries.queues_of_the_day(backend, using)
     names = queues_of(backend).union(paused, ended, of_the_day, *depths.values())
     redis, messages, processes = _ask_redis(backend, sorted(names), using)
@@ -287,6 +288,7 @@ def _queues(
             **ended.get(name, {}),
             per_minute=rates.get(name, {}).get("ended", 0) / RATE_MINUTES,
             paused=name in paused,
+            paused_by=paused.get(name, ""),
             messages=None if messages is None else messages.get(name, 0),
             is_declared=not declared or name in declared,
         )

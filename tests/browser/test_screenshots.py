@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page
+from pytest_django import Settings
 
 from .chromium import LOOKS
 from .conftest import PATIENCE, give_session
 from .pages import SHOTS, Shot
+
+FROM_THE_RIGHT = [shot for shot in SHOTS if shot.name in ("admin-long-job", "admin-long-list")]
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -72,3 +75,24 @@ def wide_boxes(page: Page) -> list[str]:
         .map(([name, width]) => `${name}: ${width}`)"""
     )
     return found
+
+
+@pytest.mark.parametrize("look", ["light", "phone"])
+@pytest.mark.parametrize("shot", FROM_THE_RIGHT, ids=lambda shot: shot.name)
+def test_a_page_that_is_read_from_the_right_fits_and_has_its_code_from_the_left(
+    shot: Shot, look: str, chrome: Browser, wsgi: str, boss: User, settings: Settings
+) -> None:
+    settings.LANGUAGE_CODE = "ar"
+    context = chrome.new_context(**LOOKS[look])
+    context.set_default_timeout(PATIENCE)
+    give_session(context, boss, wsgi)
+    page = context.new_page()
+    page.goto(wsgi + shot.make(boss))
+    assert page.evaluate("getComputedStyle(document.body).direction") == "rtl"
+    codes = page.locator(".bgtasks-code, .bgtasks-traceback, .bgtasks-arguments").all()
+    directions = {code.evaluate("code => getComputedStyle(code).direction") for code in codes}
+    too_wide, boxes = overhang(page), wide_boxes(page)
+    context.close()
+    assert directions <= {"ltr"}
+    assert too_wide <= 0
+    assert not boxes

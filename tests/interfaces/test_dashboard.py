@@ -124,6 +124,7 @@ def test_to_pause_and_to_resume_is_in_the_history(admin_client: Client) -> None:
     response = admin_client.post(f"{DASHBOARD}pause/", data, follow=True)
     html = response.content.decode()
     assert "The queue emails is paused." in html
+    assert "admin has paused the queue emails; 0 jobs wait in it." in html
     assert "Resume<span" in html
     assert QueuePause.objects.get().by == "admin"
     assert "range=day" in response.redirect_chain[0][0]

@@ -73,7 +73,7 @@ def test_a_queue_is_paused_on_its_page(admin_client: Client) -> None:
     response = admin_client.post(f"{DASHBOARD}pause/", data, follow=True)
     assert response.redirect_chain[0][0].startswith(f"{DASHBOARD}queue/?name=emails")
     html = response.content.decode()
-    assert "The queue emails is paused; 3 jobs wait in it." in html
+    assert "admin has paused the queue emails; 3 jobs wait in it." in html
     assert "Resume<span" in html
     assert QueuePause.objects.count() == 1
 

@@ -16,7 +16,7 @@ from .dashboard import ROWS, _fill, analyze, milliseconds
 LIST = "/admin/django_bgtasks/job/"
 STATES = (*State.values, "retrying", "held", "stuck")
 AGES = ("hour", "day", "week", "month", "older")
-# What each needs of the table; the last two have no index and read all of it.
+# What each needs of the table; names of queues and tasks have no index and read all of it.
 FILTERS = {
     "list": "",
     **{state: f"?state={state}" for state in STATES},
@@ -26,7 +26,14 @@ FILTERS = {
     "search for a dedup key": "?q=order:7",
     "search for an owner": "?q=root",
     "a queue without jobs": "?queue=nobody",
+    "error": "?error=shop.errors.Error3",
+    "failed, and an error": "?state=failed&error=shop.errors.Error3",
+    "failed, and an error that no job has": "?state=failed&error=shop.errors.Other",
+    "time of the end: last hour": "?finished=hour",
+    "time of the end: last 7 days": "?finished=week",
     "search in task names": "?q=ask_3",
+    "search in arguments": "?q=4711",
+    "search for what is nowhere": "?q=nowhere",
 }
 
 

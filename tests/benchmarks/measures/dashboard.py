@@ -75,9 +75,9 @@ def _fill(count: int) -> None:
         Attempt.objects.bulk_create(
             Attempt(
                 job=job, attempt=1, outcome="failed", finished_at=now,
-                exception_class=f"Error{job.priority % 7}", traceback="…" * 500,
+                exception_class=f"shop.errors.Error{n % 7}", code="exception", traceback="…" * 500,
             )
-            for job in failed
+            for n, job in enumerate(failed)
         )  # fmt: skip
 
 
@@ -95,6 +95,7 @@ def _job(number: int, count: int, now: Any) -> Job:
         started_at=ended - timedelta(seconds=1) if final else None,
         finished_at=ended if final else None,
         error="Error: as asked" if state == "failed" else "",
+        error_code="exception" if state == "failed" else "",
         timeout=60,
         backend="default",
     )
