@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -73,7 +74,11 @@ def _distinct(
     not write.
     """
     newest = jobs.order_by("-pk").values_list(*fields)[:LOOKED_AT]
-    sql, params = newest.query.get_compiler(jobs.db).as_sql()
+    try:
+        sql, params = newest.query.get_compiler(jobs.db).as_sql()
+    except EmptyResultSet:
+        # The filters leave nothing, whatever is there.
+        return []
     with connections[jobs.db].cursor() as cursor:
         # Of literals of this file, and what the ORM wrote.
         statement = f"SELECT DISTINCT {columns} FROM ({sql}) bgtasks_newest {join}"  # noqa: S608

@@ -26,7 +26,7 @@ from ..jobs import actions
 from ..ledger.lifecycle import ledger_database
 from ..models import Dashboard
 from ..monitoring.breakdown import break_down, is_known
-from ..monitoring.diagnosis import diagnose, diagnose_part
+from ..monitoring.diagnosis import diagnose, diagnose_part, queues_by_trouble
 from ..monitoring.series import RANGES, series
 from ..monitoring.snapshot import take_snapshot
 from . import panels, part_panels
@@ -114,8 +114,7 @@ class DashboardAdmin(FailureActions):
         common = self._common(request)
         viewer, snapshot = common["viewer"], take_snapshot(common["backend"])
         found = diagnose(snapshot)
-        troubled = {problem.params.get("queue", "") for problem in found}
-        busy, idle = panels.queues(snapshot, viewer, troubled)
+        queues = queues_by_trouble(snapshot, found)
         problems = panels.problems(found, viewer)
         return {
             **common,
@@ -123,8 +122,8 @@ class DashboardAdmin(FailureActions):
             "problems": problems[:PROBLEMS_SHOWN],
             "more_problems": problems[PROBLEMS_SHOWN:],
             "tiles": panels.tiles(snapshot),
-            "queues": busy,
-            "idle_queues": idle,
+            "queues": panels.queues([q for q in queues if not q.is_idle], viewer),
+            "idle_queues": panels.queues([q for q in queues if q.is_idle], viewer),
             "pictures": panels.pictures(series(viewer.backend, common["range"]), common["range"]),
             "workers": panels.workers(snapshot.workers, snapshot, viewer),
             "failures": panels.failures(snapshot.failures, viewer),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,8 +32,6 @@ PROCESS_STATES = {
 }
 # What a problem can be about.
 SUBJECTS = ("queue", "name", "task", "backend")
-# A shorter wait, in seconds, does not move a queue up.
-NOTICED = 5.0
 INTERVALS = {1: gettext_lazy("minute"), 10: gettext_lazy("10 minutes"), 60: gettext_lazy("hour")}
 
 
@@ -107,29 +105,9 @@ def tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
     ]
 
 
-def queues(
-    snapshot: Snapshot, viewer: DashboardViewer, troubled: Collection[str]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A row for each queue that is in use, those in trouble first, and for each that is idle.
-
-    troubled: those that a problem is about.
-    """
-    ordered = sorted(snapshot.queues, key=lambda queue: _trouble(queue, troubled), reverse=True)
-    rows = [(queue.is_idle, _queue(queue, viewer)) for queue in ordered]
-    return [row for idle, row in rows if not idle], [row for idle, row in rows if idle]
-
-
-def _trouble(queue: QueueSnapshot, troubled: Collection[str]) -> tuple[Any, ...]:
-    """The larger, the sooner somebody should look at it. Of equals the order stays."""
-    waits = queue.oldest or 0.0
-    return (
-        queue.paused and queue.queued > 0,
-        queue.name in troubled,
-        # A wait of a moment is none.
-        waits if waits > NOTICED else 0.0,
-        queue.failed,
-        queue.paused,
-    )
+def queues(found: Iterable[QueueSnapshot], viewer: DashboardViewer) -> list[dict[str, Any]]:
+    """A row for each of these queues."""
+    return [_queue(queue, viewer) for queue in found]
 
 
 def _queue(queue: QueueSnapshot, viewer: DashboardViewer) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from django.utils.translation import ngettext, pgettext
 from ..core.formats import NOTHING, duration, exact, number, percent
 from ..core.messages import message
 from ..models import AttemptOutcome
+from ..monitoring.diagnosis import queues_by_trouble
 from ..monitoring.failures import FailureGroup
 from ..monitoring.problems import Level, Problem
 from ..monitoring.snapshot import Snapshot
@@ -31,9 +32,9 @@ class ScreenTable:
     empty: str
 
 
-def tables(snapshot: Snapshot) -> Iterator[ScreenTable]:
+def tables(snapshot: Snapshot, problems: list[Problem]) -> Iterator[ScreenTable]:
     """The tables of the screen, in its order."""
-    yield _queues(snapshot)
+    yield _queues(snapshot, problems)
     yield _workers(snapshot)
     yield _running(snapshot)
     yield _failures(snapshot)
@@ -57,7 +58,7 @@ def plain_text(snapshot: Snapshot, problems: list[Problem]) -> str:
     }  # fmt: skip
     for problem in problems:
         lines += [f"{levels[problem.level]}: {problem.what}", f"    {problem.cure}"]
-    for table in tables(snapshot):
+    for table in tables(snapshot, problems):
         lines += ["", table.title, *_lines(table)]
     return "\n".join(lines)
 
@@ -72,7 +73,7 @@ def rich_text(snapshot: Snapshot, problems: list[Problem]) -> Any:
     parts: list[Any] = [Text(heading(snapshot), style="dim")]
     for problem in problems:
         parts += [Text(problem.what, style=STYLES[problem.level]), Text(f"    {problem.cure}")]
-    for table in tables(snapshot):
+    for table in tables(snapshot, problems):
         grid = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
         for place, head in enumerate(table.heads):
             grid.add_column(head, justify="right" if _is_numeric(table, place) else "left")
@@ -104,7 +105,14 @@ def _is_numeric(table: ScreenTable, place: int) -> bool:
     )
 
 
-def _queues(snapshot: Snapshot) -> ScreenTable:
+def _queues(snapshot: Snapshot, problems: list[Problem]) -> ScreenTable:
+    """Those in trouble first; idle ones are only counted, if there are others."""
+    queues = queues_by_trouble(snapshot, problems)
+    busy = [queue for queue in queues if not queue.is_idle] or queues
+    title, idle = _("Queues"), len(queues) - len(busy)
+    if idle:
+        idle_text = ngettext("%d idle", "%d idle", idle) % idle
+        title = f"{title} ({idle_text})"
     heads = (
         _("queue"), _("queued"), _("oldest"), _("running"), _("later"), _("per minute"),
         _("failed"), _("state"),
@@ -120,9 +128,9 @@ def _queues(snapshot: Snapshot) -> ScreenTable:
             percent(queue.failure_share),
             _("paused") if queue.paused else "",
         )
-        for queue in snapshot.queues
+        for queue in busy
     ]
-    return ScreenTable(_("Queues"), heads, rows, _("There are none."))
+    return ScreenTable(title, heads, rows, _("There are none."))
 
 
 def _workers(snapshot: Snapshot) -> ScreenTable:

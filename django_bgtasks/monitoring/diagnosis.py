@@ -14,6 +14,8 @@ from .snapshot import QueueSnapshot, Snapshot, WorkerSnapshot
 
 # A job that is queued for longer counts as a backlog.
 LONG_WAIT = 300.0
+# A shorter wait does not move a queue up.
+NOTICED = 5.0
 # A worker has found a queue that is new to it before.
 UNSERVED = 30.0
 # Maintenance promotes a due job within a second: who is so late has stopped.
@@ -46,6 +48,23 @@ def diagnose_part(snapshot: Snapshot, failures: FailureWindow, **part: str) -> l
 def level_of(problems: Sequence[Problem]) -> str:
     """The worst of them; "ok" if there are none."""
     return problems[0].level if problems else "ok"
+
+
+def queues_by_trouble(snapshot: Snapshot, problems: Iterable[Problem]) -> list[QueueSnapshot]:
+    """The queues, those first that somebody should look at. Of equals the order stays."""
+    troubled = {problem.params.get("queue", "") for problem in problems}
+
+    def trouble(queue: QueueSnapshot) -> tuple[Any, ...]:
+        waits = queue.oldest or 0.0
+        return (
+            queue.paused and queue.queued > 0,
+            queue.name in troubled,
+            waits if waits > NOTICED else 0.0,
+            queue.failed,
+            queue.paused,
+        )
+
+    return sorted(snapshot.queues, key=trouble, reverse=True)
 
 
 def _worst_first(found: Iterable[Problem]) -> list[Problem]:

@@ -37,7 +37,7 @@ from .admins import (
     many_jobs,
     press_cancel,
 )
-from .dashboards import busy_dashboard, empty_dashboard
+from .dashboards import busy_dashboard, busy_queue, busy_task, empty_dashboard, press_retry
 
 IMPORT = "testproject.office.tasks.contacts.import_contacts"
 SIZES = "testproject.office.tasks.pictures.make_sizes"
@@ -123,4 +123,7 @@ SHOTS = (
     Shot("admin-long-records", admin_long_records),
     Shot("dashboard", busy_dashboard),
     Shot("dashboard-empty", empty_dashboard),
+    Shot("dashboard-queue", busy_queue),
+    Shot("dashboard-task", busy_task),
+    Shot("dashboard-retry", busy_dashboard, press_retry),
 )

@@ -84,9 +84,22 @@ def test_bgstatus_as_json_has_the_same_figures(redis_client: redis.Redis) -> Non
     busy()
     text, code = run("bgstatus", "--json")
     found = json.loads(text)
-    assert (code, found["level"], found["alive"]) == (0, "ok", 1)
+    assert (code, found["level"], found["alive"]) == (0, "info", 1)
+    assert [problem["code"] for problem in found["problems"]] == ["failed"]
     assert found["queues"][0]["name"] == "default"
     assert found["running"][0]["task"] == "shop.tasks.send"
+
+
+def test_bgstatus_has_the_queue_in_trouble_first_and_counts_the_idle_ones(
+    redis_client: redis.Redis,
+) -> None:
+    busy()
+    make_job("queued", queue="uploads", enqueued_at=clock.now() - timedelta(minutes=10))
+    text, _code = run("bgstatus")
+    table = text.partition("Queues (")[2]
+    assert table.startswith("2 idle)")
+    assert table.index("uploads") < table.index("default")
+    assert "emails" not in table.partition("Workers")[0]
 
 
 @pytest.mark.slow
