@@ -1,8 +1,15 @@
-"""The dashboard, jobs, idempotency records and workers in Django's admin."""
+"""The dashboard, jobs, the history, idempotency records and workers in Django's admin."""
 
 from .dashboard import DashboardAdmin
+from .history import HistoryEntryAdmin
 from .idempotency import IdempotencyRecordAdmin
 from .jobs import JobAdmin
 from .workers import WorkerAdmin
 
-__all__ = ["DashboardAdmin", "IdempotencyRecordAdmin", "JobAdmin", "WorkerAdmin"]
+__all__ = [
+    "DashboardAdmin",
+    "HistoryEntryAdmin",
+    "IdempotencyRecordAdmin",
+    "JobAdmin",
+    "WorkerAdmin",
+]

@@ -56,8 +56,8 @@ class JobActions(JobSelection):
         idle = selected.exclude(state=State.RUNNING)
         return delete_selected(self, request, idle) if idle.exists() else None
 
-    def _may(self, transition: transitions.ManualTransition, request: HttpRequest) -> bool:
-        return self.has_view_permission(request) and transition.permits(request.user)
+    def _may(self, action: transitions.JobAction, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and action.permits(request.user)
 
     has_retry_permission = partialmethod(_may, transitions.RETRY)
     has_run_now_permission = partialmethod(_may, transitions.RUN_NOW)
@@ -80,6 +80,10 @@ class JobActions(JobSelection):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Delete the jobs that do not run, whatever they did when the page was shown."""
         self._delete(request, dict(queryset.values_list("pk", "state")), queryset.db)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[Any]:
+        """Nothing: the deletion writes its own entry into the history."""
+        return []
 
     def get_urls(self) -> list[URLPattern]:
         """Django's, and one address for each transition, which only answers POST."""
@@ -121,13 +125,23 @@ class JobActions(JobSelection):
             if self._may(transition, request) and transition.allows(job.state)
         ]
 
+    def buttons_for_all(self, request: HttpRequest) -> list[dict[str, Any]]:
+        """What this user may do to all jobs of the state by which the list is filtered."""
+        state = request.GET.get("state", "")
+        state = {"retrying": State.SCHEDULED, "held": State.SCHEDULED}.get(state, state)
+        return [
+            {"label": action.label, "name": f"{action.name.replace('-', '_')}_selected"}
+            for action in (*transitions.TRANSITION_ACTIONS, transitions.DELETE)
+            if state in action.allowed and self._may(action, request)
+        ]
+
     def _perform(
         self,
         request: HttpRequest,
         transition: transitions.ManualTransition,
         queryset: QuerySet[Job],
     ) -> Any:
-        if self._is_for_many(request, queryset):
+        if self._is_for_many(request, queryset) or self._is_to_be_asked(request):
             return self._apply_to_all(request, transition)
         selected = self._selected_ids(queryset)
         if question := self._question(request, transition, selected):
@@ -136,7 +150,8 @@ class JobActions(JobSelection):
         return None
 
     def _delete(self, request: HttpRequest, seen: Mapping[UUID, str], using: str) -> None:
-        gone = {job.pk for job in delete_jobs(seen, using)}
+        actor = transitions.actor_of(request.user)
+        gone = {job.pk for job in delete_jobs(seen, using, actor)}
         stay = Job.objects.using(using).filter(pk__in=seen.keys() - gone)
         refusals = [refusal(pk, state) for pk, state in stay.values_list("pk", "state")]
         transitions.show_refusals(request, refusals)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +15,10 @@ from ..core.errors import DuplicateJob, GiveUp, InvalidMove
 from ..core.retry import Retry
 from ..jobs.context import JobContext
 from ..jobs.task import task
+from ..ledger.history import Actor
 from ..models import Job
 from . import transitions
-from .filters import FILTERS, filtered
+from .filters import filtered, frozen
 
 CHUNK_ROWS = 200
 ACTIONS: dict[str, transitions.JobAction] = {
@@ -27,9 +28,13 @@ ACTIONS: dict[str, transitions.JobAction] = {
 
 def enqueue_for_all(action: transitions.JobAction, query: dict[str, str], user: Any) -> UUID:
     """Enqueue the transition, or deletion, of all jobs that match now; the job that does it."""
-    known = {name: value for name, value in query.items() if name in FILTERS}
     call = apply_to_matching.using(owner=user)
-    return UUID(call.enqueue(action.name, known, str(user.pk), str(clock.new_id())).id)
+    return UUID(call.enqueue(action.name, frozen(query), str(user.pk), str(clock.new_id())).id)
+
+
+def matching(action: transitions.JobAction, query: Mapping[str, str], user: Any) -> QuerySet[Any]:
+    """The jobs that match, as this user may search, and with which the action can be done."""
+    return filtered(Job.objects.filter(state__in=sorted(action.allowed)), query, user)
 
 
 # Safe to run again: what has been changed is not in the state any more that the action takes, and
@@ -45,12 +50,11 @@ def apply_to_matching(
     """
     action = ACTIONS[name]
     person = _permitted(action, user)
-    rows = filtered(Job.objects.filter(state__in=sorted(action.allowed)), query)
-    rows = rows.filter(pk__lte=UUID(newest))
+    rows = matching(action, query, person).filter(pk__lte=UUID(newest))
     total, done, outcomes = rows.count(), 0, Counter[str]()
     for page in _pages(rows):
         context.progress(done, max(total, done + len(page)), str(action.label))
-        outcomes += _outcomes(person, action, page)
+        outcomes += _outcomes(transitions.actor_of(person, context.job_id), action, page)
         done += len(page)
     context.progress(total, total)
     return dict(outcomes)
@@ -76,15 +80,15 @@ def _pages(rows: QuerySet[Any]) -> Iterator[dict[UUID, str]]:
         found = dict(page.filter(pk__gt=max(found))[:CHUNK_ROWS])
 
 
-def _outcomes(person: Any, action: transitions.JobAction, page: dict[UUID, str]) -> Counter[str]:
+def _outcomes(actor: Actor, action: transitions.JobAction, page: dict[UUID, str]) -> Counter[str]:
     if isinstance(action, transitions.ManualTransition):
-        return Counter(_outcome(person, action, job_id) for job_id in page)
-    gone = transitions.delete(person, page)
+        return Counter(_outcome(actor, action, job_id) for job_id in page)
+    gone = transitions.delete(actor, page)
     return Counter(deleted=gone, refused=len(page) - gone)
 
 
-def _outcome(person: Any, transition: transitions.ManualTransition, job_id: UUID) -> str:
+def _outcome(actor: Actor, transition: transitions.ManualTransition, job_id: UUID) -> str:
     try:
-        return transitions.apply_to_job(person, transition, job_id)
+        return transition.apply(job_id, actor)
     except (InvalidMove, DuplicateJob, Job.DoesNotExist):
         return "refused"

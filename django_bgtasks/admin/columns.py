@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -14,7 +14,9 @@ from ..core import clock
 from ..core.formats import NOTHING, duration
 from ..core.messages import error_message
 from ..core.options import backend_of
+from ..core.retry import DEFAULT_RETRY
 from ..core.states import WAITING, State
+from ..jobs.task import known_task
 from ..models import Job
 from . import formatting as show
 
@@ -26,18 +28,28 @@ class JobColumns:
     def task_name(self, job: Job) -> SafeString:
         """The function's name, its module in a quiet line below."""
         module, _dot, name = job.task.rpartition(".")
-        quiet = show.breakable(module)
+        quiet, name = show.breakable(module), show.breakable(name, "_")
         return format_html('{} <span class="bgtasks-below">{}</span>', name, quiet)
+
+    @admin.display(description=gettext_lazy("task"))
+    def task_and_call(self, job: Any) -> SafeString:
+        """The task, and as many of its arguments as a row has space for."""
+        call = '<code class="bgtasks-arguments">{}</code>'
+        shown = format_html(call, job.short_call) if job.short_call else ""
+        return format_html("{}{}", self.task_name(job), shown)
 
     @admin.display(description=gettext_lazy("state"))
     def state_and_error(self, job: Job) -> SafeString:
-        """The state, and below it the last failure, cut to two lines; whole on hover."""
-        badge, error = show.badge(*state_badge(job)), trouble(job)
-        if not error:
-            return badge
-        return format_html(
-            '{}<span class="bgtasks-error" title="{}">{}</span>', badge, error, error
-        )
+        """The state; below it when it is due, and the last failure, cut to two lines."""
+        parts: list[Any] = [show.badge(*state_badge(job))]
+        if job.state == State.SCHEDULED and job.run_after:
+            parts.append(
+                format_html('<span class="bgtasks-below">{}</span>', show.ago(job.run_after))
+            )
+        if error := trouble(job):
+            cut = '<span class="bgtasks-error" title="{}">{}</span>'
+            parts.append(format_html(cut, error, error))
+        return format_html_join("", "{}", ((part,) for part in parts))
 
     @admin.display(description=gettext_lazy("queue"))
     def queue_rank(self, job: Job) -> SafeString | str:
@@ -49,18 +61,22 @@ class JobColumns:
 
     @admin.display(description=gettext_lazy("attempt"))
     def tries(self, job: Job) -> str:
-        """Which attempt of how many."""
+        """Which attempt of how many. Without retries there is no "of": only crashes repeat it."""
+        task = known_task(job.task)
+        if task is not None and not getattr(task, "retry", DEFAULT_RETRY).on:
+            return f"{job.attempt}"
         return f"{job.attempt}/{job.max_attempts}"
 
     age = show.column("enqueued_at", gettext_lazy("enqueued"), show.ago)
 
     @admin.display(description=gettext_lazy("duration"))
-    def took(self, job: Job) -> str:
+    def took(self, job: Job) -> SafeString | str:
         """How long the last attempt took, or has been taking."""
         if job.started_at is None or job.state in WAITING:
             return NOTHING
         ran = clock.between(job.started_at, job.finished_at or clock.now())
-        return duration(ran.total_seconds())
+        # In a language that is read from the right its unit stays behind the number.
+        return format_html("<bdi>{}</bdi>", duration(ran.total_seconds()))
 
     @admin.display(description=gettext_lazy("duration"))
     def took_and_tries(self, job: Job) -> SafeString | str:
@@ -76,15 +92,19 @@ def has_unknown_backend(job: Job) -> bool:
     return job.state in WAITING and backend_of(job.backend) is None
 
 
-def trouble(job: Job) -> str:
-    """Why the job is held and what to do, or its last failure; empty if there is neither."""
+def trouble(job: Any) -> str:
+    """Why the job is held and what to do, who cancelled it, or its last failure; empty if there is
+    none of these.
+    """
+    if cancellation := getattr(job, "cancellation", ""):
+        return str(cancellation)
     if not has_unknown_backend(job):
         return error_message(job.error_code, job.error_params, job.error)
     text = _(
         "TASKS has no backend %s of this package: name it there again, and the job runs; or cancel "
         "the job."
     )
-    return text % job.backend
+    return str(text % job.backend)
 
 
 def state_badge(job: Job) -> tuple[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
-from django.db import router
 from django.http import (
+    Http404,
     HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
@@ -22,34 +23,46 @@ from django.utils.translation import gettext_lazy
 
 from ..core.options import default_backend, entries
 from ..jobs import actions
-from ..ledger.outages import in_transaction
-from ..models import Dashboard, QueuePause
+from ..ledger.lifecycle import ledger_database
+from ..models import Dashboard
+from ..monitoring.breakdown import break_down, is_known
+from ..monitoring.diagnosis import diagnose, diagnose_part, queues_by_trouble
 from ..monitoring.series import RANGES, series
 from ..monitoring.snapshot import take_snapshot
-from . import panels
-from .listing import ReadOnlyAdmin
+from . import panels, part_panels
+from .failures import FailureActions
+from .transitions import actor_of
 
 RANGE_LABELS = {
     "hour": gettext_lazy("Last hour"),
     "day": gettext_lazy("Last day"),
     "week": gettext_lazy("Last week"),
 }
+# The sections of each page.
+LIVE = {"change_list": "live", "part": "part_live"}
 # How often the page looks again, in seconds, while somebody looks at it.
 REFRESH_SECONDS = 3
+# Problems beyond these are folded.
+PROBLEMS_SHOWN = 8
 
 
 @admin.register(Dashboard)
-class DashboardAdmin(ReadOnlyAdmin):
-    """One page. It has its own permission, and another one to pause a queue."""
+class DashboardAdmin(FailureActions):
+    """One page, and one for each queue and task. It has its own permission, and another one to
+    pause a queue.
+    """
 
     def get_urls(self) -> list[URLPattern]:
-        """The page, and where its buttons go."""
+        """The pages, and where their buttons go."""
         view = self.admin_site.admin_view
         name = f"{self.opts.app_label}_{self.opts.model_name}"
         return [
             path("", view(self.changelist_view), name=f"{name}_changelist"),
+            path("queue/", view(self.part_view), {"kind": "queue"}, name=f"{name}_queue"),
+            path("task/", view(self.part_view), {"kind": "task"}, name=f"{name}_task"),
             path("pause/", view(self.pause_view), {"pause": True}, name=f"{name}_pause"),
             path("resume/", view(self.pause_view), {"pause": False}, name=f"{name}_resume"),
+            path("failures/", view(self.failures_view), name=f"{name}_failures"),
         ]
 
     def changelist_view(
@@ -58,12 +71,16 @@ class DashboardAdmin(ReadOnlyAdmin):
         """The page, or only its sections for the script that keeps it up to date."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        live = "live" in request.GET
-        template = "live" if live else "change_list"
-        page = {} if live else self.page_context(request, _("Dashboard"))
-        context = {**page, **self._figures(request), **(extra_context or {})}
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, f"admin/django_bgtasks/dashboard/{template}.html", context)
+        context = {**self._figures(request), **(extra_context or {})}
+        return self._render(request, "change_list", _("Dashboard"), context)
+
+    def part_view(self, request: HttpRequest, kind: str) -> HttpResponse:
+        """The page of the queue or the task (the kind) that the query string names."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        name = request.GET.get("name", "")
+        title = (_("Queue %s") if kind == "queue" else _("Task %s")) % name
+        return self._render(request, "part", title, self._part(request, kind, name))
 
     def pause_view(self, request: HttpRequest, pause: bool) -> HttpResponse:
         """Pause or resume the queue that a button names, and return to the page."""
@@ -77,45 +94,84 @@ class DashboardAdmin(ReadOnlyAdmin):
         if self._set_paused(request, pause, queue, backend):
             text = _("The queue %s is paused.") if pause else _("The queue %s goes on.")
             messages.success(request, text % queue)
-        url = reverse("admin:django_bgtasks_dashboard_changelist", current_app=self.admin_site.name)
-        query = f"?range={self._range(request.POST)}&backend={backend}"
-        return HttpResponseRedirect(url + query)
+        return HttpResponseRedirect(self._back(request))
 
     def _set_paused(self, request: HttpRequest, pause: bool, queue: str, backend: str) -> bool:
-        user: Any = request.user
+        act = actions.pause_queue if pause else actions.resume_queue
+        return act(queue, backend, by=actor_of(request.user)) is not None
 
-        def write_and_log() -> bool:
-            if pause:
-                row = actions.pause_queue(queue, backend, by=user.get_username())
-            else:
-                row = actions.resume_queue(queue, backend)
-            if row is not None:
-                entry = _("Paused.") if pause else _("Resumed.")
-                LogEntry.objects.log_actions(user.pk, [row], CHANGE, entry)
-            return row is not None
-
-        # The pause and its entry in the history commit together.
-        return in_transaction(write_and_log, router.db_for_write(QueuePause))
+    def _render(
+        self, request: HttpRequest, name: str, title: str, figures: dict[str, Any]
+    ) -> HttpResponse:
+        """A page, or only its sections."""
+        live = "live" in request.GET
+        page = {} if live else self.page_context(request, title)
+        template = f"admin/django_bgtasks/dashboard/{LIVE[name] if live else name}.html"
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, template, {**page, **figures})
 
     def _figures(self, request: HttpRequest) -> dict[str, Any]:
-        backend, range_name = self._backend(request.GET), self._range(request.GET)
-        site, sees_jobs = self.admin_site.name, request.user.has_perm("django_bgtasks.view_job")
-        snapshot = take_snapshot(backend)
+        common = self._common(request)
+        viewer, snapshot = common["viewer"], take_snapshot(common["backend"])
+        found = diagnose(snapshot)
+        queues = queues_by_trouble(snapshot, found)
+        problems = panels.problems(found, viewer)
         return {
+            **common,
+            "at": snapshot.at,
+            "problems": problems[:PROBLEMS_SHOWN],
+            "more_problems": problems[PROBLEMS_SHOWN:],
+            "tiles": panels.tiles(snapshot),
+            "queues": panels.queues([q for q in queues if not q.is_idle], viewer),
+            "idle_queues": panels.queues([q for q in queues if q.is_idle], viewer),
+            "pictures": panels.pictures(series(viewer.backend, common["range"]), common["range"]),
+            "workers": panels.workers(snapshot.workers, snapshot, viewer),
+            "failures": panels.failures(snapshot.failures, viewer),
+            "maintenance": panels.maintenance(snapshot),
+        }
+
+    def _part(self, request: HttpRequest, kind: str, name: str) -> dict[str, Any]:
+        common, using = self._common(request), ledger_database()
+        viewer, snapshot = common["viewer"], take_snapshot(common["backend"])
+        known = {queue.name: queue for queue in snapshot.queues} if kind == "queue" else {}
+        if "\0" in name or not (
+            name in known or (name and is_known(kind, name, viewer.backend, using))
+        ):
+            raise Http404(_("There is no such queue.") if kind == "queue" else _("No such task."))
+        found = break_down(kind, name, viewer.backend, using)
+        points = series(viewer.backend, common["range"], using, **{kind: name})
+        problems = diagnose_part(snapshot, found.failures, **{kind: name})
+        queues = [name] if kind == "queue" else [part for part, _period in found.parts]
+        serving = [w for w in snapshot.workers if any(map(w.serves, queues))]
+        return {
+            **common,
+            "at": snapshot.at,
+            "kind": kind,
+            "name": name,
+            "self_query": urlencode({"name": name}) + "&",
+            "problems": panels.problems(problems, viewer),
+            "tiles": part_panels.part_tiles(found, known.get(name)),
+            "states": part_panels.states(found, kind, name, viewer),
+            "periods": part_panels.periods(found),
+            "parts": part_panels.parts(found, kind, viewer),
+            "pictures": panels.pictures(points, common["range"]),
+            "failures": panels.failures(found.failures, viewer, **{kind: name}),
+            "queue": known.get(name),
+            "workers": panels.workers(serving, snapshot, viewer),
+        }
+
+    def _common(self, request: HttpRequest) -> dict[str, Any]:
+        backend, user = self._backend(request.GET), request.user
+        sees_jobs = user.has_perm("django_bgtasks.view_job")
+        return {
+            "viewer": panels.DashboardViewer(self.admin_site.name, backend, sees_jobs),
             "backend": backend,
             "backends": sorted(entries()),
-            "range": range_name,
+            "range": self._range(request.GET),
             "ranges": [(name, RANGE_LABELS[name]) for name in RANGES],
             "every": REFRESH_SECONDS,
-            "at": snapshot.at,
             "may_pause": self._may_pause(request),
-            "problems": panels.problems(snapshot),
-            "tiles": panels.tiles(snapshot),
-            "queues": panels.queues(snapshot, site),
-            "pictures": panels.pictures(series(backend, range_name), range_name),
-            "workers": panels.workers(snapshot, site, sees_jobs),
-            "failures": panels.failures(snapshot, site, sees_jobs),
-            "maintenance": panels.maintenance(snapshot),
+            "group_actions": self.group_actions(request),
         }
 
     def _may_pause(self, request: HttpRequest) -> bool:
@@ -128,3 +184,13 @@ class DashboardAdmin(ReadOnlyAdmin):
     def _range(self, values: Any) -> str:
         name: str = values.get("range", "")
         return name if name in RANGES else "hour"
+
+    def _back(self, request: HttpRequest) -> str:
+        """The page that the button was on, with its choices."""
+        values: Mapping[str, str] = request.POST
+        kind, page = values.get("kind", ""), "changelist"
+        query = {"range": self._range(values), "backend": self._backend(values)}
+        if kind in ("queue", "task"):
+            page, query = kind, {"name": values.get("name", ""), **query}
+        url = reverse(f"admin:django_bgtasks_dashboard_{page}", current_app=self.admin_site.name)
+        return f"{url}?{urlencode(query)}"

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.models import ADDITION, LogEntry
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -22,9 +21,11 @@ from ..core.errors import BgTasksError, DuplicateJob, QueueFull
 from ..core.options import backend_of
 from ..core.payload import MASK, may_see_secrets, refuse_wrong_call
 from ..jobs.task import BackgroundTask, known_task
+from ..ledger.history import record_jobs
 from ..ledger.outages import in_transaction
-from ..models import Job
+from ..models import HistoryVerb, Job
 from .actions import JobActions
+from .transitions import actor_of
 
 T = TypeVar("T")
 
@@ -117,20 +118,19 @@ def task_to_call(job: Job, user: Any) -> Any:
 
 def enqueue_like(job: Job, form: CallForm, user: Any) -> UUID | None:
     """Enqueue the call of a valid form, in the queue of `job`; None, and an error, if refused."""
-    call = form.cleaned_data
+    call, using = form.cleaned_data, router.db_for_write(Job)
 
     def enqueue_and_log() -> UUID:
         result = _like(job, form.task).enqueue(*call["args"], **call["kwargs"])
         if result.deduplicated:
             # Undone: to duplicate a job changes no other one.
             raise DuplicateJob(str(result.id), result.id)
-        made = Job.objects.only("task").get(pk=result.id)
-        text = _("Made from job %s, with arguments of its own.") % job.pk
-        LogEntry.objects.log_actions(user.pk, [made], ADDITION, text)
+        made = Job.objects.using(using).only("task", "queue").get(pk=result.id)
+        record_jobs(HistoryVerb.DUPLICATED, actor_of(user, job.pk), [made], using)
         return UUID(str(made.pk))
 
     try:
-        return in_transaction(enqueue_and_log, router.db_for_write(Job))
+        return in_transaction(enqueue_and_log, using)
     except (BgTasksError, InvalidTask, ImproperlyConfigured, TypeError) as refusal:
         form.add_error(None, _refusal_text(refusal))
         return None

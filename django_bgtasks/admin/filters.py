@@ -1,31 +1,32 @@
 """The filters and the search of the job list, as Django's filters and as querysets.
 
-None of them scans the table to find its choices. A background job applies an action to "all that
-match" by the same querysets.
+None of them scans the table to find its choices (`choices.py`). A background job applies an action
+to "all that match" by the same querysets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.contrib.auth import get_user_model
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
+from django.utils.timezone import is_aware, make_aware
 from django.utils.translation import gettext_lazy as _
 
 from ..core import clock
-from ..core.options import entries, known_backends
+from ..core.formats import exact
+from ..core.options import known_backends, stored_backends
 from ..core.states import State
-from ..jobs.task import queues_of
 from ..ledger.times import Now, SecondsBetween, after
 from ..ledger.workers import has_live_worker
-from ..models import Job
+from ..models import Attempt, HistoryEntry, HistoryVerb, Job
+from .choices import Offered, error_label, offered
+from .search import by_search
 
-RECENT = 1000
 # A minute more than maintenance needs to rescue, to stop or to promote a job.
 GRACE = timedelta(seconds=60)
 AGES = {
@@ -34,6 +35,14 @@ AGES = {
     "week": timedelta(days=7),
     "month": timedelta(days=30),
 }
+AGE_LABELS = {
+    "hour": _("Last hour"),
+    "day": _("Last 24 hours"),
+    "week": _("Last 7 days"),
+    "month": _("Last 30 days"),
+    "older": _("Older"),
+}
+PERIODS = ("hour", "day", "week")
 
 Jobs = QuerySet[Any]
 # Partial indexes know one state each. A blocked job has had no attempt.
@@ -45,6 +54,23 @@ class JobListFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         return filtered(queryset, {str(self.parameter_name): self.value() or ""})
+
+    def choices_with_current(
+        self, names: Collection[str], label: Callable[[str], Any] = str
+    ) -> list[tuple[str, Any]]:
+        """These and the one that is chosen, which may be of no job any more."""
+        current = self.used_parameters.get(str(self.parameter_name))
+        found = [(name, label(name)) for name in {*names, *([current] if current else [])}]
+        return sorted(found, key=lambda pair: str(pair[1]).lower())
+
+    def current_range(self, names: Collection[tuple[str, Any]]) -> list[tuple[str, str]]:
+        """The chosen value, if it is none of these: two times."""
+        current = self.used_parameters.get(str(self.parameter_name))
+        if not current or current in dict(names):
+            return []
+        start, end = time_range_of(current) or (None, None)
+        text = " – ".join(exact(moment) if moment else "…" for moment in (start, end))
+        return [(current, text if start or end else current)]
 
 
 class StateFilter(JobListFilter):
@@ -62,27 +88,44 @@ class StateFilter(JobListFilter):
 
 
 class QueueFilter(JobListFilter):
-    """By queue: those of the settings and of the tasks."""
+    """By queue: those of the newest jobs in the chosen state."""
 
     title = _("queue")
     parameter_name = "queue"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The queues that a job could be put into."""
-        names = {queue for backend in entries() for queue in queues_of(backend)}
-        return _choices(names, self.used_parameters.get(self.parameter_name))
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return self.choices_with_current(_offered(request, model_admin).queues)
 
 
 class TaskFilter(JobListFilter):
-    """By task: those of the most recent jobs."""
+    """By task: those of the newest jobs in the chosen state."""
 
     title = _("task")
     parameter_name = "task"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The tasks of the last RECENT jobs; the search finds the jobs of any task."""
-        recent = model_admin.get_queryset(request).order_by("-pk").values_list("task", flat=True)
-        return _choices(set(recent[:RECENT]), self.used_parameters.get(self.parameter_name))
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return self.choices_with_current(_offered(request, model_admin).tasks)
+
+
+class ErrorFilter(JobListFilter):
+    """By the last failure: the class of its exception, or a code where there is none."""
+
+    title = _("error")
+    parameter_name = "error"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return self.choices_with_current(_offered(request, model_admin).errors, error_label)
+
+
+class FinishedFilter(JobListFilter):
+    """By the time of the end: within a span until now, or between two times."""
+
+    title = _("time of the end")
+    parameter_name = "finished"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        names = [(name, AGE_LABELS[name]) for name in PERIODS]
+        return [*names, *self.current_range(names)]
 
 
 class AgeFilter(JobListFilter):
@@ -92,26 +135,49 @@ class AgeFilter(JobListFilter):
     parameter_name = "age"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("hour", _("Last hour")),
-            ("day", _("Last 24 hours")),
-            ("week", _("Last 7 days")),
-            ("month", _("Last 30 days")),
-            ("older", _("Older")),
-        ]
+        names = list(AGE_LABELS.items())
+        return [*names, *self.current_range(names)]
 
 
-def _choices(names: set[str], current: str | None) -> list[tuple[str, str]]:
-    return [(name, name) for name in sorted(names | ({current} if current else set()))]
+class ChangedByFilter(JobListFilter):
+    """By the background job that changed them; only there while one is chosen."""
+
+    title = _("changed by the job")
+    parameter_name = "changed_by"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return self.choices_with_current(())
 
 
-def filtered(rows: Jobs, query: Mapping[str, str]) -> Jobs:
-    """The jobs that the filters and the search (`q`) of this query string leave."""
-    for name, apply in FILTERS.items():
-        if value := query.get(name, "").strip():
-            # No text of PostgreSQL's has a NUL, and it refuses to look for one.
-            rows = rows.none() if "\0" in value else apply(rows, value)
-    return rows
+def _offered(request: HttpRequest, model_admin: Any) -> Offered:
+    rows, state = model_admin.get_queryset(request), request.GET.get("state", "")
+    chosen = filtered(rows, {"state": state})
+    # Without a state most jobs have no error: those that failed have.
+    return offered(request, chosen, chosen if state else by_state(rows, State.FAILED))
+
+
+def filtered(rows: Jobs, query: Mapping[str, str], user: Any = None) -> Jobs:
+    """The jobs that the filters and the search (`q`) of this query string leave.
+
+    user: who searches; needed with `q`.
+    """
+    given = {name: value for name in PARAMETERS if (value := query.get(name, "").strip())}
+    if any("\0" in value for value in given.values()):
+        # No text of PostgreSQL's has a NUL, and it refuses to look for one.
+        return rows.none()
+    for name in given.keys() & FILTERS.keys():
+        rows = FILTERS[name](rows, given[name])
+    return by_search(rows, given["q"], user) if "q" in given else rows
+
+
+def frozen(query: Mapping[str, str]) -> dict[str, str]:
+    """The same filters for later: "the last hour" is that before now."""
+    known = {name: value for name, value in query.items() if name in PARAMETERS and value}
+    for name in ("age", "finished"):
+        value = known.get(name, "")
+        if ".." not in value and (span := time_range_of(value)):
+            known[name] = "..".join(moment.isoformat() if moment else "" for moment in span)
+    return known
 
 
 def by_state(rows: Jobs, value: str) -> Jobs:
@@ -122,33 +188,65 @@ def by_state(rows: Jobs, value: str) -> Jobs:
 
 
 def by_age(rows: Jobs, value: str) -> Jobs:
-    """Enqueued within the last hour, day, week or month, or before that month."""
-    if value == "older":
-        return rows.filter(pk__lt=clock.id_floor(clock.now() - AGES["month"]))
+    """Enqueued in a span of AGES, or between two times; none if it is neither."""
+    if (span := time_range_of(value)) is None:
+        return rows.none()
+    start, end = span
     # An id holds the time it was made at, so that the primary key answers.
-    return rows.filter(pk__gte=clock.id_floor(clock.now() - AGES[value])) if value in AGES else rows
+    rows = rows.filter(pk__gte=clock.id_floor(start)) if start else rows
+    return rows.filter(pk__lt=clock.id_floor(end)) if end else rows
 
 
-def by_search(rows: Jobs, value: str) -> Jobs:
-    """An id of a job or a batch; else a dedup key or an owner's name; else a part of a task's name.
+def by_finished(rows: Jobs, value: str) -> Jobs:
+    """Ended in one of PERIODS, or between two times; none if it is neither."""
+    if (span := time_range_of(value)) is None:
+        return rows.none()
+    start, end = span
+    rows = rows.filter(finished_at__gte=start) if start else rows.filter(finished_at__isnull=False)
+    return rows.filter(finished_at__lt=end) if end else rows
 
-    A whole key or name is looked up in its index; only what is neither is sought in every row.
-    """
+
+def by_error(rows: Jobs, value: str) -> Jobs:
+    """Whose last failure was an exception of this class, by its dotted path, or has this code."""
+    last = Attempt.objects.filter(job=OuterRef("pk"), attempt=OuterRef("attempt"))
+    if "." in value:
+        # No code has a dot; without the other ways a database can join the attempts.
+        return rows.filter(Exists(last.filter(exception_class=value)))
+    alike = Q(exception_class=value) | Q(exception_class="", code=value)
+    # A job that is held has the code in its row only.
+    return rows.filter(Exists(last.filter(alike)) | Q(error_code=value))
+
+
+def by_changed(rows: Jobs, value: str) -> Jobs:
+    """Which this background job has changed for a person."""
     try:
-        ident = UUID(value)
+        entries = HistoryEntry.objects.filter(source=UUID(value)).exclude(
+            verb=HistoryVerb.DUPLICATED
+        )
     except ValueError:
-        exact = Q(dedup_key=value)
-        if owners := _owners(value):
-            exact |= Q(owner__in=owners)
-        known = rows.model._base_manager.filter(exact)
-        return rows.filter(exact) if known.exists() else rows.filter(task__icontains=value)
-    return rows.filter(Q(pk=ident) | Q(batch=ident))
+        return rows.none()
+    return rows.filter(pk__in=entries.values("job"))
 
 
-def _owners(name: str) -> list[Any]:
-    user: Any = get_user_model()
-    found = user._default_manager.filter(**{user.USERNAME_FIELD: name})
-    return list(found.values_list("pk", flat=True)[:10])
+def time_range_of(value: str) -> tuple[datetime | None, datetime | None] | None:
+    """From when until when; None for an open end, and for what is no span of time."""
+    if value in AGES:
+        return clock.now() - AGES[value], None
+    if value == "older":
+        return None, clock.now() - AGES["month"]
+    start, dots, end = value.partition("..")
+    try:
+        times = tuple(_moment(text.strip()) if text.strip() else None for text in (start, end))
+    except (ValueError, OverflowError):
+        return None
+    return (times[0], times[1]) if dots and any(times) else None
+
+
+def _moment(text: str) -> datetime:
+    """A time in ISO 8601; without a zone it is one of the site's."""
+    # In an address that was put together by hand "+" is a space.
+    moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+    return (moment if is_aware(moment) else make_aware(moment)).astimezone(UTC)
 
 
 def _retrying(rows: Jobs) -> Jobs:
@@ -177,5 +275,10 @@ FILTERS: dict[str, Callable[[Jobs, str], Jobs]] = {
     "queue": lambda rows, value: rows.filter(queue=value),
     "task": lambda rows, value: rows.filter(task=value),
     "age": by_age,
-    "q": by_search,
+    "finished": by_finished,
+    "error": by_error,
+    "changed_by": by_changed,
+    "backend": lambda rows, value: rows.filter(backend__in=stored_backends(value)),
 }
+# With the search, which needs to know who searches.
+PARAMETERS = (*FILTERS, "q")

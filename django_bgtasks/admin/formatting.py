@@ -20,7 +20,7 @@ from django.utils.translation import ngettext
 
 from ..core import clock
 from ..core.formats import NOTHING, exact
-from ..core.payload import masked, masked_call, masked_key, may_see_secrets
+from ..core.payload import MASK, masked, masked_call, masked_key, may_see_secrets
 from ..jobs.task import known_task
 from ..models import Job
 
@@ -44,7 +44,10 @@ SIGNS = {
     "in_progress": "▶",
     "done": "✓",
     "unknown": "?",
+    "info": "i",
 }
+# Of an argument, and of all of them, in the list.
+VALUE_CHARS, CALL_CHARS = 60, 160
 
 
 def column(field: str, label: Any, render: Callable[[Any], Any]) -> Any:
@@ -81,6 +84,12 @@ def ago(moment: datetime | None) -> SafeString | str:
     return format_html(html, moment.isoformat(), exact(moment), relative_time(moment))
 
 
+def at(moment: datetime) -> SafeString:
+    """The exact time; how long ago on hover."""
+    html = '<time datetime="{}" title="{}">{}</time>'
+    return format_html(html, moment.isoformat(), relative_time(moment), exact(moment))
+
+
 def when(moment: datetime | None) -> SafeString | str:
     """The exact time, and how long ago that is."""
     if moment is None:
@@ -109,6 +118,28 @@ def pretty(value: Any) -> SafeString:
     return code(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def short_call(task: str, args: Any, kwargs: Any, user: Any) -> str:
+    """The arguments in one line, as a row of the list has them: as much as this user may see.
+
+    args, kwargs: None if they are too large for a row.
+    """
+    if args is None or kwargs is None:
+        return "…"
+    if not may_see_secrets(user):
+        args, kwargs = masked_call(known_task(task), args, kwargs)
+    parts = [_short(value) for value in args]
+    parts += [f"{name}={_short(value)}" for name, value in kwargs.items()]
+    return _cut(", ".join(parts), CALL_CHARS)
+
+
+def _short(value: Any) -> str:
+    return MASK if value == MASK else _cut(json.dumps(value, ensure_ascii=False), VALUE_CHARS)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 def conceal(job: Job, user: Any) -> Job:
     """Mask the sensitive values of a row that is shown and never saved, unless `user` may see."""
     if not may_see_secrets(user):
@@ -124,10 +155,23 @@ def code(text: str) -> SafeString:
     return format_html('<pre class="bgtasks-code" tabindex="0">{}</pre>', text)
 
 
-def breakable(path: str) -> SafeString:
+def breakable(path: str, sign: str = ".") -> SafeString:
     """A dotted path that a narrow column breaks after a dot, and not within a word."""
-    parts = path.split(".")
-    return format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in parts))
+    parts = path.split(sign)
+    return format_html_join(SafeString(f"{sign}<wbr>"), "{}", ((part,) for part in parts))
+
+
+def clamped(text: object) -> SafeString:
+    """A text that is cut to four lines; whole on hover."""
+    return format_html('<span class="bgtasks-long" title="{}">{}</span>', text, text)
+
+
+def uuid(value: object) -> SafeString:
+    """A UUID that a narrow column breaks into two lines, and no more."""
+    text = str(value)
+    halves = (text[:19], text[19:])
+    spans = format_html_join(SafeString("<wbr>"), "<span>{}</span>", ((half,) for half in halves))
+    return format_html('<span class="bgtasks-uuid">{}</span>', spans)
 
 
 def link(url: str | None, label: object) -> SafeString | str:
@@ -150,6 +194,23 @@ def page_of(site: str, model: type[models.Model], pk: Any) -> str | None:
 def job_list(site: str, **query: Any) -> str | None:
     """The address of the job list with filters; None when it is not there."""
     url = _address(site, "django_bgtasks_job_changelist")
+    return url and f"{url}?{urlencode(query)}"
+
+
+def list_of(site: str, model: type[models.Model]) -> str | None:
+    """The address of the list of a model; None when it is not there."""
+    return _address(site, f"{model._meta.label_lower.replace('.', '_')}_changelist")
+
+
+def part_page(site: str, kind: str, name: str, backend: str) -> str | None:
+    """The address of the dashboard's page of one queue or one task: the kind."""
+    url = _address(site, f"django_bgtasks_dashboard_{kind}")
+    return url and f"{url}?{urlencode({'name': name, 'backend': backend})}"
+
+
+def history_list(site: str, **query: Any) -> str | None:
+    """The address of the history with a search; None when it is not there."""
+    url = _address(site, "django_bgtasks_historyentry_changelist")
     return url and f"{url}?{urlencode(query)}"
 
 

@@ -6,16 +6,22 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.db import router
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core.formats import NOTHING
 from ..core.payload import masked, may_see_secrets
-from ..models import EffectState, IdempotencyRecord, Job
+from ..ledger.history import record
+from ..ledger.outages import in_transaction
+from ..models import EffectState, HistoryVerb, IdempotencyRecord, Job
 from . import formatting as show
 from .listing import ReadOnlyAdmin
+from .transitions import actor_of
 
 UNKNOWN = gettext_lazy(
     "This effect was begun, and its worker died before it could say how it ended. Look on the "
@@ -29,7 +35,7 @@ UNKNOWN = gettext_lazy(
 class IdempotencyRecordAdmin(ReadOnlyAdmin):
     """Keys and what they gave. To delete a record is to forget its key."""
 
-    list_display = ("name", "state_badge", "job_link", "attempt", "created", "expires")
+    list_display = ("name", "state_badge", "job_and_attempt", "made")
     list_filter = ("state",)
     ordering = ("-id",)
     search_fields = ("key", "job")
@@ -71,10 +77,30 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
         except ValueError:
             return queryset.filter(key=term), False
 
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Delete the record, and write that into the history."""
+        self.delete_queryset(request, IdempotencyRecord.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Delete the records, and write into the history whose keys are forgotten."""
+        actor, using = actor_of(request.user), router.db_for_write(IdempotencyRecord)
+
+        def delete_and_record() -> None:
+            gone = list(queryset.using(using).order_by("pk"))
+            whats = [{"job": row.job, "detail": str(row)[:255]} for row in gone]
+            record(HistoryVerb.FORGOTTEN, actor, whats, using)
+            queryset.using(using).filter(pk__in=[row.pk for row in gone]).delete()
+
+        in_transaction(delete_and_record, using)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[Any]:
+        """Nothing: the deletion writes its own entries into the history."""
+        return []
+
     @admin.display(description=gettext_lazy("key"))
-    def name(self, record: IdempotencyRecord) -> str:
-        """Scope and key."""
-        return str(record)
+    def name(self, record: IdempotencyRecord) -> SafeString:
+        """Scope and key, cut to four lines; whole on hover."""
+        return show.clamped(record)
 
     @admin.display(description=gettext_lazy("state"))
     def state_badge(self, record: IdempotencyRecord) -> SafeString:
@@ -91,11 +117,25 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
         """The job that wrote it."""
         if record.job is None:
             return NOTHING
-        return show.link(show.page_of(self.admin_site.name, Job, record.job), record.job)
+        return show.link(show.page_of(self.admin_site.name, Job, record.job), show.uuid(record.job))
+
+    @admin.display(description=gettext_lazy("job"))
+    def job_and_attempt(self, record: IdempotencyRecord) -> SafeString | str:
+        """The job that wrote it, and in which attempt."""
+        if record.job is None:
+            return NOTHING
+        attempt = _("attempt %s") % record.attempt if record.attempt else ""
+        below = '{}<span class="bgtasks-below">{}</span>'
+        return format_html(below, self.job_link(record), attempt)
+
+    @admin.display(description=gettext_lazy("created"))
+    def made(self, record: IdempotencyRecord) -> SafeString:
+        """When it was made, and until when it is kept."""
+        start, end = show.ago(record.created_at), show.ago(record.expires_at)
+        below = '{}<span class="bgtasks-below">{} {}</span>'
+        return format_html(below, start, _("expires"), end)
 
     pretty_response = show.column("response", gettext_lazy("response"), show.pretty)
-    created = show.column("created_at", gettext_lazy("created"), show.ago)
-    expires = show.column("expires_at", gettext_lazy("expires"), show.ago)
     time_created = show.column("created_at", gettext_lazy("created"), show.when)
     time_completed = show.column("completed_at", gettext_lazy("completed"), show.when)
     time_expires = show.column("expires_at", gettext_lazy("expires"), show.when)

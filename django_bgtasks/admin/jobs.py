@@ -7,59 +7,102 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy
 
 from ..core.states import State
 from ..models import Job
 from . import formatting as show
-from .columns import JobColumns
+from .columns import JobColumns, state_badge
 from .duplicate import JobDuplication
 from .fields import JobFields, fieldsets_of
-from .filters import AgeFilter, QueueFilter, StateFilter, TaskFilter, filtered
+from .filters import (
+    AgeFilter,
+    ChangedByFilter,
+    ErrorFilter,
+    FinishedFilter,
+    QueueFilter,
+    StateFilter,
+    TaskFilter,
+    filtered,
+)
+from .history import changed_by_url, history_of, tell_who_cancelled
 from .related_panels import attempts_of, batch_of, records_of
+from .search import small_calls
 
+# How often the page of a job that is not final looks again.
+REFRESH_SECONDS = 3
 PAYLOAD = ("args", "kwargs", "result")
 
 
 class JobList(ChangeList):
-    """The list leaves out what may be large and is not shown."""
+    """The list leaves out what is large."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """Without arguments and results."""
         return super().get_queryset(request, exclude_parameters).defer(*PAYLOAD)
+
+    def get_results(self, request: HttpRequest) -> None:
+        """The rows of this page, each with as much of its call as the user may see."""
+        super().get_results(request)
+        tell_who_cancelled(self.result_list, request.user)
+        calls = small_calls([job.pk for job in self.result_list])
+        for job in self.result_list:
+            # One that is deleted just now has none.
+            call = calls.get(job.pk, (None, None))
+            job.short_call = show.short_call(job.task, *call, request.user)
 
 
 @admin.register(Job)
 class JobAdmin(JobColumns, JobFields, JobDuplication):
     """Jobs, newest first. Nothing is edited: what is done goes through the ledger."""
 
-    list_display = ("state_and_error", "task_name", "age", "took_and_tries", "queue_rank")
-    list_display_links = ("task_name",)
-    list_filter = (StateFilter, AgeFilter, QueueFilter, TaskFilter)
+    list_display = ("state_and_error", "task_and_call", "age", "took_and_tries", "queue_rank")
+    list_display_links = ("task_and_call",)
+    list_filter = (
+        *(StateFilter, ErrorFilter, QueueFilter, TaskFilter),
+        *(FinishedFilter, AgeFilter, ChangedByFilter),
+    )
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
     search_help_text = gettext_lazy(
-        "The id of a job or batch, a whole dedup key, an owner's name, or a part of a task's name."
+        "The id of a job or batch, a whole dedup key, an owner's name, a part of a task's name, "
+        "or of the arguments of the newest 10,000 jobs."
     )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return JobList
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """The list, with buttons for all that match where it is of one state."""
+        context = {"bgtasks_for_all": self.buttons_for_all(request), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        return filtered(queryset, {"q": search_term}), False
+        return filtered(queryset, {"q": search_term}, request.user), False
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
         """The job to show: what this user may not see is not in it."""
         job: Any = super().get_object(request, object_id, from_field)
-        return job and show.conceal(job, request.user)
+        if job is None:
+            return None
+        tell_who_cancelled([job], request.user)
+        return show.conceal(job, request.user)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return fieldsets_of(obj)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Part of the job's page: Django's own log has nothing of jobs."""
+        return HttpResponseRedirect(f"{self._page(request, object_id)}#bgtasks-history")
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -69,6 +112,10 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
         context["bgtasks_buttons"] = self.buttons(request, job)
         context["bgtasks_duplicate"] = self.duplicate_url(request, job)
         context["bgtasks_batch"] = batch_of(job, self.admin_site.name)
+        context["bgtasks_state"] = state_badge(job)[1]
+        context["bgtasks_refresh"] = None if job.is_final else REFRESH_SECONDS
+        context["bgtasks_changed"] = changed_by_url(job, self.admin_site.name)
+        context["bgtasks_history"] = history_of(job)
         context["bgtasks_attempts"] = attempts_of(job, self.admin_site.name)
         if request.user.has_perm("django_bgtasks.view_idempotencyrecord"):
             context["bgtasks_records"] = records_of(job, self.admin_site.name)

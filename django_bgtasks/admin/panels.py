@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,12 +15,14 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.formats import NOTHING, duration, number, percent
 from ..core.messages import message
-from ..models import Job, Worker
-from ..monitoring.diagnosis import diagnose
+from ..models import AttemptOutcome, Job, Worker
+from ..monitoring.failures import FailureGroup, FailureWindow
+from ..monitoring.problems import Level, Problem, Target
 from ..monitoring.series import ChartPoint
-from ..monitoring.snapshot import FailureGroup, RunningJob, Snapshot
+from ..monitoring.snapshot import QueueSnapshot, RunningJob, Snapshot, WorkerSnapshot
 from . import charts
 from . import formatting as show
+from .choices import error_label
 from .workers import HEALTH_LABELS
 
 PROCESS_STATES = {
@@ -26,22 +30,64 @@ PROCESS_STATES = {
     "busy": gettext_lazy("busy"),
     "suspended": gettext_lazy("suspended"),
 }
+# What a problem can be about.
+SUBJECTS = ("queue", "name", "task", "backend")
 INTERVALS = {1: gettext_lazy("minute"), 10: gettext_lazy("10 minutes"), 60: gettext_lazy("hour")}
 
 
-def problems(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """What is wrong, with its cure."""
-    kinds = {"critical": "failed", "warning": "late"}
-    labels = {"critical": _("Critical"), "warning": _("Warning")}
+# Their badges.
+LEVELS = {
+    Level.CRITICAL: ("failed", gettext_lazy("Critical")),
+    Level.WARNING: ("late", gettext_lazy("Warning")),
+    Level.INFO: ("info", gettext_lazy("Note")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardViewer:
+    """Who looks, and where: the admin site, the backend, and whether jobs may be seen."""
+
+    site: str
+    backend: str
+    may_see_jobs: bool
+
+    def jobs(self, **query: str) -> str | None:
+        """The address of the job list with filters, for who may see jobs."""
+        return show.job_list(self.site, **query) if self.may_see_jobs else None
+
+    def job(self, job_id: str) -> str | None:
+        """The address of a job, for who may see jobs."""
+        return show.page_of(self.site, Job, UUID(job_id)) if self.may_see_jobs else None
+
+    def part(self, kind: str, name: str) -> str | None:
+        """The address of the page of a queue or a task."""
+        return show.part_page(self.site, kind, name, self.backend)
+
+
+def problems(found: Iterable[Problem], viewer: DashboardViewer) -> list[dict[str, Any]]:
+    """What is wrong, with its cure, and where to look at it."""
     return [
         {
             "code": problem.code,
-            "badge": show.badge(kinds[problem.level], labels[problem.level]),
-            "what": problem.what,
+            "key": " ".join([problem.code, *filter(None, map(problem.params.get, SUBJECTS))]),
+            "badge": show.badge(LEVELS[problem.level][0], LEVELS[problem.level][1]),
+            "what": show.link(_target(problem.target, viewer), problem.what),
             "cure": show.with_code(problem.cure, problem.command),
         }
-        for problem in diagnose(snapshot)
+        for problem in found
     ]
+
+
+def _target(target: Target | None, viewer: DashboardViewer) -> str | None:
+    if target is None:
+        return None
+    if target.page == "jobs":
+        return viewer.jobs(**target.query)
+    if target.page == "queue":
+        return viewer.part("queue", target.query["name"])
+    if target.page == "worker":
+        return show.page_of(viewer.site, Worker, UUID(target.query["id"]))
+    return show.list_of(viewer.site, Worker)
 
 
 def tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
@@ -59,35 +105,46 @@ def tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
     ]
 
 
-def queues(snapshot: Snapshot, site: str) -> list[dict[str, Any]]:
-    """A row for each queue."""
-    return [
-        {
-            "name": queue.name,
-            "paused": queue.paused,
-            "url": show.job_list(site, queue=queue.name),
-            "queued": number(queue.queued),
-            "oldest": duration(queue.oldest),
-            "running": number(queue.running),
-            "scheduled": number(queue.scheduled),
-            "rate": number(queue.per_minute),
-            "failed": percent(queue.failure_share),
-            "messages": NOTHING if queue.messages is None else number(queue.messages),
-        }
-        for queue in snapshot.queues
-    ]
+def queues(found: Iterable[QueueSnapshot], viewer: DashboardViewer) -> list[dict[str, Any]]:
+    """A row for each of these queues."""
+    return [_queue(queue, viewer) for queue in found]
 
 
-def workers(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
-    """Each worker with its job processes and what they run."""
+def _queue(queue: QueueSnapshot, viewer: DashboardViewer) -> dict[str, Any]:
+    failed = {"state": "failed", "queue": queue.name, "finished": "hour"}
+    share = percent(queue.failure_share)
+    return {
+        "name": queue.name,
+        "paused": queue.paused,
+        "url": viewer.part("queue", queue.name),
+        "queued": _listed(queue.queued, viewer, state="queued", queue=queue.name),
+        "oldest": duration(queue.oldest),
+        "running": _listed(queue.running, viewer, state="running", queue=queue.name),
+        "scheduled": _listed(queue.scheduled, viewer, state="scheduled", queue=queue.name),
+        "rate": number(queue.per_minute),
+        "failed": show.link(viewer.jobs(**failed), share) if queue.failed else share,
+        "messages": NOTHING if queue.messages is None else number(queue.messages),
+    }
+
+
+def _listed(count: int, viewer: DashboardViewer, **query: str) -> Any:
+    """A number, behind which are the jobs."""
+    return show.link(viewer.jobs(**query) if count else None, number(count))
+
+
+def workers(
+    found: Iterable[WorkerSnapshot], snapshot: Snapshot, viewer: DashboardViewer
+) -> list[dict[str, Any]]:
+    """Each of these workers with its job processes and what they run."""
     names = {job.id: job.task.rpartition(".")[2] for job in snapshot.running}
     return [
         {
-            "name": show.link(show.page_of(site, Worker, worker.id), worker.name),
+            "name": show.link(show.page_of(viewer.site, Worker, UUID(worker.id)), worker.name),
             "badge": show.badge(worker.health, HEALTH_LABELS[worker.health]),
             "seen": _("%s ago") % duration(worker.seen),
             "started": _("%s ago") % duration(worker.started),
             "queues": worker.queues,
+            "serves_all": worker.serves_all,
             "lost": worker.processes_lost,
             "processes": ngettext("%d process", "%d processes", worker.processes)
             % worker.processes,
@@ -95,47 +152,57 @@ def workers(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str,
                 (p.pid, PROCESS_STATES.get(p.state, p.state), names.get(p.job, ""))
                 for p in worker.job_processes
             ],
-            "jobs": [
-                _running(job, site, may_see_jobs)
-                for job in snapshot.running
-                if job.worker == worker.id
-            ],
+            "jobs": [_running(job, viewer) for job in snapshot.running if job.worker == worker.id],
         }
-        for worker in snapshot.workers
+        for worker in found
     ]
 
 
-def _running(job: RunningJob, site: str, may_see_jobs: bool) -> dict[str, Any]:
-    url = show.page_of(site, Job, UUID(job.id)) if may_see_jobs else None
+def _running(job: RunningJob, viewer: DashboardViewer) -> dict[str, Any]:
     return {
-        "task": show.link(url, show.breakable(job.task)),
+        "task": show.link(viewer.job(job.id), show.breakable(job.task)),
         "queue": job.queue,
         "duration": duration(job.seconds),
         "attempt": f"{job.attempt}/{job.max_attempts}",
     }
 
 
-def failures(snapshot: Snapshot, site: str, may_see_jobs: bool) -> list[dict[str, Any]]:
-    """Failed attempts that are alike. Their messages are for who may see the jobs."""
-    return [
-        {
-            "count": number(group.count),
-            "task": show.breakable(group.task),
-            "queue": group.queue,
-            "exception": group.exception,
-            "message": message(group.code, group.params, group.message) if may_see_jobs else "",
-            "retrying": _retrying(group, site, may_see_jobs),
-            "last": _("%s ago") % duration(group.seconds),
-            "job": show.page_of(site, Job, UUID(group.job)) if may_see_jobs else None,
-        }
-        for group in snapshot.failures
-    ]
+def failures(window: FailureWindow, viewer: DashboardViewer, **part: str) -> dict[str, Any]:
+    """Failed attempts that are alike. Their messages are for who may see the jobs.
+
+    part: the `queue` or the `task` whose failures they are, if not all of them.
+    """
+    return {
+        "span": duration(window.seconds),
+        "period": window.period,
+        "more": window.more,
+        "queue": part.get("queue", ""),
+        "groups": [_failure(group, window, viewer, part) for group in window.groups],
+    }
 
 
-def _retrying(group: FailureGroup, site: str, may_see_jobs: bool) -> Any:
-    linked = may_see_jobs and group.retrying
-    url = show.job_list(site, state="retrying", task=group.task) if linked else None
-    return show.link(url, number(group.retrying))
+def _failure(
+    group: FailureGroup, window: FailureWindow, viewer: DashboardViewer, part: Mapping[str, str]
+) -> dict[str, Any]:
+    kind = {**part, "task": group.task, "error": group.error}
+    failed = {"state": "failed", **kind, "finished": window.period}
+    text = message(group.code, group.params, group.message) if viewer.may_see_jobs else ""
+    outcome = AttemptOutcome(group.outcome).label
+    return {
+        "key": f"{group.task} {group.error}",
+        "task": group.task,
+        "task_link": show.link(viewer.part("task", group.task), show.breakable(group.task)),
+        "queue": group.queue or _("several queues"),
+        "error": group.error,
+        "exception": show.breakable(str(error_label(group.error) or outcome)),
+        "message": text,
+        "count": number(group.count),
+        "is_failed": group.failed > 0,
+        "failed": _listed(group.failed, viewer, **failed),
+        "retrying": _listed(group.retrying, viewer, **{"state": "retrying", **kind}),
+        "list": viewer.jobs(**(failed if group.failed else kind)) if group.error else None,
+        "last": show.link(viewer.job(group.job), _("%s ago") % duration(group.seconds)),
+    }
 
 
 def maintenance(snapshot: Snapshot) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ def attempts_of(job: Job, site: str) -> list[dict[str, Any]]:
     workers = Worker.objects.in_bulk({row.worker for row in rows if row.worker})
     return [
         {
-            "number": row.attempt,
+            "number": str(row.attempt),
             "badge": show.badge(row.outcome, LABELS[row.outcome]),
             "worker": show.link_to(site, workers.get(row.worker), row.worker),
             "started": show.when(row.started_at),

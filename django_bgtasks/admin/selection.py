@@ -16,12 +16,14 @@ from django.utils.translation import gettext as _
 
 from ..models import Job
 from . import transitions
-from .bulk import enqueue_for_all
+from .bulk import enqueue_for_all, matching
 from .listing import WatchedAdmin
 
 # As many as one page of the list can show: more would keep a request waiting for seconds.
 PAGE_LIMIT = 200
 CONFIRMED = "bgtasks_confirmed"
+# What the buttons for all that match send: they ask, however few these are.
+ALL = "bgtasks_all"
 # What the confirmation of an action sends again.
 RESENT = ("action", "select_across", ACTION_CHECKBOX_NAME)
 
@@ -32,13 +34,18 @@ class JobSelection(WatchedAdmin):
     def _is_for_many(self, request: HttpRequest, queryset: QuerySet[Job]) -> bool:
         return request.POST.get("select_across") == "1" and queryset[PAGE_LIMIT:].exists()
 
+    def _is_to_be_asked(self, request: HttpRequest) -> bool:
+        return ALL in request.POST and CONFIRMED not in request.POST
+
     def _selected_ids(self, queryset: QuerySet[Job]) -> list[UUID]:
         return list(queryset.values_list("pk", flat=True)[:PAGE_LIMIT])
 
     def _apply_to_all(self, request: HttpRequest, action: transitions.JobAction) -> HttpResponse:
         if CONFIRMED not in request.POST:
-            query = {name: value for name, value in request.GET.items() if value}
-            return self._ask(request, action, "all", at_least=PAGE_LIMIT, query=query)
+            query = {name: value for name, value in request.GET.dict().items() if value}
+            number = matching(action, query, request.user).count()
+            context = {"number": number, "in_background": number > PAGE_LIMIT, "query": query}
+            return self._ask(request, action, "all", **context)
         job_id = enqueue_for_all(action, request.GET.dict(), request.user)
         text = _("A background job does this. Its page shows how far it is.")
         messages.success(request, text)

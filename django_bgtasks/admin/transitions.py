@@ -1,4 +1,4 @@
-"""What a person may do to a job: the transitions, who may make them, and what the history says."""
+"""What a person may do to a job: the transitions, who may make them, and what they are told."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.db import router
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
@@ -18,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 from ..core.errors import DuplicateJob, InvalidMove
 from ..core.states import LIVE, State, Transition
 from ..jobs import actions
-from ..ledger.outages import in_transaction
+from ..ledger.history import Actor
 from ..models import Job
 
 REASONS_LISTED = 5
@@ -47,20 +45,24 @@ class JobAction:
 class ManualTransition(JobAction):
     """What takes a job to another state.
 
-    apply: does it and returns what became of it, a key of HISTORY.
+    apply: does it for somebody and returns what became of it, a key of DONE.
     """
 
-    apply: Callable[[UUID], str] = field(kw_only=True)
+    apply: Callable[[UUID, Actor], str] = field(kw_only=True)
 
 
-def _retry(job_id: UUID) -> str:
-    actions.retry_job(job_id)
+def _retry(job_id: UUID, actor: Actor) -> str:
+    actions.retry_job(job_id, by=actor)
     return "retried"
 
 
-def _run_now(job_id: UUID) -> str:
-    actions.run_job_now(job_id)
+def _run_now(job_id: UUID, actor: Actor) -> str:
+    actions.run_job_now(job_id, by=actor)
     return "run now"
+
+
+def _cancel(job_id: UUID, actor: Actor) -> str:
+    return actions.cancel_job(job_id, by=actor)
 
 
 RETRY = ManualTransition(
@@ -75,7 +77,7 @@ CANCEL = ManualTransition(
     gettext_lazy("Cancel"),
     LIVE,
     gettext_lazy("Jobs that are running are interrupted: that cannot be undone."),
-    apply=actions.cancel_job,
+    apply=_cancel,
 )
 DELETE = JobAction(
     "delete",
@@ -86,13 +88,6 @@ DELETE = JobAction(
 )
 TRANSITION_ACTIONS = (RETRY, RUN_NOW, CANCEL)
 
-# What the history of the job says.
-HISTORY = {
-    "retried": gettext_lazy("Retried."),
-    "run now": gettext_lazy("Run now instead of later."),
-    "cancelled": gettext_lazy("Cancelled before it started."),
-    "requested": gettext_lazy("Asked to stop while it was running."),
-}
 # What the user is told of so many jobs.
 DONE = {
     "retried": ngettext_lazy("%d job will run again.", "%d jobs will run again."),
@@ -110,11 +105,11 @@ DONE = {
 def apply_to_jobs(
     request: HttpRequest, transition: ManualTransition, job_ids: Iterable[UUID]
 ) -> None:
-    """Make the transition of each job, log it, and tell the user what became of them."""
-    outcomes, refusals = Counter[str](), []
+    """Make the transition of each job, and tell the user what became of them."""
+    outcomes, refusals, actor = Counter[str](), [], actor_of(request.user)
     for job_id in job_ids:
         try:
-            outcomes[apply_to_job(request.user, transition, job_id)] += 1
+            outcomes[transition.apply(job_id, actor)] += 1
         except (InvalidMove, DuplicateJob) as refusal:
             refusals.append(str(refusal))
         except Job.DoesNotExist:
@@ -124,28 +119,16 @@ def apply_to_jobs(
     show_refusals(request, refusals)
 
 
-def apply_to_job(user: Any, transition: ManualTransition, job_id: UUID) -> str:
-    """Make the transition and log it, both or neither; what became of it. Raises what it raises."""
-
-    def apply_and_log() -> str:
-        outcome = transition.apply(job_id)
-        job = Job.objects.only("task").get(pk=job_id)
-        LogEntry.objects.log_actions(user.pk, [job], CHANGE, str(HISTORY[outcome]))
-        return outcome
-
-    return in_transaction(apply_and_log, router.db_for_write(Job))
+def actor_of(user: Any, source: UUID | None = None) -> Actor:
+    """A user of the admin, for the history. source: the job that acts for them."""
+    return Actor(user.get_username(), "admin", source)
 
 
-def delete(user: Any, seen: Mapping[UUID, str]) -> int:
-    """Delete those of these jobs that are as they were seen and log each, all or none; how many."""
-    using = router.db_for_write(Job)
-
-    def delete_and_log() -> int:
-        gone = actions.delete_jobs(seen, using)
-        LogEntry.objects.log_actions(user.pk, gone, DELETION)
-        return len(gone)
-
-    return in_transaction(delete_and_log, using)
+def delete(actor: Actor, seen: Mapping[UUID, str]) -> int:
+    """Delete those of these jobs that are as they were seen, with their entries in the history;
+    how many.
+    """
+    return len(actions.delete_jobs(seen, by=actor))
 
 
 def running_count(transition: ManualTransition, job_ids: Iterable[UUID]) -> int:

@@ -34,7 +34,7 @@ class WorkerAdmin(WatchedAdmin):
     list_display = ("name", "health", "queue_names", "processes", "running", "last_seen", "started")
     ordering = ("-started_at",)
     fieldsets = (
-        (None, {"fields": ("health", "why_idle", ("hostname", "pid", "backend"), "id")}),
+        (None, {"fields": ("health", "why_idle", ("hostname", "process_id", "backend"), "id")}),
         (
             gettext_lazy("Work"),
             {"fields": ("queue_names", ("processes", "running", "processes_lost"))},
@@ -91,6 +91,8 @@ class WorkerAdmin(WatchedAdmin):
         count: int = worker.running_jobs
         return format_html("<b>{}</b>", count) if count else count
 
+    # A number of a process has no separators of thousands.
+    process_id = show.column("pid", gettext_lazy("process id"), str)
     last_seen = show.column("last_seen_at", gettext_lazy("last seen"), show.ago)
     started = show.column("started_at", gettext_lazy("started"), show.ago)
     time_started = show.column("started_at", gettext_lazy("started"), show.when)

@@ -120,7 +120,7 @@ def _problems(snapshots: dict[str, Snapshot]) -> Metric:
         "bgtasks_problems", "What is wrong by the diagnosis; absent when nothing is.", labels=labels
     )
     for backend, snapshot in snapshots.items():
-        counts = Counter((problem.level, problem.code) for problem in diagnose(snapshot))
+        counts = Counter((str(problem.level), problem.code) for problem in diagnose(snapshot))
         for kind, number in counts.items():
             problems.add_metric((backend, *kind), number)
     return problems

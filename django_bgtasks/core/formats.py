@@ -24,7 +24,7 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     if hours < 48:
-        return f"{hours} h {minutes_left} min"
+        return f"{hours} h {minutes_left} min" if minutes_left else f"{hours} h"
     return f"{hours // 24} d {hours % 24} h"
 
 

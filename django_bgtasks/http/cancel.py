@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 
 from ..core.errors import InvalidMove
 from ..jobs.actions import cancel_job
+from ..ledger.history import Actor
 from .auth import job_for
 
 
@@ -30,7 +31,8 @@ def job_cancel(request: HttpRequest, job_id: UUID) -> HttpResponse:
     if not viewer.may_cancel:
         raise PermissionDenied
     try:
-        answer, status = {"cancel": cancel_job(job.pk)}, 200
+        actor = Actor(request.user.get_username())
+        answer, status = {"cancel": cancel_job(job.pk, by=actor)}, 200
     except InvalidMove:
         answer, status = {"error": gettext("It is finished already.")}, 409
     back, host = request.POST.get("next", ""), {request.get_host()}

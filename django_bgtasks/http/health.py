@@ -13,6 +13,7 @@ from django.utils import translation
 from ..core.options import backend_settings
 from ..ledger.lifecycle import ledger_database
 from ..monitoring.diagnosis import diagnose, redis_problem
+from ..monitoring.problems import Level
 from ..monitoring.snapshot import take_workers_snapshot
 from ..transport.connection import describe, reason
 from ..worker.preflight import redis_silence, unapplied
@@ -41,7 +42,7 @@ def readyz(request: HttpRequest, backends: list[str]) -> JsonResponse:
 
 def _health(backend: str) -> list[str]:
     problems = diagnose(take_workers_snapshot(backend, ledger_database()))
-    return [str(problem) for problem in problems if problem.level == "critical"]
+    return [str(problem) for problem in problems if problem.level is Level.CRITICAL]
 
 
 def _ready(backend: str, without_redis: bool) -> list[str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from ..core.options import backend_settings, default_backend
 from ..core.states import State
-from ..ledger import prune, queues, transitions
+from ..ledger import history, prune, queues, transitions
+from ..ledger.history import Actor
 from ..ledger.lifecycle import ledger_database
-from ..models import Job, QueuePause
+from ..ledger.outages import in_transaction
+from ..models import HistoryVerb, Job, QueuePause
 from .enqueue import dispatch_on_commit
+
+# Who does it, for the history; of a name alone the site's own code speaks.
+By = Actor | str | None
 
 
 def get_job(job_id: UUID | str, using: str | None = None) -> Job:
@@ -18,53 +23,118 @@ def get_job(job_id: UUID | str, using: str | None = None) -> Job:
     return Job.objects.using(using or ledger_database()).get(pk=job_id)
 
 
-def retry_job(job_id: UUID | str, using: str | None = None) -> Job:
+def retry_job(job_id: UUID | str, using: str | None = None, by: By = None) -> Job:
     """Queue a failed or cancelled job again, for at least one more attempt.
 
+    by: who wants it, for the history; None writes nothing there. That is so for each of these.
     Raises InvalidMove, DuplicateJob when another live job holds its dedup key, Job.DoesNotExist.
     """
     using = using or ledger_database()
-    job = transitions.retry(_uuid(job_id), using)
-    dispatch_on_commit([job], using)
-    return job
+
+    def retry() -> tuple[HistoryVerb, Job]:
+        job = transitions.retry(_uuid(job_id), using)
+        dispatch_on_commit([job], using)
+        return HistoryVerb.RETRIED, job
+
+    return _recorded(retry, by, using)[1]
 
 
-def cancel_job(job_id: UUID | str, using: str | None = None) -> str:
+def cancel_job(job_id: UUID | str, using: str | None = None, by: By = None) -> str:
     """Cancel a job: "cancelled" if it had not started, "requested" if its worker must stop it.
 
     A running task gets JobCancelled within about a second, and is killed if it goes on.
     Raises InvalidMove for a job that is final, Job.DoesNotExist.
     """
-    state = transitions.cancel(_uuid(job_id), using or ledger_database())
-    return "cancelled" if state == State.CANCELLED else "requested"
+    using = using or ledger_database()
+
+    def cancel() -> tuple[HistoryVerb, Job]:
+        state = transitions.cancel(_uuid(job_id), using)
+        ended = state == State.CANCELLED
+        verb = HistoryVerb.CANCELLED if ended else HistoryVerb.ASKED_TO_STOP
+        return verb, _named(job_id, using) if by else Job(pk=job_id)
+
+    verb, _job = _recorded(cancel, by, using)
+    return "cancelled" if verb is HistoryVerb.CANCELLED else "requested"
 
 
-def run_job_now(job_id: UUID | str, using: str | None = None) -> Job:
+def run_job_now(job_id: UUID | str, using: str | None = None, by: By = None) -> Job:
     """Queue a scheduled job now. Raises InvalidMove when it is not scheduled, Job.DoesNotExist."""
     using = using or ledger_database()
-    job = transitions.run_now(_uuid(job_id), using)
-    dispatch_on_commit([job], using)
-    return job
+
+    def run() -> tuple[HistoryVerb, Job]:
+        job = transitions.run_now(_uuid(job_id), using)
+        dispatch_on_commit([job], using)
+        return HistoryVerb.RUN_NOW, job
+
+    return _recorded(run, by, using)[1]
 
 
-def delete_jobs(seen: Mapping[UUID, str], using: str | None = None) -> list[Job]:
+def delete_jobs(seen: Mapping[UUID, str], using: str | None = None, by: By = None) -> list[Job]:
     """Delete those of these jobs that do not run and are still in the state in which they were
     seen: one that somebody has retried meanwhile stays. Returns what they were.
     """
-    return prune.delete_seen_jobs(seen, using or ledger_database())
+    using = using or ledger_database()
+
+    def delete() -> list[Job]:
+        gone = prune.delete_seen_jobs(seen, using)
+        if actor := _actor(by):
+            history.record_jobs(HistoryVerb.DELETED, actor, gone, using)
+        return gone
+
+    return in_transaction(delete, using)
 
 
-def pause_queue(queue: str, backend: str | None = None, by: str = "") -> QueuePause | None:
+def pause_queue(queue: str, backend: str | None = None, by: By = None) -> QueuePause | None:
     """Pause a queue: within two seconds no worker begins a job of it any more; what runs goes on.
 
-    backend: its name in TASKS. by: who did it, for the admin. None if it was paused before.
+    backend: its name in TASKS. by: who did it. None if it was paused before.
     """
-    return queues.pause(queue, _known(backend), by, ledger_database())
+    using, known, actor = ledger_database(), _known(backend), _actor(by)
+
+    def pause() -> QueuePause | None:
+        row = queues.pause(queue, known, actor.name if actor else "", using)
+        if row is not None and actor is not None:
+            history.record(HistoryVerb.PAUSED, actor, [{"queue": queue}], using)
+        return row
+
+    return in_transaction(pause, using)
 
 
-def resume_queue(queue: str, backend: str | None = None) -> QueuePause | None:
+def resume_queue(queue: str, backend: str | None = None, by: By = None) -> QueuePause | None:
     """Let a paused queue go on, within two seconds. None if it was not paused."""
-    return queues.resume(queue, _known(backend), ledger_database())
+    using, known, actor = ledger_database(), _known(backend), _actor(by)
+
+    def resume() -> QueuePause | None:
+        row = queues.resume(queue, known, using)
+        if row is not None and actor is not None:
+            history.record(HistoryVerb.RESUMED, actor, [{"queue": queue}], using)
+        return row
+
+    return in_transaction(resume, using)
+
+
+def _recorded(
+    act: Callable[[], tuple[HistoryVerb, Job]], by: By, using: str
+) -> tuple[HistoryVerb, Job]:
+    """Do it, and write it into the history: both or neither."""
+    actor = _actor(by)
+    if actor is None:
+        return act()
+
+    def act_and_record() -> tuple[HistoryVerb, Job]:
+        verb, job = act()
+        history.record_jobs(verb, actor, [job], using)
+        return verb, job
+
+    return in_transaction(act_and_record, using)
+
+
+def _actor(by: By) -> Actor | None:
+    return by if isinstance(by, Actor) else Actor(by) if by else None
+
+
+def _named(job_id: UUID | str, using: str) -> Job:
+    return Job.objects.using(using).only("task", "queue").get(pk=job_id)
 
 
 def _known(backend: str | None) -> str:

@@ -41,7 +41,9 @@ def delete_seen_jobs(seen: Mapping[UUID, str], using: str) -> list[Job]:
     with transaction.atomic(using):
         rows = Job.objects.using(using).filter(pk__in=list(seen)).exclude(state=State.RUNNING)
         # Locked: none of them may be claimed, or retried, before it is gone.
-        idle = [job for job in locked(rows).only("task", "state") if job.state == seen[job.pk]]
+        idle = [
+            job for job in locked(rows).only("task", "queue", "state") if job.state == seen[job.pk]
+        ]
         Job.objects.using(using).filter(pk__in=[job.pk for job in idle]).delete()
     return idle
 

@@ -73,6 +73,11 @@ def paused(backend: str, using: str) -> frozenset[str]:
     return frozenset(_pauses(backend, using).values_list("queue", flat=True))
 
 
+def paused_by(backend: str, using: str) -> dict[str, str]:
+    """Who paused each of the queues that are paused; empty where nobody said so."""
+    return dict(_pauses(backend, using).values_list("queue", "by"))
+
+
 def _queued(backend: str, using: str) -> QuerySet[Job]:
     backends = stored_backends(backend)
     return Job.objects.using(using).filter(state=State.QUEUED, backend__in=backends)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from argparse import ArgumentParser
 from typing import Any
 
@@ -10,6 +13,19 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from ..core.options import backend_settings, default_backend
+from ..ledger.history import Actor
+
+
+def shell_actor(command: str) -> Actor:
+    """Who runs this command, for the history: the user of the shell, and the host."""
+    name = os.environ.get("SUDO_USER", "")
+    if not name:
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):
+            # In a container the number may have no name.
+            name = str(os.getuid())
+    return Actor(f"{name}@{socket.gethostname()}", command)
 
 
 class TranslatedCommand(BaseCommand):

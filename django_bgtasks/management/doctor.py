@@ -11,13 +11,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core.formats import exact
-from ..core.messages import message
-from ..core.options import backend_settings, stored_backends
-from ..core.states import State
+from ..core.options import backend_settings
 from ..ledger import pooler
 from ..ledger.identity import identity_of, short
-from ..models import Job
 from ..monitoring.diagnosis import diagnose
+from ..monitoring.problems import Level
 from ..monitoring.snapshot import Snapshot, take_snapshot
 from ..transport.connection import RedisError, connection, describe, has_password, reason
 from ..transport.messages import namespace_of
@@ -32,7 +30,7 @@ class Finding:
 
     what: str
     cure: str = ""
-    serious: bool = True
+    level: Level = Level.CRITICAL
 
     @property
     def ok(self) -> bool:
@@ -57,7 +55,6 @@ def examine(backend: str, using: str) -> Iterator[Finding]:
     # One that does not answer is in the diagnosis.
     if backend_settings(backend).options.dispatch and redis_silence(backend) is None:
         yield from _redis(backend, using)
-    yield from _held_jobs(backend, using)
     yield from _diagnosis(take_snapshot(backend, using))
 
 
@@ -68,14 +65,14 @@ def _pooler(using: str) -> Iterator[Finding]:
     text = _("A pooler, such as PgBouncer, stands before it: nothing is prepared or set there.")
     cure = _("Set DATABASES[%r]['DISABLE_SERVER_SIDE_CURSORS'] to True.") % using
     is_declared = pooler.says_so(connection)
-    yield Finding(text, "" if is_declared else cure, serious=False)
+    yield Finding(text, "" if is_declared else cure, Level.WARNING)
 
 
 def _redis(backend: str, using: str) -> Iterator[Finding]:
     yield Finding(_("Redis at %s answers.") % describe(backend))
     if not has_password(backend):
         cure = _("Set requirepass and put it into the URL.")
-        yield Finding(_("Redis has no password."), cure, serious=False)
+        yield Finding(_("Redis has no password."), cure, Level.WARNING)
     try:
         yield from _permissions(backend, using)
     except RedisError as error:
@@ -96,8 +93,9 @@ def _permissions(backend: str, using: str) -> Iterator[Finding]:
     text = _("The Redis user %(user)s lacks permissions: %(rules)s.")
     if not essential(rules):
         text = _("The Redis user %(user)s lacks permissions that can be done without: %(rules)s.")
+    level = Level.CRITICAL if essential(rules) else Level.WARNING
     values = {"user": user_of(redis), "rules": " ".join(rules)}
-    yield Finding(text % values, cure(rules, redis), serious=bool(essential(rules)))
+    yield Finding(text % values, cure(rules, redis), level)
 
 
 def _namespaces(backend: str, using: str) -> Iterator[Finding]:
@@ -114,7 +112,7 @@ def _namespaces(backend: str, using: str) -> Iterator[Finding]:
         others = neighbours(names, connection(backend))
     except RedisError as error:
         text = _("Redis does not tell who else uses it: %s") % reason(error).text
-        yield Finding(text, _("Allow it; see docs/security.md."), serious=False)
+        yield Finding(text, _("Allow it; see docs/security.md."), Level.WARNING)
         return
     for other in others:
         yield Finding(_neighbour(other))
@@ -138,7 +136,7 @@ def _memory(backend: str) -> Iterator[Finding]:
         info: Any = connection(backend).info("memory")
     except RedisError as error:
         text = _("Redis does not tell its memory: %s") % reason(error).text
-        yield Finding(text, _("Allow INFO."), serious=False)
+        yield Finding(text, _("Allow INFO."), Level.WARNING)
         return
     policy = info.get("maxmemory_policy", "noeviction")
     if policy == "noeviction":
@@ -146,16 +144,7 @@ def _memory(backend: str) -> Iterator[Finding]:
         return
     text = _("Redis may evict messages (maxmemory-policy %s); each costs a delay.") % policy
     cure = _("CONFIG SET maxmemory-policy noeviction, or use a Redis of its own.")
-    yield Finding(text, cure, serious=False)
-
-
-def _held_jobs(backend: str, using: str) -> Iterator[Finding]:
-    jobs = Job.objects.using(using).filter(backend__in=stored_backends(backend))
-    held = jobs.filter(state=State.SCHEDULED).exclude(held_reason="")
-    for job in held[:5]:
-        why = message(job.held_reason, job.error_params, job.error)
-        text = _("Job %(job)s is held: %(why)s") % {"job": job.pk, "why": why}
-        yield Finding(text, _("Deploy its task, or cancel the job."))
+    yield Finding(text, cure, Level.WARNING)
 
 
 def _diagnosis(snapshot: Snapshot) -> Iterator[Finding]:
@@ -163,4 +152,4 @@ def _diagnosis(snapshot: Snapshot) -> Iterator[Finding]:
     if alive := snapshot.alive:
         yield Finding(ngettext("%d worker is alive.", "%d workers are alive.", alive) % alive)
     for problem in diagnose(snapshot):
-        yield Finding(problem.what, problem.cure, serious=problem.level == "critical")
+        yield Finding(problem.what, problem.cure, problem.level)

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import pgettext
+from django.utils.translation import ngettext, pgettext
 
 from ..core.formats import NOTHING, duration, exact, number, percent
 from ..core.messages import message
-from ..monitoring.diagnosis import Problem
-from ..monitoring.snapshot import FailureGroup, Snapshot
+from ..models import AttemptOutcome
+from ..monitoring.diagnosis import queues_by_trouble
+from ..monitoring.failures import FailureGroup
+from ..monitoring.problems import Level, Problem
+from ..monitoring.snapshot import Snapshot
 
 LISTED = 10
+STYLES = {Level.CRITICAL: "bold red", Level.WARNING: "yellow", Level.INFO: "cyan"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,9 @@ class ScreenTable:
     empty: str
 
 
-def tables(snapshot: Snapshot) -> Iterator[ScreenTable]:
+def tables(snapshot: Snapshot, problems: list[Problem]) -> Iterator[ScreenTable]:
     """The tables of the screen, in its order."""
-    yield _queues(snapshot)
+    yield _queues(snapshot, problems)
     yield _workers(snapshot)
     yield _running(snapshot)
     yield _failures(snapshot)
@@ -49,10 +53,12 @@ def heading(snapshot: Snapshot) -> str:
 def plain_text(snapshot: Snapshot, problems: list[Problem]) -> str:
     """All of it as text, for any terminal and for logs."""
     lines = [heading(snapshot)]
-    levels = {"critical": _("critical"), "warning": _("warning")}
+    levels = {
+        Level.CRITICAL: _("critical"), Level.WARNING: _("warning"), Level.INFO: _("info"),
+    }  # fmt: skip
     for problem in problems:
         lines += [f"{levels[problem.level]}: {problem.what}", f"    {problem.cure}"]
-    for table in tables(snapshot):
+    for table in tables(snapshot, problems):
         lines += ["", table.title, *_lines(table)]
     return "\n".join(lines)
 
@@ -66,9 +72,8 @@ def rich_text(snapshot: Snapshot, problems: list[Problem]) -> Any:
 
     parts: list[Any] = [Text(heading(snapshot), style="dim")]
     for problem in problems:
-        style = "bold red" if problem.level == "critical" else "yellow"
-        parts += [Text(problem.what, style=style), Text(f"    {problem.cure}")]
-    for table in tables(snapshot):
+        parts += [Text(problem.what, style=STYLES[problem.level]), Text(f"    {problem.cure}")]
+    for table in tables(snapshot, problems):
         grid = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
         for place, head in enumerate(table.heads):
             grid.add_column(head, justify="right" if _is_numeric(table, place) else "left")
@@ -100,7 +105,14 @@ def _is_numeric(table: ScreenTable, place: int) -> bool:
     )
 
 
-def _queues(snapshot: Snapshot) -> ScreenTable:
+def _queues(snapshot: Snapshot, problems: list[Problem]) -> ScreenTable:
+    """Those in trouble first; idle ones are only counted, if there are others."""
+    queues = queues_by_trouble(snapshot, problems)
+    busy = [queue for queue in queues if not queue.is_idle] or queues
+    title, idle = _("Queues"), len(queues) - len(busy)
+    if idle:
+        idle_text = ngettext("%d idle", "%d idle", idle) % idle
+        title = f"{title} ({idle_text})"
     heads = (
         _("queue"), _("queued"), _("oldest"), _("running"), _("later"), _("per minute"),
         _("failed"), _("state"),
@@ -116,9 +128,9 @@ def _queues(snapshot: Snapshot) -> ScreenTable:
             percent(queue.failure_share),
             _("paused") if queue.paused else "",
         )
-        for queue in snapshot.queues
+        for queue in busy
     ]
-    return ScreenTable(_("Queues"), heads, rows, _("There are none."))
+    return ScreenTable(title, heads, rows, _("There are none."))
 
 
 def _workers(snapshot: Snapshot) -> ScreenTable:
@@ -150,14 +162,29 @@ def _running(snapshot: Snapshot) -> ScreenTable:
 
 
 def _failures(snapshot: Snapshot) -> ScreenTable:
-    heads = (pgettext("how often", "times"), _("last"), _("task"), _("what"))
+    window = snapshot.failures
+    heads = (
+        _("failed"), pgettext("how often", "times"), _("tried again"), _("last"), _("task"),
+        _("what"),
+    )  # fmt: skip
     rows = [
-        (number(group.count), _("%s ago") % duration(group.seconds), group.task, _what(group))
-        for group in snapshot.failures[:LISTED]
+        (
+            number(group.failed),
+            number(group.count),
+            number(group.retrying),
+            _("%s ago") % duration(group.seconds),
+            group.task,
+            _what(group),
+        )
+        for group in window.groups[:LISTED]
     ]
-    return ScreenTable(_("Failed attempts since yesterday"), heads, rows, _("None."))
+    title = _("Failed attempts in the last %s") % duration(window.seconds)
+    if more := len(window.groups[LISTED:]) + window.more:
+        more_text = ngettext("%d more kind", "%d more kinds", more) % more
+        title = f"{title} ({more_text})"
+    return ScreenTable(title, heads, rows, _("None."))
 
 
 def _what(group: FailureGroup) -> str:
-    parts = (str(group.exception), message(group.code, group.params, group.message))
-    return ": ".join(text for text in parts if text)
+    error = group.error or str(AttemptOutcome(group.outcome).label)
+    return ": ".join(filter(None, (error, message(group.code, group.params, group.message))))

@@ -13,9 +13,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core.errors import DuplicateJob, InvalidMove
+from ..ledger.history import Actor
 from ..ledger.lifecycle import ledger_database
 from ..models import Job
-from .base import TranslatedCommand
+from .base import TranslatedCommand, shell_actor
 
 
 def job_id(text: str) -> UUID:
@@ -30,10 +31,12 @@ class SelectionCommand(TranslatedCommand):
     """Does one thing to each of the selected jobs. Exit code 1 if one was refused."""
 
     help: Any
+    # Its own name, for the history.
+    command: str
     # The states that the thing can be done in; without --state those of `default_states`.
     states: tuple[str, ...]
     default_states: tuple[str, ...]
-    act: Callable[[UUID], Any]
+    act: Callable[..., Any]
     # What became of so many jobs.
     summary: Any
 
@@ -61,7 +64,8 @@ class SelectionCommand(TranslatedCommand):
             )
             self.stdout.write(text % len(ids))
             return
-        refused = sum(not self._do(pk) for pk in ids)
+        actor = shell_actor(self.command)
+        refused = sum(not self._do(pk, actor) for pk in ids)
         self.stdout.write(self.summary % (len(ids) - refused))
         if refused:
             raise CommandError(ngettext("%d job refused.", "%d jobs refused.", refused) % refused)
@@ -76,9 +80,9 @@ class SelectionCommand(TranslatedCommand):
         rows = Job.objects.using(ledger_database()).filter(state__in=states, **filters)
         return list(rows.order_by("pk").values_list("pk", flat=True)[: options["limit"]])
 
-    def _do(self, pk: UUID) -> bool:
+    def _do(self, pk: UUID, actor: Actor) -> bool:
         try:
-            self.act(pk)
+            self.act(pk, by=actor)
         except (InvalidMove, DuplicateJob) as refusal:
             self.stderr.write(str(refusal))
             return False

@@ -94,6 +94,10 @@ class Migration(migrations.Migration):
                 ("processes", models.PositiveSmallIntegerField(verbose_name="processes")),
                 ("queues", models.JSONField(default=list, verbose_name="queues")),
                 (
+                    "serves_all",
+                    models.BooleanField(default=False, verbose_name="serves all queues"),
+                ),
+                (
                     "backend",
                     django_bgtasks.models.fields.ExactCharField(
                         max_length=64, verbose_name="backend"
@@ -526,6 +530,7 @@ class Migration(migrations.Migration):
                 "verbose_name": "attempt",
                 "verbose_name_plural": "attempts",
                 "ordering": ("job_id", "attempt"),
+                "indexes": [models.Index(fields=["finished_at"], name="bgtasks_attempt_finished")],
             },
         ),
         migrations.CreateModel(
@@ -582,6 +587,83 @@ class Migration(migrations.Migration):
                     models.UniqueConstraint(
                         fields=("backend", "queue"), name="bgtasks_queue_paused_once"
                     )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="HistoryEntry",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", django_bgtasks.models.fields.UTCDateTimeField(verbose_name="at")),
+                (
+                    "verb",
+                    models.CharField(
+                        choices=[
+                            ("retried", "retried"),
+                            ("run_now", "ran now instead of later"),
+                            ("cancelled", "cancelled"),
+                            ("asked_to_stop", "asked to stop"),
+                            ("deleted", "deleted"),
+                            ("duplicated", "enqueued as a duplicate"),
+                            ("paused", "paused"),
+                            ("resumed", "resumed"),
+                            ("forgotten", "deleted an idempotency record"),
+                            ("pruned", "deleted old rows"),
+                        ],
+                        max_length=16,
+                        verbose_name="what",
+                    ),
+                ),
+                (
+                    "by",
+                    django_bgtasks.models.fields.UnicodeCharField(
+                        max_length=150, verbose_name="by"
+                    ),
+                ),
+                ("via", models.CharField(max_length=32, verbose_name="via")),
+                ("job", models.UUIDField(blank=True, null=True, verbose_name="job")),
+                (
+                    "task",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=255, verbose_name="task"
+                    ),
+                ),
+                (
+                    "queue",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=100, verbose_name="queue"
+                    ),
+                ),
+                (
+                    "detail",
+                    django_bgtasks.models.fields.UnicodeCharField(
+                        blank=True, default="", max_length=255, verbose_name="detail"
+                    ),
+                ),
+                ("source", models.UUIDField(blank=True, null=True, verbose_name="source")),
+            ],
+            options={
+                "verbose_name": "history entry",
+                "verbose_name_plural": "history entries",
+                "ordering": ("-id",),
+                "default_permissions": ("view",),
+                "indexes": [
+                    models.Index(fields=["at"], name="bgtasks_history_at"),
+                    django_bgtasks.models.indexes.PartialIndex(
+                        condition=models.Q(("job__isnull", False)),
+                        fields=["job"],
+                        name="bgtasks_history_job",
+                    ),
+                    django_bgtasks.models.indexes.PartialIndex(
+                        condition=models.Q(("source__isnull", False)),
+                        fields=["source"],
+                        name="bgtasks_history_source",
+                    ),
                 ],
             },
         ),

@@ -3,6 +3,7 @@
 from .attempt import Attempt, AttemptOutcome
 from .blob import Blob
 from .figures import Dashboard, RollUp
+from .history import HistoryEntry, HistoryVerb
 from .idempotency import EffectState, IdempotencyRecord
 from .job import Job
 from .ledger import Ledger
@@ -15,6 +16,8 @@ __all__ = [
     "Blob",
     "Dashboard",
     "EffectState",
+    "HistoryEntry",
+    "HistoryVerb",
     "IdempotencyRecord",
     "Job",
     "Ledger",

@@ -43,6 +43,7 @@ class Attempt(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("job", "attempt"), name="bgtasks_attempt_once"),
         )
+        indexes = (models.Index(fields=("finished_at",), name="bgtasks_attempt_finished"),)
 
     def __str__(self) -> str:
         return f"{self.job_id} #{self.attempt} {self.outcome}"

@@ -17,6 +17,8 @@ class Worker(models.Model):
     pid = models.PositiveIntegerField(_("process id"))
     processes = models.PositiveSmallIntegerField(_("processes"))
     queues = models.JSONField(_("queues"), default=list)
+    # Started without names of queues: then those above are the ones that it knew at its start.
+    serves_all = models.BooleanField(_("serves all queues"), default=False)
     backend = ExactCharField(_("backend"), max_length=64)
     started_at = UTCDateTimeField(_("started at"))
     last_seen_at = UTCDateTimeField(_("last seen at"))

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from shlex import quote
-from typing import Literal
+from typing import Any
 
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
-
-from ..core.formats import duration, percent
 from ..core.messages import Reason
+from .failures import FailureWindow
 from .health import WorkerHealth
-from .snapshot import QueueSnapshot, Snapshot
+from .problems import LEVELS, Level, Problem, Target
+from .snapshot import QueueSnapshot, Snapshot, WorkerSnapshot
 
-Level = Literal["warning", "critical"]
 # A job that is queued for longer counts as a backlog.
 LONG_WAIT = 300.0
-# A worker without names on its command line also finds queues that its row does not tell.
+# A shorter wait does not move a queue up.
+NOTICED = 5.0
+# A worker has found a queue that is new to it before.
 UNSERVED = 30.0
 # Maintenance promotes a due job within a second: who is so late has stopped.
 STALLED = 40.0
 # So many must have ended within the hour before a share of failures says something.
 ENOUGH, MANY_FAIL = 10, 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is not as it should be, and its cure.
-
-    about: the queue, if it is one's. command: the part of the cure to be typed, if there is one.
-    """
-
-    level: Level
-    code: str
-    what: str
-    cure: str
-    about: str = ""
-    command: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.cure}"
+# So many failures since yesterday are worth a look, if they are not lost in what went well.
+SEVERAL, NOTABLE = 10, 0.01
 
 
 def diagnose(snapshot: Snapshot) -> list[Problem]:
@@ -49,51 +31,84 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
 
     Probes take a snapshot of workers and maintenance only: healthz tells what is critical there.
     """
-    parts = (_workers, _redis, _maintenance, _unknown_backends)
+    parts = (_workers, _redis, _maintenance, _unknown_backends, _held)
     found = [problem for part in parts for problem in part(snapshot)]
+    found += _failures(snapshot.failures)
     for queue in snapshot.queues:
         found += _queue(queue, snapshot)
-    return sorted(found, key=lambda problem: problem.level)
+    return _worst_first(found)
 
 
-def level_of(problems: list[Problem]) -> str:
+def diagnose_part(snapshot: Snapshot, failures: FailureWindow, **part: str) -> list[Problem]:
+    """What is wrong with one `queue` or one `task` alone. failures: its own."""
+    found = [problem for problem in diagnose(snapshot) if part.items() <= problem.params.items()]
+    return _worst_first([*found, *_failures(failures, **part)])
+
+
+def level_of(problems: Sequence[Problem]) -> str:
     """The worst of them; "ok" if there are none."""
     return problems[0].level if problems else "ok"
 
 
+def queues_by_trouble(snapshot: Snapshot, problems: Iterable[Problem]) -> list[QueueSnapshot]:
+    """The queues, those first that somebody should look at. Of equals the order stays."""
+    troubled = {problem.params.get("queue", "") for problem in problems}
+
+    def trouble(queue: QueueSnapshot) -> tuple[Any, ...]:
+        waits = queue.oldest or 0.0
+        return (
+            queue.paused and queue.queued > 0,
+            queue.name in troubled,
+            waits if waits > NOTICED else 0.0,
+            queue.failed,
+            queue.paused,
+        )
+
+    return sorted(snapshot.queues, key=trouble, reverse=True)
+
+
+def _worst_first(found: Iterable[Problem]) -> list[Problem]:
+    return sorted(found, key=lambda problem: LEVELS.index(problem.level))
+
+
 def redis_problem(address: str, why: Reason) -> Problem:
     """Redis does not answer."""
-    text = _("Redis at %(address)s does not answer: %(why)s")
-    cure = _("Start Redis, or correct its address. Jobs run from the database meanwhile.")
-    values = {"address": address, "why": why.text}
-    return Problem("warning", "no-redis", text % values, cure)
+    return Problem(Level.WARNING, "no-redis", {"address": address, "why": why})
 
 
 def _workers(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.alive:
         command = "python manage.py bgworker"
-        text, cure = _("No worker is running."), _("Start one: %s") % command
-        yield Problem("critical", "no-worker", text, cure, command=command)
+        yield Problem(Level.CRITICAL, "no-worker", target=Target("workers"), command=command)
     for worker in snapshot.workers:
+        target = Target("worker", {"id": worker.id})
+        values: dict[str, Any] = {"name": worker.name}
         if worker.health is WorkerHealth.LATE:
-            text = _("The worker %(name)s has not been heard of for %(span)s.")
-            cure = _("If it does not come back, others take its jobs over by themselves.")
-            values = {"name": worker.name, "span": duration(worker.seen)}
-            yield Problem("warning", "late-worker", text % values, cure)
+            values |= {"span": worker.seen}
+            yield Problem(Level.WARNING, "late-worker", values, target)
+        elif worker.health is WorkerHealth.LOST and not _is_replaced(worker, snapshot):
+            values |= {"span": worker.seen}
+            yield Problem(Level.WARNING, "lost-worker", values, target)
         elif worker.health is WorkerHealth.ALIVE and worker.trouble:
-            text = _("The job processes of the worker %(name)s end as soon as they start: %(why)s")
-            values = {"name": worker.name, "why": worker.trouble.text}
-            cure = _("Mend the cause; the log of this worker says more. It tries again by itself.")
-            yield Problem("critical", "not-starting", text % values, cure)
+            values |= {"why": worker.trouble}
+            yield Problem(Level.CRITICAL, "not-starting", values, target)
+
+
+def _is_replaced(lost: WorkerSnapshot, snapshot: Snapshot) -> bool:
+    """Whether a worker on the same host was started after this one was last heard of."""
+    return any(
+        worker.health is WorkerHealth.ALIVE
+        and worker.hostname == lost.hostname
+        and worker.started <= lost.seen
+        for worker in snapshot.workers
+    )
 
 
 def _redis(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.redis.problem:
         yield redis_problem(snapshot.redis.address, snapshot.redis.problem)
     if snapshot.redis.suspended:
-        text, command = _("All workers are held by `rq suspend`."), "rq resume"
-        cure = _("Release them: %s") % command
-        yield Problem("warning", "suspended", text, cure, command=command)
+        yield Problem(Level.WARNING, "suspended", command="rq resume")
 
 
 def _maintenance(snapshot: Snapshot) -> Iterator[Problem]:
@@ -101,74 +116,77 @@ def _maintenance(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.alive:
         return
     if maintenance.overdue:
-        text = ngettext(
-            "%(count)d scheduled job is overdue, by %(span)s.",
-            "%(count)d scheduled jobs are overdue, the first by %(span)s.",
-            maintenance.overdue,
-        )
-        values = {"count": maintenance.overdue, "span": duration(maintenance.delay)}
-        cure = _("Maintenance lags: look for errors in the log of bgworker.")
-        level: Level = "critical" if maintenance.delay > STALLED else "warning"
-        yield Problem(level, "overdue", text % values, cure)
+        values = {"count": maintenance.overdue, "span": maintenance.delay}
+        level = Level.CRITICAL if maintenance.delay > STALLED else Level.WARNING
+        yield Problem(level, "overdue", values, Target("jobs", {"state": "scheduled"}))
     if maintenance.orphans:
-        text = ngettext(
-            "%(count)d job belongs to a worker that is gone.",
-            "%(count)d jobs belong to workers that are gone.",
-            maintenance.orphans,
-        )
-        cure = _("Maintenance takes over within seconds; if not, look into the log of bgworker.")
-        yield Problem("warning", "orphaned", text % {"count": maintenance.orphans}, cure)
+        target = Target("jobs", {"state": "stuck"})
+        yield Problem(Level.WARNING, "orphaned", {"count": maintenance.orphans}, target)
 
 
 def _unknown_backends(snapshot: Snapshot) -> Iterator[Problem]:
     for unknown in snapshot.unknown_backends:
-        text = ngettext(
-            "%(count)d job is held: TASKS has no backend %(backend)s of this package.",
-            "%(count)d jobs are held: TASKS has no backend %(backend)s of this package.",
-            unknown.jobs,
-        )
         values = {"count": unknown.jobs, "backend": unknown.backend}
         command = f"python manage.py bgcancel --backend {quote(unknown.backend)}"
-        cure = _("Name it in TASKS again, and they run; or cancel them: %s") % command
-        yield Problem("warning", "unknown-backend", text % values, cure, command=command)
+        target = Target("jobs", {"state": "held"})
+        yield Problem(Level.WARNING, "unknown-backend", values, target, command)
+
+
+def _held(snapshot: Snapshot) -> Iterator[Problem]:
+    for held in snapshot.held:
+        values = {"count": held.jobs, "task": held.task, "why": held.why}
+        target = Target("jobs", {"state": "held", "task": held.task})
+        command = f"python manage.py bgcancel --task {quote(held.task)}"
+        yield Problem(Level.WARNING, "held", values, target, command)
+    if snapshot.held_others:
+        target = Target("jobs", {"state": "held"})
+        yield Problem(Level.WARNING, "held-others", {"count": snapshot.held_others}, target)
+
+
+def _failures(window: FailureWindow, **part: str) -> Iterator[Problem]:
+    """Jobs that have failed and were not retried, and those that wait for another attempt."""
+    kinds = [group for group in window.groups if group.failed]
+    if window.failed:
+        query = {"state": "failed", "finished": window.period, **part}
+        if len(kinds) == 1 and kinds[0].failed == window.failed:
+            query |= {"task": kinds[0].task, "error": kinds[0].error}
+        values: dict[str, Any] = {"count": window.failed, "span": window.seconds}
+        level = _level_of_failures(window.failed, window.ended)
+        yield Problem(level, "failed", values, Target("jobs", query))
+    if retrying := sum(group.retrying for group in window.groups):
+        level = _level_of_failures(retrying, window.ended)
+        target = Target("jobs", {"state": "retrying", **part})
+        yield Problem(level, "retrying", {"count": retrying}, target)
+
+
+def _level_of_failures(count: int, ended: int) -> Level:
+    is_notable = count >= SEVERAL and count >= NOTABLE * ended
+    return Level.WARNING if is_notable else Level.INFO
 
 
 def _queue(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
+    target = Target("queue", {"name": queue.name})
+    values: dict[str, Any] = {"queue": queue.name}
     if queue.paused:
-        text = ngettext(
-            "The queue %(queue)s is paused; %(count)d job waits in it.",
-            "The queue %(queue)s is paused; %(count)d jobs wait in it.",
-            queue.queued,
-        )
         command = f"python manage.py bgresume {quote(queue.name)}"
-        cure = _("Let it go on: %s") % command
-        values = {"queue": queue.name, "count": queue.queued}
-        yield Problem("warning", "paused", text % values, cure, queue.name, command)
+        values |= {"count": queue.queued, "by": queue.paused_by}
+        yield Problem(Level.WARNING, "paused", values, target, command)
     elif queue.queued and snapshot.alive:
-        yield from _backlog(queue, snapshot)
+        yield from _backlog(queue, snapshot, target)
     share = queue.failure_share
     if share is not None and share >= MANY_FAIL and queue.ended >= ENOUGH:
-        text = _("%(share)s of the jobs in the queue %(queue)s failed in the last hour.")
-        values = {"share": percent(share), "queue": queue.name}
-        cure = _("Read the errors of the failed jobs in the admin, mend them, and retry.")
-        yield Problem("warning", "failing", text % values, cure, queue.name)
+        failed = Target("jobs", {"state": "failed", "queue": queue.name, "finished": "hour"})
+        yield Problem(Level.WARNING, "failing", values | {"share": share}, failed)
 
 
-def _backlog(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
-    live = [worker for worker in snapshot.workers if worker.health is WorkerHealth.ALIVE]
-    served = any(queue.name in worker.queues for worker in live)
-    if (queue.oldest or 0) > UNSERVED and not served and not queue.is_declared:
-        text = _("Jobs are held in the queue %s, which QUEUES does not have.") % queue.name
+def _backlog(queue: QueueSnapshot, snapshot: Snapshot, target: Target) -> Iterator[Problem]:
+    served, oldest = bool(snapshot.serving(queue.name)), queue.oldest or 0
+    values: dict[str, Any] = {"queue": queue.name}
+    if oldest > UNSERVED and not served and not queue.is_declared:
         command = "python manage.py bgworker"
-        cure = _("Name it in QUEUES again, or start a worker without names of queues: %s")
-        yield Problem("warning", "unknown-queue", text, cure % command, queue.name, command)
-    elif (queue.oldest or 0) > UNSERVED and not served:
-        text = _("No worker serves the queue %s, and jobs wait in it.") % queue.name
+        yield Problem(Level.WARNING, "unknown-queue", values, target, command)
+    elif oldest > UNSERVED and not served:
         command = f"python manage.py bgworker {quote(queue.name)}"
-        cure = _("Start one: %s") % command
-        yield Problem("warning", "unserved", text, cure, queue.name, command)
-    elif (queue.oldest or 0) > LONG_WAIT:
-        text = _("Jobs in the queue %(queue)s wait for up to %(span)s.")
-        values = {"queue": queue.name, "span": duration(queue.oldest)}
-        cure = _("Start more workers, or give this one more processes.")
-        yield Problem("warning", "backlog", text % values, cure, queue.name)
+        yield Problem(Level.WARNING, "unserved", values, target, command)
+    elif oldest > LONG_WAIT:
+        yield Problem(Level.WARNING, "backlog", values | {"span": oldest}, target)

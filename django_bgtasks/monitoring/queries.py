@@ -5,31 +5,44 @@ Each question is one statement that an index answers, whatever the size of the t
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import models
-from django.db.models import Count, F, Min, Sum
+from django.db.models import Count, Min, Q, Sum
 from django.db.models.functions import Coalesce, Greatest
 
 from ..core.options import stored_backends
 from ..core.states import State
 from ..ledger.times import MinuteOf, Now, SecondsBetween, after
 from ..ledger.workers import orphaned_jobs
-from ..models import Attempt, Job, RollUp
-from .health import seconds_since
+from ..models import Job, RollUp
 
 DUE = Greatest(Coalesce("run_after", "enqueued_at"), "enqueued_at")
 
 
-def depths(state: State, using: str) -> dict[tuple[str, str], tuple[int, float]]:
-    """How many jobs are in this state, and the seconds since the first was due: for each pair of
-    backend and queue, the backend as rows name it.
-    """
+class Depth(NamedTuple):
+    """How many jobs are in a state, the seconds since the first was due, and how many are held."""
+
+    number: int = 0
+    oldest: float = 0.0
+    held: int = 0
+
+
+def depths(state: State, using: str) -> dict[tuple[str, str], Depth]:
+    """Those in this state, for each pair of backend and queue, the backend as rows name it."""
     rows = Job.objects.using(using).filter(state=state).order_by().values("backend", "queue")
-    found = rows.annotate(number=Count("pk"), oldest=SecondsBetween(Min(DUE), Now()))
+    found = rows.annotate(
+        number=Count("pk"),
+        oldest=SecondsBetween(Min(DUE), Now()),
+        held=Count("pk", filter=~Q(held_reason="")),
+    )
     return {
-        (row["backend"], row["queue"]): (row["number"], max(0.0, row["oldest"] or 0.0))
+        (row["backend"], row["queue"]): Depth(
+            row["number"], max(0.0, row["oldest"] or 0.0), row["held"]
+        )
         for row in found
     }
 
@@ -51,20 +64,38 @@ def ended_lately(backend: str, minutes: int, using: str) -> dict[str, dict[str, 
     return {row["queue"]: {"ended": row["ended"], "failed": row["failures"]} for row in found}
 
 
-def failed_attempts(limit: int, using: str) -> list[Any]:
-    """What went wrong in the last attempts that did not succeed, the newest first."""
-    newest = Attempt.objects.using(using).order_by("-pk").values_list("pk", flat=True)
-    rows: Any = Attempt.objects.using(using).filter(pk__in=list(newest[:limit]))
-    rows = rows.annotate(
-        task=F("job__task"),
-        queue=F("job__queue"),
-        backend=F("job__backend"),
-        state=F("job__state"),
-        seconds=seconds_since("finished_at"),
-    )
-    names = ("job_id", "outcome", "exception_class", "message", "code", "params")
-    named = rows.values_list(*names, "task", "queue", "backend", "state", "seconds", named=True)
-    return list(named.order_by("-pk"))
+def queues_of_the_day(backend: str, using: str) -> set[str]:
+    """The queues in which something has ended since yesterday, as far as it is added up."""
+    rows = RollUp.objects.using(using).filter(span=60, backend__in=stored_backends(backend))
+    rows = rows.filter(minute__gt=MinuteOf(Now()) - 24 * 60).order_by()
+    return set(rows.values_list("queue", flat=True).distinct())
+
+
+def busy_queues(backend: str, using: str) -> dict[UUID, list[str]]:
+    """For each worker that runs jobs the queues of these."""
+    found: dict[UUID, list[str]] = {}
+    rows = _in_state(State.RUNNING, backend, using)
+    for worker, queue in rows.values_list("worker", "queue").distinct():
+        if worker is not None:
+            found.setdefault(worker, []).append(queue)
+    return found
+
+
+def held_jobs(backend: str, using: str) -> Counter[str]:
+    """How many jobs of each task wait for what keeps them from running."""
+    counts: Counter[str] = Counter()
+    for state in (State.QUEUED, State.SCHEDULED):
+        rows = _in_state(state, backend, using).exclude(held_reason="")
+        counts.update(dict(rows.values_list("task").annotate(Count("pk"))))
+    return counts
+
+
+def held_job(task: str, backend: str, using: str) -> Job | None:
+    """The newest of these jobs of a task."""
+    waiting = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
+    rows = Job.objects.using(using).filter(waiting, task=task, backend__in=stored_backends(backend))
+    rows = rows.exclude(held_reason="").order_by("-pk")
+    return rows.only("held_reason", "error_params", "error").first()
 
 
 def overdue(late: float, backend: str, using: str) -> tuple[int, float]:

@@ -69,10 +69,13 @@ def add_up_minutes(span: int, minutes: int, using: str) -> int:
     return _write([summed(empty(span, key), rows) for key, rows in parts.items()], using)
 
 
-def rolled_up(backend: str, span: int, first: int, using: str) -> list[Any]:
-    """(minute, succeeded, failed, cancelled, waits, runs) from minute `first` on."""
+def rolled_up(backend: str, span: int, first: int, using: str, **only: str) -> list[Any]:
+    """(minute, succeeded, failed, cancelled, waits, runs) from minute `first` on.
+
+    only: those of this `queue` or this `task`.
+    """
     rows = RollUp.objects.using(using).filter(backend__in=stored_backends(backend))
-    rows = rows.filter(span=span, minute__gte=first)
+    rows = rows.filter(span=span, minute__gte=first, **only)
     names = ("minute", "succeeded", "failed", "cancelled", "waits", "runs")
     return list(rows.order_by().values_list(*names))
 

@@ -36,14 +36,17 @@ class ChartPoint:
         return self.succeeded + self.failed + self.cancelled
 
 
-def series(backend: str, name: str, using: str | None = None) -> list[ChartPoint]:
-    """The points of this range, oldest first, those in which nothing ended included."""
+def series(backend: str, name: str, using: str | None = None, **only: str) -> list[ChartPoint]:
+    """The points of this range, oldest first, those in which nothing ended included.
+
+    only: those of this `queue` or this `task`.
+    """
     count, span = RANGES[name]
     now = int(clock.now().timestamp()) // 60
     last = now // span * span
     first = last - (count - 1) * span
     found: dict[int, list[Any]] = {}
-    for row in rolled_up(backend, span, first, using or ledger_database()):
+    for row in rolled_up(backend, span, first, using or ledger_database(), **only):
         found.setdefault(row[0], []).append(row)
     return [_point(at, span, found.get(at, [])) for at in range(first, last + 1, span)]
 

@@ -7,27 +7,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from ..core import clock
-from ..core.messages import Reason
+from ..core.messages import Reason, message
 from ..core.options import backend_settings, known_backends, stored_backends
-from ..core.states import WAITING, State
+from ..core.states import State
 from ..jobs.task import queues_of
 from ..ledger import queues
 from ..ledger.lifecycle import ledger_database
-from ..models import AttemptOutcome
 from ..transport import registry
 from ..transport.connection import RedisError, connection, describe, reason
 from ..transport.messages import namespace_of
 from ..transport.queues import is_suspended, lengths
 from . import queries
+from .failures import FailureWindow, take_failures
 from .health import WorkerHealth, worker_health, workers_of
 
-# By the stored name of a backend and the queue: how many, and the seconds since the first was due.
-Depths = Mapping[tuple[str, str], tuple[int, float]]
-RUNNING_LISTED, ATTEMPTS_READ = 200, 500
-FAILURES_SINCE, LOST_SINCE = timedelta(days=1), timedelta(hours=1)
+# By the stored name of a backend and the queue.
+Depths = Mapping[tuple[str, str], queries.Depth]
+RUNNING_LISTED, HELD_LISTED = 200, 10
+LOST_SINCE = timedelta(hours=1)
 RATE_MINUTES, SHARE_MINUTES = 5, 60
+NOTHING: Mapping[Any, Any] = {}
+NONE, NO_FAILURES = queries.Depth(), FailureWindow()
 # Maintenance promotes a due job within a second.
 OVERDUE_AFTER = 10.0
 
@@ -38,7 +41,7 @@ class QueueSnapshot:
 
     ended, failed: in the last hour. per_minute: what ended, over the last five minutes.
     messages: in Redis; None if that does not answer. is_declared: whether QUEUES has it, or names
-    none.
+    none. paused_by: who has paused it, if that is known.
     """
 
     name: str
@@ -50,6 +53,7 @@ class QueueSnapshot:
     failed: int = 0
     per_minute: float = 0.0
     paused: bool = False
+    paused_by: str = ""
     messages: int | None = None
     is_declared: bool = True
 
@@ -57,6 +61,12 @@ class QueueSnapshot:
     def failure_share(self) -> float | None:
         """Of the jobs that ended in the last hour; None if none did."""
         return self.failed / self.ended if self.ended else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in it, nothing ended in the last hour, and nobody has paused it."""
+        counts = (self.queued, self.scheduled, self.running, self.ended)
+        return not self.paused and not any(counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,9 @@ class ProcessSnapshot:
 class WorkerSnapshot:
     """One `bgworker`. processes: how many it has by its options. seen, started: seconds ago.
 
-    job_processes: empty also when Redis does not answer. trouble: why they do not start.
+    queues: those of its command line, or all that it knew at its start if it `serves_all`.
+    busy_queues: those of the jobs that it runs. job_processes: empty also when Redis does not
+    answer. trouble: why they do not start.
     """
 
     id: str
@@ -99,30 +111,27 @@ class WorkerSnapshot:
     processes_lost: int
     job_processes: tuple[ProcessSnapshot, ...] = ()
     trouble: Reason | None = None
+    serves_all: bool = False
+    busy_queues: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Host and process."""
         return f"{self.hostname}:{self.pid}"
 
+    def serves(self, queue: str) -> bool:
+        """Whether it lives, and takes the jobs of this queue: what it runs proves that too."""
+        known = self.serves_all or queue in self.queues or queue in self.busy_queues
+        return known and self.health is WorkerHealth.ALIVE
+
 
 @dataclass(frozen=True, slots=True)
-class FailureGroup:
-    """Attempts of a task that went wrong alike, since yesterday. seconds: since the last one.
-
-    retrying: how many of their jobs wait for another attempt.
-    """
+class HeldJobs:
+    """Jobs of a task that wait for what keeps them from running, and why the newest does."""
 
     task: str
-    queue: str
-    exception: str
-    count: int
-    seconds: float
-    job: str
-    message: str
-    retrying: int = 0
-    code: str = ""
-    params: dict[str, Any] | None = None
+    jobs: int
+    why: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +172,10 @@ class UnknownBackend:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All of it. `at` is this host's time; every duration was measured by the database's clock."""
+    """All of it. `at` is this host's time; every duration was measured by the database's clock.
+
+    held: of the tasks with the most held jobs; held_others: the jobs of the other tasks.
+    """
 
     backend: str
     at: datetime
@@ -171,7 +183,9 @@ class Snapshot:
     maintenance: MaintenanceSnapshot
     queues: tuple[QueueSnapshot, ...] = ()
     running: tuple[RunningJob, ...] = ()
-    failures: tuple[FailureGroup, ...] = ()
+    held: tuple[HeldJobs, ...] = ()
+    held_others: int = 0
+    failures: FailureWindow = NO_FAILURES
     redis: RedisSnapshot = RedisSnapshot(used=False)
     unknown_backends: tuple[UnknownBackend, ...] = ()
 
@@ -179,6 +193,10 @@ class Snapshot:
     def alive(self) -> int:
         """How many workers live."""
         return sum(worker.health is WorkerHealth.ALIVE for worker in self.workers)
+
+    def serving(self, queue: str) -> list[WorkerSnapshot]:
+        """The workers that live and take the jobs of this queue."""
+        return [worker for worker in self.workers if worker.serves(queue)]
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain values for JSON."""
@@ -191,25 +209,33 @@ def take_snapshot(backend: str, using: str | None = None) -> Snapshot:
     counts = {s: queries.depths(s, using) for s in (State.QUEUED, State.SCHEDULED, State.RUNNING)}
     depths = {state: _own(found, backend) for state, found in counts.items()}
     ended = queries.ended_lately(backend, SHARE_MINUTES, using)
-    paused = queues.paused(backend, using)
-    names = queues_of(backend).union(paused, ended, *depths.values())
+    paused = queues.paused_by(backend, using)
+    of_the_day = queries.queues_of_the_day(backend, using)
+    names = queues_of(backend).union(paused, ended, of_the_day, *depths.values())
     redis, messages, processes = _ask_redis(backend, sorted(names), using)
+    is_any_held = any(depth.held for own in depths.values() for depth in own.values())
+    held, held_others = _held(backend, using) if is_any_held else ((), 0)
     return replace(
-        take_workers_snapshot(backend, using, processes),
+        take_workers_snapshot(backend, using, processes, queries.busy_queues(backend, using)),
         queues=_queues(backend, names, depths, ended, paused, messages, using),
         running=_running(backend, using),
-        failures=_failures(backend, using),
+        held=held,
+        held_others=held_others,
+        failures=take_failures(backend, using),
         redis=redis,
         unknown_backends=_unknown_backends(counts[State.QUEUED], counts[State.SCHEDULED]),
     )
 
 
 def take_workers_snapshot(
-    backend: str, using: str, processes: Mapping[str, tuple[str, str]] | None = None
+    backend: str,
+    using: str,
+    processes: Mapping[str, tuple[str, str]] = NOTHING,
+    busy_queues: Mapping[UUID, Sequence[str]] = NOTHING,
 ) -> Snapshot:
     """Only its workers and maintenance, in three statements and without Redis: for probes."""
     rows = workers_of(backend, LOST_SINCE, using)
-    workers = tuple(_worker(row, processes or {}) for row in rows)
+    workers = tuple(_worker(row, busy_queues.get(row.pk, ()), processes) for row in rows)
     beats = [worker.seen for worker in workers if worker.health is not WorkerHealth.LOST]
     overdue, delay = queries.overdue(OVERDUE_AFTER, backend, using)
     orphans = queries.orphan_count(backend, using)
@@ -217,22 +243,26 @@ def take_workers_snapshot(
     return Snapshot(backend, clock.now(), workers, maintenance)
 
 
-def _own(depths: Depths, backend: str) -> dict[str, tuple[int, float]]:
+def _own(depths: Depths, backend: str) -> dict[str, queries.Depth]:
     """Those of a backend by their queues, whichever of its names the rows have."""
-    own: dict[str, tuple[int, float]] = {}
-    for (stored, queue), (number, oldest) in depths.items():
+    own: dict[str, queries.Depth] = {}
+    for (stored, queue), depth in depths.items():
         if stored in stored_backends(backend):
-            before = own.get(queue, (0, 0.0))
-            own[queue] = before[0] + number, max(before[1], oldest)
+            other = own.get(queue, queries.Depth())
+            own[queue] = queries.Depth(
+                other.number + depth.number,
+                max(other.oldest, depth.oldest),
+                other.held + depth.held,
+            )
     return own
 
 
 def _unknown_backends(*waiting: Depths) -> tuple[UnknownBackend, ...]:
     jobs: Counter[str] = Counter()
     for depths in waiting:
-        for (stored, _queue), (number, _oldest) in depths.items():
+        for (stored, _queue), depth in depths.items():
             if stored not in known_backends():
-                jobs[stored] += number
+                jobs[stored] += depth.number
     return tuple(UnknownBackend(*pair) for pair in sorted(jobs.items()))
 
 
@@ -251,13 +281,14 @@ def _queues(
     return tuple(
         QueueSnapshot(
             name=name,
-            queued=queued.get(name, (0, 0))[0],
-            scheduled=scheduled.get(name, (0, 0))[0],
-            running=running.get(name, (0, 0))[0],
-            oldest=queued[name][1] if name in queued else None,
+            queued=queued.get(name, NONE).number,
+            scheduled=scheduled.get(name, NONE).number,
+            running=running.get(name, NONE).number,
+            oldest=queued[name].oldest if name in queued else None,
             **ended.get(name, {}),
             per_minute=rates.get(name, {}).get("ended", 0) / RATE_MINUTES,
             paused=name in paused,
+            paused_by=paused.get(name, ""),
             messages=None if messages is None else messages.get(name, 0),
             is_declared=not declared or name in declared,
         )
@@ -280,7 +311,9 @@ def _running(backend: str, using: str) -> tuple[RunningJob, ...]:
     )
 
 
-def _worker(row: Any, processes: Mapping[str, tuple[str, str]]) -> WorkerSnapshot:
+def _worker(
+    row: Any, busy_queues: Sequence[str], processes: Mapping[str, tuple[str, str]]
+) -> WorkerSnapshot:
     return WorkerSnapshot(
         id=str(row.pk),
         hostname=row.hostname,
@@ -293,6 +326,8 @@ def _worker(row: Any, processes: Mapping[str, tuple[str, str]]) -> WorkerSnapsho
         processes_lost=row.processes_lost,
         job_processes=tuple(_processes_of(row, processes)),
         trouble=row.trouble,
+        serves_all=row.serves_all,
+        busy_queues=tuple(busy_queues),
     )
 
 
@@ -307,29 +342,20 @@ def _processes_of(row: Any, processes: Mapping[str, tuple[str, str]]) -> list[Pr
     return sorted(found, key=lambda process: process.pid)
 
 
-def _failures(backend: str, using: str) -> tuple[FailureGroup, ...]:
-    groups: dict[Any, list[Any]] = {}
-    for row in queries.failed_attempts(ATTEMPTS_READ, using):
-        recent = row.seconds <= FAILURES_SINCE.total_seconds()
-        if recent and row.backend in stored_backends(backend):
-            exception = row.exception_class or AttemptOutcome(row.outcome).label
-            groups.setdefault((row.task, row.queue, str(exception)), []).append(row)
+def _held(backend: str, using: str) -> tuple[tuple[HeldJobs, ...], int]:
+    """Those of the tasks with the most of them, and how many jobs others have."""
+    counts = queries.held_jobs(backend, using)
     found = [
-        FailureGroup(
-            task=task,
-            queue=queue,
-            exception=exception,
-            count=len(rows),
-            seconds=max(0.0, rows[0].seconds),
-            job=str(rows[0].job_id),
-            message=rows[0].message,
-            code=rows[0].code,
-            params=rows[0].params,
-            retrying=len({row.job_id for row in rows if row.state in WAITING}),
-        )
-        for (task, queue, exception), rows in groups.items()
+        HeldJobs(task, number, _why_held(job))
+        for task, number in counts.most_common(HELD_LISTED)
+        if (job := queries.held_job(task, backend, using)) is not None
     ]
-    return tuple(sorted(found, key=lambda group: (-group.count, group.seconds)))
+    return tuple(found), counts.total() - sum(counts[held.task] for held in found)
+
+
+def _why_held(job: Any) -> Reason:
+    code, params = job.held_reason, job.error_params or {}
+    return Reason(code, params) if message(code, params) else Reason("other", {"words": job.error})
 
 
 def _ask_redis(

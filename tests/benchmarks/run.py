@@ -20,6 +20,7 @@ NAMES = (
     "coroutines",
     "threads",
     "dashboard",
+    "failures",
     "admin",
 )
 # What the design promises: the figure must not be above it, or below it.

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
-from django_bgtasks.models import EffectState, Job
+from django_bgtasks.models import EffectState, HistoryEntry, Job
 from tests.interfaces.rows import make_attempt, make_job, make_record, make_worker
 
 ADMIN = "/admin/django_bgtasks/"
@@ -148,3 +148,66 @@ def admin_record(user: User) -> str:
     """A record of which nobody knows whether its effect has happened."""
     record = make_record(EffectState.UNKNOWN, key="charge:4711", job=make_job().pk)
     return f"{ADMIN}idempotencyrecord/{record.pk}/change/"
+
+
+LONG_TASK = "testproject.office.tasks.pictures_of_all_customers.make_sizes_for_every_" + "one_" * 12
+LONG_QUEUE = "uploads-of-the-largest-customers-in-all-regions-" + "x" * 40
+
+
+def long_job(user: User) -> Job:
+    """A failed job in which all that can be long is, without a place to break it at."""
+    kwargs = {"caption": "x" * 20_000, "sizes": list(range(200)), "k" * 120: "a holiday " * 300}
+    fields = {"dedup_key": "picture:" + "4711" * 50, "owner": user, "worker": clock.new_id()}
+    job = make_job(
+        State.FAILED, task=LONG_TASK, queue=LONG_QUEUE, attempt=2, args=["4711" * 3000],
+        kwargs=kwargs, error="OSError: " + "nowhere/" * 30, error_code="exception", **fields,
+    )  # fmt: skip
+    for number in (1, 2):
+        make_attempt(
+            job, attempt=number, worker=fields["worker"], exception_class="shop.errors." + "E" * 80,
+            code="exception", message="nowhere/" * 30, started_at=job.started_at,
+            traceback=f"{TRACEBACK}{'x' * 3000}\n",
+        )  # fmt: skip
+    make_record(key="thumbnail:" + "0" * 200, job=job.pk)
+    run = {"verb": "retried", "by": "anna@" + "host" * 30, "via": "bgretry", "job": job.pk}
+    HistoryEntry.objects.create(at=clock.now(), task=job.task, queue=job.queue, **run)
+    return job
+
+
+def admin_long_job(user: User) -> str:
+    """The page of a job with long values."""
+    return f"{JOBS}{long_job(user).pk}/change/"
+
+
+def admin_long_list(user: User) -> str:
+    """A list of jobs with long values, filtered by one of them."""
+    job = long_job(user)
+    make_job(State.SCHEDULED, task=LONG_TASK, queue=LONG_QUEUE, run_after=clock.now())
+    make_job(State.RUNNING, attempt=1, args=[4711, "june.csv"], kwargs={"password": "x"})
+    return f"{JOBS}?state=failed&task={job.task}"
+
+
+def admin_long_workers(user: User) -> str:
+    """Workers with long names and many queues."""
+    many = [f"{LONG_QUEUE}-{number}" for number in range(3)] + [f"q{n}" for n in range(40)]
+    make_worker(hostname="web-frontend-5d8f7c9b6d-" + "x" * 60, queues=many, processes=64)
+    make_worker(hostname="web2", queues=["default"])
+    return f"{ADMIN}worker/"
+
+
+def admin_long_records(user: User) -> str:
+    """Idempotency records with long keys."""
+    for number in range(3):
+        make_record(key=f"charge:{number}:" + "0" * 220, job=make_job().pk, scope=LONG_TASK)
+    return f"{ADMIN}idempotencyrecord/"
+
+
+def admin_history(user: User) -> str:
+    """What was done to jobs and queues."""
+    job = long_job(user)
+    known = {"at": clock.now(), "by": "anna", "via": "admin"}
+    HistoryEntry.objects.create(**known, verb="cancelled", job=job.pk, task=PICTURE)
+    HistoryEntry.objects.create(**known, verb="deleted", job=job.pk, source=job.pk, task=PICTURE)
+    HistoryEntry.objects.create(**{**known, "via": "bgpause"}, verb="paused", queue="emails")
+    HistoryEntry.objects.create(**known, verb="forgotten", job=job.pk, detail="charge:" + "0" * 200)
+    return f"{ADMIN}historyentry/"

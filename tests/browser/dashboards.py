@@ -6,6 +6,7 @@ import math
 from datetime import timedelta
 
 from django.contrib.auth.models import User
+from playwright.sync_api import Page
 
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
@@ -46,6 +47,22 @@ def busy_dashboard(user: User) -> str:
     pause_queue("reports", by=user.get_username())
     rollups.run_once("default", 60)
     return URL
+
+
+def busy_queue(user: User) -> str:
+    """The page of the queue whose mails could not be sent."""
+    return f"{busy_dashboard(user)}queue/?name=emails&backend=default"
+
+
+def busy_task(user: User) -> str:
+    """The page of the task that could not send them."""
+    return f"{busy_dashboard(user)}task/?name={TASKS[0][0]}&backend=default"
+
+
+def press_retry(page: Page) -> None:
+    """Come to the question whether all jobs of a kind of failure are to be retried."""
+    page.get_by_role("button", name="Retry shop.orders").click()
+    page.get_by_text("that failed by this error").wait_for()
 
 
 def _rate(minute: int) -> int:

@@ -21,7 +21,12 @@ from tests.interfaces.rows import make_attempt, make_job
 from .admins import (
     admin_copy,
     admin_delete,
+    admin_history,
     admin_job,
+    admin_long_job,
+    admin_long_list,
+    admin_long_records,
+    admin_long_workers,
     admin_nothing_found,
     admin_record,
     admin_records,
@@ -32,7 +37,7 @@ from .admins import (
     many_jobs,
     press_cancel,
 )
-from .dashboards import busy_dashboard, empty_dashboard
+from .dashboards import busy_dashboard, busy_queue, busy_task, empty_dashboard, press_retry
 
 IMPORT = "testproject.office.tasks.contacts.import_contacts"
 SIZES = "testproject.office.tasks.pictures.make_sizes"
@@ -111,6 +116,14 @@ SHOTS = (
     Shot("admin-worker", admin_worker),
     Shot("admin-records", admin_records),
     Shot("admin-record", admin_record),
+    Shot("admin-history", admin_history),
+    Shot("admin-long-job", admin_long_job),
+    Shot("admin-long-list", admin_long_list),
+    Shot("admin-long-workers", admin_long_workers),
+    Shot("admin-long-records", admin_long_records),
     Shot("dashboard", busy_dashboard),
     Shot("dashboard-empty", empty_dashboard),
+    Shot("dashboard-queue", busy_queue),
+    Shot("dashboard-task", busy_task),
+    Shot("dashboard-retry", busy_dashboard, press_retry),
 )

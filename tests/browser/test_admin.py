@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from playwright.sync_api import Page, expect
 
+from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Job
 from tests.app.tasks import add, fail, sleep
-from tests.interfaces.rows import make_job
+from tests.interfaces.rows import make_attempt, make_job
 
 from ..waiting import wait_until
 from ..workers import WorkerFactory
-from .admins import ask_for_all, many_jobs
+from .admins import TRACEBACK, ask_for_all, many_jobs
 
 pytestmark = pytest.mark.slow
 LIST = "/admin/django_bgtasks/job/"
@@ -123,3 +125,65 @@ def test_who_may_only_look_sees_no_buttons_and_is_refused(
         )
         assert answer.status == 403
     assert Job.objects.get().state == State.FAILED
+
+
+def test_all_failures_of_one_kind_are_retried_with_four_clicks(
+    wsgi: str, page: Page, boss: User, log_in: LogIn
+) -> None:
+    log_in(boss, wsgi)
+    for number in range(230):
+        kind = "shop.errors.Declined" if number % 2 else "builtins.TimeoutError"
+        failed_job(kind, task=f"shop.tasks.t{number % 3}")
+    page.goto(wsgi + LIST)
+    clicks = [
+        page.locator("#changelist-filter").get_by_role("link", name="Failed", exact=True),
+        page.locator("#changelist-filter").get_by_role("link", name="shop.errors.Declined"),
+        page.get_by_role("button", name="Retry all"),
+        page.get_by_role("button", name="Yes, I’m sure"),
+    ]
+    for place in clicks:
+        place.click()
+    expect(page.get_by_text("115 jobs will run again.")).to_be_visible()
+    assert Job.objects.filter(state=State.QUEUED).count() == 115
+    assert Job.objects.filter(state=State.FAILED).count() == 115
+
+
+def test_the_page_of_a_running_job_follows_it_and_leaves_the_reader_alone(
+    wsgi: str, page: Page, boss: User, log_in: LogIn
+) -> None:
+    log_in(boss, wsgi)
+    job = failed_job("builtins.ValueError", attempt=2)
+    make_attempt(job, attempt=2, traceback=TRACEBACK, exception_class="builtins.ValueError")
+    rows = Job.objects.filter(pk=job.pk)
+    rows.update(state=State.RUNNING, finished_at=None, attempt=3, progress_done=1, progress_total=9)
+    page.goto(f"{wsgi}{LIST}{job.pk}/change/")
+    folded = page.locator("#bgtasks-attempt-2 details").first
+    was_open = folded.get_attribute("open") is not None
+    folded.locator("summary").first.click()
+    folded.locator("summary").first.focus()
+    page.evaluate("window.bgtasksUntouched = true")
+    rows.update(progress_done=5)
+    expect(page.locator(".field-progress_bar")).to_contain_text("5 / 9")
+    rows.update(state=State.SUCCEEDED, finished_at=clock.now(), result="done-with-it")
+    expect(page.locator(".field-pretty_result")).to_contain_text("done-with-it")
+    expect(page.get_by_role("status")).to_have_text("Succeeded")
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(page.get_by_text("keeps itself up to date")).to_have_count(0)
+    # It was no new page: what was open or folded is so still, and has the focus.
+    assert page.evaluate("window.bgtasksUntouched")
+    assert (folded.get_attribute("open") is not None) is not was_open
+    focused = "document.activeElement.closest('#bgtasks-attempt-2') !== null"
+    assert page.evaluate(focused)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    rows.update(result="never-shown")
+    page.wait_for_timeout(4000)
+    assert not asked
+
+
+def failed_job(kind: str, **fields: Any) -> Job:
+    """A job whose last attempt raised an exception of this class."""
+    columns = {"attempt": 1, "error": f"{kind}: no", "error_code": "exception", **fields}
+    job = make_job(State.FAILED, **columns)
+    make_attempt(job, exception_class=kind, code="exception", traceback=TRACEBACK)
+    return job

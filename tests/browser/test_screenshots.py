@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page
+from pytest_django import Settings
 
 from .chromium import LOOKS
 from .conftest import PATIENCE, give_session
 from .pages import SHOTS, Shot
+
+FROM_THE_RIGHT = [shot for shot in SHOTS if shot.name in ("admin-long-job", "admin-long-list")]
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -30,9 +33,10 @@ def test_a_page_can_be_looked_at(
         shot.then(page)
     directory = Path(os.environ.get("BGTASKS_SCREENSHOTS", tmp_path))
     page.screenshot(path=directory / f"{shot.name}-{look}.png")
-    too_wide = overhang(page)
+    too_wide, boxes = overhang(page), wide_boxes(page)
     context.close()
     assert too_wide <= 0
+    assert not boxes
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -53,3 +57,42 @@ def overhang(page: Page) -> int:
     """
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     return int(page.evaluate(width))
+
+
+def wide_boxes(page: Page) -> list[str]:
+    """The boxes that are wider than the screen, whatever hides that, and lists at a desk of which a
+    part must be scrolled to.
+    """
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll(
+            ".bgtasks-code, .bgtasks-traceback, .bgtasks-badge, .bgtasks-queue, fieldset")]
+        .map((box) => [box.className, Math.round(box.getBoundingClientRect().width)])
+        .filter(([, width]) => width > document.documentElement.clientWidth)
+        .concat([...document.querySelectorAll(".app-django_bgtasks .results")]
+            .filter(() => innerWidth > 1000)
+            .map((list) => ["list", list.scrollWidth - list.clientWidth])
+            .filter(([, width]) => width > 0))
+        .map(([name, width]) => `${name}: ${width}`)"""
+    )
+    return found
+
+
+@pytest.mark.parametrize("look", ["light", "phone"])
+@pytest.mark.parametrize("shot", FROM_THE_RIGHT, ids=lambda shot: shot.name)
+def test_a_page_that_is_read_from_the_right_fits_and_has_its_code_from_the_left(
+    shot: Shot, look: str, chrome: Browser, wsgi: str, boss: User, settings: Settings
+) -> None:
+    settings.LANGUAGE_CODE = "ar"
+    context = chrome.new_context(**LOOKS[look])
+    context.set_default_timeout(PATIENCE)
+    give_session(context, boss, wsgi)
+    page = context.new_page()
+    page.goto(wsgi + shot.make(boss))
+    assert page.evaluate("getComputedStyle(document.body).direction") == "rtl"
+    codes = page.locator(".bgtasks-code, .bgtasks-traceback, .bgtasks-arguments").all()
+    directions = {code.evaluate("code => getComputedStyle(code).direction") for code in codes}
+    too_wide, boxes = overhang(page), wide_boxes(page)
+    context.close()
+    assert directions <= {"ltr"}
+    assert too_wide <= 0
+    assert not boxes

@@ -27,6 +27,7 @@ from .hostile import PLAIN, TEXTS, Page, populate, snapshot, write
 pytestmark = pytest.mark.faults
 JOBS = "/admin/django_bgtasks/job/"
 RECORDS = "/admin/django_bgtasks/idempotencyrecord/"
+HISTORY = "/admin/django_bgtasks/historyentry/"
 WORKERS = "/admin/django_bgtasks/worker/"
 PATHS = ("/srv/shop", "/usr/lib/python3.12/site-packages")
 DASHBOARD = "/admin/django_bgtasks/dashboard/"
@@ -88,11 +89,15 @@ def admin_pages(rows: list[models.Model], text: str) -> list[tuple[str, Any]]:
     found += [(f"{address}?q={quote(text)}", None) for address in (JOBS, RECORDS)]
     found += [(RECORDS, None), (WORKERS, None), (JOBS, None), (f"{JOBS}?e=1", None)]
     found += [(DASHBOARD, None), (f"{DASHBOARD}?live=1&range={quote(text)}", None)]
+    found += [(HISTORY, None), (f"{HISTORY}?q={quote(text)}", None)]
     places = {Job: JOBS, IdempotencyRecord: RECORDS, Worker: WORKERS}
     for row in rows:
         place = places.get(type(row))
         if place is not None:
-            found += [(f"{place}{row.pk}/change/", None), (f"{place}{row.pk}/history/", None)]
+            found.append((f"{place}{row.pk}/change/", None))
+        # That of a job is a part of its page.
+        if place in (RECORDS, WORKERS):
+            found.append((f"{place}{row.pk}/history/", None))
         if isinstance(row, Job) and row.state != State.RUNNING:
             found.append((f"{JOBS}{row.pk}/delete/", None))
         if isinstance(row, Job) and row.state == State.RUNNING:

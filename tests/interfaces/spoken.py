@@ -12,14 +12,12 @@ SENTENCE = re.compile(r"[A-Za-z]{2,}[.,:;]? +[A-Za-z{%]")
 # Whatever is given to these is read, be it a single word.
 CALLS = {
     "write", "CommandError", "ArgumentTypeError", "Http404", "BadKey", "ValidationError",
-    "message_user", "success", "info", "warning", "error", "Table", "Problem",
+    "message_user", "success", "info", "warning", "error", "Table",
 }  # fmt: skip
 NAMES = {
     "help", "help_text", "title", "label", "description", "verbose_name", "verbose_name_plural",
     "search_help_text", "empty_value_display", "text", "cure", "says", "heads",
 }  # fmt: skip
-# Places of theirs that hold a name for machines.
-KEYS = {"Problem": 2}
 
 
 def unreachable(source: str) -> Iterator[tuple[int, str]]:
@@ -50,7 +48,7 @@ def _outside_of_gettext(node: ast.AST) -> Iterator[ast.AST]:
 def _read(node: ast.AST) -> Iterator[ast.AST]:
     """What this node gives to people."""
     if isinstance(node, ast.Call) and _name(node.func) in CALLS:
-        yield from node.args[KEYS.get(_name(node.func), 0) :]
+        yield from node.args
     elif isinstance(node, ast.Call) and _name(node.func).endswith("Field"):
         yield from node.args[:1]
     elif isinstance(node, ast.keyword) and node.arg in NAMES:

@@ -8,20 +8,21 @@ from typing import Any, NamedTuple
 
 import pytest
 from django.contrib import messages
-from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from django_bgtasks import testing
 from django_bgtasks.core.dedup import slot_of
 from django_bgtasks.core.states import State
-from django_bgtasks.models import Job
+from django_bgtasks.models import HistoryEntry, Job
 
-from .rows import make_attempt, make_job
+from .rows import make_attempt, make_job, make_record
 
 pytestmark = pytest.mark.django_db
 Staff = Callable[..., Client]
 
 LIST = "/admin/django_bgtasks/job/"
+RECORD_LIST = "/admin/django_bgtasks/idempotencyrecord/"
+RECORDS = ("view_idempotencyrecord", "delete_idempotencyrecord")
 
 
 class Case(NamedTuple):
@@ -43,7 +44,7 @@ RETRY = Case(
     State.FAILED,
     State.QUEUED,
     "1 job will run again.",
-    "Retried.",
+    "retried",
 )
 RUN_NOW = Case(
     "run_now_selected",
@@ -52,7 +53,7 @@ RUN_NOW = Case(
     State.SCHEDULED,
     State.QUEUED,
     "1 job will run as soon as a worker is free.",
-    "Run now instead of later.",
+    "run_now",
 )
 CANCEL = Case(
     "cancel_selected",
@@ -61,7 +62,7 @@ CANCEL = Case(
     State.QUEUED,
     State.CANCELLED,
     "1 job was cancelled.",
-    "Cancelled before it started.",
+    "cancelled",
 )
 CASES = [RETRY, RUN_NOW, CANCEL]
 each_move = pytest.mark.parametrize("move", CASES, ids=[case.button for case in CASES])
@@ -94,9 +95,9 @@ def test_an_action_of_the_list_moves_the_job_tells_and_logs_it(staff: Staff, mov
     job, client = make_job(move.state), staff("view_job", move.permission)
     assert move.told in select(client, move.action, job)
     assert state_of(job) == move.becomes
-    [entry] = LogEntry.objects.all()
-    assert (entry.object_id, entry.user.username) == (str(job.pk), "staff")
-    assert move.logged in entry.get_change_message()
+    [entry] = HistoryEntry.objects.all()
+    assert (entry.job, entry.task, entry.by, entry.via) == (job.pk, job.task, "staff", "admin")
+    assert entry.verb == move.logged
 
 
 @each_move
@@ -108,7 +109,7 @@ def test_a_button_moves_the_job_tells_and_logs_it(staff: Staff, move: Case) -> N
     assert response.redirect_chain == [(f"{LIST}{job.pk}/change/", 302)]
     assert move.told in response.content.decode()
     assert state_of(job) == move.becomes
-    assert move.logged in LogEntry.objects.get().get_change_message()
+    assert move.logged == HistoryEntry.objects.get().verb
 
 
 @each_move
@@ -122,7 +123,7 @@ def test_without_its_permission_a_move_is_neither_offered_nor_made(
     select(client, move.action, job)
     assert press(client, move.button, job).status_code == 403
     assert state_of(job) == move.state
-    assert not LogEntry.objects.exists()
+    assert not HistoryEntry.objects.exists()
 
 
 @each_move
@@ -140,7 +141,7 @@ def test_a_get_changes_nothing(admin_client: Client, move: Case) -> None:
     assert admin_client.get(f"{LIST}{job.pk}/{move.button}/").status_code == 405
     admin_client.get(f"{LIST}?action={move.action}&_selected_action={job.pk}&index=0")
     assert state_of(job) == move.state
-    assert not LogEntry.objects.exists()
+    assert not HistoryEntry.objects.exists()
 
 
 @each_move
@@ -179,7 +180,7 @@ def test_some_are_done_and_the_others_are_refused_with_the_reason(admin_client: 
     html = select(admin_client, "retry_selected", *failed, done)
     assert "3 jobs will run again." in html
     assert f"1 job was refused: Job {done.pk} is succeeded" in html
-    assert LogEntry.objects.count() == 3
+    assert HistoryEntry.objects.count() == 3
 
 
 def test_many_refusals_are_summed_up(admin_client: Client) -> None:
@@ -197,7 +198,7 @@ def test_a_retry_says_which_live_job_holds_the_key(admin_client: Client) -> None
     assert str(holder.pk) in html
     assert "order:7" in html
     assert state_of(failed) == State.FAILED
-    assert not LogEntry.objects.exists()
+    assert not HistoryEntry.objects.exists()
 
 
 def test_a_running_job_is_asked_to_stop_once_that_is_confirmed(staff: Staff) -> None:
@@ -206,13 +207,13 @@ def test_a_running_job_is_asked_to_stop_once_that_is_confirmed(staff: Staff) -> 
     assert (asked.status_code, asked.redirect_chain) == (200, [])
     assert "that cannot be undone" in asked.content.decode()
     job.refresh_from_db()
-    assert (job.cancel_requested_at, LogEntry.objects.count()) == (None, 0)
+    assert (job.cancel_requested_at, HistoryEntry.objects.count()) == (None, 0)
     html = press(client, "cancel", job, bgtasks_confirmed="yes").content.decode()
     assert "it was asked to stop" in html
     job.refresh_from_db()
     assert job.cancel_requested_at is not None
     assert "asked to stop" in client.get(f"{LIST}{job.pk}/change/").content.decode()
-    assert "Asked to stop" in LogEntry.objects.get().get_change_message()
+    assert HistoryEntry.objects.get().verb == "asked_to_stop"
 
 
 def test_selected_jobs_are_cancelled_once_the_end_of_the_running_ones_is_confirmed(
@@ -229,7 +230,7 @@ def test_selected_jobs_are_cancelled_once_the_end_of_the_running_ones_is_confirm
     html = client.post(LIST, answer, follow=True).content.decode()
     assert "2 jobs were cancelled." in html
     assert "1 job is running: it was asked to stop." in html
-    assert LogEntry.objects.count() == 3
+    assert HistoryEntry.objects.count() == 3
 
 
 def test_a_job_that_is_gone_is_said_to_be_gone(admin_client: Client) -> None:
@@ -256,7 +257,7 @@ def test_delete_asks_and_then_deletes_with_the_attempts(staff: Staff) -> None:
     assert Job.objects.exists()
     client.post(f"{LIST}{job.pk}/delete/", {"post": "yes"})
     assert not Job.objects.exists()
-    assert LogEntry.objects.get().is_deletion()
+    assert HistoryEntry.objects.get().verb == "deleted"
 
 
 def test_delete_needs_its_permission(staff: Staff) -> None:
@@ -273,7 +274,7 @@ def test_a_running_job_is_not_deleted(admin_client: Client) -> None:
     response = admin_client.post(f"{LIST}{job.pk}/delete/", {"post": "yes"}, follow=True)
     assert f"Job {job.pk} is running: cancel it first" in response.content.decode()
     assert Job.objects.exists()
-    assert not LogEntry.objects.exists()
+    assert not HistoryEntry.objects.exists()
 
 
 def test_deleting_several_leaves_the_running_ones(admin_client: Client) -> None:
@@ -282,7 +283,7 @@ def test_deleting_several_leaves_the_running_ones(admin_client: Client) -> None:
     html = select(admin_client, "delete_selected", running, failed, post="yes")
     assert f"Job {running.pk} is running: cancel it first" in html
     assert list(Job.objects.all()) == [running]
-    assert LogEntry.objects.get().object_id == str(failed.pk)
+    assert HistoryEntry.objects.get().job == failed.pk
 
 
 @pytest.mark.parametrize(
@@ -302,3 +303,61 @@ def test_a_job_that_starts_or_is_retried_before_its_deletion_stays(
     [told] = messages.get_messages(request)
     assert f"Job {job.pk}" in told.message
     assert str(becomes) in told.message
+
+
+def test_delete_returns_to_the_list_that_it_came_from(staff: Staff) -> None:
+    client, record = staff("view_job", "delete_job", *RECORDS), make_record()
+    for place, row in ((LIST, make_job(State.FAILED)), (RECORD_LIST, record)):
+        query = "?_changelist_filters=state%3Dfailed%26q%3Dx"
+        address = f"{place}{row.pk}/delete/{query}"
+        response = client.post(address, {"post": "yes"})
+        assert response.headers["Location"] == f"{place}?state=failed&q=x"
+        *_before, told = messages.get_messages(response.wsgi_request)
+        assert f"“{row}” was deleted" in told.message
+
+
+def for_all(client: Client, query: str) -> set[str]:
+    """The actions of the buttons for all that match."""
+    html = client.get(f"{LIST}?{query}").content.decode()
+    return set(re.findall(r'<input type="hidden" name="action" value="(\w+)">', html))
+
+
+def test_a_list_of_one_state_has_buttons_for_all_that_match(admin_client: Client) -> None:
+    for state in (*State, State.SCHEDULED):
+        make_job(state)
+    make_job(State.SCHEDULED, attempt=1)
+    delete = "delete_selected"
+    expected = {
+        "": set(),
+        "state=failed": {"retry_selected", delete},
+        "state=cancelled": {"retry_selected", delete},
+        "state=succeeded": {delete},
+        "state=running": {"cancel_selected"},
+        "state=retrying": {"run_now_selected", "cancel_selected", delete},
+        "state=failed&task=none": set(),
+    }
+    assert {query: for_all(admin_client, query) for query in expected} == expected
+
+
+def test_the_buttons_for_all_need_the_permission(staff: Staff) -> None:
+    make_job(State.FAILED)
+    assert for_all(staff("view_job", "cancel_job"), "state=failed") == set()
+
+
+def test_a_button_for_all_says_how_many_and_takes_these_at_once_when_they_are_few(
+    staff: Staff,
+) -> None:
+    wanted = [make_job(State.FAILED, queue="emails") for _ in range(3)]
+    other, client = make_job(State.FAILED), staff("view_job", "retry_job")
+    data = {"action": "retry_selected", "select_across": "1", "bgtasks_all": "1", "index": "0"}
+    data["_selected_action"] = str(wanted[0].pk)
+    address = f"{LIST}?state=failed&queue=emails"
+    asked = client.post(address, data).content.decode()
+    assert "3 jobs match" in asked
+    assert "background job" not in asked
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]+)">', asked))
+    assert fields.pop("csrfmiddlewaretoken", "")
+    told = client.post(address, fields, follow=True)
+    assert "3 jobs will run again." in told.content.decode()
+    assert told.redirect_chain == [(address, 302)]
+    assert state_of(other) == State.FAILED

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import ADDITION, DELETION, LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 
 from django_bgtasks import testing
-from django_bgtasks.admin import bulk, selection, transitions
+from django_bgtasks.admin import bulk, selection
 from django_bgtasks.core.states import State
-from django_bgtasks.models import Job
+from django_bgtasks.jobs.actions import delete_jobs
+from django_bgtasks.models import HistoryEntry, Job
 
 from . import tasks
 from .rows import make_attempt, make_job
@@ -44,9 +44,8 @@ def test_a_copy_with_changed_arguments_is_a_new_job_in_the_same_queue(staff: Sta
     made = Job.objects.exclude(pk=job.pk).get()
     assert (made.task, made.args, made.queue, made.priority) == (ADD, [5, 6], "emails", 3)
     assert made.state == State.QUEUED
-    [entry] = LogEntry.objects.all()
-    assert (entry.action_flag, entry.object_id) == (ADDITION, str(made.pk))
-    assert str(job.pk) in entry.get_change_message()
+    [entry] = HistoryEntry.objects.all()
+    assert (entry.verb, entry.job, entry.source) == ("duplicated", made.pk, job.pk)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_a_copy_whose_key_a_live_job_holds_is_refused_and_leaves_that_job_as_it_
     replaced.refresh_from_db()
     assert replaced.args == [1]
     assert Job.objects.count() == 2
-    assert not LogEntry.objects.exists()
+    assert not HistoryEntry.objects.exists()
 
 
 def test_a_copy_for_a_full_queue_is_refused(admin_client: Client, settings: Any) -> None:
@@ -118,7 +117,7 @@ def test_all_that_match_are_moved_by_a_job_once_that_is_confirmed(
     other, waits = make_job(State.FAILED), make_job(State.SCHEDULED, queue="emails")
     client = staff("view_job", "retry_job")
     asked = matching(client, "retry_selected", failed[0], "queue=emails").content.decode()
-    assert "More than 2 jobs match." in asked
+    assert "5 jobs match, and this can be done with them." in asked
     assert Job.objects.count() == 7
     more = {"bgtasks_confirmed": "yes"}
     matching(client, "retry_selected", failed[0], "queue=emails", **more)
@@ -131,7 +130,12 @@ def test_all_that_match_are_moved_by_a_job_once_that_is_confirmed(
     states = dict(Job.objects.values_list("pk", "state"))
     assert {states[job.pk] for job in failed} == {State.QUEUED}
     assert [states[job.pk] for job in (other, late, waits)] == ["failed", "failed", "scheduled"]
-    assert LogEntry.objects.count() == 5
+    assert HistoryEntry.objects.count() == 5
+    page = client.get(f"{LIST}{mover.pk}/change/").content.decode()
+    assert f"{LIST}?changed_by={mover.pk}" in page
+    listed = client.get(f"{LIST}?changed_by={mover.pk}").context["cl"].result_list
+    assert {job.pk for job in listed} == {job.pk for job in failed}
+    assert "changed_by" not in client.get(LIST).content.decode()
 
 
 def test_who_loses_the_permission_meanwhile_moves_nothing(
@@ -171,8 +175,10 @@ def test_all_that_match_are_deleted_by_a_job_but_for_those_that_run(
     assert (deleter.state, deleter.result) == (State.SUCCEEDED, {"deleted": 5})
     assert (deleter.progress_done, deleter.progress_total) == (5, 5)
     assert set(Job.objects.all()) == {deleter, *stay}
-    logged = LogEntry.objects.filter(action_flag=DELETION).values_list("object_id", flat=True)
-    assert set(logged) == {str(job.pk) for job in failed}
+    page = client.get(f"{LIST}{deleter.pk}/change/").content.decode()
+    assert f"historyentry/?q={deleter.pk}" in page
+    logged = HistoryEntry.objects.filter(verb="deleted", source=deleter.pk)
+    assert {entry.job for entry in logged} == {job.pk for job in failed}
 
 
 def test_who_loses_the_permission_to_delete_meanwhile_deletes_nothing(
@@ -202,6 +208,6 @@ def test_a_job_that_starts_before_its_page_of_the_deletion_comes_stays(
 ) -> None:
     jobs = [make_job(State.QUEUED) for _ in range(2)]
     Job.objects.filter(pk=jobs[0].pk).update(state=State.RUNNING)
-    assert transitions.delete(admin_user, {job.pk: job.state for job in jobs}) == 1
+    assert len(delete_jobs({job.pk: job.state for job in jobs}, by=admin_user.username)) == 1
     assert Job.objects.get().pk == jobs[0].pk
-    assert LogEntry.objects.get().object_id == str(jobs[1].pk)
+    assert HistoryEntry.objects.get().job == jobs[1].pk

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.models import EffectState, IdempotencyRecord
 
-from .rows import make_job, make_record, make_worker
+from .rows import make_attempt, make_job, make_record, make_worker
 
 pytestmark = pytest.mark.django_db
 
@@ -119,3 +121,19 @@ def test_who_may_only_look_forgets_nothing(staff: Callable[..., Client]) -> None
 
 def test_blobs_are_nobodys_to_read(admin_client: Client) -> None:
     assert admin_client.get("/admin/django_bgtasks/blob/").status_code == 404
+
+
+def test_numbers_that_name_something_have_no_separators(
+    admin_client: Client, settings: Settings
+) -> None:
+    settings.USE_THOUSAND_SEPARATOR = True
+    worker = make_worker(pid=1234567)
+    job = make_job(State.FAILED, worker=worker.pk, attempt=1234, args=[7654321])
+    make_attempt(job, attempt=1234)
+    record = make_record(pk=1234567, job=job.pk, response={"id": 7654321})
+    for url in (
+        *(WORKERS, f"{WORKERS}{worker.pk}/change/", RECORDS, f"{RECORDS}{record.pk}/change/"),
+        *("/admin/django_bgtasks/job/", f"/admin/django_bgtasks/job/{job.pk}/change/"),
+    ):
+        html = html_of(admin_client, url)
+        assert not re.findall(r"1,234|7,654,321", html), url

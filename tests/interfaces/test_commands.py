@@ -24,6 +24,7 @@ from django_bgtasks import testing
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.jobs.actions import pause_queue
+from django_bgtasks.management.base import shell_actor
 from django_bgtasks.management.commands import bgstatus
 from django_bgtasks.models import Job, QueuePause
 from tests.ledger.rows import aged, in_state
@@ -83,9 +84,22 @@ def test_bgstatus_as_json_has_the_same_figures(redis_client: redis.Redis) -> Non
     busy()
     text, code = run("bgstatus", "--json")
     found = json.loads(text)
-    assert (code, found["level"], found["alive"]) == (0, "ok", 1)
+    assert (code, found["level"], found["alive"]) == (0, "info", 1)
+    assert [problem["code"] for problem in found["problems"]] == ["failed"]
     assert found["queues"][0]["name"] == "default"
     assert found["running"][0]["task"] == "shop.tasks.send"
+
+
+def test_bgstatus_has_the_queue_in_trouble_first_and_counts_the_idle_ones(
+    redis_client: redis.Redis,
+) -> None:
+    busy()
+    make_job("queued", queue="uploads", enqueued_at=clock.now() - timedelta(minutes=10))
+    text, _code = run("bgstatus")
+    table = text.partition("Queues (")[2]
+    assert table.startswith("2 idle)")
+    assert table.index("uploads") < table.index("default")
+    assert "emails" not in table.partition("Workers")[0]
 
 
 @pytest.mark.slow
@@ -194,8 +208,8 @@ def test_bgpause_and_bgresume(redis_client: redis.Redis) -> None:
     assert run("bgpause", "emails", "reports")[0].count("is paused.") == 2
     assert "was paused before" in run("bgpause", "emails")[0]
     assert set(QueuePause.objects.values_list("queue", "by")) == {
-        ("emails", "bgpause"),
-        ("reports", "bgpause"),
+        ("emails", shell_actor("bgpause").name),
+        ("reports", shell_actor("bgpause").name),
     }
     assert "emails goes on." in run("bgresume", "emails")[0]
     assert "emails was not paused." in run("bgresume", "emails")[0]

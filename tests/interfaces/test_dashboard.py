@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import redis
-from django.contrib.admin.models import LogEntry
 from django.test import Client
 from pytest_django import Settings
 
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
-from django_bgtasks.models import Job, QueuePause
+from django_bgtasks.models import HistoryEntry, Job, QueuePause
 from django_bgtasks.monitoring.series import RANGES, series
 from django_bgtasks.worker.maintenance import rollups
 from testproject.servers import RedisServer
@@ -57,7 +56,8 @@ def test_an_empty_dashboard_says_what_to_do(admin_client: Client) -> None:
 def test_a_busy_dashboard_shows_queues_workers_jobs_and_failures(admin_client: Client) -> None:
     job = busy()
     html = html_of(admin_client)
-    assert "Nothing is wrong." in html
+    assert "Nothing is wrong." not in html
+    assert "1 job has failed in the last 24 h, and still is." in html
     for words in ("db1:42", "ValueError", "secret detail", "3 jobs ended.", "1 job failed."):
         assert words in html
     assert f"/admin/django_bgtasks/job/{job.pk}/change/" in html
@@ -86,7 +86,7 @@ def test_jobs_that_are_tried_again_are_counted_and_listed_behind_their_number(
     for _ in range(2):
         make_attempt(make_job("scheduled", attempt=1), exception_class="ValueError")
     html = html_of(admin_client)
-    [url] = re.findall(r'<td class="bgtasks-number"><a href="([^"]+)">2</a></td>', html)
+    [url] = re.findall(r'data-label="Tried again"><a href="([^"]+)">2</a></td>', html)
     assert "2 jobs" in admin_client.get(unescape(url)).content.decode()
 
 
@@ -124,6 +124,7 @@ def test_to_pause_and_to_resume_is_in_the_history(admin_client: Client) -> None:
     response = admin_client.post(f"{DASHBOARD}pause/", data, follow=True)
     html = response.content.decode()
     assert "The queue emails is paused." in html
+    assert "admin has paused the queue emails; 0 jobs wait in it." in html
     assert "Resume<span" in html
     assert QueuePause.objects.get().by == "admin"
     assert "range=day" in response.redirect_chain[0][0]
@@ -132,8 +133,8 @@ def test_to_pause_and_to_resume_is_in_the_history(admin_client: Client) -> None:
     html = admin_client.post(f"{DASHBOARD}resume/", data, follow=True).content.decode()
     assert "The queue emails goes on." in html
     assert not QueuePause.objects.exists()
-    entries = LogEntry.objects.order_by("pk").values_list("object_repr", "change_message")
-    assert list(entries) == [("emails", "Paused."), ("emails", "Resumed.")]
+    entries = HistoryEntry.objects.order_by("pk").values_list("queue", "verb", "by")
+    assert list(entries) == [("emails", "paused", "admin"), ("emails", "resumed", "admin")]
 
 
 def test_a_queue_that_does_not_exist_is_not_paused(admin_client: Client) -> None:

@@ -11,9 +11,11 @@ from django.db import connection
 from django.db.models import F, Sum
 from django.test.utils import CaptureQueriesContext
 
+from django_bgtasks import run_job_now, testing
 from django_bgtasks.core import clock
 from django_bgtasks.models import Job, RollUp
 from django_bgtasks.worker.maintenance import rollups
+from tests.interfaces.rows import make_job
 from tests.threads import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -143,3 +145,16 @@ def test_the_more_there_is_to_count_the_longer_it_rests(monkeypatch: pytest.Monk
     task = rollups.RollUps(DB)
     assert task.run_once() == pytest.approx(150)
     assert task.run_once() == pytest.approx(10)
+
+
+@pytest.mark.parametrize("attempt", [0, 1])
+def test_a_job_that_somebody_runs_now_has_waited_since_then(attempt: int) -> None:
+    now = clock.now()
+    times = {"enqueued_at": now - timedelta(seconds=466), "run_after": now + timedelta(hours=1)}
+    job = make_job("scheduled", task="tests.app.tasks.add", args=[1, 2], attempt=attempt, **times)
+    with testing.without_redis():
+        run_job_now(job.pk)
+        testing.run_jobs(["default"])
+    assert Job.objects.get().state == "succeeded"
+    rollups.run_once(DB)
+    assert RollUp.objects.get(span=1).wait_seconds < 60

@@ -87,9 +87,9 @@ def test_a_job_that_is_queued_by_hand_has_not_waited_since_it_was_enqueued(again
     state = State.FAILED if again is retry else State.SCHEDULED
     job = in_state(state, enqueued_at=clock.now() - timedelta(days=30))
     again(job.pk, DB)
-    [(number, oldest)] = queries.depths(State.QUEUED, DB).values()
-    assert number == 1
-    assert oldest < 60
+    [depth] = queries.depths(State.QUEUED, DB).values()
+    assert depth.number == 1
+    assert depth.oldest < 60
 
 
 def test_a_manual_retry_takes_its_key_again() -> None:

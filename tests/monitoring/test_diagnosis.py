@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,9 +10,12 @@ import pytest
 from django_bgtasks.core import clock, formats
 from django_bgtasks.core.messages import Reason
 from django_bgtasks.monitoring.diagnosis import diagnose, level_of
+from django_bgtasks.monitoring.failures import FailureGroup, FailureWindow
 from django_bgtasks.monitoring.health import WorkerHealth
 from django_bgtasks.monitoring.histogram import BOUNDS, CLASSES, added, quantile
+from django_bgtasks.monitoring.problems import Target
 from django_bgtasks.monitoring.snapshot import (
+    HeldJobs,
     MaintenanceSnapshot,
     QueueSnapshot,
     RedisSnapshot,
@@ -32,13 +36,20 @@ def worker(**fields: Any) -> WorkerSnapshot:
 def snapshot(*queues: QueueSnapshot, **fields: Any) -> Snapshot:
     usual: dict[str, Any] = {
         "backend": "default", "at": clock.now(), "queues": queues, "workers": (worker(),),
-        "running": (), "failures": (), "maintenance": MaintenanceSnapshot(1.0, 0, 0.0, 0),
+        "running": (), "maintenance": MaintenanceSnapshot(1.0, 0, 0.0, 0),
         "redis": RedisSnapshot("r:6379"),
     }  # fmt: skip
     return Snapshot(**{**usual, **fields})
 
 
+def failing(failed: int = 0, retrying: int = 0) -> FailureWindow:
+    group = FailureGroup("shop.send", "OSError", 9, failed, retrying, 1.0, "1", "failed")
+    return FailureWindow(groups=(group,), failed=group.failed)
+
+
+LOST = WorkerHealth.LOST
 NO_SPACE, REFUSED = (Reason("other", {"words": words}) for words in ("no space left", "refused"))
+SERVED = QueueSnapshot("letters", queued=1, oldest=60)
 WRONG = [
     ("no-worker", snapshot(workers=())),
     ("no-worker", snapshot(workers=(worker(health=WorkerHealth.LOST),))),
@@ -54,6 +65,17 @@ WRONG = [
     ("backlog", snapshot(QueueSnapshot("emails", queued=9, oldest=301))),
     ("unserved", snapshot(QueueSnapshot("letters", queued=9, oldest=31))),
     ("failing", snapshot(QueueSnapshot("emails", ended=10, failed=5))),
+    ("lost-worker", snapshot(workers=(worker(), worker(hostname="web2", health=LOST)))),
+    ("held", snapshot(held=(HeldJobs("shop.gone", 2, NO_SPACE),))),
+    ("held-others", snapshot(held_others=7)),
+    ("failed", snapshot(failures=FailureWindow(failed=10, ended=1000))),
+    ("failed", snapshot(failures=FailureWindow(failed=300))),
+    ("retrying", snapshot(failures=failing(retrying=500))),
+]
+NOTES = [
+    ("failed", snapshot(failures=FailureWindow(failed=1))),
+    ("failed", snapshot(failures=FailureWindow(failed=300, ended=100_000))),
+    ("retrying", snapshot(failures=failing(retrying=2))),
 ]
 
 
@@ -69,6 +91,38 @@ def test_what_is_wrong_is_named_once_with_its_cure(code: str, found: Snapshot) -
         if code in ("no-worker", "not-starting") or found.maintenance.delay > 40
         else "warning"
     )
+
+
+@pytest.mark.parametrize(("code", "found"), NOTES)
+def test_a_few_failures_are_told_and_wake_nobody(code: str, found: Snapshot) -> None:
+    problems = diagnose(found)
+    assert [(problem.code, problem.level) for problem in problems] == [(code, "info")]
+    assert level_of(problems) == "info"
+
+
+def test_each_problem_is_made_of_plain_values_and_says_where_to_look() -> None:
+    for code, found in [*WRONG, *NOTES]:
+        for problem in diagnose(found):
+            told = json.loads(json.dumps(problem.as_dict()))
+            assert told["what"], code
+            assert told["cure"], code
+            if code not in ("no-redis", "suspended"):
+                assert problem.target is not None, code
+
+
+def test_failures_of_one_kind_are_one_click_from_their_list() -> None:
+    [problem] = diagnose(snapshot(failures=failing(failed=12)))
+    assert problem.target == Target(
+        "jobs",
+        {"state": "failed", "finished": "day", "task": "shop.send", "error": "OSError"},
+    )
+
+
+def test_a_worker_that_was_started_again_is_not_missed() -> None:
+    lost = worker(health=LOST, seen=100.0)
+    assert diagnose(snapshot(workers=(lost, worker(started=90.0)))) == []
+    [problem] = diagnose(snapshot(workers=(lost, worker(started=900.0))))
+    assert problem.code == "lost-worker"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +147,8 @@ def test_the_command_of_a_cure_can_be_pasted_into_a_shell(found: Snapshot, comma
         snapshot(QueueSnapshot("emails", ended=9, failed=9)),
         snapshot(QueueSnapshot("emails", ended=100, failed=49)),
         snapshot(redis=RedisSnapshot(used=False)),
+        snapshot(SERVED, workers=(worker(serves_all=True),)),
+        snapshot(SERVED, workers=(worker(busy_queues=("letters",)),)),
     ],
 )
 def test_a_busy_backend_is_not_called_ill(found: Snapshot) -> None:

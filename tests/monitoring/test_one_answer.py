@@ -19,15 +19,15 @@ from pytest_django import Settings
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
 from testproject.servers import RedisServer
-from tests.interfaces.rows import make_job, make_worker
+from tests.interfaces.rows import make_attempt, make_job, make_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TOKEN = "only-machines-know-this-one"
 Problems = set[tuple[str, str]]
-EXIT_CODES = {"ok": 0, "warning": 1, "critical": 2}
+EXIT_CODES = {"ok": 0, "info": 0, "warning": 1, "critical": 2}
 PROBLEM = re.compile(
     r'<p class="bgtasks-problem" data-code="([\w-]+)"><span class="bgtasks-badge '
-    r'bgtasks-is-(failed|late)">'
+    r'bgtasks-is-(failed|late|info)">'
 )
 
 
@@ -73,16 +73,71 @@ def broken_processes() -> None:
     make_worker(trouble_code="other", trouble_params={"words": "OSError: no space left"})
 
 
+def many_failures() -> None:
+    """By two errors, spread over so many queues that no queue has many."""
+    make_worker()
+    for number in range(30):
+        job = make_job("failed", queue=f"tenant-{number:02}", attempt=1)
+        make_attempt(job, exception_class="OSError" if number % 2 else "KeyError")
+
+
+def one_failure() -> None:
+    make_worker()
+    make_job("failed", attempt=1)
+
+
+def mail_server_away() -> None:
+    make_worker()
+    for _number in range(30):
+        job = make_job("scheduled", attempt=1, run_after=clock.now() + timedelta(hours=1))
+        make_attempt(job, exception_class="smtplib.SMTPServerDisconnected")
+
+
+def running_in_a_queue_that_no_row_names() -> None:
+    worker = make_worker(queues=["default"])
+    make_job("running", queue="tenant-00", worker=worker.pk, attempt=1)
+    make_job("queued", queue="tenant-00", enqueued_at=clock.now() - timedelta(minutes=2))
+
+
+def worker_of_all_queues() -> None:
+    make_worker(queues=["default"], serves_all=True)
+    make_job("queued", queue="emails", enqueued_at=clock.now() - timedelta(minutes=2))
+
+
+def unserved_queue() -> None:
+    make_worker(queues=["default"])
+    lost = make_worker(queues=["emails"], lost_at=clock.now())
+    make_job("running", queue="emails", worker=lost.pk, attempt=1)
+    make_job("queued", queue="emails", enqueued_at=clock.now() - timedelta(minutes=2))
+
+
+def held_job() -> None:
+    make_worker()
+    held = {"held_reason": "task_not_imported", "error_params": {"task": "a.b", "why": "gone"}}
+    make_job("scheduled", task="a.b", run_after=clock.now() + timedelta(minutes=5), **held)
+
+
 SITES: list[tuple[str, Callable[[], Any], Problems]] = [
     ("nothing is wrong", make_worker, set()),
     ("no worker", lambda: None, {("critical", "no-worker")}),
     ("dead worker", dead_worker, {("critical", "no-worker"), ("warning", "late-worker")}),
-    ("lost worker", lost_worker, {("critical", "no-worker")}),
+    ("lost worker", lost_worker, {("critical", "no-worker"), ("warning", "lost-worker")}),
     ("broken processes", broken_processes, {("critical", "not-starting")}),
-    ("orphaned jobs", orphaned_jobs, {("warning", "orphaned")}),
+    ("orphaned jobs", orphaned_jobs, {("warning", "orphaned"), ("warning", "lost-worker")}),
     ("paused queue", paused_queue, {("warning", "paused")}),
     ("overdue schedule", lambda: overdue_schedule(20), {("warning", "overdue")}),
     ("no maintenance", lambda: overdue_schedule(90), {("critical", "overdue")}),
+    ("many failures", many_failures, {("warning", "failed")}),
+    ("one failure", one_failure, {("info", "failed")}),
+    ("mail server away", mail_server_away, {("warning", "retrying")}),
+    ("running in a queue that no row names", running_in_a_queue_that_no_row_names, set()),
+    ("worker of all queues", worker_of_all_queues, set()),
+    (
+        "unserved queue",
+        unserved_queue,
+        {("warning", "unserved"), ("warning", "orphaned"), ("warning", "lost-worker")},
+    ),
+    ("held job", held_job, {("warning", "held")}),
     ("unknown backend", unknown_backend, {("warning", "unknown-backend")}),
 ]
 
@@ -140,13 +195,14 @@ def test_all_say_the_same_of_the_health_of_workers(
 
 def assert_all_say(problems: Problems, admin_client: Client, machine: Client) -> None:
     """The dashboard, `bgstatus`, `bgdoctor`, `healthz` and Prometheus, in codes and levels."""
-    level = min((level for level, _ in problems), default="ok")
+    order = list(EXIT_CODES)
+    level = max((level for level, _ in problems), key=order.index, default="ok")
     found, exit_code = bgstatus()
     assert {(problem["level"], problem["code"]) for problem in found} == problems
     assert exit_code == EXIT_CODES[level]
 
     html = admin_client.get("/admin/django_bgtasks/dashboard/").content.decode()
-    levels = {"failed": "critical", "late": "warning"}
+    levels = {"failed": "critical", "late": "warning", "info": "info"}
     assert {(levels[kind], code) for code, kind in PROBLEM.findall(html)} == problems
 
     findings, exit_code, _ = bgdoctor()
@@ -183,8 +239,8 @@ def bgdoctor() -> tuple[Problems, int, str]:
         call_command("bgdoctor", stdout=out, no_color=True)
     except SystemExit as leaving:
         code = int(str(leaving.code))
-    found = re.findall(r"^(error|warn) +(.*)$", out.getvalue(), re.MULTILINE)
-    levels = {"error": "critical", "warn": "warning"}
+    found = re.findall(r"^(error|warn|info) +(.*)$", out.getvalue(), re.MULTILINE)
+    levels = {"error": "critical", "warn": "warning", "info": "info"}
     problems = {(levels[kind], timeless(text)) for kind, text in found}
     # About the deployment, and not about what runs.
     return problems - {("warning", "Redis has no password.")}, code, out.getvalue()
@@ -202,4 +258,4 @@ def metrics(machine: Client) -> dict[Any, float]:
 
 def timeless(text: str) -> str:
     """A text without its numbers: durations grow between two looks."""
-    return re.sub(r"\d[\d.]*", "0", text)
+    return re.sub(r"\d[\d.]*( (ms|s|min|h)\b)?", "0", text)

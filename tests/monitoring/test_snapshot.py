@@ -8,9 +8,12 @@ from datetime import timedelta
 import pytest
 import redis
 
+from django_bgtasks.admin.filters import filtered
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.models import Attempt, Job
+from django_bgtasks.monitoring import failures
+from django_bgtasks.monitoring.failures import FailureWindow
 from django_bgtasks.monitoring.snapshot import QueueSnapshot, Snapshot, take_snapshot
 from django_bgtasks.testing import without_redis
 from django_bgtasks.worker.maintenance import rollups
@@ -24,6 +27,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def queue(snapshot: Snapshot, name: str = "default") -> QueueSnapshot:
     return next(queue for queue in snapshot.queues if queue.name == name)
+
+
+def filtered_count(period: str) -> int:
+    """How many jobs the list has with this filter."""
+    return filtered(Job.objects.all(), {"state": "failed", "finished": period}).count()
 
 
 def test_a_queue_tells_what_waits_runs_and_ended(redis_client: redis.Redis) -> None:
@@ -50,12 +58,8 @@ def test_an_idle_backend_shows_its_queues_with_nothing_in_them(redis_client: red
     assert [q.name for q in snapshot.queues] == ["default", "emails", "reports", "uploads"]
     found = queue(snapshot)
     assert (found.queued, found.oldest, found.failure_share) == (0, None, None)
-    assert (snapshot.alive, snapshot.workers, snapshot.running, snapshot.failures) == (
-        0,
-        (),
-        (),
-        (),
-    )
+    assert (snapshot.alive, snapshot.workers, snapshot.running) == (0, (), ())
+    assert snapshot.failures == FailureWindow()
     assert snapshot.maintenance.beat is None
 
 
@@ -95,24 +99,91 @@ def test_a_worker_tells_its_job_processes_and_what_they_run(redis_client: redis.
 def test_failures_that_are_alike_are_one_line(redis_client: redis.Redis) -> None:
     for number in range(3):
         make_attempt(make_job("failed"), exception_class="ValueError", message=f"no {number}")
-    make_attempt(make_job("failed"), outcome="crash")
+    make_attempt(make_job("failed"), outcome="crash", code="worker_gone")
+    make_attempt(make_job("cancelled"), outcome="cancelled", code="cancelled")
     old = make_attempt(make_job("failed"), exception_class="KeyError")
     Attempt.objects.filter(pk=old.pk).update(finished_at=clock.now() - timedelta(days=2))
-    first, second = take_snapshot("default").failures
-    assert (first.exception, first.count, first.message) == ("ValueError", 3, "no 2")
-    assert (second.exception, second.count) == ("Crashed", 1)
+    first, second = take_snapshot("default").failures.groups
+    assert (first.error, first.count, first.message) == ("ValueError", 3, "no 2")
+    assert (second.error, second.outcome, second.count) == ("worker_gone", "crash", 1)
 
 
 def test_of_failures_that_are_alike_it_is_told_how_many_jobs_wait_for_another_attempt(
     redis_client: redis.Redis,
 ) -> None:
-    for state in ("scheduled", "queued", "failed", "running"):
-        make_attempt(make_job(state, attempt=1), exception_class="ValueError")
+    for state, attempt in (("scheduled", 1), ("queued", 1), ("failed", 1), ("running", 2)):
+        make_attempt(make_job(state, attempt=attempt), exception_class="ValueError")
     again = make_job("scheduled", attempt=2)
     for number in (1, 2):
         make_attempt(again, attempt=number, exception_class="ValueError")
-    [group] = take_snapshot("default").failures
-    assert (group.count, group.retrying) == (6, 3)
+    [group] = take_snapshot("default").failures.groups
+    assert (group.count, group.retrying, group.failed) == (6, 3, 1)
+
+
+def test_a_wave_of_retries_hides_no_failure(redis_client: redis.Redis) -> None:
+    """120 jobs fail twice each, and a few of them by something else the second time."""
+    for number in range(120):
+        job = make_job("failed", attempt=2)
+        kind = "KeyError" if number < 10 else "ValueError"
+        make_attempt(job, attempt=1, exception_class="ValueError")
+        make_attempt(job, attempt=2, exception_class=kind)
+    for _ in range(600):
+        make_attempt(make_job("succeeded", attempt=2), exception_class="OSError")
+    window = take_snapshot("default").failures
+    figures = [(group.error, group.count, group.failed) for group in window.groups]
+    assert figures == [("ValueError", 230, 110), ("KeyError", 10, 10), ("OSError", 600, 0)]
+    assert (window.failed, window.seconds, window.period) == (120, 86_400, "day")
+
+
+def test_where_very_many_attempts_failed_the_window_is_shorter_and_says_so(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "MOST_ATTEMPTS", 3)
+    for minutes in range(5):
+        ended = clock.now() - timedelta(minutes=10 * minutes)
+        job = make_job("failed", attempt=1, finished_at=ended)
+        make_attempt(job, exception_class="ValueError", finished_at=ended)
+    window = take_snapshot("default").failures
+    [group] = window.groups
+    assert window.seconds == pytest.approx(30 * 60, abs=60)
+    assert group.failed == window.failed == filtered_count(window.period) == 4
+
+
+def test_kinds_that_are_left_out_are_counted(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "MOST_GROUPS", 2)
+    for number in range(5):
+        make_attempt(make_job("failed", attempt=1), exception_class=f"Error{number}")
+    window = take_snapshot("default").failures
+    assert (len(window.groups), window.more, window.failed) == (2, 3, 5)
+
+
+def test_jobs_that_are_held_are_counted_by_task_with_the_reason(redis_client: redis.Redis) -> None:
+    for number in range(12):
+        for _ in range(2 if number else 3):
+            task = f"gone.tasks.t{number}"
+            held = {"held_reason": "not_a_task", "error_params": {"task": task}}
+            make_job("scheduled", task=task, run_after=clock.now(), **held)
+    make_job("queued", task="gone.tasks.t0", held_reason="of_another_release", error="it waits")
+    snapshot = take_snapshot("default")
+    first = snapshot.held[0]
+    assert (first.task, first.jobs, first.why.text) == ("gone.tasks.t0", 4, "it waits")
+    assert "gone.tasks.t1 is not a task" in snapshot.held[1].why.text
+    assert (len(snapshot.held), snapshot.held_others) == (10, 4)
+
+
+def test_a_worker_serves_the_queue_whose_job_it_runs(redis_client: redis.Redis) -> None:
+    worker = make_worker(queues=["emails"])
+    make_job("running", queue="tenant-00", worker=worker.pk)
+    lost = make_worker(queues=["tenant-01"], lost_at=clock.now())
+    make_job("running", queue="tenant-01", worker=lost.pk)
+    everything = make_worker(queues=["emails"], serves_all=True, hostname="all")
+    snapshot = take_snapshot("default")
+    served = {name: [w.hostname for w in snapshot.serving(name)] for name in ("tenant-00", "x")}
+    assert served == {"tenant-00": ["all", "db1"], "x": ["all"]}
+    everything.delete()
+    assert take_snapshot("default").serving("tenant-01") == []
 
 
 def test_maintenance_that_lags_is_seen(redis_client: redis.Redis) -> None:

@@ -13,6 +13,7 @@ class Command(SelectionCommand):
     """Cancels jobs that wait; those that run are asked to stop."""
 
     help = gettext_lazy("Cancel jobs: those named by their ids, or all that match.")
+    command = "bgcancel"
     states = tuple(sorted(LIVE))
     default_states = tuple(sorted(WAITING))
     act = staticmethod(cancel_job)

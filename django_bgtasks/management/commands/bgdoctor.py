@@ -10,12 +10,15 @@ from django.utils.translation import gettext_lazy
 
 from ...core.options import default_backend
 from ...ledger.lifecycle import ledger_database
+from ...monitoring.problems import Level
 from ..base import TranslatedCommand
 from ..doctor import Finding, examine
 
+KINDS = {Level.CRITICAL: "ERROR", Level.WARNING: "WARNING", Level.INFO: "NOTICE"}
+
 
 class Command(TranslatedCommand):
-    """Looks at the database, at Redis and at the workers. Exit code 1 for serious findings."""
+    """Looks at the database, at Redis and at the workers. Exit code 1 if one is critical."""
 
     help = gettext_lazy("Check the database, Redis and the workers, and say what to fix.")
 
@@ -23,13 +26,15 @@ class Command(TranslatedCommand):
         findings = list(examine(options["backend"] or default_backend(), ledger_database()))
         for finding in findings:
             self._print(finding)
-        if any(finding.serious and not finding.ok for finding in findings):
+        if any(finding.level is Level.CRITICAL and not finding.ok for finding in findings):
             sys.exit(1)
 
     def _print(self, finding: Finding) -> None:
-        labels = {"SUCCESS": _("ok"), "ERROR": _("error"), "WARNING": _("warn")}
+        labels = {
+            "SUCCESS": _("ok"), "ERROR": _("error"), "WARNING": _("warn"), "NOTICE": _("info"),
+        }  # fmt: skip
         wide = max(map(len, labels.values())) + 1
-        kind = "SUCCESS" if finding.ok else "ERROR" if finding.serious else "WARNING"
+        kind = "SUCCESS" if finding.ok else KINDS[finding.level]
         style = getattr(self.style, kind)
         self.stdout.write(style(labels[kind]) + " " * (wide - len(labels[kind])) + finding.what)
         if finding.cure:

@@ -14,7 +14,7 @@ from ...jobs.actions import pause_queue
 from ...jobs.task import queues_of
 from ...ledger.lifecycle import ledger_database
 from ...ledger.queues import with_queued_jobs
-from ..base import TranslatedCommand
+from ..base import TranslatedCommand, shell_actor
 
 
 class Command(TranslatedCommand):
@@ -34,7 +34,8 @@ class Command(TranslatedCommand):
             text = _("Unknown queue: %(queues)s. There are %(known)s.")
             values = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
             raise CommandError(text % values)
+        actor = shell_actor("bgpause")
         for name in options["queues"]:
-            now = pause_queue(name, backend, by="bgpause")
+            now = pause_queue(name, backend, by=actor)
             text = _("%s is paused.") if now else _("%s was paused before.")
             self.stdout.write(text % name)

@@ -12,10 +12,12 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ...core.options import MAX_DAYS, default_backend, stored_backends
 from ...core.states import FINAL
+from ...ledger.history import record
 from ...ledger.lifecycle import ledger_database
 from ...ledger.prune import prune_jobs
+from ...models import HistoryVerb
 from ...worker.maintenance import prune
-from ..base import TranslatedCommand
+from ..base import TranslatedCommand, shell_actor
 
 
 class Command(TranslatedCommand):
@@ -58,4 +60,7 @@ class Command(TranslatedCommand):
             while chunk := prune_jobs(ages, backends, using):
                 deleted += chunk
         text = ngettext("%d row was deleted.", "%d rows were deleted.", deleted)
+        if deleted:
+            rows = ngettext("%d row", "%d rows", deleted) % deleted
+            record(HistoryVerb.PRUNED, shell_actor("bgprune"), [{"detail": rows}], using)
         self.stdout.write(text % deleted)

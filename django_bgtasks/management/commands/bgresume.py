@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from ...jobs.actions import resume_queue
 from ...ledger.lifecycle import ledger_database
 from ...ledger.queues import paused
-from ..base import TranslatedCommand
+from ..base import TranslatedCommand, shell_actor
 
 
 class Command(TranslatedCommand):
@@ -31,7 +31,8 @@ class Command(TranslatedCommand):
             names = sorted(paused(backend, ledger_database()))
         elif not names:
             raise CommandError(_("Name the queues, or say --all."))
+        actor = shell_actor("bgresume")
         for name in names:
-            gone = resume_queue(name, backend)
+            gone = resume_queue(name, backend, actor)
             text = _("%s goes on.") if gone else _("%s was not paused.")
             self.stdout.write(text % name)

@@ -13,6 +13,7 @@ class Command(SelectionCommand):
     """Queues failed or cancelled jobs again, for at least one more attempt."""
 
     help = gettext_lazy("Run failed jobs again: those named by their ids, or all that match.")
+    command = "bgretry"
     states = Transition.RETRY.sources
     default_states = (State.FAILED.value,)
     act = staticmethod(retry_job)

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from argparse import ArgumentParser
-from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,13 +16,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...core.options import backend_settings, default_backend
-from ...monitoring.diagnosis import Problem, diagnose, level_of
+from ...monitoring.diagnosis import diagnose, level_of
+from ...monitoring.problems import Problem
 from ...monitoring.snapshot import Snapshot, take_snapshot
 from ...transport.connection import reason
 from .. import screens
 from ..base import TranslatedCommand
 
-EXIT_CODES = {"ok": 0, "warning": 1, "critical": 2}
+EXIT_CODES = {"ok": 0, "info": 0, "warning": 1, "critical": 2}
 UNKNOWN_CODE = 3
 CLEAR = "\033[2J\033[H"
 
@@ -102,6 +102,6 @@ class Command(TranslatedCommand):
 
 
 def _as_json(snapshot: Snapshot, problems: list[Problem]) -> str:
-    found = [asdict(problem) for problem in problems]
+    found = [problem.as_dict() for problem in problems]
     values = {"level": level_of(problems), "problems": found, **snapshot.as_dict()}
     return json.dumps(values, indent=2)

@@ -7,8 +7,10 @@ const still = document.getElementById("bgtasks-hold-still");
 const every = 1000 * Number(live.dataset.every);
 let known = problems(live);
 
+// By what each is about: its text has figures that move.
 function problems(root) {
-  return [...root.querySelectorAll(".bgtasks-problem b")].map((b) => b.textContent).join(" ");
+  const found = [...root.querySelectorAll(".bgtasks-problem b")];
+  return new Map(found.map((b) => [b.dataset.subject, b.textContent]));
 }
 
 function morph(old, fresh) {
@@ -18,16 +20,18 @@ function morph(old, fresh) {
     if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
   } else {
     morphAttributes(old, fresh);
-    morphChildren(old, fresh);
+    if (old.dataset.keyed === undefined) morphChildren(old, fresh);
+    else morphRows(old, fresh);
   }
 }
 
 function morphAttributes(old, fresh) {
   for (const { name, value } of fresh.attributes) {
+    // Whether a table is open is the reader's choice.
+    if (name === "open") continue;
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   for (const { name } of [...old.attributes]) {
-    // Whether a table is open is the reader's choice.
     if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   }
 }
@@ -39,6 +43,19 @@ function morphChildren(old, fresh) {
     else old.append(node);
   });
   before.slice(after.length).forEach((node) => node.remove());
+}
+
+// Rows change their places: each stays itself, and none moves under a pointer or the focus.
+function morphRows(old, fresh) {
+  const rows = new Map([...old.children].map((row) => [row.dataset.key, row]));
+  const isInUse = old.matches(":hover, :focus-within");
+  for (const node of [...fresh.children]) {
+    const row = rows.get(node.dataset.key);
+    rows.delete(node.dataset.key);
+    if (row) morph(row, node);
+    if (!row || !isInUse) old.append(row ?? node);
+  }
+  rows.forEach((row) => row.remove());
 }
 
 function say(text) {
@@ -53,7 +70,7 @@ async function look() {
   // Within an element, for at the start of a body a parser drops the white space.
   const text = `<div>${await response.text()}</div>`;
   const fresh = new DOMParser().parseFromString(text, "text/html").body.firstElementChild;
-  if (!fresh.querySelector("#bgtasks-queues")) {
+  if (!fresh.querySelector("#bgtasks-as-of")) {
     // A login page, or one that says no.
     say(response.status >= 500 ? live.dataset.lost : live.dataset.gone);
     return response.status >= 500;
@@ -62,7 +79,7 @@ async function look() {
   morphChildren(live, fresh);
   const now = problems(live);
   // Only what is new is read out, not each figure that moves.
-  say(now === known ? "" : now);
+  say([...now].filter(([subject]) => !known.has(subject)).map(([, text]) => text).join(" "));
   known = now;
   return true;
 }

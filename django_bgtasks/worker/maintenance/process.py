@@ -187,6 +187,7 @@ class Heartbeat:
         )
         row.processes, row.dead_after = config.processes, config.options.dead_after
         row.queues = list(config.queues or sorted(queues_of(config.backend)))
+        row.serves_all = not config.queues
         workers.register(row, config.using)
         return True
 

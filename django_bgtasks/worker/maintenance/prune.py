@@ -9,9 +9,10 @@ from ...core import clock
 from ...core.options import backend_settings, entries, stored_backends
 from ...idempotency import records
 from ...ledger import prune
+from ...ledger.history import prune_history
 from ...ledger.workers import prune_workers
 
-WORKERS_KEPT = timedelta(days=1)
+WORKERS_KEPT, HISTORY_KEPT = timedelta(days=1), timedelta(days=90)
 # A look that finds nothing may take this share of one core.
 SHARE = 0.02
 
@@ -29,6 +30,7 @@ def run_once(using: str, backends: Iterable[str] | None = None) -> int:
         deleted += prune.prune_jobs(ages, stored_backends(backend), using)
     deleted += records.prune(using)
     deleted += prune.prune_blobs(using)
+    deleted += prune_history(HISTORY_KEPT, using)
     return deleted + prune_workers(WORKERS_KEPT, using)
 
 

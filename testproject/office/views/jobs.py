@@ -56,7 +56,7 @@ def retry(request: HttpRequest, job_id: UUID) -> HttpResponse:
     """Run a failed job of one's own once more."""
     found = get_object_or_404(Job, pk=job_id, owner=member(request))
     try:
-        retry_job(found.pk)
+        retry_job(found.pk, by=member(request).get_username())
     except (InvalidMove, DuplicateJob) as error:
         messages.warning(request, str(error))
     return redirect("office:job", job_id=job_id)

@@ -7,6 +7,7 @@ from .backlog import backlog, maintenance
 from .dashboard import dashboard
 from .drain import drain
 from .enqueue import enqueue
+from .failures import failures
 from .memory import job_process, memory
 from .mixed import mixed
 from .pickup import pickup
@@ -26,5 +27,6 @@ BENCHMARKS = {
     "coroutines": coroutines,
     "threads": threads,
     "dashboard": dashboard,
+    "failures": failures,
     "admin": admin,
 }

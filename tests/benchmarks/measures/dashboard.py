@@ -44,19 +44,19 @@ def dashboard(directory: Path) -> dict[str, float]:
 def _measured(client: Client, rows: int) -> dict[str, float]:
     if rows == 100:
         _fill(100)
-    _analyze()
-    first = _milliseconds(lambda: rollups.run_once("default", 60), runs=1)
+    analyze()
+    first = milliseconds(lambda: rollups.run_once("default", 60), runs=1)
     return {
         "adding up an hour": first,
-        "a run_once with nothing new": _milliseconds(lambda: rollups.run_once("default")),
-        "figures": _milliseconds(lambda: take_snapshot("default")),
-        "page, hour": _milliseconds(lambda: client.get(URL)),
-        "page, week": _milliseconds(lambda: client.get(f"{URL}?range=week")),
-        "live sections": _milliseconds(lambda: client.get(f"{URL}?live=1")),
+        "a run_once with nothing new": milliseconds(lambda: rollups.run_once("default")),
+        "figures": milliseconds(lambda: take_snapshot("default")),
+        "page, hour": milliseconds(lambda: client.get(URL)),
+        "page, week": milliseconds(lambda: client.get(f"{URL}?range=week")),
+        "live sections": milliseconds(lambda: client.get(f"{URL}?live=1")),
     }
 
 
-def _milliseconds(call: Callable[[], Any], runs: int = RUNS) -> float:
+def milliseconds(call: Callable[[], Any], runs: int = RUNS) -> float:
     times = []
     for _ in range(runs):
         start = time.perf_counter()
@@ -75,9 +75,9 @@ def _fill(count: int) -> None:
         Attempt.objects.bulk_create(
             Attempt(
                 job=job, attempt=1, outcome="failed", finished_at=now,
-                exception_class=f"Error{job.priority % 7}", traceback="…" * 500,
+                exception_class=f"shop.errors.Error{n % 7}", code="exception", traceback="…" * 500,
             )
-            for job in failed
+            for n, job in enumerate(failed)
         )  # fmt: skip
 
 
@@ -95,11 +95,12 @@ def _job(number: int, count: int, now: Any) -> Job:
         started_at=ended - timedelta(seconds=1) if final else None,
         finished_at=ended if final else None,
         error="Error: as asked" if state == "failed" else "",
+        error_code="exception" if state == "failed" else "",
         timeout=60,
         backend="default",
     )
 
 
-def _analyze() -> None:
+def analyze() -> None:
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")

@@ -1,0 +1,196 @@
+"""What can be wrong with a backend: codes and parameters, of which texts are made for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+
+from ..core.formats import duration, percent
+from ..core.messages import Reason
+
+
+class Level(StrEnum):
+    """critical: jobs do not run. warning: somebody should look. info: nobody need be woken."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+LEVELS = tuple(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a problem can be looked at.
+
+    page: jobs, the list with the filters `query`; worker or queue, with its `id` or `name` in
+    `query`; workers, all of them.
+    """
+
+    page: Literal["jobs", "queue", "worker", "workers"]
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it should be, and its cure.
+
+    code: one of TEXTS. params: what the texts are made of, with durations in seconds and shares
+    from 0 to 1. command: the part of the cure to be typed, if there is one.
+    """
+
+    level: Level
+    code: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    target: Target | None = None
+    command: str = ""
+
+    @property
+    def what(self) -> str:
+        """What is wrong, in the language of who reads it."""
+        text = WITH_A_NAME.get(self.code) if self.params.get("by") else None
+        return str((text or TEXTS[self.code][0]) % self._words())
+
+    @property
+    def cure(self) -> str:
+        """What to do, in the language of who reads it."""
+        return str(TEXTS[self.code][1] % self._words())
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.cure}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same with its texts as plain values for JSON."""
+        return {**asdict(self), "what": self.what, "cure": self.cure}
+
+    def _words(self) -> dict[str, Any]:
+        words = {name: _word(name, value) for name, value in self.params.items()}
+        return {**words, "command": self.command}
+
+
+# Of what is known who did it.
+WITH_A_NAME = {
+    "paused": ngettext_lazy(
+        "%(by)s has paused the queue %(queue)s; %(count)d job waits in it.",
+        "%(by)s has paused the queue %(queue)s; %(count)d jobs wait in it.",
+        "count",
+    )
+}
+
+
+def _word(name: str, value: Any) -> Any:
+    if isinstance(value, Reason):
+        return value.text
+    if name == "span":
+        return duration(value)
+    return percent(value) if name == "share" else value
+
+
+READ_ERRORS = _("Read the error of one of them, mend its cause, and retry them.")
+# By their codes: what is wrong, and what to do. A number that decides the plural is `count`.
+TEXTS: dict[str, tuple[Any, Any]] = {
+    "no-worker": (_("No worker is running."), _("Start one: %(command)s")),
+    "late-worker": (
+        _("The worker %(name)s has not been heard of for %(span)s."),
+        _("If it does not come back, others take its jobs over by themselves."),
+    ),
+    "lost-worker": (
+        _("The worker %(name)s died %(span)s ago. Its jobs were given to others."),
+        _("Look into its log or its host's, and start it again."),
+    ),
+    "not-starting": (
+        _("The job processes of the worker %(name)s end as soon as they start: %(why)s"),
+        _("Mend the cause; the log of this worker says more. It tries again by itself."),
+    ),
+    "no-redis": (
+        _("Redis at %(address)s does not answer: %(why)s"),
+        _("Start Redis, or correct its address. Jobs run from the database meanwhile."),
+    ),
+    "suspended": (_("All workers are held by `rq suspend`."), _("Release them: %(command)s")),
+    "overdue": (
+        ngettext_lazy(
+            "%(count)d scheduled job is overdue, by %(span)s.",
+            "%(count)d scheduled jobs are overdue, the first by %(span)s.",
+            "count",
+        ),
+        _("Maintenance lags: look for errors in the log of bgworker."),
+    ),
+    "orphaned": (
+        ngettext_lazy(
+            "%(count)d job belongs to a worker that is gone.",
+            "%(count)d jobs belong to workers that are gone.",
+            "count",
+        ),
+        _("Maintenance takes over within seconds; if not, look into the log of bgworker."),
+    ),
+    "unknown-backend": (
+        ngettext_lazy(
+            "%(count)d job is held: TASKS has no backend %(backend)s of this package.",
+            "%(count)d jobs are held: TASKS has no backend %(backend)s of this package.",
+            "count",
+        ),
+        _("Name it in TASKS again, and they run; or cancel them: %(command)s"),
+    ),
+    "held": (
+        ngettext_lazy(
+            "%(count)d job of %(task)s is held: %(why)s",
+            "%(count)d jobs of %(task)s are held: %(why)s",
+            "count",
+        ),
+        _("They run by themselves once the cause is mended; or cancel them: %(command)s"),
+    ),
+    "held-others": (
+        ngettext_lazy(
+            "%(count)d job of another task is held.",
+            "%(count)d jobs of other tasks are held.",
+            "count",
+        ),
+        _("They run by themselves once the causes are mended."),
+    ),
+    "paused": (
+        ngettext_lazy(
+            "The queue %(queue)s is paused; %(count)d job waits in it.",
+            "The queue %(queue)s is paused; %(count)d jobs wait in it.",
+            "count",
+        ),
+        _("Let it go on: %(command)s"),
+    ),
+    "unknown-queue": (
+        _("Jobs are held in the queue %(queue)s, which QUEUES does not have."),
+        _("Name it in QUEUES again, or start a worker without names of queues: %(command)s"),
+    ),
+    "unserved": (
+        _("No worker serves the queue %(queue)s, and jobs wait in it."),
+        _("Start one: %(command)s"),
+    ),
+    "backlog": (
+        _("Jobs in the queue %(queue)s wait for up to %(span)s."),
+        _("Start more workers, or give this one more processes."),
+    ),
+    "failing": (
+        _("%(share)s of the jobs in the queue %(queue)s failed in the last hour."),
+        READ_ERRORS,
+    ),
+    "failed": (
+        ngettext_lazy(
+            "%(count)d job has failed in the last %(span)s, and still is.",
+            "%(count)d jobs have failed in the last %(span)s, and still are.",
+            "count",
+        ),
+        READ_ERRORS,
+    ),
+    "retrying": (
+        ngettext_lazy(
+            "%(count)d job has failed and waits for another attempt.",
+            "%(count)d jobs have failed and wait for another attempt.",
+            "count",
+        ),
+        _("They are tried again by themselves. Read the error of one of them."),
+    ),
+}
