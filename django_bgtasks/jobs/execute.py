@@ -61,7 +61,7 @@ from ..sandbox.restore import (
     refuse_ended_transaction,
 )
 from ..sandbox.threads import check_threads_of
-from .context import JobContext, flush_progress
+from .context import JobContext, context_of, flush_progress
 from .enqueue import dispatch_on_commit
 from .middleware import aentered, entered, middleware_of, report_outcome
 from .results import announce
@@ -97,7 +97,7 @@ class Run:
     def context(self) -> JobContext:
         """What the task and its middleware see of it; made when somebody asks."""
         if self._context is None:
-            self._context = JobContext(self.job, self.task, self.using)
+            self._context = context_of(self.job, self.task, self.using)
         return self._context
 
 
