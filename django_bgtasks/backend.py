@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
 
 from .core.backport import loaded_backport
 from .core.compat import (
@@ -15,6 +20,7 @@ from .core.compat import (
     InvalidTask,
     InvalidTaskBackend,
     TaskResultDoesNotExist,
+    api,
     for_both,
 )
 from .core.options import backend_of, read
@@ -22,6 +28,13 @@ from .jobs.task import BackgroundTask, as_background_task, find_task, validate, 
 
 if TYPE_CHECKING:
     from .jobs.results import JobResult
+
+APP = "django_bgtasks"
+NO_APP = (
+    "The tasks backend %r is one of django_bgtasks, and INSTALLED_APPS does not have that app: "
+    "there are no tables for its jobs, and no workers."
+)
+ADD_IT = 'Add "django_bgtasks" to INSTALLED_APPS, then run `manage.py migrate`.'
 
 
 class RQBackend(BaseTaskBackend):
@@ -38,6 +51,17 @@ class RQBackend(BaseTaskBackend):
             # An abstract class, to which any class can be registered.
             backport.BaseTaskBackend.register(type(self))
         self.settings = read(alias, params)
+        # Registers the API's own check, which calls check(): the backport leaves that to its app.
+        import_module(f"{api.__name__}.checks")
+        # Where the URL conf is the first to use tasks, say, it comes too late for that check.
+        if apps.ready and APP not in apps.all_models and alias in settings.TASKS:
+            raise ImproperlyConfigured(f"{NO_APP % alias} {ADD_IT}")
+
+    def check(self, **kwargs: Any) -> Iterable[CheckMessage]:
+        """What `manage.py check` says of it. All else is in checks.py, which only the app loads."""
+        yield from super().check(**kwargs)
+        if not apps.is_installed(APP):
+            yield Error(NO_APP % self.alias, hint=ADD_IT, id="bgtasks.E012")
 
     @property
     def task_class(self) -> Any:  # type: ignore[override]
