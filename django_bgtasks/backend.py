@@ -57,11 +57,11 @@ class RQBackend(BaseTaskBackend):
         if apps.ready and APP not in apps.all_models and alias in settings.TASKS:
             raise ImproperlyConfigured(f"{NO_APP % alias} {ADD_IT}")
 
-    def check(self, **kwargs: Any) -> Iterable[CheckMessage]:
+    def check(self, **kwargs: Any) -> list[CheckMessage]:
         """What `manage.py check` says of it. All else is in checks.py, which only the app loads."""
-        yield from super().check(**kwargs)
-        if not apps.is_installed(APP):
-            yield Error(NO_APP % self.alias, hint=ADD_IT, id="bgtasks.E012")
+        if apps.is_installed(APP):
+            return []
+        return [Error(NO_APP % self.alias, hint=ADD_IT, id="bgtasks.E012")]
 
     @property
     def task_class(self) -> Any:  # type: ignore[override]
