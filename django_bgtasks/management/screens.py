@@ -12,6 +12,7 @@ from django.utils.translation import pgettext
 
 from ..core.formats import NOTHING, duration, exact, number, percent
 from ..core.messages import message
+from ..monitoring.commands import to_type
 from ..monitoring.diagnosis import Problem
 from ..monitoring.snapshot import FailureGroup, Snapshot
 
@@ -136,7 +137,7 @@ def _workers(snapshot: Snapshot) -> ScreenTable:
         )
         for worker in snapshot.workers
     ]
-    empty = " ".join([_("None."), _("Start one: %s") % "python manage.py bgworker"])
+    empty = " ".join([_("None."), _("Start one: %s") % to_type("bgworker", snapshot.backend)])
     return ScreenTable(_("Workers"), heads, rows, empty)
 
 

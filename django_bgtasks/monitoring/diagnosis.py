@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 
 from ..core.formats import duration, percent
 from ..core.messages import Reason
+from .commands import to_type
 from .health import WorkerHealth
 from .snapshot import QueueSnapshot, Snapshot
 
@@ -71,7 +72,7 @@ def redis_problem(address: str, why: Reason) -> Problem:
 
 def _workers(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.alive:
-        command = "python manage.py bgworker"
+        command = to_type("bgworker", snapshot.backend)
         text, cure = _("No worker is running."), _("Start one: %s") % command
         yield Problem("critical", "no-worker", text, cure, command=command)
     for worker in snapshot.workers:
@@ -140,7 +141,7 @@ def _queue(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
             "The queue %(queue)s is paused; %(count)d jobs wait in it.",
             queue.queued,
         )
-        command = f"python manage.py bgresume {quote(queue.name)}"
+        command = to_type("bgresume", snapshot.backend, queue.name)
         cure = _("Let it go on: %s") % command
         values = {"queue": queue.name, "count": queue.queued}
         yield Problem("warning", "paused", text % values, cure, queue.name, command)
@@ -159,12 +160,12 @@ def _backlog(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
     served = any(queue.name in worker.queues for worker in live)
     if (queue.oldest or 0) > UNSERVED and not served and not queue.is_declared:
         text = _("Jobs are held in the queue %s, which QUEUES does not have.") % queue.name
-        command = "python manage.py bgworker"
+        command = to_type("bgworker", snapshot.backend)
         cure = _("Name it in QUEUES again, or start a worker without names of queues: %s")
         yield Problem("warning", "unknown-queue", text, cure % command, queue.name, command)
     elif (queue.oldest or 0) > UNSERVED and not served:
         text = _("No worker serves the queue %s, and jobs wait in it.") % queue.name
-        command = f"python manage.py bgworker {quote(queue.name)}"
+        command = to_type("bgworker", snapshot.backend, queue.name)
         cure = _("Start one: %s") % command
         yield Problem("warning", "unserved", text, cure, queue.name, command)
     elif (queue.oldest or 0) > LONG_WAIT:
