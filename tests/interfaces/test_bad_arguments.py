@@ -98,12 +98,18 @@ def test_ids_and_a_choice_are_not_mixed(name: str, more: list[str]) -> None:
         ("bgdoctor", []),
         ("bgpause", ["emails"]),
         ("bgresume", ["--all"]),
-        ("bgworker", ["--burst"]),
     ],
 )
 def test_a_backend_that_nobody_has_is_refused(name: str, more: list[str]) -> None:
     with pytest.raises(CommandError, match=r"--backend: .*'nosuch'.*default"):
         run(name, *more, "--backend", "nosuch")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_refuses_a_backend_that_nobody_has(bgworker: WorkerFactory) -> None:
+    worker = bgworker("--burst", "--backend", "nosuch")
+    assert worker.wait() == 1
+    assert "--backend: TASKS has no entry 'nosuch'" in worker.output
 
 
 @pytest.mark.parametrize(("name", "state"), [("bgretry", "queued"), ("bgprune", "running")])
