@@ -8,9 +8,9 @@ twin.
 from __future__ import annotations
 
 import sys
+import threading
 from copy import copy
 from dataclasses import dataclass, fields
-from functools import cache
 from importlib import import_module
 from types import MemberDescriptorType
 from typing import Any, Generic, cast
@@ -42,12 +42,10 @@ def loaded_backport() -> Any:
     return backport if whole else None
 
 
-def is_task(value: Any) -> bool:
-    """Whether this is a task of either API."""
-    if isinstance(value, Task):
-        return True
+def task_classes() -> tuple[type, ...]:
+    """The class of all tasks, in each API that is in use."""
     backport = loaded_backport()
-    return backport is not None and isinstance(value, backport.base.Task)
+    return (Task,) if backport is None else (Task, backport.base.Task)
 
 
 class ForBoth(type):
@@ -56,7 +54,14 @@ class ForBoth(type):
     @property
     def of_backport(cls) -> Any:
         """The twin: the same class, but one of the backport's API."""
-        return _twin(cls)
+        twin = _TWINS.get(cls)
+        if twin is not None:
+            return twin
+        # One for all threads, or isinstance() would tell them apart.
+        with _LOCK:
+            if cls not in _TWINS:
+                _TWINS[cls] = _twin(cls)
+        return _TWINS[cls]
 
     def __instancecheck__(cls, instance: Any) -> bool:
         """An instance of the twin is one of this class too."""
@@ -71,9 +76,9 @@ class ForBoth(type):
 
 
 _TWINS: dict[type, type] = {}
+_LOCK = threading.RLock()
 
 
-@cache
 def _twin(cls: type) -> type:
     of_dataclass = "__dataclass_fields__" in vars(cls)
     left_out = _OWN | _OF_THE_DATACLASS if of_dataclass else _OWN
@@ -92,7 +97,6 @@ def _twin(cls: type) -> type:
         made = dataclass(frozen=True, slots=True, kw_only=True)(made)
     else:
         made = type(cls.__name__, bases, {**namespace, "__slots__": vars(cls).get("__slots__", ())})
-    _TWINS[cls] = made
     return cast(type, made)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 
 from django.utils.module_loading import import_string
 
-from ..core.backport import ForBoth, is_task, loaded_backport
+from ..core.backport import ForBoth, loaded_backport, task_classes
 from ..core.compat import (
     DEFAULT_TASK_QUEUE_NAME,
     InvalidTask,
@@ -83,6 +83,11 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         for name in TEXTS:
             # A member of an enumeration is the text that it stands for.
             object.__setattr__(self, name, plain(getattr(self, name)))
+        if not isinstance(self.backend, str):
+            raise InvalidTask(
+                f"{self.module_path}: backend is an alias in TASKS, such as 'default', not "
+                f"{self.backend!r}."
+            )
         # Not by super(): this is a method of the backport's twin too, which has another base.
         self.get_backend().validate_task(self)
 
@@ -232,13 +237,27 @@ def find_task(path: str) -> Any:
     except (Exception, SystemExit) as error:
         why = message_of(error)
         raise TaskNotFound.of("task_not_imported", task=path, why=why) from error
-    if isinstance(found, Task) or is_task(found):
+    if isinstance(found, Task):
         return found
     # A task that is made by hand may have another name in its module than its function has there.
-    for value in list(vars(sys.modules[path.rpartition(".")[0]]).values()):
-        if is_task(value) and value.func is found:
-            return value
-    raise TaskNotFound.of("not_a_task", task=path)
+    named = [found] if isinstance(found, task_classes()) else _tasks_around(found, path)
+    # With different options nobody could say which of them is meant.
+    if not named or any(_definition(task) != _definition(named[0]) for task in named):
+        raise TaskNotFound.of("not_a_task", task=path)
+    return named[0]
+
+
+def _tasks_around(function: Any, path: str) -> list[Any]:
+    """The tasks of its module that call this function."""
+    kinds, module = task_classes(), sys.modules[path.rpartition(".")[0]]
+    # By type(): isinstance() would ask a lazy object what it is, which may ask the database.
+    tasks = [value for value in list(vars(module).values()) if issubclass(type(value), kinds)]
+    return [task for task in tasks if task.func is function]
+
+
+def _definition(task: Any) -> list[Any]:
+    """What a worker reads of a task, and not of its job."""
+    return [getattr(task, name, None) for name in sorted(OF_THE_DEFINITION)]
 
 
 def known_task(path: str) -> Any:

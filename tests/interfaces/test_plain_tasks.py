@@ -6,14 +6,17 @@ import dataclasses
 import importlib
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import django
 import django_tasks
 import pytest
 from asgiref.sync import async_to_sync
 from django.dispatch import Signal
 from django.test import override_settings
+from django.utils.functional import SimpleLazyObject
 from django_tasks import exceptions as backports
 from django_tasks import signals as backport_signals
 from django_tasks.base import Task as BackportTask
@@ -27,12 +30,14 @@ from django_bgtasks.core.compat import (
     InvalidTask,
     InvalidTaskBackend,
     Task,
+    TaskContext,
     TaskResult,
     TaskResultStatus,
     api,
     api_signals,
     task_backends,
 )
+from django_bgtasks.jobs.context import context_of
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs
 from tests.workers import WorkerFactory
@@ -164,6 +169,50 @@ def test_a_task_of_ours_may_have_another_name_than_its_function(
 ) -> None:
     monkeypatch.setattr(plain, "another_name", task(plain.no_task), raising=False)
     assert value_of(plain.another_name.enqueue(5)) == 5
+
+
+def test_of_two_tasks_around_a_function_none_is_taken_if_they_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain.urgent = plain.double.using(priority=50)
+    assert value_of(plain.urgent.enqueue(2)) == 4
+    monkeypatch.setattr(plain, "other", task(atomic=True)(plain.double.func), raising=False)
+    with pytest.raises(InvalidTask, match="no worker could find"):
+        plain.double.enqueue(2)
+
+
+def test_what_is_lazy_in_a_module_is_not_asked_whether_it_is_a_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ask() -> object:
+        raise AssertionError("asked")
+
+    lazy = SimpleLazyObject(ask)
+    monkeypatch.setattr(plain, "_double_before", lazy, raising=False)
+    plain.__dict__.update({"double": plain.__dict__.pop("double")})
+    assert value_of(plain.double.enqueue(2)) == 4
+
+
+def test_a_backend_is_an_alias_and_no_class() -> None:
+    with pytest.raises(InvalidTask, match=r"tasks\.ours: backend is an alias in TASKS"):
+        tasks.ours.using(backend=RQBackend)
+
+
+def test_all_threads_get_the_same_classes() -> None:
+    class Mine(JobContext):
+        """Without a twin yet."""
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(lambda _: Mine.of_backport, range(8)))) == 1
+
+
+def test_a_context_of_the_backport_can_do_what_ours_can() -> None:
+    result = plain.asks_the_backport.enqueue()
+    context = context_of(result.job, plain.asks_the_backport, "default")
+    assert isinstance(context, JobContext)
+    assert not isinstance(context, TaskContext) or django.VERSION < (6, 0)
+    assert isinstance(context, django_tasks.TaskContext)
+    assert context.idempotency_key == result.id
 
 
 @pytest.mark.django_db(transaction=True)
