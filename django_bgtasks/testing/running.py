@@ -10,15 +10,16 @@ from django.db import DatabaseError
 
 from ..core import clock
 from ..core.messages import Reason
-from ..core.outcomes import DeathCause
+from ..core.outcomes import Failure, outcome_of_interruption
 from ..core.states import State
 from ..jobs.enqueue import without_dispatch
-from ..jobs.execute import run_claimed
-from ..ledger.lifecycle import claim_next, ledger_database
+from ..jobs.execute import reflect_outcome, run_claimed
+from ..jobs.results import announce
+from ..jobs.task import known_task
+from ..ledger.lifecycle import claim_next, ledger_database, settle
 from ..ledger.transitions import promote
 from ..ledger.workers import running_of
 from ..models import Job
-from ..worker.maintenance.dead_processes import Death, settle_death
 
 LIMIT = 10_000
 
@@ -66,8 +67,11 @@ def _interruptible(worker: UUID, using: str) -> Iterator[None]:
         # In a transaction that is broken nothing can be written, and nothing will be committed.
         with suppress(DatabaseError):
             for job in running_of(worker, using):
-                death = Death(job.pk, job.claims, worker, DeathCause.INTERRUPTED, end)
-                settle_death(death, using)
+                outcome = outcome_of_interruption(Failure.of("crash", end), job.on_crash)
+                settle(job, outcome, using)
+                reflect_outcome(job, outcome)
+                if job.is_final:
+                    announce("task_finished", job, known_task(job.task))
         raise
 
 

@@ -15,7 +15,7 @@ INSTALLED_APPS = [
     "django_bgtasks",
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-if os.environ.get("BGTASKS_CONFORMANCE") == "django_tasks_db":
+if os.environ.get("BGTASKS_CONFORMANCE") == "tests_of_others":
     INSTALLED_APPS += ["django.contrib.admin", "django.contrib.messages", "django_tasks_db"]
     TASKS = {
         "default": {
@@ -23,3 +23,6 @@ if os.environ.get("BGTASKS_CONFORMANCE") == "django_tasks_db":
             "QUEUES": ["default", "queue-1"],
         }
     }
+if os.environ.get("BGTASKS_CONFORMANCE") == "tests_of_backport":
+    ROOT_URLCONF = "tests_of_backport.urls"
+    INSTALLED_APPS += ["django.contrib.admin", "django.contrib.sessions"]

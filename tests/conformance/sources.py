@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -65,6 +66,22 @@ SUITES = (
 )
 
 
+def suites_of_a_checkout(directory: str) -> tuple[Suite, ...]:
+    """The backport's own tests, from a checkout of its repository: its source package has none."""
+    package = "tests_of_backport"
+    renamed = {
+        r"from tests import": f"from {package} import",
+        r"\btests\.tests\.": f"{package}.",
+        r"\btests\.tasks\b": f"{package}.tasks",
+    }
+    return tuple(
+        Suite(
+            f"backport's own tests, Django {django}", directory, django, "tests", package, renamed
+        )
+        for django in ("6.1.3", "5.2")
+    )
+
+
 def pip(*arguments: str) -> None:
     """Run pip, and fail if it does."""
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
@@ -75,7 +92,12 @@ def unpacked(suite: Suite, directory: Path) -> Path:
     """Put the tests of a suite into a new directory, and return that: it goes on the path."""
     root = directory / re.sub(r"\W+", "_", suite.name)
     target = root / suite.package
-    _unpack(suite.source, suite.files, target, directory)
+    if Path(suite.source).is_dir():
+        target.mkdir(parents=True)
+        for path in (Path(suite.source) / suite.files).rglob("*.py"):
+            shutil.copy(path, target)
+    else:
+        _unpack(suite.source, suite.files, target, directory)
     if suite.with_tasks_of:
         _unpack(suite.with_tasks_of, "tests/tasks/tasks.py", target / "tasks.py", directory)
     (target / "__init__.py").touch()

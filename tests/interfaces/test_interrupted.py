@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -9,9 +10,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from django_bgtasks.models import Job
-from django_bgtasks.testing import run_jobs
+from django_bgtasks.testing import run_jobs, without_redis
 from tests.app.models import Note
 from tests.app.tasks import add
 
@@ -66,6 +68,21 @@ def test_ctrl_c_ends_run_jobs_and_the_job_waits_again(task: Any) -> None:
     assert states == ["succeeded", "queued", "queued"]
     assert (hit.job.attempt, hit.job.error) == (0, "")
     assert not Note.objects.exists()
+
+
+def test_an_interruption_talks_to_no_redis(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.CACHES = {}
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    with without_redis():
+        interrupted.waits.enqueue(signal.SIGINT)
+    messages: list[str] = []
+    monkeypatch.setattr(logging.getLogger("django_bgtasks.dispatch"), "warning", messages.append)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs()
+    assert Job.objects.get().state == "queued"
+    assert messages == []
 
 
 def test_what_must_not_be_repeated_is_failed_as_by_a_worker() -> None:
