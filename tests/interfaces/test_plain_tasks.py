@@ -211,8 +211,8 @@ def test_a_context_of_the_backport_can_do_what_ours_can() -> None:
     context: Any = context_of(result.job, plain.asks_the_backport, "default")
     assert issubclass(type(context), JobContext)
     assert issubclass(type(context), TaskContext) is (django.VERSION < (6, 0))
-    assert isinstance(context, django_tasks.TaskContext)
     assert context.idempotency_key == result.id
+    assert isinstance(context, django_tasks.TaskContext)
 
 
 @pytest.mark.django_db(transaction=True)
