@@ -51,7 +51,8 @@ def test_rq_tox_and_pip_are_called_as_they_can_be(block: Block) -> None:
         elif program == "tox" and arguments:
             assert arguments[:2] == ["run", "-e"]
             assert f"testenv:{arguments[2]}" in tox_sections()
-            known = [], ["--", "--serve"], ["--", "--minutes", "10"], ["--", "--backport", CHECKOUT]
+            known: list[list[str]] = [[], ["--", "--serve"], ["--", "--minutes", "10"]]
+            known.append(["--", "--backport", CHECKOUT])
             assert arguments[3:] in known
         elif program == "pip":
             assert arguments[0] == "install"
