@@ -4,21 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
 
-from .core.compat import BaseTaskBackend, InvalidTask, TaskResultDoesNotExist, for_both
-from .core.options import read
-from .jobs.results import JobResult
-from .jobs.task import BackgroundTask, find_task, validate, validate_call
+from .core.backport import loaded_backport
+from .core.compat import (
+    BaseTaskBackend,
+    InvalidTask,
+    InvalidTaskBackend,
+    TaskResultDoesNotExist,
+    api,
+    for_both,
+)
+from .core.options import backend_of, read
+from .jobs.task import BackgroundTask, as_background_task, find_task, validate, validate_call
+
+if TYPE_CHECKING:
+    from .jobs.results import JobResult
+
+APP = "django_bgtasks"
+NO_APP = (
+    "The tasks backend %r is one of django_bgtasks, and INSTALLED_APPS does not have that app: "
+    "there are no tables for its jobs, and no workers."
+)
+ADD_IT = 'Add "django_bgtasks" to INSTALLED_APPS, then run `manage.py migrate`.'
 
 
 class RQBackend(BaseTaskBackend):
     """Jobs are rows of the database; RQ carries pointers to them through Redis."""
 
-    task_class = BackgroundTask
     supports_defer = True
     supports_async_task = True
     supports_get_result = True
@@ -26,7 +47,30 @@ class RQBackend(BaseTaskBackend):
 
     def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
         super().__init__(alias, dict(params))
+        if (backport := loaded_backport()) is not None:
+            # An abstract class, to which any class can be registered.
+            backport.BaseTaskBackend.register(type(self))
         self.settings = read(alias, params)
+        # Registers the API's own check, which calls check(): the backport leaves that to its app.
+        import_module(f"{api.__name__}.checks")
+        # Where the URL conf is the first to use tasks, say, it comes too late for that check.
+        if apps.ready and APP not in apps.all_models and alias in settings.TASKS:
+            raise ImproperlyConfigured(f"{NO_APP % alias} {ADD_IT}")
+
+    def check(self, **kwargs: Any) -> list[CheckMessage]:
+        """What `manage.py check` says of it. All else is in checks.py, which only the app loads."""
+        if apps.is_installed(APP):
+            return []
+        return [Error(NO_APP % self.alias, hint=ADD_IT, id="bgtasks.E012")]
+
+    @property
+    def task_class(self) -> Any:  # type: ignore[override]
+        """What a decorator makes: a BackgroundTask that is a Task of the decorator's own API."""
+        backport = loaded_backport()
+        if backport is None or self.alias not in backport.task_backends:
+            return BackgroundTask
+        its_own = backport.task_backends[self.alias] is self
+        return BackgroundTask.of_backport if its_own else BackgroundTask
 
     def validate_task(self, task: Any) -> None:
         """Refuse with InvalidTask what could not be enqueued or run."""
@@ -35,11 +79,17 @@ class RQBackend(BaseTaskBackend):
         except InvalidTask as error:
             raise for_both(_naming(task, error)) from None
 
-    def _validate_again(self, task: Any) -> None:
-        """Our own tasks are frozen and valid since they were made; only QUEUES may have changed."""
-        ours = isinstance(task, BackgroundTask) and task.backend == self.alias
-        if not ours or (self.queues and task.queue_name not in self.queues):
+    def _of_this_backend(self, task: Any) -> BackgroundTask[Any, Any]:
+        """The task with our options. Raises InvalidTask for what this backend does not take."""
+        if not isinstance(task, BackgroundTask) or task.backend != self.alias:
+            try:
+                return as_background_task(task, self.alias)
+            except InvalidTask as error:
+                raise for_both(error) from None
+        # It is frozen and valid since it was made; only QUEUES may have changed.
+        if self.queues and task.queue_name not in self.queues:
             self.validate_task(task)
+        return task
 
     def _validate(self, task: Any) -> None:
         validate_call(task)
@@ -59,8 +109,7 @@ class RQBackend(BaseTaskBackend):
         """Insert a job in the current transaction and dispatch it after the commit."""
         from .jobs.enqueue import enqueue
 
-        self._validate_again(task)
-        return enqueue(task, args, kwargs)
+        return enqueue(self._of_this_backend(task), args, kwargs, task)
 
     async def aenqueue(
         self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -72,8 +121,7 @@ class RQBackend(BaseTaskBackend):
         """Enqueue many calls at once; all of them or none."""
         from .jobs.enqueue import enqueue_many
 
-        self._validate_again(task)
-        return enqueue_many(task, calls)
+        return enqueue_many(self._of_this_backend(task), calls, task)
 
     def get_result(self, result_id: str) -> JobResult[Any]:
         """The result of a job by its id.
@@ -93,11 +141,12 @@ class RQBackend(BaseTaskBackend):
 
 
 def _task_of(job: Any) -> Any:
-    """The task as it was enqueued, where its queue and priority are still valid."""
+    """The task as it was enqueued, where its backend, queue and priority are still valid."""
     task = find_task(job.task)
+    call = {"priority": job.priority, "queue_name": job.queue, "run_after": job.run_after}
     try:
-        return replace(task, priority=job.priority, queue_name=job.queue, run_after=job.run_after)
-    except InvalidTask:
+        return replace(task, **call, backend=backend_of(job.backend) or task.backend)
+    except (InvalidTask, InvalidTaskBackend):
         return task
 
 

@@ -147,10 +147,10 @@ def _refusal_text(refusal: Exception) -> str:
 
 
 def _like(job: Job, task: Any) -> Any:
-    changes: dict[str, Any] = {"queue_name": job.queue, "priority": job.priority}
+    backend = backend_of(job.backend) or task.backend
+    changes = {"queue_name": job.queue, "priority": job.priority, "backend": backend}
     if isinstance(task, BackgroundTask):
-        backend = backend_of(job.backend) or task.backend
-        changes |= {"owner": job.owner, "about": job.about, "backend": backend}
+        changes |= {"owner": job.owner, "about": job.about}
     return task.using(**changes)
 
 

@@ -51,7 +51,10 @@ __all__ = [
     "task_backends",
 ]
 
-_BACKPORT_NAMES = {"InvalidTask": "InvalidTaskError"}
+_BACKPORT_NAMES = {
+    "InvalidTask": "InvalidTaskError",
+    "InvalidTaskBackend": "InvalidTaskBackendError",
+}
 
 
 def handlers() -> list[Any]:

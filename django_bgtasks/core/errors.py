@@ -45,7 +45,10 @@ class BgTasksError(Exception):
 
 
 class InvalidArguments(BgTasksError, TypeError, ValueError):
-    """The arguments or the result of a task cannot be stored as JSON within the caps."""
+    """The arguments of a task cannot be stored as JSON within the caps, or the result is too large.
+
+    A result that is not JSON at all is a plain TypeError.
+    """
 
 
 class DuplicateJob(BgTasksError):

@@ -108,6 +108,12 @@ def backend_of(stored: str) -> str | None:
 
 
 @cache
+def backend_class(stored: str) -> Any:
+    """The class of the backend to which a job with this backend in its row belongs."""
+    return import_string(entries()[backend_of(stored) or default_backend()]["BACKEND"])
+
+
+@cache
 def backend_settings(backend: str) -> BackendSettings:
     """The entry of this backend; ImproperlyConfigured if it is none of ours or has wrong values."""
     found = entries()
@@ -188,7 +194,13 @@ def _is_ours(path: str) -> bool:
 
 
 # What is cached of the settings: here, and by who has added to it.
-CACHED: list[Any] = [stored_backends, known_backends, backend_of, backend_settings]
+CACHED: list[Any] = [
+    stored_backends,
+    known_backends,
+    backend_of,
+    backend_class,
+    backend_settings,
+]
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

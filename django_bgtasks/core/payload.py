@@ -59,17 +59,22 @@ def _written_out(found: re.Match[str]) -> str:
 to_json = StoredJSON().encode
 
 
-def json_value(value: Any, what: str, where: str) -> Any:
+def json_value(
+    value: Any, what: str, where: str, not_json: type[TypeError] = InvalidArguments
+) -> Any:
     """A JSON copy of `value`: tuples become lists, as they will be read back.
 
     what: how the error names it, such as "args"; where: the task's path.
-    Raises InvalidArguments for a value that JSON or the database cannot keep.
+    Raises InvalidArguments for a value that the database cannot keep, and `not_json` for one that
+    JSON does not have.
     """
     if value is None:
         return None
     try:
         copied = _copy(value, what, 0)
         size = len(_encode(copied).encode())
+    except _NotJSON as refusal:
+        raise not_json(f"{where}: {refusal}") from None
     except (_Refused, UnicodeEncodeError, RecursionError) as refusal:
         raise InvalidArguments(f"{where}: {refusal}") from None
     if size > MAX_BYTES:
@@ -84,6 +89,10 @@ class _Refused(Exception):
     pass
 
 
+class _NotJSON(_Refused):
+    pass
+
+
 def _copy(value: Any, path: str, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise _Refused(f"{path[:80]}… is nested too deep: at most {MAX_DEPTH} levels are kept.")
@@ -95,7 +104,7 @@ def _copy(value: Any, path: str, depth: int) -> Any:
         return {_key(k, path): _copy(v, f"{path}[{k!r}]", depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_copy(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
-    raise _Refused(
+    raise _NotJSON(
         f"Unsupported type: {type(value)} at {path} is not JSON. Pass a string, a number, a list "
         f"or a dict, such as an id or .isoformat()."
     )
@@ -117,7 +126,7 @@ def plain(value: Any) -> Any:
 
 def _number(value: Any, path: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        raise _Refused(f"{path} is {value}, which JSON does not have. Pass None or a string.")
+        raise _NotJSON(f"{path} is {value}, which JSON does not have. Pass None or a string.")
     if isinstance(value, int) and value.bit_length() > 1024:
         raise _Refused(f"{path} is an integer of {value.bit_length()} bits. Pass it as a string.")
     return plain(value)
@@ -161,7 +170,7 @@ def fault_of(name: Any, longest: int, shortest: int = 1) -> str:
 
 def _key(key: Any, path: str) -> str:
     if not isinstance(key, str):
-        raise _Refused(f"{path} has the key {key!r}: JSON keys are strings.")
+        raise _NotJSON(f"{path} has the key {key!r}: JSON keys are strings.")
     return _text(plain(key), f"a key of {path}")
 
 

@@ -12,7 +12,8 @@ from uuid import UUID, uuid5
 from asgiref.sync import async_to_sync, sync_to_async
 
 from ..core import clock
-from ..core.compat import TaskContext
+from ..core.backport import ForBoth
+from ..core.compat import Task, TaskContext
 from ..core.current import running
 from ..core.errors import ClaimLost, InvalidArguments, JobCancelled
 from ..core.outcomes import Failure, failure_of
@@ -32,7 +33,7 @@ T = TypeVar("T")
 WRITE_EVERY = 0.5
 
 
-class JobContext(TaskContext):  # type: ignore[type-arg]
+class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
     """Django's TaskContext, with progress, steps and cancellation.
 
     job: its row as it was claimed. exception: what the attempt raised, for a middleware's
@@ -199,6 +200,13 @@ class JobContext(TaskContext):  # type: ignore[type-arg]
             return False
         self._clock[what] = now + WRITE_EVERY
         return True
+
+
+def context_of(job: Job, task: Any, using: str) -> JobContext:
+    """The context of an attempt: one of the tasks API that made its task; Django's without one."""
+    kind = JobContext if task is None or isinstance(task, Task) else JobContext.of_backport
+    made: JobContext = kind(job, task, using)
+    return made
 
 
 def current_job() -> JobContext | None:

@@ -61,8 +61,10 @@ _logged: WeakKeyDictionary[Redis, type[RedisError]] = WeakKeyDictionary()
 AnyTask = BackgroundTask[Any, Any]
 
 
-def enqueue(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult[Any]:
-    """Insert one job, or find the live one that stands for it."""
+def enqueue(
+    task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], given: Any
+) -> JobResult[Any]:
+    """Insert one job, or find the live one that stands for it. given: the result's task."""
     using = ledger_database()
     job = build(task, args, kwargs)
     try:
@@ -73,11 +75,11 @@ def enqueue(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Jo
             raise
     for middleware in middleware_of(job.backend):
         middleware.on_enqueue([job])
-    return _result(job, _insert(job, task, using), task)
+    return _result(job, _insert(job, task, using), given)
 
 
-def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
-    """Insert a job for each call; all of them or none."""
+def enqueue_many(task: AnyTask, calls: Iterable[Any], given: Any) -> Sequence[JobResult[Any]]:
+    """Insert a job for each call; all of them or none. given: the task of the results."""
     using = ledger_database()
     split = [_split(call, task) for call in calls]
     if not split:
@@ -87,12 +89,12 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any]) -> Sequence[JobResult[Any]
         for middleware in middleware_of(task.backend):
             middleware.on_enqueue(jobs)
         found = in_transaction(lambda: _insert_keyed(jobs, task, using), using)
-        return [_result(job, found[job.pk], task) for job in jobs]
-    return _enqueue_alike(build(task, *split[0]), split, task, using)
+        return [_result(job, found[job.pk], given) for job in jobs]
+    return _enqueue_alike(build(task, *split[0]), split, given, using)
 
 
 def _enqueue_alike(
-    first: Job, split: Sequence[Any], task: AnyTask, using: str
+    first: Job, split: Sequence[Any], task: Any, using: str
 ) -> Sequence[JobResult[Any]]:
     """Enqueue calls that differ in their arguments only. first: the unsaved job of the first."""
     for args, kwargs in split:
@@ -213,7 +215,7 @@ def _refused(job: Job, task: AnyTask, who: str, holder: UUID | None = None) -> D
     )
 
 
-def _result(job: Job, stands: Job, task: AnyTask) -> JobResult[Any]:
+def _result(job: Job, stands: Job, task: Any) -> JobResult[Any]:
     """The result of the call that would be `job`. Sends the signal that goes with it."""
     result = result_of(stands, task, deduplicated=stands is not job)
     announce("task_enqueued" if stands is job else "job_deduplicated", stands, task, result)

@@ -49,6 +49,7 @@ from ..models import Job
 from ..sandbox.call import (
     LimitedCoroutine,
     deadline,
+    is_for_the_process,
     limits_paused,
     on_cancellation,
     run_in_sandbox,
@@ -61,7 +62,7 @@ from ..sandbox.restore import (
     refuse_ended_transaction,
 )
 from ..sandbox.threads import check_threads_of
-from .context import JobContext, flush_progress
+from .context import JobContext, context_of, flush_progress
 from .enqueue import dispatch_on_commit
 from .middleware import aentered, entered, middleware_of, report_outcome
 from .results import announce
@@ -82,6 +83,7 @@ class Run:
 
     task: None until it is found. exception: what the attempt raised, until it is settled.
     open: it succeeded, and its outcome is still to be written with those of its group.
+    of_caller: it runs in somebody's own process, who gets what is meant for that: Ctrl-C, say.
     """
 
     job: Job
@@ -91,13 +93,14 @@ class Run:
     exception: BaseException | None = None
     seconds: float = 0.0
     open: bool = False
+    of_caller: bool = False
     _context: JobContext | None = None
 
     @property
     def context(self) -> JobContext:
         """What the task and its middleware see of it; made when somebody asks."""
         if self._context is None:
-            self._context = JobContext(self.job, self.task, self.using)
+            self._context = context_of(self.job, self.task, self.using)
         return self._context
 
 
@@ -118,12 +121,13 @@ def claim_jobs(
     return retry_until_connected(claim, using)
 
 
-def run_claimed(job: Job, using: str, grouped: bool = False) -> Run | None:
+def run_claimed(job: Job, using: str, grouped: bool = False, of_caller: bool = False) -> Run | None:
     """Run a job that this worker has claimed, and settle it. None if the claim was lost.
 
-    grouped: a success may be left open, for settle_runs(); see may_stay_open().
+    grouped: a success may be left open, for settle_runs(); see may_stay_open(). of_caller: see Run;
+    what is meant for the process is raised, and the job left as claimed.
     """
-    run, start = Run(job, using), clock.monotonic()
+    run, start = Run(job, using, of_caller=of_caller), clock.monotonic()
     try:
         if begin_run(run):
             if getattr(run.task, "atomic", False):
@@ -212,7 +216,7 @@ def conclude(run: Run, returned: Callable[[], Any], grouped: bool) -> None:
     Raises ClaimLost.
     """
     try:
-        value = json_value(returned(), "the result", run.job.task)
+        value = json_value(returned(), "the result", run.job.task, TypeError)
     except BaseException as error:
         _settle_exception(run, error)
         return
@@ -298,7 +302,7 @@ def _commit_together(run: Run) -> None:
     try:
         with transaction.atomic(using):
             session = connections[using].connection
-            value = json_value(call(run), "the result", job.task)
+            value = json_value(call(run), "the result", job.task, TypeError)
             refuse_ended_transaction(using)
             run.outcome = outcome = Outcome(Transition.SUCCEED, result=value)
             flush_progress(run.context)
@@ -367,6 +371,8 @@ def _settle_outcome_of_rollback(run: Run, error: BaseException, outcome: Outcome
 def _settle_exception(run: Run, error: BaseException) -> None:
     """Settle an attempt that raised. Called inside the handler: receivers see the exception."""
     job = run.job
+    if run.of_caller and is_for_the_process(error):
+        raise error
     if isinstance(error, ClaimLost):
         drop_connections()
         if not retry_until_connected(lambda: holds_claim(job, run.using), run.using):

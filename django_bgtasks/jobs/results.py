@@ -15,7 +15,16 @@ from asgiref.sync import sync_to_async
 from django.db.models.base import ModelState
 
 from ..core import clock
-from ..core.compat import TaskError, TaskResult, TaskResultDoesNotExist, api_signals
+from ..core.backport import ForBoth, loaded_backport
+from ..core.compat import (
+    Task,
+    TaskError,
+    TaskResult,
+    TaskResultDoesNotExist,
+    api_signals,
+    for_both,
+)
+from ..core.options import backend_class
 from ..core.payload import masked_call
 from ..core.states import STATUS, State
 from ..ledger.lifecycle import Call, job_of, ledger_database
@@ -50,7 +59,7 @@ FRESH = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobResult(TaskResult, Generic[T]):  # type: ignore[misc,type-arg]
+class JobResult(TaskResult, Generic[T], metaclass=ForBoth):  # type: ignore[misc,type-arg]
     """The result of a job: Django's TaskResult with the job beside it.
 
     deduplicated: the call did not make this job; an earlier one holds its dedup key.
@@ -75,7 +84,7 @@ class JobResult(TaskResult, Generic[T]):  # type: ignore[misc,type-arg]
             .first()
         )
         if row is None:
-            raise TaskResultDoesNotExist(self.id)
+            raise for_both(TaskResultDoesNotExist(self.id))
         fresh = result_of(row, self.task)
         for name in FRESH:
             object.__setattr__(self, name, getattr(fresh, name))
@@ -138,11 +147,15 @@ class Results(Sequence[JobResult[Any]]):
 
 def result_of(job: Job, task: Any, *, deduplicated: bool = False) -> JobResult[Any]:
     """The result that a row stands for. Earlier attempts are read only where there were any."""
-    earlier = _attempts(job)
-    result: JobResult[Any] = JobResult(
+    earlier, status = _attempts(job), STATUS[State(job.state)]
+    kind, error = JobResult, TaskError
+    if not isinstance(task, Task):
+        base = loaded_backport().base
+        kind, error, status = JobResult.of_backport, base.TaskError, base.TaskResultStatus(status)
+    result: JobResult[Any] = kind(
         task=task,
         id=str(job.pk),
-        status=STATUS[State(job.state)],
+        status=status,
         enqueued_at=job.enqueued_at,
         started_at=earlier[0].started_at if earlier else job.started_at,
         finished_at=job.finished_at,
@@ -151,8 +164,7 @@ def result_of(job: Job, task: Any, *, deduplicated: bool = False) -> JobResult[A
         kwargs=job.kwargs,
         backend=job.backend,
         errors=[
-            TaskError(exception_class_path=a.exception_class, traceback=a.traceback)
-            for a in earlier
+            error(exception_class_path=a.exception_class, traceback=a.traceback) for a in earlier
         ],
         worker_ids=_worker_ids(job, earlier),
         job=job,
@@ -177,7 +189,7 @@ def announce(name: str, job: Job, task: Any, result: JobResult[Any] | None = Non
         result = retry_until_connected(lambda: result_of(job, task), using)
     signals = [OURS[name]] if name in OURS else [getattr(one, name) for one in _signal_modules()]
     for signal in signals:
-        signal.send_robust(sender=type(task.get_backend()), task_result=result)
+        signal.send_robust(sender=backend_class(job.backend), task_result=result)
 
 
 def is_heard(name: str, failed: bool = False) -> bool:

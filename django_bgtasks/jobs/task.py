@@ -6,6 +6,7 @@ Next: jobs/enqueue.py (2 the row).
 from __future__ import annotations
 
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 
 from django.utils.module_loading import import_string
 
-from ..core.compat import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task, handlers, task_backends
+from ..core.backport import ForBoth, loaded_backport, task_classes
+from ..core.compat import (
+    DEFAULT_TASK_QUEUE_NAME,
+    InvalidTask,
+    InvalidTaskBackend,
+    Task,
+    for_both,
+    handlers,
+    task_backends,
+)
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
 from ..core.options import IMPLICIT, IMPLICIT_BACKEND, backend_settings, default_backend
@@ -42,7 +52,7 @@ _declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
+class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[type-arg]
     """The definition of a task: a function with the defaults of its jobs.
 
     retry: a Retry; without one an exception fails the job, while a crash is retried.
@@ -73,8 +83,13 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
         for name in TEXTS:
             # A member of an enumeration is the text that it stands for.
             object.__setattr__(self, name, plain(getattr(self, name)))
-        # Zero-argument super() fails in a dataclass with slots on Python 3.12 and earlier.
-        Task.__post_init__(self)
+        if not isinstance(self.backend, str):
+            raise InvalidTask(
+                f"{self.module_path}: backend is an alias in TASKS, such as 'default', not "
+                f"{self.backend!r}."
+            )
+        # Not by super(): this is a method of the backport's twin too, which has another base.
+        self.get_backend().validate_task(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By the path of its function and what differs there: a pickled key need not be code."""
@@ -87,7 +102,14 @@ class BackgroundTask(Task, Generic[P, T]):  # type: ignore[type-arg]
 
     def get_backend(self) -> Any:
         """The RQBackend of this task, the implicit one included."""
-        return ensure_backend(self.backend)
+        own: Any = self
+        if isinstance(own, Task):
+            return ensure_backend(self.backend)
+        backport = loaded_backport()
+        try:
+            return ensure_backend(self.backend, backport.task_backends)
+        except backport.InvalidTaskBackendError as error:
+            raise for_both(InvalidTaskBackend(*error.args)) from error
 
     def using(self, **changes: Any) -> BackgroundTask[P, T]:
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
@@ -195,28 +217,47 @@ def queues_of(backend: str) -> frozenset[str]:
     return backend_settings(backend).queues or frozenset(_declared[backend])
 
 
-def ensure_backend(name: str) -> Any:
+def ensure_backend(name: str, found_by: Any = task_backends) -> Any:
     """The backend of this name; makes the implicit one known where TASKS does not name it.
 
     Each handler gets a copy of its settings, so that the site's TASKS stays as it is.
+    found_by: the handler of the tasks API that asks.
     """
     if name == IMPLICIT_BACKEND:
         for handler in handlers():
             if name not in handler.settings:
                 handler.settings = {**handler.settings, name: IMPLICIT}
-    return task_backends[name]
+    return found_by[name]
 
 
 def find_task(path: str) -> Any:
     """The task at this dotted path; TaskNotFound when there is none on this host."""
     try:
-        task = import_string(path)
+        found = import_string(path)
     except (Exception, SystemExit) as error:
         why = message_of(error)
         raise TaskNotFound.of("task_not_imported", task=path, why=why) from error
-    if not isinstance(task, Task):
+    if isinstance(found, Task):
+        return found
+    # A task that is made by hand may have another name in its module than its function has there.
+    named = [found] if isinstance(found, task_classes()) else _tasks_around(found, path)
+    # With different options nobody could say which of them is meant.
+    if not named or any(_definition(task) != _definition(named[0]) for task in named):
         raise TaskNotFound.of("not_a_task", task=path)
-    return task
+    return named[0]
+
+
+def _tasks_around(function: Any, path: str) -> list[Any]:
+    """The tasks of its module that call this function."""
+    kinds, module = task_classes(), sys.modules[path.rpartition(".")[0]]
+    # By type(): isinstance() would ask a lazy object what it is, which may ask the database.
+    tasks = [value for value in list(vars(module).values()) if issubclass(type(value), kinds)]
+    return [task for task in tasks if task.func is function]
+
+
+def _definition(task: Any) -> list[Any]:
+    """What a worker reads of a task, and not of its job."""
+    return [getattr(task, name, None) for name in sorted(OF_THE_DEFINITION)]
 
 
 def known_task(path: str) -> Any:
@@ -225,6 +266,29 @@ def known_task(path: str) -> Any:
         return find_task(path)
     except TaskNotFound:
         return None
+
+
+def as_background_task(task: Any, backend: str) -> BackgroundTask[Any, Any]:
+    """The task as one of this backend: a plain one of the tasks API gets our defaults.
+
+    Raises InvalidTask for what no worker could find by its path, or would call in another way.
+    """
+    if isinstance(task, BackgroundTask):
+        return task if task.backend == backend else replace(task, backend=backend)
+    options = ("func", "priority", "queue_name", "run_after", "takes_context")
+    made: BackgroundTask[Any, Any] = BackgroundTask(
+        backend=backend, **{name: getattr(task, name) for name in options}
+    )
+    path = made.module_path
+    try:
+        found = find_task(path)
+    except TaskNotFound as error:
+        text = f"{path}: no worker could find this task by its path. {error}"
+        raise InvalidTask(f"{text} Or keep the Task itself in that module.") from None
+    if found.takes_context != made.takes_context:
+        text = f"{path}: takes_context is {found.takes_context} there, where workers read it"
+        raise InvalidTask(f"{text}, and {made.takes_context} here.")
+    return made
 
 
 def _refuse(name: str, options: set[str], why: str) -> None:

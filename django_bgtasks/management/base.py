@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
-
-from ..core.options import backend_settings, default_backend
-from ..ledger.history import Actor
-
-
-def shell_actor(command: str) -> Actor:
-    """Who runs this command, for the history: the user of the shell, and the host."""
-    name = os.environ.get("SUDO_USER", "")
-    if not name:
-        try:
-            name = getpass.getuser()
-        except (KeyError, OSError):
-            # In a container the number may have no name.
-            name = str(os.getuid())
-    return Actor(f"{name}@{socket.gethostname()}", command)
 
 
 class TranslatedCommand(BaseCommand):
@@ -33,22 +15,47 @@ class TranslatedCommand(BaseCommand):
 
     help: Any
     requires_migrations_checks = False
+    _parser: CommandParser
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Django's, in the language of now: argparse takes no lazy text."""
         self.help = str(self.help)
-        return super().create_parser(prog_name, subcommand, **kwargs)
+        self._parser = super().create_parser(prog_name, subcommand, **kwargs)
+        return self._parser
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Django's. What call_command() has as keywords is checked as on the command line."""
+        for action in self._parser._actions:
+            given = options.get(action.dest)
+            if not isinstance(action.type, Number | Text | JobId) or given is None:
+                continue
+            try:
+                for one in given if isinstance(given, list) else [given]:
+                    action.type(one)
+            except ArgumentTypeError as error:
+                name = "/".join(action.option_strings) or action.dest
+                raise CommandError(f"{name}: {error}") from None
+        return super().execute(*args, **options)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The option that says which backend."""
         text = _("A backend of TASKS. Default: the first of this package.")
-        parser.add_argument("--backend", help=text)
+        parser.add_argument("--backend", type=Text(), help=text)
 
     def chosen_backend(self, options: dict[str, Any]) -> str:
         """The backend that is meant. CommandError if TASKS has none of that name."""
-        backend = options["backend"] or default_backend()
+        backend, option = options["backend"] or default_backend(), "--backend"
         try:
             backend_settings(backend)
         except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(f"{option}: {error}") from error
         return backend
+
+    def refuse_unknown_backend(self, backend: str | None) -> None:
+        """Raise CommandError for a backend that neither TASKS nor any job has."""
+        known = known_backends()
+        if backend is None or backend in known:
+            return
+        if not Job.objects.using(ledger_database()).filter(backend=backend).exists():
+            text = _("--backend: neither TASKS nor any job has %(backend)r. TASKS has %(known)s.")
+            raise CommandError(text % {"backend": backend, "known": ", ".join(known)})

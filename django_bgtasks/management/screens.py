@@ -13,6 +13,7 @@ from django.utils.translation import ngettext, pgettext
 from ..core.formats import NOTHING, duration, exact, number, percent
 from ..core.messages import message
 from ..models import AttemptOutcome
+from ..monitoring.commands import to_type
 from ..monitoring.diagnosis import queues_by_trouble
 from ..monitoring.failures import FailureGroup
 from ..monitoring.problems import Level, Problem
@@ -148,7 +149,7 @@ def _workers(snapshot: Snapshot) -> ScreenTable:
         )
         for worker in snapshot.workers
     ]
-    empty = " ".join([_("None."), _("Start one: %s") % "python manage.py bgworker"])
+    empty = " ".join([_("None."), _("Start one: %s") % to_type("bgworker", snapshot.backend)])
     return ScreenTable(_("Workers"), heads, rows, empty)
 
 

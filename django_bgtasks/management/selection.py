@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -16,15 +16,8 @@ from ..core.errors import DuplicateJob, InvalidMove
 from ..ledger.history import Actor
 from ..ledger.lifecycle import ledger_database
 from ..models import Job
+from .arguments import COUNT, QUEUE, JobId, Text
 from .base import TranslatedCommand, shell_actor
-
-
-def job_id(text: str) -> UUID:
-    """The id of a job."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise ArgumentTypeError(_("%r is no job's id") % text) from None
 
 
 class SelectionCommand(TranslatedCommand):
@@ -42,19 +35,25 @@ class SelectionCommand(TranslatedCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("jobs", nargs="*", type=job_id, metavar="ID", help=_("Ids of jobs."))
+        add("jobs", nargs="*", type=JobId(), metavar="ID", help=_("Ids of jobs."))
         add("--all", action="store_true", help=_("All jobs in --state."))
-        add("--task", help=_("Those of this task, by its dotted path."))
-        add("--queue", help=_("Those in this queue."))
-        add("--backend", help=_("Those of this backend, by the name that they have."))
-        add("--error", help=_("Those whose error contains this text, as it is stored."))
+        add("--task", type=Text(), help=_("Those of this task, by its dotted path."))
+        add("--queue", type=QUEUE, help=_("Those in this queue."))
+        add("--backend", type=Text(), help=_("Those of this backend, by the name that they have."))
+        add(
+            "--error", type=Text(), help=_("Those whose error contains this text, as it is stored.")
+        )
         states = get_text_list([*self.default_states], _("and"))
         text = _("Those in this state. Default: %s.") % states
-        add("--state", choices=self.states, action="append", help=text)
-        add("--limit", type=int, metavar="N", help=_("The oldest N of them."))
+        add("--state", choices=[str(state) for state in self.states], action="append", help=text)
+        add("--limit", type=COUNT, metavar="N", help=_("The oldest N of them."))
         add("--dry-run", action="store_true", help=_("Only say which they are."))
 
     def handle(self, *args: Any, **options: Any) -> None:
+        others = ("all", "task", "queue", "backend", "error", "state", "limit")
+        if options["jobs"] and (named := [name for name in others if options[name]]):
+            text = _("--%s chooses jobs. Name ids, or choose, but not both.")
+            raise CommandError(text % named[0])
         ids = options["jobs"] or self._matching(options)
         if options["dry_run"]:
             for pk in ids:
@@ -76,6 +75,7 @@ class SelectionCommand(TranslatedCommand):
         if not (filters or options["all"] or options["state"]):
             text = _("Name jobs by their ids, or by --task, --queue, --backend, --error or --all.")
             raise CommandError(text)
+        self.refuse_unknown_backend(options["backend"])
         states = options["state"] or self.default_states
         rows = Job.objects.using(ledger_database()).filter(state__in=states, **filters)
         return list(rows.order_by("pk").values_list("pk", flat=True)[: options["limit"]])

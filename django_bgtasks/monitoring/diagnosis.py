@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from ..core.messages import Reason
+from .commands import to_type
 from .failures import FailureWindow
 from .health import WorkerHealth
 from .problems import LEVELS, Level, Problem, Target
@@ -78,7 +79,7 @@ def redis_problem(address: str, why: Reason) -> Problem:
 
 def _workers(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.alive:
-        command = "python manage.py bgworker"
+        command = to_type("bgworker", snapshot.backend)
         yield Problem(Level.CRITICAL, "no-worker", target=Target("workers"), command=command)
     for worker in snapshot.workers:
         target = Target("worker", {"id": worker.id})
@@ -168,7 +169,7 @@ def _queue(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
     target = Target("queue", {"name": queue.name})
     values: dict[str, Any] = {"queue": queue.name}
     if queue.paused:
-        command = f"python manage.py bgresume {quote(queue.name)}"
+        command = to_type("bgresume", snapshot.backend, queue.name)
         values |= {"count": queue.queued, "by": queue.paused_by}
         yield Problem(Level.WARNING, "paused", values, target, command)
     elif queue.queued and snapshot.alive:
@@ -183,10 +184,10 @@ def _backlog(queue: QueueSnapshot, snapshot: Snapshot, target: Target) -> Iterat
     served, oldest = bool(snapshot.serving(queue.name)), queue.oldest or 0
     values: dict[str, Any] = {"queue": queue.name}
     if oldest > UNSERVED and not served and not queue.is_declared:
-        command = "python manage.py bgworker"
+        command = to_type("bgworker", snapshot.backend)
         yield Problem(Level.WARNING, "unknown-queue", values, target, command)
     elif oldest > UNSERVED and not served:
-        command = f"python manage.py bgworker {quote(queue.name)}"
+        command = to_type("bgworker", snapshot.backend, queue.name)
         yield Problem(Level.WARNING, "unserved", values, target, command)
     elif oldest > LONG_WAIT:
         yield Problem(Level.WARNING, "backlog", values | {"span": oldest}, target)

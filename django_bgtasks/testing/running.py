@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from uuid import UUID
 
+from django.db import DatabaseError
+
 from ..core import clock
+from ..core.messages import Reason
+from ..core.outcomes import Failure, outcome_of_interruption
 from ..core.states import State
 from ..jobs.enqueue import without_dispatch
-from ..jobs.execute import run_claimed
-from ..ledger.lifecycle import claim_next, ledger_database
+from ..jobs.execute import reflect_outcome, run_claimed
+from ..jobs.results import announce
+from ..jobs.task import known_task
+from ..ledger.lifecycle import claim_next, ledger_database, settle
 from ..ledger.transitions import promote
+from ..ledger.workers import running_of
 from ..models import Job
 
 LIMIT = 10_000
@@ -31,19 +38,41 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
 
     Jobs for later stay scheduled: turn the database's clock by setting `run_after`, or run one
     with `run_job_now`. A task's exception is settled as in a worker, never raised here.
+
+    Raises what is meant for this process: KeyboardInterrupt at Ctrl-C, and what a signal handler
+    raises, such as SystemExit. The job that ran is left as an interrupted worker leaves it: queued
+    again at no cost, or failed with on_crash="fail".
     """
     using, worker = ledger_database(), clock.new_id()
     ran: list[UUID] = []
-    with without_dispatch():
+    with without_dispatch(), _interruptible(worker, using):
         while promote(1000, using) or _queues(queues, using):
             waiting = _queues(queues, using)
             if len(ran) >= limit and waiting:
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
             if job := claim_next(queues or waiting, worker, using):
-                run_claimed(job, using)
+                run_claimed(job, using, of_caller=True)
                 ran.append(job.pk)
     rows = Job.objects.using(using).in_bulk(ran)
     return [rows[job_id] for job_id in ran if job_id in rows]
+
+
+@contextmanager
+def _interruptible(worker: UUID, using: str) -> Iterator[None]:
+    """Leave no job claimed by a worker that does not exist any more."""
+    try:
+        yield
+    except BaseException:
+        end = Reason("other", {"words": "run_jobs() was interrupted."})
+        # In a transaction that is broken nothing can be written, and nothing will be committed.
+        with suppress(DatabaseError):
+            for job in running_of(worker, using):
+                outcome = outcome_of_interruption(Failure.of("crash", end), job.on_crash)
+                settle(job, outcome, using)
+                reflect_outcome(job, outcome)
+                if job.is_final:
+                    announce("task_finished", job, known_task(job.task))
+        raise
 
 
 def _queues(wanted: Sequence[str] | None, using: str) -> list[str]:

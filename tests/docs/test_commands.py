@@ -22,6 +22,7 @@ OTHERS = {"crontab", "django-admin", "export", "systemctl"}
 NOT_OURS = {"enqueue_digest"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
+CHECKOUT = "../django-tasks"
 EXTRAS = [[f"{PROJECT['name']}[{extra}]"] for extra in PROJECT["optional-dependencies"]]
 
 
@@ -50,7 +51,9 @@ def test_rq_tox_and_pip_are_called_as_they_can_be(block: Block) -> None:
         elif program == "tox" and arguments:
             assert arguments[:2] == ["run", "-e"]
             assert f"testenv:{arguments[2]}" in tox_sections()
-            assert arguments[3:] in ([], ["--", "--serve"], ["--", "--minutes", "10"])
+            known: list[list[str]] = [[], ["--", "--serve"], ["--", "--minutes", "10"]]
+            known.append(["--", "--backport", CHECKOUT])
+            assert arguments[3:] in known
         elif program == "pip":
             assert arguments[0] == "install"
             assert arguments[1:] in (["tox"], ["django"], [PROJECT["name"]], *EXTRAS)

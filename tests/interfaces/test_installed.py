@@ -127,3 +127,38 @@ def test_both_decorators_work_side_by_side() -> None:
 def test_under_an_alias_of_its_own_our_decorator_finds_it() -> None:
     immediate = "django_tasks.backends.immediate.ImmediateBackend"
     run_site('check(task, "work")', TASKS={"default": {"BACKEND": immediate}, "work": OURS})
+
+
+WITHOUT_THE_APP = """
+SECRET_KEY = "for the tests only"
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "shop"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+TASKS = {"default": {"BACKEND": "django_bgtasks.backend.RQBackend"}}
+ROOT_URLCONF = "shop.urls"
+"""
+
+
+@pytest.mark.parametrize("where", ["models.py", "urls.py"])
+@pytest.mark.parametrize(
+    "api",
+    ["django_bgtasks", "django_tasks", pytest.param("django.tasks", marks=NEEDS_6)],
+)
+def test_without_the_app_the_check_says_what_to_add(tmp_path: Path, api: str, where: str) -> None:
+    (tmp_path / "site_settings.py").write_text(WITHOUT_THE_APP)
+    (tmp_path / "shop").mkdir()
+    for name in ("__init__.py", "models.py", "urls.py"):
+        (tmp_path / "shop" / name).write_text("urlpatterns = []\n")
+    task = f"from {api} import task\n@task\ndef add(a, b): return a + b\nurlpatterns = []\n"
+    (tmp_path / "shop" / where).write_text(task)
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "check", "--settings", "site_settings"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "INSTALLED_APPS does not have that app" in done.stderr
+    assert 'Add "django_bgtasks" to INSTALLED_APPS' in done.stderr

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from weakref import WeakSet
 
@@ -15,6 +15,7 @@ from django.db import OperationalError, connection, transaction
 
 from django_bgtasks import GiveUp, Retry, RetryLater, current_job, task
 from django_bgtasks.core import clock
+from django_bgtasks.models import Job
 from tests.app.models import Note
 
 
@@ -249,9 +250,26 @@ def recurses(depth: int = 0) -> None:
 
 @task
 def gives(what: str) -> Any:
+    return _given(what)
+
+
+@task(atomic=True)
+def gives_in_its_transaction(what: str) -> Any:
+    return _given(what)
+
+
+@task
+async def gives_later(what: str) -> Any:
+    return _given(what)
+
+
+def _given(what: str) -> Any:
     return {
         "function": lambda: 1,
         "nan": float("nan"),
+        "key": {1: "one"},
+        "row": Job(),
+        "within": [{"when": datetime.now(UTC)}],
         "bytes": b"\xff",
         "large": "x" * 300_000,
         "tuple": (1, (2,)),

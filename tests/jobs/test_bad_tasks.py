@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import connection
 
@@ -21,7 +23,6 @@ with_commits = pytest.mark.django_db(transaction=True)
     [
         ("unprintable", "tests.jobs.tasks.Unprintable"),
         ("system exit", "builtins.SystemExit"),
-        ("keyboard interrupt", "builtins.KeyboardInterrupt"),
         ("generator exit", "builtins.GeneratorExit"),
         ("cancelled", "asyncio.exceptions.CancelledError"),
         ("recursion", "builtins.RecursionError"),
@@ -57,13 +58,26 @@ def test_a_task_without_a_bottom_fails() -> None:
     assert job.error.startswith("RecursionError: maximum recursion depth exceeded")
 
 
-@pytest.mark.parametrize("what", ["function", "nan", "bytes", "large"])
+@pytest.mark.parametrize("what", ["bytes", "large"])
 def test_a_result_that_cannot_be_stored_fails_the_job_by_name(what: str) -> None:
     tasks.gives.enqueue(what)
     [job] = run_jobs()
     assert job.state == "failed"
     assert job.error.startswith("InvalidArguments: tests.jobs.tasks.gives: ")
     assert "the result" in job.error
+
+
+@pytest.mark.parametrize("task", [tasks.gives, tasks.gives_in_its_transaction, tasks.gives_later])
+@pytest.mark.parametrize("what", ["function", "nan", "key", "row", "within"])
+def test_a_result_that_is_not_json_is_a_type_error_by_class(task: Any, what: str) -> None:
+    result = task.enqueue(what)
+    [job] = run_jobs()
+    assert (job.state, job.result) == ("failed", None)
+    assert job.error.startswith(f"TypeError: tests.jobs.tasks.{task.name}: ")
+    result.refresh()
+    [error] = result.errors
+    assert error.exception_class is TypeError
+    assert "the result" in error.traceback
 
 
 def test_a_tuple_comes_back_as_a_list() -> None:

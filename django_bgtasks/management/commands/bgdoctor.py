@@ -8,7 +8,6 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.options import default_backend
 from ...ledger.lifecycle import ledger_database
 from ...monitoring.problems import Level
 from ..base import TranslatedCommand
@@ -23,7 +22,7 @@ class Command(TranslatedCommand):
     help = gettext_lazy("Check the database, Redis and the workers, and say what to fix.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        findings = list(examine(options["backend"] or default_backend(), ledger_database()))
+        findings = list(examine(self.chosen_backend(options), ledger_database()))
         for finding in findings:
             self._print(finding)
         if any(finding.level is Level.CRITICAL and not finding.ok for finding in findings):

@@ -14,6 +14,7 @@ from ...jobs.actions import pause_queue
 from ...jobs.task import queues_of
 from ...ledger.lifecycle import ledger_database
 from ...ledger.queues import with_queued_jobs
+from ..arguments import QUEUE
 from ..base import TranslatedCommand, shell_actor
 
 
@@ -23,7 +24,7 @@ class Command(TranslatedCommand):
     help = gettext_lazy("Pause queues: their jobs wait until bgresume.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("queues", nargs="+", metavar=_("QUEUE"))
+        parser.add_argument("queues", nargs="+", type=QUEUE, metavar=_("QUEUE"))
         super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -17,6 +17,7 @@ from ...ledger.lifecycle import ledger_database
 from ...ledger.prune import prune_jobs
 from ...models import HistoryVerb
 from ...worker.maintenance import prune
+from ..arguments import Number
 from ..base import TranslatedCommand, shell_actor
 
 
@@ -28,18 +29,15 @@ class Command(TranslatedCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         text = _("Delete jobs that ended longer ago than this.")
-        parser.add_argument("--days", type=float, metavar="D", help=text)
+        parser.add_argument("--days", type=Number(float, 0, MAX_DAYS), metavar="D", help=text)
         text = _("With --days, only jobs in this state.")
-        parser.add_argument("--state", choices=sorted(FINAL), action="append", help=text)
+        parser.add_argument("--state", choices=sorted(map(str, FINAL)), action="append", help=text)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Delete chunk after chunk of one backend's jobs, and say how much it was."""
         days, using = options["days"], ledger_database()
         if days is None and options["state"]:
             raise CommandError(_("--state goes with --days."))
-        # Written so that NaN is refused too.
-        if days is not None and not days >= 0:
-            raise CommandError(_("--days takes zero or more days."))
         backend = options["backend"] or default_backend()
         deleted = 0
         if days is None:
@@ -54,8 +52,9 @@ class Command(TranslatedCommand):
                 deleted += chunk
         else:
             # Also of a backend that TASKS does not have any more: nobody else deletes its jobs.
+            self.refuse_unknown_backend(options["backend"])
             backends = stored_backends(backend)
-            age = timedelta(days=min(days, MAX_DAYS))
+            age = timedelta(days=days)
             ages = dict.fromkeys(options["state"] or sorted(FINAL), age)
             while chunk := prune_jobs(ages, backends, using):
                 deleted += chunk

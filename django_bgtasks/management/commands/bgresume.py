@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from ...jobs.actions import resume_queue
 from ...ledger.lifecycle import ledger_database
 from ...ledger.queues import paused
+from ..arguments import QUEUE
 from ..base import TranslatedCommand, shell_actor
 
 
@@ -21,12 +22,14 @@ class Command(TranslatedCommand):
     help = gettext_lazy("Let paused queues go on.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("queues", nargs="*", metavar=_("QUEUE"))
+        parser.add_argument("queues", nargs="*", type=QUEUE, metavar=_("QUEUE"))
         parser.add_argument("--all", action="store_true", help=_("All that are paused."))
         super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         backend, names = self.chosen_backend(options), options["queues"]
+        if options["all"] and names:
+            raise CommandError(_("Name the queues, or say --all, but not both."))
         if options["all"]:
             names = sorted(paused(backend, ledger_database()))
         elif not names:

@@ -21,6 +21,7 @@ from ...monitoring.problems import Problem
 from ...monitoring.snapshot import Snapshot, take_snapshot
 from ...transport.connection import reason
 from .. import screens
+from ..arguments import Number
 from ..base import TranslatedCommand
 
 EXIT_CODES = {"ok": 0, "info": 0, "warning": 1, "critical": 2}
@@ -41,7 +42,9 @@ class Command(TranslatedCommand):
         parser.add_argument("--json", action="store_true", help=_("Print JSON."))
         parser.add_argument("--watch", action="store_true", help=_("Show it again and again."))
         text = _("Seconds between two looks.")
-        parser.add_argument("--every", type=float, default=2.0, metavar="S", help=text)
+        parser.add_argument(
+            "--every", type=Number(float, 0.1, 86_400), default=2.0, metavar="S", help=text
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Show it once or until interrupted, and exit with the code of the last look."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +12,7 @@ from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...core.options import backend_settings
+from ...core.options import MAX_SECONDS, backend_settings
 from ...jobs.task import queues_of
 from ...ledger.lifecycle import ledger_database
 from ...sandbox.connections import close_for_good
@@ -28,6 +28,7 @@ from ...worker.config import (
 from ...worker.logs import banner, set_up_logging
 from ...worker.reload import run_with_reload
 from ...worker.supervisor import Supervisor
+from ..arguments import COUNT, MOST, QUEUE, Number
 from ..base import TranslatedCommand
 
 # Each with its default.
@@ -58,21 +59,12 @@ NUMBERS: dict[str, tuple[int | None, Any]] = {
     ),
     "--max-jobs": (None, gettext_lazy("Replace a process after N jobs.")),
 }
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(_("a whole number above 0 is needed, not %r") % text)
-    return int(text)
-
-
-def _at_most(options: dict[str, Any], name: str, most: int) -> int:
-    number: int = options[name]
-    if number > most:
-        text = _("--%(option)s takes at most %(most)d: for more, use --processes.")
-        raise CommandError(text % {"option": name.replace("_", "-"), "most": most})
-    return number
+MOST_OF = {
+    "--processes": 1000,
+    "--async-concurrency": MOST_COROUTINES,
+    "--async-connections": MOST_COROUTINES,
+    "--threads": MOST_THREADS,
+}
 
 
 class Command(TranslatedCommand):
@@ -86,19 +78,20 @@ class Command(TranslatedCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         text = _("Queues in order of preference. Default: all of the backend.")
-        parser.add_argument("queues", nargs="*", help=text)
+        parser.add_argument("queues", nargs="*", type=QUEUE, help=text)
         super().add_arguments(parser)
         text = _("Exit when no job is queued any more.")
         parser.add_argument("--burst", action="store_true", help=text)
         text = _("Seconds for running jobs when stopped.")
-        parser.add_argument("--grace", type=float, metavar="S", help=text)
+        parser.add_argument("--grace", type=Number(float, 0, MAX_SECONDS), metavar="S", help=text)
         text = _("Restart when code changes.")
         parser.add_argument("--reload", action="store_true", default=None, help=text)
         parser.add_argument("--no-reload", dest="reload", action="store_false")
         for option, (default, lazy) in NUMBERS.items():
-            parser.add_argument(option, type=positive, default=default, metavar="N", help=str(lazy))
+            kind = Number(int, 1, MOST_OF.get(option, MOST))
+            parser.add_argument(option, type=kind, default=default, metavar="N", help=str(lazy))
         text = _("Replace a process above so much.")
-        parser.add_argument("--max-memory", type=positive, metavar="MIB", help=text)
+        parser.add_argument("--max-memory", type=COUNT, metavar="MIB", help=text)
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Be ready for a stop, and do without an output, from the first moment on."""
@@ -136,8 +129,6 @@ class Command(TranslatedCommand):
         backend, grace = self.chosen_backend(options), options["grace"]
         if grace is None:
             grace = backend_settings(backend).options.grace
-        if grace < 0:
-            raise CommandError(_("--grace takes zero or more seconds."))
         return WorkerConfig(
             backend=backend,
             using=ledger_database(),
@@ -145,9 +136,9 @@ class Command(TranslatedCommand):
             processes=options["processes"],
             burst=options["burst"],
             group_size=min(options["group_size"], GROUP_SIZE),
-            async_concurrency=_at_most(options, "async_concurrency", MOST_COROUTINES),
-            async_connections=_at_most(options, "async_connections", MOST_COROUTINES),
-            threads=_at_most(options, "threads", MOST_THREADS),
+            async_concurrency=options["async_concurrency"],
+            async_connections=options["async_connections"],
+            threads=options["threads"],
             max_jobs=options["max_jobs"],
             max_memory=options["max_memory"],
             grace=grace,
@@ -161,4 +152,9 @@ class Command(TranslatedCommand):
             text = _("Unknown queue: %(queues)s. TASKS[%(backend)r]['QUEUES'] has %(known)s.")
             values = {"queues": ", ".join(unknown), "known": ", ".join(sorted(known))}
             raise CommandError(text % {**values, "backend": config.backend})
+        if strange := [name for name in config.queues if name not in known]:
+            # QUEUES is empty: as in Django, any name is allowed, and a typo looks like one.
+            text = _("No task here names the queue %(queues)s. Tasks name %(known)s.")
+            values = {"queues": ", ".join(strange), "known": ", ".join(sorted(known))}
+            self.stderr.write(text % values)
         return config.queues or tuple(sorted(known, key=lambda name: (name != "default", name)))

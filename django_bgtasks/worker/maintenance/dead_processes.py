@@ -26,7 +26,7 @@ from ...core.outcomes import (
 from ...core.payload import printable
 from ...core.retry import DEFAULT_RETRY
 from ...core.states import State, Transition
-from ...jobs.context import JobContext
+from ...jobs.context import context_of
 from ...jobs.execute import reflect_outcome
 from ...jobs.middleware import middleware_of, report_outcome
 from ...jobs.results import announce
@@ -201,4 +201,4 @@ def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
     if job.is_final:
         announce("task_finished", job, task)
     if middleware_of(job.backend):
-        report_outcome(JobContext(job, task, using), outcome)
+        report_outcome(context_of(job, task, using), outcome)
