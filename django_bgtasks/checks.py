@@ -171,8 +171,9 @@ def _sqlite(using: str) -> Iterable[CheckMessage]:
         missing.append("WAL")
     if missing:
         yield CheckWarning(
-            f"The SQLite database {using!r} is used without {' and '.join(missing)}: workers and "
-            f'the site will meet "database is locked".',
+            f"The SQLite database {using!r} is used without {' and '.join(missing)}: a view that "
+            f'reads and then writes in one transaction fails at once with "database is locked" '
+            f"while somebody else writes, and who writes waits for all who read.",
             hint=SQLITE_HINT % using,
             id="bgtasks.W004",
         )

@@ -32,6 +32,8 @@ BEGINS = ("BEGIN", "BEGIN DEFERRED")
 FIRST_WAIT, LAST_WAIT = 0.01, 0.05
 # For so long others go first. Then no new reader is let in: a heartbeat must not wait for ever.
 PATIENCE = 3.0
+# The longest rest between two writes of one session, in seconds.
+LONGEST_REST = 0.1
 
 
 def write_beside_nobody() -> None:
@@ -47,6 +49,7 @@ class Turn:
         [self.timeout] = session.execute("PRAGMA busy_timeout").fetchone()
         # What the session had written when it began a transaction in which nothing was done yet.
         self._unused_since: int | None = None
+        self._taken_at = self._next_at = 0.0
 
     @property
     def commits_by_itself(self) -> bool:
@@ -73,8 +76,16 @@ class Turn:
 
     def take(self) -> None:
         """Begin a transaction that has the database for itself."""
+        time.sleep(max(0.0, self._next_at - clock.monotonic()))
         if not self._take_when_alone():
             self.session.execute("BEGIN EXCLUSIVE")
+        self._taken_at = clock.monotonic()
+
+    def give_back(self) -> None:
+        """Commit, and leave the database to others for as long as it was taken."""
+        self.session.execute("COMMIT")
+        now = clock.monotonic()
+        self._next_at = now + min(now - self._taken_at, LONGEST_REST)
 
     def _take_when_alone(self) -> bool:
         deadline, longest = clock.monotonic() + PATIENCE, FIRST_WAIT
@@ -148,13 +159,13 @@ class Cursor(SQLiteCursorWrapper):
 
     def _commit(self, execute: Callable[[], Any]) -> None:
         """What a statement returns is fetched before: it is not done until then."""
-        session = self._turn.session
+        turn = self._turn
         try:
             execute()
             self._rows = iter(super().fetchall() if self.description else ())
-            session.execute("COMMIT")
+            turn.give_back()
         except BaseException:
-            session.rollback()
+            turn.session.rollback()
             raise
 
 

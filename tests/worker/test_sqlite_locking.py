@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from django.db import IntegrityError, OperationalError
 from django.db.backends.signals import connection_created
 from django.db.utils import ConnectionHandler
 
+from django_bgtasks.core import clock
 from django_bgtasks.ledger import sqlite_locking
 from django_bgtasks.ledger.sqlite_locking import write_beside_nobody
 from tests.waiting import wait_until
@@ -163,6 +166,20 @@ def test_what_nobody_leaves_free_is_an_error_as_ever(
             write(worker)
         worker.connection.rollback()
     assert titles(worker) == {"first"}
+
+
+def test_between_its_writes_a_worker_leaves_the_database_to_others(
+    session_to: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It is taken at 0.0, and given back at 0.05; at 0.06 the next one comes.
+    moments, rests = chain([0.0, 0.0, 0.0, 0.05, 0.06], repeat(0.1)), list[float]()
+    worker = session_to()
+    with worker.cursor() as cursor:
+        monkeypatch.setattr(clock, "monotonic", lambda: next(moments))
+        monkeypatch.setattr(time, "sleep", rests.append)
+        cursor.execute(INSERT)
+        cursor.execute("DELETE FROM page")
+    assert rests == [0.0, pytest.approx(0.04)]
 
 
 def test_a_transaction_takes_the_database_with_its_first_statement(
