@@ -14,18 +14,21 @@ from django.db import DEFAULT_DB_ALIAS
 from .core.options import SHORTEST_TOKEN, BackendSettings, entries, read, suggestion
 from .jobs.middleware import middleware_class
 from .ledger.lifecycle import ledger_database
-from .transport.connection import cache_name, has_password, redis_is_named
+from .transport.connection import OWN_CACHE, cache_name, has_password, redis_is_named
 
-JSON_SERIALIZER = "django_redis.serializers.json.JSONSerializer"
-CACHES_HINT = """Add a django-redis cache:
-    CACHES = {
-        "default": {
-            "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": "redis://127.0.0.1:6379/0",
-            "OPTIONS": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
-        }
-    }
+# Of its own: with a serializer for JSON, say, what other code stores in a cache would break.
+ALIAS_LINES = f"""\
+    "{OWN_CACHE}": {{
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": "redis://127.0.0.1:6379/0",
+    }}"""
+CACHES_HINT = f"""Add an alias to CACHES that nothing else uses:
+{ALIAS_LINES}
 or set the environment variable REDIS_URL."""
+PICKLE_HINT = f"""Add an alias to CACHES that nothing else uses:
+{ALIAS_LINES}
+Let it name a Redis of its own, or a Redis user who may not write what the caches hold: see \
+docs/security.md. A serializer for JSON on a cache that others use breaks cache_page, for one."""
 SQLITE_HINT = """Add to DATABASES[%r]:
     "OPTIONS": {
         "transaction_mode": "IMMEDIATE",
@@ -109,15 +112,16 @@ def _redis(found: BackendSettings) -> Iterable[CheckMessage]:
 
 def _pickle(found: BackendSettings) -> Iterable[CheckMessage]:
     name = cache_name(found.backend) if _is_readable(found.backend) else None
-    if name is None:
+    is_its_own = name == OWN_CACHE or (name == found.options.cache and name != "default")
+    if name is None or is_its_own:
         return
     options: Any = settings.CACHES[name].get("OPTIONS", {})
     serializer = str(options.get("SERIALIZER", "pickle"))
     if "pickle" in serializer.lower():
         yield CheckWarning(
-            f"The cache {name!r} pickles its values: who can write to that Redis runs code here.",
-            hint=f'Set CACHES[{name!r}]["OPTIONS"]["SERIALIZER"] = "{JSON_SERIALIZER}". '
-            f"The messages of this package are JSON whatever the cache does.",
+            f"Jobs go through the Redis of the cache {name!r}, which pickles its values: who can "
+            f"write to that Redis runs code here.",
+            hint=PICKLE_HINT,
             id="bgtasks.W002",
         )
 
@@ -171,8 +175,9 @@ def _sqlite(using: str) -> Iterable[CheckMessage]:
         missing.append("WAL")
     if missing:
         yield CheckWarning(
-            f"The SQLite database {using!r} is used without {' and '.join(missing)}: workers and "
-            f'the site will meet "database is locked".',
+            f"The SQLite database {using!r} is used without {' and '.join(missing)}: a view that "
+            f'reads and then writes in one transaction fails at once with "database is locked" '
+            f"while somebody else writes, and who writes waits for all who read.",
             hint=SQLITE_HINT % using,
             id="bgtasks.W004",
         )

@@ -82,6 +82,15 @@ def another_site() -> Iterator[Site]:
 
 
 @contextlib.contextmanager
+def empty_database() -> Iterator[str]:
+    """A new database without tables; its name."""
+    with _database() as made:
+        if connection.vendor != "sqlite":
+            _administer(f"CREATE DATABASE {connection.ops.quote_name(made)}")
+        yield made
+
+
+@contextlib.contextmanager
 def copied_site() -> Iterator[Site]:
     """A site whose database is a copy of the test's, with all rows, as of now."""
     with _database() as made:

@@ -28,7 +28,7 @@ IMPLICIT = {"BACKEND": BACKEND_PATH, "QUEUES": [], "OPTIONS": {}}
 class Options:
     """What OPTIONS may hold, with the defaults. Durations are in seconds unless they say days."""
 
-    cache: str | None = None  # backend of a django-redis cache; default: the first one in CACHES
+    cache: str | None = None  # a django-redis cache; by default "bgtasks", or the first one
     redis_url: str | None = None  # used when there is no django-redis cache
     max_depth: int | Mapping[str, int] | None = None  # waiting jobs per queue; more are refused
     timeout: float = 300.0  # of a task that names none

@@ -152,6 +152,9 @@ def claim_next(
     claiming: called with the id before the claim, so that a crash from here on can be charged to
     it. backend: only its jobs.
     """
+    # A look first, which takes no lock: mostly there is nothing, and somebody asks twice a second.
+    if not _queued(queues, backend, using).exists():
+        return None
     with transaction.atomic(using):
         job_id = _first(queues, backend, using)
         if job_id is None:
@@ -270,11 +273,13 @@ def slot_after_end() -> Case:
 
 def _first(queues: Sequence[str], backend: str | None, using: str) -> UUID | None:
     rank = Case(*(When(queue=name, then=Value(i)) for i, name in enumerate(queues)))
+    rows = skipping_locked(_queued(queues, backend, using))
+    return rows.order_by("-priority", rank, "id").values_list("pk", flat=True).first()
+
+
+def _queued(queues: Sequence[str], backend: str | None, using: str) -> models.QuerySet[Job]:
     rows = Job.objects.using(using).filter(queue__in=list(queues), state=State.QUEUED)
-    if backend is not None:
-        rows = rows.filter(backend__in=stored_backends(backend))
-    first = skipping_locked(rows).order_by("-priority", rank, "id")
-    return first.values_list("pk", flat=True).first()
+    return rows if backend is None else rows.filter(backend__in=stored_backends(backend))
 
 
 def _claimed_by(worker: UUID) -> dict[str, Any]:

@@ -34,6 +34,9 @@ def promote(limit: int, using: str) -> list[Job]:
     Those of backends that TASKS does not have wait: who knows their backend queues and sends them.
     """
     due = _scheduled(using).filter(run_after__lte=Now())
+    # A read first: on SQLite a transaction takes the write lock, whatever it does.
+    if not due.exists():
+        return []
     with transaction.atomic(using):
         first = skipping_locked(due).order_by("run_after")
         ids = list(first.values_list("pk", flat=True)[:limit])

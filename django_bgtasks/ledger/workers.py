@@ -60,7 +60,9 @@ def call_dead(heard_for: float, using: str) -> int:
     silent = Q(pk__in=())
     for limit in limits:
         silent |= Q(dead_after=limit, last_seen_at__lt=after(timedelta(seconds=-limit)))
-    return alive.filter(silent).update(lost_at=Now()) if limits else 0
+    dead = alive.filter(silent)
+    # A read first: on SQLite an update takes the write lock, whether or not it finds a row.
+    return dead.update(lost_at=Now()) if limits and dead.exists() else 0
 
 
 def lost(using: str) -> list[UUID]:
@@ -113,5 +115,6 @@ def running_of(worker: UUID, using: str) -> models.QuerySet[Job]:
 def prune_workers(age: timedelta, using: str) -> int:
     """Delete the rows of workers that ended longer ago than `age`."""
     ended = Worker.objects.using(using).exclude(lost_at=None, stopped_at=None)
-    deleted: int = ended.filter(last_seen_at__lt=after(-age))._raw_delete(using)
+    old = ended.filter(last_seen_at__lt=after(-age))
+    deleted: int = old._raw_delete(using) if old.exists() else 0
     return deleted

@@ -8,6 +8,7 @@ import django_bgtasks.core.clock
 import django_bgtasks.core.payload
 import django_bgtasks.models.fields
 import django_bgtasks.models.indexes
+import django_bgtasks.models.loose
 
 
 class Migration(migrations.Migration):
@@ -417,22 +418,24 @@ class Migration(migrations.Migration):
                 ("trace", models.CharField(blank=True, editable=False, max_length=55, null=True)),
                 (
                     "about_type",
-                    models.ForeignKey(
+                    django_bgtasks.models.loose.LooseForeignKey(
                         blank=True,
+                        db_constraint=False,
                         db_index=False,
                         null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
+                        on_delete=django_bgtasks.models.loose.set_null,
                         related_name="+",
                         to="contenttypes.contenttype",
                     ),
                 ),
                 (
                     "owner",
-                    models.ForeignKey(
+                    django_bgtasks.models.loose.LooseForeignKey(
                         blank=True,
+                        db_constraint=False,
                         db_index=False,
                         null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
+                        on_delete=django_bgtasks.models.loose.set_null,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
                         verbose_name="owner",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.db.models import Q
@@ -17,6 +16,7 @@ from ..core.progress import shown_figure
 from ..core.states import FINAL, LIVE, WAITING, State
 from .fields import ExactCharField, UnicodeCharField, UTCDateTimeField
 from .indexes import PartialIndex, UniqueWhereSet
+from .loose import LooseForeignKey, LooseGenericForeignKey, set_null
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -72,20 +72,27 @@ class Job(models.Model):
     error_params = models.JSONField(_("error parameters"), null=True, blank=True, editable=False)
     # A code too; empty unless the job waits for what keeps it from running.
     held_reason = models.CharField(_("held because"), max_length=32, blank=True, default="")
-    owner = models.ForeignKey(
+    owner = LooseForeignKey(
         settings.AUTH_USER_MODEL,
-        models.SET_NULL,
+        set_null,
         null=True,
         blank=True,
         related_name="+",
         db_index=False,
+        db_constraint=False,
         verbose_name=_("owner"),
     )
-    about_type = models.ForeignKey(
-        ContentType, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    about_type = LooseForeignKey(
+        ContentType,
+        set_null,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
     )
     about_key = ExactCharField(max_length=255, blank=True, default="")
-    about = GenericForeignKey("about_type", "about_key")
+    about = LooseGenericForeignKey("about_type", "about_key")
     batch = models.UUIDField(_("batch"), null=True, blank=True)
     cancel_requested_at = UTCDateTimeField(_("cancel requested at"), null=True, blank=True)
     backend = ExactCharField(_("backend"), max_length=64)

@@ -30,6 +30,8 @@ from ..core.options import CACHED, backend_settings
 # What only a cluster answers.
 CLUSTER_ERRORS = (ClusterCrossSlotError, ClusterDownError, AskError)
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
+# The cache that is used before all others, if CACHES has it: nothing else stores anything there.
+OWN_CACHE = "bgtasks"
 # A site must answer while Redis is away or deaf: a push gives up after this.
 PUSH_SECONDS = 1.0
 _pools: WeakSet[ConnectionPool] = WeakSet()
@@ -45,6 +47,8 @@ def cache_name(backend: str) -> str | None:
                 f"TASKS[{backend!r}]['OPTIONS']['cache'] is {named!r}, which CACHES does not have."
             )
         return named
+    if OWN_CACHE in settings.CACHES:
+        return OWN_CACHE
     for name, entry in settings.CACHES.items():
         if str(entry.get("BACKEND", "")).startswith("django_redis."):
             return name

@@ -4,7 +4,9 @@ All names in Redis carry the ledger that they belong to, so that two sites, stag
 or plain RQ may use one Redis database and never meet.
 
 RQ's own tools can show a message; nothing in it is ever believed. The function is the same constant
-for every message, the only argument is the id, and a worker reads neither from Redis.
+for every message, the only argument is the id, and a worker reads neither from Redis. They stand in
+RQ's default format, a pickle, for its tools read no other unless they are told to. It is only ever
+written here: two constant texts around the id.
 
 What a job costs goes in one trip each way, as a Lua script. A Redis may not run scripts for us: its
 ACL forbids them, or its operator has renamed the commands. Then plain commands do the same, in more
@@ -13,7 +15,7 @@ trips.
 
 from __future__ import annotations
 
-import json
+import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -218,7 +220,9 @@ end
 redis.call('SADD', KEYS[2], KEYS[1])
 return redis.call('EXISTS', KEYS[3])
 """)
-_CALL = json.dumps([FUNCTION, None, ["\0"], {}]).split("\\u0000")
+# What comes before and after the id in the pickle of a call: all ids are of one length.
+_NO_ID = str(UUID(int=0))
+_CALL = pickle.dumps((FUNCTION, None, (_NO_ID,), {}), protocol=4).split(_NO_ID.encode())
 
 
 @fault_point("push")
@@ -250,7 +254,7 @@ def _push_plainly(parts: list[tuple[list[str], list[Any]]], redis: Redis) -> boo
             values: dict[Any, Any] = {"created_at": time, "enqueued_at": time, "status": "queued"}
             values |= {"description": description, "origin": origin}
             for job_id in ids:
-                values["data"] = f"{before}{job_id}{after}"
+                values["data"] = before + job_id.encode() + after
                 pipeline.hset(message_key(job_id), mapping=values)
                 pipeline.expire(message_key(job_id), seconds)
             pipeline.rpush(keys[0], *ids)
@@ -304,10 +308,15 @@ if suspended == 0 then
         end
     end
 end
-if from > 0 then
-    redis.call('HSET', KEYS[1], 'state', 'busy', 'current_job', taken[1])
+-- RQ's tools fetch the current job, and fail where there is none.
+if from > 0 and redis.call('EXISTS', 'rq:job:' .. taken[1]) == 1 then
+    redis.call('HSET', KEYS[1], 'current_job', taken[1])
 else
     redis.call('HDEL', KEYS[1], 'current_job')
+end
+if from > 0 then
+    redis.call('HSET', KEYS[1], 'state', 'busy')
+else
     if suspended == 0 then redis.call('HSET', KEYS[1], 'state', 'idle') end
 end
 return {suspended, redis.call('SCARD', KEYS[3]), from, taken}
@@ -391,15 +400,16 @@ def _exchange_plainly(
             pipeline.ltrim(lists[source - 1], counts[source - 1], -1)
             taken = pipeline.execute()[0]
     with redis.pipeline(transaction=False) as pipeline:
+        # First: RQ's tools fetch the current job, and fail where there is none.
+        pipeline.hdel(worker, "current_job")
         for key in (*forget[:certain], *ours):
             pipeline.delete(key)
         pipeline.hincrby(worker, "successful_job_count", successes)
         pipeline.hincrby(worker, "failed_job_count", failures)
-        if taken:
-            pipeline.hset(worker, mapping={"state": "busy", "current_job": taken[0]})
-        else:
-            pipeline.hdel(worker, "current_job")
-            if not suspended:
-                pipeline.hset(worker, "state", "idle")
+        if taken or not suspended:
+            pipeline.hset(worker, "state", "busy" if taken else "idle")
         pipeline.execute()
+    job_id = job_id_of(taken[0]) if taken else None
+    if job_id is not None and redis.exists(message_key(job_id)):
+        redis.hset(worker, "current_job", str(job_id))
     return suspended, queues, source if taken else 0, taken

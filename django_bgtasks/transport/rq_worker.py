@@ -18,7 +18,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
-from .messages import QUEUES_KEY, SUSPENDED_KEY, Namespace, job_id_of
+from .messages import QUEUES_KEY, SUSPENDED_KEY, Namespace, job_id_of, message_key
 from .queues import Rank, in_use
 
 # So long a wake-up call stays that nobody waits for any more.
@@ -87,15 +87,24 @@ class RQWorker(SimpleWorker):
             pipeline.expire(self._wake_key, WAKE_SECONDS)
             pipeline.execute()
 
-    def begin(self, job_id: UUID) -> bool:
-        """Show the job as running. False if the workers are suspended: it must wait."""
-        with self.connection.pipeline(transaction=False) as pipeline:
+    def begin(self, job_id: UUID, popped: bool = True) -> bool:
+        """Show the job as running. False if the workers are suspended: it must wait.
+
+        popped: whether its message has just been taken. RQ's tools fetch the current job, and fail
+        where there is none: a job without a message is not shown.
+        """
+        key, redis = message_key(job_id), self.connection
+        is_shown = popped or bool(redis.exists(key))
+        with redis.pipeline(transaction=False) as pipeline:
             pipeline.exists(SUSPENDED_KEY)
-            pipeline.hset(
-                self.key, mapping={"state": WorkerStatus.BUSY.value, "current_job": str(job_id)}
-            )
-            suspended: list[Any] = pipeline.execute()
-        return not suspended[0]
+            pipeline.exists(key)
+            pipeline.hset(self.key, "state", WorkerStatus.BUSY.value)
+            if is_shown:
+                pipeline.hset(self.key, "current_job", str(job_id))
+            suspended, is_there, *_ = pipeline.execute()
+        if not (is_shown and is_there):
+            redis.hdel(self.key, "current_job")
+        return not suspended
 
     def put_back(self, rq_queue: str, ids: Sequence[UUID]) -> None:
         """Return messages to the head of the RQ queue that they came from, in their order."""

@@ -108,7 +108,7 @@ class MessageFetcher:
     ) -> list[UUID]:
         """Wait for a message of a queue for which there is room."""
         if running is not None:
-            worker.begin(running)
+            worker.begin(running, popped=False)
         # First: who makes room from here on says so.
         self._waits_for_room = True
         names = [name for name in worker.rq_queues if capacity(name)]
@@ -141,7 +141,7 @@ class MessageFetcher:
         if self.worker is None:
             return True
         try:
-            if self.worker.begin(job_id) or not popped:
+            if self.worker.begin(job_id, popped) or not popped:
                 return True
             self.worker.put_back(self.source, [job_id])
         except RedisError as error:

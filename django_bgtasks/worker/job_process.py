@@ -25,6 +25,7 @@ from ..jobs.task import known_task
 from ..ledger.lifecycle import claim_next, release
 from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
+from ..ledger.sqlite_locking import write_beside_nobody
 from ..ledger.transitions import promote
 from ..models import Job
 from ..sandbox import restore
@@ -281,6 +282,7 @@ class JobProcess:
         for number in (CANCEL_SIGNAL, signal.SIGALRM):
             signal.signal(number, unix_signals.do_nothing)
         before_interruption(log_handlers.flush)
+        write_beside_nobody()
         remember_new_sessions()
         prepare_forks()
         # After these two: they are for the sessions and processes that receivers begin, too.

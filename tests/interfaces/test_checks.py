@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from django.core.checks import CheckMessage, run_checks
 from pytest_django import Settings
+
+from django_bgtasks.transport.connection import cache_name
 
 REDIS_CACHE = "django_redis.cache.RedisCache"
 JSON = {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}
@@ -112,10 +115,7 @@ def test_no_redis_cache_and_no_url_is_a_warning_with_settings_to_paste(
     monkeypatch.delenv("REDIS_URL", raising=False)
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     hint = str(messages()["bgtasks.W001"].hint)
-    pasted: dict[str, Any] = {}
-    block = hint.partition("\n")[2].rpartition("\n")[0]
-    exec("\n".join(line[4:] for line in block.splitlines()), pasted)
-    settings.CACHES = pasted["CACHES"]
+    settings.CACHES = {**settings.CACHES, **pasted_alias(hint)}
     assert "bgtasks.W001" not in messages()
 
 
@@ -130,9 +130,36 @@ def test_a_url_in_the_options_or_in_the_environment_is_enough(
     assert "bgtasks.W001" not in messages()
 
 
-def test_a_cache_that_pickles_is_a_warning(settings: Settings) -> None:
+def test_a_cache_that_others_use_and_that_pickles_is_a_warning(settings: Settings) -> None:
     settings.CACHES = {"default": {"BACKEND": REDIS_CACHE, "LOCATION": "redis://127.0.0.1/0"}}
-    assert "JSONSerializer" in str(messages()["bgtasks.W002"].hint)
+    warning = messages()["bgtasks.W002"]
+    settings.CACHES = {**settings.CACHES, **pasted_alias(str(warning.hint))}
+    assert cache_name("default") == "bgtasks"
+    assert not {"bgtasks.W001", "bgtasks.W002"} & set(messages())
+
+
+def test_a_cache_that_is_named_for_jobs_alone_may_pickle(
+    settings: Settings, tasks: Callable[..., None]
+) -> None:
+    settings.CACHES = {
+        **settings.CACHES,
+        "jobs": {"BACKEND": REDIS_CACHE, "LOCATION": "redis://127.0.0.1/0"},
+    }
+    tasks(cache="jobs")
+    assert "bgtasks.W002" not in messages()
+
+
+def test_the_cache_of_jobs_is_a_django_redis_cache(settings: Settings) -> None:
+    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    settings.CACHES = {**settings.CACHES, "bgtasks": local}
+    assert "django-redis" in str(messages()["bgtasks.E004"].msg)
+
+
+def pasted_alias(hint: str) -> dict[str, Any]:
+    """What the lines of the hint add to CACHES."""
+    lines = [line for line in hint.splitlines() if line.startswith("    ")]
+    added: dict[str, Any] = ast.literal_eval("{" + "\n".join(lines) + "}")
+    return added
 
 
 @pytest.mark.sqlite

@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import redis
 import rq
 from rq.worker import BaseWorker
 
+from django_bgtasks.transport import messages
+from django_bgtasks.transport.messages import FUNCTION, Finished, exchange
+from django_bgtasks.transport.rq_worker import RQWorker
 from testproject.servers import RedisServer
 from tests.app.tasks import add
 from tests.named import namespace, waiting_in
@@ -52,6 +56,9 @@ def test_rq_sees_the_workers_their_queues_and_what_they_do(
     busy, idle = sorted(workers_of(redis_client), key=lambda w: str(w.get_state()))
     assert (busy.get_state(), idle.get_state()) == ("busy", "idle")
     assert busy.get_current_job_id() == job.id
+    current = busy.get_current_job()
+    assert current is not None
+    assert (current.func_name, current.args, current.kwargs) == (FUNCTION, (job.id,), {})
     assert idle.get_current_job_id() is None
     assert busy.pid == effects.pids[0]
     effects.open_gate()
@@ -144,7 +151,7 @@ def test_another_rq_worker_cannot_run_a_job_of_ours(
     job = add.enqueue(1, 2)
     url = RedisServer().url
     queue = namespace().rq_queue("default")
-    arguments = ["worker", queue, "--burst", "--serializer", "rq.serializers.JSONSerializer"]
+    arguments = ["worker", queue, "--burst"]
     done = subprocess.run(
         [str(Path(sys.executable).with_name("rq")), *arguments, "--url", url],
         capture_output=True,
@@ -154,3 +161,27 @@ def test_another_rq_worker_cannot_run_a_job_of_ours(
     )
     assert "Run it with `python manage.py bgworker`" in done.stdout + done.stderr
     assert row(job).state == "queued"
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waited for", "there already"])
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
+def test_a_job_without_a_message_is_not_shown_as_the_current_one(
+    waits: bool,
+    scripts: bool,
+    transactional_db: None,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not scripts:
+        monkeypatch.setattr(messages, "run_script", lambda script, plain, redis: plain())
+    names, job_id = namespace(), uuid4()
+    worker = RQWorker(["default"], lambda found: found, "1", names, redis_client)
+    redis_client.hset(worker.key, "current_job", str(uuid4()))
+    if waits:
+        assert worker.begin(job_id)
+    else:
+        redis_client.rpush(waiting_in("default"), str(job_id))
+        taken = exchange(worker.key, Finished(), ["default"], [1], names, redis_client)
+        assert taken.ids == [job_id]
+    [seen] = workers_of(redis_client)
+    assert (seen.get_state(), seen.get_current_job()) == ("busy", None)

@@ -16,6 +16,7 @@ from ...core import clock
 from ...jobs.task import queues_of
 from ...ledger import workers
 from ...ledger.lock_timeouts import limit_waits
+from ...ledger.sqlite_locking import write_beside_nobody
 from ...models import Worker
 from ...sandbox.connections import give_back_connections
 from ...transport.connection import RedisError, reason
@@ -86,6 +87,7 @@ class MaintenanceProcess:
         # A stop of the whole process group is for the supervisor, which ends maintenance last.
         unix_signals.listen(signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, unix_signals.do_nothing)
+        write_beside_nobody()
         limit_waits()
         self.heartbeat.start()
         announce_process(self.config.backend, "maintenance")

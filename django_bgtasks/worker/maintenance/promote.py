@@ -22,7 +22,6 @@ def run_once(using: str) -> int:
 
 def run_when_due(using: str) -> float:
     """Promote, if there is a due job. Returns the seconds to wait until the next run."""
-    # A read first: on SQLite promoting takes the write lock, whether or not a job is due.
     due_in = next_due(using)
     if due_in is None or due_in > 0:
         return min(1.0, due_in or 1.0)

@@ -1,0 +1,182 @@
+"""How a worker writes to an SQLite database with Django's default settings: beside nobody.
+
+There a view's transaction begins to read, and takes the lock for writing with its first write. If
+somebody else has that lock just then, one of the two must give up, and SQLite tells the view at
+once: "database is locked", whatever its timeout. Whoever writes keeps the lock until all readers
+are gone, that view too. So a worker takes the whole database, or nothing: it looks whether it is
+alone, and if it is not, it waits without a lock. While it writes, views wait to read, which they do
+within their timeout.
+
+A site that begins its transactions with IMMEDIATE has no such views, and with WAL nobody waits for
+readers: there all is left as it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from django.db.backends.signals import connection_created
+from django.db.backends.sqlite3.base import SQLiteCursorWrapper
+
+from ..core import clock
+
+# The modes in which a reader is in the way of a commit.
+ROLLBACK_JOURNALS = ("delete", "persist", "truncate")
+WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
+BEGINS = ("BEGIN", "BEGIN DEFERRED")
+# Seconds between two looks: each holds the lock for some microseconds.
+FIRST_WAIT, LAST_WAIT = 0.01, 0.05
+# For so long others go first. Then no new reader is let in: a heartbeat must not wait for ever.
+PATIENCE = 3.0
+# The longest rest between two writes of one session, in seconds.
+LONGEST_REST = 0.1
+
+
+def write_beside_nobody() -> None:
+    """From now on each new connection of this process to such an SQLite database does."""
+    connection_created.connect(_prepare, dispatch_uid="django_bgtasks.sqlite_locking")
+
+
+class Turn:
+    """The transactions of one session: each that writes has the database for itself."""
+
+    def __init__(self, session: sqlite3.Connection) -> None:
+        self.session = session
+        [self.timeout] = session.execute("PRAGMA busy_timeout").fetchone()
+        # What the session had written when it began a transaction in which nothing was done yet.
+        self._unused_since: int | None = None
+        self._taken_at = self._next_at = 0.0
+
+    @property
+    def commits_by_itself(self) -> bool:
+        """Whether a statement is a transaction of its own, and Python does not begin one either."""
+        return not self.session.in_transaction and self.session.isolation_level is None
+
+    def begun(self) -> None:
+        """A transaction was begun that holds no lock before its first statement."""
+        self._unused_since = self.session.total_changes
+
+    def use(self) -> None:
+        """A statement follows: the first one of a transaction takes the database."""
+        since, self._unused_since = self._unused_since, None
+        if since is None or not self.session.in_transaction:
+            return
+        if since == self.session.total_changes:
+            # Nothing is in it; a query from before, which a loop still reads, goes on.
+            self.session.execute("COMMIT")
+            try:
+                self.take()
+            except BaseException:
+                # For whoever began it, and rolls it back now.
+                self.session.execute("BEGIN")
+                raise
+
+    def take(self) -> None:
+        """Begin a transaction that has the database for itself."""
+        if (rest := self._next_at - clock.monotonic()) > 0:
+            time.sleep(rest)
+        if not self._take_when_alone():
+            self.session.execute("BEGIN EXCLUSIVE")
+        self._taken_at = clock.monotonic()
+
+    def give_back(self) -> None:
+        """Commit, and leave the database to others for as long as it was taken."""
+        self.session.execute("COMMIT")
+        now = clock.monotonic()
+        self._next_at = now + min(now - self._taken_at, LONGEST_REST)
+
+    def _take_when_alone(self) -> bool:
+        deadline, longest = clock.monotonic() + PATIENCE, FIRST_WAIT
+        self.session.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    self.session.execute("BEGIN EXCLUSIVE")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                        raise
+                else:
+                    return True
+                if clock.monotonic() > deadline:
+                    return False
+                time.sleep(clock.rng.uniform(longest / 2, longest))
+                longest = min(2 * longest, LAST_WAIT)
+        finally:
+            self.session.execute(f"PRAGMA busy_timeout = {self.timeout}")
+
+
+class Cursor(SQLiteCursorWrapper):
+    """Django's cursor, which begins its transactions by a Turn."""
+
+    def __init__(self, turn: Turn, session: sqlite3.Connection) -> None:
+        super().__init__(session)
+        self._turn = turn
+        self._rows: Iterator[Any] | None = None
+
+    def execute(self, query: str, params: Any = None) -> Any:
+        """Execute the statement; with its results at hand, if it commits by itself."""
+        self._rows = None
+        return self._run(query, partial(super().execute, query, params))
+
+    def executemany(self, query: str, param_list: Iterable[Any]) -> Any:
+        self._rows = None
+        return self._run(query, partial(super().executemany, query, param_list))
+
+    def fetchone(self) -> Any:
+        return super().fetchone() if self._rows is None else next(self._rows, None)
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        size = self.arraysize if size is None else size
+        if self._rows is None:
+            return super().fetchmany(size)
+        return [row for _, row in zip(range(size), self._rows, strict=False)]
+
+    def fetchall(self) -> list[Any]:
+        return super().fetchall() if self._rows is None else list(self._rows)
+
+    def __iter__(self) -> Any:
+        return super().__iter__() if self._rows is None else self._rows
+
+    def _run(self, query: str, execute: Callable[[], Any]) -> Any:
+        turn = self._turn
+        if turn.session.in_transaction:
+            turn.use()
+            return execute()
+        if not turn.commits_by_itself:
+            return execute()
+        text = query.lstrip()[:20].upper()
+        if text.strip() in BEGINS:
+            execute()
+            turn.begun()
+        elif text.startswith(WRITES):
+            turn.take()
+            self._commit(execute)
+        else:
+            execute()
+        return self
+
+    def _commit(self, execute: Callable[[], Any]) -> None:
+        """What a statement returns is fetched before: it is not done until then."""
+        turn = self._turn
+        try:
+            execute()
+            self._rows = iter(super().fetchall() if self.description else ())
+            turn.give_back()
+        except BaseException:
+            turn.session.rollback()
+            raise
+
+
+def _prepare(connection: Any, **kwargs: Any) -> None:
+    if connection.vendor != "sqlite":
+        return
+    connection.__dict__.pop("create_cursor", None)
+    session = connection.connection
+    [mode] = session.execute("PRAGMA journal_mode").fetchone()
+    if mode in ROLLBACK_JOURNALS and connection.transaction_mode in (None, "DEFERRED"):
+        make = partial(Cursor, Turn(session))
+        connection.create_cursor = lambda name=None: session.cursor(factory=make)

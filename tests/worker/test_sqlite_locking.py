@@ -1,0 +1,336 @@
+"""On SQLite with Django's default settings no write of a worker takes the lock from a view."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, OperationalError
+from django.db.backends.signals import connection_created
+from django.db.utils import ConnectionHandler
+
+from django_bgtasks.core import clock
+from django_bgtasks.ledger import sqlite_locking
+from django_bgtasks.ledger.sqlite_locking import write_beside_nobody
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("transactional_db")]
+INSERT = "INSERT INTO page (title) VALUES ('by the worker')"
+IMMEDIATE = {"transaction_mode": "IMMEDIATE"}
+WAL = {"init_command": "PRAGMA journal_mode=WAL"}
+
+
+@pytest.fixture(autouse=True)
+def polite() -> Iterator[None]:
+    """Connections that are made in the test are like those of a worker."""
+    write_beside_nobody()
+    yield
+    connection_created.disconnect(dispatch_uid="django_bgtasks.sqlite_locking")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database with one table and one row."""
+    path = tmp_path / "site.sqlite3"
+    with sqlite3.connect(path) as session:
+        session.execute("CREATE TABLE page (id INTEGER PRIMARY KEY, title TEXT UNIQUE)")
+        session.execute("INSERT INTO page (title) VALUES ('first')")
+    session.close()
+    return path
+
+
+@pytest.fixture
+def session_to(path: Path) -> Iterator[Callable[..., Any]]:
+    """Makes Django's connections to it, for any thread."""
+    made = []
+
+    def session(**options: Any) -> Any:
+        database = {"ENGINE": "django.db.backends.sqlite3", "NAME": path, "OPTIONS": options}
+        wrapper = ConnectionHandler({"default": database})["default"]
+        wrapper.inc_thread_sharing()
+        made.append(wrapper)
+        return wrapper
+
+    yield session
+    for wrapper in made:
+        wrapper.close()
+
+
+@pytest.fixture
+def view(path: Path) -> Iterator[sqlite3.Connection]:
+    """A view's transaction, as Django begins it by default: it has read, and wants to write."""
+    session = sqlite3.connect(path, isolation_level=None, timeout=30)
+    session.execute("BEGIN")
+    session.execute("SELECT * FROM page").fetchall()
+    yield session
+    session.close()
+
+
+def writes_at_once(worker: Any) -> None:
+    with worker.cursor() as cursor:
+        cursor.execute(INSERT)
+
+
+def writes_many(worker: Any) -> None:
+    with worker.cursor() as cursor:
+        cursor.executemany("INSERT INTO page (title) VALUES (%s)", [["by the worker"]])
+
+
+def writes_and_reads_back(worker: Any) -> None:
+    with worker.cursor() as cursor:
+        cursor.execute(f"{INSERT} RETURNING title")
+        assert cursor.fetchone() == ("by the worker",)
+
+
+def reads_and_writes(worker: Any) -> None:
+    with worker.cursor() as cursor:
+        cursor.execute("BEGIN")
+        assert cursor.execute("SELECT * FROM page").fetchall()
+        cursor.execute(INSERT)
+    worker.connection.commit()
+
+
+def writes_in_a_savepoint(worker: Any) -> None:
+    with worker.cursor() as cursor:
+        cursor.execute("BEGIN DEFERRED")
+        cursor.execute("SAVEPOINT inner")
+        cursor.execute(INSERT)
+        cursor.execute("RELEASE inner")
+    worker.connection.commit()
+
+
+WAYS = (writes_at_once, writes_many, writes_and_reads_back, reads_and_writes, writes_in_a_savepoint)
+each_way = pytest.mark.parametrize("write", WAYS, ids=lambda way: way.__name__)
+
+
+@each_way
+def test_a_view_that_has_read_writes_while_a_worker_waits_for_its_turn(
+    write: Callable[[Any], None],
+    session_to: Callable[..., Any],
+    view: sqlite3.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_locking, "PATIENCE", 600.0)
+    worker = session_to()
+    with beside(write, worker) as (written, looks):
+        wait_until(lambda: len(looks) >= 3)
+        view.execute("INSERT INTO page (title) VALUES ('by the view')")
+        view.execute("COMMIT")
+        written.result(60)
+    assert titles(worker) == {"first", "by the view", "by the worker"}
+
+
+def test_without_that_the_view_would_be_refused_at_once(
+    session_to: Callable[..., Any], view: sqlite3.Connection, path: Path
+) -> None:
+    connection_created.disconnect(dispatch_uid="django_bgtasks.sqlite_locking")
+    worker = session_to(timeout=60)
+    with beside(writes_at_once, worker) as (written, _):
+        wait_until(lambda: not can_be_read(path))
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            view.execute("INSERT INTO page (title) VALUES ('by the view')")
+        view.rollback()
+        written.result(60)
+
+
+def test_readers_without_end_do_not_hold_up_a_worker_for_ever(
+    session_to: Callable[..., Any],
+    view: sqlite3.Connection,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_locking, "PATIENCE", 0.0)
+    worker = session_to(timeout=60)
+    with beside(writes_at_once, worker) as (written, looks):
+        # Now it keeps the lock, and nobody new comes in.
+        wait_until(lambda: not can_be_read(path))
+        view.rollback()
+        written.result(60)
+        assert len(looks) == 2
+    assert "by the worker" in titles(worker)
+
+
+def test_what_nobody_leaves_free_is_an_error_as_ever(
+    session_to: Callable[..., Any], view: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_locking, "PATIENCE", 0.0)
+    worker = session_to(timeout=0)
+    for write in WAYS:
+        with pytest.raises(OperationalError, match="locked"):
+            write(worker)
+        worker.connection.rollback()
+    assert titles(worker) == {"first"}
+
+
+def test_between_its_writes_a_worker_leaves_the_database_to_others(
+    session_to: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It is taken at 0.0, and given back at 0.05; at 0.06 the next one comes.
+    moments, rests = chain([0.0, 0.0, 0.0, 0.05, 0.06], repeat(0.1)), list[float]()
+    worker = session_to()
+    with worker.cursor() as cursor:
+        monkeypatch.setattr(clock, "monotonic", lambda: next(moments))
+        monkeypatch.setattr(time, "sleep", rests.append)
+        cursor.execute(INSERT)
+        cursor.execute("DELETE FROM page")
+    assert rests == [pytest.approx(0.04)]
+
+
+def test_a_transaction_takes_the_database_with_its_first_statement(
+    session_to: Callable[..., Any], path: Path
+) -> None:
+    worker = session_to()
+    with worker.cursor() as cursor:
+        cursor.execute("BEGIN")
+        assert can_be_read(path)
+        cursor.execute("SELECT 1")
+        assert not can_be_read(path)
+    worker.connection.rollback()
+
+
+def test_a_statement_that_fails_leaves_nothing_behind(
+    session_to: Callable[..., Any], path: Path
+) -> None:
+    worker = session_to()
+    with worker.cursor() as cursor:
+        for again in ("", " RETURNING id"):
+            with pytest.raises(IntegrityError):
+                cursor.execute(f"INSERT INTO page (title) VALUES ('new'), ('first'){again}")
+            assert can_be_read(path)
+        cursor.execute("UPDATE page SET title = 'changed'")
+        assert cursor.rowcount == 1
+    assert titles(worker) == {"changed"}
+
+
+def test_what_a_statement_returns_is_fetched_as_from_any_cursor(
+    session_to: Callable[..., Any],
+) -> None:
+    worker = session_to()
+    with worker.cursor() as cursor:
+        cursor.execute("INSERT INTO page (title) VALUES ('a'), ('b'), ('c'), ('d') RETURNING title")
+        assert [name for name, *_ in cursor.description] == ["title"]
+        assert cursor.fetchone() == ("a",)
+        assert cursor.fetchmany() == [("b",)]
+        assert cursor.fetchmany(1) == [("c",)]
+        assert cursor.fetchall() == [("d",)]
+        assert cursor.fetchone() is None
+        cursor.execute("DELETE FROM page WHERE title > 'b' RETURNING id, title")
+        assert {title for _, title in cursor} == {"c", "d", "first"}
+        cursor.execute("SELECT title FROM page ORDER BY title")
+        assert cursor.fetchmany(5) == [("a",), ("b",)]
+
+
+@each_way
+def test_a_loop_reads_on_while_its_body_writes(
+    write: Callable[[Any], None], session_to: Callable[..., Any], path: Path
+) -> None:
+    worker = session_to()
+    with worker.cursor() as cursor:
+        values = ", ".join(f"('page {number}')" for number in range(500))
+        cursor.execute(f"INSERT INTO page (title) VALUES {values}")
+        cursor.execute("SELECT title FROM page ORDER BY id")
+        read = cursor.fetchmany(10)
+        write(worker)
+        read += cursor.fetchall()
+    assert [title for (title,) in read][:501] == ["first", *(f"page {n}" for n in range(500))]
+    assert "by the worker" in titles(worker)
+
+
+def test_a_wait_that_is_interrupted_leaves_the_session_usable(
+    session_to: Callable[..., Any], view: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    worker = session_to(timeout=7)
+    for write in WAYS:
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "sleep", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                write(worker)
+        worker.connection.rollback()
+    view.rollback()
+    writes_at_once(worker)
+    with worker.cursor() as cursor:
+        assert cursor.execute("PRAGMA busy_timeout").fetchone() == (7000,)
+    assert titles(worker) == {"first", "by the worker"}
+
+
+@pytest.mark.parametrize("by_sql", [True, False], ids=["by BEGIN", "without autocommit"])
+def test_a_transaction_that_a_task_began_by_itself_stays_its_own(
+    by_sql: bool, session_to: Callable[..., Any], path: Path
+) -> None:
+    worker = session_to()
+    worker.ensure_connection()
+    with worker.cursor() as cursor:
+        if by_sql:
+            # One that was begun and not used comes before.
+            cursor.execute("BEGIN")
+            worker.connection.commit()
+            worker.connection.execute("BEGIN IMMEDIATE")
+            worker.connection.execute("INSERT INTO page (title) VALUES ('a')")
+        else:
+            worker.set_autocommit(False)
+            cursor.execute("INSERT INTO page (title) VALUES ('a')")
+        cursor.execute(INSERT)
+        assert worker.connection.in_transaction
+        worker.connection.rollback()
+    assert titles(worker) == {"first"}
+
+
+@pytest.mark.parametrize("options", [IMMEDIATE, WAL], ids=["immediate", "wal"])
+def test_where_no_view_is_refused_all_is_as_ever(
+    options: dict[str, Any], session_to: Callable[..., Any]
+) -> None:
+    worker = session_to(**options)
+    with worker.cursor() as cursor:
+        assert not isinstance(cursor.cursor, sqlite_locking.Cursor)
+
+
+def beside(write: Callable[[Any], None], worker: Any) -> Any:
+    """Write in a thread; gives its future, and its looks whether it is alone."""
+    return _Beside(write, worker)
+
+
+class _Beside:
+    def __init__(self, write: Callable[[Any], None], worker: Any) -> None:
+        self._write, self._worker = write, worker
+        self._pool = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> tuple[Future[None], list[str]]:
+        looks: list[str] = []
+
+        def note(statement: str) -> None:
+            if statement == "BEGIN EXCLUSIVE":
+                looks.append(statement)
+
+        self._worker.ensure_connection()
+        self._worker.connection.set_trace_callback(note)
+        return self._pool.submit(self._write, self._worker), looks
+
+    def __exit__(self, *args: object) -> None:
+        self._pool.shutdown()
+
+
+def titles(worker: Any) -> set[str]:
+    with worker.cursor() as cursor:
+        cursor.execute("SELECT title FROM page")
+        return {title for (title,) in cursor}
+
+
+def can_be_read(path: Path) -> bool:
+    """Whether somebody else may begin to read just now."""
+    session = sqlite3.connect(path, timeout=0)
+    try:
+        session.execute("SELECT * FROM page").fetchall()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        session.close()
+    return True
