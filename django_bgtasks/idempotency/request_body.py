@@ -126,7 +126,8 @@ def _digest_of_values(request: Any) -> Any:
     nothing by which the body could be told from another one.
     """
     base: Any = django_request(request)
-    fields, files = getattr(base, "_post", None) or {}, getattr(base, "_files", None) or {}
+    fields: Any = getattr(base, "_post", None) or {}
+    files: Any = getattr(base, "_files", None) or {}
     # The handlers are fixed once a form has been parsed, be it an empty one.
     if fields or files or isinstance(getattr(base, "_upload_handlers", None), ImmutableList):
         return [
