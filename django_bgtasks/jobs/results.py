@@ -16,6 +16,7 @@ from django.db.models.base import ModelState
 
 from ..core import clock
 from ..core.compat import TaskError, TaskResult, TaskResultDoesNotExist, api_signals
+from ..core.current import announced
 from ..core.payload import masked_call
 from ..core.states import STATUS, State
 from ..ledger.lifecycle import Call, job_of, ledger_database
@@ -176,8 +177,12 @@ def announce(name: str, job: Job, task: Any, result: JobResult[Any] | None = Non
         using = job._state.db or ledger_database()
         result = retry_until_connected(lambda: result_of(job, task), using)
     signals = [OURS[name]] if name in OURS else [getattr(one, name) for one in _signal_modules()]
-    for signal in signals:
-        signal.send_robust(sender=type(task.get_backend()), task_result=result)
+    token = announced.set(job)
+    try:
+        for signal in signals:
+            signal.send_robust(sender=type(task.get_backend()), task_result=result)
+    finally:
+        announced.reset(token)
 
 
 def is_heard(name: str, failed: bool = False) -> bool:

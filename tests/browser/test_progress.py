@@ -126,7 +126,7 @@ def test_where_a_stream_is_held_back_it_asks(
 ) -> None:
     """As by a proxy that buffers answers until they end: nothing is an error then."""
     held: list[Route] = []
-    page.route("**/events/", lambda route: held.append(route))
+    page.route("**/events/", lambda route: held.append(route))  # noqa: PLW0108 - it is marked
     job = make_job("running", owner=ada, attempt=1)
     log_in(ada, asgi)
     page.goto(f"{asgi}/pictures/{picture_with(job, ada)}/")
