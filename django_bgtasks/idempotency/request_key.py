@@ -79,7 +79,8 @@ def _caller(request: Any, identity: Identity | None) -> list[Any]:
         found = request.headers.get(identity) if isinstance(identity, str) else identity(request)
         if found not in (None, ""):
             return ["identity", str(found)]
-    user: Any = getattr(request, "user", None)
+    # In tests of Django REST framework it is forced, and known before it authenticates.
+    user: Any = getattr(request, "_force_auth_user", None) or getattr(request, "user", None)
     credentials = [request.META.get("REMOTE_USER"), _credentials(request.headers)]
     if user is not None and user.is_authenticated and getattr(user, "pk", None) is not None:
         who = ["user", f"{user.__class__.__module__}.{user.__class__.__qualname__}", str(user.pk)]

@@ -71,6 +71,17 @@ def test_two_users_do_not_share_their_keys(path: str) -> None:
         assert again.content == first.content
 
 
+@pytest.mark.parametrize("path", PLACES)
+def test_users_that_a_test_forces_do_not_share_their_keys(path: str) -> None:
+    for name in ("ada", "ben"):
+        client = APIClient(headers={"Idempotency-Key": '"8e03978e"'})
+        client.force_authenticate(User.objects.get(username=name))
+        for replay in (False, True):
+            response = client.post(path, {"item": "1"})
+            assert response.json()["by"] == name
+            assert is_replay(response) is replay
+
+
 @pytest.mark.parametrize("path", sorted(INSIDE))
 def test_the_user_counts_where_the_framework_knows_it_and_not_the_token(path: str) -> None:
     assert not is_replay(post(path))
