@@ -80,7 +80,9 @@ def queued(handlers: list[Any]) -> QueueHandler:
     from logging.handlers import QueueListener
 
     handler: Any = QueueHandler(SimpleQueue())
-    handler.listener = QueueListener(handler.queue, *handlers)
+    # dictConfig puts the handler in the place of its name when the list is asked for it.
+    found = [handlers[index] for index in range(len(handlers))]
+    handler.listener = QueueListener(handler.queue, *found)
     handler.listener.start()
     return handler  # type: ignore[no-any-return]
 

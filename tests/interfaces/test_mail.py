@@ -247,8 +247,9 @@ def test_an_attribute_that_cannot_be_stored_is_refused_by_its_name(
     message: Any = EmailMessage("Hello", "Text", to=["you@example.com"])
     message.merge_data = {"you@example.com": {"total": [1, value]}}
     name = re.escape("merge_data['you@example.com']['total'][1]")
+    backend = BackgroundEmailBackend(fail_silently=fail_silently)
     with pytest.raises(TypeError, match=f"{name}: a value of type {type(value).__qualname__}"):
-        message.send(fail_silently=fail_silently)
+        backend.send_messages([message])
     assert not Job.objects.exists()
 
 

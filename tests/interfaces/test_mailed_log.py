@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django import VERSION
 from django.core.mail import EmailMessage, mail_admins, send_mail
 from django.test import override_settings
 from django.utils.log import AdminEmailHandler
@@ -21,8 +22,8 @@ from django_bgtasks.models import Job
 from tests.app.tasks import fail
 
 from ..workers import WorkerFactory
-from .mailed_log import LOGS
-from .mailing import OURS, old_settings, outbox, sending_to
+from .mailed_log import ADMINS, LOGS
+from .mailing import HAS_MAILERS, OURS, outbox, sending_to
 from .smtp import MailServer, mail_server
 
 ADMIN = "admin@example.com"
@@ -38,7 +39,8 @@ def site(server: MailServer, log: str = "default", **more: str) -> dict[str, str
 
 
 def enqueue_mail() -> None:
-    assert BackgroundEmailBackend().send_messages([EmailMessage("Hi", "", "", ["you@x.org"])]) == 1
+    backend = BackgroundEmailBackend(mailer="real" if HAS_MAILERS else None)
+    assert backend.send_messages([EmailMessage("Hi", "", "", ["you@x.org"])]) == 1
 
 
 # --- a real worker ------------------------------------------------------------------------------
@@ -85,7 +87,8 @@ def test_a_backend_that_tells_the_administrators_makes_no_jobs(bgworker: WorkerF
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("log", LOGS)
+# The log of the tasks API before Django 6.0 is not below "django".
+@pytest.mark.parametrize("log", [log for log in LOGS if log != "default" or VERSION >= (6, 0)])
 def test_the_administrators_learn_of_another_task_that_fails(
     bgworker: WorkerFactory, log: str
 ) -> None:
@@ -105,7 +108,7 @@ def test_the_administrators_learn_of_another_task_that_fails(
 @pytest.fixture
 def mailed_log(settings: Settings) -> Iterator[logging.Logger]:
     """AdminEmailHandler on the root logger, for everything."""
-    settings.ADMINS, settings.DEBUG = [ADMIN], False
+    settings.ADMINS, settings.DEBUG = ADMINS, False
     root, handler = logging.getLogger(), AdminEmailHandler()
     level = root.level
     root.addHandler(handler)
@@ -144,7 +147,7 @@ def test_what_is_logged_about_a_mail_that_is_enqueued_is_delivered_at_once(
 
 
 @pytest.mark.django_db
-@override_settings(ADMINS=[ADMIN])
+@override_settings(ADMINS=ADMINS)
 def test_a_mail_that_cannot_be_enqueued_makes_no_other(
     background_mail: None, mailed_log: Any, settings: Settings
 ) -> None:
@@ -152,7 +155,6 @@ def test_a_mail_that_cannot_be_enqueued_makes_no_other(
     settings.TASKS = {**settings.TASKS, "default": entry}
     backend = BackgroundEmailBackend(fail_silently=True)
     assert backend.send_messages([EmailMessage("Hello", to=["you@example.com"])]) == 0
-    mail_admins("Hello", "World", fail_silently=True)
     assert not Job.objects.exists()
 
 
@@ -188,15 +190,16 @@ def warns_and_fails() -> None:
 
 
 @pytest.mark.django_db
-@override_settings(ADMINS=[ADMIN])
+@override_settings(ADMINS=ADMINS)
 def test_a_task_that_mails_and_fails_is_mailed_twice_and_no_more(background_mail: None) -> None:
-    """Once by itself, and once by Django's log."""
+    """Once by itself, and once by Django's log, below which is that of tasks since Django 6.0."""
+    mails = 2 if VERSION >= (6, 0) else 1
     warns_and_fails.enqueue()
     while testing.run_jobs():
         pass
     states = sorted(Job.objects.values_list("state", flat=True))
-    assert states == [State.FAILED, State.SUCCEEDED, State.SUCCEEDED]
-    assert [message.to for message in outbox()] == [[ADMIN]] * 2
+    assert states == [State.FAILED, *[State.SUCCEEDED] * mails]
+    assert [message.to for message in outbox()] == [[ADMIN]] * mails
 
 
 @pytest.mark.django_db
@@ -214,8 +217,8 @@ def test_who_cannot_deliver_about_a_mail_job_says_so_once(
     assert Job.objects.count() == 5
 
 
+@override_settings(BGTASKS_EMAIL_BACKEND=OURS)
 def test_a_wrong_setting_of_the_site_is_no_error_of_the_log(caplog: Any) -> None:
-    with old_settings(BGTASKS_EMAIL_BACKEND=OURS):
-        message = EmailMessage("Hello", to=["you@example.com"])
-        assert direct.deliver_directly([message], None) == 0
+    message = EmailMessage("Hello", to=["you@example.com"])
+    assert direct.deliver_directly([message], None) == 0
     assert "BGTASKS_EMAIL_BACKEND" in caplog.text
