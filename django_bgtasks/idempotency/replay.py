@@ -25,7 +25,7 @@ def rendered(response: Any) -> HttpResponseBase:
     """
     if not isinstance(response, HttpResponseBase):
         raise TypeError(
-            f"A view with @idempotent returned a {type(response).__qualname__}, and not an "
+            f"@idempotent: the view returned a {type(response).__qualname__}, and not an "
             f"HttpResponse: its answer cannot be stored. Put the decorator where there is one."
         )
     if _waits_for_renderer(response) or not callable(render := getattr(response, "render", None)):

@@ -18,7 +18,9 @@ _QUOTED = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _BARE = re.compile(r"[\x21\x23-\x7e]+")
 # What the headers and cookies are called by which a request says who it is.
 _CREDENTIAL = re.compile(
-    r"auth|token|jwt|session|secret|(api|access|client)[-_]?(key|id|cert)", re.IGNORECASE
+    r"auth|token|jwt|session|secret|(api|access|client)[-_]?(key|id|cert)"
+    r"|(remote|forwarded)[-_]?(user|email)",
+    re.IGNORECASE,
 )
 _ANTI_FORGERY = re.compile(r"csrf|xsrf", re.IGNORECASE)
 # A header's name, or a function of the request.

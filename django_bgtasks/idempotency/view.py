@@ -119,11 +119,15 @@ def _wrapper(view: View, rules: _Rules) -> View:
 
 def _instance_and_request(args: Any, kwargs: Any) -> tuple[Any, Any]:
     """A method is called with its object first, a view with the request."""
-    if args and isinstance(django_request(args[0]), HttpRequest):
-        return None, args[0]
-    if len(args) > 1 and isinstance(django_request(args[1]), HttpRequest):
+    if len(args) > 1 and not _is_request(args[0]) and _is_request(args[1]):
         return args[0], args[1]
-    return (args[0] if args else None), kwargs["request"]
+    if "request" in kwargs:
+        return (args[0] if args else None), kwargs["request"]
+    return None, args[0]
+
+
+def _is_request(value: Any) -> bool:
+    return isinstance(django_request(value), HttpRequest)
 
 
 def _is_async(bound: Any) -> bool:
@@ -267,7 +271,7 @@ def _is_rolled_back(response: HttpResponseBase) -> bool:
 def _forget(record: IdempotencyRecord) -> None:
     """Leave the key free for the next request. What became of this one is more important."""
     using = ledger_database()
-    if connections[using].needs_rollback:
+    if connections[using].needs_rollback or is_aborted(connections[using]):
         # The record goes with the transaction in which it was made.
         return
     try:

@@ -236,6 +236,7 @@ urlpatterns = [
     path("raw/", raw),
     path("rolls-back/", rolls_back),
     path("duplicate/", duplicate),
+    path("duplicate-by-itself/", idempotent(duplicate.__wrapped__, atomic=False)),
     path("raises-later/", raises_later),
     path("page/", page),
     path("broken-page/", broken_page),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.urls import path
 from django.utils.decorators import method_decorator
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.decorators import api_view, authentication_classes
+from rest_framework.decorators import action, api_view, authentication_classes
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.response import Response
+from rest_framework.routers import SimpleRouter
+from rest_framework.serializers import ModelSerializer
 from rest_framework.views import APIView
-from rest_framework.viewsets import ViewSet
+from rest_framework.viewsets import ModelViewSet, ViewSet
 
 from django_bgtasks import idempotent
 
@@ -43,6 +45,14 @@ def made_by(request: Any) -> Response:
     if request.data.get("item") == "sold":
         return Response({"item": "It is sold."}, status=400)
     return Response({"by": str(request.user), "made": made.name}, status=201)
+
+
+class GroupSerializer(ModelSerializer[Any]):
+    """A group."""
+
+    class Meta:
+        model = Group
+        fields = ("id", "name")
 
 
 class Orders(APIView):
@@ -87,6 +97,21 @@ class OnMethodItself(Orders):
         return made_by(request)
 
 
+@method_decorator(idempotent, name="create")
+class Groups(ModelViewSet):
+    """What the framework does by itself, decorated from outside."""
+
+    authentication_classes = (Tokens,)
+    queryset = Group.objects.all()
+    serializer_class = GroupSerializer
+
+    @idempotent
+    @action(detail=True, methods=["post"])
+    def rename(self, request: Any, pk: str) -> Response:
+        """One more action."""
+        return Response({"pk": pk, "name": effect("renamed").name}, status=201)
+
+
 class Baskets(ViewSet):
     """One class, several actions."""
 
@@ -127,6 +152,8 @@ def outside_too(request: Any) -> Response:
     return made_by(request)
 
 
+router = SimpleRouter()
+router.register("groups", Groups)
 urlpatterns = [
     path("dispatch/", OnDispatch.as_view()),
     path("method/", OnMethod.as_view()),
@@ -139,3 +166,5 @@ urlpatterns = [
     path("baskets/", Baskets.as_view({"post": "create"})),
     path("baskets/pay/", Baskets.as_view({"post": "pay"})),
 ]
+PLACES = [f"/{pattern.pattern}" for pattern in urlpatterns]
+urlpatterns += router.urls

@@ -17,13 +17,12 @@ pytest.importorskip("rest_framework", reason="needs djangorestframework")
 from rest_framework.test import APIClient
 
 from .idempotent_site import effects
-from .rest_site import urlpatterns
+from .rest_site import PLACES
 
 pytestmark = [
     pytest.mark.django_db,
     pytest.mark.urls("tests.interfaces.rest_site"),
 ]
-PLACES = [f"/{pattern.pattern}" for pattern in urlpatterns]
 # Who authenticates before the decorator looks.
 INSIDE = {"/method/", "/post/", "/itself/", "/inside/", "/baskets/", "/baskets/pay/"}
 
@@ -140,3 +139,19 @@ def test_a_patch_with_another_form_is_not_answered_with_the_firsts() -> None:
     for item, status in (("1", 201), ("2", 422), ("1", 201)):
         assert client.patch("/method/", {"item": item}).status_code == status
     assert effects() == 1
+
+
+def test_the_views_of_a_router_are_idempotent_too() -> None:
+    client = APIClient(headers={"Idempotency-Key": '"8e03978e"'})
+    made = [client.post("/groups/", {"name": "a"}) for _ in range(2)]
+    assert [response.status_code for response in made] == [201, 201]
+    assert made[0].json() == made[1].json()
+    assert is_replay(made[1])
+    # The name is taken now, which is no answer to the first request.
+    taken = client.post("/groups/", {"name": "a"}, headers={"Idempotency-Key": "another"})
+    assert taken.status_code == 400
+    pk = made[0].json()["id"]
+    renamed = [client.post(f"/groups/{pk}/rename/") for _ in range(2)]
+    assert renamed[0].json() == renamed[1].json()
+    assert is_replay(renamed[1])
+    assert effects() == 2
