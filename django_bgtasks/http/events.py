@@ -13,7 +13,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils import translation
-from django.utils.cache import add_never_cache_headers
+from django.utils.cache import add_never_cache_headers, patch_cache_control
 
 from ..core import clock
 from .auth import Viewer, job_for, read_job
@@ -44,6 +44,10 @@ async def job_events(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
     events = _events(job_id, viewer, facts, seen, translation.get_language())
     response = StreamingHttpResponse(events, content_type="text/event-stream")
     add_never_cache_headers(response)
+    # Who compresses it holds it back until it ends: GZipMiddleware leaves alone what has an
+    # encoding, and proxies what must not be transformed. The last one is for nginx.
+    patch_cache_control(response, no_transform=True)
+    response.headers["Content-Encoding"] = "identity"
     response.headers["X-Accel-Buffering"] = "no"
     return response
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import wraps
+from inspect import isawaitable
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.db import connections
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -15,7 +18,7 @@ from ..core.errors import QueueFull
 from .auth import signature_of
 
 RETRY_AFTER_SECONDS = 1
-View = Callable[..., HttpResponseBase]
+View = Callable[..., Any]
 
 
 def accepted(
@@ -42,14 +45,35 @@ def status_url(job_id: object, *, signed: bool = False, view: str = "job-status"
 
 
 def refuse_when_full(view: View) -> View:
-    """Make a view answer 503 with Retry-After when it enqueues into a full queue."""
+    """Make a view answer 503 with Retry-After when it enqueues into a full queue.
+
+    It is for functions and methods, plain and `async def`, and for the `dispatch` of a class.
+    With ATOMIC_REQUESTS the view's rows are rolled back, as by any exception.
+    """
 
     @wraps(view)
-    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
-            return view(request, *args, **kwargs)
+            answer = view(*args, **kwargs)
         except QueueFull as full:
-            body = {"error": _("The queue is full. Try again later."), "queue": full.queue}
-            return JsonResponse(body, status=503, headers={"Retry-After": str(full.retry_after)})
+            return _refused(full)
+        # The `dispatch` of a class of coroutines is a plain function that returns one.
+        return _awaited(answer) if isawaitable(answer) else answer
 
-    return wrapper
+    return markcoroutinefunction(wrapper) if iscoroutinefunction(view) else wrapper
+
+
+async def _awaited(answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
+    try:
+        return await answer
+    except QueueFull as full:
+        return _refused(full)
+
+
+def _refused(full: QueueFull) -> JsonResponse:
+    for connection in connections.all(initialized_only=True):
+        # An exception that left the view would have rolled back its request.
+        if connection.settings_dict["ATOMIC_REQUESTS"] and connection.in_atomic_block:
+            connection.set_rollback(True)
+    body = {"error": _("The queue is full. Try again later."), "queue": full.queue}
+    return JsonResponse(body, status=503, headers={"Retry-After": str(full.retry_after)})

@@ -1,21 +1,30 @@
-"""The Idempotency-Key of a request, whose it is, and what the request asks for."""
+"""The Idempotency-Key of a request, and whose it is."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-
-from . import fingerprint
 
 # A string of RFC 8941, which the draft asks for, or a bare one, which many clients send.
 _QUOTED = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _BARE = re.compile(r"[\x21\x23-\x7e]+")
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-CSRF_FIELD = "csrfmiddlewaretoken"
+# What the headers and cookies are called by which a request says who it is.
+_CREDENTIAL = re.compile(
+    r"auth|token|jwt|session|secret|(api|access|client)[-_]?(key|id|cert)"
+    r"|(remote|forwarded)[-_]?(user|email)",
+    re.IGNORECASE,
+)
+_ANTI_FORGERY = re.compile(r"csrf|xsrf", re.IGNORECASE)
+# A header's name, or a function of the request.
+Identity = str | Callable[[Any], Any]
 
 
 class BadKey(Exception):
@@ -38,43 +47,63 @@ def key_of_request(request: HttpRequest, *, required: bool) -> str | None:
     return key
 
 
-def scope_of(request: HttpRequest, view: str) -> str:
-    """Keeps the keys of users, of sessions and of views apart."""
-    user: Any = getattr(request, "user", None)
-    session: Any = getattr(request, "session", None)
-    if user is not None and user.is_authenticated:
-        who = f"user {user.pk}"
-    else:
-        who = f"session {getattr(session, 'session_key', None) or ''}"
-    return f"view:{hashlib.sha256(f'{view} {who}'.encode()).hexdigest()}"
+def scope_of(request: HttpRequest, view: str, identity: Identity | None) -> str:
+    """Keeps the keys of callers, of sites and of routes apart."""
+    match = request.resolver_match
+    parts = [view, match.route if match else "", request.get_host(), _caller(request, identity)]
+    return f"view:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
 
 
-def request_fingerprint(request: HttpRequest) -> str:
-    """Equal for two requests that ask for the same.
+def name_of_view(view: Any) -> str:
+    """The dotted path of a view: of the class whose method it is, or that as_view() was asked of.
 
-    Of a form it is the fields and files that count: the boundary between them and the CSRF token
-    are different each time.
+    A base class may have the method; its classes are different views.
     """
-    # Before the body: what has been parsed from the stream cannot be read from it again.
-    body: Any = _form(request) if request.content_type in FORMS else _digest([request.body])
-    path = request.get_full_path()
-    return fingerprint.fingerprint_of(method=request.method, path=path, body=body)
+    bound: Any = view
+    while isinstance(bound, partial):
+        bound = bound.func
+    cls: Any = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    if cls is None and (instance := getattr(bound, "__self__", None)) is not None:
+        cls = type(instance)
+    if cls is not None:
+        # DRF's api_view() sets the name of the classes that it makes, and not their path.
+        return f"{cls.__module__}.{cls.__qualname__}.{cls.__name__}.{_name(bound)}"
+    return f"{getattr(bound, '__module__', '')}.{_name(bound)}"
 
 
-def _form(request: HttpRequest) -> Any:
-    fields = {name: request.POST.getlist(name) for name in request.POST if name != CSRF_FIELD}
-    files = {name: list(map(_file, request.FILES.getlist(name))) for name in request.FILES}
-    return [fields, files]
+def _name(view: Any) -> str:
+    return str(getattr(view, "__qualname__", None) or type(view).__qualname__)
 
 
-def _file(file: Any) -> list[Any]:
-    digest = _digest(file.chunks())
-    file.seek(0)
-    return [file.name, digest]
+def _caller(request: Any, identity: Identity | None) -> list[Any]:
+    """Who asks: what the view's `identity` says, or else the user, or else the credentials."""
+    if identity is not None:
+        found = request.headers.get(identity) if isinstance(identity, str) else identity(request)
+        if found not in (None, ""):
+            return ["identity", str(found)]
+    # In tests of Django REST framework it is forced, and known before it authenticates.
+    user: Any = getattr(request, "_force_auth_user", None) or getattr(request, "user", None)
+    credentials = [request.META.get("REMOTE_USER"), _credentials(request.headers)]
+    if user is not None and user.is_authenticated and getattr(user, "pk", None) is not None:
+        who = ["user", f"{user.__class__.__module__}.{user.__class__.__qualname__}", str(user.pk)]
+        # Django REST framework has authenticated its request, maybe by a token that is renewed.
+        # Of Django's the user is the session's, and the view may look at a token of another one.
+        return who if hasattr(request, "_request") else [*who, *credentials]
+    session: Any = getattr(request, "session", None)
+    visitor = ["visitor", getattr(session, "session_key", None)]
+    return [*visitor, *credentials, _cookies(request)]
 
 
-def _digest(chunks: Any) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
+def _credentials(values: Any) -> list[tuple[str, str]]:
+    """What is called like a credential; not what protects from forged requests."""
+    return sorted(
+        (name.lower(), value)
+        for name, value in values.items()
+        if _CREDENTIAL.search(name) and not _ANTI_FORGERY.search(name)
+    )
+
+
+def _cookies(request: Any) -> list[tuple[str, str]]:
+    """Without the session's: it is known by its key, and may be new with each request."""
+    ours = (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME)
+    return _credentials({n: value for n, value in request.COOKIES.items() if n not in ours})

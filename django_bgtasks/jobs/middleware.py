@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from ..core.current import announced
 from ..core.options import backend_of, backend_settings
 from ..core.outcomes import Outcome
 
@@ -139,6 +140,7 @@ def report_outcome(
     """Call on_outcome() of each middleware. exception: what the attempt raised."""
     # Django's context is frozen.
     object.__setattr__(context, "exception", exception)
+    token = announced.set(context.job)
     for middleware in middleware_of(context.job.backend):
         try:
             middleware.on_outcome(context, outcome)
@@ -148,6 +150,7 @@ def report_outcome(
                 type(middleware).__qualname__,
                 context.job.pk,
             )
+    announced.reset(token)
     # Its traceback refers to the context.
     object.__setattr__(context, "exception", None)
 

@@ -24,6 +24,7 @@ from ..core.compat import (
     api_signals,
     for_both,
 )
+from ..core.current import announced
 from ..core.options import backend_class
 from ..core.payload import masked_call
 from ..core.states import STATUS, State
@@ -188,8 +189,12 @@ def announce(name: str, job: Job, task: Any, result: JobResult[Any] | None = Non
         using = job._state.db or ledger_database()
         result = retry_until_connected(lambda: result_of(job, task), using)
     signals = [OURS[name]] if name in OURS else [getattr(one, name) for one in _signal_modules()]
-    for signal in signals:
-        signal.send_robust(sender=backend_class(job.backend), task_result=result)
+    token = announced.set(job)
+    try:
+        for signal in signals:
+            signal.send_robust(sender=backend_class(job.backend), task_result=result)
+    finally:
+        announced.reset(token)
 
 
 def is_heard(name: str, failed: bool = False) -> bool:

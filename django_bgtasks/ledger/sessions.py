@@ -23,7 +23,7 @@ from .statements import run_prepared
 # Where a connection has its note, which each task reads twice, and a pool's session how it began.
 ATTRIBUTE = "bgtasks_session"
 # libpq's PQTRANS_ACTIVE, PQTRANS_INTRANS and PQTRANS_INERROR: a statement or a transaction is open.
-BUSY = (1, 2, 3)
+BUSY, IN_ERROR = (1, 2, 3), 3
 # What the statements of others depend on, and pg_advisory_unlock_all() for the locks that a session
 # keeps until it ends, which a worker's session may not do for weeks.
 POSTGRES_SETTINGS = (
@@ -182,6 +182,16 @@ def has_open_transaction(connection: Any) -> bool:
     if connection.vendor == "sqlite" and not is_closed(connection):
         return bool(driver.in_transaction)
     return False
+
+
+def is_aborted(connection: Any) -> bool:
+    """Whether an error has ended the transaction: PostgreSQL refuses all that follows in it."""
+    if connection.vendor != "postgresql" or connection.connection is None:
+        return False
+    driver = connection.connection
+    libpq = getattr(driver, "pgconn", None)
+    status = driver.info if libpq is None else libpq
+    return bool(status.transaction_status == IN_ERROR)
 
 
 def leaves_transaction_unseen(connection: Any) -> bool:

@@ -21,6 +21,7 @@ from ..core.errors import BgTasksError
 from ..ledger.lifecycle import ledger_database
 from ..ledger.outages import in_transaction
 from .delivery import deliver_email
+from .direct import deliver_directly, enqueueing, goes_directly
 from .serializer import SerializedMessage, deserialize, serialize
 from .storage import arguments_for, save_blob
 
@@ -35,7 +36,8 @@ class BackgroundEmailBackend(BaseEmailBackend):
     With MAILERS (Django 6.1 and later), OPTIONS takes `mailer`, the name of the mailer that
     delivers, and `queue`.
 
-    A message is enqueued if and only if the transaction it was sent in commits.
+    A message is enqueued if and only if the transaction it was sent in commits. What is sent about
+    a mail job, such as its log, is no job: see direct.py.
     """
 
     # So that the task which delivers knows it, and does not enqueue again.
@@ -71,14 +73,18 @@ class BackgroundEmailBackend(BaseEmailBackend):
         Raises ValueError for a header or an address with a newline, as any Django backend does.
         With fail_silently, what goes wrong after that is logged and 0 returned.
         """
-        messages = [_serialized(message) for message in email_messages if message.recipients()]
-        try:
-            return self._enqueue(messages)
-        except (BgTasksError, DatabaseError):
-            if not self.fail_silently:
-                raise
-            logger.exception("%d emails could not be enqueued.", len(messages))
-            return 0
+        addressed = [message for message in email_messages if message.recipients()]
+        if goes_directly():
+            return deliver_directly(addressed, self.mailer)
+        with enqueueing():
+            messages = [_serialized(message) for message in addressed]
+            try:
+                return self._enqueue(messages)
+            except (BgTasksError, DatabaseError):
+                if not self.fail_silently:
+                    raise
+                logger.exception("%d emails could not be enqueued.", len(messages))
+                return 0
 
     def _enqueue(self, messages: list[SerializedMessage]) -> int:
         if not messages:

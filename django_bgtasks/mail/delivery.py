@@ -20,6 +20,7 @@ from .storage import delete_blob, load
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 # smtplib's errors are OSErrors, and so are those of most clients of an HTTP API.
+MESSAGE_IS_WRONG = (400, 413, 422)
 DELIVERY_RETRY = Retry(backoff="exponential", base=30, cap=3600, max_attempts=8, on=(OSError,))
 
 
@@ -39,7 +40,7 @@ def deliver_email(
     email = deserialize(load(message, blob, using))
     try:
         sent = delivering_backend(mailer).send_messages([email])
-    except smtplib.SMTPException as error:
+    except Exception as error:
         if is_permanent(error):
             raise GiveUp.of("mail_refused", error=error) from error
         raise
@@ -65,13 +66,16 @@ def delivering_backend(mailer: str | None) -> BaseEmailBackend:
     return backend
 
 
-def is_permanent(error: smtplib.SMTPException) -> bool:
-    """Whether the server refused the sender, every recipient or the content for good (5xx)."""
+def is_permanent(error: Exception) -> bool:
+    """Whether the server refused the sender, every recipient or the content for good (SMTP's 5xx).
+
+    Of a provider with an HTTP API, as Anymail tells it, what says that the message is wrong.
+    """
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(500 <= code < 600 for code, _ in error.recipients.values())
     if isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError):
         return 500 <= error.smtp_code < 600
-    return False
+    return getattr(error, "status_code", None) in MESSAGE_IS_WRONG
 
 
 def _from_settings() -> BaseEmailBackend:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
+
+from ..core.options import backend_settings, default_backend, known_backends
+from ..ledger.history import Actor
+from ..ledger.lifecycle import ledger_database
+from ..models import Job
+from .arguments import JobId, Number, Text
+
+
+def shell_actor(command: str) -> Actor:
+    """Who runs this command, for the history: the user of the shell, and the host."""
+    name = os.environ.get("SUDO_USER", "")
+    if not name:
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):
+            # In a container the number may have no name.
+            name = str(os.getuid())
+    return Actor(f"{name}@{socket.gethostname()}", command)
 
 
 class TranslatedCommand(BaseCommand):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from django_bgtasks.models import Job
 from testproject.demo import samples
@@ -119,6 +119,20 @@ def test_where_streams_do_not_get_through_it_asks(
     page.goto(f"{asgi}/pictures/{picture_with(job, ada)}/")
     Job.objects.update(progress_done=3, progress_total=10, progress_message="row 3")
     expect(page.locator("[data-message]")).to_have_text("row 3", timeout=PATIENCE)
+
+
+def test_where_a_stream_is_held_back_it_asks(
+    asgi: str, page: Page, ada: User, log_in: LogIn
+) -> None:
+    """As by a proxy that buffers answers until they end: nothing is an error then."""
+    held: list[Route] = []
+    page.route("**/events/", lambda route: held.append(route))  # noqa: PLW0108 - it is marked
+    job = make_job("running", owner=ada, attempt=1)
+    log_in(ada, asgi)
+    page.goto(f"{asgi}/pictures/{picture_with(job, ada)}/")
+    Job.objects.update(progress_done=3, progress_total=10, progress_message="row 3")
+    expect(page.locator("[data-message]")).to_have_text("row 3", timeout=PATIENCE)
+    assert held
 
 
 def test_without_a_script_the_page_reads_and_the_button_works(

@@ -10,14 +10,15 @@ from typing import Any
 
 
 class MailServer(socketserver.ThreadingTCPServer):
-    """Answers RCPT with `rcpt_answer` and keeps the messages it accepted."""
+    """Answers MAIL and RCPT as it is told, and keeps the messages it accepted."""
 
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, rcpt_answer: str) -> None:
+    def __init__(self, rcpt_answer: str, mail_answer: str) -> None:
         super().__init__(("127.0.0.1", 0), _Session)
-        self.rcpt_answer = rcpt_answer
+        self.rcpt_answer, self.mail_answer = rcpt_answer, mail_answer
+        self.senders = 0
         self.recipients: list[str] = []
         self.messages: list[bytes] = []
 
@@ -28,9 +29,9 @@ class MailServer(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def mail_server(rcpt_answer: str = "250 OK") -> Iterator[MailServer]:
+def mail_server(rcpt_answer: str = "250 OK", mail_answer: str = "250 OK") -> Iterator[MailServer]:
     """A mail server that runs in a thread."""
-    with MailServer(rcpt_answer) as server:
+    with MailServer(rcpt_answer, mail_answer) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield server
@@ -51,7 +52,10 @@ class _Session(socketserver.StreamRequestHandler):
             self._answer(verb, line)
 
     def _answer(self, verb: bytes, line: bytes) -> None:
-        if verb == b"RCPT":
+        if verb == b"MAIL":
+            self.server.senders += 1
+            self._say(self.server.mail_answer)
+        elif verb == b"RCPT":
             self.server.recipients.append(line.decode().split("<")[1].split(">")[0])
             self._say(self.server.rcpt_answer)
         elif verb == b"DATA":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import email
+import enum
+import re
 from email import policy
 from email.mime.base import MIMEBase
 from typing import Any
@@ -231,11 +233,42 @@ def test_a_sites_own_class_of_messages_is_itself_at_its_delivery() -> None:
     assert sent.message()["X-Signature"] == "mine"
 
 
-def test_an_attribute_that_cannot_be_stored_is_left_out_and_said(caplog: Any) -> None:
-    message = Signed("Hello", "Text", to=["you@example.com"])
-    message.callback = print  # type: ignore[attr-defined]
-    assert not hasattr(send(message), "callback")
-    assert "'callback'" in caplog.text
+class Color(enum.Enum):
+    """Neither a text nor a number."""
+
+    RED = "red"
+
+
+@pytest.mark.parametrize("fail_silently", [False, True])
+@pytest.mark.parametrize("value", [print, object(), Color.RED, iter("a"), Job()], ids=repr)
+def test_an_attribute_that_cannot_be_stored_is_refused_by_its_name(
+    value: object, fail_silently: bool
+) -> None:
+    message: Any = EmailMessage("Hello", "Text", to=["you@example.com"])
+    message.merge_data = {"you@example.com": {"total": [1, value]}}
+    name = re.escape("merge_data['you@example.com']['total'][1]")
+    backend = BackgroundEmailBackend(fail_silently=fail_silently)
+    with pytest.raises(TypeError, match=f"{name}: a value of type {type(value).__qualname__}"):
+        backend.send_messages([message])
+    assert not Job.objects.exists()
+
+
+def test_a_class_may_leave_attributes_out() -> None:
+    message = Stamped("Hello", "Text", to=["you@example.com"])
+    message.stamp = print
+    assert send(message).stamp is len
+
+
+class Stamped(EmailMessage):
+    """It has an attribute that is in no message that is stored."""
+
+    stamp: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "stamp"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, stamp=len)
 
 
 def test_a_class_that_cannot_be_imported_is_refused_by_its_sender() -> None:

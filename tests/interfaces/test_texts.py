@@ -29,7 +29,7 @@ FILES = sorted(
 # Commands, units, keys, styles.
 NO_TEXTS = (
     "python manage.py ", "pip install ", "rq resume", "{} min {} s", "{} h {} min", "run now",
-    "bgtasks-", "bold red", "id: {}\n", ": still here", "user {}", "session {}",
+    "bgtasks-", "bold red", "id: {}\n", ": still here", "@idempotent",
     "Event streams need ASGI.", "error__contains", "memory",
     "No monitoring_token is set.", "Bearer realm=",
     "JOIN {}", "SELECT DISTINCT ", "bgtasks_last.",

@@ -12,6 +12,7 @@ from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ...core.current import become_worker
 from ...core.options import MAX_SECONDS, backend_settings
 from ...jobs.task import queues_of
 from ...ledger.lifecycle import ledger_database
@@ -113,6 +114,7 @@ class Command(TranslatedCommand):
             return
         config = self._plan(options)
         queues = self._queues(config)
+        become_worker()
         # What the start of the site may have opened must not be shared with the job processes.
         close_for_good()
         log_handlers.find_handlers()

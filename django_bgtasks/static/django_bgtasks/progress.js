@@ -6,6 +6,7 @@ const WAIT = 20; // seconds that the server may take to answer
 const FIRST_PAUSE = 1000;
 const LONGEST_PAUSE = 15000;
 const LOST = 3; // streams that broke before they said anything
+const SILENCE = 5000; // a stream begins with an event at once, unless somebody on its way holds it back
 
 class BgtasksProgress extends HTMLElement {
   connectedCallback() {
@@ -56,7 +57,9 @@ class BgtasksProgress extends HTMLElement {
   listen() {
     let broken = 0;
     const stream = (this.stream = new EventSource(this.dataset.events));
+    const silence = setTimeout(() => this.giveUp(stream), SILENCE);
     stream.addEventListener("message", (event) => {
+      clearTimeout(silence);
       broken = 0;
       this.show(JSON.parse(event.data));
       if (this.finished) stream.close();
@@ -64,9 +67,16 @@ class BgtasksProgress extends HTMLElement {
     stream.addEventListener("error", () => {
       broken += 1;
       if (stream.readyState !== EventSource.CLOSED && broken < LOST) return;
-      stream.close();
-      if (this.stream === stream) this.poll(this.resting.signal);
+      clearTimeout(silence);
+      this.giveUp(stream);
     });
+  }
+
+  giveUp(stream) {
+    stream.close();
+    if (this.stream !== stream) return;
+    this.stream = null;
+    this.poll(this.resting.signal);
   }
 
   async poll(signal) {
