@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from ..core import clock
-from ..core.errors import BgTasksError
+from ..core.errors import BgTasksError, Interruption
 from ..ledger.lifecycle import ledger_database
 from ..ledger.outages import in_transaction
 from .delivery import deliver_email
@@ -80,8 +80,9 @@ class BackgroundEmailBackend(BaseEmailBackend):
             messages = [_serialized(message) for message in addressed]
             try:
                 return self._enqueue(messages)
-            except (BgTasksError, DatabaseError):
-                if not self.fail_silently:
+            except (BgTasksError, DatabaseError) as error:
+                # An interruption is meant for the task that sends.
+                if not self.fail_silently or isinstance(error, Interruption):
                     raise
                 logger.exception("%d emails could not be enqueued.", len(messages))
                 return 0

@@ -20,6 +20,7 @@ from django.core.mail.message import EmailMessage
 
 from ..core import clock
 from ..core.current import is_worker, job_at_hand
+from ..core.errors import Interruption
 from .delivery import deliver_email, delivering_backend
 
 logger = logging.getLogger("django_bgtasks")
@@ -69,6 +70,9 @@ def deliver_directly(messages: Sequence[EmailMessage], mailer: str | None) -> in
         if hasattr(backend, "timeout"):
             backend.timeout = min(backend.timeout or LONGEST_WAIT, LONGEST_WAIT)
         return backend.send_messages(messages) or 0
+    except Interruption:
+        # It is meant for the task that has logged something.
+        raise
     except Exception as error:
         _paused_until[0] = clock.monotonic() + PAUSE
         logger.warning(

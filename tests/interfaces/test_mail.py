@@ -19,7 +19,7 @@ from django.db import transaction
 from django.test import override_settings
 from django.utils.translation import gettext_lazy
 
-from django_bgtasks import QueueFull, testing
+from django_bgtasks import JobTimeout, QueueFull, testing
 from django_bgtasks.core.states import State
 from django_bgtasks.mail import BackgroundEmailBackend, deliver_email
 from django_bgtasks.models import Blob, Job
@@ -207,6 +207,17 @@ def test_with_fail_silently_it_is_logged_and_nothing_is_sent(settings: Any, capl
     backend = BackgroundEmailBackend(fail_silently=True)
     assert backend.send_messages([EmailMessage("Hello", "Text", to=["you@example.com"])]) == 0
     assert "1 emails could not be enqueued" in caplog.text
+
+
+def test_with_fail_silently_a_task_is_interrupted_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*args: Any) -> int:
+        raise JobTimeout("too long")
+
+    monkeypatch.setattr(BackgroundEmailBackend, "_enqueue", interrupt)
+    with pytest.raises(JobTimeout):
+        BackgroundEmailBackend(fail_silently=True).send_messages([EmailMessage(to=["a@x.org"])])
 
 
 def test_credentials_are_refused_for_a_job_must_not_keep_them() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from django import VERSION
 from django.core.mail import EmailMessage, mail_admins, send_mail
+from django.core.mail.backends.base import BaseEmailBackend
 from django.test import override_settings
 from django.utils.log import AdminEmailHandler
 from pytest_django import Settings
 
-from django_bgtasks import job_retrying, task, testing
+from django_bgtasks import JobTimeout, job_retrying, task, testing
 from django_bgtasks.core.compat import api_signals
 from django_bgtasks.core.states import State
 from django_bgtasks.mail import BackgroundEmailBackend, deliver_email, direct
@@ -222,3 +223,20 @@ def test_a_wrong_setting_of_the_site_is_no_error_of_the_log(caplog: Any) -> None
     message = EmailMessage("Hello", to=["you@example.com"])
     assert direct.deliver_directly([message], None) == 0
     assert "BGTASKS_EMAIL_BACKEND" in caplog.text
+
+
+def test_a_task_that_is_interrupted_while_its_log_is_mailed_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(BaseEmailBackend):
+        def send_messages(self, messages: Any) -> int:
+            raise JobTimeout("too long")
+
+    monkeypatch.setattr(direct, "delivering_backend", lambda mailer: Slow())
+    with pytest.raises(JobTimeout):
+        direct.deliver_directly([EmailMessage("Hello", to=["you@example.com"])], None)
+    monkeypatch.undo()
+    # And the next one is delivered.
+    with mail_server() as server, sending_to(server):
+        mailer = "real" if HAS_MAILERS else None
+        assert direct.deliver_directly([EmailMessage("Hi", to=["you@example.com"])], mailer) == 1
