@@ -104,6 +104,11 @@ def _copy(value: Any, path: str, depth: int) -> Any:
         return {_key(k, path): _copy(v, f"{path}[{k!r}]", depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_copy(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, Sequence):
+        # As in Django: a range, say, is a list. It may tell of more than fits into the memory.
+        if len(value) > MAX_BYTES:
+            raise _Refused(f"{path} is too large: it has {len(value)} items.")
+        return [_copy(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
     raise _NotJSON(
         f"Unsupported type: {type(value)} at {path} is not JSON. Pass a string, a number, a list "
         f"or a dict, such as an id or .isoformat()."

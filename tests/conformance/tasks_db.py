@@ -6,6 +6,7 @@ of statements are not looked at: they are those of its own implementation.
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
@@ -25,7 +26,7 @@ class Rows(QuerySet[Job]):
 
     def ready(self) -> QuerySet[Job]:
         """Those that a worker would run now."""
-        promote(1000, ledger_database())
+        promote_due()
         return self.filter(state=State.QUEUED)
 
     def successful(self) -> QuerySet[Job]:
@@ -35,6 +36,12 @@ class Rows(QuerySet[Job]):
     def failed(self) -> QuerySet[Job]:
         """Those that failed."""
         return self.filter(state=State.FAILED)
+
+
+def promote_due() -> None:
+    """Queue what is due now, though the clock of SQLite counts in milliseconds only."""
+    time.sleep(0.005)
+    promote(1000, ledger_database())
 
 
 class Results:
@@ -47,7 +54,7 @@ def run_worker(
     queue_name: str = "default", exclude_queues: str = "", backend_name: str = "default"
 ) -> None:
     """Run what its worker would run with these options."""
-    promote(1000, ledger_database())
+    promote_due()
     waiting = Job.objects.filter(state=State.QUEUED).values_list("queue", flat=True)
     queues = set(waiting) if queue_name == "*" else set(waiting) & set(queue_name.split(","))
     queues -= set(exclude_queues.split(","))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -39,6 +40,12 @@ def test_what_json_can_say_is_kept_as_it_is(value: Any) -> None:
 
 def test_a_tuple_is_kept_as_the_list_that_will_be_read_back() -> None:
     assert json_value((1, ("a", [2])), "args", "a.task") == [1, ["a", [2]]]
+
+
+def test_any_sequence_is_kept_as_a_list_as_in_django() -> None:
+    assert json_value([range(2), deque([3])], "args", "a.task") == [[0, 1], [3]]
+    with pytest.raises(InvalidArguments, match=r"args\[0\] is too large: it has 1000000000 items"):
+        json_value([range(10**9)], "args", "a.task")
 
 
 def test_the_copy_shares_nothing_with_the_value() -> None:
