@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, repeat
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
@@ -180,6 +182,38 @@ def test_between_its_writes_a_worker_leaves_the_database_to_others(
         cursor.execute(INSERT)
         cursor.execute("DELETE FROM page")
     assert rests == [pytest.approx(0.04)]
+
+
+def test_a_worker_looks_for_other_processes_without_a_lock(
+    session_to: Callable[..., Any], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_locking, "PATIENCE", 600.0)
+    code = (
+        "import sqlite3, sys; view = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "view.execute('BEGIN'); view.execute('SELECT * FROM page').fetchall()\n"
+        "print('has read', flush=True); sys.stdin.readline()\n"
+        "view.execute('UPDATE page SET title = upper(title)'); view.execute('COMMIT')"
+    )
+    worker = session_to()
+    with Popen([sys.executable, "-c", code, str(path)], text=True, stdin=PIPE, stdout=PIPE) as view:
+        assert view.stdout
+        assert view.stdin
+        assert view.stdout.readline() == "has read\n"
+        sleeps, sleep = list[float](), time.sleep
+
+        def note(seconds: float) -> None:
+            sleeps.append(seconds)
+            sleep(seconds)
+
+        monkeypatch.setattr(time, "sleep", note)
+        with beside(writes_at_once, worker) as (written, looks):
+            wait_until(lambda: len(sleeps) >= 20)
+            assert looks == []
+            view.stdin.write("\n")
+            view.stdin.flush()
+            written.result(60)
+        assert view.wait(60) == 0
+    assert titles(worker) == {"FIRST", "by the worker"}
 
 
 def test_a_transaction_takes_the_database_with_its_first_statement(
