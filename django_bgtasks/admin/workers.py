@@ -10,6 +10,7 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core.formats import NOTHING
@@ -82,6 +83,8 @@ class WorkerAdmin(WatchedAdmin):
     @admin.display(description=gettext_lazy("queues"))
     def queue_names(self, worker: Worker) -> SafeString | str:
         """Those it listens to, in its order."""
+        if worker.serves_all:
+            return _("All queues")
         names = ((queue,) for queue in worker.queues or ())
         return format_html_join(" ", '<span class="bgtasks-queue">{}</span>', names) or NOTHING
 

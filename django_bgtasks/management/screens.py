@@ -144,7 +144,7 @@ def _workers(snapshot: Snapshot) -> ScreenTable:
             _("%s ago") % duration(worker.seen),
             _("%(busy)d of %(all)d")
             % {"busy": min(busy[worker.id], worker.processes), "all": worker.processes},
-            " ".join(worker.queues),
+            _("all") if worker.serves_all else " ".join(worker.queues),
         )
         for worker in snapshot.workers
     ]

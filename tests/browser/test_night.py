@@ -47,7 +47,7 @@ def test_what_is_wrong_is_one_click_away_and_its_traceback_two(night: Page) -> N
     clicks, problems = Clicks(night), night.locator("#bgtasks-problems")
     expect(problems).not_to_contain_text("Nothing is wrong.")
     expect(problems).not_to_contain_text("tenant-00")
-    for words in ("web2:4712 died", "is held", f"The queue {PAUSED} is paused; 20 jobs wait"):
+    for words in ("web2:4712 died", "is held", f"grace has paused the queue {PAUSED}; 20 jobs"):
         expect(problems).to_contain_text(words)
     clicks.on(problems.get_by_role("link", name=f"{DECLINES + TIMEOUTS} jobs have failed"))
     expect(night.locator("#changelist-form .paginator")).to_contain_text("300 jobs")
@@ -83,7 +83,9 @@ def test_the_queue_in_trouble_is_the_first_and_goes_on_from_its_page(night: Page
     first = night.locator("#bgtasks-queues tbody tr").first
     expect(first).to_contain_text(PAUSED)
     clicks.on(first.get_by_role("link", name=PAUSED))
-    expect(night.locator("#bgtasks-problems")).to_contain_text("is paused; 20 jobs wait in it.")
+    expect(night.locator("#bgtasks-problems")).to_contain_text(
+        f"grace has paused the queue {PAUSED}; 20 jobs wait"
+    )
     clicks.on(night.get_by_role("button", name=f"Resume {PAUSED}"))
     expect(night.get_by_text(f"The queue {PAUSED} goes on.")).to_be_visible()
     assert "/dashboard/queue/" in night.url
