@@ -99,7 +99,7 @@ def _is_replaced(lost: WorkerSnapshot, snapshot: Snapshot) -> bool:
     return any(
         worker.health is WorkerHealth.ALIVE
         and worker.hostname == lost.hostname
-        and worker.started <= lost.seen
+        and worker.started < lost.seen
         for worker in snapshot.workers
     )
 

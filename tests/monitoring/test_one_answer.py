@@ -50,7 +50,7 @@ def lost_worker() -> None:
 
 def orphaned_jobs() -> None:
     make_worker()
-    make_job("running", worker=make_worker(lost_at=clock.now()).pk)
+    make_job("running", worker=make_worker(hostname="db2", lost_at=clock.now()).pk)
     make_job("running", worker=make_worker(stopped_at=clock.now()).pk)
 
 
@@ -106,7 +106,7 @@ def worker_of_all_queues() -> None:
 
 def unserved_queue() -> None:
     make_worker(queues=["default"])
-    lost = make_worker(queues=["emails"], lost_at=clock.now())
+    lost = make_worker(hostname="db2", queues=["emails"], lost_at=clock.now())
     make_job("running", queue="emails", worker=lost.pk, attempt=1)
     make_job("queued", queue="emails", enqueued_at=clock.now() - timedelta(minutes=2))
 
