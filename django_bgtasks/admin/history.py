@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.db import router
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
@@ -15,12 +16,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..core.states import State
+from ..ledger.history import is_of_user, who_cancelled
 from ..models import HistoryEntry, HistoryVerb, Job
 from . import formatting as show
 from .listing import ReadOnlyAdmin
 
 LATEST = 50
-CANCELLING = (HistoryVerb.CANCELLED, HistoryVerb.ASKED_TO_STOP)
 VIA = {"admin": gettext_lazy("in the admin"), "site": gettext_lazy("on the site")}
 
 
@@ -123,8 +124,9 @@ def tell_who_cancelled(jobs: Iterable[Any], user: Any) -> None:
     cancelled = {job.pk: job for job in jobs if job.state == State.CANCELLED}
     if not cancelled:
         return
-    entries = HistoryEntry.objects.filter(job__in=list(cancelled), verb__in=CANCELLING)
-    for entry in entries.order_by("pk"):
-        is_own = entry.via in VIA and entry.by == user.get_username()
-        text = _("You cancelled it.") if is_own else _("%s cancelled it.") % entry.by
-        cancelled[entry.job].cancellation = text
+    found = who_cancelled(list(cancelled), router.db_for_read(HistoryEntry))
+    for pk, job in cancelled.items():
+        if entry := found.get(pk):
+            is_own = is_of_user(entry, user.get_username())
+            own, other = _("You cancelled it."), _("%s cancelled it.") % entry.by
+            job.cancellation = own if is_own else other

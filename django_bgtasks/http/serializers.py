@@ -11,6 +11,8 @@ from django.utils.translation import gettext
 from ..core.messages import FOR_OWNERS, TIMEOUTS, error_message, message
 from ..core.payload import masked
 from ..core.states import STATUS, State
+from ..ledger.history import is_of_user, who_cancelled
+from ..ledger.lifecycle import ledger_database
 from ..models import Job
 from .auth import Viewer
 
@@ -20,7 +22,11 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     may_read = viewer.is_operator or job.state == State.FAILED
     # Its owner gets what the task returned; an operator as much as in the admin.
     result = job.result if viewer.sees_result else masked(job.result)
-    in_full = error_message(job.error_code, job.error_params, job.error)
+    error = error_for_owner(job)
+    if viewer.is_owner and _cancelled_by_owner(job):
+        error = gettext("You cancelled it.")
+    elif viewer.is_operator:
+        error = error_message(job.error_code, job.error_params, job.error)
     facts = {
         "id": str(job.pk),
         "state": job.state,
@@ -28,7 +34,7 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
         "status": str(STATUS[State(job.state)]),
         "progress": job.progress,
         "result": result if job.state == State.SUCCEEDED else None,
-        "error": in_full if viewer.is_operator else error_for_owner(job),
+        "error": error,
         "error_code": job.error_code if may_read else "",
         "finished": job.is_final,
     }
@@ -49,3 +55,10 @@ def error_for_owner(job: Job) -> str:
     if job.error_code in FOR_OWNERS:
         words = message(job.error_code, job.error_params)
     return words or gettext("It failed.")
+
+
+def _cancelled_by_owner(job: Job) -> bool:
+    if job.state != State.CANCELLED or job.owner is None:
+        return False
+    entry = who_cancelled([job.pk], ledger_database()).get(job.pk)
+    return entry is not None and is_of_user(entry, job.owner.get_username())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from ..models import HistoryEntry, HistoryVerb, Job
 from .outages import retried
 from .times import Now, after
 
+CANCELLING = (HistoryVerb.CANCELLED, HistoryVerb.ASKED_TO_STOP)
 CHUNK = 1000
 BATCH = 500
 
@@ -41,6 +42,17 @@ def record(verb: HistoryVerb, actor: Actor, whats: Iterable[Mapping[str, Any]], 
     who = {"verb": verb, "by": actor.name[:150], "via": actor.via[:32], "source": actor.source}
     entries = [HistoryEntry(at=Now(), **who, **what) for what in whats]
     HistoryEntry.objects.using(using).bulk_create(entries, batch_size=BATCH)
+
+
+def who_cancelled(job_ids: Collection[UUID], using: str) -> dict[UUID | None, HistoryEntry]:
+    """The last entry of who cancelled each of these jobs, or asked it to stop."""
+    rows = HistoryEntry.objects.using(using).filter(job__in=job_ids, verb__in=CANCELLING)
+    return {entry.job: entry for entry in rows.order_by("pk")}
+
+
+def is_of_user(entry: HistoryEntry, name: str) -> bool:
+    """Whether this user of the site did it: one of the shell may have the same name."""
+    return entry.by == name and entry.via in ("admin", "site")
 
 
 @retried

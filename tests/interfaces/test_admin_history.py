@@ -170,6 +170,19 @@ def test_who_cancels_on_the_site_is_in_the_history(client: Client, django_user_m
     job = make_job(State.QUEUED, owner=ada)
     client.post(status_url(job.pk, view="job-cancel"))
     assert told() == [("cancelled", "site", "default")]
+    assert client.get(status_url(job.pk)).json()["error"] == "You cancelled it."
+
+
+def test_an_owner_did_not_cancel_what_somebody_else_has(
+    client: Client, django_user_model: Any, as_anna: None
+) -> None:
+    ada = django_user_model.objects.create_user("ada")
+    client.force_login(ada)
+    job, unknown = make_job(owner=ada), make_job(State.CANCELLED, owner=ada)
+    run("bgcancel", job.pk)
+    for each in (job, unknown):
+        facts = client.get(status_url(each.pk)).json()
+        assert (facts["state"], facts["error"]) == ("cancelled", "")
 
 
 def test_to_forget_a_record_is_in_the_history_with_its_key(admin_client: Client) -> None:
