@@ -32,7 +32,7 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
 
     Probes take a snapshot of workers and maintenance only: healthz tells what is critical there.
     """
-    parts = (_workers, _redis, _maintenance, _unknown_backends, _held)
+    parts = (_workers, _redis, _maintenance, _overrun, _unknown_backends, _held)
     found = [problem for part in parts for problem in part(snapshot)]
     found += _failures(snapshot.failures)
     for queue in snapshot.queues:
@@ -100,7 +100,7 @@ def _is_replaced(lost: WorkerSnapshot, snapshot: Snapshot) -> bool:
     return any(
         worker.health is WorkerHealth.ALIVE
         and worker.hostname == lost.hostname
-        and worker.started <= lost.seen
+        and worker.started < lost.seen
         for worker in snapshot.workers
     )
 
@@ -123,6 +123,12 @@ def _maintenance(snapshot: Snapshot) -> Iterator[Problem]:
     if maintenance.orphans:
         target = Target("jobs", {"state": "stuck"})
         yield Problem(Level.WARNING, "orphaned", {"count": maintenance.orphans}, target)
+
+
+def _overrun(snapshot: Snapshot) -> Iterator[Problem]:
+    if snapshot.overrun:
+        target = Target("jobs", {"state": "stuck"})
+        yield Problem(Level.WARNING, "overrun", {"count": snapshot.overrun}, target)
 
 
 def _unknown_backends(snapshot: Snapshot) -> Iterator[Problem]:

@@ -129,6 +129,14 @@ TEXTS: dict[str, tuple[Any, Any]] = {
         ),
         _("Maintenance takes over within seconds; if not, look into the log of bgworker."),
     ),
+    "overrun": (
+        ngettext_lazy(
+            "%(count)d job is running though its timeout is long over.",
+            "%(count)d jobs are running though their timeouts are long over.",
+            "count",
+        ),
+        _("Their worker should have killed them: look into its log, and start it again."),
+    ),
     "unknown-backend": (
         ngettext_lazy(
             "%(count)d job is held: TASKS has no backend %(backend)s of this package.",

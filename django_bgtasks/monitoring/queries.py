@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Count, Min, Q, Sum
+from django.db.models import Count, F, Min, Q, Sum
 from django.db.models.functions import Coalesce, Greatest
 
 from ..core.options import stored_backends
 from ..core.states import State
 from ..ledger.times import MinuteOf, Now, SecondsBetween, after
-from ..ledger.workers import orphaned_jobs
+from ..ledger.workers import has_live_worker, orphaned_jobs
 from ..models import Job, RollUp
 
 DUE = Greatest(Coalesce("run_after", "enqueued_at"), "enqueued_at")
@@ -104,6 +104,13 @@ def overdue(late: float, backend: str, using: str) -> tuple[int, float]:
     rows = rows.filter(run_after__lt=after(timedelta(seconds=-late)))
     found = rows.aggregate(number=Count("pk"), first=SecondsBetween(Min("run_after"), Now()))
     return found["number"], found["first"] or 0.0
+
+
+def overrun_count(late: float, backend: str, using: str) -> int:
+    """How many jobs run on a live worker though their timeout has been over for `late` seconds."""
+    rows = _in_state(State.RUNNING, backend, using).filter(has_live_worker())
+    rows = rows.annotate(seconds=SecondsBetween("started_at", Now()))
+    return rows.filter(seconds__gt=F("timeout") + late).count()
 
 
 def orphan_count(backend: str, using: str) -> int:

@@ -33,6 +33,8 @@ NOTHING: Mapping[Any, Any] = {}
 NONE, NO_FAILURES = queries.Depth(), FailureWindow()
 # Maintenance promotes a due job within a second.
 OVERDUE_AFTER = 10.0
+# A worker kills what goes on after its timeout within seconds.
+OVERRUN_AFTER = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,8 @@ class UnknownBackend:
 class Snapshot:
     """All of it. `at` is this host's time; every duration was measured by the database's clock.
 
-    held: of the tasks with the most held jobs; held_others: the jobs of the other tasks.
+    held: of the tasks with the most held jobs; held_others: the jobs of the other tasks. overrun:
+    jobs that run though their timeout is over.
     """
 
     backend: str
@@ -185,6 +188,7 @@ class Snapshot:
     running: tuple[RunningJob, ...] = ()
     held: tuple[HeldJobs, ...] = ()
     held_others: int = 0
+    overrun: int = 0
     failures: FailureWindow = NO_FAILURES
     redis: RedisSnapshot = RedisSnapshot(used=False)
     unknown_backends: tuple[UnknownBackend, ...] = ()
@@ -221,6 +225,7 @@ def take_snapshot(backend: str, using: str | None = None) -> Snapshot:
         running=_running(backend, using),
         held=held,
         held_others=held_others,
+        overrun=queries.overrun_count(OVERRUN_AFTER, backend, using),
         failures=take_failures(backend, using),
         redis=redis,
         unknown_backends=_unknown_backends(counts[State.QUEUED], counts[State.SCHEDULED]),

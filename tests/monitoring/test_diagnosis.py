@@ -67,6 +67,7 @@ WRONG = [
     ("failing", snapshot(QueueSnapshot("emails", ended=10, failed=5))),
     ("lost-worker", snapshot(workers=(worker(), worker(hostname="web2", health=LOST)))),
     ("held", snapshot(held=(HeldJobs("shop.gone", 2, NO_SPACE),))),
+    ("overrun", snapshot(overrun=1)),
     ("held-others", snapshot(held_others=7)),
     ("failed", snapshot(failures=FailureWindow(failed=10, ended=1000))),
     ("failed", snapshot(failures=FailureWindow(failed=300))),

@@ -50,7 +50,6 @@ def lost_worker() -> None:
 
 def orphaned_jobs() -> None:
     make_worker()
-    # Not on the host of the other: a worker that was started there meanwhile takes its place.
     make_job("running", worker=make_worker(hostname="db2", lost_at=clock.now()).pk)
     make_job("running", worker=make_worker(stopped_at=clock.now()).pk)
 
@@ -112,6 +111,12 @@ def unserved_queue() -> None:
     make_job("queued", queue="emails", enqueued_at=clock.now() - timedelta(minutes=2))
 
 
+def overrun() -> None:
+    worker = make_worker()
+    began = clock.now() - timedelta(minutes=10)
+    make_job("running", worker=worker.pk, attempt=1, started_at=began)
+
+
 def held_job() -> None:
     make_worker()
     held = {"held_reason": "task_not_imported", "error_params": {"task": "a.b", "why": "gone"}}
@@ -138,6 +143,7 @@ SITES: list[tuple[str, Callable[[], Any], Problems]] = [
         unserved_queue,
         {("warning", "unserved"), ("warning", "orphaned"), ("warning", "lost-worker")},
     ),
+    ("overrun", overrun, {("warning", "overrun")}),
     ("held job", held_job, {("warning", "held")}),
     ("unknown backend", unknown_backend, {("warning", "unknown-backend")}),
 ]
