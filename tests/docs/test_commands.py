@@ -38,6 +38,8 @@ def test_a_management_command_takes_these_options(block: Block) -> None:
         name, *arguments = shlex.split(re.sub(r"[\"',\]]+", " ", line))
         if name in NOT_OURS:
             continue
+        # An example may have a database more than this site.
+        arguments = ["default" if word == "jobs" else word for word in arguments]
         command = load_command_class(get_commands()[name], name)
         assert isinstance(command, BaseCommand)
         command.create_parser("manage.py", name).parse_args(arguments)
