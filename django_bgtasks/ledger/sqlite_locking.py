@@ -5,7 +5,8 @@ somebody else has that lock just then, one of the two must give up, and SQLite t
 once: "database is locked", whatever its timeout. Whoever writes keeps the lock until all readers
 are gone, that view too. So a worker takes the whole database, or nothing: it looks whether it is
 alone, and if it is not, it waits without a lock. While it writes, views wait to read, which they do
-within their timeout.
+within their timeout. They would not outlast a task's long transaction: that one is as Django makes
+it, unless all runs of this task in this process have been SHORT.
 
 A site that begins its transactions with IMMEDIATE has no such views, and with WAL nobody waits for
 readers: there all is left as it is.
@@ -27,6 +28,7 @@ from django.db.backends.signals import connection_created
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from ..core import clock
+from ..core.current import longest_run, running
 
 # The modes in which a reader is in the way of a commit.
 ROLLBACK_JOURNALS = ("delete", "persist", "truncate")
@@ -41,6 +43,8 @@ FLOCK = "@hhqqi"
 _files: dict[str, int | None] = {}
 # For so long others go first. Then no new reader is let in: a heartbeat must not wait for ever.
 PATIENCE = 3.0
+# A task whose runs take no longer may keep readers out, in seconds.
+SHORT = 1.0
 # The longest rest between two writes of one session, in seconds.
 LONGEST_REST = 0.1
 
@@ -73,7 +77,7 @@ class Turn:
     def use(self) -> None:
         """A statement follows: the first one of a transaction takes the database."""
         since, self._unused_since = self._unused_since, None
-        if since is None or not self.session.in_transaction:
+        if since is None or not self.session.in_transaction or _may_take_long():
             return
         if since == self.session.total_changes:
             # Nothing is in it; a query from before, which a loop still reads, goes on.
@@ -179,6 +183,12 @@ class Cursor(SQLiteCursorWrapper):
         except BaseException:
             turn.session.rollback()
             raise
+
+
+def _may_take_long() -> bool:
+    """Whether it is a task that runs here, and not one of which all runs were short."""
+    run = running.get()
+    return run is not None and longest_run.get(run.job.task, SHORT) >= SHORT
 
 
 def _file_of(session: sqlite3.Connection) -> int | None:

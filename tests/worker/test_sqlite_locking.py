@@ -18,8 +18,13 @@ from django.db.backends.signals import connection_created
 from django.db.utils import ConnectionHandler
 
 from django_bgtasks.core import clock
+from django_bgtasks.core.current import longest_run, running
+from django_bgtasks.jobs.execute import Run
 from django_bgtasks.ledger import sqlite_locking
 from django_bgtasks.ledger.sqlite_locking import write_beside_nobody
+from django_bgtasks.models import Job
+from django_bgtasks.testing import run_jobs
+from tests.app.tasks import add
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("transactional_db")]
@@ -226,6 +231,35 @@ def test_a_transaction_takes_the_database_with_its_first_statement(
         cursor.execute("SELECT 1")
         assert not can_be_read(path)
     worker.connection.rollback()
+
+
+@pytest.mark.parametrize(("seconds", "lets_readers_in"), [(None, True), (0.1, False), (30, True)])
+def test_the_transaction_of_a_task_that_may_take_long_keeps_no_reader_out(
+    session_to: Callable[..., Any],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float | None,
+    lets_readers_in: bool,
+) -> None:
+    if seconds is not None:
+        monkeypatch.setitem(longest_run, "shop.tasks.import_orders", seconds)
+    worker, job = session_to(), Job(task="shop.tasks.import_orders")
+    token = running.set(Run(job, "default"))
+    try:
+        with worker.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(INSERT)
+            assert can_be_read(path) == lets_readers_in
+    finally:
+        running.reset(token)
+        worker.connection.rollback()
+
+
+def test_how_long_a_task_took_is_known_after_its_run() -> None:
+    longest_run.pop(add.module_path, None)
+    add.enqueue(1, 2)
+    run_jobs()
+    assert 0 < longest_run[add.module_path] < 60
 
 
 def test_a_statement_that_fails_leaves_nothing_behind(
