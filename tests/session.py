@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 from testproject.servers import DatabaseServer, MariaDBServer, PostgresServer, RedisServer
@@ -21,8 +22,17 @@ DATABASE_SERVERS: dict[str, type[DatabaseServer]] = {
 STARTED = "BGTASKS_TEST_STARTED"
 
 
+def hear_signals() -> None:
+    """Have the signals that tests are about, though this runs in the background or under nohup."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for ignored in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(ignored) is signal.SIG_IGN:
+            signal.signal(ignored, signal.SIG_DFL)
+
+
 def start() -> None:
     """Start what the environment does not name, until this process exits."""
+    hear_signals()
     for variable in os.environ.pop(STARTED, "").split():
         os.environ.pop(variable, None)
     directory = tempfile.mkdtemp(prefix="bgtasks-tests-")
