@@ -9,8 +9,6 @@ from typing import Any
 running: ContextVar[Any] = ContextVar("bgtasks_running", default=None)
 # The job that signals and middleware are told about here.
 announced: ContextVar[Any] = ContextVar("bgtasks_announced", default=None)
-# The longest run of each task in this process, in seconds.
-longest_run: dict[str, float] = {}
 # Whether this process is one of a bgworker; a fork inherits it.
 _of_worker = [False]
 

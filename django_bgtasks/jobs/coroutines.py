@@ -14,7 +14,7 @@ from ..core import clock
 from ..core.errors import ClaimLost
 from ..models import Job
 from ..sandbox.call import LimitedCoroutine, own_decimals
-from .execute import Run, acall, begin_run, conclude, note_length
+from .execute import Run, acall, begin_run, conclude
 
 logger = logging.getLogger("django_bgtasks")
 
@@ -50,7 +50,6 @@ class CoroutineRunner:
             # A loop would end with some of these, and with it all its other jobs.
             self._error = error
         self._run.seconds = clock.monotonic() - self._start
-        note_length(self._run)
 
     def cancel(self) -> None:
         """Raise JobCancelled where the task awaits."""

@@ -20,7 +20,7 @@ from asgiref.sync import AsyncToSync, async_to_sync
 from django.db import DatabaseError, InternalError, connections, transaction
 
 from ..core import clock
-from ..core.current import longest_run, running
+from ..core.current import running
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
 from ..core.messages import CRASHES, Reason
@@ -138,14 +138,7 @@ def run_claimed(job: Job, using: str, grouped: bool = False, of_caller: bool = F
         logger.warning("%s", lost)
         return None
     run.seconds = clock.monotonic() - start
-    note_length(run)
     return run
-
-
-def note_length(run: Run) -> None:
-    """Remember how long runs of this task take here, for who must not wait for a long one."""
-    if run.seconds > longest_run.get(run.job.task, -1.0):
-        longest_run[run.job.task] = run.seconds
 
 
 def begin_run(run: Run) -> bool:

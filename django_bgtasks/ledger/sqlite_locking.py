@@ -5,8 +5,8 @@ somebody else has that lock just then, one of the two must give up, and SQLite t
 once: "database is locked", whatever its timeout. Whoever writes keeps the lock until all readers
 are gone, that view too. So a worker takes the whole database, or nothing: it looks whether it is
 alone, and if it is not, it waits without a lock. While it writes, views wait to read, which they do
-within their timeout. They would not outlast a task's long transaction: that one is as Django makes
-it, unless all runs of this task in this process have been SHORT.
+within their timeout. They would not outlast a task's long transaction: that one waits for its turn
+and then is as Django makes it.
 
 A site that begins its transactions with IMMEDIATE has no such views, and with WAL nobody waits for
 readers: there all is left as it is.
@@ -19,6 +19,7 @@ import os
 import sqlite3
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -28,7 +29,7 @@ from django.db.backends.signals import connection_created
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from ..core import clock
-from ..core.current import longest_run, running
+from ..core.current import running
 
 # The modes in which a reader is in the way of a commit.
 ROLLBACK_JOURNALS = ("delete", "persist", "truncate")
@@ -43,8 +44,8 @@ FLOCK = "@hhqqi"
 _files: dict[str, int | None] = {}
 # For so long others go first. Then no new reader is let in: a heartbeat must not wait for ever.
 PATIENCE = 3.0
-# A task whose runs take no longer may keep readers out, in seconds.
-SHORT = 1.0
+# `is_ours`: the transactions of this thread are the worker's own where no task runs.
+_here = threading.local()
 # The longest rest between two writes of one session, in seconds.
 LONGEST_REST = 0.1
 
@@ -52,6 +53,12 @@ LONGEST_REST = 0.1
 def write_beside_nobody() -> None:
     """From now on each new connection of this process to such an SQLite database does."""
     connection_created.connect(_prepare, dispatch_uid="django_bgtasks.sqlite_locking")
+    own_transactions_here()
+
+
+def own_transactions_here() -> None:
+    """In this thread only the worker's own transactions begin, except while a task runs in it."""
+    _here.is_ours = True
 
 
 class Turn:
@@ -75,11 +82,15 @@ class Turn:
         self._unused_since = self.session.total_changes
 
     def use(self) -> None:
-        """A statement follows: the first one of a transaction takes the database."""
+        """A statement follows. With the first one a transaction of the worker's own takes the
+        database, and that of a task waits until it is alone.
+        """
         since, self._unused_since = self._unused_since, None
-        if since is None or not self.session.in_transaction or _may_take_long():
+        if since is None or not self.session.in_transaction:
             return
-        if since == self.session.total_changes:
+        if running.get() is not None or not getattr(_here, "is_ours", False):
+            self._wait_until_alone()
+        elif since == self.session.total_changes:
             # Nothing is in it; a query from before, which a loop still reads, goes on.
             self.session.execute("COMMIT")
             try:
@@ -102,6 +113,11 @@ class Turn:
         self.session.execute("COMMIT")
         now = clock.monotonic()
         self._next_at = now + min(now - self._taken_at, LONGEST_REST)
+
+    def _wait_until_alone(self) -> None:
+        deadline = clock.monotonic() + PATIENCE
+        while _is_in_use(self._file) and clock.monotonic() < deadline:
+            time.sleep(clock.rng.uniform(FIRST_WAIT, LAST_WAIT))
 
     def _take_when_alone(self) -> bool:
         deadline, longest = clock.monotonic() + PATIENCE, FIRST_WAIT
@@ -185,12 +201,6 @@ class Cursor(SQLiteCursorWrapper):
             raise
 
 
-def _may_take_long() -> bool:
-    """Whether it is a task that runs here, and not one of which all runs were short."""
-    run = running.get()
-    return run is not None and longest_run.get(run.job.task, SHORT) >= SHORT
-
-
 def _file_of(session: sqlite3.Connection) -> int | None:
     """The database's file, of which the kernel tells who has locks; None where it may not."""
     if sys.platform != "linux":
@@ -221,7 +231,12 @@ def _prepare(connection: Any, **kwargs: Any) -> None:
         return
     connection.__dict__.pop("create_cursor", None)
     session = connection.connection
-    [mode] = session.execute("PRAGMA journal_mode").fetchone()
+    try:
+        [mode] = session.execute("PRAGMA journal_mode").fetchone()
+    except sqlite3.Error:
+        # Somebody has the whole database. Half a connection would stay as it is.
+        connection.close()
+        raise
     if mode in ROLLBACK_JOURNALS and connection.transaction_mode in (None, "DEFERRED"):
         make = partial(Cursor, Turn(session))
         connection.create_cursor = lambda name=None: session.cursor(factory=make)

@@ -18,13 +18,11 @@ from django.db.backends.signals import connection_created
 from django.db.utils import ConnectionHandler
 
 from django_bgtasks.core import clock
-from django_bgtasks.core.current import longest_run, running
+from django_bgtasks.core.current import running
 from django_bgtasks.jobs.execute import Run
 from django_bgtasks.ledger import sqlite_locking
-from django_bgtasks.ledger.sqlite_locking import write_beside_nobody
+from django_bgtasks.ledger.sqlite_locking import own_transactions_here, write_beside_nobody
 from django_bgtasks.models import Job
-from django_bgtasks.testing import run_jobs
-from tests.app.tasks import add
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("transactional_db")]
@@ -189,8 +187,17 @@ def test_between_its_writes_a_worker_leaves_the_database_to_others(
     assert rests == [pytest.approx(0.04)]
 
 
+def begins_a_transaction_in_a_task(worker: Any) -> None:
+    running.set(Run(Job(task="shop.tasks.import_orders"), "default"))
+    reads_and_writes(worker)
+
+
+@pytest.mark.parametrize("write", [writes_at_once, begins_a_transaction_in_a_task])
 def test_a_worker_looks_for_other_processes_without_a_lock(
-    session_to: Callable[..., Any], path: Path, monkeypatch: pytest.MonkeyPatch
+    write: Callable[[Any], None],
+    session_to: Callable[..., Any],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sqlite_locking, "PATIENCE", 600.0)
     code = (
@@ -211,7 +218,7 @@ def test_a_worker_looks_for_other_processes_without_a_lock(
             sleep(seconds)
 
         monkeypatch.setattr(time, "sleep", note)
-        with beside(writes_at_once, worker) as (written, looks):
+        with beside(write, worker) as (written, looks):
             wait_until(lambda: len(sleeps) >= 20)
             assert looks == []
             view.stdin.write("\n")
@@ -233,33 +240,35 @@ def test_a_transaction_takes_the_database_with_its_first_statement(
     worker.connection.rollback()
 
 
-@pytest.mark.parametrize(("seconds", "lets_readers_in"), [(None, True), (0.1, False), (30, True)])
-def test_the_transaction_of_a_task_that_may_take_long_keeps_no_reader_out(
-    session_to: Callable[..., Any],
-    path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    seconds: float | None,
-    lets_readers_in: bool,
+def test_the_transaction_of_a_task_keeps_no_reader_out(
+    session_to: Callable[..., Any], path: Path
 ) -> None:
-    if seconds is not None:
-        monkeypatch.setitem(longest_run, "shop.tasks.import_orders", seconds)
-    worker, job = session_to(), Job(task="shop.tasks.import_orders")
-    token = running.set(Run(job, "default"))
+    worker = session_to()
+    token = running.set(Run(Job(task="shop.tasks.import_orders"), "default"))
     try:
         with worker.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute(INSERT)
-            assert can_be_read(path) == lets_readers_in
+            assert can_be_read(path)
     finally:
         running.reset(token)
         worker.connection.rollback()
 
 
-def test_how_long_a_task_took_is_known_after_its_run() -> None:
-    longest_run.pop(add.module_path, None)
-    add.enqueue(1, 2)
-    run_jobs()
-    assert 0 < longest_run[add.module_path] < 60
+def test_the_transaction_of_a_tasks_own_thread_keeps_no_reader_out(
+    session_to: Callable[..., Any], path: Path
+) -> None:
+    worker = session_to()
+
+    def begins_to_read() -> bool:
+        with worker.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT * FROM page").fetchall()
+        return can_be_read(path)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(begins_to_read).result(60)
+    worker.connection.rollback()
 
 
 def test_a_statement_that_fails_leaves_nothing_behind(
@@ -369,7 +378,7 @@ def beside(write: Callable[[Any], None], worker: Any) -> Any:
 class _Beside:
     def __init__(self, write: Callable[[Any], None], worker: Any) -> None:
         self._write, self._worker = write, worker
-        self._pool = ThreadPoolExecutor(1)
+        self._pool = ThreadPoolExecutor(1, initializer=own_transactions_here)
 
     def __enter__(self) -> tuple[Future[None], list[str]]:
         looks: list[str] = []
