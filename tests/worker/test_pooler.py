@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection, connections, transaction
 from django_bgtasks.ledger import pooler, queues
 from django_bgtasks.management.doctor import examine
 from django_bgtasks.models import Job, Worker
+from django_bgtasks.monitoring.problems import Level
 from testproject.servers import PgBouncerServer, ServerMissing
 from tests.app.tasks import add
 from tests.threads import in_threads
@@ -143,7 +144,7 @@ def test_bgdoctor_says_that_it_is_there_and_what_to_set(
     assert found() == []
     with site_behind(pgbouncer):
         [finding] = found()
-        assert not finding.serious
+        assert finding.level != Level.CRITICAL
         assert "DISABLE_SERVER_SIDE_CURSORS" in finding.cure
         monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
         [finding] = found()
