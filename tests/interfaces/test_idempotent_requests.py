@@ -328,6 +328,17 @@ def test_a_view_may_roll_back_the_transaction_of_the_decorator(client: Client) -
         assert not IdempotencyRecord.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("atomic_requests")
+def test_a_view_without_the_transaction_of_each_request_may_roll_back_that_of_the_decorator(
+    quiet: Client,
+) -> None:
+    for _ in range(2):
+        assert post(quiet, "/rolls-back-its-own/").status_code == 400
+        assert effects() == 0
+        assert not IdempotencyRecord.objects.exists()
+
+
 @pytest.mark.parametrize("each_request", [True, False])
 def test_an_error_of_the_database_that_the_view_answers_is_no_500(
     quiet: Client, each_request: bool, monkeypatch: pytest.MonkeyPatch
