@@ -121,12 +121,12 @@ def changed_by_url(job: Job, site: str) -> str | None:
 
 def tell_who_cancelled(jobs: Iterable[Any], user: Any) -> None:
     """Give those of these jobs that somebody cancelled a `cancellation`, as the user reads it."""
-    cancelled = {job.pk: job for job in jobs if job.state == State.CANCELLED}
+    cancelled = [job for job in jobs if job.state == State.CANCELLED]
     if not cancelled:
         return
-    found = who_cancelled(list(cancelled), router.db_for_read(HistoryEntry))
-    for pk, job in cancelled.items():
-        if entry := found.get(pk):
+    found = who_cancelled(cancelled, router.db_for_read(HistoryEntry))
+    for job in cancelled:
+        if entry := found.get(job.pk):
             is_own = is_of_user(entry, user.get_username())
             own, other = _("You cancelled it."), _("%s cancelled it.") % entry.by
             job.cancellation = own if is_own else other

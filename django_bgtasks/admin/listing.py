@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
+from ..core.payload import may_see_secrets
 from ..monitoring.health import is_any_worker_alive
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ else:
     _Paginator = Paginator
 
 COUNTED = 10_000
+# The fields of which a user may see a mask alone.
+CONCEALED = frozenset({"args", "kwargs", "result", "response", "dedup_key", "dedup_slot"})
 
 
 class AtLeast(int):
@@ -66,6 +69,12 @@ class ReadOnlyAdmin(_ModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never: the ledger is the only writer."""
         return False
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Django lets an address filter by any field: not by what this user does not see."""
+        if lookup.split("__", maxsplit=1)[0] in CONCEALED and not may_see_secrets(request.user):
+            return False
+        return super().lookup_allowed(lookup, value, request)
 
     def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> HttpResponse:
         """Back to the list with its filters. Django's goes there only with the right to change."""

@@ -15,7 +15,7 @@ from django.db import models
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Cast, Coalesce, Concat
 
-from ..core.payload import masked_call, may_see_secrets
+from ..core.payload import masked_call, masked_key, may_see_secrets
 from ..jobs.task import known_task
 from ..models import Job
 
@@ -54,13 +54,22 @@ def by_search(rows: QuerySet[Any], value: str, user: Any) -> QuerySet[Any]:
     try:
         ident = UUID(value)
     except ValueError:
-        exact = Q(dedup_key=value)
+        exact = _of_key(value, user)
         if owners := _owners(value):
             exact |= Q(owner__in=owners)
         if rows.model._base_manager.filter(exact).exists():
             return rows.filter(exact)
         return rows.filter(Q(task__icontains=value) | _in_arguments(rows, value, user))
     return rows.filter(Q(pk=ident) | Q(batch=ident))
+
+
+def _of_key(key: str, user: Any) -> Q:
+    """The jobs with this dedup key: those whose key the user sees."""
+    if may_see_secrets(user):
+        return Q(dedup_key=key)
+    paths = Job.objects.filter(dedup_key=key).order_by().values_list("task", flat=True).distinct()
+    shown = [path for path in paths if masked_key(known_task(path), key) == key]
+    return Q(dedup_key=key, task__in=shown)
 
 
 def _owners(name: str) -> list[Any]:

@@ -60,5 +60,5 @@ def error_for_owner(job: Job) -> str:
 def _cancelled_by_owner(job: Job) -> bool:
     if job.state != State.CANCELLED or job.owner is None:
         return False
-    entry = who_cancelled([job.pk], ledger_database()).get(job.pk)
+    entry = who_cancelled([job], ledger_database()).get(job.pk)
     return entry is not None and is_of_user(entry, job.owner.get_username())

@@ -18,10 +18,13 @@ _QUOTED = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _BARE = re.compile(r"[\x21\x23-\x7e]+")
 # What the headers and cookies are called by which a request says who it is.
 _CREDENTIAL = re.compile(
-    r"auth|token|jwt|session|secret|(api|access|client)[-_]?(key|id|cert)"
-    r"|(remote|forwarded)[-_]?(user|email)",
+    r"auth|token|jwt|session|secret|principal|identity|(api|access|client)[-_]?(key|id|cert)"
+    r"|client[-_](.*[-_])?(dn|subject|verify|serial|fingerprint)"
+    r"|(remote|forwarded)[-_]?(user|email)|user[-_](login|id|email|name)|^x[-_]user$",
     re.IGNORECASE,
 )
+# What a server that checks certificates itself tells of them, all but the days that are left.
+_CERTIFICATE = re.compile(r"SSL_CLIENT_(?!V_REMAIN$).*")
 _ANTI_FORGERY = re.compile(r"csrf|xsrf", re.IGNORECASE)
 # A header's name, or a function of the request.
 Identity = str | Callable[[Any], Any]
@@ -83,7 +86,10 @@ def _caller(request: Any, identity: Identity | None) -> list[Any]:
             return ["identity", str(found)]
     # In tests of Django REST framework it is forced, and known before it authenticates.
     user: Any = getattr(request, "_force_auth_user", None) or getattr(request, "user", None)
-    credentials = [request.META.get("REMOTE_USER"), _credentials(request.headers)]
+    certificate = sorted(
+        (name, str(value)) for name, value in request.META.items() if _CERTIFICATE.fullmatch(name)
+    )
+    credentials = [request.META.get("REMOTE_USER"), certificate, _credentials(request.headers)]
     if user is not None and user.is_authenticated and getattr(user, "pk", None) is not None:
         who = ["user", f"{user.__class__.__module__}.{user.__class__.__qualname__}", str(user.pk)]
         # Django REST framework has authenticated its request, maybe by a token that is renewed.

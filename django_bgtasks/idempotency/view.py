@@ -146,7 +146,9 @@ def _answer(call: _Call) -> HttpResponseBase:
     try:
         return _perform(record, call)
     except _Undone as undone:
-        if undone.by_view and connections[using].settings_dict["ATOMIC_REQUESTS"]:
+        connection = connections[using]
+        each_request = connection.settings_dict["ATOMIC_REQUESTS"]
+        if undone.by_view and each_request and connection.in_atomic_block:
             # It meant the transaction of the request, of which ours is a part.
             transaction.set_rollback(True, using)
         _forget(record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -44,10 +44,20 @@ def record(verb: HistoryVerb, actor: Actor, whats: Iterable[Mapping[str, Any]], 
     HistoryEntry.objects.using(using).bulk_create(entries, batch_size=BATCH)
 
 
-def who_cancelled(job_ids: Collection[UUID], using: str) -> dict[UUID | None, HistoryEntry]:
-    """The last entry of who cancelled each of these jobs, or asked it to stop."""
-    rows = HistoryEntry.objects.using(using).filter(job__in=job_ids, verb__in=CANCELLING)
-    return {entry.job: entry for entry in rows.order_by("pk")}
+def who_cancelled(jobs: Iterable[Job], using: str) -> dict[UUID, HistoryEntry]:
+    """The last entry of who cancelled each of these cancelled jobs, or asked it to stop.
+
+    Not for a job that was retried since, and then cancelled by nobody whom the history knows.
+    """
+    asked_at = {job.pk: job.cancel_requested_at for job in jobs}
+    verbs = (*CANCELLING, HistoryVerb.RETRIED)
+    rows = HistoryEntry.objects.using(using).filter(job__in=list(asked_at), verb__in=verbs)
+    last = {entry.job: entry for entry in rows.order_by("pk")}
+    return {
+        pk: last[pk]
+        for pk, asked in asked_at.items()
+        if asked and pk in last and last[pk].verb in CANCELLING and last[pk].at >= asked
+    }
 
 
 def is_of_user(entry: HistoryEntry, name: str) -> bool:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
-from django.db.models.functions import Greatest
+from django.db.models.functions import Coalesce, Greatest
 from django.utils.translation import gettext as _
 
 from ..core.dedup import slot_of
@@ -88,7 +88,9 @@ def cancel(job_id: UUID, using: str) -> State:
         ended = {"finished_at": Now(), "dedup_slot": slot_after_end()}
         if waiting.update(state=transition.target, cancel_requested_at=Now(), **ended):
             return transition.target
-        if row.filter(state=State.RUNNING).update(cancel_requested_at=Now()):
+        # Whoever asks again changes nothing.
+        asked = Coalesce("cancel_requested_at", Now())
+        if row.filter(state=State.RUNNING).update(cancel_requested_at=asked):
             return State.RUNNING
         job = _row(job_id, using)
         # It moved between the two updates, say from running back to queued: look again.

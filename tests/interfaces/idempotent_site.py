@@ -154,6 +154,15 @@ def rolls_back(request: HttpRequest) -> HttpResponse:
     return HttpResponse("invalid", status=int(request.GET.get("status", "400")))
 
 
+@transaction.non_atomic_requests
+@idempotent
+def rolls_back_its_own(request: HttpRequest) -> HttpResponse:
+    """Takes no part in the transaction of each request."""
+    effect()
+    transaction.set_rollback(True)
+    return HttpResponse("invalid", status=400)
+
+
 @idempotent
 def duplicate(request: HttpRequest) -> HttpResponse:
     """Answers an error of the database with one of its own."""
@@ -235,6 +244,7 @@ urlpatterns = [
     path("protected/", protected_upload),
     path("raw/", raw),
     path("rolls-back/", rolls_back),
+    path("rolls-back-its-own/", rolls_back_its_own),
     path("duplicate/", duplicate),
     path("duplicate-by-itself/", idempotent(duplicate.__wrapped__, atomic=False)),
     path("raises-later/", raises_later),

@@ -165,6 +165,38 @@ def test_a_search_finds_no_argument_that_is_not_shown(
     assert len(found(boss, "q=swordfish")) == 2
 
 
+def test_a_search_finds_no_key_that_is_not_shown(
+    staff: Callable[..., Client], admin_client: Client
+) -> None:
+    """A key may be made of a sensitive argument: nobody is to try which one it is."""
+    hidden = make_job(task="tests.faults.secret_tasks.pay", dedup_key="pay:DE02")
+    gone = make_job(task="shop.tasks.gone", dedup_key="pay:DE02")
+    shown = make_job(task="tests.app.tasks.add", dedup_key="pay:DE02")
+    other = make_job(task="tests.faults.secret_tasks.pay", dedup_key="pay:DE03")
+    client = staff("view_job")
+    assert found(client, "q=pay:DE02") == {shown.pk}
+    assert found(client, "q=pay:DE03") == set()
+    assert found(admin_client, "q=pay:DE03") == {other.pk}
+    assert found(admin_client, "q=pay:DE02") == {hidden.pk, gone.pk, shown.pk}
+
+
+@pytest.mark.parametrize(
+    "lookup",
+    [
+        *("job/?dedup_key", "job/?dedup_key__startswith", "job/?kwargs__icontains"),
+        *("job/?args__0", "job/?result__iban", "idempotencyrecord/?response__icontains"),
+    ],
+)
+def test_an_address_filters_by_nothing_that_is_not_shown(
+    staff: Callable[..., Client], admin_client: Client, lookup: str
+) -> None:
+    """Django's own filters need no list of them: any field will do."""
+    make_job(task="tests.faults.secret_tasks.pay", kwargs={"iban": "DE02"}, dedup_key="DE02")
+    address = f"/admin/django_bgtasks/{lookup}=DE02"
+    assert staff("view_job", "view_idempotencyrecord").get(address).status_code == 400
+    assert admin_client.get(address).status_code == 200
+
+
 def test_a_span_that_is_kept_for_a_background_job_does_not_move_on() -> None:
     query = {"age": "hour", "finished": "day", "state": "failed", "p": "2", "q": "x"}
     kept = frozen(query)

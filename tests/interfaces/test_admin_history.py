@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from django_bgtasks import retry_job, status_url, testing
+from django_bgtasks import cancel_job, retry_job, status_url, testing
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.jobs.actions import delete_jobs
@@ -216,3 +217,48 @@ def test_a_cancelled_job_says_who_cancelled_it(
     assert listed.count(">You cancelled it.<") == 2
     Job.objects.filter(pk=mine.pk).update(state=State.QUEUED, finished_at=None)
     assert "cancelled it" not in admin_client.get(f"{LIST}{mine.pk}/change/").content.decode()
+
+
+def cancelled_an_hour_ago(name: str, state: str = State.QUEUED) -> Job:
+    """A job that this person cancelled, or asked to stop."""
+    job = make_job(state)
+    cancel_job(job.pk, by=name)
+    hour = timedelta(hours=1)
+    HistoryEntry.objects.filter(job=job.pk).update(at=F("at") - hour)
+    Job.objects.filter(pk=job.pk).update(cancel_requested_at=F("cancel_requested_at") - hour)
+    return job
+
+
+@pytest.mark.parametrize("retried_by", ["bob", None])
+@pytest.mark.parametrize("due", [None, timedelta(hours=1)])
+def test_who_cancelled_a_job_before_it_was_retried_did_not_cancel_it_again(
+    admin_client: Client, retried_by: str | None, due: timedelta | None
+) -> None:
+    job = cancelled_an_hour_ago("alice")
+    assert "alice cancelled it" in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+    retry_job(job.pk, by=retried_by)
+    if due:
+        # It failed again, and waits for its next attempt.
+        Job.objects.filter(pk=job.pk).update(state=State.SCHEDULED, run_after=clock.now() + due)
+    cancel_job(job.pk)
+    assert "cancelled it" not in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+    assert "cancelled it" not in admin_client.get(LIST).content.decode()
+    retry_job(job.pk)
+    cancel_job(job.pk, by="carol")
+    assert "carol cancelled it" in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+
+
+def test_a_job_that_ended_itself_as_cancelled_was_cancelled_by_nobody(admin_client: Client) -> None:
+    job = cancelled_an_hour_ago("alice")
+    retry_job(job.pk)
+    Job.objects.filter(pk=job.pk).update(state=State.CANCELLED, finished_at=clock.now())
+    assert "cancelled it" not in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+
+
+def test_who_asked_a_job_to_stop_cancelled_it_also_if_the_site_asks_again(
+    admin_client: Client,
+) -> None:
+    job = cancelled_an_hour_ago("alice", State.RUNNING)
+    cancel_job(job.pk)
+    Job.objects.filter(pk=job.pk).update(state=State.CANCELLED, finished_at=clock.now())
+    assert "alice cancelled it" in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()

@@ -115,6 +115,10 @@ def test_hosts_do_not_share_their_keys(client: Client) -> None:
 CREDENTIALS = [
     *("Authorization", "X-API-Key", "Api-Key", "X-Auth-Token", "X-Access-Token", "X-Api-Token"),
     *("X-Session-Token", "X-Client-Id", "X-Forwarded-User"),
+    *("X-SSL-Client-S-Dn", "Ssl-Client-Subject-Dn", "X-SSL-Client-Serial", "X-Client-Fingerprint"),
+    *("X-MS-CLIENT-PRINCIPAL", "X-MS-CLIENT-PRINCIPAL-ID", "X-Client-Verify"),
+    *("Tailscale-User-Login", "Tailscale-User-Name", "X-User-Id", "X-User-Email", "X-User"),
+    *("X-Amzn-Oidc-Identity", "X-Amzn-Mtls-Clientcert-Subject", "X-Forwarded-Tls-Client-Cert"),
 ]
 
 
@@ -125,6 +129,22 @@ def test_users_of_tokens_do_not_share_their_keys(client: Client, header: str) ->
         assert not is_replay(post(client, "/order/", headers=headers)), token
         assert is_replay(post(client, "/order/", headers=headers)), token
     assert effects() == 3
+
+
+@pytest.mark.parametrize("name", ["SSL_CLIENT_S_DN", "SSL_CLIENT_M_SERIAL", "SSL_CLIENT_CERT"])
+def test_clients_with_certificates_that_the_server_checks_do_not_share_their_keys(
+    client: Client, name: str
+) -> None:
+    for value in ("CN=ada", "CN=ben"):
+        assert not is_replay(post(client, "/order/", **{name: value}))
+        # How many days the certificate is valid yet says nothing about who has it.
+        assert is_replay(post(client, "/order/", **{name: value, "SSL_CLIENT_V_REMAIN": "9"}))
+
+
+@pytest.mark.parametrize("header", ["User-Agent", "X-Request-Id", "X-Client-Ip", "X-Client-Cdn"])
+def test_what_says_nothing_about_the_caller_may_change(client: Client, header: str) -> None:
+    assert not is_replay(post(client, "/order/", headers={header: "1"}))
+    assert is_replay(post(client, "/order/", headers={header: "2"}))
 
 
 def test_users_of_a_token_in_a_cookie_do_not_share_their_keys() -> None:
@@ -324,6 +344,17 @@ def test_what_a_view_rolls_back_is_not_stored_as_done(client: Client, status: in
 def test_a_view_may_roll_back_the_transaction_of_the_decorator(client: Client) -> None:
     for _ in range(2):
         assert post(client, "/rolls-back/").status_code == 400
+        assert effects() == 0
+        assert not IdempotencyRecord.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("atomic_requests")
+def test_a_view_without_the_transaction_of_each_request_may_roll_back_that_of_the_decorator(
+    quiet: Client,
+) -> None:
+    for _ in range(2):
+        assert post(quiet, "/rolls-back-its-own/").status_code == 400
         assert effects() == 0
         assert not IdempotencyRecord.objects.exists()
 
