@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 
 from ..core import clock
@@ -29,7 +28,7 @@ ACTIONS: dict[str, transitions.JobAction] = {
 def enqueue_for_all(action: transitions.JobAction, query: dict[str, str], user: Any) -> UUID:
     """Enqueue the transition, or deletion, of all jobs that match now; the job that does it."""
     call = apply_to_matching.using(owner=user)
-    return UUID(call.enqueue(action.name, frozen(query), str(user.pk), str(clock.new_id())).id)
+    return UUID(call.enqueue(action.name, frozen(query), str(clock.new_id())).id)
 
 
 def matching(action: transitions.JobAction, query: Mapping[str, str], user: Any) -> QuerySet[Any]:
@@ -39,17 +38,23 @@ def matching(action: transitions.JobAction, query: Mapping[str, str], user: Any)
 
 # Safe to run again: what has been changed is not in the state any more that the action takes, and
 # what has been deleted is not there.
-@task(takes_context=True, timeout=6 * 3600, retry=Retry(max_attempts=3))
+@task(
+    takes_context=True,
+    timeout=6 * 3600,
+    retry=Retry(max_attempts=3),
+    # What was searched for may be a secret.
+    sensitive=("query",),
+)
 def apply_to_matching(
-    context: JobContext, name: str, query: dict[str, str], user: str, newest: str
+    context: JobContext, name: str, query: dict[str, str], newest: str
 ) -> dict[str, int]:
-    """Apply the action to each job older than `newest` that matches, as this user.
+    """Apply the action to each job older than `newest` that matches, as the owner of this job.
 
     Returns how often each outcome was, `refused` for jobs that changed meanwhile. Gives up if
-    the user may not do this (any more).
+    the owner may not do this (any more).
     """
     action = ACTIONS[name]
-    person = _permitted(action, user)
+    person = _permitted(action, context.job)
     rows = matching(action, query, person).filter(pk__lte=UUID(newest))
     total, done, outcomes = rows.count(), 0, Counter[str]()
     for page in _pages(rows):
@@ -60,8 +65,9 @@ def apply_to_matching(
     return dict(outcomes)
 
 
-def _permitted(action: transitions.JobAction, pk: str) -> Any:
-    person = get_user_model()._default_manager.filter(pk=pk).first()
+def _permitted(action: transitions.JobAction, job: Job) -> Any:
+    # An argument could be anybody's choice.
+    person: Any = job.owner
     if person is None or not (
         action.permits(person) and person.has_perm("django_bgtasks.view_job")
     ):

@@ -19,11 +19,12 @@ from django.utils.translation import gettext_lazy as _
 
 from ..core import clock
 from ..core.formats import exact
-from ..core.options import known_backends, stored_backends
+from ..core.options import stored_backends
 from ..core.states import State
 from ..ledger.times import Now, SecondsBetween, after
 from ..ledger.workers import has_live_worker
 from ..models import Attempt, HistoryEntry, HistoryVerb, Job
+from ..monitoring.queries import UNBLOCKED, is_held
 from .choices import Offered, error_label, offered
 from .search import by_search
 
@@ -45,8 +46,6 @@ AGE_LABELS = {
 PERIODS = ("hour", "day", "week")
 
 Jobs = QuerySet[Any]
-# Partial indexes know one state each. A blocked job has had no attempt.
-UNBLOCKED = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
 
 
 class JobListFilter(admin.SimpleListFilter):
@@ -254,9 +253,7 @@ def _retrying(rows: Jobs) -> Jobs:
 
 
 def _held(rows: Jobs) -> Jobs:
-    """Jobs whose task could not be found, and those of backends that TASKS does not have."""
-    unknown = ~Q(backend__in=known_backends())
-    return rows.filter(UNBLOCKED, unknown | ~Q(held_reason=""))
+    return rows.filter(is_held())
 
 
 def _stuck(rows: Jobs) -> Jobs:

@@ -8,14 +8,18 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
+from django.db.models import Q
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..core.errors import DuplicateJob, InvalidMove
+from ..core.options import stored_backends
+from ..core.states import WAITING
 from ..ledger.history import Actor
 from ..ledger.lifecycle import ledger_database
 from ..models import Job
+from ..monitoring.queries import is_held
 from .arguments import COUNT, QUEUE, JobId, Text
 from .base import TranslatedCommand, shell_actor
 
@@ -43,6 +47,8 @@ class SelectionCommand(TranslatedCommand):
         add(
             "--error", type=Text(), help=_("Those whose error contains this text, as it is stored.")
         )
+        if WAITING & set(self.states):
+            add("--held", action="store_true", help=_("Those that something keeps from running."))
         states = get_text_list([*self.default_states], _("and"))
         text = _("Those in this state. Default: %s.") % states
         add("--state", choices=[str(state) for state in self.states], action="append", help=text)
@@ -50,8 +56,8 @@ class SelectionCommand(TranslatedCommand):
         add("--dry-run", action="store_true", help=_("Only say which they are."))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        others = ("all", "task", "queue", "backend", "error", "state", "limit")
-        if options["jobs"] and (named := [name for name in others if options[name]]):
+        others = ("all", "task", "queue", "backend", "error", "held", "state", "limit")
+        if options["jobs"] and (named := [name for name in others if options.get(name)]):
             text = _("--%s chooses jobs. Name ids, or choose, but not both.")
             raise CommandError(text % named[0])
         ids = options["jobs"] or self._matching(options)
@@ -70,14 +76,18 @@ class SelectionCommand(TranslatedCommand):
             raise CommandError(ngettext("%d job refused.", "%d jobs refused.", refused) % refused)
 
     def _matching(self, options: dict[str, Any]) -> list[UUID]:
-        paths = {n: n for n in ("task", "queue", "backend")} | {"error": "error__contains"}
-        filters = {path: options[name] for name, path in paths.items() if options[name]}
+        paths = {"task": "task", "queue": "queue", "error": "error__contains"}
+        filters = [Q((path, options[name])) for name, path in paths.items() if options[name]]
+        if options["backend"]:
+            filters.append(Q(backend__in=stored_backends(options["backend"])))
+        if options.get("held"):
+            filters.append(is_held())
         if not (filters or options["all"] or options["state"]):
             text = _("Name jobs by their ids, or by --task, --queue, --backend, --error or --all.")
             raise CommandError(text)
         self.refuse_unknown_backend(options["backend"])
         states = options["state"] or self.default_states
-        rows = Job.objects.using(ledger_database()).filter(state__in=states, **filters)
+        rows = Job.objects.using(ledger_database()).filter(*filters, state__in=states)
         return list(rows.order_by("pk").values_list("pk", flat=True)[: options["limit"]])
 
     def _do(self, pk: UUID, actor: Actor) -> bool:

@@ -17,8 +17,13 @@ from django.db.models.fields.related_descriptors import ForwardManyToOneDescript
 
 
 def set_null(collector: Any, field: Any, rows: Any, using: str) -> None:
-    """SET_NULL in the database of the jobs, which need not be that of the deleted row."""
-    collector.add_field_update(field, None, rows.using(router.db_for_write(field.model)))
+    """SET_NULL in the database of the jobs, which need not be that of the deleted row.
+
+    Only if the row goes from the database that the keys mean: a row of another one that has the
+    same key is no job's.
+    """
+    if using == router.db_for_write(field.remote_field.model):
+        collector.add_field_update(field, None, rows.using(router.db_for_write(field.model)))
 
 
 # As Django's own: the rows are not read for it.

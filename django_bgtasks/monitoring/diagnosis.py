@@ -143,7 +143,9 @@ def _held(snapshot: Snapshot) -> Iterator[Problem]:
     for held in snapshot.held:
         values = {"count": held.jobs, "task": held.task, "why": held.why}
         target = Target("jobs", {"state": "held", "task": held.task})
-        command = f"python manage.py bgcancel --task {quote(held.task)}"
+        # Others of this task may be healthy, or another backend's, whose cause may be another.
+        chosen = f"--held --task {quote(held.task)} --backend {quote(snapshot.backend)}"
+        command = f"python manage.py bgcancel {chosen}"
         yield Problem(Level.WARNING, "held", values, target, command)
     if snapshot.held_others:
         target = Target("jobs", {"state": "held"})

@@ -14,13 +14,15 @@ from django.db import models
 from django.db.models import Count, F, Min, Q, Sum
 from django.db.models.functions import Coalesce, Greatest
 
-from ..core.options import stored_backends
+from ..core.options import known_backends, stored_backends
 from ..core.states import State
 from ..ledger.times import MinuteOf, Now, SecondsBetween, after
 from ..ledger.workers import has_live_worker, orphaned_jobs
 from ..models import Job, RollUp
 
 DUE = Greatest(Coalesce("run_after", "enqueued_at"), "enqueued_at")
+# Partial indexes know one state each. A blocked job has had no attempt.
+UNBLOCKED = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
 
 
 class Depth(NamedTuple):
@@ -81,6 +83,13 @@ def busy_queues(backend: str, using: str) -> dict[UUID, list[str]]:
     return found
 
 
+def is_held() -> Q:
+    """Jobs that wait for what keeps them from running, and those of backends that TASKS does not
+    have.
+    """
+    return UNBLOCKED & (~Q(backend__in=known_backends()) | ~Q(held_reason=""))
+
+
 def held_jobs(backend: str, using: str) -> Counter[str]:
     """How many jobs of each task wait for what keeps them from running."""
     counts: Counter[str] = Counter()
@@ -92,8 +101,9 @@ def held_jobs(backend: str, using: str) -> Counter[str]:
 
 def held_job(task: str, backend: str, using: str) -> Job | None:
     """The newest of these jobs of a task."""
-    waiting = Q(state=State.QUEUED) | Q(state=State.SCHEDULED)
-    rows = Job.objects.using(using).filter(waiting, task=task, backend__in=stored_backends(backend))
+    rows = Job.objects.using(using).filter(
+        UNBLOCKED, task=task, backend__in=stored_backends(backend)
+    )
     rows = rows.exclude(held_reason="").order_by("-pk")
     return rows.only("held_reason", "error_params", "error").first()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -102,6 +103,41 @@ def test_masked_arguments_are_not_copied_by_who_may_not_see_them(staff: Staff) -
     client = staff("view_job", "add_job")
     assert "/duplicate/" not in client.get(f"{LIST}{job.pk}/change/").content.decode()
     assert copy(client, job, "[1, 2]").status_code == 403
+
+
+def test_what_was_done_to_all_that_match_is_not_done_again_by_a_copy(
+    admin_client: Client, admin_user: Any
+) -> None:
+    bulk.enqueue_for_all(bulk.ACTIONS["delete"], {"state": "failed"}, admin_user)
+    job = Job.objects.get()
+    assert "/duplicate/" not in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
+    call = json.dumps(job.args), json.dumps(job.kwargs)
+    assert copy(admin_client, job, *call).status_code == 403
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.parametrize("owner", ["nobody", "staff"])
+def test_who_acts_on_all_that_match_is_the_owner_of_the_job_and_no_other(
+    staff: Staff, admin_user: Any, django_user_model: Any, owner: str
+) -> None:
+    failed = make_job(State.FAILED)
+    staff("view_job", "add_job")
+    bulk.enqueue_for_all(bulk.ACTIONS["delete"], {"state": "failed"}, admin_user)
+    person = django_user_model.objects.filter(username=owner).first()
+    Job.objects.exclude(pk=failed.pk).update(owner=person)
+    testing.run_jobs(["default"])
+    assert Job.objects.filter(pk=failed.pk).exists()
+    assert not HistoryEntry.objects.exists()
+
+
+def test_what_somebody_searched_for_is_shown_to_those_only_who_see_what_is_sensitive(
+    staff: Staff, admin_client: Client, admin_user: Any
+) -> None:
+    query = {"q": "searched-for", "state": "failed"}
+    bulk.enqueue_for_all(bulk.ACTIONS["delete"], query, admin_user)
+    page = f"{LIST}{Job.objects.get().pk}/change/"
+    assert "searched-for" not in staff("view_job").get(page).content.decode()
+    assert "searched-for" in admin_client.get(page).content.decode()
 
 
 def matching(client: Client, action: str, job: Job, query: str, **more: str) -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.management.base import shell_actor
 from django_bgtasks.management.commands import bgstatus
 from django_bgtasks.models import Job, QueuePause
+from django_bgtasks.monitoring.diagnosis import diagnose
+from django_bgtasks.monitoring.snapshot import take_snapshot
 from tests.ledger.rows import aged, in_state
 from tests.named import waiting_in
 from tests.waiting import wait_until
@@ -251,3 +254,43 @@ def test_jobs_are_chosen_by_the_alias_of_their_backend(redis_client: redis.Redis
         (own.pk, "queued"),
     }
     assert "1 job will run again." in run("bgretry", strange.pk)[0]
+
+
+def test_the_cure_for_jobs_that_are_held_cancels_these_only(settings: Settings) -> None:
+    settings.TASKS = {**settings.TASKS, "other": settings.TASKS["default"]}
+    held = {"task": "shop.gone", "held_reason": "of_another_release", "error": "it waits"}
+    chosen = [make_job("queued", **held), make_job("scheduled", run_after=clock.now(), **held)]
+    make_job("queued", task="shop.gone")
+    make_job("queued", **{**held, "task": "shop.other"})
+    make_job("queued", backend="other", **held)
+    make_job("failed", **{**held, "held_reason": ""})
+    [cure] = [
+        problem.command
+        for problem in diagnose(take_snapshot("default", "default"))
+        if problem.params.get("task") == "shop.gone"
+    ]
+    before, command = cure.split(" bgcancel ")
+    assert before == "python manage.py"
+    with testing.without_redis():
+        assert "2 jobs cancelled" in run("bgcancel", *shlex.split(command))[0]
+    assert set(Job.objects.filter(state="cancelled")) == set(chosen)
+
+
+def test_held_jobs_are_those_of_the_list_in_the_admin() -> None:
+    """Of a backend that TASKS does not have, too."""
+    chosen = [make_job(held_reason="not_a_task"), make_job(backend="removed")]
+    make_job()
+    with testing.without_redis():
+        assert "2 jobs cancelled" in run("bgcancel", "--held")[0]
+        assert set(Job.objects.filter(state="cancelled")) == set(chosen)
+        with pytest.raises(CommandError, match="--held chooses jobs"):
+            run("bgcancel", chosen[0].pk, "--held")
+
+
+def test_the_backend_that_jobs_had_before_tasks_named_one_is_the_default_one(
+    settings: Settings,
+) -> None:
+    settings.TASKS = {"tasks": settings.TASKS["default"]}
+    make_job(backend="bgtasks")
+    with testing.without_redis():
+        assert "1 job cancelled" in run("bgcancel", "--backend", "tasks")[0]

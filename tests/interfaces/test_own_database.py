@@ -76,6 +76,24 @@ assert (job.owner, job.about_type, job.about) == (None, None, None)
 assert page("change", job.pk).status_code == 200
 """
 
+# "jobs" has tables of users and of content types too, whose rows have the same ids by chance.
+DELETE_ELSEWHERE = """
+from django.core.management import call_command
+job = Job.objects.get(task__endswith=".add")
+kind = ContentType.objects.create(app_label="shop", model="order")
+Job.objects.filter(pk=job.pk).update(about_type_id=kind.pk, about_key="7")
+User(pk=ada.pk, username="another").save(using="jobs")
+ContentType(pk=kind.pk, app_label="auth", model="gone").save(using="jobs")
+assert User.objects.using("jobs").filter(pk=ada.pk).delete()[0] == 1
+call_command("remove_stale_contenttypes", database="jobs", interactive=False, verbosity=0)
+assert not ContentType.objects.using("jobs").filter(pk=kind.pk).exists()
+job.refresh_from_db()
+assert (job.owner, job.about_type_id, job.about_key) == (ada, kind.pk, "7")
+User.objects.using("default").filter(pk=ada.pk).delete()
+job.refresh_from_db()
+assert job.owner_id is None
+"""
+
 
 @pytest.fixture(params=["none", "all"])
 def site(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
@@ -98,6 +116,15 @@ def test_jobs_have_owners_and_objects_of_another_database(site: dict[str, str]) 
     run(site, "-c", SETUP + LOOK)
     run(site, "-c", SETUP + DELETE)
     assert "W003" in run(site, "-m", "django", "check")
+
+
+@pytest.mark.parametrize("site", ["all"], indirect=True)
+def test_a_row_that_is_deleted_in_another_database_leaves_the_jobs_as_they_are(
+    site: dict[str, str],
+) -> None:
+    for database in ("default", "jobs"):
+        run(site, "-m", "django", "migrate", "-v0", "--database", database)
+    run(site, "-c", SETUP + ENQUEUE + DELETE_ELSEWHERE)
 
 
 def run(site: dict[str, str], *arguments: str) -> str:
