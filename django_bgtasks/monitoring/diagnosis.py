@@ -144,8 +144,8 @@ def _held(snapshot: Snapshot) -> Iterator[Problem]:
         values = {"count": held.jobs, "task": held.task, "why": held.why}
         target = Target("jobs", {"state": "held", "task": held.task})
         # Others of this task may be healthy, or another backend's, whose cause may be another.
-        chosen = f"--held --task {quote(held.task)} --backend {quote(snapshot.backend)}"
-        command = f"python manage.py bgcancel {chosen}"
+        task, backend = quote(held.task), quote(snapshot.backend)
+        command = f"python manage.py bgcancel --held --task {task} --backend {backend}"
         yield Problem(Level.WARNING, "held", values, target, command)
     if snapshot.held_others:
         target = Target("jobs", {"state": "held"})
