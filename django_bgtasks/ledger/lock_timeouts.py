@@ -16,6 +16,9 @@ from .pooler import is_pooled
 
 # A task that has waited so long for a lock is left for its next turn.
 LOCK_SECONDS = 2
+# There all writers wait for one lock, each for its turn. A heartbeat must fail well before its
+# worker counts as silent.
+SQLITE_SECONDS = 3
 # The database ends a transaction of maintenance that has been idle for so long.
 IDLE_SECONDS = 10
 
@@ -23,7 +26,7 @@ IDLE_SECONDS = 10
 def limit_waits() -> None:
     """From now on each new connection of this process to the ledger has both limits.
 
-    SQLite has neither: its one writer's lock is the whole database's.
+    SQLite has the first one only: nobody can end the transaction of another process.
     """
     connection_created.connect(_limit, dispatch_uid="django_bgtasks.lock_timeouts")
 
@@ -48,4 +51,7 @@ def _statements(connection: Any) -> list[str]:
         wait = [f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}"]
         idle = f"SET SESSION idle_transaction_timeout = {IDLE_SECONDS}"
         return [*wait, idle] if connection.mysql_is_mariadb else wait
+    if connection.vendor == "sqlite":
+        given = connection.settings_dict["OPTIONS"].get("timeout", SQLITE_SECONDS)
+        return [f"PRAGMA busy_timeout = {int(1000 * min(given, SQLITE_SECONDS))}"]
     return []

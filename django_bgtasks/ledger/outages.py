@@ -187,7 +187,7 @@ def was_rolled_back(error: BaseException, session: Any, using: str) -> bool:
 
 def is_conflict(error: BaseException) -> bool:
     """Whether the error is about another transaction, and not about the database."""
-    return _is_rollback(error.__cause__) or _is_lock_timeout(error.__cause__)
+    return _is_rollback(error.__cause__) or _is_lock_timeout(error)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -209,7 +209,7 @@ def is_duplicate(error: BaseException) -> bool:
 
 
 def _is_worth_another_try(error: BaseException, using: str) -> bool:
-    if _is_lock_timeout(error.__cause__):
+    if _is_lock_timeout(error):
         return connections[using] not in WITHOUT_LOCK_RETRIES
     return _is_rollback(error.__cause__)
 
@@ -221,11 +221,20 @@ def _is_rollback(cause: BaseException | None) -> bool:
     )
 
 
-def _is_lock_timeout(cause: BaseException | None) -> bool:
-    if code := getattr(cause, "sqlite_errorcode", None):
-        # The low byte is the error, the others tell its kind.
-        return code & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
-    return _state(cause) == LOCK_NOT_AVAILABLE or _number(cause) == MYSQL_LOCK_WAIT_TIMEOUT
+def is_file_locked(error: BaseException) -> bool:
+    """Whether another process has the lock on an SQLite database, so that nobody else can write."""
+    # The low byte is the error, the others tell its kind.
+    code = getattr(error.__cause__, "sqlite_errorcode", None) or 0
+    return code & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
+
+
+def _is_lock_timeout(error: BaseException) -> bool:
+    cause = error.__cause__
+    return (
+        is_file_locked(error)
+        or _state(cause) == LOCK_NOT_AVAILABLE
+        or _number(cause) == MYSQL_LOCK_WAIT_TIMEOUT
+    )
 
 
 def _state(cause: BaseException | None) -> str:

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.db import transaction
 
 from django_bgtasks import Retry, RetryLater, task
 from django_bgtasks.core.errors import Interruption
+from tests.app.models import Note
 
 AT_ONCE = Retry(max_attempts=5, delays=[0], jitter=0)
 
@@ -113,6 +115,15 @@ def swallow_once(log: str) -> str:
     if not began_before(log):
         sleep_without_mercy.func(log)
     return "second"
+
+
+@task
+def keeps_the_database(log: str, seconds: float) -> None:
+    """A transaction that writes at its beginning."""
+    with transaction.atomic():
+        Note.objects.create(text="kept")
+        note(log, "begin")
+        time.sleep(seconds)
 
 
 @task

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from django_bgtasks.models import Attempt, Job
+from django_bgtasks.models import Attempt, Job, Worker
 from tests.app.tasks import add
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory
 
-from .jobs import unfinished
+from . import tasks
+from .conftest import Effects
+from .jobs import outcomes, row, unfinished, wait_for_state
 
 AT_ONCE, ONE_BY_ONE = 9_000, 1_000
+
+
+@pytest.mark.slow
+@pytest.mark.sqlite
+def test_a_task_that_keeps_the_database_for_longer_than_a_silent_worker_lives_runs_once(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    worker = bgworker()
+    job = tasks.keeps_the_database.enqueue(str(effects), 14.0)
+    wait_for_state(job, "succeeded", timeout=40)
+    assert effects.texts == ["begin"]
+    assert (row(job).attempt, outcomes(job)) == (1, [])
+    assert "Killing" not in worker.output
+    assert Worker.objects.count() == 1
 
 
 @pytest.mark.slow

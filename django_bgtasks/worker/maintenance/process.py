@@ -16,6 +16,7 @@ from ...core import clock
 from ...jobs.task import queues_of
 from ...ledger import workers
 from ...ledger.lock_timeouts import limit_waits
+from ...ledger.outages import is_file_locked
 from ...ledger.sqlite_locking import write_beside_nobody
 from ...models import Worker
 from ...sandbox.connections import give_back_connections
@@ -87,8 +88,9 @@ class MaintenanceProcess:
         # A stop of the whole process group is for the supervisor, which ends maintenance last.
         unix_signals.listen(signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, unix_signals.do_nothing)
-        write_beside_nobody()
+        # First, for the other asks each new session how long it waits.
         limit_waits()
+        write_beside_nobody()
         self.heartbeat.start()
         announce_process(self.config.backend, "maintenance")
         while not self.orders.stopping or self.orders.deaths:
@@ -173,7 +175,13 @@ class Heartbeat:
 
     def _beat(self) -> None:
         config, now = self._config, clock.monotonic()
-        alive = workers.beat(config.worker, config.using, self._orders.trouble)
+        try:
+            alive = workers.beat(config.worker, config.using, self._orders.trouble)
+        except DatabaseError as error:
+            if is_file_locked(error):
+                # Nobody can call this worker dead meanwhile: that is a write, too.
+                self._reports.send("beat", at=clock.monotonic())
+            raise
         if alive or self._register():
             self._reports.send("beat", at=now)
         else:
