@@ -7,7 +7,7 @@ from .selection import HERE
 
 
 def test_each_place_that_a_part_names_is_there() -> None:
-    places = selection.PLAN | selection.TEXTS | selection.NOT_THE_DATABASE
+    places = selection.PLAN | selection.TEXTS | selection.NOT_THE_DATABASE | {selection.PATH}
     places |= {HERE / "faults" / name for name in selection.ON_MARIADB}
     places |= {HERE / "worker" / name for name in selection.ON_EACH_VERSION}
     assert not [place for place in places if not place.exists()]
