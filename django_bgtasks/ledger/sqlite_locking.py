@@ -6,7 +6,7 @@ once: "database is locked", whatever its timeout. Whoever writes keeps the lock 
 are gone, that view too. So a worker takes the whole database, or nothing: it looks whether it is
 alone, and if it is not, it waits without a lock. While it writes, views wait to read, which they do
 within their timeout. They would not outlast a task's long transaction: that one waits for its turn
-and then is as Django makes it.
+and then takes the lock for writing only.
 
 A site that begins its transactions with IMMEDIATE has no such views, and with WAL nobody waits for
 readers: there all is left as it is.
@@ -83,18 +83,17 @@ class Turn:
 
     def use(self) -> None:
         """A statement follows. With the first one a transaction of the worker's own takes the
-        database, and that of a task waits until it is alone.
+        database, and that of a task the lock for writing.
         """
         since, self._unused_since = self._unused_since, None
         if since is None or not self.session.in_transaction:
             return
-        if running.get() is not None or not getattr(_here, "is_ours", False):
-            self._wait_until_alone()
-        elif since == self.session.total_changes:
+        if since == self.session.total_changes:
+            is_ours = running.get() is None and getattr(_here, "is_ours", False)
             # Nothing is in it; a query from before, which a loop still reads, goes on.
             self.session.execute("COMMIT")
             try:
-                self.take()
+                self.take() if is_ours else self._take_for_writing()
             except BaseException:
                 # For whoever began it, and rolls it back now.
                 self.session.execute("BEGIN")
@@ -114,10 +113,12 @@ class Turn:
         now = clock.monotonic()
         self._next_at = now + min(now - self._taken_at, LONGEST_REST)
 
-    def _wait_until_alone(self) -> None:
+    def _take_for_writing(self) -> None:
+        """Begin a transaction that keeps no reader out, and is not refused at its first write."""
         deadline = clock.monotonic() + PATIENCE
         while _is_in_use(self._file) and clock.monotonic() < deadline:
             time.sleep(clock.rng.uniform(FIRST_WAIT, LAST_WAIT))
+        self.session.execute("BEGIN IMMEDIATE")
 
     def _take_when_alone(self) -> bool:
         deadline, longest = clock.monotonic() + PATIENCE, FIRST_WAIT
