@@ -49,12 +49,15 @@ class Verdict:
 
 def judge(committed: Sequence[str], effects: EffectsLog) -> Verdict:
     """Look at all that is left of a case. committed: the ids of the jobs that must exist."""
+    # Jobs of a worker that works on may fail between these two: what is counted is read later.
+    failed = Counter(map(str, Attempt.objects.values_list("job_id", flat=True)))
     rows = {str(job.pk): job for job in Job.objects.all()}
     verdict = Verdict(jobs=len(committed))
     verdict.lost = [text for job in committed if (text := _lost(job, rows.get(job)))]
     verdict.duplicates = _duplicates(rows, effects)
     verdict.again = sum(times > 1 for times in effects.times("end").values())
-    verdict.faults = [f"I2 {text}" for text in violations()] + _excesses(rows) + _unseen(rows)
+    verdict.faults = [f"I2 {text}" for text in violations()]
+    verdict.faults += _excesses(rows, failed) + _unseen(rows)
     return verdict
 
 
@@ -83,24 +86,23 @@ def _duplicates(rows: dict[str, Job], effects: EffectsLog) -> list[str]:
     return found + [f"{job} was charged {n} times" for job, n in charged.items() if n > 1]
 
 
-def _excesses(rows: dict[str, Job]) -> list[str]:
+def _excesses(rows: dict[str, Job], failed: Counter[str]) -> list[str]:
     found = []
-    recorded = Counter(map(str, Attempt.objects.values_list("job_id", flat=True)))
     for job_id, job in rows.items():
         if job.attempt > job.max_attempts:
             found.append(f"I3 {job_id}: attempt {job.attempt} of {job.max_attempts}")
         successes = int(job.state == State.SUCCEEDED)
-        if recorded[job_id] + successes > job.attempt:
-            found.append(f"I3 {job_id}: {recorded[job_id]} failed attempts, {job.attempt} counted")
+        if failed[job_id] + successes > job.attempt:
+            found.append(f"I3 {job_id}: {failed[job_id]} failed attempts, {job.attempt} counted")
     return found
 
 
 def _unseen(rows: dict[str, Job]) -> list[str]:
     """Failed attempts that the admin's page of their job does not tell."""
-    failed = Attempt.objects.order_by("-pk")[:PAGES]
-    browser = _operator() if failed else Client()
+    latest = Attempt.objects.order_by("-pk")[:PAGES]
+    browser = _operator() if latest else Client()
     missing = []
-    for attempt in failed:
+    for attempt in latest:
         job = rows[str(attempt.job_id)]
         page = browser.get(reverse("admin:django_bgtasks_job_change", args=[str(job.pk)]))
         text = html.unescape(page.content.decode())
