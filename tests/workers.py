@@ -162,12 +162,12 @@ def _bury(worker: WorkerProcess) -> list[str]:
     """Wait for its end, show its output, and kill and name what outlived it."""
     if isinstance(worker.process, ForkedProcess):
         worker.process.kill()
-        worker.process.wait(5)
+        worker.process.wait(30)
     else:
-        end(worker.process, signal.SIGKILL, timeout=5)
+        end(worker.process, signal.SIGKILL, timeout=30)
     print(f"--- the output of bgworker {worker.pid}:\n{worker.output}")
     try:
-        wait_until(lambda: not worker.family(), 3)
+        wait_until(lambda: not worker.family(), 30)
     except AssertionError:
         survivors = [str(process) for process in worker.family()]
         worker.kill()
