@@ -15,7 +15,7 @@ from pytest_django import Settings
 from testproject.servers import RedisServer
 
 from . import session
-from .selection import DATABASE, PARTS, is_left_out, skip_elsewhere
+from .selection import DATABASE, PARTS, file_is_left_out, left_out, skip_elsewhere
 from .workers import WorkerFactory, WorkerProcess, environment, reap
 
 # Here and not in a hook: conftest modules further down may import models.
@@ -25,6 +25,10 @@ django.setup()
 # An xdist worker must not inherit it: pytest-django would read the settings there before the
 # worker has servers of its own.
 del os.environ["DJANGO_SETTINGS_MODULE"]
+
+from . import empty_tables  # noqa: E402 - it imports models
+
+empty_tables.install()
 
 
 def pytest_report_header() -> str:
@@ -37,13 +41,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--part", choices=PARTS, help="leave out what other runs have tested")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files that this run is not about."""
+    return file_is_left_out(collection_path, config.getoption("--part")) or None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what this run is not about."""
-    part = config.getoption("--part")
-    left_out = [item for item in items if is_left_out(item, part)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not is_left_out(item, part)]
+    """Leave out the tests that this run is not about."""
+    if out := left_out(items, config.getoption("--part")):
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,7 +1,9 @@
 """Which tests a run leaves out.
 
-The long cases of the fault plan, and of the tests with real workers, are for `tox run -e faults`,
-which sets BGTASKS_TEST_FAULTS=all.
+`@pytest.mark.long` is a test that takes seconds, and for whose promise others stand in everyday
+runs; with `after=2` so are its cases behind the second. `tox run -e faults` has them: it sets
+BGTASKS_TEST_FAULTS=all, and `--part=plan`, which is the fault plan, the tests with real workers and
+whatever is long.
 `--part=database` is for a run beside one on SQLite: only what can differ on another database.
 `--part=versions` is for further versions of Python and Django: of that, no case of the fault plan
 and nothing slow, and of the tests with real workers those that run, wait side by side and stop.
@@ -11,6 +13,8 @@ On MariaDB only those cases of the plan run that are about what tasks do to thei
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -18,8 +22,9 @@ import pytest
 HERE = Path(__file__).parent
 DATABASE = os.environ.get("BGTASKS_TEST_DB", "sqlite")
 ALL = os.environ.get("BGTASKS_TEST_FAULTS") == "all"
-PARTS = ("database", "versions")
+PARTS = ("database", "versions", "plan")
 PLAN = {HERE / "faults", HERE / "model"}
+WHOLE_PLAN = PLAN | {HERE / "worker", HERE / "ledger" / "test_state_machine.py"}
 ON_MARIADB = {
     *("test_coroutines.py", "test_other_places.py", "test_session_abuse.py"),
     "test_settlements.py",
@@ -57,6 +62,8 @@ NOT_THE_DATABASE = {
         )
     ),
 }
+# The files of these with tests that are marked for a database, which run there.
+MIXED = {"test_kills_side_by_side.py", "test_neighbours.py"}
 # Of the tests with real workers.
 ON_EACH_VERSION = {
     "test_side_by_side.py",
@@ -66,26 +73,40 @@ ON_EACH_VERSION = {
 }
 
 
-def is_left_out(item: pytest.Item, part: str | None) -> bool:
-    """Whether this run leaves this test out."""
-    places = {item.path, *item.path.parents}
-    if item.get_closest_marker("long") and not ALL:
-        return True
-    if DATABASE == "mysql" and places & PLAN and item.path.name not in ON_MARIADB:
-        return True
+def file_is_left_out(path: Path, part: str | None) -> bool:
+    """Whether this run has no test of this file: it need not be imported."""
+    places = {path, *path.parents}
     if part == "database":
-        return bool(places & (TEXTS | NOT_THE_DATABASE)) and not _is_for_this_database(item)
-    return part == "versions" and not _is_for_each_version(item, places)
+        return bool(places & (TEXTS | NOT_THE_DATABASE)) and path.name not in MIXED
+    if part == "versions":
+        elsewhere = HERE / "worker" in places and path.name not in ON_EACH_VERSION
+        return elsewhere or bool(places & (TEXTS | PLAN | {PATH}))
+    return False
 
 
-def _is_for_this_database(item: pytest.Item) -> bool:
-    return item.get_closest_marker(DATABASE) is not None
+def left_out(items: Iterable[pytest.Item], part: str | None) -> set[pytest.Item]:
+    """The tests that this run leaves out, of the files that it has."""
+    cases: Counter[str] = Counter()
+    out = set()
+    for item in items:
+        name, _, _ = item.nodeid.partition("[")
+        cases[name] += 1
+        if _is_left_out(item, cases[name], part):
+            out.add(item)
+    return out
 
 
-def _is_for_each_version(item: pytest.Item, places: set[Path]) -> bool:
-    if places & (TEXTS | PLAN | {PATH}) or any(map(item.get_closest_marker, ("faults", "slow"))):
-        return False
-    return HERE / "worker" not in places or item.path.name in ON_EACH_VERSION
+def _is_left_out(item: pytest.Item, case: int, part: str | None) -> bool:
+    marks = list(item.iter_markers("long"))
+    if not ALL and any(case > mark.kwargs.get("after", 0) for mark in marks):
+        return True
+    if part == "plan":
+        return not (marks or {item.path, item.path.parent} & WHOLE_PLAN)
+    if DATABASE == "mysql" and item.path.parent in PLAN and item.path.name not in ON_MARIADB:
+        return True
+    if part == "database" and item.path.name in MIXED:
+        return item.get_closest_marker(DATABASE) is None
+    return part == "versions" and any(map(item.get_closest_marker, ("faults", "slow")))
 
 
 def skip_elsewhere(item: pytest.Item) -> None:

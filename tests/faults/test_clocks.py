@@ -68,6 +68,7 @@ def busy_processes(case: Case) -> set[int]:
     return {effect.pid for effect in case.effects.of("begin") if effect.job not in ended}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_what_a_worker_with_a_wrong_clock_does_later_it_does_at_the_right_time(
     case: Case, shift: int
@@ -145,6 +146,7 @@ def test_a_worker_with_a_wrong_clock_forgets_what_is_over_and_nothing_else(
     assert list(IdempotencyRecord.objects.values_list("key", flat=True)) == ["kept"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_sites_with_wrong_clocks_share_a_dedup_window(case: Case, shift: int) -> None:
     case.row(

@@ -185,6 +185,7 @@ def freezes() -> list[Any]:
     return cases
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("point", "mode", "speed"), freezes())
 def test_a_worker_that_stood_still_past_its_rescue_settles_nothing_when_it_goes_on(
     case: Case, point: str, mode: str, speed: str

@@ -234,6 +234,7 @@ def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
     sys.modules.pop("shop_release", None)
 
 
+@pytest.mark.long
 def test_old_code_holds_the_job_of_a_task_it_lacks_and_new_code_runs_it(
     case: Case, releases: dict[str, Any]
 ) -> None:

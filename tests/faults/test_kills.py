@@ -103,6 +103,7 @@ def test_a_kill_after_an_external_call_and_before_its_record_charges_nobody_twic
     assert case.job(job).state == state
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("point", ["after insert", "before push", "after push"])
 @pytest.mark.parametrize(
     "mode", ["atomic", *(pytest.param(m, marks=pytest.mark.long) for m in MODES if m != "atomic")]

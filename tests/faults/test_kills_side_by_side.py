@@ -31,6 +31,7 @@ def busy(case: Case, task: Any) -> None:
     wait_until(lambda: len(case.effects.of("begin")) >= AT_ONCE, 30)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(("task", "options"), WAYS)
 @pytest.mark.parametrize("victim", ["process", pytest.param("tree", marks=pytest.mark.long)])
 def test_a_kill_amid_many_jobs_loses_none_and_charges_each_that_ran_once(
@@ -54,6 +55,7 @@ def test_a_kill_amid_many_jobs_loses_none_and_charges_each_that_ran_once(
     assert len(set(charged)) == len(charged) <= AT_ONCE
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(("task", "options"), WAYS)
 def test_a_redis_that_is_flushed_under_many_jobs_loses_and_repeats_none(
     case: Case, own_redis: RedisServer, task: Any, options: tuple[object, ...]
@@ -67,6 +69,7 @@ def test_a_redis_that_is_flushed_under_many_jobs_loses_and_repeats_none(
     assert set(Job.objects.values_list("state", "attempt")) == {("succeeded", 1)}
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(("task", "options"), WAYS)
 def test_a_stop_amid_many_jobs_strands_and_repeats_none(
     case: Case, task: Any, options: tuple[object, ...]
@@ -102,6 +105,7 @@ def test_jobs_side_by_side_make_do_with_a_small_pool(case: Case, connections: in
     assert case.stop(worker) == 0
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(("task", "options"), WAYS)
 @pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_second_messages_of_many_jobs_that_run_lose_and_repeat_none(

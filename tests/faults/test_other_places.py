@@ -75,6 +75,7 @@ def test_what_a_coroutine_raises_is_its_error_whatever_the_loop_means_by_it(case
     assert "Killing job process" not in worker.output
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.postgres
 @pytest.mark.mysql
 @pytest.mark.parametrize("threads", [1, 2])

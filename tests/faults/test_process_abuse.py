@@ -38,6 +38,7 @@ OF_THE_PROCESS = [
 WAYS = len(OF_A_THREAD) + len(OF_THE_LOG) + len(OF_THE_PROCESS)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("name", [*OF_A_THREAD, *OF_THE_LOG, *OF_THE_PROCESS])
 def test_a_job_inherits_nothing_of_the_one_before_it(case: Case, name: str) -> None:
     case.row("Isolation", f"Tasks that leave what the next job would inherit, in {WAYS} ways")

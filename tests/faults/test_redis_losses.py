@@ -128,6 +128,7 @@ def test_a_redis_that_is_killed_and_restarts_empty_gets_all_its_messages_again(
     assert ran_once(case)
 
 
+@pytest.mark.long
 def test_a_redis_that_restarts_from_its_file_adds_no_second_run(
     case: Case, kept_redis: RedisServer
 ) -> None:

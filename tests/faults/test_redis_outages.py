@@ -101,6 +101,7 @@ def test_a_job_that_finishes_while_redis_is_away_is_settled_at_once_and_its_work
     assert ran_once(case)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=pytest.mark.long)])
 def test_a_connection_that_is_half_open_holds_up_no_job_for_long(
     case: Case, own_redis: RedisServer, link: Proxy, seconds: float
@@ -164,6 +165,7 @@ def promote(client: redis.Redis) -> None:
     client.replicaof("NO", "ONE")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("injected", "refuse", "allow"),
     [

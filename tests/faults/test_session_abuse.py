@@ -65,6 +65,7 @@ def neighbours() -> list[tuple[str]]:
     return [(f"kept {next(numbers)}",) for _ in range(NEIGHBOURS)]
 
 
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=long)])
 @pytest.mark.parametrize("name", OPEN)
 def test_a_transaction_that_a_task_leaves_open_fails_it_and_takes_no_neighbours_rows(
@@ -82,6 +83,7 @@ def test_a_transaction_that_a_task_leaves_open_fails_it_and_takes_no_neighbours_
     neighbours_keep_their_rows(case, jobs)
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize("name", OPEN)
 def test_an_exception_in_a_transaction_that_a_task_began_is_the_jobs_error(
     case: Case, name: str
@@ -99,6 +101,7 @@ def test_an_exception_in_a_transaction_that_a_task_began_is_the_jobs_error(
     neighbours_keep_their_rows(case, jobs)
 
 
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=long)])
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.usefixtures("nobody")
@@ -115,6 +118,7 @@ def test_a_session_that_a_task_has_changed_is_not_its_neighbours(
     neighbours_keep_their_rows(case, jobs)
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.usefixtures("nobody")
 def test_an_atomic_task_that_changes_its_session_ends_within_its_attempts_and_shows_why(

@@ -57,6 +57,7 @@ def left_by(case: Case, worker: WorkerProcess, backend: str) -> dict[str, JobRes
     return jobs
 
 
+@pytest.mark.long
 def test_jobs_from_before_tasks_named_a_backend_run_when_it_does(case: Case) -> None:
     case.row("Settings", ROW)
     jobs = left_by(case, case.worker(env=with_tasks()), "bgtasks")

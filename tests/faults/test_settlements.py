@@ -56,6 +56,7 @@ def refusing() -> Iterator[None]:
             cursor.execute(f"DROP {end}")
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(("arguments", "task"), BESIDE)
 def test_a_run_that_ends_with_its_process_before_it_is_settled_is_charged_each_time(
     case: Case, arguments: tuple[Any, ...], task: Any
@@ -94,6 +95,7 @@ def test_a_success_that_the_database_refuses_is_a_failure_that_tells_why(
             assert (done.state, done.attempt) == ("succeeded", 1)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(
     ("arguments", "task", "error"),
     [

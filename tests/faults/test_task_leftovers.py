@@ -35,6 +35,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_task_that_changes_its_process_harms_neither_the_next_nor_a_stop(
     case: Case, name: str

@@ -185,6 +185,7 @@ print(*[of(value) for value in DIFFERENT + [EQUAL]])
 """
 
 
+@pytest.mark.long
 def test_another_process_comes_to_the_same() -> None:
     here = [of(value) for value in [*DIFFERENT, EQUAL]]
     for seed in ("1", "2"):

@@ -105,6 +105,7 @@ def test_bgstatus_has_the_queue_in_trouble_first_and_counts_the_idle_ones(
     assert "emails" not in table.partition("Workers")[0]
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.slow
 @pytest.mark.parametrize("rich", [True, False])
 def test_bgstatus_watches_until_it_is_interrupted(

@@ -47,6 +47,7 @@ def rows_at(moment: datetime, owner: User) -> list[Job]:
     return jobs
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("moment", [FIRST, LAST], ids=["first", "last"])
 def test_a_time_at_the_edge_breaks_no_page(

@@ -47,6 +47,7 @@ def enqueue_mail() -> None:
 # --- a real worker ------------------------------------------------------------------------------
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("log", LOGS)
 def test_a_refused_sender_is_one_failed_job(bgworker: WorkerFactory, log: str) -> None:
@@ -62,6 +63,7 @@ def test_a_refused_sender_is_one_failed_job(bgworker: WorkerFactory, log: str) -
     assert server.senders <= 3 + 10
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.slow
 @pytest.mark.parametrize("log", ["default", "root"])
 def test_a_mail_job_whose_process_dies_is_one_failed_job(bgworker: WorkerFactory, log: str) -> None:
@@ -87,6 +89,7 @@ def test_a_backend_that_tells_the_administrators_makes_no_jobs(bgworker: WorkerF
     assert job.state == State.FAILED
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.slow
 # The log of the tasks API before Django 6.0 is not below "django".
 @pytest.mark.parametrize("log", [log for log in LOGS if log != "default" or VERSION >= (6, 0)])

@@ -12,6 +12,13 @@ from tests.sites import empty_database
 from tests.workers import ROOT, environment
 
 pytestmark = pytest.mark.usefixtures("transactional_db", "redis_client")
+MIGRATE = """
+import django
+django.setup()
+from django.core.management import call_command
+for database in ("default", "jobs"):
+    call_command("migrate", verbosity=0, database=database)
+"""
 SETUP = """
 import django
 django.setup()
@@ -108,23 +115,20 @@ def site(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         }
 
 
+@pytest.mark.long(after=1)
 def test_jobs_have_owners_and_objects_of_another_database(site: dict[str, str]) -> None:
-    for database in ("default", "jobs"):
-        run(site, "-m", "django", "migrate", "-v0", "--database", database)
-    run(site, "-c", SETUP + ENQUEUE)
+    run(site, "-c", MIGRATE + SETUP + ENQUEUE)
     run(site, "-m", "django", "bgworker", "--burst")
-    run(site, "-c", SETUP + LOOK)
-    run(site, "-c", SETUP + DELETE)
+    run(site, "-c", SETUP + LOOK + DELETE)
     assert "W003" in run(site, "-m", "django", "check")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("site", ["all"], indirect=True)
 def test_a_row_that_is_deleted_in_another_database_leaves_the_jobs_as_they_are(
     site: dict[str, str],
 ) -> None:
-    for database in ("default", "jobs"):
-        run(site, "-m", "django", "migrate", "-v0", "--database", database)
-    run(site, "-c", SETUP + ENQUEUE + DELETE_ELSEWHERE)
+    run(site, "-c", MIGRATE + SETUP + ENQUEUE + DELETE_ELSEWHERE)
 
 
 def run(site: dict[str, str], *arguments: str) -> str:

@@ -255,6 +255,7 @@ def test_a_worker_does_not_start_with_what_is_no_middleware(bgworker: WorkerFact
     assert f"The middleware '{PATH}.NeedsMore' cannot be made" in worker.output
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("threads", [1, 4])
 def test_in_a_worker_each_attempt_has_one_outcome_and_each_process_a_beginning_and_an_end(

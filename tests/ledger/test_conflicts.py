@@ -201,6 +201,7 @@ DEADLY: dict[str, tuple[Callable[[], Any], Callable[[list[Job]], int]]] = {
 }
 
 
+@pytest.mark.long(after=6)
 @pytest.mark.postgres
 @pytest.mark.mysql
 @pytest.mark.parametrize("what", DEADLY)

@@ -52,6 +52,7 @@ def rows_read() -> int:
         return int(cursor.fetchone()[0])
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.postgres
 def test_a_plan_of_when_the_table_was_empty_does_not_read_all_that_waits_later(
     form: str, replanned: None

@@ -72,6 +72,7 @@ def test_the_demo_does_every_job_and_leaves_nothing(environment: dict[str, str])
     assert "failed" not in output
 
 
+@pytest.mark.long
 def test_a_demo_that_serves_stays_until_it_is_interrupted(environment: dict[str, str]) -> None:
     with start(environment, "--serve") as demo:
         assert demo.stdout is not None

@@ -59,6 +59,7 @@ def test_a_zombie_that_wakes_after_its_rescue_settles_nothing_and_begins_a_new_l
     assert frozen.wait(5) == 0
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("for_good", [False, True], ids=["for a while", "for good"])
 def test_a_worker_whose_maintenance_stands_still_stops_its_jobs_before_others_take_them(
     bgworker: WorkerFactory, effects: Effects, for_good: bool

@@ -22,6 +22,7 @@ from .jobs import unfinished
 TROUBLE = re.compile(r"Traceback|could not|did not answer|serializ|[Dd]eadlock")
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.postgres
 @pytest.mark.mysql
 @pytest.mark.parametrize("isolation", STRICTER)

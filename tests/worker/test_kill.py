@@ -153,6 +153,7 @@ def test_a_crash_is_settled_though_maintenance_died_with_it(
     assert [attempt.outcome for attempt in Attempt.objects.all()] == ["crash"]
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("victim", ["tree", "supervisor"])
 def test_the_job_of_a_dead_worker_is_rescued_by_another(
     bgworker: WorkerFactory, effects: Effects, victim: str

@@ -78,6 +78,7 @@ def releases(tmp_path: Path) -> Iterator[dict[str, Any]]:
     sys.modules.pop("shop_tasks", None)
 
 
+@pytest.mark.long
 def test_a_job_whose_task_was_renamed_is_held_and_runs_after_the_fix(
     bgworker: WorkerFactory, releases: dict[str, Any]
 ) -> None:

@@ -24,6 +24,7 @@ SOFT, HARD = TIMEOUT + 1.5, TIMEOUT + 5.0
 SOFT_CANCEL, HARD_CANCEL = 2.0, 5.0
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize(
     ("task", "limit"),
     [
@@ -86,6 +87,7 @@ def test_a_queued_job_is_cancelled_at_once_and_never_runs(
     assert effects.texts == ["kept"]
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize(
     ("task", "limit"),
     [

@@ -92,6 +92,7 @@ def test_jobs_of_plain_rq_stay_where_they_are_and_its_own_worker_runs_them(
     assert [job.get_status(refresh=True).value for job in theirs] == ["finished"] * 10
 
 
+@pytest.mark.long
 @pytest.mark.sqlite
 @pytest.mark.postgres
 def test_a_copied_database_gets_a_name_of_its_own_and_both_run_what_they_have(
@@ -135,6 +136,7 @@ def test_after_a_flushall_each_ledger_sends_its_own_jobs_again(
         assert len(effects.texts) == len(set(effects.texts)) == 40
 
 
+@pytest.mark.long
 def test_an_id_of_another_ledger_in_our_list_costs_it_nothing(
     bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
 ) -> None:
@@ -151,6 +153,7 @@ def test_an_id_of_another_ledger_in_our_list_costs_it_nothing(
         wait_until(lambda: site.states() == {"succeeded": 1}, 20)
 
 
+@pytest.mark.long
 def test_bgdoctor_tells_who_else_is_there(
     bgworker: WorkerFactory, redis_client: redis.Redis, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +174,7 @@ def test_bgdoctor_tells_who_else_is_there(
         assert "`rq suspend` holds the workers of all" in said
 
 
+@pytest.mark.long
 def test_the_job_of_a_renamed_ledger_runs_at_once_and_nothing_is_lost(
     bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
 ) -> None:

@@ -39,6 +39,7 @@ def waited(job: Job) -> float:
     return (job.started_at - job.enqueued_at).total_seconds()
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("options", [(), ("--threads", 2)])
 def test_an_idle_worker_begins_the_first_job_of_a_new_queue_at_once(
     bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects, options: tuple[Any, ...]

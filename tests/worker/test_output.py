@@ -28,6 +28,7 @@ CLOSED = {
 }
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(
     "redirection",
     [
@@ -70,6 +71,7 @@ def site_log(log: Path, handler: str) -> str:
 HOLDING_BACK = ["memory", "queue"] if sys.version_info >= (3, 12) else ["memory"]
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("handler", HOLDING_BACK)
 def test_the_lines_of_a_job_come_once_though_a_handler_holds_them_back(
     bgworker: WorkerFactory, tmp_path: Path, handler: str
@@ -85,6 +87,7 @@ def test_the_lines_of_a_job_come_once_though_a_handler_holds_them_back(
     assert len([line for line in lines if line.startswith("Stopping")]) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "start",
     [pytest.param("by hand", marks=pytest.mark.long), "by hand, one queue for all processes"],

@@ -53,6 +53,7 @@ def bookshop(tmp_path: Path) -> Iterator[Callable[[str], None]]:
         sys.modules.pop(name, None)
 
 
+@pytest.mark.long
 def test_a_change_restarts_the_worker_and_a_syntax_error_waits_for_the_next(
     bgworker: WorkerFactory, bookshop: Callable[[str], None], tmp_path: Path
 ) -> None:

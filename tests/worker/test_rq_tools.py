@@ -102,6 +102,7 @@ def test_a_worker_that_has_ended_is_gone_from_rq(
     wait_until(lambda: workers_of(redis_client) == [])
 
 
+@pytest.mark.long
 def test_another_worker_takes_one_that_was_killed_whole_out_of_rq(
     bgworker: WorkerFactory, redis_client: redis.Redis
 ) -> None:

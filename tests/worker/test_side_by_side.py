@@ -78,6 +78,7 @@ def test_no_more_than_the_limit_wait_at_once(bgworker: WorkerFactory, effects: E
     through(effects, jobs)
 
 
+@pytest.mark.long(after=1)
 @with_neighbours
 def test_each_has_its_own_timeout_and_the_others_go_on(
     bgworker: WorkerFactory,
@@ -98,6 +99,7 @@ def test_each_has_its_own_timeout_and_the_others_go_on(
     assert "Killing job process" not in worker.output
 
 
+@pytest.mark.long(after=1)
 @with_neighbours
 def test_each_can_be_cancelled_and_the_others_go_on(
     bgworker: WorkerFactory,
@@ -119,6 +121,7 @@ def test_each_can_be_cancelled_and_the_others_go_on(
     assert "Killing job process" not in worker.output
 
 
+@pytest.mark.long
 def test_a_coroutine_that_blocks_the_loop_is_killed_at_its_timeout_and_the_others_run_again(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:
@@ -154,6 +157,7 @@ def test_a_stop_waits_for_all_of_them_and_begins_no_more(
     assert not Attempt.objects.exists()
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(("task", "options"), WAYS)
 def test_what_outlives_the_grace_is_released_and_costs_no_attempt(
     bgworker: WorkerFactory, effects: Effects, task: Any, options: tuple[object, ...]

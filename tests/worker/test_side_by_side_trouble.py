@@ -31,6 +31,7 @@ from .jobs import outcomes, row, unfinished, wait_for_state
 from .test_side_by_side import MANY, WAYS, begun, many, through
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(("task", "options"), WAYS)
 def test_a_second_message_of_a_job_that_runs_changes_nothing(
     bgworker: WorkerFactory,
@@ -54,6 +55,7 @@ def test_a_second_message_of_a_job_that_runs_changes_nothing(
     assert worker.stop() == 0
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(
     ("task", "options"),
     [
@@ -74,6 +76,7 @@ def test_jobs_that_are_tried_again_at_once_run_once_for_each_attempt(
     assert worker.stop() == 0
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(
     ("task", "options"),
     [

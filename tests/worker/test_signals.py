@@ -56,6 +56,7 @@ def to_worker(worker: WorkerProcess, number: signal.Signals) -> None:
 each_address = pytest.mark.parametrize("send", [to_worker, to_group], ids=["worker", "group"])
 
 
+@pytest.mark.long(after=2)
 @each_address
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT], ids=lambda n: str(n.name))
 def test_a_hang_up_and_a_quit_are_a_stop_in_which_running_jobs_finish(
@@ -107,6 +108,7 @@ def test_when_its_terminal_is_closed_the_running_job_is_finished_whatever_it_pri
     assert Worker.objects.get().stopped_at is not None
 
 
+@pytest.mark.long(after=1)
 @each_address
 def test_a_signal_that_asks_for_nothing_changes_nothing(
     bgworker: WorkerFactory, effects: Effects, send: Send
@@ -129,6 +131,7 @@ def test_a_signal_that_asks_for_nothing_changes_nothing(
     assert worker.stop() == 0
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(
     ("first", "second"),
     [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM)],
@@ -203,6 +206,7 @@ def test_a_stop_while_the_database_is_looked_at_ends_with_0(bgworker: WorkerFact
     assert "looking again" not in worker.output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )

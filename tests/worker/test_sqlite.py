@@ -16,6 +16,7 @@ from .jobs import outcomes, row, unfinished, wait_for_state
 AT_ONCE, ONE_BY_ONE = 9_000, 1_000
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.sqlite
 def test_a_task_that_keeps_the_database_for_longer_than_a_silent_worker_lives_runs_once(

@@ -30,6 +30,7 @@ def inside(directory: Path, before: str = "") -> tuple[str, ...]:
     return "sh", "-c", f'cd "{directory}" && {before} exec "$@"', "sh"
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("when", ["before the start", "while it runs"])
 def test_jobs_run_when_the_working_directory_is_removed(
     bgworker: WorkerFactory, effects: Effects, tmp_path: Path, when: str
@@ -60,6 +61,7 @@ def test_a_task_that_removes_the_working_directory_leaves_its_neighbours_a_proce
     assert worker.stop() == 0
 
 
+@pytest.mark.long
 def test_a_directory_that_nobody_may_enter_any_more_does_not_matter(
     bgworker: WorkerFactory, effects: Effects, tmp_path: Path
 ) -> None:
@@ -201,6 +203,7 @@ def test_a_fork_that_hangs_is_replaced_and_seen(
     assert worker.stop() == 0
 
 
+@pytest.mark.long
 def test_a_fork_that_is_refused_ends_nothing_and_is_seen(
     bgworker: WorkerFactory, effects: Effects, tmp_path: Path
 ) -> None:
@@ -223,6 +226,7 @@ def test_a_fork_that_is_refused_ends_nothing_and_is_seen(
     assert worker.stop() == 0
 
 
+@pytest.mark.long
 def test_maintenance_that_ends_at_once_neither_fills_the_log_nor_holds_up_a_stop(
     bgworker: WorkerFactory, effects: Effects, tmp_path: Path
 ) -> None:

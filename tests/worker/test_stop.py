@@ -46,6 +46,7 @@ each_way = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.long(after=2)
 @each_way
 def test_the_running_job_is_finished_the_idle_process_goes_and_nothing_more_is_begun(
     bgworker: WorkerFactory, effects: Effects, stop: Stop
@@ -77,6 +78,7 @@ def test_what_must_not_be_repeated_fails_when_it_outlives_the_grace(
     assert outcomes(job) == ["crash"]
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("stop", [to_supervisor(signal.SIGTERM), to_group(signal.SIGTERM)])
 def test_what_outlives_the_grace_is_released_and_costs_no_attempt(
     bgworker: WorkerFactory, effects: Effects, stop: Stop

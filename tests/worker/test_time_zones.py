@@ -47,6 +47,7 @@ def environment_of(site: dict[str, str]) -> dict[str, str]:
 
 
 # SQLite has no server.
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize(
     "site",
     [
