@@ -316,14 +316,16 @@ def _visible(task: Any, key: str | None, parameter: str | None, value: Any) -> A
 
 
 def _hidden(value: Any, visible: Any) -> Iterator[str]:
-    """The strings and numbers that are masked in `visible`, as text and as repr() quotes it."""
-    if isinstance(value, Mapping) and isinstance(visible, Mapping):
+    """The strings and numbers that are masked in `visible`, in each way in which an error quotes
+    them. Where a list or dict is masked as a whole these are all of its values.
+    """
+    if isinstance(value, Mapping):
         for key in value:
-            yield from _hidden(value[key], visible[key])
-    elif isinstance(value, list) and isinstance(visible, list):
-        for one, other in zip(value, visible, strict=True):
-            yield from _hidden(one, other)
+            yield from _hidden(value[key], MASK if visible == MASK else visible[key])
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            yield from _hidden(one, MASK if visible == MASK else visible[place])
     elif visible == MASK and isinstance(value, str):
-        yield from (value, repr(value)[1:-1])
+        yield from (value, repr(value)[1:-1], json.dumps(value)[1:-1])
     elif visible == MASK and isinstance(value, int | float) and not isinstance(value, bool):
         yield str(value)

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import Case, F, QuerySet, When
 from django.db.models.functions import Coalesce, Greatest
 from django.utils.translation import gettext as _
 
@@ -67,11 +67,16 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
     waiting = Job.objects.using(using).filter(
         pk=holder.pk, dedup_slot=job.dedup_slot, state__in=sorted(WAITING - {State.BLOCKED})
     )
-    values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs, "run_after": job.run_after}
+    # One that was for later waits from now on, and not since it was enqueued.
+    since = Case(When(state=State.SCHEDULED, then=Now()), default=F("run_after"))
+    values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs}
+    values["run_after"] = job.run_after or since
     target = Transition.POSTPONE.target if job.run_after else State.QUEUED
     if job.dedup_scope == "window":
         values["dedup_until"] = job.dedup_until
-    return bool(waiting.update(state=target, priority=job.priority, queue=job.queue, **values))
+    values |= {"priority": job.priority, "queue": job.queue}
+    # The state comes last: on MariaDB an assignment sees those before it.
+    return bool(waiting.update(**values, state=target))
 
 
 @retried

@@ -5,6 +5,7 @@ The database groups them. A window of time is one range of an index, and is told
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,11 +18,14 @@ from ..core.states import WAITING, State
 from ..ledger.times import MinuteOf, Now, after
 from ..models import Attempt, AttemptOutcome, Job, RollUp
 from .health import seconds_since
+from .rollups import KEPT
 
 SINCE, SINCE_NAME = timedelta(hours=24), "day"
 # Where more attempts have failed the window is as long as the newest of them took.
 MOST_ATTEMPTS = 100_000
 MOST_GROUPS = 50
+# So many roll-ups at least are a window's.
+SHARE = 24
 # The class of the exception, or the code of a failure that nobody raised.
 ERROR = Case(
     When(exception_class="", then=F("code")),
@@ -151,10 +155,13 @@ def _failed_jobs(start: Any, backend: str, using: str, only: Mapping[str, str]) 
 
 
 def _ended(seconds: float, backend: str, using: str, only: Mapping[str, str]) -> int:
-    """As far as it is added up, in whole hours."""
+    """As far as it is added up; a roll-up that the window cuts through counts as a whole."""
+    minutes = math.ceil(seconds / 60)
+    # The longest of which one more is but a small share of the window.
+    span = max((span for span in KEPT if span * SHARE <= minutes), default=min(KEPT))
     rows = RollUp.objects.using(using).filter(
-        span=60,
-        minute__gt=MinuteOf(Now()) - int(seconds // 60),
+        span=span,
+        minute__gt=MinuteOf(Now()) - minutes - span,
         backend__in=stored_backends(backend),
         **only,
     )

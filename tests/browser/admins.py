@@ -87,6 +87,26 @@ def admin_running_job(user: User) -> str:
     return f"{JOBS}{job.pk}/change/"
 
 
+def admin_held_job(user: User) -> str:
+    """The page of a job whose task cannot be imported, and that is due later."""
+    error = {
+        "error": "The task shop.gone.task cannot be imported",
+        "error_code": "task_not_imported",
+    }
+    params = {"error_params": {"task": "shop.gone.task", "why": "No module named 'shop.gone'"}}
+    later = clock.now() + timedelta(hours=3)
+    held = {"held_reason": "task_not_imported", "run_after": later, "owner": user}
+    job = make_job(State.SCHEDULED, task="shop.gone.task", **error, **params, **held)
+    return f"{JOBS}{job.pk}/change/"
+
+
+def admin_succeeded_job(user: User) -> str:
+    """The page of a job with a result."""
+    result = {"sizes": [320, 640, 1280], "token": "hidden", "notes": "a holiday " * 12}
+    job = make_job(State.SUCCEEDED, task=PICTURE, attempt=1, result=result, owner=user)
+    return f"{JOBS}{job.pk}/change/"
+
+
 def press_cancel(page: Page) -> None:
     """Come to the question whether a running job is to be cancelled."""
     button = page.get_by_role("button", name="Cancel")

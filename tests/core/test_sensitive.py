@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -87,3 +88,31 @@ def test_the_longest_value_is_struck_out_first() -> None:
     made: Any = task(sensitive=("options",))(gather)
     call = {"a": "secret", "b": "secret-of-ada"}
     assert redact("secret-of-ada", made, [], call) == MASK
+
+
+def test_what_is_in_a_value_that_is_masked_as_a_whole_is_struck_out_too() -> None:
+    made: Any = task(sensitive=("options",))(gather)
+    card = {"number": "4111-1111", "owners": ["Zoë", {"pin": 98765, "ok": True}], "name": "Ada"}
+    error = "card 4111-1111 of Zoë (98765) is no number of Ada: owners, True"
+    told = redact(error, made, [1], {"card": card, "list": ["a secret", [["another"]]]})
+    assert told == f"card {MASK} of Zoë ({MASK}) is no number of Ada: owners, True"
+    assert redact("a secret another", made, [1], {"x": ["a secret", [["another"]]]}) == (
+        f"{MASK} {MASK}"
+    )
+
+
+def test_what_is_under_a_key_that_looks_secret_is_struck_out_at_any_depth() -> None:
+    made: Any = task(gather)
+    call = [{"auth": {"user": "grace", "codes": [1234, "5678"]}, "user": "linus"}]
+    told = redact("grace and linus: 1234, 5678", made, call, {})
+    assert told == f"{MASK} and linus: {MASK}, {MASK}"
+
+
+@pytest.mark.parametrize("quoted", [str, repr, json.dumps])
+def test_a_value_is_struck_out_in_the_form_in_which_an_error_quotes_it(quoted: Any) -> None:
+    made: Any = task(sensitive=("rest",))(gather)
+    secret = 'Zoë\'s "secret"\nof two lines'
+    told = redact(f"bad: {quoted([secret])}", made, [1, {"deep": [secret]}], {})
+    assert MASK in told
+    assert "secret" not in told
+    assert "two lines" not in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from django.db import connection
 
 from django_bgtasks import job_rescued
 from django_bgtasks.core import clock
@@ -22,6 +24,7 @@ from django_bgtasks.testing import run_jobs, without_redis
 from django_bgtasks.worker.maintenance import promote, prune, redispatch, rescue
 from django_bgtasks.worker.maintenance.dead_processes import Death, settle_death
 from django_bgtasks.worker.maintenance.redispatch import Redispatch
+from django_bgtasks.worker.maintenance.rollups import RollUps
 from tests.app.tasks import add
 from tests.named import waiting_in
 from tests.threads import in_threads
@@ -263,6 +266,52 @@ def test_what_a_dead_worker_may_have_taken_with_it_is_sent_at_the_next_tick(
     task.at_once()
     assert [task.run_once(), task.run_once()] == [1, 0]
     assert waiting(redis_client) == [lost]
+
+
+class StandingStill:
+    """A clock that goes on by ten minutes while the first statement is with the database."""
+
+    def __init__(self) -> None:
+        self.turned = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.turned
+
+    def __call__(self, execute: Any, *statement: Any) -> Any:
+        self.turned = self.turned or 600.0
+        return execute(*statement)
+
+
+@pytest.fixture
+def stood_still(monkeypatch: pytest.MonkeyPatch) -> StandingStill:
+    """The clock of the host, which stands still as soon as this wraps what is executed."""
+    clock_of_host = StandingStill()
+    monkeypatch.setattr(clock, "monotonic", clock_of_host.monotonic)
+    return clock_of_host
+
+
+def test_a_sweep_that_stood_still_for_long_is_followed_by_another_within_a_minute(
+    redis_client: redis.Redis, stood_still: StandingStill
+) -> None:
+    task = Redispatch("default", DB)
+    task.run_once()
+    task.soon()
+    with connection.execute_wrapper(stood_still):
+        task.run_once()
+    lost = add.enqueue(1, 1).id.encode()
+    redis_client.lpop(waiting_in("default"))
+    stood_still.turned += 61
+    assert task.run_once() == 0
+    stood_still.turned += 2
+    assert task.run_once() == 1
+    assert waiting(redis_client) == [lost]
+
+
+def test_what_has_ended_is_counted_within_a_minute_though_the_last_count_stood_still(
+    stood_still: StandingStill,
+) -> None:
+    with connection.execute_wrapper(stood_still):
+        assert RollUps(DB).run_once() <= 60
 
 
 def test_a_tick_of_prune_does_what_is_due_and_then_nothing() -> None:

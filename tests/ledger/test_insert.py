@@ -112,7 +112,11 @@ def test_a_job_that_waits_takes_the_arguments_and_the_time_of_a_new_call(
     assert replace_call(holder, call, DB)
     row = now(holder)
     assert (row.args, row.priority, row.queue) == ([2], 5, "emails")
-    assert row.run_after == call.run_after
+    if later or before == State.QUEUED:
+        assert row.run_after == call.run_after
+    else:
+        # It could not begin before: it waits from now on, and not since it was enqueued.
+        assert row.run_after == pytest.approx(clock.now(), abs=timedelta(minutes=1))
     assert row.state == (State.SCHEDULED if later else State.QUEUED)
 
 

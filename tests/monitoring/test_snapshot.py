@@ -149,6 +149,24 @@ def test_where_very_many_attempts_failed_the_window_is_shorter_and_says_so(
     assert group.failed == window.failed == filtered_count(window.period) == 4
 
 
+@pytest.mark.parametrize(("minutes", "jobs"), [(0.5, 1), (30, 31), (55, 56), (5 * 60, 301)])
+def test_what_ended_in_a_shorter_window_is_counted_by_shorter_roll_ups(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, minutes: float, jobs: int
+) -> None:
+    """One job ended in each of the last 400 minutes, and the windows begin somewhere between."""
+    monkeypatch.setattr(failures, "MOST_ATTEMPTS", 0)
+    now = clock.now()
+    for number in range(400):
+        make_job(finished_at=now - timedelta(minutes=number), state="succeeded")
+    began = now - timedelta(minutes=minutes)
+    make_attempt(make_job("failed", attempt=1, finished_at=began), finished_at=began)
+    rollups.run_once("default", 24 * 60)
+    window = take_snapshot("default").failures
+    assert window.failed == 1
+    # A roll-up that the window cuts through is counted as a whole.
+    assert jobs <= window.ended <= jobs * 25 / 24 + 2
+
+
 def test_kinds_that_are_left_out_are_counted(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

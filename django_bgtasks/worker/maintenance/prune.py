@@ -11,10 +11,10 @@ from ...idempotency import records
 from ...ledger import prune
 from ...ledger.history import prune_history
 from ...ledger.workers import prune_workers
+from .rest import rest_after
 
 WORKERS_KEPT, HISTORY_KEPT = timedelta(days=1), timedelta(days=90)
-# A look that finds nothing may take this share of one core.
-SHARE = 0.02
+EVERY, LONGEST_REST = 60.0, 600.0
 
 
 def run_once(using: str, backends: Iterable[str] | None = None) -> int:
@@ -40,4 +40,4 @@ def run_unhurried(using: str) -> float:
     if run_once(using):
         return 0.5
     # What another backend keeps for long is looked through, and found too young, each time.
-    return max(60.0, (clock.monotonic() - start) / SHARE)
+    return rest_after(start, EVERY, LONGEST_REST)

@@ -14,6 +14,7 @@ from ...ledger.queues import queued_jobs, with_queued_jobs
 from ...transport.connection import Redis, RedisError, connection
 from ...transport.messages import Message, Namespace, namespace_of, push
 from ...transport.queues import MARK_SECONDS, in_use, is_marked, mark, waiting_ids
+from .rest import rest_after
 
 logger = logging.getLogger("django_bgtasks.worker")
 
@@ -23,8 +24,6 @@ CONFIRM_AFTER = 1.5
 CHUNK = 1000
 LOCK_SECONDS = 30
 MARK_EVERY = MARK_SECONDS / 5
-# A sweep reads what is queued, in the ledger and in Redis: it may take this share of one core.
-SHARE = 0.02
 
 
 class Redispatch:
@@ -92,8 +91,9 @@ class Redispatch:
         lost = [message for job_id, message in missing.items() if job_id in known]
         sent, self._is_sure = self._send(redis, iter(lost)), False
         self._suspects = set(missing) - known
+        # A sweep reads all that is queued, in the ledger and in Redis.
         end = clock.monotonic()
-        self._sweep_at = end + max(SWEEP_EVERY, (end - start) / SHARE)
+        self._sweep_at = end + rest_after(start, SWEEP_EVERY)
         self._confirm_at = end + CONFIRM_AFTER
         return _said(sent)
 

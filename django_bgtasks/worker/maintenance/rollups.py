@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from ...core import clock
 from ...monitoring import rollups, totals
+from .rest import rest_after
 
 EVERY = 10.0
 # What is looked through each time, and what every LOOK_BACK_EVERY seconds, for late settlements.
 RECENT_MINUTES, LOOK_BACK_MINUTES, LOOK_BACK_EVERY = 3, 60, 300.0
-# The more ends, the longer it takes to count it: it may take this share of the time.
-SHARE = 0.02
 
 
 class RollUps:
@@ -29,7 +28,8 @@ class RollUps:
             rollups.prune_rollups(self.using, totals.watermark(self.using))
         else:
             run_once(self.using)
-        return max(EVERY, (clock.monotonic() - start) / SHARE)
+        # The more ends, the longer it takes to count it.
+        return rest_after(start, EVERY)
 
 
 def run_once(using: str, minutes: int = RECENT_MINUTES) -> int:
