@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import pytest
 from django.core.checks import CheckMessage, run_checks
 from pytest_django import Settings
 
+from django_bgtasks.advice import TEXTS, WITHOUT_REDIS, advice_for
 from django_bgtasks.transport.connection import cache_name
+from tests.docs.markdown import ROOT
 
 REDIS_CACHE = "django_redis.cache.RedisCache"
 JSON = {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}
@@ -158,6 +161,25 @@ def test_who_does_without_redis_is_not_advised_on_one(
     monkeypatch.setenv("REDIS_URL", "nowhere")
     tasks(redis_url=None)
     assert not set(messages(deploy=True)) - {"bgtasks.W004"}
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_a_worker_advises_a_deployed_site_to_name_its_redis(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, debug: bool
+) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    settings.DEBUG = debug
+    lines = [advice.line for advice in advice_for("default", "default")]
+    assert [line.count("docs/settings.md#where-redis-is") for line in lines] == [1] * (not debug)
+
+
+def test_advice_is_one_line_that_says_where_to_read_more() -> None:
+    pages = {where.partition("#") for _, where in [*TEXTS.values(), ("", WITHOUT_REDIS)]}
+    for page, _, anchor in pages:
+        headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+        assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
+    assert not [text for text, _ in TEXTS.values() if "\n" in str(text)]
 
 
 def test_no_advice_is_given_at_each_command(settings: Settings) -> None:
