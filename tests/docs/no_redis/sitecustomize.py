@@ -9,7 +9,7 @@ from typing import Any
 connect = socket.socket.connect
 
 
-def connect_elsewhere(self: socket.socket, address: Any) -> None:
+def connect_elsewhere(self: Any, address: Any) -> None:
     """As socket.connect(); the default port of Redis is closed."""
     if isinstance(address, tuple) and address[1] == 6379:
         raise ConnectionRefusedError(errno.ECONNREFUSED, "closed by the test")
