@@ -5,36 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 
-from .core.options import SHORTEST_TOKEN, BackendSettings, entries, read, suggestion
+from .advice import CACHES_HINT, advice_on_database, advice_on_redis
+from .core.options import (
+    SHORTEST_TOKEN,
+    BackendSettings,
+    backend_settings,
+    entries,
+    read,
+    suggestion,
+)
 from .jobs.middleware import middleware_class
 from .ledger.lifecycle import ledger_database
-from .transport.connection import OWN_CACHE, cache_name, has_password, redis_is_named
-
-# Of its own: with a serializer for JSON, say, what other code stores in a cache would break.
-ALIAS_LINES = f"""\
-    "{OWN_CACHE}": {{
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": "redis://127.0.0.1:6379/0",
-    }}"""
-CACHES_HINT = f"""Add an alias to CACHES that nothing else uses:
-{ALIAS_LINES}
-or set the environment variable REDIS_URL."""
-PICKLE_HINT = f"""Add an alias to CACHES that nothing else uses:
-{ALIAS_LINES}
-Let it name a Redis of its own, or a Redis user who may not write what the caches hold: see \
-docs/security.md. A serializer for JSON on a cache that others use breaks cache_page, for one."""
-SQLITE_HINT = """Add to DATABASES[%r]:
-    "OPTIONS": {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-    }"""
+from .transport.connection import has_password, redis_is_named
 
 
 @register("bgtasks")
@@ -55,23 +42,32 @@ def check_backends(**kwargs: Any) -> list[CheckMessage]:
 @register("bgtasks")
 def check_ledger(**kwargs: Any) -> list[CheckMessage]:
     """The database that holds the ledger, as DATABASES describes it."""
-    using = ledger_database()
-    return [*_elsewhere(using), *_sqlite(using)]
+    return list(_elsewhere(ledger_database()))
 
 
 @register("bgtasks", deploy=True)
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
-    """What a site on the internet must not do."""
+    """What a site on the internet must not do, and advice."""
+    backends = list(filter(_is_readable, entries()))
+    found = [advice for backend in backends for advice in advice_on_redis(backend)]
+    found += advice_on_database(ledger_database())
     return [
-        CheckWarning(
-            f"The Redis of TASKS[{backend!r}] has no password.",
-            hint="Set requirepass in Redis and put the password into LOCATION: "
-            "redis://:password@host:6379/0. `manage.py bgdoctor` checks the server itself.",
-            id="bgtasks.W005",
-        )
-        for backend in entries()
-        if _is_readable(backend) and not has_password(backend)
+        *(CheckWarning(advice.line, hint=advice.hint, id=advice.id) for advice in found),
+        *map(_no_password, filter(_has_no_password, backends)),
     ]
+
+
+def _has_no_password(backend: str) -> bool:
+    return backend_settings(backend).options.redis_url is not None and not has_password(backend)
+
+
+def _no_password(backend: str) -> CheckMessage:
+    return CheckWarning(
+        f"The Redis of TASKS[{backend!r}] has no password.",
+        hint="Set requirepass in Redis and put the password into LOCATION: "
+        "redis://:password@host:6379/0. `manage.py bgdoctor` checks the server itself.",
+        id="bgtasks.W005",
+    )
 
 
 def _unknown_options(found: BackendSettings) -> Iterable[CheckMessage]:
@@ -98,32 +94,10 @@ def _unknown_queues(found: BackendSettings) -> Iterable[CheckMessage]:
 
 def _redis(found: BackendSettings) -> Iterable[CheckMessage]:
     try:
-        named = redis_is_named(found.backend)
+        if found.options.redis_url is not None:
+            redis_is_named(found.backend)
     except ImproperlyConfigured as error:
         yield Error(str(error), hint=CACHES_HINT, id="bgtasks.E004")
-        return
-    if not named:
-        yield CheckWarning(
-            "There is no django-redis cache and no Redis URL: redis://127.0.0.1:6379/0 is used.",
-            hint=CACHES_HINT,
-            id="bgtasks.W001",
-        )
-
-
-def _pickle(found: BackendSettings) -> Iterable[CheckMessage]:
-    name = cache_name(found.backend) if _is_readable(found.backend) else None
-    is_its_own = name == OWN_CACHE or (name == found.options.cache and name != "default")
-    if name is None or is_its_own:
-        return
-    options: Any = settings.CACHES[name].get("OPTIONS", {})
-    serializer = str(options.get("SERIALIZER", "pickle"))
-    if "pickle" in serializer.lower():
-        yield CheckWarning(
-            f"Jobs go through the Redis of the cache {name!r}, which pickles its values: who can "
-            f"write to that Redis runs code here.",
-            hint=PICKLE_HINT,
-            id="bgtasks.W002",
-        )
 
 
 def _token(found: BackendSettings) -> Iterable[CheckMessage]:
@@ -150,7 +124,7 @@ def _middleware(found: BackendSettings) -> Iterable[CheckMessage]:
             )
 
 
-CHECKS = (_unknown_options, _unknown_queues, _redis, _pickle, _token, _middleware)
+CHECKS = (_unknown_options, _unknown_queues, _redis, _token, _middleware)
 
 
 def _elsewhere(using: str) -> Iterable[CheckMessage]:
@@ -163,27 +137,8 @@ def _elsewhere(using: str) -> Iterable[CheckMessage]:
         )
 
 
-def _sqlite(using: str) -> Iterable[CheckMessage]:
-    database = settings.DATABASES[using]
-    if not database["ENGINE"].endswith("sqlite3") or ":memory:" in str(database.get("NAME")):
-        return
-    options = database.get("OPTIONS", {})
-    missing = []
-    if options.get("transaction_mode") != "IMMEDIATE":
-        missing.append("immediate transactions")
-    if "journal_mode=wal" not in "".join(options.get("init_command", "").lower().split()):
-        missing.append("WAL")
-    if missing:
-        yield CheckWarning(
-            f"The SQLite database {using!r} is used without {' and '.join(missing)}: a view that "
-            f'reads and then writes in one transaction fails at once with "database is locked" '
-            f"while somebody else writes, and who writes waits for all who read.",
-            hint=SQLITE_HINT % using,
-            id="bgtasks.W004",
-        )
-
-
 def _is_readable(backend: str) -> bool:
+    """Whether no error is told of it."""
     try:
         redis_is_named(backend)
     except ImproperlyConfigured:

@@ -209,12 +209,12 @@ def maintenance(snapshot: Snapshot) -> list[tuple[str, str]]:
     """How the background tasks do."""
     tasks, redis = snapshot.maintenance, snapshot.redis
     beat = NOTHING if tasks.beat is None else _("%s ago") % duration(tasks.beat)
-    address = redis.problem.text if redis.problem else redis.address
+    about_redis = redis.problem or redis.note
     return [
         (_("Last heartbeat"), beat),
         (_("Scheduled jobs that are overdue"), number(tasks.overdue)),
         (_("Jobs of workers that are gone"), number(tasks.orphans)),
-        (_("Redis"), address if redis.used else _("not used")),
+        (_("Redis"), about_redis.text if about_redis else redis.address),
     ]
 
 

@@ -47,6 +47,10 @@ TEMPLATES = {
     "task_not_imported": gettext_noop("The task %(task)s cannot be imported: %(why)s"),
     "not_a_task": gettext_noop("%(task)s is not a task: decorate the function with @task."),
     "no_transaction": gettext_noop("Its transaction could not begin."),
+    # Not a failure: what it means for jobs.
+    "without_redis": gettext_noop(
+        "without Redis: jobs start within 0.5 s; with Redis within milliseconds"
+    ),
     # Why a process or a server cannot be used.
     "process_hung": gettext_noop(
         "The process was killed: it did not come to its work within %(seconds)s s of its start."

@@ -29,7 +29,8 @@ class Options:
     """What OPTIONS may hold, with the defaults. Durations are in seconds unless they say days."""
 
     cache: str | None = None  # a django-redis cache; by default "bgtasks", or the first one
-    redis_url: str | None = None  # used when there is no django-redis cache
+    # Used when there is no django-redis cache; "": not named here. None: do without Redis.
+    redis_url: str | None = ""
     max_depth: int | Mapping[str, int] | None = None  # waiting jobs per queue; more are refused
     timeout: float = 300.0  # of a task that names none
     kill_after: float = 2.0  # from the timeout in the task to the kill
@@ -41,7 +42,6 @@ class Options:
     keep_failed_days: float = 90.0
     keep_cancelled_days: float = 7.0
     middleware: Sequence[str] = ()  # paths of classes, the outermost first
-    dispatch: bool = True  # False: never talk to Redis; workers read the database
     monitoring_token: str | None = None  # opens healthz, readyz and metrics; None: they are off
 
     def depth_of(self, queue: str) -> int | None:
@@ -152,6 +152,11 @@ def _check(backend: str, options: Options) -> None:
         value = getattr(options, name)
         if not _is_number(value) or not 0 <= value <= MAX_DAYS:
             raise _wrong(backend, name, value, f"a number of days, at most {MAX_DAYS}")
+    if options.redis_url is not None and not isinstance(options.redis_url, str):
+        # It may hold a password.
+        raise _wrong(
+            backend, "redis_url", type(options.redis_url), "a string, or None for no Redis"
+        )
     token = options.monitoring_token
     if token is not None and not isinstance(token, str):
         # Its value would be a secret in a message.
@@ -204,7 +209,7 @@ CACHED: list[Any] = [
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting in ("TASKS", "CACHES"):
+    if setting in ("TASKS", "CACHES", "DEBUG"):
         for cached in CACHED:
             cached.cache_clear()
 

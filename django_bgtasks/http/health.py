@@ -10,12 +10,12 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, JsonResponse
 from django.utils import translation
 
-from ..core.options import backend_settings
+from ..core.messages import Reason
 from ..ledger.lifecycle import ledger_database
 from ..monitoring.diagnosis import diagnose, redis_problem
 from ..monitoring.problems import Level
 from ..monitoring.snapshot import take_workers_snapshot
-from ..transport.connection import describe, reason
+from ..transport.connection import describe, reason, uses_redis
 from ..worker.preflight import redis_silence, unapplied
 from .auth import for_machines
 
@@ -50,7 +50,7 @@ def _ready(backend: str, without_redis: bool) -> list[str]:
     problems = []
     if missing:
         problems.append(f"Run: python manage.py migrate (missing: {', '.join(missing)})")
-    if backend_settings(backend).options.dispatch and not without_redis:
+    if uses_redis(backend) and not without_redis:
         why = redis_silence(backend)
         if why is not None:
             problems.append(str(redis_problem(describe(backend), why)))
@@ -70,5 +70,7 @@ def _asked(look: Callable[..., list[str]], *args: Any) -> list[str]:
 
 def _answer(problems: dict[str, list[str]]) -> JsonResponse:
     is_well = not any(problems.values())
-    body = {"ok": is_well, "backends": problems}
+    body: dict[str, object] = {"ok": is_well, "backends": problems}
+    if without := [backend for backend in problems if not uses_redis(backend)]:
+        body["notes"] = {backend: [str(Reason("without_redis"))] for backend in without}
     return JsonResponse(body, status=200 if is_well else 503)

@@ -39,7 +39,15 @@ from ..ledger.outages import in_transaction, retry_on_conflict
 from ..ledger.statements import unsaved
 from ..ledger.transitions import replace_call
 from ..models import Job
-from ..transport.connection import Redis, RedisError, connection, describe, reason
+from ..transport.connection import (
+    Redis,
+    RedisError,
+    connection,
+    describe,
+    needs_redis,
+    reason,
+    uses_redis,
+)
 from ..transport.messages import Message, namespace_of, push
 from .middleware import middleware_of
 from .results import JobResult, Results, announce, is_heard, result_of
@@ -279,7 +287,10 @@ def push_on_commit(messages: list[Message], backend: str, using: str) -> None:
     backend: as the rows have it. One that TASKS does not have is for others to send to.
     """
     home = backend_of(backend)
-    if _without_dispatch.get() or home is None or not backend_settings(home).options.dispatch:
+    if _without_dispatch.get() or home is None:
+        return
+    # The first answer costs nothing.
+    if not (needs_redis(home) or uses_redis(home)):
         return
     last = _last_push(using)
     if last is not None and last.backend == home:

@@ -239,5 +239,11 @@ def _prepare(connection: Any, **kwargs: Any) -> None:
         connection.close()
         raise
     if mode in ROLLBACK_JOURNALS and connection.transaction_mode in (None, "DEFERRED"):
-        make = partial(Cursor, Turn(session))
-        connection.create_cursor = lambda name=None: session.cursor(factory=make)
+        make, plain = partial(Cursor, Turn(session)), connection.create_cursor
+
+        def create_cursor(name: str | None = None) -> Any:
+            # A receiver that comes before this one has the next session before it is prepared.
+            is_ours = connection.connection is session
+            return session.cursor(factory=make) if is_ours else plain(name)
+
+        connection.create_cursor = create_cursor

@@ -10,8 +10,8 @@ from django.db import DatabaseError, connections
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from ..advice import WITHOUT_REDIS, advice_for
 from ..core.formats import exact
-from ..core.options import backend_settings
 from ..ledger import pooler
 from ..ledger.identity import identity_of, short
 from ..monitoring.diagnosis import diagnose
@@ -26,7 +26,9 @@ from ..worker.preflight import redis_silence, unapplied
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `cure` is empty when it is as it should be."""
+    """One thing that was looked at. `cure` is empty when it is as it should be, and at the level
+    INFO where the text says it.
+    """
 
     what: str
     cure: str = ""
@@ -35,7 +37,7 @@ class Finding:
     @property
     def ok(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.cure
+        return not self.cure and self.level is not Level.INFO
 
 
 def examine(backend: str, using: str) -> Iterator[Finding]:
@@ -52,10 +54,15 @@ def examine(backend: str, using: str) -> Iterator[Finding]:
         return
     yield Finding(_("The database %r answers and its tables are up to date.") % using)
     yield from _pooler(using)
+    snapshot = take_snapshot(backend, using)
+    if snapshot.redis.note:
+        yield Finding(f"{snapshot.redis.note.text} ({WITHOUT_REDIS})")
     # One that does not answer is in the diagnosis.
-    if backend_settings(backend).options.dispatch and redis_silence(backend) is None:
+    elif redis_silence(backend) is None:
         yield from _redis(backend, using)
-    yield from _diagnosis(take_snapshot(backend, using))
+    yield from _diagnosis(snapshot)
+    for advice in advice_for(backend, using):
+        yield Finding(advice.line, level=Level.INFO)
 
 
 def _pooler(using: str) -> Iterator[Finding]:

@@ -44,9 +44,9 @@ def tables(snapshot: Snapshot, problems: list[Problem]) -> Iterator[ScreenTable]
 def heading(snapshot: Snapshot) -> str:
     """The first line: which backend, when, and where Redis is."""
     redis = snapshot.redis
-    state = _("not used") if not redis.used else _("away")
-    if redis.used and not redis.problem:
-        state = f"{redis.address} ({redis.name})"
+    state = _("away") if redis.problem else f"{redis.address} ({redis.name})"
+    if redis.note:
+        state = redis.note.text
     values = {"backend": snapshot.backend, "time": exact(snapshot.at), "state": state}
     return _("%(backend)s at %(time)s, redis: %(state)s") % values
 

@@ -17,7 +17,7 @@ from ..jobs.task import queues_of
 from ..ledger import queues
 from ..ledger.lifecycle import ledger_database
 from ..transport import registry
-from ..transport.connection import RedisError, connection, describe, reason
+from ..transport.connection import RedisError, connection, describe, reason, uses_redis
 from ..transport.messages import namespace_of
 from ..transport.queues import is_suspended, lengths
 from . import queries
@@ -152,9 +152,8 @@ class MaintenanceSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RedisSnapshot:
-    """Redis. problem: why it does not answer. used: False if the settings do without it.
-
-    name: how the names of this backend begin there.
+    """Redis. problem: why it does not answer. used: False for a site without Redis, of which note
+    says what that means; it is no problem. name: how the names of this backend begin there.
     """
 
     address: str = ""
@@ -162,6 +161,10 @@ class RedisSnapshot:
     problem: Reason | None = None
     suspended: bool = False
     name: str = ""
+    note: Reason | None = None
+
+
+WITHOUT_REDIS = RedisSnapshot(used=False, note=Reason("without_redis"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,8 +369,8 @@ def _why_held(job: Any) -> Reason:
 def _ask_redis(
     backend: str, queues: Sequence[str], using: str
 ) -> tuple[RedisSnapshot, dict[str, int] | None, dict[str, tuple[str, str]]]:
-    if not backend_settings(backend).options.dispatch:
-        return RedisSnapshot(used=False), None, {}
+    if not uses_redis(backend):
+        return WITHOUT_REDIS, None, {}
     address, redis, names = describe(backend), connection(backend), namespace_of(backend, using)
     try:
         suspended, waiting = is_suspended(redis), lengths(queues, names, redis)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from django.conf import settings
@@ -13,6 +15,7 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -24,6 +27,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from ..core import clock
 from ..core.messages import Reason
 from ..core.options import CACHED, backend_settings
 
@@ -34,6 +38,10 @@ DEFAULT_URL = "redis://127.0.0.1:6379/0"
 OWN_CACHE = "bgtasks"
 # A site must answer while Redis is away or deaf: a push gives up after this.
 PUSH_SECONDS = 1.0
+# A site under development need not name a Redis. So often a process looks for one at the default
+# address, below the time for which a worker that finds one looks into the database all the same.
+LOOK_EVERY, LOOK_SECONDS = 4.0, 0.1
+_looks: dict[str, tuple[bool, float]] = {}
 _pools: WeakSet[ConnectionPool] = WeakSet()
 __all__ = ["AuthenticationError", "Redis", "RedisError"]
 
@@ -55,16 +63,66 @@ def cache_name(backend: str) -> str | None:
     return None
 
 
-def redis_url(backend: str) -> str:
-    """The URL for a backend without a django-redis cache."""
-    return backend_settings(backend).options.redis_url or os.environ.get("REDIS_URL") or DEFAULT_URL
+def _named_url(backend: str) -> str:
+    """The URL that the site names; "" if it names none. ImproperlyConfigured if it is no URL."""
+    option = backend_settings(backend).options.redis_url
+    url = option or os.environ.get("REDIS_URL", "")
+    try:
+        if url:
+            parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        # What it says may be a part of the password.
+        where = f"TASKS[{backend!r}]['OPTIONS']['redis_url']" if option else "REDIS_URL"
+        raise ImproperlyConfigured(
+            f"{where} is not an address of Redis, such as redis://:password@127.0.0.1:6379/0. "
+            f"In a password, special characters are written as %2F and the like."
+        ) from None
+    return url
+
+
+def uses_redis(backend: str) -> bool:
+    """Whether the jobs of a backend go through Redis. To do without it is no failure: workers look
+    into the database.
+
+    So it is with OPTIONS["redis_url"] None, and with DEBUG where no Redis is named and none is at
+    the default address.
+    """
+    if backend_settings(backend).options.redis_url is None:
+        return False
+    return needs_redis(backend) or _is_somebody_at(DEFAULT_URL)
+
+
+@cache
+def needs_redis(backend: str) -> bool:
+    """Whether the settings alone say that a backend uses Redis."""
+    if backend_settings(backend).options.redis_url is None:
+        return False
+    try:
+        return not settings.DEBUG or redis_is_named(backend)
+    except ImproperlyConfigured:
+        # A check says so.
+        return True
+
+
+def _is_somebody_at(url: str) -> bool:
+    found, until = _looks.get(url, (False, 0.0))
+    if clock.monotonic() < until:
+        return found
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname, address.port), LOOK_SECONDS).close()
+        found = True
+    except OSError:
+        found = False
+    _looks[url] = found, clock.monotonic() + LOOK_EVERY
+    return found
 
 
 def redis_is_named(backend: str) -> bool:
     """Whether the site says where Redis is; ImproperlyConfigured if it says so wrongly."""
     name = cache_name(backend)
     if name is None:
-        return bool(backend_settings(backend).options.redis_url or os.environ.get("REDIS_URL"))
+        return bool(_named_url(backend))
     if not str(settings.CACHES[name].get("BACKEND", "")).startswith("django_redis."):
         raise _not_django_redis(name)
     return True
@@ -82,8 +140,11 @@ def connection(backend: str, reply_seconds: float = PUSH_SECONDS) -> Redis:
     reply_seconds: how long a reply may take at most; a worker that blocks needs more than a view.
     A command is tried once: redis-py's own retries would hold up a view for seconds.
     """
+    if backend_settings(backend).options.redis_url is None:
+        raise ImproperlyConfigured(f"TASKS[{backend!r}]['OPTIONS']['redis_url'] is None: no Redis.")
     name = cache_name(backend)
-    pool = ConnectionPool.from_url(redis_url(backend)) if name is None else _pool_of_cache(name)
+    url = _named_url(backend) or DEFAULT_URL
+    pool = ConnectionPool.from_url(url) if name is None else _pool_of_cache(name)
     _limit(pool, pool.connection_kwargs, PUSH_SECONDS, reply_seconds)
     if isinstance(pool, SentinelConnectionPool):
         _limit_sentinels(pool.sentinel_manager)
@@ -167,4 +228,4 @@ def close_in_fork() -> None:
                 one.disconnect()
 
 
-CACHED.append(connection)
+CACHED += [connection, needs_redis]

@@ -18,7 +18,14 @@ from ..jobs.execute import Run
 from ..ledger import identity
 from ..ledger.outages import DISCONNECTED, retry_until_connected
 from ..sandbox.connections import give_back_connections
-from ..transport.connection import CLUSTER_ERRORS, RedisError, connection, describe, reason
+from ..transport.connection import (
+    CLUSTER_ERRORS,
+    RedisError,
+    connection,
+    describe,
+    reason,
+    uses_redis,
+)
 from ..transport.messages import Finished, exchange, namespace_of
 from ..transport.permissions import NotAllowed, require
 from ..transport.rq_worker import RQWorker
@@ -192,7 +199,8 @@ class MessageFetcher:
 
     def _connected(self) -> RQWorker | None:
         """The RQ worker, if Redis is there; tries again every two seconds when it was not."""
-        if not self.config.options.dispatch:
+        if self.worker is None and not uses_redis(self.config.backend):
+            self._do_without()
             return None
         if clock.monotonic() >= self._name_at:
             self._follow_name()
@@ -236,6 +244,12 @@ class MessageFetcher:
         if self.once_flag.ends():
             logger.info("Redis at %s is back.", describe(self.config.backend))
         self._missed = False
+
+    def _do_without(self) -> None:
+        """There is no Redis. Should one come, a site may not notice at once."""
+        if not self._missed:
+            self._missed = True
+            self.once_flag.begins()
 
     def _away(self, error: RedisError) -> None:
         self.worker, self.source, self._queues_seen = None, "", 0

@@ -11,9 +11,10 @@ from django.db import connections
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from ..core.messages import message
 from ..core.outcomes import failure_of
 from ..jobs.task import known_task
-from ..transport.connection import describe
+from ..transport.connection import describe, uses_redis
 from .config import WorkerConfig
 
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
@@ -29,7 +30,7 @@ def banner(config: WorkerConfig, queues: tuple[str, ...]) -> str:
     start = {"worker": config.worker, "host": config.hostname, "count": config.processes}
     facts = {
         _("queues"): ", ".join(queues),
-        _("redis"): describe(config.backend) if config.options.dispatch else _("not used"),
+        _("redis"): _redis(config.backend),
         _("database"): _database(config.using),
     }
     wide = max(map(len, facts))
@@ -84,6 +85,10 @@ def _handled_by_site(config: dict[str, object]) -> bool:
         name == "" or name.split(".")[0] == "django_bgtasks" for name in loggers
     )
     return named or "root" in config
+
+
+def _redis(backend: str) -> str:
+    return describe(backend) if uses_redis(backend) else message("without_redis", None)
 
 
 def _database(using: str) -> str:

@@ -23,8 +23,14 @@ from .processes import die_with, signal_process
 
 logger = logging.getLogger("django_bgtasks.worker")
 INSIDE = "DJANGO_BGTASKS_RELOADED"
+FIRST, AGAIN = "1", "2"
 LOOK_EVERY = 0.5
 FAILED = 1
+
+
+def is_restart() -> bool:
+    """Whether this process has taken the place of one that told all there is to tell."""
+    return os.environ.get(INSIDE, FIRST) != FIRST
 
 
 def run_with_reload() -> bool:
@@ -43,11 +49,13 @@ class _Reloader:
 
     def run(self) -> None:
         unix_signals.listen(self._stop)
+        life = FIRST
         while not self.stopping:
             seen = _times()
             self.worker = subprocess.Popen(  # noqa: S603 - our own command line again
-                get_child_arguments(), env={**os.environ, INSIDE: "1"}
+                get_child_arguments(), env={**os.environ, INSIDE: life}
             )
+            life = AGAIN
             if self._was_stopped():
                 # The stop came before there was this worker to tell.
                 self._tell_worker()

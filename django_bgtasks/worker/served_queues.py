@@ -38,16 +38,19 @@ class ServedQueues:
         return self._unpaused(self._config.queues or queues_of(self._config.backend))
 
     def in_database(self) -> tuple[str, ...]:
-        """The same, and where none are named all in which the database has a queued job."""
+        """The same, and where none are named all in which the database has a queued job; none at
+        all if it has none: then one statement has told it.
+        """
         config = self._config
         if config.queues:
             return self.names()
-        if clock.monotonic() >= self._look_at:
-            self._look_at = clock.monotonic() + (0 if config.burst else DISCOVER_EVERY)
-            look = partial(with_queued_jobs, config.backend, config.using)
-            found = retry_until_connected(look, config.using)
-            self._found = frozenset(found)
-        return self._unpaused(queues_of(config.backend) | self._found)
+        if clock.monotonic() < self._look_at:
+            return self._unpaused(queues_of(config.backend) | self._found)
+        look = partial(with_queued_jobs, config.backend, config.using)
+        self._found = frozenset(retry_until_connected(look, config.using))
+        is_busy = self._found and not config.burst
+        self._look_at = clock.monotonic() + (DISCOVER_EVERY if is_busy else 0)
+        return self._unpaused(self._found) if self._found else ()
 
     def rank(self, queue: str) -> tuple[int, str] | None:
         """Where this queue comes among those of the same priority; None if it is not served now."""

@@ -155,7 +155,7 @@ def test_without_queues_a_worker_takes_any_name_and_says_that_no_task_names_it(
 
 def test_what_is_advised_is_about_the_backend_that_is_shown(settings: Settings) -> None:
     entry = settings.TASKS["default"]
-    settings.TASKS = {"default": entry, "archive": {**entry, "OPTIONS": {"dispatch": False}}}
+    settings.TASKS = {"default": entry, "archive": {**entry, "OPTIONS": {"redis_url": None}}}
     text, code = run("bgstatus", "--backend", "archive")
     assert code == 2
     assert text.count("python manage.py bgworker --backend archive") == 2

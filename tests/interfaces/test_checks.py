@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import pytest
 from django.core.checks import CheckMessage, run_checks
 from pytest_django import Settings
 
+from django_bgtasks.advice import TEXTS, WITHOUT_REDIS, advice_for
 from django_bgtasks.transport.connection import cache_name
+from tests.docs.markdown import ROOT
 
 REDIS_CACHE = "django_redis.cache.RedisCache"
 JSON = {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}
@@ -41,7 +44,7 @@ def tasks(settings: Settings) -> Callable[..., None]:
 
 
 def test_the_settings_of_the_tests_themselves_have_nothing_to_mend() -> None:
-    assert [found for key, found in messages().items() if key != "bgtasks.W004"] == []
+    assert messages() == {}
 
 
 def test_an_unknown_option_is_named_with_the_one_that_was_meant(
@@ -57,7 +60,7 @@ def test_an_unknown_option_is_named_with_the_one_that_was_meant(
     "wrong",
     [
         *({"timeout": 0}, {"timeout": "5"}, {"dead_after": 4.0}, {"monitoring_token": 7}),
-        {"middleware": "shop.bg.Timing"},
+        *({"middleware": "shop.bg.Timing"}, {"redis_url": ["redis://127.0.0.1:6379/0"]}),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_option(
@@ -114,9 +117,9 @@ def test_no_redis_cache_and_no_url_is_a_warning_with_settings_to_paste(
 ) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    hint = str(messages()["bgtasks.W001"].hint)
+    hint = str(messages(deploy=True)["bgtasks.W001"].hint)
     settings.CACHES = {**settings.CACHES, **pasted_alias(hint)}
-    assert "bgtasks.W001" not in messages()
+    assert "bgtasks.W001" not in messages(deploy=True)
 
 
 def test_a_url_in_the_options_or_in_the_environment_is_enough(
@@ -124,18 +127,72 @@ def test_a_url_in_the_options_or_in_the_environment_is_enough(
 ) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     tasks(redis_url="redis://127.0.0.1:6379/3")
-    assert "bgtasks.W001" not in messages()
+    assert "bgtasks.W001" not in messages(deploy=True)
     tasks()
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:6379/3")
-    assert "bgtasks.W001" not in messages()
+    assert "bgtasks.W001" not in messages(deploy=True)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:6379", "http://127.0.0.1:6379/0", "redis://:hunter/2@127.0.0.1:6379/0"]
+)
+@pytest.mark.parametrize("where", ["the options", "the environment"])
+def test_an_address_that_is_none_is_an_error_that_does_not_tell_the_password(
+    settings: Settings,
+    tasks: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    where: str,
+) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    if where == "the options":
+        tasks(redis_url=url)
+    else:
+        monkeypatch.setenv("REDIS_URL", url)
+    [error] = messages(deploy=True).values()
+    assert error.id == "bgtasks.E004"
+    assert ("'redis_url'" if where == "the options" else "REDIS_URL") in error.msg
+    assert "hunter" not in f"{error.msg}{error.hint}"
+
+
+def test_who_does_without_redis_is_not_advised_on_one(
+    settings: Settings, tasks: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "nowhere")
+    tasks(redis_url=None)
+    assert not set(messages(deploy=True)) - {"bgtasks.W004"}
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_a_worker_advises_a_deployed_site_to_name_its_redis(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, debug: bool
+) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    settings.DEBUG = debug
+    lines = [advice.line for advice in advice_for("default", "default")]
+    assert [line.count("docs/settings.md#where-redis-is") for line in lines] == [1] * (not debug)
+
+
+def test_advice_is_one_line_that_says_where_to_read_more() -> None:
+    pages = {where.partition("#") for _, where in [*TEXTS.values(), ("", WITHOUT_REDIS)]}
+    for page, _, anchor in pages:
+        headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+        assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
+    assert not [text for text, _ in TEXTS.values() if "\n" in str(text)]
+
+
+def test_no_advice_is_given_at_each_command(settings: Settings) -> None:
+    settings.CACHES = {"default": {"BACKEND": REDIS_CACHE, "LOCATION": "redis://127.0.0.1/0"}}
+    assert messages() == {}
 
 
 def test_a_cache_that_others_use_and_that_pickles_is_a_warning(settings: Settings) -> None:
     settings.CACHES = {"default": {"BACKEND": REDIS_CACHE, "LOCATION": "redis://127.0.0.1/0"}}
-    warning = messages()["bgtasks.W002"]
+    warning = messages(deploy=True)["bgtasks.W002"]
     settings.CACHES = {**settings.CACHES, **pasted_alias(str(warning.hint))}
     assert cache_name("default") == "bgtasks"
-    assert not {"bgtasks.W001", "bgtasks.W002"} & set(messages())
+    assert not {"bgtasks.W001", "bgtasks.W002"} & set(messages(deploy=True))
 
 
 def test_a_cache_that_is_named_for_jobs_alone_may_pickle(
@@ -146,7 +203,7 @@ def test_a_cache_that_is_named_for_jobs_alone_may_pickle(
         "jobs": {"BACKEND": REDIS_CACHE, "LOCATION": "redis://127.0.0.1/0"},
     }
     tasks(cache="jobs")
-    assert "bgtasks.W002" not in messages()
+    assert "bgtasks.W002" not in messages(deploy=True)
 
 
 def test_the_cache_of_jobs_is_a_django_redis_cache(settings: Settings) -> None:
@@ -168,9 +225,10 @@ def test_sqlite_without_wal_or_immediate_transactions_is_a_warning(settings: Set
     options = settings.DATABASES["default"]["OPTIONS"]
     before = dict(options)
     try:
-        assert "bgtasks.W004" not in messages()
+        assert "bgtasks.W004" not in messages(deploy=True)
         options.clear()
-        warning = messages()["bgtasks.W004"]
+        assert "bgtasks.W004" not in messages()
+        warning = messages(deploy=True)["bgtasks.W004"]
         assert "immediate transactions and WAL" in warning.msg
         assert '"transaction_mode": "IMMEDIATE"' in str(warning.hint)
     finally:

@@ -72,13 +72,3 @@ def test_what_else_waits_for_the_commit_happens_all_the_same(
         add.enqueue(1, 2)
         transaction.on_commit(lambda: happened.append(1))
     assert happened == [1]
-
-
-def test_a_backend_without_dispatch_talks_to_no_redis(
-    redis_at: Callable[[int], None], settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    redis_at(free_port())
-    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": {"dispatch": False}}}
-    add.enqueue(1, 2)
-    assert Job.objects.get().state == "queued"
-    assert not [record for record in caplog.records if record.levelname == "WARNING"]

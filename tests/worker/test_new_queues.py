@@ -78,7 +78,7 @@ def test_a_worker_of_some_queues_leaves_a_new_one_alone(
 def test_without_redis_a_new_queue_is_found_in_the_database(
     bgworker: WorkerFactory, effects: Effects, mode: str
 ) -> None:
-    env = {"BGTASKS_TEST_OPTIONS": json.dumps({"dispatch": False})}
+    env = {"BGTASKS_TEST_OPTIONS": json.dumps({"redis_url": None})}
     if mode == "burst":
         tasks.record.using(queue_name="new").enqueue(str(effects), "new")
         assert bgworker("--burst", env=env).wait() == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from pytest_django import Settings
 
@@ -119,17 +117,6 @@ def test_burst_runs_all_without_redis(
     assert bgworker("--burst").wait() == 0
     assert {row(job).state for job in jobs} == {"succeeded"}
     assert effects.texts == ["0", "1", "2"]
-
-
-def test_a_worker_that_shall_not_use_redis_works_from_the_database_alone(
-    bgworker: WorkerFactory, own_redis: RedisServer, effects: Effects
-) -> None:
-    worker = bgworker(env={"BGTASKS_TEST_OPTIONS": json.dumps({"dispatch": False})})
-    worker.wait_for("redis     not used")
-    assert latency_of(tasks.record.enqueue(str(effects), "stored")) < LATENCY
-    with own_redis.client() as client:
-        assert client.scard("rq:workers") == 0
-    assert AWAY not in worker.output
 
 
 def test_a_wrong_password_is_said_once_with_the_cure_and_jobs_go_on(

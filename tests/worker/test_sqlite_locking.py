@@ -131,6 +131,27 @@ def test_a_view_that_has_read_writes_while_a_worker_waits_for_its_turn(
     assert titles(worker) == {"first", "by the view", "by the worker"}
 
 
+def test_a_session_that_is_made_anew_can_be_used_by_receivers_of_the_site_first(
+    session_to: Callable[..., Any],
+) -> None:
+    seen: list[set[str]] = []
+
+    def receive(connection: Any, **kwargs: Any) -> None:
+        seen.append(titles(connection))
+
+    connection_created.disconnect(dispatch_uid="django_bgtasks.sqlite_locking")
+    connection_created.connect(receive)
+    write_beside_nobody()
+    try:
+        worker = session_to()
+        for _ in range(3):
+            assert titles(worker) == {"first"}
+            worker.close()
+        assert seen == [{"first"}] * 3
+    finally:
+        connection_created.disconnect(receive)
+
+
 def test_without_that_the_view_would_be_refused_at_once(
     session_to: Callable[..., Any], view: sqlite3.Connection, path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ...advice import advice_for
 from ...core.current import become_worker
 from ...core.options import MAX_SECONDS, backend_settings
 from ...jobs.task import queues_of
@@ -27,7 +28,7 @@ from ...worker.config import (
     WorkerConfig,
 )
 from ...worker.logs import banner, set_up_logging
-from ...worker.reload import run_with_reload
+from ...worker.reload import is_restart, run_with_reload
 from ...worker.supervisor import Supervisor
 from ..arguments import COUNT, MOST, QUEUE, Number
 from ..base import TranslatedCommand
@@ -123,9 +124,17 @@ class Command(TranslatedCommand):
             sys.exit(code)
         if options["verbosity"]:
             self.stderr.write(banner(config, queues))
+            self._advise(config)
         code = Supervisor(config).run()
         log_handlers.drain()
         sys.exit(code)
+
+    def _advise(self, config: WorkerConfig) -> None:
+        """Say what would be better: once, and not at each change of the code."""
+        if is_restart():
+            return
+        for advice in advice_for(config.backend, config.using):
+            self.stderr.write(advice.line, self.style.NOTICE)
 
     def _plan(self, options: dict[str, Any]) -> WorkerConfig:
         backend, grace = self.chosen_backend(options), options["grace"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ...core.options import backend_settings
 from ...ledger import identity, workers
-from ...transport.connection import connection
+from ...transport.connection import connection, uses_redis
 from ...transport.messages import namespace_of
 from ...transport.neighbours import strangers
 
@@ -24,7 +23,7 @@ class Identity:
         """Look where the database is, and who else goes by its name."""
         before = namespace_of(self.backend, self.using)
         identity.look(self.using)
-        if not backend_settings(self.backend).options.dispatch:
+        if not uses_redis(self.backend):
             return
         if before == namespace_of(self.backend, self.using) and self._is_shared():
             row = identity.identity_of(self.using)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from ...core.options import backend_of, backend_settings
+from ...core.options import backend_of
 from ...jobs.enqueue import dispatch, message_for
 from ...ledger.transitions import next_due
 from ...ledger.transitions import promote as promote_due
 from ...models import Job
+from ...transport.connection import uses_redis
 
 CHUNK = 1000
 
@@ -35,5 +36,5 @@ def send(jobs: list[Job]) -> None:
     for stored, group in groupby(ordered, key=lambda job: job.backend):
         backend = backend_of(stored)
         # For one that TASKS does not have, those send who know it.
-        if backend is not None and backend_settings(backend).options.dispatch:
+        if backend is not None and uses_redis(backend):
             dispatch([message_for(job) for job in group], backend)

@@ -8,10 +8,9 @@ from itertools import islice, starmap
 from uuid import UUID
 
 from ...core import clock
-from ...core.options import backend_settings
 from ...ledger.identity import database_name
 from ...ledger.queues import queued_jobs, with_queued_jobs
-from ...transport.connection import Redis, RedisError, connection
+from ...transport.connection import Redis, RedisError, connection, uses_redis
 from ...transport.messages import Message, Namespace, namespace_of, push
 from ...transport.queues import MARK_SECONDS, in_use, is_marked, mark, waiting_ids
 from .rest import rest_after
@@ -42,7 +41,8 @@ class Redispatch:
         otherwise a missing message is sent when it is missing in two looks, for it may be on its
         way just now.
         """
-        if not backend_settings(self.backend).options.dispatch:
+        if not uses_redis(self.backend):
+            self._was_away = True
             return 0
         redis, named = connection(self.backend), self._named
         try:

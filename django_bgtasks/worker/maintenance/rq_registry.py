@@ -6,7 +6,7 @@ import logging
 
 from ...ledger import workers
 from ...transport import registry
-from ...transport.connection import RedisError, connection, reason
+from ...transport.connection import RedisError, connection, reason, uses_redis
 from ...transport.messages import Namespace, namespace_of
 from ...transport.permissions import SCRIPTS, cure, essential, missing, user_of
 from ...transport.queues import forget_empty
@@ -17,7 +17,7 @@ logger = logging.getLogger("django_bgtasks.worker")
 
 
 class RQRegistry:
-    """The registration of the job processes of one worker in RQ. Without dispatch there is none."""
+    """The registration of the job processes of one worker in RQ. Without Redis there is none."""
 
     def __init__(self, config: WorkerConfig, orders: Orders) -> None:
         self._config, self._orders = config, orders
@@ -26,11 +26,13 @@ class RQRegistry:
     def renew(self) -> None:
         """Renew the registration of job processes that run a long job."""
         names = [self._rq_name(pid) for pid in self._orders.pids]
-        if names and self._config.options.dispatch:
+        if names and uses_redis(self._config.backend):
             registry.keep_alive(names, connection(self._config.backend))
 
     def remove(self, pid: int) -> None:
         """Take a dead job process out of RQ."""
+        if not uses_redis(self._config.backend):
+            return
         try:
             registry.remove(self._rq_name(pid), connection(self._config.backend))
         except RedisError as error:
@@ -38,19 +40,20 @@ class RQRegistry:
 
     def remove_lost(self) -> None:
         """RQ itself would show the job processes of a worker that was killed for minutes yet."""
-        lost = workers.lost(self._config.using)
-        if lost and self._config.options.dispatch:
+        if not uses_redis(self._config.backend):
+            return
+        if lost := workers.lost(self._config.using):
             endings = tuple(ending_of(worker) for worker in lost)
             registry.remove_ending(endings, self._namespace, connection(self._config.backend))
 
     def forget_queues(self) -> None:
         """Forget RQ queues that are empty, where there are very many."""
-        if self._config.options.dispatch:
+        if uses_redis(self._config.backend):
             forget_empty(self._namespace, connection(self._config.backend))
 
     def check_permissions(self) -> None:
         """Log once what Redis does not allow and we can do without; job processes log the rest."""
-        if not self._config.options.dispatch:
+        if not uses_redis(self._config.backend):
             return
         redis = connection(self._config.backend)
         rules = missing(self._namespace, redis)
