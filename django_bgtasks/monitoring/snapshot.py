@@ -176,6 +176,7 @@ class UnknownBackend:
 class Snapshot:
     """All of it. `at` is this host's time; every duration was measured by the database's clock.
 
+    inline: whether the mode of the backend is "inline": then workers have what is for later only.
     held: of the tasks with the most held jobs; held_others: the jobs of the other tasks. overrun:
     jobs that run though their timeout is over.
     """
@@ -192,6 +193,7 @@ class Snapshot:
     failures: FailureWindow = NO_FAILURES
     redis: RedisSnapshot = RedisSnapshot(used=False)
     unknown_backends: tuple[UnknownBackend, ...] = ()
+    inline: bool = False
 
     @property
     def alive(self) -> int:
@@ -245,7 +247,8 @@ def take_workers_snapshot(
     overdue, delay = queries.overdue(OVERDUE_AFTER, backend, using)
     orphans = queries.orphan_count(backend, using)
     maintenance = MaintenanceSnapshot(min(beats, default=None), overdue, delay, orphans)
-    return Snapshot(backend, clock.now(), workers, maintenance)
+    inline = backend_settings(backend).options.is_inline
+    return Snapshot(backend, clock.now(), workers, maintenance, inline=inline)
 
 
 def _own(depths: Depths, backend: str) -> dict[str, queries.Depth]:

@@ -18,6 +18,7 @@ from pytest_django import Settings
 
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
+from django_bgtasks.ledger.workers import INLINE_WORKER
 from testproject.servers import RedisServer
 from tests.interfaces.rows import make_attempt, make_job, make_worker
 
@@ -159,6 +160,39 @@ def test_all_say_the_same_of_a_broken_site(
     machine: Client,
     redis_client: redis.Redis,
 ) -> None:
+    make()
+    assert_all_say(problems, admin_client, machine)
+
+
+@pytest.mark.parametrize(
+    ("make", "problems"),
+    [
+        (lambda: None, {("info", "inline")}),
+        (make_worker, {("info", "inline")}),
+        (
+            lambda: make_job("queued", enqueued_at=clock.now() - timedelta(minutes=2)),
+            {("info", "inline"), ("warning", "unserved")},
+        ),
+        (
+            lambda: make_job("scheduled", run_after=clock.now() - timedelta(minutes=2)),
+            {("info", "inline"), ("critical", "no-worker")},
+        ),
+        (
+            lambda: make_job("running", worker=INLINE_WORKER, started_at=clock.now()),
+            {("info", "inline")},
+        ),
+    ],
+    ids=["no worker", "a worker", "queued", "overdue", "runs inline"],
+)
+def test_all_say_that_the_mode_is_inline_and_what_still_needs_a_worker(
+    make: Callable[[], Any],
+    problems: Problems,
+    admin_client: Client,
+    machine: Client,
+    settings: Settings,
+) -> None:
+    entry = settings.TASKS["default"]
+    settings.TASKS = {"default": {**entry, "OPTIONS": {**entry["OPTIONS"], "mode": "inline"}}}
     make()
     assert_all_say(problems, admin_client, machine)
 

@@ -9,9 +9,11 @@ import redis
 from django.utils import timezone
 from pytest_django import Settings
 
+from django_bgtasks.models import Job
 from django_bgtasks.transport.queues import mark
 from testproject.servers import RedisServer
 from tests.app.tasks import add, fail
+from tests.jobs.tasks import enqueues_another
 from tests.named import namespace
 from tests.settings import ISOLATION, STRICTER
 from tests.waiting import wait_until
@@ -43,6 +45,19 @@ def test_two_processes_run_the_jobs_between_them(bgworker: WorkerFactory, effect
     assert wait_for_state(first, "succeeded").result == "through"
     assert wait_for_state(second, "succeeded").result == "through"
     assert worker.stop() == 0
+
+
+def test_with_the_mode_inline_a_worker_runs_what_is_for_later_and_what_its_jobs_enqueue(
+    bgworker: WorkerFactory,
+) -> None:
+    due = {"run_after": timezone.now() - timedelta(seconds=1)}
+    result = enqueues_another.using(**due).enqueue("child")
+    worker = bgworker("--burst", env={"BGTASKS_TEST_OPTIONS": '{"mode": "inline"}'})
+    assert worker.wait() == 0
+    parent, child = row(result), Job.objects.exclude(pk=result.id).get()
+    assert (parent.state, child.state) == ("succeeded", "succeeded")
+    assert child.worker == parent.worker
+    assert "not used" in worker.output
 
 
 def test_each_job_has_one_line_that_says_how_it_went(bgworker: WorkerFactory) -> None:
