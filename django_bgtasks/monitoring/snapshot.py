@@ -251,6 +251,12 @@ def take_workers_snapshot(
     return Snapshot(backend, clock.now(), workers, maintenance, inline=inline)
 
 
+def queued_depths(backend: str, using: str) -> dict[str, queries.Depth]:
+    """For each queue of a backend its queued jobs, in one statement and without Redis."""
+    depths = _own(queries.depths(State.QUEUED, using), backend)
+    return {queue: depths.get(queue, NONE) for queue in sorted(queues_of(backend).union(depths))}
+
+
 def _own(depths: Depths, backend: str) -> dict[str, queries.Depth]:
     """Those of a backend by their queues, whichever of its names the rows have."""
     own: dict[str, queries.Depth] = {}
