@@ -147,11 +147,5 @@ def test_a_stop_at_any_of_many_instants_strands_nothing(
     number: signal.Signals,
     arguments: tuple[object, ...],
 ) -> None:
-    stop_many(
-        bgworker,
-        effects,
-        redis_client,
-        MANY if number == signal.SIGTERM else MANY // 4,
-        number,
-        arguments,
-    )
+    many = MANY if number == signal.SIGTERM else MANY // 4
+    stop_many(bgworker, effects, redis_client, many, [number], arguments)
