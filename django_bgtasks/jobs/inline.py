@@ -29,6 +29,7 @@ from ..core.states import State
 from ..ledger.lifecycle import claim, ledger_database, settle
 from ..ledger.queues import paused_by
 from ..ledger.sessions import session_of
+from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
 from ..sandbox.call import interrupt_overdue
@@ -87,14 +88,14 @@ def run_again_on_commit(job: Job, using: str) -> None:
 
 
 def run_on_commit(calls: Sequence[Call], using: str) -> None:
-    """Run the queued ones of these jobs here, after the commit of the current transaction.
+    """Run those of these jobs here that are due, after the commit of the current transaction.
 
     What they raise is settled. It is raised only where the test kit wants that.
     """
-    queued = [call for call in calls if call[0].state == State.QUEUED]
-    if queued:
+    waiting = [call for call in calls if call[0].state in (State.QUEUED, State.SCHEDULED)]
+    if waiting:
         robust = not (forced_inline and forced_inline[-1])
-        transaction.on_commit(partial(_run_all, queued, using), using=using, robust=robust)
+        transaction.on_commit(partial(_run_all, waiting, using), using=using, robust=robust)
 
 
 def _run_all(calls: Sequence[Call], using: str) -> None:
@@ -123,6 +124,8 @@ def _run_call(call: Call, using: str) -> list[BaseException]:
     """Run the job of a call, if it is there to be claimed. Returns what its last attempt raised."""
     job, refresh = call
     error = None
+    if job.state == State.SCHEDULED and not promote_if_due(job.pk, using):
+        return []
     if job.queue in paused_by(job.backend, using):
         logger.warning("%s waits: its queue %s is paused.", _name(job), printable(job.queue))
         dispatch_on_commit([job], using)

@@ -91,6 +91,12 @@ def uses_its_child(number: int) -> int:
 
 
 @task
+def changes_its_argument(argument: dict[str, list[int]]) -> dict[str, list[int]]:
+    argument["list"].append(2)
+    return argument
+
+
+@task
 def doubles(number: int) -> int:
     return 2 * number
 
@@ -131,3 +137,28 @@ def is_interrupted() -> None:
 @task(on_crash="fail")
 def is_interrupted_only_once() -> None:
     raise KeyboardInterrupt
+
+
+@task
+def runs_its_child_here(number: int) -> int:
+    value: int = doubles.using(inline=True).enqueue(number).return_value
+    return value + 1
+
+
+@task(atomic=True)
+def runs_its_child_after_its_commit(number: int) -> None:
+    doubles.using(inline=True).enqueue(number)
+
+
+@task
+async def awaits_its_child_here(number: int) -> int:
+    child = await doubles.using(inline=True).aenqueue(number)
+    grandchild = await awaits_twice.using(inline=True).aenqueue(number)
+    value: int = child.return_value + grandchild.return_value
+    return value
+
+
+@task
+async def awaits_twice(number: int) -> int:
+    await asyncio.sleep(0)
+    return await asyncio.sleep(0, 2 * number)

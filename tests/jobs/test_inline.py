@@ -149,6 +149,22 @@ def test_what_is_for_later_waits_for_a_worker_and_says_so(
 
 
 @in_inline_mode
+def test_a_job_whose_time_has_come_is_not_for_later() -> None:
+    past = clock.now() - timedelta(seconds=1)
+    assert tasks.note.using(run_after=past).enqueue("due").return_value == "due"
+    with transaction.atomic():
+        results = tasks.note.using(run_after=past).enqueue_many([("a",), ("b",)])
+    assert [result.return_value for result in results] == ["a", "b"]
+
+
+@in_inline_mode
+def test_a_job_has_the_arguments_of_its_row_and_not_the_callers_objects() -> None:
+    mine = {"list": [1]}
+    assert tasks.changes_its_argument.enqueue(mine).return_value == {"list": [1, 2]}
+    assert mine == {"list": [1]}
+
+
+@in_inline_mode
 def test_what_a_person_begins_again_runs_inline_too() -> None:
     planned = tasks.note.using(run_after=clock.now() + timedelta(hours=1)).enqueue("now")
     assert run_job_now(planned.id).state == "succeeded"

@@ -9,10 +9,12 @@ import redis
 from django.utils import timezone
 from pytest_django import Settings
 
+from django_bgtasks.ledger.workers import INLINE_WORKER
 from django_bgtasks.models import Job
 from django_bgtasks.transport.queues import mark
 from testproject.servers import RedisServer
 from tests.app.tasks import add, fail
+from tests.jobs import inline_tasks
 from tests.jobs.tasks import enqueues_another
 from tests.named import namespace
 from tests.settings import ISOLATION, STRICTER
@@ -58,6 +60,19 @@ def test_with_the_mode_inline_a_worker_runs_what_is_for_later_and_what_its_jobs_
     assert (parent.state, child.state) == ("succeeded", "succeeded")
     assert child.worker == parent.worker
     assert "not used" in worker.output
+
+
+def test_a_job_of_a_worker_can_run_another_one_inline(bgworker: WorkerFactory) -> None:
+    results = [
+        inline_tasks.runs_its_child_here.enqueue(20),
+        inline_tasks.awaits_its_child_here.enqueue(20),
+        inline_tasks.runs_its_child_after_its_commit.enqueue(20),
+    ]
+    worker = bgworker("--burst", "--threads", 2)
+    assert worker.wait() == 0
+    assert [row(result).result for result in results] == [41, 80, None]
+    assert Job.objects.filter(state="succeeded").count() == 7
+    assert Job.objects.filter(worker=INLINE_WORKER).count() == 4
 
 
 def test_each_job_has_one_line_that_says_how_it_went(bgworker: WorkerFactory) -> None:
