@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -122,7 +123,8 @@ def stranded(stop: Stop, redis_client: redis.Redis) -> list[str]:
         found.append(f"{held} jobs are left running")
     if alive := Worker.objects.filter(stopped_at=None, lost_at=None).count():
         found.append(f"{alive} workers have not signed off")
-    sent = {UUID(found.decode()) for found in redis_client.lrange(waiting_in("default"), 0, -1)}
+    messages: Any = redis_client.lrange(waiting_in("default"), 0, -1)
+    sent = {UUID(message.decode()) for message in messages}
     if lost := set(Job.objects.filter(state="queued").values_list("pk", flat=True)) - sent:
         found.append(f"{len(lost)} queued jobs have no message")
     return [f"{stop.after:.3f} s: {fault}:\n{stop.output}" for fault in found]
