@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .jobs.actions import cancel_job, get_job, retry_job, run_job_now
     from .jobs.context import JobContext, current_job
     from .jobs.results import JobResult
+    from .monitoring.status import is_served, oldest_age, queue_depths, workers
 
 __version__ = "0.1.0"
 
@@ -53,12 +54,16 @@ _LATER = {
     "current_job": "jobs.context",
     "get_job": "jobs.actions",
     "idempotent": "idempotency.view",
+    "is_served": "monitoring.status",
     "job_status": "http",
+    "oldest_age": "monitoring.status",
     "once": "idempotency.once",
+    "queue_depths": "monitoring.status",
     "refuse_when_full": "http",
     "retry_job": "jobs.actions",
     "run_job_now": "jobs.actions",
     "status_url": "http",
+    "workers": "monitoring.status",
 }
 
 __all__ = [
@@ -89,19 +94,23 @@ __all__ = [
     "current_job",
     "get_job",
     "idempotent",
+    "is_served",
     "job_deduplicated",
     "job_rescued",
     "job_retrying",
     "job_status",
+    "oldest_age",
     "once",
     "process_started",
     "process_stopping",
+    "queue_depths",
     "refuse_when_full",
     "remove_middleware",
     "retry_job",
     "run_job_now",
     "status_url",
     "task",
+    "workers",
 ]
 
 

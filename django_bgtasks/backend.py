@@ -24,7 +24,14 @@ from .core.compat import (
     for_both,
 )
 from .core.options import backend_of, read
-from .jobs.task import BackgroundTask, as_background_task, find_task, validate, validate_call
+from .jobs.task import (
+    BackgroundTask,
+    as_background_task,
+    find_task,
+    runs_inline,
+    validate,
+    validate_call,
+)
 
 if TYPE_CHECKING:
     from .jobs.results import JobResult
@@ -107,9 +114,11 @@ class RQBackend(BaseTaskBackend):
 
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult[Any]:
         """Insert a job in the current transaction and dispatch it after the commit."""
-        from .jobs.enqueue import enqueue
+        from .jobs import enqueue, inline
 
-        return enqueue(self._of_this_backend(task), args, kwargs, task)
+        ours = self._of_this_backend(task)
+        insert = inline.enqueue_inline if runs_inline(ours) else enqueue.enqueue
+        return insert(ours, args, kwargs, task)
 
     async def aenqueue(
         self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -119,9 +128,11 @@ class RQBackend(BaseTaskBackend):
 
     def enqueue_many(self, task: Any, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
         """Enqueue many calls at once; all of them or none."""
-        from .jobs.enqueue import enqueue_many
+        from .jobs import enqueue, inline
 
-        return enqueue_many(self._of_this_backend(task), calls, task)
+        ours = self._of_this_backend(task)
+        insert = inline.enqueue_many_inline if runs_inline(ours) else enqueue.enqueue_many
+        return insert(ours, calls, task)
 
     def get_result(self, result_id: str) -> JobResult[Any]:
         """The result of a job by its id.

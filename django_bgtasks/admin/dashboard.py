@@ -125,7 +125,7 @@ class DashboardAdmin(FailureActions):
             "queues": panels.queues([q for q in queues if not q.is_idle], viewer),
             "idle_queues": panels.queues([q for q in queues if q.is_idle], viewer),
             "pictures": panels.pictures(series(viewer.backend, common["range"]), common["range"]),
-            "workers": panels.workers(snapshot.workers, snapshot, viewer),
+            "workers": panels.worker_panels(snapshot.workers, snapshot, viewer),
             "failures": panels.failures(snapshot.failures, viewer),
             "maintenance": panels.maintenance(snapshot),
         }
@@ -157,7 +157,7 @@ class DashboardAdmin(FailureActions):
             "pictures": panels.pictures(points, common["range"]),
             "failures": panels.failures(found.failures, viewer, **{kind: name}),
             "queue": known.get(name),
-            "workers": panels.workers(serving, snapshot, viewer),
+            "workers": panels.worker_panels(serving, snapshot, viewer),
         }
 
     def _common(self, request: HttpRequest) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class JobFields:
     def by_worker(self, job: Job) -> SafeString | str:
         """The worker of the last attempt; its id when the row is gone."""
         worker = Worker.objects.filter(pk=job.worker).first() if job.worker else None
-        return show.link_to(self.admin_site.name, worker, job.worker)
+        return show.worker_of(self.admin_site.name, worker, job.worker)
 
     time_enqueued = show.column("enqueued_at", gettext_lazy("enqueued"), show.when)
     time_due = show.column("run_after", gettext_lazy("run after"), show.when)

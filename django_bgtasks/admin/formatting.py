@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.utils import quote
@@ -22,6 +23,7 @@ from ..core import clock
 from ..core.formats import NOTHING, exact
 from ..core.payload import MASK, masked, masked_call, masked_key, may_see_secrets
 from ..jobs.task import known_task
+from ..ledger.workers import INLINE_WORKER
 from ..models import Job
 
 # A sign beside the colour: the badge must be told apart in any theme and by any eye.
@@ -184,6 +186,13 @@ def link_to(site: str, row: models.Model | None, key: object = None) -> SafeStri
     if row is None:
         return str(key or NOTHING)
     return link(page_of(site, type(row), row.pk), row)
+
+
+def worker_of(site: str, row: models.Model | None, worker: UUID | None) -> SafeString | str:
+    """Who ran an attempt: a worker, with a link to its page where its row is there."""
+    if worker == INLINE_WORKER:
+        return _("The process that enqueued it (inline)")
+    return link_to(site, row, worker)
 
 
 def page_of(site: str, model: type[models.Model], pk: Any) -> str | None:

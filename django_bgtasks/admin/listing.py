@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
+from ..core.options import backend_settings, entries
 from ..core.payload import may_see_secrets
 from ..monitoring.health import is_any_worker_alive
 
@@ -108,5 +109,7 @@ class WatchedAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
         """Django's list, which also says when no worker is running."""
-        context = {"bgtasks_no_worker": not is_any_worker_alive(), **(extra_context or {})}
+        needs_worker = not all(backend_settings(name).options.is_inline for name in entries())
+        no_worker = needs_worker and not is_any_worker_alive()
+        context = {"bgtasks_no_worker": no_worker, **(extra_context or {})}
         return super().changelist_view(request, context)

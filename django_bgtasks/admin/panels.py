@@ -132,7 +132,7 @@ def _listed(count: int, viewer: DashboardViewer, **query: str) -> Any:
     return show.link(viewer.jobs(**query) if count else None, number(count))
 
 
-def workers(
+def worker_panels(
     found: Iterable[WorkerSnapshot], snapshot: Snapshot, viewer: DashboardViewer
 ) -> list[dict[str, Any]]:
     """Each of these workers with its job processes and what they run."""

@@ -27,7 +27,7 @@ def attempts_of(job: Job, site: str) -> list[dict[str, Any]]:
         {
             "number": str(row.attempt),
             "badge": show.badge(row.outcome, LABELS[row.outcome]),
-            "worker": show.link_to(site, workers.get(row.worker), row.worker),
+            "worker": show.worker_of(site, workers.get(row.worker), row.worker),
             "started": show.when(row.started_at),
             "took": _took(row),
             "error": _error(row),

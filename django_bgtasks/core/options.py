@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -21,6 +21,7 @@ BACKEND_PATH = "django_bgtasks.backend.RQBackend"
 MAX_SECONDS = 10**7
 SHORTEST_TOKEN = 20
 MAX_DAYS = 36_500
+WORKERS, INLINE = MODES = ("workers", "inline")
 IMPLICIT = {"BACKEND": BACKEND_PATH, "QUEUES": [], "OPTIONS": {}}
 
 
@@ -41,8 +42,14 @@ class Options:
     keep_succeeded_days: float = 7.0
     keep_failed_days: float = 90.0
     keep_cancelled_days: float = 7.0
+    mode: str = WORKERS  # "inline": the process that enqueues a job runs it
     middleware: Sequence[str] = ()  # paths of classes, the outermost first
     monitoring_token: str | None = None  # opens healthz, readyz and metrics; None: they are off
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether the process that enqueues a job runs it, after its commit."""
+        return self.mode == INLINE
 
     def depth_of(self, queue: str) -> int | None:
         """How many jobs may wait in this queue; None for any number."""
@@ -132,6 +139,9 @@ def read(backend: str, entry: Mapping[str, Any]) -> BackendSettings:
     unknown = tuple(sorted(set(given) - known))
     options = Options(**{name: given[name] for name in given if name in known})
     _check(backend, options)
+    if options.is_inline:
+        # A message would bring a worker to what this process is about to run.
+        options = replace(options, dispatch=False)
     queues = frozenset(entry.get("QUEUES", [DEFAULT_TASK_QUEUE_NAME]))
     return BackendSettings(backend, queues, options, unknown)
 
@@ -157,6 +167,8 @@ def _check(backend: str, options: Options) -> None:
         raise _wrong(
             backend, "redis_url", type(options.redis_url), "a string, or None for no Redis"
         )
+    if options.mode not in MODES:
+        raise _wrong(backend, "mode", options.mode, " or ".join(map(repr, MODES)))
     token = options.monitoring_token
     if token is not None and not isinstance(token, str):
         # Its value would be a secret in a message.

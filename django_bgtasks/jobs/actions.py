@@ -12,7 +12,7 @@ from ..ledger.history import Actor
 from ..ledger.lifecycle import ledger_database
 from ..ledger.outages import in_transaction
 from ..models import HistoryVerb, Job, QueuePause
-from .enqueue import dispatch_on_commit
+from .inline import run_again_on_commit
 
 # Who does it, for the history; of a name alone the site's own code speaks.
 By = Actor | str | None
@@ -33,7 +33,7 @@ def retry_job(job_id: UUID | str, using: str | None = None, by: By = None) -> Jo
 
     def retry() -> tuple[HistoryVerb, Job]:
         job = transitions.retry(_uuid(job_id), using)
-        dispatch_on_commit([job], using)
+        run_again_on_commit(job, using)
         return HistoryVerb.RETRIED, job
 
     return _recorded(retry, by, using)[1]
@@ -63,7 +63,7 @@ def run_job_now(job_id: UUID | str, using: str | None = None, by: By = None) -> 
 
     def run() -> tuple[HistoryVerb, Job]:
         job = transitions.run_now(_uuid(job_id), using)
-        dispatch_on_commit([job], using)
+        run_again_on_commit(job, using)
         return HistoryVerb.RUN_NOW, job
 
     return _recorded(run, by, using)[1]

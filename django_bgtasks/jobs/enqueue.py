@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, overload
 from uuid import UUID
@@ -51,7 +51,7 @@ from ..transport.connection import (
 from ..transport.messages import Message, namespace_of, push
 from .middleware import middleware_of
 from .results import JobResult, Results, announce, is_heard, result_of
-from .task import BackgroundTask
+from .task import BackgroundTask, runs_inline
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
@@ -114,7 +114,7 @@ def _enqueue_alike(
     ]
     for middleware in middleware_of(first.backend):
         middleware.on_enqueue(UnsavedJobs(first, calls))
-    in_transaction(lambda: _insert_alike(first, calls, using), using)
+    in_transaction(lambda: _insert_alike(first, calls, task, using), using)
     results = Results(first, calls, task, using)
     if is_heard("task_enqueued"):
         for result in results:
@@ -144,12 +144,12 @@ class UnsavedJobs(Sequence[Job]):
         return job_of(self._first, self._calls[numbers]) if numbers else self._first
 
 
-def _insert_alike(first: Job, calls: Sequence[Call], using: str) -> None:
+def _insert_alike(first: Job, calls: Sequence[Call], task: AnyTask, using: str) -> None:
     _refuse_when_full(first.backend, first.queue, len(calls), using)
     for start in range(0, len(calls), CHUNK):
         chunk = calls[start : start + CHUNK]
         insert_calls(first, chunk, using)
-        if first.state == State.QUEUED:
+        if first.state == State.QUEUED and not runs_inline(task):
             messages = [replace(message_for(first), job_id=call[0]) for call in chunk]
             push_on_commit(messages, first.backend, using)
 
@@ -183,7 +183,7 @@ def _insert_keyed(jobs: list[Job], task: AnyTask, using: str) -> dict[UUID, Job]
     # All calls take their keys in the same order, so that no two of them wait for each other.
     ordered = sorted(jobs, key=lambda job: job.dedup_slot or "")
     inserted = {job.pk for job in ordered if insert(job, using)}
-    dispatch_on_commit([job for job in jobs if job.pk in inserted], using)
+    _send([job for job in jobs if job.pk in inserted], task, using)
     return {job.pk: job if job.pk in inserted else _holder(job, task, using) for job in ordered}
 
 
@@ -191,7 +191,7 @@ def _insert(job: Job, task: AnyTask, using: str) -> Job:
     """Insert the job, or find the live one that stands for it, and return that."""
     if not retry_on_conflict(lambda: insert(job, using), using):
         return _holder(job, task, using)
-    dispatch_on_commit([job], using)
+    _send([job], task, using)
     return job
 
 
@@ -202,7 +202,7 @@ def _holder(job: Job, task: AnyTask, using: str) -> Job:
         if holder is None:
             # It ended between our insert and our look: the key is free again.
             if retry_on_conflict(lambda: insert(job, using), using):
-                dispatch_on_commit([job], using)
+                _send([job], task, using)
                 return job
         elif task.on_duplicate == "raise":
             raise _refused(job, task, f"Job {holder.pk} ({holder.state}) holds", holder.pk)
@@ -210,9 +210,15 @@ def _holder(job: Job, task: AnyTask, using: str) -> Job:
             return holder
         elif replace_call(holder, job, using):
             holder.refresh_from_db(using=using)
-            dispatch_on_commit([holder], using)
+            _send([holder], task, using)
             return holder
     raise _refused(job, task, f"After {LOOKS} looks no job was found that holds")
+
+
+def _send(jobs: list[Job], task: AnyTask, using: str) -> None:
+    """Send them to workers after the commit, unless this process runs them: see inline.py."""
+    if not runs_inline(task):
+        dispatch_on_commit(jobs, using)
 
 
 def _refused(job: Job, task: AnyTask, who: str, holder: UUID | None = None) -> DuplicateJob:
@@ -354,6 +360,13 @@ def _log_once(error: RedisError, redis: Redis, backend: str) -> None:
 def message_for(job: Job) -> Message:
     """The message of a job's row."""
     return Message(job.pk, job.queue, job.priority, job.task)
+
+
+def fresh_context() -> Context:
+    """A context of variables as a worker's job has it: empty, but for without_dispatch()."""
+    context = Context()
+    context.run(_without_dispatch.set, _without_dispatch.get())
+    return context
 
 
 @contextmanager

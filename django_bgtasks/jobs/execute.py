@@ -83,7 +83,8 @@ class Run:
 
     task: None until it is found. exception: what the attempt raised, until it is settled.
     open: it succeeded, and its outcome is still to be written with those of its group.
-    of_caller: it runs in somebody's own process, who gets what is meant for that: Ctrl-C, say.
+    of_caller: it runs in somebody's own process, who gets what is meant for that: Ctrl-C, say. Who
+        has called sees to its next attempt, too, and takes its exception from it.
     """
 
     job: Job
@@ -102,6 +103,11 @@ class Run:
         if self._context is None:
             self._context = context_of(self.job, self.task, self.using)
         return self._context
+
+    def take_exception(self) -> BaseException | None:
+        """What the attempt raised. It refers to the run, and goes with the caller's last use."""
+        error, self.exception = self.exception, None
+        return error
 
 
 def claim_jobs(
@@ -414,7 +420,7 @@ def _follow_up(run: Run) -> None:
     """After the settlement: dispatch what runs again, send the signals, and call the middleware."""
     job, outcome = run.job, run.outcome
     reflect_outcome(job, outcome)
-    if job.state == State.QUEUED:
+    if job.state == State.QUEUED and not run.of_caller:
         dispatch_on_commit([job], run.using)
     if job.state in FINAL:
         announce("task_finished", job, run.task)
@@ -422,8 +428,9 @@ def _follow_up(run: Run) -> None:
         announce("job_retrying", job, run.task)
     if middleware_of(job.backend):
         report_outcome(run.context, outcome, run.exception)
-    # Its traceback refers to the run: what the task had in hand would stay until the collector.
-    run.exception = None
+    if not run.of_caller:
+        # Its traceback refers to the run: what the task had in hand would stay until the collector.
+        run.exception = None
 
 
 def reflect_outcome(job: Job, outcome: Outcome) -> None:

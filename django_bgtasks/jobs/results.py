@@ -30,6 +30,7 @@ from ..core.payload import masked_call
 from ..core.states import STATUS, State
 from ..ledger.lifecycle import Call, job_of, ledger_database
 from ..ledger.outages import retry_until_connected
+from ..ledger.workers import INLINE_WORKER
 from ..models import Attempt, Job
 from ..signals import job_deduplicated, job_rescued, job_retrying
 
@@ -227,10 +228,10 @@ def _attempts(job: Job) -> list[Attempt]:
 
 def _worker_ids(job: Job, earlier: list[Attempt]) -> list[str]:
     """One id for each attempt that was made, so that `attempts` is their number."""
-    ids = [str(attempt.worker) for attempt in earlier]
+    ids = [attempt.worker for attempt in earlier]
     if len(ids) < job.attempt:
-        ids += [str(job.worker)] * (job.attempt - len(ids))
-    return ids
+        ids += [job.worker] * (job.attempt - len(ids))
+    return ["inline" if worker == INLINE_WORKER else str(worker) for worker in ids]
 
 
 def _pauses(job_id: str, timeout: float | None) -> Any:

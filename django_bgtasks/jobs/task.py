@@ -25,9 +25,10 @@ from ..core.compat import (
     handlers,
     task_backends,
 )
+from ..core.current import is_worker
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
-from ..core.options import IMPLICIT, IMPLICIT_BACKEND, backend_settings, default_backend
+from ..core.options import IMPLICIT, IMPLICIT_BACKEND, INLINE, backend_settings, default_backend
 from ..core.outcomes import message_of
 from ..core.payload import check_sensitive, fault_of, plain
 from ..core.retry import DEFAULT_RETRY, Retry
@@ -65,6 +66,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     atomic: run inside the transaction that settles the job.
     on_crash: "retry", or "fail" for effects that must not be repeated.
     owner, about: the user whose job it is and the model instance it concerns.
+    inline: run the job in the process that enqueues it, after its commit, and not by a worker.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     """
 
@@ -77,6 +79,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     on_crash: OnCrash = "retry"
     owner: Any = None
     about: Any = None
+    inline: bool = False
     sensitive: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -146,6 +149,21 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         """
         results: Sequence[JobResult[T]] = self.get_backend().enqueue_many(self, calls)
         return results
+
+
+# What inline_jobs() of the test kit says for all tasks of this process; the last one counts.
+forced_inline: list[bool] = []
+
+
+def runs_inline(task: Any) -> bool:
+    """Whether a job of this task is run by the process that enqueues it.
+
+    The mode of a backend is not for its workers: what their tasks enqueue they run themselves.
+    """
+    if task.inline or forced_inline:
+        return True
+    # Not by is_inline: this is asked for each job.
+    return backend_settings(task.backend).options.mode == INLINE and not is_worker()
 
 
 def _unpickled(path: str, changes: dict[str, Any]) -> BackgroundTask[Any, Any]:
@@ -331,6 +349,13 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
         raise InvalidTask(f"{name}: on_duplicate is 'return', 'replace' or 'raise'.")
     if task.on_crash not in ("retry", "fail"):
         raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
+    if not isinstance(task.inline, bool):
+        raise InvalidTask(f"{name}: inline is True or False, not {task.inline!r}.")
+    if task.inline and task.run_after is not None:
+        raise InvalidTask(
+            f"{name}: a job with run_after waits for a worker, and inline=True says that none "
+            f"runs it. Leave out one of the two."
+        )
     check_sensitive(task)
 
 

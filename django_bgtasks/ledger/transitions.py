@@ -46,6 +46,13 @@ def promote(limit: int, using: str) -> list[Job]:
         return update_returning(due.filter(pk__in=ids), {"state": Transition.PROMOTE.target})
 
 
+@retried
+def promote_if_due(job_id: UUID, using: str) -> bool:
+    """Queue this job if it is scheduled and due. False if it is not."""
+    due = _scheduled(using).filter(pk=job_id, run_after__lte=Now())
+    return bool(due.update(state=Transition.PROMOTE.target))
+
+
 def next_due(using: str) -> float | None:
     """Seconds until the next scheduled job is due, by the database's clock; None without one."""
     wait = _scheduled(using).annotate(wait=SecondsBetween(Now(), "run_after")).order_by("run_after")

@@ -6,14 +6,22 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import models, transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, Value
+from django.db.models.lookups import LessThanOrEqual
 
 from ..core.messages import Reason
 from ..core.states import State
 from ..models import Job, Worker
 from .outages import retried
 from .returning import skipping_locked
-from .times import Now, after
+from .times import Now, SecondsBetween, after
+
+# The worker of the jobs that run inline, in whatever process: it has no row and no heartbeat. What
+# tells two claims of a job apart is their number.
+INLINE_WORKER = UUID(int=0)
+# For so many seconds after its timeout a job that runs inline is left alone. Then a worker takes it
+# over, for its process must have died.
+INLINE_GRACE = 60.0
 
 
 @retried
@@ -75,13 +83,19 @@ def ids(using: str) -> list[UUID]:
     return list(Worker.objects.using(using).values_list("pk", flat=True))
 
 
-def has_live_worker() -> Exists:
-    """Of a job: whether its worker has neither stopped nor been called dead."""
-    return Exists(Worker.objects.filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None))
+def has_live_worker() -> Q:
+    """Of a running job: whether its worker has neither stopped nor been called dead.
+
+    Of one that runs inline nobody hears: it counts as alive until its time is over.
+    """
+    row = Exists(Worker.objects.filter(pk=OuterRef("worker"), lost_at=None, stopped_at=None))
+    runs = SecondsBetween(F("started_at"), Now())
+    in_time = LessThanOrEqual(runs, F("timeout") + Value(INLINE_GRACE))
+    return Q(row) | Q(in_time, worker=INLINE_WORKER)
 
 
 def orphaned_jobs(using: str) -> models.QuerySet[Job]:
-    """Running jobs whose worker has stopped, is dead, or was never known."""
+    """Running jobs whose worker has stopped, is dead, or was never known; see has_live_worker()."""
     return Job.objects.using(using).filter(~has_live_worker(), state=State.RUNNING)
 
 

@@ -32,7 +32,7 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
 
     Probes take a snapshot of workers and maintenance only: healthz tells what is critical there.
     """
-    parts = (_workers, _redis, _maintenance, _overrun, _unknown_backends, _held)
+    parts = (_mode, _workers, _redis, _maintenance, _overrun, _unknown_backends, _held)
     found = [problem for part in parts for problem in part(snapshot)]
     found += _failures(snapshot.failures)
     for queue in snapshot.queues:
@@ -77,8 +77,15 @@ def redis_problem(address: str, why: Reason) -> Problem:
     return Problem(Level.WARNING, "no-redis", {"address": address, "why": why})
 
 
+def _mode(snapshot: Snapshot) -> Iterator[Problem]:
+    if snapshot.inline:
+        command = to_type("bgworker", snapshot.backend)
+        yield Problem(Level.INFO, "inline", target=Target("workers"), command=command)
+
+
 def _workers(snapshot: Snapshot) -> Iterator[Problem]:
-    if not snapshot.alive:
+    waiting = snapshot.maintenance.overdue or snapshot.maintenance.orphans
+    if not snapshot.alive and (waiting or not snapshot.inline):
         command = to_type("bgworker", snapshot.backend)
         yield Problem(Level.CRITICAL, "no-worker", target=Target("workers"), command=command)
     for worker in snapshot.workers:
@@ -180,7 +187,7 @@ def _queue(queue: QueueSnapshot, snapshot: Snapshot) -> Iterator[Problem]:
         command = to_type("bgresume", snapshot.backend, queue.name)
         values |= {"count": queue.queued, "by": queue.paused_by}
         yield Problem(Level.WARNING, "paused", values, target, command)
-    elif queue.queued and snapshot.alive:
+    elif queue.queued and (snapshot.alive or snapshot.inline):
         yield from _backlog(queue, snapshot, target)
     share = queue.failure_share
     if share is not None and share >= MANY_FAIL and queue.ended >= ENOUGH:

@@ -95,6 +95,10 @@ def _word(name: str, value: Any) -> Any:
 READ_ERRORS = _("Read the error of one of them, mend its cause, and retry them.")
 # By their codes: what is wrong, and what to do. A number that decides the plural is `count`.
 TEXTS: dict[str, tuple[Any, Any]] = {
+    "inline": (
+        _("The mode is inline: jobs run in the process that enqueues them."),
+        _("Jobs for later and delayed retries need a worker all the same: %(command)s"),
+    ),
     "no-worker": (_("No worker is running."), _("Start one: %(command)s")),
     "late-worker": (
         _("The worker %(name)s has not been heard of for %(span)s."),

@@ -179,6 +179,7 @@ class UnknownBackend:
 class Snapshot:
     """All of it. `at` is this host's time; every duration was measured by the database's clock.
 
+    inline: whether the mode of the backend is "inline": then workers have what is for later only.
     held: of the tasks with the most held jobs; held_others: the jobs of the other tasks. overrun:
     jobs that run though their timeout is over.
     """
@@ -195,6 +196,7 @@ class Snapshot:
     failures: FailureWindow = NO_FAILURES
     redis: RedisSnapshot = RedisSnapshot(used=False)
     unknown_backends: tuple[UnknownBackend, ...] = ()
+    inline: bool = False
 
     @property
     def alive(self) -> int:
@@ -248,7 +250,14 @@ def take_workers_snapshot(
     overdue, delay = queries.overdue(OVERDUE_AFTER, backend, using)
     orphans = queries.orphan_count(backend, using)
     maintenance = MaintenanceSnapshot(min(beats, default=None), overdue, delay, orphans)
-    return Snapshot(backend, clock.now(), workers, maintenance)
+    inline = backend_settings(backend).options.is_inline
+    return Snapshot(backend, clock.now(), workers, maintenance, inline=inline)
+
+
+def queued_depths(backend: str, using: str) -> dict[str, queries.Depth]:
+    """For each queue of a backend its queued jobs, in one statement and without Redis."""
+    depths = _own(queries.depths(State.QUEUED, using), backend)
+    return {queue: depths.get(queue, NONE) for queue in sorted(queues_of(backend).union(depths))}
 
 
 def _own(depths: Depths, backend: str) -> dict[str, queries.Depth]:

@@ -37,6 +37,8 @@ from .restore import CANCEL_SIGNAL, SessionGuard, restore, set_handler
 
 # So much earlier than the clock says an alarm may come.
 EARLY = 0.05
+# A timer that is due already is set to so many seconds: 0 would stop it.
+SHORTEST = 0.001
 # Whether a cancellation is meant for the job that runs now; the worker knows.
 _is_cancelled: list[Callable[[], bool]] = []
 # Called before a task is interrupted: if it goes on all the same, it is killed.
@@ -141,7 +143,8 @@ def limits_paused(job: Any) -> AbstractContextManager[object]:
 def deadline(seconds: float) -> Iterator[None]:
     """Raise JobTimeout in this block after so many seconds, JobCancelled at CANCEL_SIGNAL.
 
-    Signals reach only the main thread; in another one see ThreadLimit.
+    Signals reach only the main thread; in another one see ThreadLimit. A timer of somebody else's,
+    such as that of a job in whose time this one runs, goes on afterwards.
     """
     if threading.current_thread() is not threading.main_thread():
         with ThreadLimit(seconds):
@@ -160,9 +163,11 @@ def deadline(seconds: float) -> Iterator[None]:
                 act()
             raise _interruption(signum == CANCEL_SIGNAL, seconds)
 
-    before = {number: set_handler(number, interrupt) for number in (signal.SIGALRM, CANCEL_SIGNAL)}
+    numbers = (signal.SIGALRM, CANCEL_SIGNAL) if _is_cancelled else (signal.SIGALRM,)
+    before = {number: set_handler(number, interrupt) for number in numbers}
+    other = 0.0, 0.0
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        other = signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
     finally:
         # From here on a late signal must not hit the settlement.
@@ -170,12 +175,16 @@ def deadline(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             set_handler(number, handler)
+        if other[0]:
+            spent = clock.monotonic() - (until - seconds + EARLY)
+            signal.setitimer(signal.ITIMER_REAL, max(other[0] - spent, SHORTEST), other[1])
 
 
 @contextmanager
 def on_cancellation(act: Callable[[], None]) -> Iterator[None]:
     """Call act() at CANCEL_SIGNAL in this block; it runs in a signal handler of the main thread."""
-    if threading.current_thread() is not threading.main_thread():
+    if not _is_cancelled or threading.current_thread() is not threading.main_thread():
+        # Outside of a worker the signal means something else, if anything.
         yield
         return
 
@@ -200,7 +209,7 @@ class ThreadLimit:
         self.seconds, self.until = seconds, clock.monotonic() + seconds
         self._thread, self._lock = threading.get_ident(), threading.Lock()
         self._raised: type[Interruption] | None = None
-        self._open = False
+        self._open, self._around = False, _thread_limits.get(self._thread)
 
     def __enter__(self) -> None:
         self._open = True
@@ -217,7 +226,10 @@ class ThreadLimit:
             if self._raised is not None:
                 # One that has not been raised yet must not hit the settlement.
                 _put(self._thread, None)
-        _thread_limits.pop(self._thread, None)
+        if self._around is None:
+            _thread_limits.pop(self._thread, None)
+        else:
+            _thread_limits[self._thread] = self._around
         if error is not None and kind is self._raised and not error.args:
             whole = _interruption(kind is JobCancelled, self.seconds)
             error.args = whole.args

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from .assertions import assert_enqueued, assert_not_enqueued, enqueued
+from .inline import inline_jobs
 from .running import run_jobs, without_redis
 
-__all__ = ["assert_enqueued", "assert_not_enqueued", "enqueued", "run_jobs", "without_redis"]
+__all__ = [
+    "assert_enqueued",
+    "assert_not_enqueued",
+    "enqueued",
+    "inline_jobs",
+    "run_jobs",
+    "without_redis",
+]

@@ -9,14 +9,11 @@ from uuid import UUID
 from django.db import DatabaseError
 
 from ..core import clock
-from ..core.messages import Reason
-from ..core.outcomes import Failure, outcome_of_interruption
 from ..core.states import State
 from ..jobs.enqueue import without_dispatch
-from ..jobs.execute import reflect_outcome, run_claimed
-from ..jobs.results import announce
-from ..jobs.task import known_task
-from ..ledger.lifecycle import claim_next, ledger_database, settle
+from ..jobs.execute import run_claimed
+from ..jobs.inline import settle_interrupted
+from ..ledger.lifecycle import claim_next, ledger_database
 from ..ledger.transitions import promote
 from ..ledger.workers import running_of
 from ..models import Job
@@ -51,7 +48,8 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
             if len(ran) >= limit and waiting:
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
             if job := claim_next(queues or waiting, worker, using):
-                run_claimed(job, using, of_caller=True)
+                if run := run_claimed(job, using, of_caller=True):
+                    run.take_exception()
                 ran.append(job.pk)
     rows = Job.objects.using(using).in_bulk(ran)
     return [rows[job_id] for job_id in ran if job_id in rows]
@@ -63,15 +61,10 @@ def _interruptible(worker: UUID, using: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        end = Reason("other", {"words": "run_jobs() was interrupted."})
-        # In a transaction that is broken nothing can be written, and nothing will be committed.
+        # In a transaction that is broken nothing can be read.
         with suppress(DatabaseError):
             for job in running_of(worker, using):
-                outcome = outcome_of_interruption(Failure.of("crash", end), job.on_crash)
-                settle(job, outcome, using)
-                reflect_outcome(job, outcome)
-                if job.is_final:
-                    announce("task_finished", job, known_task(job.task))
+                settle_interrupted(job, "run_jobs() was interrupted.", using)
         raise
 
 

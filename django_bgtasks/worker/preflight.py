@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 import time
 
@@ -19,6 +20,7 @@ from ..jobs.middleware import middleware_of
 from ..ledger import pooler
 from ..transport.connection import RedisError, connection, reason
 from .config import WorkerConfig
+from .heartbeat_file import TOUCH_EVERY, HeartbeatFile
 from .processes import end_of, fork
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -26,17 +28,30 @@ NOT_MIGRATED, NO_DATABASE, MISCONFIGURED = 3, 4, 5
 TRY_EVERY = 2.0
 
 
-def check_database(config: WorkerConfig) -> int:
+def check_database(config: WorkerConfig, heartbeat: HeartbeatFile | None = None) -> int:
     """Look at the database. Returns 0, or the exit code of what is in the way.
 
     A look that was killed, for lack of memory say, has not answered: it is taken again.
+    heartbeat: touched while it looks; a worker that waits for its database is well.
     """
     while True:
-        status = os.waitpid(fork(lambda: sys.exit(_check_database(config))), 0)[1]
+        status = _look(config, heartbeat)
         if not os.WIFSIGNALED(status):
             return os.waitstatus_to_exitcode(status)
         logger.warning("The look at the database has ended (%s); looking again.", end_of(status))
         time.sleep(TRY_EVERY)
+
+
+def _look(config: WorkerConfig, heartbeat: HeartbeatFile | None) -> int:
+    """Look in a process of its own. Returns its wait status."""
+    # It ends with the process, which alone has its other end.
+    ended, kept = os.pipe()
+    pid = fork(lambda: sys.exit(_check_database(config)))
+    os.close(kept)
+    while heartbeat is not None and not select.select([ended], [], [], TOUCH_EVERY)[0]:
+        heartbeat.touch()
+    os.close(ended)
+    return os.waitpid(pid, 0)[1]
 
 
 def _check_database(config: WorkerConfig) -> int:

@@ -17,6 +17,7 @@ from uuid import UUID
 from ..core import clock
 from . import unix_signals
 from .config import WorkerConfig
+from .heartbeat_file import HeartbeatFile
 from .job_process import OUT_OF_WORK
 from .maintenance.handle import MaintenanceHandle
 from .once_flag import OnceFlag
@@ -34,8 +35,8 @@ SHORT_GRACE = 1.0
 class Supervisor:
     """One `bgworker`, from its start to its end."""
 
-    def __init__(self, config: WorkerConfig) -> None:
-        self.config = config
+    def __init__(self, config: WorkerConfig, heartbeat: HeartbeatFile | None = None) -> None:
+        self.config, self.heartbeat = config, heartbeat
         self.handles = [ProcessHandle() for _ in range(config.processes)]
         self.maintenance = MaintenanceHandle([handle.shared for handle in self.handles])
         self.once_flag = OnceFlag()
@@ -60,6 +61,7 @@ class Supervisor:
             self._start_processes()
             self._note_trouble()
             self._enforce()
+            self._show_health()
             self._wait()
         self.maintenance.end(self.config)
         return 0
@@ -188,6 +190,15 @@ class Supervisor:
         interrupt = (self.stop_at is not None and now > self.stop_at) or self._is_silent()
         for handle in self._alive():
             handle.enforce(now, interrupt)
+
+    def _show_health(self) -> None:
+        """Not while processes end as soon as they start: to start the worker again may help.
+
+        A database that is away changes nothing: a new worker could not reach it either.
+        """
+        is_well = not (self.maintenance.ends_at_once or any(h.trouble for h in self.handles))
+        if self.heartbeat is not None and is_well:
+            self.heartbeat.touch()
 
     def _restart_with_new_id(self) -> None:
         """Others have called this worker dead and rescued its jobs: go on under another id."""

@@ -18,6 +18,7 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 # A worker that stands still is called dead by others, and its jobs are charged for that.
 JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 # They say nothing to a worker, and would end it.
+_before_end: list[Callable[[], object]] = []
 UNUSED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 
 
@@ -40,12 +41,19 @@ def install() -> None:
             signal.signal(number, do_nothing)
 
 
+def before_end(act: Callable[[], object]) -> None:
+    """Call this when a stop ends the process that has not begun its work yet."""
+    _before_end.append(act)
+
+
 def do_nothing(signum: int, frame: FrameType | None) -> None:
     """A signal that says nothing to this process, or comes too late."""
 
 
 def _end(signum: int, frame: FrameType | None) -> None:
     # Not SystemExit: it would be raised in the middle of anything, an import say, or be swallowed.
+    for act in _before_end:
+        act()
     logging.shutdown()
     flush_streams()
     os._exit(0)

@@ -9,6 +9,7 @@ from .site import site
 
 NAMES = (
     "pickup",
+    "start",
     "memory",
     "job_process",
     "enqueue",
@@ -27,6 +28,7 @@ NAMES = (
 AT_MOST = {
     ("pickup", "1 queue, median ms"): 5.0,
     ("pickup", "20 queues, median ms"): 5.0,
+    ("start", "first job ÷ check"): 1.0,
     ("memory", "sum MiB"): 110.0,
     ("mixed", "best ms"): 100.0,
     ("coroutines", "1,000 × 100 ms, s"): 3.0,

@@ -74,6 +74,8 @@ WRONG = [
     ("retrying", snapshot(failures=failing(retrying=500))),
 ]
 NOTES = [
+    ("inline", snapshot(inline=True)),
+    ("inline", snapshot(inline=True, workers=())),
     ("failed", snapshot(failures=FailureWindow(failed=1))),
     ("failed", snapshot(failures=FailureWindow(failed=300, ended=100_000))),
     ("retrying", snapshot(failures=failing(retrying=2))),

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 import redis
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
+from django_bgtasks import is_served, oldest_age, queue_depths, workers
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
+from django_bgtasks.ledger.workers import INLINE_WORKER
 from testproject.servers import RedisServer
 from tests.interfaces.rows import make_attempt, make_job, make_worker
 
@@ -163,6 +167,39 @@ def test_all_say_the_same_of_a_broken_site(
     assert_all_say(problems, admin_client, machine)
 
 
+@pytest.mark.parametrize(
+    ("make", "problems"),
+    [
+        (lambda: None, {("info", "inline")}),
+        (make_worker, {("info", "inline")}),
+        (
+            lambda: make_job("queued", enqueued_at=clock.now() - timedelta(minutes=2)),
+            {("info", "inline"), ("warning", "unserved")},
+        ),
+        (
+            lambda: make_job("scheduled", run_after=clock.now() - timedelta(minutes=2)),
+            {("info", "inline"), ("critical", "no-worker")},
+        ),
+        (
+            lambda: make_job("running", worker=INLINE_WORKER, started_at=clock.now()),
+            {("info", "inline")},
+        ),
+    ],
+    ids=["no worker", "a worker", "queued", "overdue", "runs inline"],
+)
+def test_all_say_that_the_mode_is_inline_and_what_still_needs_a_worker(
+    make: Callable[[], Any],
+    problems: Problems,
+    admin_client: Client,
+    machine: Client,
+    settings: Settings,
+) -> None:
+    entry = settings.TASKS["default"]
+    settings.TASKS = {"default": {**entry, "OPTIONS": {**entry["OPTIONS"], "mode": "inline"}}}
+    make()
+    assert_all_say(problems, admin_client, machine)
+
+
 def test_all_say_the_same_without_redis(
     admin_client: Client, machine: Client, own_redis: RedisServer
 ) -> None:
@@ -200,6 +237,31 @@ def test_all_say_the_same_of_the_health_of_workers(
     assert machine.get("/jobs/healthz").status_code == 200
 
 
+def test_the_sites_own_code_is_told_how_a_backend_stands() -> None:
+    assert (workers(), is_served("emails"), oldest_age("emails")) == ((), False, None)
+    make_worker(queues=["default"])
+    lost = make_worker(hostname="db2", queues=["emails"], lost_at=clock.now())
+    assert {worker.name: worker.health for worker in workers()} == {
+        "db1:42": "alive",
+        "db2:42": "lost",
+    }
+    assert (is_served(), is_served("default"), is_served("emails")) == (True, True, False)
+    for minutes in (1, 9, 5):
+        make_job(queue="emails", enqueued_at=clock.now() - timedelta(minutes=minutes))
+    make_job("scheduled", queue="reports", run_after=clock.now() + timedelta(hours=1))
+    make_job("running", queue="reports", worker=lost.pk)
+    depths = queue_depths()
+    assert depths == {"default": 0, "emails": 3, "reports": 0, "uploads": 0}
+    age = oldest_age("emails")
+    assert age is not None
+    assert 540 <= age < 900
+    assert (oldest_age("reports"), oldest_age("no such queue")) == (None, None)
+    make_worker(serves_all=True)
+    assert is_served("emails")
+    with pytest.raises(ImproperlyConfigured, match="no entry 'gone'"):
+        is_served("emails", backend="gone")
+
+
 def assert_all_say(problems: Problems, admin_client: Client, machine: Client) -> None:
     """The dashboard, `bgstatus`, `bgdoctor`, `healthz` and Prometheus, in codes and levels."""
     order = list(EXIT_CODES)
@@ -224,8 +286,37 @@ def assert_all_say(problems: Problems, admin_client: Client, machine: Client) ->
         if problem["level"] == "critical"
     ]
 
+    assert_status_api_says(bgstatus_figures())
+
     series = [key for key in metrics(machine) if key[0] == "bgtasks_problems"]
     assert {(level, code) for _, _, code, level in series} == problems
+
+
+def assert_status_api_says(figures: dict[str, Any]) -> None:
+    """What the site's own code is told is what `bgstatus` shows."""
+    shown = {(worker["id"], worker["health"]) for worker in figures["workers"]}
+    assert {(worker.id, worker.health) for worker in workers()} == shown
+    depths = queue_depths()
+    queues = {queue["name"]: queue for queue in figures["queues"]}
+    assert {name: depths.get(name, 0) for name in queues} == {
+        name: queue["queued"] for name, queue in queues.items()
+    }
+    for name, queue in queues.items():
+        age = oldest_age(name)
+        assert (age is None) == (not queue["queued"])
+        assert age is None or abs(age - queue["oldest"]) < 60
+    unserved = {p["params"]["queue"] for p in figures["problems"] if p["code"] == "unserved"}
+    if not figures["inline"]:
+        assert not any(map(is_served, unserved))
+        assert figures["alive"] or not any(map(is_served, queues))
+
+
+def bgstatus_figures() -> dict[str, Any]:
+    out = StringIO()
+    with suppress(SystemExit):
+        call_command("bgstatus", "--json", stdout=out)
+    figures: dict[str, Any] = json.loads(out.getvalue())
+    return figures
 
 
 def bgstatus() -> tuple[list[dict[str, str]], int]:

@@ -9,9 +9,13 @@ import redis
 from django.utils import timezone
 from pytest_django import Settings
 
+from django_bgtasks.ledger.workers import INLINE_WORKER
+from django_bgtasks.models import Job
 from django_bgtasks.transport.queues import mark
 from testproject.servers import RedisServer
 from tests.app.tasks import add, fail
+from tests.jobs import inline_tasks
+from tests.jobs.tasks import enqueues_another
 from tests.named import namespace
 from tests.settings import ISOLATION, STRICTER
 from tests.waiting import wait_until
@@ -43,6 +47,32 @@ def test_two_processes_run_the_jobs_between_them(bgworker: WorkerFactory, effect
     assert wait_for_state(first, "succeeded").result == "through"
     assert wait_for_state(second, "succeeded").result == "through"
     assert worker.stop() == 0
+
+
+def test_with_the_mode_inline_a_worker_runs_what_is_for_later_and_what_its_jobs_enqueue(
+    bgworker: WorkerFactory,
+) -> None:
+    due = {"run_after": timezone.now() - timedelta(seconds=1)}
+    result = enqueues_another.using(**due).enqueue("child")
+    worker = bgworker("--burst", env={"BGTASKS_TEST_OPTIONS": '{"mode": "inline"}'})
+    assert worker.wait() == 0
+    parent, child = row(result), Job.objects.exclude(pk=result.id).get()
+    assert (parent.state, child.state) == ("succeeded", "succeeded")
+    assert child.worker == parent.worker
+    assert "not used" in worker.output
+
+
+def test_a_job_of_a_worker_can_run_another_one_inline(bgworker: WorkerFactory) -> None:
+    results = [
+        inline_tasks.runs_its_child_here.enqueue(20),
+        inline_tasks.awaits_its_child_here.enqueue(20),
+        inline_tasks.runs_its_child_after_its_commit.enqueue(20),
+    ]
+    worker = bgworker("--burst", "--threads", 2)
+    assert worker.wait() == 0
+    assert [row(result).result for result in results] == [41, 80, None]
+    assert Job.objects.filter(state="succeeded").count() == 7
+    assert Job.objects.filter(worker=INLINE_WORKER).count() == 4
 
 
 def test_each_job_has_one_line_that_says_how_it_went(bgworker: WorkerFactory) -> None:

@@ -27,10 +27,11 @@ from ...worker.config import (
     MOST_THREADS,
     WorkerConfig,
 )
+from ...worker.heartbeat_file import HeartbeatFile, HeartbeatFileError
 from ...worker.logs import banner, set_up_logging
 from ...worker.reload import is_restart, run_with_reload
 from ...worker.supervisor import Supervisor
-from ..arguments import COUNT, MOST, QUEUE, Number
+from ..arguments import COUNT, MOST, QUEUE, Number, Text
 from ..base import TranslatedCommand
 
 # Each with its default.
@@ -94,6 +95,8 @@ class Command(TranslatedCommand):
             parser.add_argument(option, type=kind, default=default, metavar="N", help=str(lazy))
         text = _("Replace a process above so much.")
         parser.add_argument("--max-memory", type=COUNT, metavar="MIB", help=text)
+        text = _("Touch this file every second while the worker is well.")
+        parser.add_argument("--heartbeat-file", type=Text(4096), metavar="PATH", help=text)
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Be ready for a stop, and do without an output, from the first moment on."""
@@ -119,15 +122,30 @@ class Command(TranslatedCommand):
         # What the start of the site may have opened must not be shared with the job processes.
         close_for_good()
         log_handlers.find_handlers()
-        code = preflight.check_database(config)
-        if code:
-            sys.exit(code)
-        if options["verbosity"]:
-            self.stderr.write(banner(config, queues))
-            self._advise(config)
-        code = Supervisor(config).run()
-        log_handlers.drain()
+        heartbeat = self._heartbeat(options["heartbeat_file"])
+        try:
+            code = preflight.check_database(config, heartbeat)
+            if not code:
+                if options["verbosity"]:
+                    self.stderr.write(banner(config, queues))
+                    self._advise(config)
+                code = Supervisor(config, heartbeat).run()
+                log_handlers.drain()
+        finally:
+            if heartbeat is not None:
+                heartbeat.remove()
         sys.exit(code)
+
+    def _heartbeat(self, path: str | None) -> HeartbeatFile | None:
+        if path is None:
+            return None
+        try:
+            heartbeat = HeartbeatFile(path)
+        except HeartbeatFileError as error:
+            text = _("--heartbeat-file: %s. Name a file that this user may write.")
+            raise CommandError(text % error) from None
+        unix_signals.before_end(heartbeat.remove)
+        return heartbeat
 
     def _advise(self, config: WorkerConfig) -> None:
         """Say what would be better: once, and not at each change of the code."""

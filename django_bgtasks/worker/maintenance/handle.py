@@ -73,6 +73,12 @@ class MaintenanceHandle:
         if not self.pid and clock.monotonic() >= self.start_at:
             self.start(config)
 
+    @property
+    def ends_at_once(self) -> bool:
+        """Whether its processes end as soon as they start, again and again."""
+        is_young = clock.monotonic() - self.started_at < QUICK_SECONDS
+        return self.quick_deaths >= NO_ACCIDENT and (not self.pid or is_young)
+
     def _start_later(self, why: str) -> None:
         """At once the first time; where it ends again and again, later and without a word."""
         now = clock.monotonic()

@@ -11,11 +11,13 @@ from .failures import failures
 from .memory import job_process, memory
 from .mixed import mixed
 from .pickup import pickup
+from .start import start
 from .statements import statements
 from .waiting import coroutines, threads
 
 BENCHMARKS = {
     "pickup": pickup,
+    "start": start,
     "memory": memory,
     "job_process": job_process,
     "enqueue": enqueue,

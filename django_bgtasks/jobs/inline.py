@@ -1,0 +1,224 @@
+"""Jobs that run in the process that enqueues them, after its commit: no message, and no worker.
+
+A job is claimed as by a worker, so that only one of the two runs it. Its retries without a delay
+follow at once; whatever is for later waits in the ledger, where a worker finds it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+from django.core.cache import caches
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import DatabaseError, connections, transaction
+
+from ..core import clock
+from ..core.compat import TaskResultDoesNotExist
+from ..core.current import is_worker
+from ..core.messages import Reason
+from ..core.options import backend_of, backend_settings
+from ..core.outcomes import Failure, outcome_of_interruption
+from ..core.payload import printable
+from ..core.states import State
+from ..ledger.lifecycle import claim, ledger_database, settle
+from ..ledger.queues import paused_by
+from ..ledger.sessions import session_of
+from ..ledger.transitions import promote_if_due
+from ..ledger.workers import INLINE_WORKER
+from ..models import Job
+from ..sandbox.call import interrupt_overdue
+from .enqueue import dispatch_on_commit, enqueue, enqueue_many, fresh_context
+from .execute import Run, reflect_outcome, run_claimed
+from .results import JobResult, announce
+from .task import forced_inline, known_task
+
+logger = logging.getLogger("django_bgtasks")
+# A job that a job enqueues runs within it. Deeper than this it runs when the others have ended: a
+# chain of jobs must not use up Python's stack.
+DEEPEST = 10
+LOOK_EVERY = 0.2
+# What may come of a look at a job that has run: it may have deleted its own row.
+GONE = (ObjectDoesNotExist, TaskResultDoesNotExist)
+INTERRUPTED = "The process in which it ran inline was interrupted."
+# A job, and what brings the caller's object up to date when it has run.
+Call = tuple[Job, Callable[[], Any]]
+
+
+class _Here(threading.local):
+    """Of each thread: how many jobs run here, one within another, and what is left to run."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.later: deque[Call] = deque()
+
+
+_here = _Here()
+
+
+def enqueue_inline(
+    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], given: Any
+) -> JobResult[Any]:
+    """enqueue(), and run the job after the commit. The result is brought up to date then."""
+    result = enqueue(task, args, kwargs, given)
+    run_on_commit([(result.job, result.refresh)], ledger_database())
+    return result
+
+
+def enqueue_many_inline(task: Any, calls: Iterable[Any], given: Any) -> Sequence[JobResult[Any]]:
+    """enqueue_many(), and run the jobs in their order after the commit; see enqueue_inline()."""
+    results = list(enqueue_many(task, calls, given))
+    run_on_commit([(result.job, result.refresh) for result in results], ledger_database())
+    return results
+
+
+def run_again_on_commit(job: Job, using: str) -> None:
+    """A job is queued once more by a person: run it inline or send it to the workers."""
+    home = backend_of(job.backend)
+    mode_is_inline = home is not None and backend_settings(home).options.is_inline
+    if forced_inline or (mode_is_inline and not is_worker()):
+        run_on_commit([(job, partial(job.refresh_from_db, using=using))], using)
+    else:
+        dispatch_on_commit([job], using)
+
+
+def run_on_commit(calls: Sequence[Call], using: str) -> None:
+    """Run those of these jobs here that are due, after the commit of the current transaction.
+
+    What they raise is settled. It is raised only where the test kit wants that.
+    """
+    waiting = [call for call in calls if call[0].state in (State.QUEUED, State.SCHEDULED)]
+    if waiting:
+        robust = not (forced_inline and forced_inline[-1])
+        transaction.on_commit(partial(_run_all, waiting, using), using=using, robust=robust)
+
+
+def _run_all(calls: Sequence[Call], using: str) -> None:
+    if _here.depth >= DEEPEST:
+        _here.later.extend(calls)
+        return
+    _here.depth += 1
+    errors: list[BaseException] = []
+    rest = deque(calls)
+    try:
+        while rest:
+            errors += _run_call(rest.popleft(), using)
+            if _here.depth == 1 and not rest:
+                rest, _here.later = _here.later, deque()
+    except BaseException:
+        # Ctrl-C: what has not begun is left to others.
+        dispatch_on_commit([job for job, _ in rest], using)
+        raise
+    finally:
+        _here.depth -= 1
+    if errors and forced_inline and forced_inline[-1]:
+        raise errors[0]
+
+
+def _run_call(call: Call, using: str) -> list[BaseException]:
+    """Run the job of a call, if it is there to be claimed. Returns what its last attempt raised."""
+    job, refresh = call
+    error = None
+    if job.state == State.SCHEDULED and not promote_if_due(job.pk, using):
+        return []
+    if job.queue in paused_by(job.backend, using):
+        logger.warning("%s waits: its queue %s is paused.", _name(job), printable(job.queue))
+        dispatch_on_commit([job], using)
+    else:
+        error = _run_attempts(job, using)
+    with suppress(*GONE):
+        refresh()
+    return [error] if error is not None else []
+
+
+def _run_attempts(job: Job, using: str) -> BaseException | None:
+    claimed = claim(job.pk, INLINE_WORKER, using)
+    if claimed is None:
+        logger.info("%s was to run inline, and somebody else has it.", _name(job))
+    while claimed is not None:
+        run = _run(claimed, using)
+        if run is None:
+            return None
+        error = run.take_exception()
+        if claimed.is_final or claimed.state != State.QUEUED or not run.outcome.retries:
+            if not claimed.is_final:
+                logger.info("%s waits for its next attempt, which is a worker's.", _name(job))
+                dispatch_on_commit([claimed], using)
+            return error if run.outcome.failure is not None else None
+        claimed = claim(job.pk, INLINE_WORKER, using)
+    return None
+
+
+def _run(job: Job, using: str) -> Run | None:
+    """Run a claimed job as a worker does: nothing of the caller's context reaches it."""
+    context = fresh_context()
+    with _caller_undisturbed(), _watched(job.timeout):
+        try:
+            return context.run(run_claimed, job, using, of_caller=True)
+        except BaseException:
+            settle_interrupted(job, INTERRUPTED, using)
+            raise
+        finally:
+            # As at the end of a request: the job had caches of its own.
+            context.run(caches.close_all)
+
+
+def settle_interrupted(job: Job, words: str, using: str) -> None:
+    """Leave no job claimed by a process that goes on with something else. words: what happened."""
+    outcome = outcome_of_interruption(
+        Failure.of("crash", Reason("other", {"words": words})), job.on_crash
+    )
+    # In a transaction that is broken nothing can be written, and nothing will be committed.
+    with suppress(DatabaseError):
+        settle(job, outcome, using)
+        reflect_outcome(job, outcome)
+        if job.is_final:
+            announce("task_finished", job, known_task(job.task))
+
+
+@contextmanager
+def _caller_undisturbed() -> Iterator[None]:
+    """Leave the caller's connections as old, and their sessions as used, as they were."""
+    before = [
+        (session, session.used, session.sent)
+        for session in map(session_of, connections.all(initialized_only=True))
+    ]
+    try:
+        yield
+    finally:
+        for session, used, sent in before:
+            session.used, session.sent = session.used or used, session.sent or sent
+        for connection in connections.all(initialized_only=True):
+            # The sandbox keeps such a connection for the next job; here it is for one request.
+            if connection.settings_dict["CONN_MAX_AGE"] == 0 and connection.close_at is None:
+                connection.close_at = clock.monotonic()
+
+
+@contextmanager
+def _watched(seconds: float) -> Iterator[None]:
+    """In a thread no signal ends the time of a job: another thread has to look at the clock."""
+    if threading.current_thread() is threading.main_thread():
+        yield
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        pause = seconds
+        while not ended.wait(pause):
+            interrupt_overdue()
+            pause = LOOK_EVERY
+
+    threading.Thread(target=watch, name="bgtasks-inline-timeout", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _name(job: Job) -> str:
+    return f"Job {job.pk} ({printable(job.task)})"
