@@ -57,10 +57,13 @@ class JobListFilter(admin.SimpleListFilter):
     def choices_with_current(
         self, names: Collection[str], label: Callable[[str], Any] = str
     ) -> list[tuple[str, Any]]:
-        """These and the one that is chosen, which may be of no job any more."""
+        """These, after the one that is chosen, which may be of no job any more.
+
+        It is the first, for a list of many is scrolled.
+        """
         current = self.used_parameters.get(str(self.parameter_name))
         found = [(name, label(name)) for name in {*names, *([current] if current else [])}]
-        return sorted(found, key=lambda pair: str(pair[1]).lower())
+        return sorted(found, key=lambda pair: (pair[0] != current, str(pair[1]).lower()))
 
     def current_range(self, names: Collection[tuple[str, Any]]) -> list[tuple[str, str]]:
         """The chosen value, if it is none of these: two times."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from shlex import quote
 from typing import Any
@@ -25,6 +26,8 @@ STALLED = 40.0
 ENOUGH, MANY_FAIL = 10, 0.5
 # So many failures since yesterday are worth a look, if they are not lost in what went well.
 SEVERAL, NOTABLE = 10, 0.01
+# So many problems of one kind come before the other kinds of their level.
+ALIKE = 3
 
 
 def diagnose(snapshot: Snapshot) -> list[Problem]:
@@ -35,7 +38,7 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
     parts = (_mode, _workers, _redis, _maintenance, _overrun, _unknown_backends, _held)
     found = [problem for part in parts for problem in part(snapshot)]
     found += _failures(snapshot.failures)
-    for queue in snapshot.queues:
+    for queue in sorted(snapshot.queues, key=lambda queue: -(queue.oldest or 0)):
         found += _queue(queue, snapshot)
     return _worst_first(found)
 
@@ -69,7 +72,12 @@ def queues_by_trouble(snapshot: Snapshot, problems: Iterable[Problem]) -> list[Q
 
 
 def _worst_first(found: Iterable[Problem]) -> list[Problem]:
-    return sorted(found, key=lambda problem: LEVELS.index(problem.level))
+    """By their levels. In each many of one kind, as in forty queues, do not hide the others."""
+    number, keyed = Counter[str](), []
+    for problem in found:
+        number[problem.code] += 1
+        keyed.append((LEVELS.index(problem.level), number[problem.code] > ALIKE, problem))
+    return [problem for *_, problem in sorted(keyed, key=lambda key: key[:2])]
 
 
 def redis_problem(address: str, why: Reason) -> Problem:

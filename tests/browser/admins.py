@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
-from django_bgtasks.models import EffectState, HistoryEntry, Job
+from django_bgtasks.models import Attempt, EffectState, HistoryEntry, Job
 from tests.interfaces.rows import make_attempt, make_job, make_record, make_worker
 
 ADMIN = "/admin/django_bgtasks/"
@@ -129,6 +129,37 @@ def many_jobs(user: User) -> str:
     times = {"enqueued_at": job.enqueued_at, "finished_at": job.finished_at, "timeout": 60}
     Job.objects.bulk_create(Job(**values, **times) for _ in range(201))
     return f"{JOBS}?state=failed"
+
+
+def admin_many(user: User) -> str:
+    """A page amid many pages, of jobs of many tasks in many queues that failed in many ways."""
+    jobs = [
+        Job(
+            task=f"shop.orders.of_customer_{number % 70}",
+            queue=f"tenant-{number % 48}",
+            state=State.FAILED,
+            attempt=1,
+            max_attempts=3,
+            args=[number, f"file-{number}.csv"],
+            error="ValueError: a row is no number",
+            error_code="exception",
+            enqueued_at=clock.now(),
+            started_at=clock.now(),
+            finished_at=clock.now(),
+            timeout=60,
+            backend="default",
+        )
+        for number in range(5_100)
+    ]
+    Job.objects.bulk_create(jobs, batch_size=500)
+    errors = [f"shop.errors.Kind{number}" for number in range(60)]
+    Attempt.objects.bulk_create(
+        Attempt(
+            job=job, attempt=1, outcome="failed", exception_class=error, finished_at=clock.now()
+        )
+        for job, error in zip(jobs, errors, strict=False)
+    )
+    return f"{JOBS}?p=52"
 
 
 def ask_for_all(page: Page) -> None:

@@ -90,8 +90,8 @@ def overhang(page: Page) -> int:
 
 
 def wide_boxes(page: Page) -> list[str]:
-    """The boxes that are wider than the screen, whatever hides that, and lists at a desk of which a
-    part must be scrolled to.
+    """The boxes that are wider than the screen, whatever hides that, lists at a desk of which a
+    part must be scrolled to, and filters that are longer than the screen.
     """
     found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll(
@@ -102,6 +102,9 @@ def wide_boxes(page: Page) -> list[str]:
             .filter(() => innerWidth > 1000)
             .map((list) => ["list", list.scrollWidth - list.clientWidth])
             .filter(([, width]) => width > 0))
+        .concat([...document.querySelectorAll(".app-django_bgtasks #changelist-filter ul")]
+            .map((filter) => ["filter", filter.offsetHeight])
+            .filter(([, height]) => height > document.documentElement.clientHeight))
         .map(([name, width]) => `${name}: ${width}`)"""
     )
     return found

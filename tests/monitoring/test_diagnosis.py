@@ -141,6 +141,16 @@ def test_the_command_of_a_cure_can_be_pasted_into_a_shell(found: Snapshot, comma
     assert problem.cure.endswith(f": {command}")
 
 
+def test_many_problems_of_one_kind_do_not_hide_the_others_of_their_level() -> None:
+    slow = [QueueSnapshot(f"q{n:02}", queued=9, oldest=400.0 + n) for n in range(40)]
+    paused = QueueSnapshot("zz", queued=9, oldest=60.0, paused=True, paused_by="grace")
+    everywhere = worker(serves_all=True)
+    found = diagnose(snapshot(*slow, paused, workers=(everywhere,)))
+    assert [problem.code for problem in found[:4]] == ["backlog"] * 3 + ["paused"]
+    assert [problem.params["queue"] for problem in found[:3]] == ["q39", "q38", "q37"]
+    assert len(found) == 41
+
+
 @pytest.mark.parametrize(
     "found",
     [
