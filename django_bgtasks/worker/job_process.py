@@ -220,6 +220,7 @@ class JobProcess:
             if job is None or job_id != job.pk:
                 self.shared.drop(job_id)
         if job is None:
+            self.queues.nothing_left()
             self._share_connections()
             if not config.burst:
                 self._pause(POLL_SECONDS)

@@ -52,6 +52,10 @@ class ServedQueues:
         self._look_at = clock.monotonic() + (DISCOVER_EVERY if is_busy else 0)
         return self._unpaused(self._found) if self._found else ()
 
+    def nothing_left(self) -> None:
+        """None of those in which the database had a queued job has one that can be claimed."""
+        self._look_at = 0.0
+
     def rank(self, queue: str) -> tuple[int, str] | None:
         """Where this queue comes among those of the same priority; None if it is not served now."""
         if queue in self._paused:

@@ -17,6 +17,7 @@ from django_bgtasks.models import Job
 from django_bgtasks.testing import without_redis
 from django_bgtasks.transport import connection
 from django_bgtasks.transport.connection import uses_redis
+from django_bgtasks.worker import served_queues
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess
 from django_bgtasks.worker.maintenance.handle import MaintenanceHandle
@@ -161,6 +162,20 @@ def test_an_idle_look_is_one_statement_that_takes_no_lock(
         with CaptureQueriesContext(database) as queries:
             process.step()
         assert statements(queries) == ["select"]
+
+
+def test_a_queue_that_is_new_is_found_at_the_next_look_also_just_after_another(
+    given: Given, settings: Settings, process: JobProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(redis_url=None)
+    settings.TASKS = {"default": {**settings.TASKS["default"], "QUEUES": []}}
+    # While there is work it is looked for them now and then.
+    monkeypatch.setattr(served_queues, "DISCOVER_EVERY", 1e6)
+    for queue in ("new", "newer"):
+        job = add.using(queue_name=queue).enqueue(1, 2)
+        assert process.step()
+        assert Job.objects.get(pk=job.id).state == "succeeded"
+        assert not process.step()
 
 
 def test_a_paused_queue_waits_and_a_job_is_cancelled(given: Given, process: JobProcess) -> None:
