@@ -62,7 +62,7 @@ NOT_THE_DATABASE = {
                 "pipes",
             ),
             *("redis_forged", "redis_lost", "redis_refuses", "reload", "rq_tools", "signals"),
-            *("side_by_side_trouble", "start", "starting"),
+            *("heartbeat_file", "side_by_side_trouble", "start", "starting"),
         )
     ),
 }
