@@ -56,9 +56,18 @@ NOT_THE_DATABASE = {
     *(
         HERE / "worker" / f"test_{name}.py"
         for name in (
-            *("fork", "frozen", "limits", "neighbours", "new_queues", "output", "pipes"),
+            *(
+                "fork",
+                "frozen",
+                "heartbeat_file",
+                "limits",
+                "neighbours",
+                "new_queues",
+                "output",
+                "pipes",
+            ),
             *("redis_forged", "redis_lost", "redis_refuses", "reload", "rq_tools", "signals"),
-            *("side_by_side_trouble", "start", "starting"),
+            *("heartbeat_file", "side_by_side_trouble", "start", "starting"),
         )
     ),
 }

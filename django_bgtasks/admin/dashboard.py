@@ -119,6 +119,7 @@ class DashboardAdmin(FailureActions):
         return {
             **common,
             "at": snapshot.at,
+            "inline": snapshot.inline,
             "problems": problems[:PROBLEMS_SHOWN],
             "more_problems": problems[PROBLEMS_SHOWN:],
             "tiles": panels.tiles(snapshot),
@@ -146,6 +147,7 @@ class DashboardAdmin(FailureActions):
         return {
             **common,
             "at": snapshot.at,
+            "inline": snapshot.inline,
             "kind": kind,
             "name": name,
             "self_query": urlencode({"name": name}) + "&",

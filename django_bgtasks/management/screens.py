@@ -149,7 +149,8 @@ def _workers(snapshot: Snapshot) -> ScreenTable:
         )
         for worker in snapshot.workers
     ]
-    empty = " ".join([_("None."), _("Start one: %s") % to_type("bgworker", snapshot.backend)])
+    start = _("Start one: %s") % to_type("bgworker", snapshot.backend)
+    empty = _("None.") if snapshot.inline else " ".join([_("None."), start])
     return ScreenTable(_("Workers"), heads, rows, empty)
 
 

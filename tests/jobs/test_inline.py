@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 import redis
 from asgiref.sync import async_to_sync
 from django.core import checks
+from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.test import Client, TestCase
 from django.utils import translation
@@ -354,8 +356,23 @@ def test_who_ran_a_job_inline_is_said_on_its_page_and_in_its_result(admin_client
     assert html.count("The process that enqueued it (inline)") == 4
     assert str(INLINE_WORKER) not in html
     assert result.worker_ids == ["inline"] * 3
-    html = admin_client.get("/admin/django_bgtasks/job/").content.decode()
-    assert "No worker is running" not in html
+
+
+@in_inline_mode
+@pytest.mark.parametrize("page", ["job/", "worker/", "dashboard/", "dashboard/queue/?name=default"])
+def test_no_page_asks_for_a_worker_that_nobody_needs(admin_client: Client, page: str) -> None:
+    html = admin_client.get(f"/admin/django_bgtasks/{page}").content.decode()
+    assert "No worker" not in html
+    assert page in ("job/", "worker/") or "The mode is inline" in html
+
+
+@in_inline_mode
+def test_bgstatus_asks_for_no_worker_that_nobody_needs() -> None:
+    out = StringIO()
+    call_command("bgstatus", stdout=out)
+    assert "The mode is inline" in out.getvalue()
+    # For jobs for later, among the problems.
+    assert out.getvalue().count("bgworker") == 1
 
 
 @in_inline_mode
