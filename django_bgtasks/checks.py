@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 
 from .core.options import SHORTEST_TOKEN, BackendSettings, entries, read, suggestion
+from .jobs.carried import carried_at, refuse_same_names
 from .jobs.middleware import middleware_class
 from .ledger.lifecycle import ledger_database
 from .transport.connection import OWN_CACHE, cache_name, has_password, redis_is_named
@@ -150,7 +151,19 @@ def _middleware(found: BackendSettings) -> Iterable[CheckMessage]:
             )
 
 
-CHECKS = (_unknown_options, _unknown_queues, _redis, _pickle, _token, _middleware)
+def _carry(found: BackendSettings) -> Iterable[CheckMessage]:
+    try:
+        refuse_same_names([carried_at(path) for path in found.options.carry])
+    except ImproperlyConfigured as error:
+        yield Error(
+            f"TASKS[{found.backend!r}]['OPTIONS']['carry']: {error}",
+            hint="Give the paths of Carried objects: tenant = django_bgtasks.Carried(…) in "
+            "shop/bg.py is 'shop.bg.tenant'.",
+            id="bgtasks.E013",
+        )
+
+
+CHECKS = (_unknown_options, _unknown_queues, _redis, _pickle, _token, _middleware, _carry)
 
 
 def _elsewhere(using: str) -> Iterable[CheckMessage]:

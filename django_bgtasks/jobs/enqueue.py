@@ -41,6 +41,7 @@ from ..ledger.transitions import replace_call
 from ..models import Job
 from ..transport.connection import Redis, RedisError, connection, describe, reason
 from ..transport.messages import Message, namespace_of, push
+from .carried import carried_of, carry
 from .middleware import middleware_of
 from .results import JobResult, Results, announce, is_heard, result_of
 from .task import BackgroundTask
@@ -73,6 +74,8 @@ def enqueue(
         # A duplicate adds nothing to the queue.
         if job.dedup_slot is None or holder_of(job.dedup_slot, using) is None:
             raise
+    if carried_of(job.backend):
+        carry([job], job.backend, job.task)
     for middleware in middleware_of(job.backend):
         middleware.on_enqueue([job])
     return _result(job, _insert(job, task, using), given)
@@ -86,6 +89,8 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any], given: Any) -> Sequence[Jo
         return []
     if task.dedup_key is not None:
         jobs = [build(task, *call) for call in split]
+        if carried_of(task.backend):
+            carry(jobs, task.backend, task.module_path)
         for middleware in middleware_of(task.backend):
             middleware.on_enqueue(jobs)
         found = in_transaction(lambda: _insert_keyed(jobs, task, using), using)
@@ -104,6 +109,8 @@ def _enqueue_alike(
         (clock.new_id(), json_value(list(args), "args", where), json_value(kwargs, "kwargs", where))
         for args, kwargs in split
     ]
+    if carried_of(first.backend):
+        carry([first], first.backend, where)
     for middleware in middleware_of(first.backend):
         middleware.on_enqueue(UnsavedJobs(first, calls))
     in_transaction(lambda: _insert_alike(first, calls, using), using)

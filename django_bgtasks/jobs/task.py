@@ -28,7 +28,7 @@ from ..core.compat import (
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
 from ..core.options import IMPLICIT, IMPLICIT_BACKEND, backend_settings, default_backend
-from ..core.outcomes import message_of
+from ..core.outcomes import Outcome, message_of
 from ..core.payload import check_sensitive, fault_of, plain
 from ..core.retry import DEFAULT_RETRY, Retry
 from ..core.spans import fault_of_time, span_of
@@ -42,7 +42,8 @@ T = TypeVar("T")
 Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
-OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive"}
+OnFailure = Callable[["JobContext", Outcome], Any] | str | None
+OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive", "on_failure"}
 TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
 MOST_SECONDS = 10**7
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
@@ -66,6 +67,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     on_crash: "retry", or "fail" for effects that must not be repeated.
     owner, about: the user whose job it is and the model instance it concerns.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
+    on_failure: a function, or the dotted path of one, that is called with (context, outcome) when a
+        job has failed for good, its process's death included.
     """
 
     retry: Retry = DEFAULT_RETRY
@@ -78,6 +81,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     owner: Any = None
     about: Any = None
     sensitive: Sequence[str] = ()
+    on_failure: OnFailure = None
 
     def __post_init__(self) -> None:
         for name in TEXTS:
@@ -115,7 +119,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
         None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
-        `retry`, `atomic`, `takes_context` and `sensitive` are the definition's, and read there.
+        `retry`, `atomic`, `takes_context`, `sensitive` and `on_failure` are the definition's, and
+        read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
@@ -332,6 +337,17 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
     if task.on_crash not in ("retry", "fail"):
         raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
     check_sensitive(task)
+    _check_on_failure(name, task.on_failure)
+
+
+def _check_on_failure(name: str, given: Any) -> None:
+    if isinstance(given, str):
+        is_right = "." in given and all(part.isidentifier() for part in given.split("."))
+    else:
+        is_right = given is None or callable(given)
+    if not is_right:
+        text = "on_failure is a function of (context, outcome), or the dotted path of one"
+        raise InvalidTask(f"{name}: {text}, not {given!r}. A task is none: let it enqueue that.")
 
 
 def _check_scope(name: str, scope: Any) -> None:

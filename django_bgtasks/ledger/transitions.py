@@ -60,14 +60,16 @@ def _scheduled(using: str) -> QuerySet[Job]:
 
 @retried
 def replace_call(holder: Job, job: Job, using: str) -> bool:
-    """Give the holder of a dedup slot the arguments and the time of a new call (debounce).
+    """Give the holder of a dedup slot the arguments, the time and the carried context of a new call
+    (debounce).
 
     False if it has started or ended meanwhile: then nothing was written.
     """
     waiting = Job.objects.using(using).filter(
         pk=holder.pk, dedup_slot=job.dedup_slot, state__in=sorted(WAITING - {State.BLOCKED})
     )
-    values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs, "run_after": job.run_after}
+    names = ("args", "kwargs", "run_after", "carried")
+    values: dict[str, Any] = {name: getattr(job, name) for name in names}
     target = Transition.POSTPONE.target if job.run_after else State.QUEUED
     if job.dedup_scope == "window":
         values["dedup_until"] = job.dedup_until

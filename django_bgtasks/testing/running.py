@@ -13,8 +13,7 @@ from ..core.messages import Reason
 from ..core.outcomes import Failure, outcome_of_interruption
 from ..core.states import State
 from ..jobs.enqueue import without_dispatch
-from ..jobs.execute import reflect_outcome, run_claimed
-from ..jobs.results import announce
+from ..jobs.execute import Run, announce_outcome, reflect_outcome, run_claimed
 from ..jobs.task import known_task
 from ..ledger.lifecycle import claim_next, ledger_database, settle
 from ..ledger.transitions import promote
@@ -70,8 +69,9 @@ def _interruptible(worker: UUID, using: str) -> Iterator[None]:
                 outcome = outcome_of_interruption(Failure.of("crash", end), job.on_crash)
                 settle(job, outcome, using)
                 reflect_outcome(job, outcome)
-                if job.is_final:
-                    announce("task_finished", job, known_task(job.task))
+                run = Run(job, using, known_task(job.task))
+                run.outcome = outcome
+                announce_outcome(run)
         raise
 
 
