@@ -432,12 +432,13 @@ def _follow_up(run: Run) -> None:
 def announce_outcome(run: Run) -> None:
     """Tell the receivers of task_finished, the middleware and on_failure what an attempt came to.
 
-    For each settlement, whoever made it, after reflect_outcome(). Nothing else tells them.
+    Once for each settlement, whoever made it, after reflect_outcome(). Nothing else tells them. A
+    job that could not begin and waits again has had no attempt: nobody is told.
     """
     job, task = run.job, run.task
     if job.state in FINAL:
         announce("task_finished", job, task)
-    if middleware_of(job.backend):
+    if run.outcome.hold is None and middleware_of(job.backend):
         report_outcome(run.context, run.outcome, run.exception)
     if job.state == State.FAILED and getattr(task, "on_failure", None):
         call_on_failure(run.context, run.outcome, run.exception)

@@ -196,6 +196,7 @@ def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
         send([job])
     task = known_task(job.task)
     announce("job_rescued", job, task)
-    run = Run(job, using, task)
-    run.outcome = outcome
-    announce_outcome(run)
+    if death.begun:
+        run = Run(job, using, task)
+        run.outcome = outcome
+        announce_outcome(run)
