@@ -57,7 +57,7 @@ def test_an_unknown_option_is_named_with_the_one_that_was_meant(
     "wrong",
     [
         *({"timeout": 0}, {"timeout": "5"}, {"dead_after": 4.0}, {"monitoring_token": 7}),
-        {"middleware": "shop.bg.Timing"},
+        *({"middleware": "shop.bg.Timing"}, {"carry": "shop.bg.tenant"}, {"carry": [1]}),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_option(
@@ -95,6 +95,16 @@ def test_what_is_no_middleware_is_an_error_with_a_cure(
     error = messages()["bgtasks.E009"]
     assert path in error.msg
     assert "shop.bg.Timing" in str(error.hint)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "no_carried", "same_name"])
+def test_what_is_no_carried_is_an_error_with_a_cure(tasks: Callable[..., None], name: str) -> None:
+    tasks(carry=["tests.jobs.carried.tenant", "django_bgtasks.carry.user"])
+    assert "bgtasks.E013" not in messages()
+    tasks(carry=["tests.jobs.carried.tenant", f"tests.jobs.carried.{name}"])
+    error = messages()["bgtasks.E013"]
+    assert (name if name != "same_name" else "the name 'tenant'") in error.msg
+    assert "shop.bg.tenant" in str(error.hint)
 
 
 @pytest.mark.parametrize("cache", ["missing", "local"])
