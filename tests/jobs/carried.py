@@ -132,6 +132,20 @@ def leaves_another() -> None:
     translation.activate("fr")
 
 
+@task(timeout=0.05)
+def hang() -> None:
+    threading.Event().wait(30)
+
+
+@task
+def fail_with(value: Any) -> None:
+    raise Large(value)
+
+
+class Large(Exception):
+    """One that may be kept alive by mistake."""
+
+
 @task(dedup_key="one", on_duplicate="replace")
 def see_once() -> list[Any]:
     return seen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from django_bgtasks.worker.maintenance import rescue
 from tests.interfaces.rows import make_job
 from tests.workers import WorkerFactory
 
-from . import carried
+from . import carried, tasks
 
 Carry = Callable[..., None]
 PATH = carried.PATH
@@ -108,6 +109,45 @@ def test_what_a_task_sets_itself_does_not_reach_the_next_job(carry: Carry) -> No
     carried.leaves_another.enqueue()
     carried.see.enqueue()
     assert results() == [None, NOBODY]
+
+
+@pytest.mark.parametrize(
+    ("task", "args"),
+    [
+        (carried.hang, ()),
+        (carried.fail_with, (1,)),
+        (tasks.ahang, ()),
+        (tasks.raises, ("recursion",)),
+    ],
+    ids=["timeout", "failure", "timeout of a coroutine", "recursion"],
+)
+def test_an_attempt_that_fails_leaves_no_more_to_the_next_job_than_one_that_succeeds(
+    carry: Carry, task: Any, args: Any
+) -> None:
+    carry(*ALL)
+    with carried.use_tenant("a"), translation.override("de"):
+        carried.set_region("north")
+        task.enqueue(*args)
+        carried.set_region(None)
+    carried.see.using(priority=-1).enqueue()
+    assert results() == [None, NOBODY]
+    assert carried.seen() == NOBODY
+
+
+def test_what_has_failed_is_let_go_without_the_collector(
+    carry: Carry, caplog: pytest.LogCaptureFixture
+) -> None:
+    # What is logged stays, with its exception, until the end of the test.
+    for name in ("django.tasks", "django_tasks"):
+        caplog.set_level(logging.CRITICAL, name)
+    carry(*ALL)
+    carried.fail_with.enqueue(1)
+    gc.disable()
+    try:
+        run_jobs()
+        assert not [one for one in gc.get_objects() if isinstance(one, carried.Large)]
+    finally:
+        gc.enable()
 
 
 def test_one_call_captures_once_however_many_jobs_it_makes(carry: Carry) -> None:
