@@ -11,7 +11,14 @@ from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 
-from .core.options import SHORTEST_TOKEN, BackendSettings, entries, read, suggestion
+from .core.options import (
+    SHORTEST_TOKEN,
+    BackendSettings,
+    backend_settings,
+    entries,
+    read,
+    suggestion,
+)
 from .jobs.carried import carried_at, refuse_same_names
 from .jobs.middleware import middleware_class
 from .ledger.lifecycle import ledger_database
@@ -30,6 +37,7 @@ PICKLE_HINT = f"""Add an alias to CACHES that nothing else uses:
 {ALIAS_LINES}
 Let it name a Redis of its own, or a Redis user who may not write what the caches hold: see \
 docs/security.md. A serializer for JSON on a cache that others use breaks cache_page, for one."""
+USER, USER_MIDDLEWARE = "django_bgtasks.carry.user", "django_bgtasks.carry.user_middleware"
 SQLITE_HINT = """Add to DATABASES[%r]:
     "OPTIONS": {
         "transaction_mode": "IMMEDIATE",
@@ -62,17 +70,28 @@ def check_ledger(**kwargs: Any) -> list[CheckMessage]:
 
 @register("bgtasks", deploy=True)
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
-    """What a site on the internet must not do."""
-    return [
-        CheckWarning(
+    """What a site on the internet must not do, and what may be meant otherwise."""
+    backends = [backend for backend in entries() if _is_readable(backend)]
+    return [message for backend in backends for message in _of_deployment(backend)]
+
+
+def _of_deployment(backend: str) -> Iterable[CheckMessage]:
+    if not has_password(backend):
+        yield CheckWarning(
             f"The Redis of TASKS[{backend!r}] has no password.",
             hint="Set requirepass in Redis and put the password into LOCATION: "
             "redis://:password@host:6379/0. `manage.py bgdoctor` checks the server itself.",
             id="bgtasks.W005",
         )
-        for backend in entries()
-        if _is_readable(backend) and not has_password(backend)
-    ]
+    carries_user = USER in backend_settings(backend).options.carry
+    if carries_user and USER_MIDDLEWARE not in settings.MIDDLEWARE:
+        yield CheckWarning(
+            f"The jobs of TASKS[{backend!r}] carry their user, but not the one of a request: "
+            f"MIDDLEWARE does not have {USER_MIDDLEWARE!r}.",
+            hint="Add it after AuthenticationMiddleware. If use_user() says everywhere who it is, "
+            "add bgtasks.W006 to SILENCED_SYSTEM_CHECKS.",
+            id="bgtasks.W006",
+        )
 
 
 def _unknown_options(found: BackendSettings) -> Iterable[CheckMessage]:
@@ -159,7 +178,7 @@ def _carry(found: BackendSettings) -> Iterable[CheckMessage]:
             f"TASKS[{found.backend!r}]['OPTIONS']['carry']: {error}",
             hint="Give the paths of Carried objects: tenant = django_bgtasks.Carried(…) in "
             "shop/bg.py is 'shop.bg.tenant'.",
-            id="bgtasks.E013",
+            id="bgtasks.E015",
         )
 
 

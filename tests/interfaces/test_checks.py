@@ -100,11 +100,22 @@ def test_what_is_no_middleware_is_an_error_with_a_cure(
 @pytest.mark.parametrize("name", ["nowhere", "no_carried", "same_name"])
 def test_what_is_no_carried_is_an_error_with_a_cure(tasks: Callable[..., None], name: str) -> None:
     tasks(carry=["tests.jobs.carried.tenant", "django_bgtasks.carry.user"])
-    assert "bgtasks.E013" not in messages()
+    assert "bgtasks.E015" not in messages()
     tasks(carry=["tests.jobs.carried.tenant", f"tests.jobs.carried.{name}"])
-    error = messages()["bgtasks.E013"]
+    error = messages()["bgtasks.E015"]
     assert (name if name != "same_name" else "the name 'tenant'") in error.msg
     assert "shop.bg.tenant" in str(error.hint)
+
+
+def test_a_carried_user_whom_no_middleware_tells_is_a_warning_of_a_deployment(
+    tasks: Callable[..., None], settings: Settings
+) -> None:
+    assert "bgtasks.W006" not in messages(deploy=True)
+    tasks(carry=["django_bgtasks.carry.user"])
+    assert "bgtasks.W006" in messages(deploy=True)
+    assert "bgtasks.W006" not in messages()
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django_bgtasks.carry.user_middleware"]
+    assert "bgtasks.W006" not in messages(deploy=True)
 
 
 @pytest.mark.parametrize("cache", ["missing", "local"])
