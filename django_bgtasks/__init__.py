@@ -24,6 +24,7 @@ from .core.errors import (
 )
 from .core.outcomes import Outcome
 from .core.retry import Retry
+from .jobs.carried import Carried
 from .jobs.middleware import Middleware, add_middleware, remove_middleware
 from .jobs.task import BackgroundTask, task
 from .signals import (
@@ -69,6 +70,7 @@ _LATER = {
 __all__ = [
     "BackgroundTask",
     "BgTasksError",
+    "Carried",
     "ClaimLost",
     "DuplicateJob",
     "EffectInProgress",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
@@ -19,9 +20,12 @@ from .core.options import (
     read,
     suggestion,
 )
+from .jobs.carried import carried_at, refuse_same_names
 from .jobs.middleware import middleware_class
 from .ledger.lifecycle import ledger_database
 from .transport.connection import has_password, redis_is_named
+
+USER, USER_MIDDLEWARE = "django_bgtasks.carry.user", "django_bgtasks.carry.user_middleware"
 
 
 @register("bgtasks")
@@ -47,14 +51,30 @@ def check_ledger(**kwargs: Any) -> list[CheckMessage]:
 
 @register("bgtasks", deploy=True)
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
-    """What a site on the internet must not do, and advice."""
+    """What a site on the internet must not do, what may be meant otherwise, and advice."""
     backends = list(filter(_is_readable, entries()))
     found = [advice for backend in backends for advice in advice_on_redis(backend)]
     found += advice_on_database(ledger_database())
     return [
         *(CheckWarning(advice.line, hint=advice.hint, id=advice.id) for advice in found),
         *map(_no_password, filter(_has_no_password, backends)),
+        *map(_no_user_middleware, filter(_has_no_user_middleware, backends)),
     ]
+
+
+def _has_no_user_middleware(backend: str) -> bool:
+    carries_user = USER in backend_settings(backend).options.carry
+    return carries_user and USER_MIDDLEWARE not in settings.MIDDLEWARE
+
+
+def _no_user_middleware(backend: str) -> CheckMessage:
+    return CheckWarning(
+        f"The jobs of TASKS[{backend!r}] carry their user, but not the one of a request: "
+        f"MIDDLEWARE does not have {USER_MIDDLEWARE!r}.",
+        hint="Add it after AuthenticationMiddleware. If use_user() says everywhere who it is, "
+        "add bgtasks.W006 to SILENCED_SYSTEM_CHECKS.",
+        id="bgtasks.W006",
+    )
 
 
 def _has_no_password(backend: str) -> bool:
@@ -124,7 +144,19 @@ def _middleware(found: BackendSettings) -> Iterable[CheckMessage]:
             )
 
 
-CHECKS = (_unknown_options, _unknown_queues, _redis, _token, _middleware)
+def _carry(found: BackendSettings) -> Iterable[CheckMessage]:
+    try:
+        refuse_same_names([carried_at(path) for path in found.options.carry])
+    except ImproperlyConfigured as error:
+        yield Error(
+            f"TASKS[{found.backend!r}]['OPTIONS']['carry']: {error}",
+            hint="Give the paths of Carried objects: tenant = django_bgtasks.Carried(…) in "
+            "shop/bg.py is 'shop.bg.tenant'.",
+            id="bgtasks.E015",
+        )
+
+
+CHECKS = (_unknown_options, _unknown_queues, _redis, _token, _middleware, _carry)
 
 
 def _elsewhere(using: str) -> Iterable[CheckMessage]:

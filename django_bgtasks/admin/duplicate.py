@@ -20,6 +20,7 @@ from ..core.compat import InvalidTask
 from ..core.errors import BgTasksError, DuplicateJob, QueueFull
 from ..core.options import backend_of
 from ..core.payload import MASK, may_see_secrets, refuse_wrong_call
+from ..jobs.carried import carrying
 from ..jobs.task import BackgroundTask, known_task
 from ..ledger.history import record_jobs
 from ..ledger.outages import in_transaction
@@ -122,11 +123,17 @@ def task_to_call(job: Job, user: Any) -> Any:
 
 
 def enqueue_like(job: Job, form: CallForm, user: Any) -> UUID | None:
-    """Enqueue the call of a valid form, in the queue of `job`; None, and an error, if refused."""
+    """Enqueue the call of a valid form, in the queue of `job`; None, and an error, if refused.
+
+    It carries what `job` carries, and nothing of this request's.
+    """
     call, using = form.cleaned_data, router.db_for_write(Job)
+    # That of the job at hand may be masked.
+    carried = Job.objects.using(using).values_list("carried", flat=True).get(pk=job.pk)
 
     def enqueue_and_log() -> UUID:
-        result = _like(job, form.task).enqueue(*call["args"], **call["kwargs"])
+        with carrying(carried):
+            result = _like(job, form.task).enqueue(*call["args"], **call["kwargs"])
         if result.deduplicated:
             # Undone: to duplicate a job changes no other one.
             raise DuplicateJob(str(result.id), result.id)

@@ -51,6 +51,11 @@ class JobFields:
     pretty_kwargs = show.column("kwargs", gettext_lazy("keyword arguments"), show.pretty)
     pretty_result = show.column("result", gettext_lazy("result"), show.pretty)
 
+    @admin.display(description=gettext_lazy("carried context"))
+    def pretty_carried(self, job: Job) -> SafeString:
+        """What the call has brought along, such as the language."""
+        return show.pretty(show.carried(job))
+
     @admin.display(description=gettext_lazy("progress"))
     def progress_bar(self, job: Job) -> SafeString | str:
         """What the task reported last."""
@@ -100,6 +105,8 @@ def fieldsets_of(job: Job) -> list[Any]:
     call: list[Any] = ["pretty_args", "pretty_kwargs"]
     if job.state == State.SUCCEEDED:
         call.append("pretty_result")
+    if job.carried is not None:
+        call.append("pretty_carried")
     return [
         (None, {"fields": state}),
         (gettext_lazy("Call"), {"fields": [*call, ("about_what", "whose")]}),

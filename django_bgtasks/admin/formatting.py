@@ -22,6 +22,7 @@ from django.utils.translation import ngettext
 from ..core import clock
 from ..core.formats import NOTHING, exact
 from ..core.payload import MASK, masked, masked_call, masked_key, may_see_secrets
+from ..jobs.carried import carried_values
 from ..jobs.task import known_task
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
@@ -148,7 +149,17 @@ def conceal(job: Job, user: Any) -> Job:
         task = known_task(job.task)
         job.args, job.kwargs = masked_call(task, job.args, job.kwargs)
         job.result, job.dedup_key = masked(job.result), masked_key(task, job.dedup_key)
+        if job.carried is not None:
+            job.carried = json.dumps(masked(carried(job)))
     return job
+
+
+def carried(job: Job) -> dict[str, Any]:
+    """The values that a job carries; nothing of what somebody wrote there that is no JSON."""
+    try:
+        return carried_values(job)
+    except ValueError:
+        return {}
 
 
 def code(text: str) -> SafeString:

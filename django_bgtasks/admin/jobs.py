@@ -32,14 +32,14 @@ from .search import small_calls
 
 # How often the page of a job that is not final looks again.
 REFRESH_SECONDS = 3
-PAYLOAD = ("args", "kwargs", "result")
+PAYLOAD = ("args", "kwargs", "carried", "result")
 
 
 class JobList(ChangeList):
     """The list leaves out what is large."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Without arguments and results."""
+        """Without arguments, carried contexts and results."""
         return super().get_queryset(request, exclude_parameters).defer(*PAYLOAD)
 
     def get_results(self, request: HttpRequest) -> None:

@@ -29,7 +29,9 @@ else:
 
 COUNTED = 10_000
 # The fields of which a user may see a mask alone.
-CONCEALED = frozenset({"args", "kwargs", "result", "response", "dedup_key", "dedup_slot"})
+CONCEALED = frozenset(
+    {"args", "kwargs", "carried", "result", "response", "dedup_key", "dedup_slot"}
+)
 
 
 class AtLeast(int):

@@ -44,6 +44,7 @@ class Options:
     keep_cancelled_days: float = 7.0
     mode: str = WORKERS  # "inline": the process that enqueues a job runs it
     middleware: Sequence[str] = ()  # paths of classes, the outermost first
+    carry: Sequence[str] = ()  # paths of Carried objects, in the order in which they are restored
     monitoring_token: str | None = None  # opens healthz, readyz and metrics; None: they are off
 
     @property
@@ -141,7 +142,7 @@ def read(backend: str, entry: Mapping[str, Any]) -> BackendSettings:
     _check(backend, options)
     if options.is_inline:
         # A message would bring a worker to what this process is about to run.
-        options = replace(options, dispatch=False)
+        options = replace(options, redis_url=None)
     queues = frozenset(entry.get("QUEUES", [DEFAULT_TASK_QUEUE_NAME]))
     return BackendSettings(backend, queues, options, unknown)
 
@@ -177,9 +178,10 @@ def _check(backend: str, options: Options) -> None:
     for depth in depths.values() if isinstance(depths, Mapping) else (depths,):
         if depth is not None and (type(depth) is not int or depth < 0):
             raise _wrong(backend, "max_depth", depths, "a whole number, or one for each queue")
-    paths = options.middleware
-    if not isinstance(paths, tuple | list) or not all(isinstance(path, str) for path in paths):
-        raise _wrong(backend, "middleware", paths, "a list of paths, such as 'shop.bg.Timing'")
+    for name, example in (("middleware", "shop.bg.Timing"), ("carry", "shop.bg.tenant")):
+        paths = getattr(options, name)
+        if not isinstance(paths, tuple | list) or not all(isinstance(path, str) for path in paths):
+            raise _wrong(backend, name, paths, f"a list of paths, such as {example!r}")
     if options.dead_after < 2 * options.beat_every:
         raise ImproperlyConfigured(
             f"TASKS[{backend!r}]['OPTIONS']: dead_after ({options.dead_after} s) must be at least "

@@ -25,6 +25,7 @@ from ..ledger.outages import errors_of, is_in_transaction, retry_if_lost
 from ..models import Job
 from ..sandbox.connections import drop_connections
 from ..sandbox.threads import in_passing
+from .carried import carried_values
 from .results import JobResult, result_of
 
 logger = logging.getLogger("django_bgtasks")
@@ -78,6 +79,11 @@ class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
     def idempotency_key(self) -> str:
         """The same in every attempt of this job: give it to payment and mail providers."""
         return str(self.job.pk)
+
+    @property
+    def carried(self) -> dict[str, Any]:
+        """The values that the job carries, by their names; see OPTIONS["carry"]."""
+        return carried_values(self.job)
 
     def step_key(self, step: str) -> str:
         """The idempotency key of one step of this job, the same in every attempt."""

@@ -49,6 +49,7 @@ from ..transport.connection import (
     uses_redis,
 )
 from ..transport.messages import Message, namespace_of, push
+from .carried import carried_of, carry
 from .middleware import middleware_of
 from .results import JobResult, Results, announce, is_heard, result_of
 from .task import BackgroundTask, runs_inline
@@ -81,6 +82,8 @@ def enqueue(
         # A duplicate adds nothing to the queue.
         if job.dedup_slot is None or holder_of(job.dedup_slot, using) is None:
             raise
+    if carried_of(job.backend):
+        carry([job], job.backend, job.task)
     for middleware in middleware_of(job.backend):
         middleware.on_enqueue([job])
     return _result(job, _insert(job, task, using), given)
@@ -94,6 +97,8 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any], given: Any) -> Sequence[Jo
         return []
     if task.dedup_key is not None:
         jobs = [build(task, *call) for call in split]
+        if carried_of(task.backend):
+            carry(jobs, task.backend, task.module_path)
         for middleware in middleware_of(task.backend):
             middleware.on_enqueue(jobs)
         found = in_transaction(lambda: _insert_keyed(jobs, task, using), using)
@@ -112,6 +117,8 @@ def _enqueue_alike(
         (clock.new_id(), json_value(list(args), "args", where), json_value(kwargs, "kwargs", where))
         for args, kwargs in split
     ]
+    if carried_of(first.backend):
+        carry([first], first.backend, where)
     for middleware in middleware_of(first.backend):
         middleware.on_enqueue(UnsavedJobs(first, calls))
     in_transaction(lambda: _insert_alike(first, calls, task, using), using)

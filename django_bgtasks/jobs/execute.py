@@ -62,9 +62,11 @@ from ..sandbox.restore import (
     refuse_ended_transaction,
 )
 from ..sandbox.threads import check_threads_of
+from .carried import carried_of
 from .context import JobContext, context_of, flush_progress
 from .enqueue import dispatch_on_commit
 from .middleware import aentered, entered, middleware_of, report_outcome
+from .on_failure import call_on_failure
 from .results import announce
 from .task import find_task
 
@@ -184,7 +186,7 @@ def call(run: Run) -> Any:
 def _call(run: Run) -> Any:
     # Nobody takes it back: its own context of variables ends with the call.
     running.set(run)
-    if middleware_of(run.job.backend):
+    if _has_surroundings(run.job):
         with entered(run.context):
             return run.task.func(*_arguments(run), **run.job.kwargs)
     return run.task.func(*_arguments(run), **run.job.kwargs)
@@ -193,10 +195,14 @@ def _call(run: Run) -> Any:
 async def acall(run: Run) -> Any:
     """Await the task's coroutine function, on the event loop that its sandbox has given it."""
     running.set(run)
-    if middleware_of(run.job.backend):
+    if _has_surroundings(run.job):
         async with aentered(run.context):
             return await run.task.func(*_arguments(run), **run.job.kwargs)
     return await run.task.func(*_arguments(run), **run.job.kwargs)
+
+
+def _has_surroundings(job: Job) -> bool:
+    return bool(middleware_of(job.backend) or carried_of(job.backend) or job.carried is not None)
 
 
 def _arguments(run: Run) -> list[Any]:
@@ -422,15 +428,27 @@ def _follow_up(run: Run) -> None:
     reflect_outcome(job, outcome)
     if job.state == State.QUEUED and not run.of_caller:
         dispatch_on_commit([job], run.using)
-    if job.state in FINAL:
-        announce("task_finished", job, run.task)
-    elif outcome.failure is not None:
+    if outcome.failure is not None and job.state not in FINAL:
         announce("job_retrying", job, run.task)
-    if middleware_of(job.backend):
-        report_outcome(run.context, outcome, run.exception)
+    announce_outcome(run)
     if not run.of_caller:
         # Its traceback refers to the run: what the task had in hand would stay until the collector.
         run.exception = None
+
+
+def announce_outcome(run: Run) -> None:
+    """Tell the receivers of task_finished, the middleware and on_failure what an attempt came to.
+
+    Once for each settlement, whoever made it, after reflect_outcome(). Nothing else tells them. A
+    job that could not begin and waits again has had no attempt: nobody is told.
+    """
+    job, task = run.job, run.task
+    if job.state in FINAL:
+        announce("task_finished", job, task)
+    if run.outcome.hold is None and middleware_of(job.backend):
+        report_outcome(run.context, run.outcome, run.exception)
+    if job.state == State.FAILED and getattr(task, "on_failure", None):
+        call_on_failure(run.context, run.outcome, run.exception)
 
 
 def reflect_outcome(job: Job, outcome: Outcome) -> None:

@@ -34,8 +34,8 @@ from ..ledger.workers import INLINE_WORKER
 from ..models import Job
 from ..sandbox.call import interrupt_overdue
 from .enqueue import dispatch_on_commit, enqueue, enqueue_many, fresh_context
-from .execute import Run, reflect_outcome, run_claimed
-from .results import JobResult, announce
+from .execute import Run, announce_outcome, reflect_outcome, run_claimed
+from .results import JobResult
 from .task import forced_inline, known_task
 
 logger = logging.getLogger("django_bgtasks")
@@ -177,8 +177,9 @@ def settle_interrupted(job: Job, words: str, using: str) -> None:
     with suppress(DatabaseError):
         settle(job, outcome, using)
         reflect_outcome(job, outcome)
-        if job.is_final:
-            announce("task_finished", job, known_task(job.task))
+        run = Run(job, using, known_task(job.task))
+        run.outcome = outcome
+        announce_outcome(run)
 
 
 @contextmanager

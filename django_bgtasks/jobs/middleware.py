@@ -6,9 +6,10 @@ Where there is none, it costs a truth test for each job.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from functools import cache
+from contextvars import copy_context
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -16,8 +17,10 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from ..core.current import announced
+from ..core.noted import Noted
 from ..core.options import backend_of, backend_settings
 from ..core.outcomes import Outcome
+from .carried import restored
 
 if TYPE_CHECKING:
     from ..models import Job
@@ -118,19 +121,24 @@ def middleware_class(path: str) -> type[Middleware]:
 
 @contextmanager
 def entered(context: JobContext) -> Iterator[None]:
-    """Within it around() of each middleware is entered."""
+    """Within it the carried context is restored, and around() of each middleware is entered."""
     with ExitStack() as stack:
+        stack.enter_context(restored(context.job))
         for middleware in middleware_of(context.job.backend):
-            stack.enter_context(middleware.around(context))
+            around = middleware.around(context)
+            stack.enter_context(Noted(around, f"From around() of {_name(middleware)}."))
         yield
 
 
 @asynccontextmanager
 async def aentered(context: JobContext) -> AsyncIterator[None]:
-    """Within it aaround() of each middleware is entered."""
+    """Within it the carried context is restored, and aaround() of each middleware is entered."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(restored(context.job))
         for middleware in middleware_of(context.job.backend):
-            await stack.enter_async_context(middleware.aaround(context))
+            around = middleware.aaround(context)
+            note = f"From aaround() of {_name(middleware)}."
+            await stack.enter_async_context(Noted(around, note))
         yield
 
 
@@ -138,21 +146,37 @@ def report_outcome(
     context: JobContext, outcome: Outcome, exception: BaseException | None = None
 ) -> None:
     """Call on_outcome() of each middleware. exception: what the attempt raised."""
-    # Django's context is frozen.
-    object.__setattr__(context, "exception", exception)
-    token = announced.set(context.job)
+    apart(context, exception, partial(_report_outcome, context, outcome))
+
+
+def _report_outcome(context: JobContext, outcome: Outcome) -> None:
     for middleware in middleware_of(context.job.backend):
         try:
             middleware.on_outcome(context, outcome)
         except (Exception, SystemExit):
             logger.exception(
                 "on_outcome() of %s raised for job %s, which is settled.",
-                type(middleware).__qualname__,
+                _name(middleware),
                 context.job.pk,
             )
-    announced.reset(token)
+
+
+def apart(context: JobContext, exception: BaseException | None, act: Callable[[], None]) -> None:
+    """Call act() about a job that is settled: what it leaves in context variables ends with it."""
+
+    def run() -> None:
+        announced.set(context.job)
+        act()
+
+    # Django's context is frozen.
+    object.__setattr__(context, "exception", exception)
+    copy_context().run(run)
     # Its traceback refers to the context.
     object.__setattr__(context, "exception", None)
+
+
+def _name(middleware: Middleware) -> str:
+    return type(middleware).__qualname__
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

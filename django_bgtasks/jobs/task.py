@@ -29,7 +29,7 @@ from ..core.current import is_worker
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
 from ..core.options import IMPLICIT, IMPLICIT_BACKEND, INLINE, backend_settings, default_backend
-from ..core.outcomes import message_of
+from ..core.outcomes import Outcome, message_of
 from ..core.payload import check_sensitive, fault_of, plain
 from ..core.retry import DEFAULT_RETRY, Retry
 from ..core.spans import fault_of_time, span_of
@@ -43,7 +43,8 @@ T = TypeVar("T")
 Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
-OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive"}
+OnFailure = Callable[["JobContext", Outcome], Any] | str | None
+OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive", "on_failure"}
 TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
 MOST_SECONDS = 10**7
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
@@ -68,6 +69,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     owner, about: the user whose job it is and the model instance it concerns.
     inline: run the job in the process that enqueues it, after its commit, and not by a worker.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
+    on_failure: a function, or the dotted path of one, that is called with (context, outcome) when a
+        job has failed for good, its process's death included.
     """
 
     retry: Retry = DEFAULT_RETRY
@@ -81,6 +84,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     about: Any = None
     inline: bool = False
     sensitive: Sequence[str] = ()
+    on_failure: OnFailure = None
 
     def __post_init__(self) -> None:
         for name in TEXTS:
@@ -118,7 +122,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
         None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
-        `retry`, `atomic`, `takes_context` and `sensitive` are the definition's, and read there.
+        `retry`, `atomic`, `takes_context`, `sensitive` and `on_failure` are the definition's, and
+        read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
@@ -357,6 +362,17 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
             f"runs it. Leave out one of the two."
         )
     check_sensitive(task)
+    _check_on_failure(name, task.on_failure)
+
+
+def _check_on_failure(name: str, given: Any) -> None:
+    if isinstance(given, str):
+        is_right = "." in given and all(part.isidentifier() for part in given.split("."))
+    else:
+        is_right = given is None or callable(given)
+    if not is_right:
+        text = "on_failure is a function of (context, outcome), or the dotted path of one"
+        raise InvalidTask(f"{name}: {text}, not {given!r}. A task is none: let it enqueue that.")
 
 
 def _check_scope(name: str, scope: Any) -> None:

@@ -67,7 +67,8 @@ def _scheduled(using: str) -> QuerySet[Job]:
 
 @retried
 def replace_call(holder: Job, job: Job, using: str) -> bool:
-    """Give the holder of a dedup slot the arguments and the time of a new call (debounce).
+    """Give the holder of a dedup slot the arguments, the time and the carried context of a new call
+    (debounce).
 
     False if it has started or ended meanwhile: then nothing was written.
     """
@@ -76,7 +77,7 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
     )
     # One that was for later waits from now on, and not since it was enqueued.
     since = Case(When(state=State.SCHEDULED, then=Now()), default=F("run_after"))
-    values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs}
+    values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs, "carried": job.carried}
     values["run_after"] = job.run_after or since
     target = Transition.POSTPONE.target if job.run_after else State.QUEUED
     if job.dedup_scope == "window":

@@ -415,6 +415,12 @@ class Migration(migrations.Migration):
                         max_length=64, verbose_name="backend"
                     ),
                 ),
+                (
+                    "carried",
+                    models.TextField(
+                        blank=True, editable=False, null=True, verbose_name="carried context"
+                    ),
+                ),
                 ("trace", models.CharField(blank=True, editable=False, max_length=55, null=True)),
                 (
                     "about_type",

@@ -96,6 +96,8 @@ class Job(models.Model):
     batch = models.UUIDField(_("batch"), null=True, blank=True)
     cancel_requested_at = UTCDateTimeField(_("cancel requested at"), null=True, blank=True)
     backend = ExactCharField(_("backend"), max_length=64)
+    # Names and values as JSON of the context it was enqueued in; NULL if it carries none.
+    carried = models.TextField(_("carried context"), null=True, blank=True, editable=False)
     # The span that enqueued it, as the header traceparent has it; NULL if none was recorded.
     trace = models.CharField(max_length=55, null=True, blank=True, editable=False)
 

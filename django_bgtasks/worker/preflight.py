@@ -16,6 +16,7 @@ from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from ..core.messages import Reason
+from ..jobs.carried import carried_of
 from ..jobs.middleware import middleware_of
 from ..ledger import pooler
 from ..transport.connection import RedisError, connection, reason
@@ -57,6 +58,7 @@ def _look(config: WorkerConfig, heartbeat: HeartbeatFile | None) -> int:
 def _check_database(config: WorkerConfig) -> int:
     try:
         middleware_of(config.backend)
+        carried_of(config.backend)
     except ImproperlyConfigured as error:
         logger.error("%s", error)  # noqa: TRY400 - a traceback says nothing more
         return MISCONFIGURED

@@ -49,6 +49,22 @@ def test_a_copy_with_changed_arguments_is_a_new_job_in_the_same_queue(staff: Sta
     assert (entry.verb, entry.job, entry.source) == ("duplicated", made.pk, job.pk)
 
 
+def test_a_copy_carries_what_the_job_carries_and_nothing_of_who_copies_it(
+    staff: Staff, settings: Any
+) -> None:
+    options = {
+        **settings.TASKS["default"]["OPTIONS"],
+        "carry": ["django_bgtasks.carry.language", "django_bgtasks.carry.user"],
+    }
+    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
+    client = staff("view_job", "add_job")
+    for carried in ('{"language": "fr", "token": "hidden from them"}', None):
+        job = make_job(task=ADD, args=[1, 2], carried=carried)
+        copy(client, job, "[5, 6]")
+        assert Job.objects.latest("id").args == [5, 6]
+        assert Job.objects.latest("id").carried == carried
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs", "told"),
     [

@@ -261,6 +261,31 @@ def test_the_page_of_a_job_shows_all_of_it(admin_client: Client, admin_user: Any
     assert reverse("admin:django_bgtasks_worker_change", args=(worker.pk,)) in html
 
 
+@pytest.mark.parametrize(
+    ("carried", "to_all", "to_some"),
+    [
+        (None, "", ""),
+        ('{"tenant": "<b>Zürich</b>"}', "&quot;tenant&quot;: &quot;&lt;b&gt;Zürich&lt;/b&gt;", ""),
+        ('{"tenant": "a", "token": "s3cret"}', "&quot;tenant&quot;: &quot;a&quot;", "s3cret"),
+        ("nonsense", "{}", "nonsense"),
+    ],
+    ids=["nothing", "a tenant", "a secret", "nonsense"],
+)
+def test_the_page_of_a_job_shows_the_context_that_it_carries(
+    staff: Callable[..., Client], admin_client: Client, carried: str, to_all: str, to_some: str
+) -> None:
+    job = make_job(carried=carried)
+    shown, concealed = (
+        html_of(client, page_of(job)) for client in (admin_client, staff("view_job"))
+    )
+    for html in (shown, concealed):
+        assert ("Carried context" in html) is (carried is not None)
+        assert to_all in html
+    if to_some:
+        assert to_some not in concealed
+        assert (to_some in shown) is (carried != "nonsense")
+
+
 def test_what_a_job_was_about_may_be_gone(admin_client: Client, django_user_model: Any) -> None:
     job = make_job()
     user = django_user_model.objects.create_user("short-lived")

@@ -61,6 +61,7 @@ def test_an_unknown_option_is_named_with_the_one_that_was_meant(
     [
         *({"timeout": 0}, {"timeout": "5"}, {"dead_after": 4.0}, {"monitoring_token": 7}),
         *({"middleware": "shop.bg.Timing"}, {"redis_url": ["redis://127.0.0.1:6379/0"]}),
+        *({"middleware": "shop.bg.Timing"}, {"carry": "shop.bg.tenant"}, {"carry": [1]}),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_option(
@@ -98,6 +99,27 @@ def test_what_is_no_middleware_is_an_error_with_a_cure(
     error = messages()["bgtasks.E009"]
     assert path in error.msg
     assert "shop.bg.Timing" in str(error.hint)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "no_carried", "same_name"])
+def test_what_is_no_carried_is_an_error_with_a_cure(tasks: Callable[..., None], name: str) -> None:
+    tasks(carry=["tests.jobs.carried.tenant", "django_bgtasks.carry.user"])
+    assert "bgtasks.E015" not in messages()
+    tasks(carry=["tests.jobs.carried.tenant", f"tests.jobs.carried.{name}"])
+    error = messages()["bgtasks.E015"]
+    assert (name if name != "same_name" else "the name 'tenant'") in error.msg
+    assert "shop.bg.tenant" in str(error.hint)
+
+
+def test_a_carried_user_whom_no_middleware_tells_is_a_warning_of_a_deployment(
+    tasks: Callable[..., None], settings: Settings
+) -> None:
+    assert "bgtasks.W006" not in messages(deploy=True)
+    tasks(carry=["django_bgtasks.carry.user"])
+    assert "bgtasks.W006" in messages(deploy=True)
+    assert "bgtasks.W006" not in messages()
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django_bgtasks.carry.user_middleware"]
+    assert "bgtasks.W006" not in messages(deploy=True)
 
 
 @pytest.mark.parametrize("cache", ["missing", "local"])

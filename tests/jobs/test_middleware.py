@@ -8,9 +8,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -18,11 +19,16 @@ from pytest_django import Settings
 
 from django_bgtasks import Middleware, add_middleware, remove_middleware
 from django_bgtasks.core import clock
+from django_bgtasks.core.outcomes import DeathCause
 from django_bgtasks.jobs import execute
+from django_bgtasks.jobs.actions import cancel_job
+from django_bgtasks.jobs.execute import run_claimed
 from django_bgtasks.jobs.middleware import middleware_of
-from django_bgtasks.models import Job
+from django_bgtasks.ledger.lifecycle import claim
+from django_bgtasks.models import Attempt, Job
 from django_bgtasks.testing import run_jobs
 from django_bgtasks.worker.maintenance import rescue
+from django_bgtasks.worker.maintenance.dead_processes import Death, settle_death
 from tests.app import tasks as plain
 from tests.interfaces.rows import make_job
 from tests.waiting import patience
@@ -154,6 +160,143 @@ def test_what_is_raised_before_the_yield_is_the_exception_of_the_attempt(
     assert (before, after, state) == ("before", "after", "failed")
     assert isinstance(exception, LookupError)
     assert failure.message == "no tenant"
+
+
+class Misshapen(Middleware):
+    """One whose around() and aaround() do not yield once."""
+
+    def __init__(self, yields: int) -> None:
+        self.yields = yields
+
+    @contextmanager
+    def around(self, context: Any) -> Iterator[None]:
+        """Yield as often as that."""
+        for _ in range(self.yields):
+            yield
+
+
+class MisshapenForCoroutines(Misshapen):
+    """The same on the event loop."""
+
+    @asynccontextmanager
+    async def aaround(self, context: Any) -> AsyncIterator[None]:
+        """Yield as often as that."""
+        for _ in range(self.yields):
+            yield
+
+
+class RaisingAfter(Middleware):
+    """Raises when the task has ended."""
+
+    @contextmanager
+    def around(self, context: Any) -> Iterator[None]:
+        """Raise after the yield, whatever the task raised."""
+        try:
+            yield
+        finally:
+            raise LookupError("too late")
+
+
+@each_kind
+@pytest.mark.parametrize("kind", [Misshapen, MisshapenForCoroutines])
+@pytest.mark.parametrize(("yields", "why"), [(0, "didn't yield"), (2, "didn't stop")])
+def test_an_around_that_does_not_yield_once_fails_the_attempt_by_its_name(
+    add: Add, task: Any, kind: type[Misshapen], yields: int, why: str
+) -> None:
+    calls: list[Any] = []
+    add(Noting(calls))
+    add(kind(yields))
+    task.enqueue(1, 2)
+    [job] = run_jobs()
+    assert (job.state, job.error) == ("failed", f"RuntimeError: generator {why}")
+    assert f"around() of {kind.__name__}." in Attempt.objects.get().traceback
+    # The others have their end, and one outcome.
+    assert [call if isinstance(call, str) else call[0] for call in calls] == [
+        *("before", "after", "failed")
+    ]
+
+
+@each_kind
+def test_what_is_raised_after_the_yield_is_the_exception_of_the_attempt(
+    add: Add, task: Any
+) -> None:
+    calls: list[Any] = []
+    add(Noting(calls))
+    add(RaisingAfter())
+    task.enqueue(1, 2)
+    [job] = run_jobs()
+    assert (job.state, job.error, job.result) == ("failed", "LookupError: too late", None)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "states"),
+    [
+        (plain.add, (1, 2), ["succeeded"]),
+        (plain.fail, (), ["failed"]),
+        (tasks.third_time_lucky, (), ["queued", "scheduled"]),
+        (tasks.again_later, (60,), ["scheduled"]),
+        (tasks.again_later, (0,), ["queued"] * 5),
+        (tasks.hopeless, (), ["failed"]),
+        (tasks.hang_twice, (), ["queued", "failed"]),
+        (tasks.ahang, (), ["failed"]),
+        (tasks.stops_when_asked, (), ["cancelled"]),
+        (tasks.atomically, ("a", True), ["queued", "failed"]),
+        (tasks.atomically, ("a",), ["succeeded"]),
+        (tasks.gives, ("function",), ["failed"]),
+        (tasks.gives, ("large",), ["failed"]),
+        (tasks.loses_its_claim, (), []),
+    ],
+    ids=lambda value: value.func.__name__ if hasattr(value, "func") else None,
+)
+def test_each_attempt_that_ended_has_one_outcome(
+    add: Add, task: Any, args: Any, states: list[str]
+) -> None:
+    calls: list[Any] = []
+    add(Noting(calls))
+    task.enqueue(*args)
+    with suppress(RuntimeError):
+        run_jobs(limit=5)
+    assert calls.count("before") == max(len(states), 1)
+    assert [call[0] for call in calls if isinstance(call, tuple)] == states
+
+
+def test_a_cancellation_that_a_worker_finds_is_an_outcome_and_that_of_a_waiting_job_is_none(
+    add: Add,
+) -> None:
+    calls: list[Any] = []
+    add(Noting(calls))
+    cancel_job(plain.add.enqueue(1, 2).id)
+    plain.add.enqueue(1, 2)
+    Job.objects.filter(state="queued").update(cancel_requested_at=clock.now())
+    [job] = run_jobs()
+    assert (job.state, [call[0] for call in calls]) == ("cancelled", ["cancelled"])
+
+
+def test_a_job_that_could_not_begin_has_had_no_attempt_and_no_outcome(add: Add) -> None:
+    calls: list[Any] = []
+    add(Noting(calls))
+    make_job(task="tests.nowhere.task")
+    [job] = run_jobs()
+    assert (job.state, job.attempt, calls) == ("scheduled", 0, [])
+    make_job("running", attempt=1, worker=(worker := clock.new_id()), claims=1)
+    [job] = Job.objects.filter(state="running")
+    death = Death(job.pk, 1, worker, DeathCause.UNBEGUN)
+    assert settle_death(death, "default")
+    assert (Job.objects.get(pk=job.pk).state, calls) == ("queued", [])
+
+
+def test_an_attempt_that_was_rescued_has_one_outcome_even_if_its_process_wakes_up(
+    add: Add,
+) -> None:
+    calls: list[Any] = []
+    add(Noting(calls))
+    job = claim(UUID(plain.add.enqueue(1, 2).id), clock.new_id(), "default")
+    assert job is not None
+    assert rescue.rescue("default") == 1
+    assert rescue.rescue("default") == 0
+    assert run_claimed(job, "default") is None
+    assert [call[0] for call in calls if isinstance(call, tuple)] == ["queued"]
 
 
 @pytest.mark.parametrize("middleware", [[], [Middleware()]], ids=["without", "with"])

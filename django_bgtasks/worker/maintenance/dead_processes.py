@@ -26,9 +26,7 @@ from ...core.outcomes import (
 from ...core.payload import printable
 from ...core.retry import DEFAULT_RETRY
 from ...core.states import State, Transition
-from ...jobs.context import context_of
-from ...jobs.execute import reflect_outcome
-from ...jobs.middleware import middleware_of, report_outcome
+from ...jobs.execute import Run, announce_outcome, reflect_outcome
 from ...jobs.results import announce
 from ...jobs.task import known_task
 from ...ledger import workers
@@ -198,7 +196,7 @@ def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
         send([job])
     task = known_task(job.task)
     announce("job_rescued", job, task)
-    if job.is_final:
-        announce("task_finished", job, task)
-    if middleware_of(job.backend):
-        report_outcome(context_of(job, task, using), outcome)
+    if death.begun:
+        run = Run(job, using, task)
+        run.outcome = outcome
+        announce_outcome(run)
