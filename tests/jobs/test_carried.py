@@ -357,7 +357,7 @@ def test_what_is_no_carried_is_an_error_that_names_it(
         {"restore": carried.use_later},
         {"capture": carried.use_later},
     ],
-    ids=str,
+    ids=["no name", "number", "path", "no restore", "coroutine restores", "coroutine captures"],
 )
 def test_a_carried_that_cannot_work_is_refused_where_it_is_made(wrong: dict[str, Any]) -> None:
     right: dict[str, Any] = {"name": "tenant", "capture": dict, "restore": print}

@@ -140,7 +140,9 @@ def test_what_it_leaves_in_context_variables_does_not_reach_the_next_job() -> No
     assert carried.current_tenant() is None
 
 
-@pytest.mark.parametrize("wrong", [3, "hear", "tests.jobs.", failing.fail], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [3, "hear", "tests.jobs.", failing.fail], ids=["number", "name", "no name", "task"]
+)
 def test_what_cannot_be_called_is_refused_where_the_task_is_defined(wrong: Any) -> None:
     with pytest.raises(InvalidTask, match="on_failure is a function of"):
         task(on_failure=wrong)(failing.hear)
