@@ -78,13 +78,13 @@ class Advice:
 def advice_for(backend: str, using: str) -> Iterator[Advice]:
     """What `bgdoctor` and `bgworker` say of one backend and its database.
 
-    A site under development need not name its Redis: they say where it is, or what it means that
-    there is none.
+    Not what the site has silenced. And a site under development need not name its Redis: they say
+    where it is, or what it means that there is none.
     """
-    for advice in advice_on_redis(backend):
-        if advice.id != "bgtasks.W001" or not settings.DEBUG:
+    silenced = {*settings.SILENCED_SYSTEM_CHECKS, *(["bgtasks.W001"] if settings.DEBUG else [])}
+    for advice in (*advice_on_redis(backend), *advice_on_database(using)):
+        if advice.id not in silenced:
             yield advice
-    yield from advice_on_database(using)
 
 
 def advice_on_redis(backend: str) -> Iterator[Advice]:

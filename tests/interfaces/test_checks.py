@@ -194,6 +194,8 @@ def test_a_worker_advises_a_deployed_site_to_name_its_redis(
     settings.DEBUG = debug
     lines = [advice.line for advice in advice_for("default", "default")]
     assert [line.count("docs/settings.md#where-redis-is") for line in lines] == [1] * (not debug)
+    settings.SILENCED_SYSTEM_CHECKS = ["bgtasks.W001"]
+    assert list(advice_for("default", "default")) == []
 
 
 def test_advice_is_one_line_that_says_where_to_read_more() -> None:

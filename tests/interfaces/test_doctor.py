@@ -89,6 +89,19 @@ def test_jobs_that_nobody_serves_are_named(redis_client: redis.Redis) -> None:
     assert "python manage.py bgworker default" in text
 
 
+def test_advice_on_the_settings_is_a_line_and_no_fault(
+    redis_client: redis.Redis, settings: Settings
+) -> None:
+    alive()
+    assert "docs/security.md" not in doctor()[0]
+    cache = settings.CACHES["default"]
+    settings.CACHES = {"default": {**cache, "OPTIONS": {}}}
+    text, code = doctor()
+    [line] = [line for line in text.splitlines() if "docs/security.md" in line]
+    assert line.startswith("info  Jobs go through the Redis of the cache default, which pickles")
+    assert code == 0
+
+
 def test_what_the_dashboard_warns_of_is_a_finding_too(redis_client: redis.Redis) -> None:
     alive()
     pause_queue("emails")

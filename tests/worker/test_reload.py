@@ -20,6 +20,7 @@ SETTINGS = """
 from tests.settings import *
 INSTALLED_APPS = [*INSTALLED_APPS, "bookshop"]
 """
+PICKLES = '{"SERIALIZER": "django_redis.serializers.pickle.PickleSerializer"}'
 TASKS = """
 from django_bgtasks import task
 
@@ -59,6 +60,7 @@ def test_a_change_restarts_the_worker_and_a_syntax_error_waits_for_the_next(
 ) -> None:
     version: Any = importlib.import_module("bookshop.tasks").version
     env = {"PYTHONPATH": str(tmp_path), "DJANGO_SETTINGS_MODULE": "bookshop_settings"}
+    env["BGTASKS_TEST_CACHE_OPTIONS"] = PICKLES
     worker = bgworker("--reload", env=env)
     assert wait_for_state(version.enqueue(), "succeeded").result == 1
     bookshop("2")
@@ -66,6 +68,8 @@ def test_a_change_restarts_the_worker_and_a_syntax_error_waits_for_the_next(
         re.compile(r"tasks\.py changed; starting again\..*^bgworker ", re.MULTILINE | re.DOTALL)
     )
     assert wait_for_state(version.enqueue(), "succeeded").result == 2
+    # Advice on the settings is given once.
+    assert worker.output.count("docs/security.md#a-redis-user") == 1
     bookshop("3 +")
     worker.wait_for("SyntaxError")
     worker.wait_for("It starts again when a file changes.")
