@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import timedelta
 
 import redis
+from django.db import transaction
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -60,6 +62,23 @@ def test_with_the_mode_inline_a_worker_runs_what_is_for_later_and_what_its_jobs_
     assert (parent.state, child.state) == ("succeeded", "succeeded")
     assert child.worker == parent.worker
     assert "not used" in worker.output
+
+
+def test_a_worker_beside_and_the_process_that_enqueues_run_a_job_once_between_them(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    """The worker looks into the database all the time, as without Redis."""
+    bgworker("--processes", 2, env={"BGTASKS_TEST_OPTIONS": '{"mode": "inline"}'})
+    # For the worker: it is at work then.
+    wait_for_state(tasks.record.using(inline=False).enqueue(str(effects), "first"), "succeeded")
+    inline = tasks.record.using(inline=True)
+    for _ in range(20):
+        with transaction.atomic():
+            inline.enqueue_many([(str(effects), "x")] * 5)
+    wait_until(lambda: not unfinished())
+    assert len(effects.texts) == 101
+    assert not Job.objects.exclude(state="succeeded", claims=1).exists()
+    assert str(os.getpid()) in map(str, effects.pids)
 
 
 def test_a_job_of_a_worker_can_run_another_one_inline(bgworker: WorkerFactory) -> None:

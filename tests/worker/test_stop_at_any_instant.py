@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
@@ -28,6 +28,8 @@ from .jobs import unfinished, wait_for_state
 FEW, MANY = 6, 200
 # Jobs that wait for each worker: none of them has run them all when it is stopped.
 JOBS, SECONDS = 20, 0.1
+Send = Callable[[int, signal.Signals], None]
+SENDS: tuple[Send, ...] = (os.kill, os.killpg)
 SIDE_BY_SIDE = ("--processes", 2, "--threads", 2)
 # Before the command is loaded nobody listens for the signal: Python ends as by default.
 UNHEARD = {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: -signal.SIGINT}
@@ -57,13 +59,20 @@ class Stop:
 
 
 def stop_at(
-    bgworker: WorkerFactory, after: float, number: signal.Signals, arguments: tuple[object, ...]
+    bgworker: WorkerFactory,
+    after: float,
+    number: signal.Signals,
+    arguments: tuple[object, ...],
+    send: Send,
 ) -> Stop:
-    """Start a worker, stop it after so many seconds, and see what it leaves behind."""
+    """Start a worker, stop it after so many seconds, and see what it leaves behind.
+
+    send: to the supervisor alone, as by Docker, or to its group, as by a terminal.
+    """
     before = claims()
     worker = bgworker(*arguments, fresh=True)
     time.sleep(after)
-    worker.send(number)
+    send(worker.pid, number)
     code = worker.wait(60)
     wait_until(lambda: not worker.family(), 10, "its processes are gone")
     return Stop(after, code, worker.output, claims() - before)
@@ -105,7 +114,8 @@ def stop_many(
             # Short ones, which are claimed together, and some in the middle of which a stop comes.
             tasks.record.enqueue_many([(str(effects), "x")] * JOBS)
             sleep.enqueue_many([(SECONDS,)] * (JOBS // 4))
-        stop = stop_at(bgworker, chance.uniform(0, whole), number, arguments)
+        after, send = chance.uniform(0, whole), chance.choice(SENDS)
+        stop = stop_at(bgworker, after, number, arguments, send)
         faults += stop.faults(number)
         ends[stop.code] = ends.get(stop.code, 0) + 1
         faults += stranded(stop, redis_client)
