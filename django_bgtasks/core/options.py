@@ -20,6 +20,7 @@ IMPLICIT_BACKEND = "bgtasks"
 BACKEND_PATH = "django_bgtasks.backend.RQBackend"
 MAX_SECONDS = 10**7
 SHORTEST_TOKEN = 20
+TYPES = ("json", "django")
 MAX_DAYS = 36_500
 IMPLICIT = {"BACKEND": BACKEND_PATH, "QUEUES": [], "OPTIONS": {}}
 
@@ -41,6 +42,7 @@ class Options:
     keep_failed_days: float = 90.0
     keep_cancelled_days: float = 7.0
     middleware: Sequence[str] = ()  # paths of classes, the outermost first
+    types: str = "json"  # of arguments and results: "json", or "django"; see docs/types.md
     dispatch: bool = True  # False: never talk to Redis; workers read the database
     monitoring_token: str | None = None  # opens healthz, readyz and metrics; None: they are off
 
@@ -163,6 +165,8 @@ def _check(backend: str, options: Options) -> None:
     paths = options.middleware
     if not isinstance(paths, tuple | list) or not all(isinstance(path, str) for path in paths):
         raise _wrong(backend, "middleware", paths, "a list of paths, such as 'shop.bg.Timing'")
+    if options.types not in TYPES:
+        raise _wrong(backend, "types", options.types, "'json' or 'django'")
     if options.dead_after < 2 * options.beat_every:
         raise ImproperlyConfigured(
             f"TASKS[{backend!r}]['OPTIONS']: dead_after ({options.dead_after} s) must be at least "

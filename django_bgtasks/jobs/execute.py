@@ -34,6 +34,7 @@ from ..core.outcomes import (
 from ..core.payload import json_value, printable, redact
 from ..core.retry import DEFAULT_RETRY
 from ..core.states import FINAL, State, Transition
+from ..core.values import COPIED_BY
 from ..ledger.lifecycle import (
     apply_outcome,
     claim_many,
@@ -67,6 +68,7 @@ from .enqueue import dispatch_on_commit
 from .middleware import aentered, entered, middleware_of, report_outcome
 from .results import announce
 from .task import find_task
+from .typed import NotToRun, acall_of, call_of
 
 logger = logging.getLogger("django_bgtasks")
 OUT_OF_SIGHT = (
@@ -180,8 +182,16 @@ def _call(run: Run) -> Any:
     running.set(run)
     if middleware_of(run.job.backend):
         with entered(run.context):
-            return run.task.func(*_arguments(run), **run.job.kwargs)
-    return run.task.func(*_arguments(run), **run.job.kwargs)
+            return _call_function(run)
+    return _call_function(run)
+
+
+def _call_function(run: Run) -> Any:
+    job, task = run.job, run.task
+    args, kwargs = call_of(job, task, HOLD) if job.types else (job.args, job.kwargs)
+    if task.takes_context:
+        args = [run.context, *args]
+    return task.func(*args, **kwargs)
 
 
 async def acall(run: Run) -> Any:
@@ -189,12 +199,16 @@ async def acall(run: Run) -> Any:
     running.set(run)
     if middleware_of(run.job.backend):
         async with aentered(run.context):
-            return await run.task.func(*_arguments(run), **run.job.kwargs)
-    return await run.task.func(*_arguments(run), **run.job.kwargs)
+            return await _await_function(run)
+    return await _await_function(run)
 
 
-def _arguments(run: Run) -> list[Any]:
-    return [run.context, *run.job.args] if run.task.takes_context else run.job.args
+async def _await_function(run: Run) -> Any:
+    job, task = run.job, run.task
+    args, kwargs = await acall_of(job, task, HOLD) if job.types else (job.args, job.kwargs)
+    if task.takes_context:
+        args = [run.context, *args]
+    return await task.func(*args, **kwargs)
 
 
 async def _run_here(coroutine: LimitedCoroutine) -> Any:
@@ -216,7 +230,7 @@ def conclude(run: Run, returned: Callable[[], Any], grouped: bool) -> None:
     Raises ClaimLost.
     """
     try:
-        value = json_value(returned(), "the result", run.job.task, TypeError)
+        value = _stored_result(run.job, returned())
     except BaseException as error:
         _settle_exception(run, error)
         return
@@ -225,6 +239,11 @@ def conclude(run: Run, returned: Callable[[], Any], grouped: bool) -> None:
         run.open = True
     else:
         _settle_success(run)
+
+
+def _stored_result(job: Job, value: Any) -> Any:
+    copied_by = COPIED_BY.get(job.types)
+    return json_value(value, "the result", job.task, TypeError, copied_by)
 
 
 def is_suspect(job: Job) -> bool:
@@ -302,7 +321,7 @@ def _commit_together(run: Run) -> None:
     try:
         with transaction.atomic(using):
             session = connections[using].connection
-            value = json_value(call(run), "the result", job.task, TypeError)
+            value = _stored_result(job, call(run))
             refuse_ended_transaction(using)
             run.outcome = outcome = Outcome(Transition.SUCCEED, result=value)
             flush_progress(run.context)
@@ -378,6 +397,9 @@ def _settle_exception(run: Run, error: BaseException) -> None:
         if not retry_until_connected(lambda: holds_claim(job, run.using), run.using):
             raise error
         error = RuntimeError(OUT_OF_SIGHT)
+    if isinstance(error, NotToRun):
+        _settle_failure(run, error.outcome)
+        return
     if isinstance(error, Interruption):
         # It may have come in the middle of a query: the connection cannot be trusted.
         drop_connections()

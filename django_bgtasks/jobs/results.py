@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 from weakref import ReferenceType
 
 from asgiref.sync import sync_to_async
@@ -32,6 +32,7 @@ from ..ledger.lifecycle import Call, job_of, ledger_database
 from ..ledger.outages import retry_until_connected
 from ..models import Attempt, Job
 from ..signals import job_deduplicated, job_rescued, job_retrying
+from .typed import value_of
 
 T = TypeVar("T")
 FIRST_LOOK, LAST_LOOK = 0.05, 1.0
@@ -77,6 +78,15 @@ class JobResult(TaskResult, Generic[T], metaclass=ForBoth):  # type: ignore[misc
             f"args={args!r}, kwargs={kwargs!r}>"
         )
 
+    @property
+    def return_value(self) -> T:
+        """What the task returned. Raises ValueError unless the job has succeeded.
+
+        With types="django" model instances are read now, and ObjectGone says that one is gone.
+        """
+        value = TaskResult.return_value.fget(self)  # type: ignore[attr-defined]
+        return cast(T, value_of(value) if self.job.types else value)
+
     def refresh(self) -> None:
         """Read the job anew. Raises TaskResultDoesNotExist if it was pruned meanwhile."""
         row = (
@@ -115,8 +125,9 @@ class JobResult(TaskResult, Generic[T], metaclass=ForBoth):  # type: ignore[misc
             if self.is_finished:
                 break
             await asyncio.sleep(pause)
-        value: T = self.return_value
-        return value
+        # It may ask the database.
+        read = sync_to_async(lambda: self.return_value, thread_sensitive=True)
+        return await read() if self.job.types else self.return_value
 
 
 class Results(Sequence[JobResult[Any]]):

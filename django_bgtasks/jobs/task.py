@@ -27,7 +27,7 @@ from ..core.compat import (
 )
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
-from ..core.options import IMPLICIT, IMPLICIT_BACKEND, backend_settings, default_backend
+from ..core.options import IMPLICIT, IMPLICIT_BACKEND, TYPES, backend_settings, default_backend
 from ..core.outcomes import message_of
 from ..core.payload import check_sensitive, fault_of, plain
 from ..core.retry import DEFAULT_RETRY, Retry
@@ -42,7 +42,9 @@ T = TypeVar("T")
 Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
-OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive"}
+Types = Literal["json", "django"]
+Missing = Literal["fail", "skip"]
+OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive", "types", "missing"}
 TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
 MOST_SECONDS = 10**7
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
@@ -65,6 +67,10 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     atomic: run inside the transaction that settles the job.
     on_crash: "retry", or "fail" for effects that must not be repeated.
     owner, about: the user whose job it is and the model instance it concerns.
+    types: "json" for arguments and results as JSON has them, "django" for dates, decimals, model
+        instances and more, which arrive as they left; None takes the backend's.
+    missing: what a job does if the row of a model instance is gone when it begins: "fail", or
+        "skip", and it is cancelled.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     """
 
@@ -78,6 +84,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     owner: Any = None
     about: Any = None
     sensitive: Sequence[str] = ()
+    types: Types | None = "json"
+    missing: Missing = "fail"
 
     def __post_init__(self) -> None:
         for name in TEXTS:
@@ -115,7 +123,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
         None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
-        `retry`, `atomic`, `takes_context` and `sensitive` are the definition's, and read there.
+        `retry`, `atomic`, `takes_context`, `sensitive`, `types` and `missing` are the definition's,
+        and read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
@@ -194,6 +203,9 @@ def task(
             "run_after cannot be defined statically with the @task decorator. "
             "Use .using(run_after=...) to set it dynamically."
         )
+
+    # Django's own decorator, which does not say it, keeps Django's rule.
+    options.setdefault("types", None)
 
     def wrapper(func: Callable[..., Any]) -> BackgroundTask[Any, Any]:
         name = backend or default_backend()
@@ -331,6 +343,10 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
         raise InvalidTask(f"{name}: on_duplicate is 'return', 'replace' or 'raise'.")
     if task.on_crash not in ("retry", "fail"):
         raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
+    if task.types not in (None, *TYPES):
+        raise InvalidTask(f"{name}: types is 'json' or 'django', not {task.types!r}.")
+    if task.missing not in ("fail", "skip"):
+        raise InvalidTask(f"{name}: missing is 'fail' or 'skip', not {task.missing!r}.")
     check_sensitive(task)
 
 

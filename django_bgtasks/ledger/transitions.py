@@ -67,7 +67,8 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
     waiting = Job.objects.using(using).filter(
         pk=holder.pk, dedup_slot=job.dedup_slot, state__in=sorted(WAITING - {State.BLOCKED})
     )
-    values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs, "run_after": job.run_after}
+    call = ("args", "kwargs", "types", "run_after")
+    values: dict[str, Any] = {name: getattr(job, name) for name in call}
     target = Transition.POSTPONE.target if job.run_after else State.QUEUED
     if job.dedup_scope == "window":
         values["dedup_until"] = job.dedup_until

@@ -271,6 +271,16 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "types",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        editable=False,
+                        max_length=8,
+                        verbose_name="types",
+                    ),
+                ),
+                (
                     "state",
                     models.CharField(
                         choices=[
