@@ -82,7 +82,7 @@ def _enum(value: Any, path: str, depth: int) -> Any:
     if name in cls.__members__:
         tag["name"] = name
     elif not isinstance(value, Flag):
-        raise Refused(f"{path} is {value!r}, which is no member of its enumeration.")
+        raise Refused(f"{path} is a {cls.__name__}, and no member of that enumeration.")
     stored = plain(value._value_)
     if "name" not in tag or type(stored) in (str, int):
         tag["value"] = json_copy(stored, path, depth)

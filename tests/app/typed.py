@@ -105,3 +105,7 @@ def typed_skip(*args: Any, **kwargs: Any) -> None:
 @task
 def untyped_echo(value: Any = None) -> Any:
     return value
+
+
+@task(types="django", sensitive=("amount",))
+def typed_secret(options: Any, amount: Any) -> None: ...

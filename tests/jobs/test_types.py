@@ -10,8 +10,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 from hypothesis import HealthCheck, given, settings
@@ -288,7 +289,9 @@ def test_a_coroutine_that_waits_gets_the_value() -> None:
     run_jobs()
 
     async def wait() -> Any:
-        return await result.await_result(0)
+        value = await result.await_result(0)
+        await sync_to_async(connections.close_all)()
+        return value
 
     assert asyncio.run(wait()) == {"args": (Color.RED,), "kwargs": {}}
 
