@@ -42,6 +42,7 @@ class Options:
     keep_failed_days: float = 90.0
     keep_cancelled_days: float = 7.0
     middleware: Sequence[str] = ()  # paths of classes, the outermost first
+    log: bool = False  # whether the lines that tasks log are kept for their jobs' pages
     types: str = "json"  # of arguments and results: "json", or "django"; see docs/types.md
     dispatch: bool = True  # False: never talk to Redis; workers read the database
     monitoring_token: str | None = None  # opens healthz, readyz and metrics; None: they are off
@@ -165,6 +166,8 @@ def _check(backend: str, options: Options) -> None:
     paths = options.middleware
     if not isinstance(paths, tuple | list) or not all(isinstance(path, str) for path in paths):
         raise _wrong(backend, "middleware", paths, "a list of paths, such as 'shop.bg.Timing'")
+    if type(options.log) is not bool:
+        raise _wrong(backend, "log", options.log, "True or False")
     if options.types not in TYPES:
         raise _wrong(backend, "types", options.types, "'json' or 'django'")
     if options.dead_after < 2 * options.beat_every:

@@ -295,13 +295,22 @@ def masked_key(task: Any, key: str) -> str:
 
 def redact(text: str, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """Text without the masked strings and numbers of a call, such as an error that quotes them."""
+    return redactor(task, args, kwargs)(text)
+
+
+def redactor(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[[str], str]:
+    """redact() for many texts about one call."""
     call = [list(args), dict(kwargs)]
     found = set(_hidden(call, list(masked_call(task, args, kwargs))))
     # The longest first: one may be a part of another.
-    for secret in sorted(found, key=len, reverse=True):
-        if len(secret) >= SHORTEST:
+    secrets = sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True)
+
+    def redacted(text: str) -> str:
+        for secret in secrets:
             text = text.replace(secret, MASK)
-    return text
+        return text
+
+    return redacted
 
 
 def check_sensitive(task: Any) -> None:

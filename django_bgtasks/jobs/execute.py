@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from inspect import iscoroutinefunction
@@ -24,6 +25,7 @@ from ..core.current import running
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
 from ..core.messages import CRASHES, Reason
+from ..core.options import backend_of, backend_settings
 from ..core.outcomes import (
     NO_ERROR,
     Outcome,
@@ -31,7 +33,7 @@ from ..core.outcomes import (
     outcome_of_release,
     outcome_of_rollback,
 )
-from ..core.payload import json_value, printable, redact
+from ..core.payload import json_value, printable, redact, redactor
 from ..core.retry import DEFAULT_RETRY
 from ..core.states import FINAL, State, Transition
 from ..core.values import COPIED_BY
@@ -65,6 +67,7 @@ from ..sandbox.restore import (
 from ..sandbox.threads import check_threads_of
 from .context import JobContext, context_of, flush_progress
 from .enqueue import dispatch_on_commit
+from .job_log import JobLog
 from .middleware import aentered, entered, middleware_of, report_outcome
 from .results import announce
 from .task import find_task
@@ -85,6 +88,7 @@ class Run:
 
     task: None until it is found. exception: what the attempt raised, until it is settled.
     open: it succeeded, and its outcome is still to be written with those of its group.
+    log: what its task logs, if that is kept.
     of_caller: it runs in somebody's own process, who gets what is meant for that: Ctrl-C, say.
     """
 
@@ -96,6 +100,7 @@ class Run:
     seconds: float = 0.0
     open: bool = False
     of_caller: bool = False
+    log: JobLog | None = None
     _context: JobContext | None = None
 
     @property
@@ -160,8 +165,18 @@ def begin_run(run: Run) -> bool:
         # Not failed: the job runs when the code is there again.
         _settle(run, outcome_of_release(missing, HOLD))
         return False
+    if _keeps_log(run):
+        run.log = JobLog(redactor(run.task, job.args, job.kwargs))
     announce("task_started", job, run.task)
     return True
+
+
+def _keeps_log(run: Run) -> bool:
+    wanted: bool | None = getattr(run.task, "log", None)
+    if wanted is None:
+        home = backend_of(run.job.backend)
+        return home is not None and backend_settings(home).options.log
+    return wanted
 
 
 def call(run: Run) -> Any:
@@ -180,8 +195,8 @@ def call(run: Run) -> Any:
 def _call(run: Run) -> Any:
     # Nobody takes it back: its own context of variables ends with the call.
     running.set(run)
-    if middleware_of(run.job.backend):
-        with entered(run.context):
+    if run.log is not None or middleware_of(run.job.backend):
+        with run.log or nullcontext(), entered(run.context):
             return _call_function(run)
     return _call_function(run)
 
@@ -197,9 +212,10 @@ def _call_function(run: Run) -> Any:
 async def acall(run: Run) -> Any:
     """Await the task's coroutine function, on the event loop that its sandbox has given it."""
     running.set(run)
-    if middleware_of(run.job.backend):
-        async with aentered(run.context):
-            return await _await_function(run)
+    if run.log is not None or middleware_of(run.job.backend):
+        with run.log or nullcontext():
+            async with aentered(run.context):
+                return await _await_function(run)
     return await _await_function(run)
 
 
@@ -234,8 +250,8 @@ def conclude(run: Run, returned: Callable[[], Any], grouped: bool) -> None:
     except BaseException as error:
         _settle_exception(run, error)
         return
-    run.outcome = Outcome(Transition.SUCCEED, result=value)
-    if grouped and may_stay_open(run.job):
+    run.outcome = _logged(run, Outcome(Transition.SUCCEED, result=value))
+    if grouped and run.outcome.log is None and may_stay_open(run.job):
         run.open = True
     else:
         _settle_success(run)
@@ -323,7 +339,7 @@ def _commit_together(run: Run) -> None:
             session = connections[using].connection
             value = _stored_result(job, call(run))
             refuse_ended_transaction(using)
-            run.outcome = outcome = Outcome(Transition.SUCCEED, result=value)
+            run.outcome = outcome = _logged(run, Outcome(Transition.SUCCEED, result=value))
             flush_progress(run.context)
             apply_outcome(job, outcome, using)
             _log_failures_after_commit(job, using)
@@ -423,12 +439,19 @@ def _settle_failure(run: Run, outcome: Outcome) -> None:
 
 
 def _settle(run: Run, outcome: Outcome) -> None:
-    run.outcome = outcome
+    run.outcome = outcome = _logged(run, outcome)
     with limits_paused(run.job):
         # A task may have left a transaction open on this connection: it would hang in that.
         refresh_connections()
         settle(run.job, outcome, run.using)
     _follow_up(run)
+
+
+def _logged(run: Run, outcome: Outcome) -> Outcome:
+    """The outcome with the lines that the attempt has logged, where they are kept."""
+    if run.log is None or outcome.log is not None:
+        return outcome
+    return replace(outcome, log=run.log.lines())
 
 
 @fault_point("announce")

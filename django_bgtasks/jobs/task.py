@@ -44,7 +44,16 @@ OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
 Types = Literal["json", "django"]
 Missing = Literal["fail", "skip"]
-OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive", "types", "missing"}
+OF_THE_DEFINITION = {
+    "func",
+    "takes_context",
+    "retry",
+    "atomic",
+    "sensitive",
+    "types",
+    "missing",
+    "log",
+}
 TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
 MOST_SECONDS = 10**7
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
@@ -71,6 +80,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         instances and more, which arrive as they left; None takes the backend's.
     missing: what a job does if the row of a model instance is gone when it begins: "fail", or
         "skip", and it is cancelled.
+    log: whether the lines that it logs are kept for the job's page; None takes the backend's.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     """
 
@@ -86,6 +96,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     sensitive: Sequence[str] = ()
     types: Types | None = "json"
     missing: Missing = "fail"
+    log: bool | None = None
 
     def __post_init__(self) -> None:
         for name in TEXTS:
@@ -123,8 +134,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
         None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
-        `retry`, `atomic`, `takes_context`, `sensitive`, `types` and `missing` are the definition's,
-        and read there.
+        `retry`, `atomic`, `takes_context`, `sensitive`, `types`, `missing` and `log` are the
+        definition's, and read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
@@ -345,6 +356,8 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
         raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
     if task.types not in (None, *TYPES):
         raise InvalidTask(f"{name}: types is 'json' or 'django', not {task.types!r}.")
+    if task.log not in (None, True, False):
+        raise InvalidTask(f"{name}: log is True or False, not {task.log!r}.")
     if task.missing not in ("fail", "skip"):
         raise InvalidTask(f"{name}: missing is 'fail' or 'skip', not {task.missing!r}.")
     check_sensitive(task)

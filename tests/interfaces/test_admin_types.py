@@ -109,5 +109,5 @@ def test_the_status_of_a_job_has_plain_json(rf: Any) -> None:
     testing.run_jobs()
     request = rf.get("/")
     request.user = user
-    found = json.loads(job_status(request, result.id).content)
+    found = json.loads(job_status(request, result.job.pk).content)
     assert found["result"] == {"args": ["2026-11-28", ["1.0"]], "kwargs": {"ok": "open"}}
