@@ -18,9 +18,11 @@ from .core.errors import (
     InvalidMove,
     JobCancelled,
     JobTimeout,
+    ObjectGone,
     QueueFull,
     RetryLater,
     TaskNotFound,
+    Unreadable,
 )
 from .core.outcomes import Outcome
 from .core.retry import Retry
@@ -85,11 +87,13 @@ __all__ = [
     "JobResult",
     "JobTimeout",
     "Middleware",
+    "ObjectGone",
     "Outcome",
     "QueueFull",
     "Retry",
     "RetryLater",
     "TaskNotFound",
+    "Unreadable",
     "accepted",
     "add_middleware",
     "cancel_job",

@@ -20,8 +20,10 @@ from ..core.compat import InvalidTask
 from ..core.errors import BgTasksError, DuplicateJob, QueueFull
 from ..core.options import backend_of
 from ..core.payload import MASK, may_see_secrets, refuse_wrong_call
+from ..core.values import loaded_class
 from ..jobs.carried import carrying
 from ..jobs.task import BackgroundTask, known_task
+from ..jobs.typed import value_of
 from ..ledger.history import record_jobs
 from ..ledger.outages import in_transaction
 from ..models import HistoryVerb, Job
@@ -89,7 +91,7 @@ class CallForm(forms.Form):
     def __init__(self, task: Any, job: Job, data: Any = None) -> None:
         values = {"args": job.args, "kwargs": job.kwargs}
         super().__init__(data, initial=values)
-        self.task = task
+        self.task, self.types = task, job.types
         for name, value in values.items():
             lines = json.dumps(value, indent=2, ensure_ascii=False).count("\n") + 2
             self.fields[name].widget.attrs["rows"] = min(30, max(4, lines))
@@ -102,12 +104,17 @@ class CallForm(forms.Form):
         return _of_type(self.cleaned_data["kwargs"], dict, text)
 
     def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
         if not self.errors:
             try:
-                refuse_wrong_call(self.task, self.cleaned_data["args"], self.cleaned_data["kwargs"])
+                if self.types:
+                    # Nothing is imported for what a person has typed.
+                    call = value_of([data["args"], data["kwargs"]], loaded_class)
+                    data["args"], data["kwargs"] = call
+                refuse_wrong_call(self.task, data["args"], data["kwargs"])
             except (BgTasksError, TypeError) as refusal:
                 raise forms.ValidationError(_refusal_text(refusal)) from None
-        return self.cleaned_data
+        return data
 
 
 def task_to_call(job: Job, user: Any) -> Any:

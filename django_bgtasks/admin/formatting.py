@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from django.utils.translation import ngettext
 from ..core import clock
 from ..core.formats import NOTHING, exact
 from ..core.payload import MASK, masked, masked_call, masked_key, may_see_secrets
+from ..core.tags import TAG, simplified
 from ..jobs.carried import carried_values
 from ..jobs.task import known_task
 from ..ledger.workers import INLINE_WORKER
@@ -49,6 +51,8 @@ SIGNS = {
     "unknown": "?",
     "info": "i",
 }
+# An object without others in it, as indented JSON has it.
+FLAT_OBJECT = re.compile(r'\{(?:\n *"(?:[^"\\]|\\.)*": (?:"(?:[^"\\]|\\.)*"|[\w.+-]+),?)+\n *\}')
 # Of an argument, and of all of them, in the list.
 VALUE_CHARS, CALL_CHARS = 60, 160
 
@@ -117,11 +121,17 @@ def relative_time(moment: datetime) -> str:
 
 
 def pretty(value: Any) -> SafeString:
-    """JSON with indentation, escaped."""
-    return code(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON with indentation, escaped; the tag of one value is one line."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return code(FLAT_OBJECT.sub(_in_one_line, text) if TAG in text else text)
 
 
-def short_call(task: str, args: Any, kwargs: Any, user: Any) -> str:
+def _in_one_line(found: re.Match[str]) -> str:
+    # No string has a line break as it is.
+    return re.sub(r"\n *", " ", found[0]) if f'"{TAG}": ' in found[0] else found[0]
+
+
+def short_call(task: str, args: Any, kwargs: Any, types: str, user: Any) -> str:
     """The arguments in one line, as a row of the list has them: as much as this user may see.
 
     args, kwargs: None if they are too large for a row.
@@ -130,6 +140,8 @@ def short_call(task: str, args: Any, kwargs: Any, user: Any) -> str:
         return "…"
     if not may_see_secrets(user):
         args, kwargs = masked_call(known_task(task), args, kwargs)
+    if types:
+        args, kwargs = map(simplified, (args, kwargs))
     parts = [_short(value) for value in args]
     parts += [f"{name}={_short(value)}" for name, value in kwargs.items()]
     return _cut(", ".join(parts), CALL_CHARS)

@@ -50,7 +50,7 @@ class JobList(ChangeList):
         for job in self.result_list:
             # One that is deleted just now has none.
             call = calls.get(job.pk, (None, None))
-            job.short_call = show.short_call(job.task, *call, request.user)
+            job.short_call = show.short_call(job.task, *call, job.types, request.user)
 
 
 @admin.register(Job)

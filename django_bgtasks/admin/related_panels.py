@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from django.db.models import Count
+from django.utils.timezone import localtime
 
 from ..core import clock
 from ..core.formats import NOTHING, duration
 from ..core.messages import message
 from ..core.states import State
-from ..models import Attempt, AttemptOutcome, EffectState, IdempotencyRecord, Job, Worker
+from ..models import (
+    Attempt,
+    AttemptLog,
+    AttemptOutcome,
+    EffectState,
+    IdempotencyRecord,
+    Job,
+    Worker,
+)
 from . import formatting as show
 from .tracebacks import traceback_html
 
@@ -23,18 +34,24 @@ def attempts_of(job: Job, site: str) -> list[dict[str, Any]]:
     """The attempts of a job, the newest first: those that failed, and the one in its own row."""
     rows = [*_own_attempt(job), *job.attempts.order_by("-attempt")]
     workers = Worker.objects.in_bulk({row.worker for row in rows if row.worker})
-    return [
+    logs = {log.attempt: log for log in job.logs.all()}
+    # One that cost nothing has a log only: it began again later.
+    given_back = sorted(set(logs) - {row.attempt for row in rows}, reverse=True)
+    found: list[dict[str, Any]] = [
         {
-            "number": str(row.attempt),
+            "number": row.attempt,
             "badge": show.badge(row.outcome, LABELS[row.outcome]),
             "worker": show.worker_of(site, workers.get(row.worker), row.worker),
             "started": show.when(row.started_at),
             "took": _took(row),
             "error": _error(row),
             "traceback": traceback_html(row.traceback) if row.traceback else "",
+            "log": _log_of(logs.get(row.attempt)),
         }
         for row in rows
     ]
+    found += [{"number": number, "log": _log_of(logs[number])} for number in given_back]
+    return sorted(found, key=itemgetter("number"), reverse=True)
 
 
 def records_of(job: Job, site: str) -> list[dict[str, Any]]:
@@ -69,6 +86,32 @@ def batch_of(job: Job, site: str) -> dict[str, Any] | None:
             if state in counts
         ],
     }
+
+
+def _log_of(log: AttemptLog | None) -> dict[str, Any] | None:
+    """The lines that an attempt has logged, the last one at the end."""
+    if log is None:
+        return None
+    return {
+        "count": len(log.lines),
+        "left_out": log.left_out,
+        "lines": [
+            {
+                "at": at,
+                "time": f"{at:%H:%M:%S.%f}"[:-3],
+                "level": level,
+                "logger": name,
+                "text": text,
+            }
+            for moment, level, name, text in log.lines
+            for at in [_local(moment)]
+        ],
+    }
+
+
+def _local(moment: str) -> datetime:
+    """In the site's time zone, and with USE_TZ = False in that of TIME_ZONE."""
+    return localtime(datetime.fromisoformat(moment)).replace(tzinfo=None)
 
 
 def _own_attempt(job: Job) -> list[Attempt]:

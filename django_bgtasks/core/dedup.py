@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.utils import translation
+from django.utils.functional import Promise
+
 from .errors import InvalidArguments
-from .payload import bind, json_value, plain
+from .payload import bind, json_value, plain, to_json
+from .tags import simplified
+from .values import is_reference, typed_copy
 
 DedupKey = str | Callable[..., str | None] | None
 MAX_KEY = 255
@@ -72,10 +77,20 @@ class _KeyFormatter(string.Formatter):
 
     def format_field(self, value: Any, format_spec: str) -> str:
         """A member of an enumeration is the text or number that will be stored, such as "red"."""
-        return str(super().format_field(plain(value), format_spec))
+        return str(super().format_field(_as_stored(value), format_spec))
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
-        return super().convert_field(plain(value), conversion)
+        return super().convert_field(_as_stored(value), conversion)
+
+
+def _as_stored(value: Any) -> Any:
+    """What stands for the value in a key: the same in each process, and in each language."""
+    if isinstance(value, set | frozenset) or is_reference(value):
+        return to_json(simplified(typed_copy(value, "the key")))
+    if isinstance(value, Promise):
+        with translation.override(None):
+            return str(value)
+    return plain(value)
 
 
 def _format(task: Any, arguments: Mapping[str, Any]) -> str:

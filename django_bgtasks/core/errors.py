@@ -6,11 +6,13 @@ BgTasksError
 ├── QueueFull                                  the queue has reached its max_depth
 ├── InvalidMove                                the job's state does not allow this
 ├── TaskNotFound                               the job's task is not importable here
+├── Unreadable                                 a stored value needs a class that is not here
 ├── ClaimLost                                  the attempt belongs to someone else now
 ├── Interruption                               what stops a running task
 │   ├── JobTimeout                             its time is up
 │   └── JobCancelled                           somebody cancelled it
 ├── GiveUp                                     raised by a task: fail now, do not retry
+│   └── ObjectGone                             a row that a stored value refers to is gone
 ├── RetryLater                                 raised by a task: run again after a delay
 │   └── EffectInProgress                       another caller is performing this effect
 └── IdempotencyError
@@ -81,6 +83,10 @@ class TaskNotFound(BgTasksError):
     """The dotted path of a job does not lead to a task."""
 
 
+class Unreadable(BgTasksError):
+    """A value that was stored with its type cannot be read here: a class, say, is gone."""
+
+
 class ClaimLost(BgTasksError):
     """The claim no longer holds: whatever this attempt did must not be recorded."""
 
@@ -99,6 +105,10 @@ class JobCancelled(Interruption):
 
 class GiveUp(BgTasksError):
     """Raise it in a task to fail the job now, without another attempt."""
+
+
+class ObjectGone(GiveUp):
+    """The row of a model instance that was passed by reference does not exist any more."""
 
 
 class RetryLater(BgTasksError):

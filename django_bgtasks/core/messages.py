@@ -43,7 +43,13 @@ TEMPLATES = {
         "Check, then delete its record in the admin to allow it again."
     ),
     "no_longer_allowed": gettext_noop("Who asked for this may not do it any more."),
+    "object_gone": gettext_noop("The %(model)s with the key %(key)s does not exist any more."),
+    "skipped": gettext_noop(
+        "Skipped: the %(model)s with the key %(key)s does not exist any more, and the task says "
+        "missing='skip'."
+    ),
     # Why a job is held.
+    "value_unreadable": gettext_noop("A value of its call cannot be read here: %(why)s"),
     "task_not_imported": gettext_noop("The task %(task)s cannot be imported: %(why)s"),
     "not_a_task": gettext_noop("%(task)s is not a task: decorate the function with @task."),
     "no_transaction": gettext_noop("Its transaction could not begin."),

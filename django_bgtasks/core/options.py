@@ -20,6 +20,7 @@ IMPLICIT_BACKEND = "bgtasks"
 BACKEND_PATH = "django_bgtasks.backend.RQBackend"
 MAX_SECONDS = 10**7
 SHORTEST_TOKEN = 20
+TYPES = ("json", "django")
 MAX_DAYS = 36_500
 WORKERS, INLINE = MODES = ("workers", "inline")
 IMPLICIT = {"BACKEND": BACKEND_PATH, "QUEUES": [], "OPTIONS": {}}
@@ -45,6 +46,8 @@ class Options:
     mode: str = WORKERS  # "inline": the process that enqueues a job runs it
     middleware: Sequence[str] = ()  # paths of classes, the outermost first
     carry: Sequence[str] = ()  # paths of Carried objects, in the order in which they are restored
+    log: bool = False  # whether the lines that tasks log are kept for their jobs' pages
+    types: str = "json"  # of arguments and results: "json", or "django"; see docs/types.md
     monitoring_token: str | None = None  # opens healthz, readyz and metrics; None: they are off
 
     @property
@@ -168,8 +171,6 @@ def _check(backend: str, options: Options) -> None:
         raise _wrong(
             backend, "redis_url", type(options.redis_url), "a string, or None for no Redis"
         )
-    if options.mode not in MODES:
-        raise _wrong(backend, "mode", options.mode, " or ".join(map(repr, MODES)))
     token = options.monitoring_token
     if token is not None and not isinstance(token, str):
         # Its value would be a secret in a message.
@@ -182,11 +183,21 @@ def _check(backend: str, options: Options) -> None:
         paths = getattr(options, name)
         if not isinstance(paths, tuple | list) or not all(isinstance(path, str) for path in paths):
             raise _wrong(backend, name, paths, f"a list of paths, such as {example!r}")
+    _check_choices(backend, options)
     if options.dead_after < 2 * options.beat_every:
         raise ImproperlyConfigured(
             f"TASKS[{backend!r}]['OPTIONS']: dead_after ({options.dead_after} s) must be at least "
             f"twice beat_every ({options.beat_every} s), or live workers would be called dead."
         )
+
+
+def _check_choices(backend: str, options: Options) -> None:
+    if options.mode not in MODES:
+        raise _wrong(backend, "mode", options.mode, " or ".join(map(repr, MODES)))
+    if type(options.log) is not bool:
+        raise _wrong(backend, "log", options.log, "True or False")
+    if options.types not in TYPES:
+        raise _wrong(backend, "types", options.types, "'json' or 'django'")
 
 
 def _is_number(value: Any) -> bool:

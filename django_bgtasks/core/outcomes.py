@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -72,11 +72,23 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Log:
+    """The lines that an attempt has logged: each a time, a level, a logger and a text.
+
+    left_out: how many lines there were before these.
+    """
+
+    lines: Sequence[list[str]]
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What becomes of a running job: a transition out of `running`, and what is written with it.
 
     delay: until the next attempt. charged: whether this attempt counts against max_attempts.
-    hold: why the job could not be run here and now.
+    hold: why the job could not be run here and now. log: what the attempt has logged, if that is
+    kept.
     """
 
     transition: Transition
@@ -85,6 +97,7 @@ class Outcome:
     failure: Failure | None = None
     charged: bool = True
     hold: Reason | None = None
+    log: Log | None = None
 
     @property
     def state(self) -> State:

@@ -21,6 +21,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from .compat import InvalidTask
 from .errors import InvalidArguments
+from .tags import DESCRIPTIVE, TAG, key_text, pairs_of, texts_of
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
@@ -29,9 +30,27 @@ NUMBERS, TEXTS = (int, float), (str, bytes, Promise)
 PLAIN: dict[Any, Any] = {str: str.__str__, int: int.__int__, float: float.__float__}
 EXACT = {bool, int, float, str, type(None)}
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class _Filter(SafeExceptionReporterFilter):
+    """Django's filter, which knows the keys of a typed dict too; see core/values.py."""
+
+    def cleanse_setting(self, key: Any, value: Any) -> Any:
+        shown = super().cleanse_setting(key, value)
+        if isinstance(shown, dict) and (pairs := pairs_of(value)):
+            shown["others"] = [[one, self.cleanse_setting(key_text(one), v)] for one, v in pairs]
+        return shown
+
+
 # Django's own words for secrets (API, AUTH, KEY, PASS, SECRET, SIGNATURE, TOKEN) and its mask.
-FILTER = SafeExceptionReporterFilter()
+FILTER = _Filter()
 MASK = FILTER.cleansed_substitute
+# What is stored with its type where a task asks for it.
+OF_A_CALL = ("args", "kwargs", "the result")
+TYPES = (
+    ' Or write @task(types="django"), from django_bgtasks: then dates and times, decimals, UUIDs, '
+    "paths, sets, tuples, enumerations, dataclasses and model instances arrive as they left."
+)
 # What is shorter would be cut out of words that are no secret.
 SHORTEST = 4
 # A string, so that nothing within one is taken for a number, or a number with an exponent above 0.
@@ -60,22 +79,28 @@ to_json = StoredJSON().encode
 
 
 def json_value(
-    value: Any, what: str, where: str, not_json: type[TypeError] = InvalidArguments
+    value: Any,
+    what: str,
+    where: str,
+    not_json: type[TypeError] = InvalidArguments,
+    copied_by: Callable[[Any, str, int], Any] | None = None,
 ) -> Any:
     """A JSON copy of `value`: tuples become lists, as they will be read back.
 
-    what: how the error names it, such as "args"; where: the task's path.
+    what: how the error names it, such as "args"; where: the task's path. copied_by: what makes the
+    copy, core.values.typed_copy() for what shall arrive as it left.
     Raises InvalidArguments for a value that the database cannot keep, and `not_json` for one that
     JSON does not have.
     """
     if value is None:
         return None
     try:
-        copied = _copy(value, what, 0)
+        copied = (copied_by or json_copy)(value, what, 0)
         size = len(_encode(copied).encode())
-    except _NotJSON as refusal:
-        raise not_json(f"{where}: {refusal}") from None
-    except (_Refused, UnicodeEncodeError, RecursionError) as refusal:
+    except NotJSON as refusal:
+        cure = TYPES if what in OF_A_CALL and copied_by is None else ""
+        raise not_json(f"{where}: {refusal}{cure}") from None
+    except (Refused, UnicodeEncodeError, RecursionError) as refusal:
         raise InvalidArguments(f"{where}: {refusal}") from None
     if size > MAX_BYTES:
         raise InvalidArguments(
@@ -85,31 +110,32 @@ def json_value(
     return copied
 
 
-class _Refused(Exception):
-    pass
+class Refused(Exception):
+    """A value cannot be stored, for this reason."""
 
 
-class _NotJSON(_Refused):
-    pass
+class NotJSON(Refused):
+    """JSON does not have such a value."""
 
 
-def _copy(value: Any, path: str, depth: int) -> Any:
+def json_copy(value: Any, path: str, depth: int) -> Any:
+    """The copy that json_value() makes. path: where it is in the call; depth: how deep."""
     if depth > MAX_DEPTH:
-        raise _Refused(f"{path[:80]}… is nested too deep: at most {MAX_DEPTH} levels are kept.")
+        raise Refused(f"{path[:80]}… is nested too deep: at most {MAX_DEPTH} levels are kept.")
     if value is None or isinstance(value, NUMBERS):
         return _number(value, path)
     if isinstance(value, TEXTS):
         return _text(_read(value, path), path)
     if isinstance(value, Mapping):
-        return {_key(k, path): _copy(v, f"{path}[{k!r}]", depth + 1) for k, v in value.items()}
+        return {_key(k, path): json_copy(v, f"{path}[{k!r}]", depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_copy(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return [json_copy(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
     if isinstance(value, Sequence):
         # As in Django: a range, say, is a list. It may tell of more than fits into the memory.
         if len(value) > MAX_BYTES:
-            raise _Refused(f"{path} is too large: it has {len(value)} items.")
-        return [_copy(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
-    raise _NotJSON(
+            raise Refused(f"{path} is too large: it has {len(value)} items.")
+        return [json_copy(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    raise NotJSON(
         f"Unsupported type: {type(value)} at {path} is not JSON. Pass a string, a number, a list "
         f"or a dict, such as an id or .isoformat()."
     )
@@ -131,9 +157,9 @@ def plain(value: Any) -> Any:
 
 def _number(value: Any, path: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        raise _NotJSON(f"{path} is {value}, which JSON does not have. Pass None or a string.")
+        raise NotJSON(f"{path} is {value}, which JSON does not have. Pass None or a string.")
     if isinstance(value, int) and value.bit_length() > 1024:
-        raise _Refused(f"{path} is an integer of {value.bit_length()} bits. Pass it as a string.")
+        raise Refused(f"{path} is an integer of {value.bit_length()} bits. Pass it as a string.")
     return plain(value)
 
 
@@ -142,14 +168,14 @@ def _read(value: Any, path: str) -> str:
         try:
             return value.decode()
         except UnicodeDecodeError:
-            raise _Refused(f"Unsupported value: {path} is bytes that are not UTF-8 text.") from None
+            raise Refused(f"Unsupported value: {path} is bytes that are not UTF-8 text.") from None
     # A lazy translation is a text now, in the language of the caller.
     return str(value) if isinstance(value, Promise) else str(plain(value))
 
 
 def _text(value: str, path: str) -> str:
     if fault := _unstorable(value):
-        raise _Refused(f"{path} {fault}")
+        raise Refused(f"{path} {fault}")
     return value
 
 
@@ -175,7 +201,7 @@ def fault_of(name: Any, longest: int, shortest: int = 1) -> str:
 
 def _key(key: Any, path: str) -> str:
     if not isinstance(key, str):
-        raise _NotJSON(f"{path} has the key {key!r}: JSON keys are strings.")
+        raise NotJSON(f"{path} has the key {key!r}: JSON keys are strings.")
     return _text(plain(key), f"a key of {path}")
 
 
@@ -269,13 +295,22 @@ def masked_key(task: Any, key: str) -> str:
 
 def redact(text: str, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """Text without the masked strings and numbers of a call, such as an error that quotes them."""
+    return redactor(task, args, kwargs)(text)
+
+
+def redactor(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[[str], str]:
+    """redact() for many texts about one call."""
     call = [list(args), dict(kwargs)]
     found = set(_hidden(call, list(masked_call(task, args, kwargs))))
     # The longest first: one may be a part of another.
-    for secret in sorted(found, key=len, reverse=True):
-        if len(secret) >= SHORTEST:
+    secrets = sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True)
+
+    def redacted(text: str) -> str:
+        for secret in secrets:
             text = text.replace(secret, MASK)
-    return text
+        return text
+
+    return redacted
 
 
 def check_sensitive(task: Any) -> None:
@@ -319,13 +354,27 @@ def _hidden(value: Any, visible: Any) -> Iterator[str]:
     """The strings and numbers that are masked in `visible`, in each way in which an error quotes
     them. Where a list or dict is masked as a whole these are all of its values.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and isinstance(visible, Mapping):
         for key in value:
-            yield from _hidden(value[key], MASK if visible == MASK else visible[key])
-    elif isinstance(value, list):
-        for place, one in enumerate(value):
-            yield from _hidden(one, MASK if visible == MASK else visible[place])
-    elif visible == MASK and isinstance(value, str):
+            yield from _hidden(value[key], visible[key])
+    elif isinstance(value, list) and isinstance(visible, list):
+        for one, other in zip(value, visible, strict=True):
+            yield from _hidden(one, other)
+    elif visible == MASK:
+        yield from _texts_within(value)
+
+
+def _texts_within(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
         yield from (value, repr(value)[1:-1], json.dumps(value)[1:-1])
-    elif visible == MASK and isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float) and not isinstance(value, bool):
         yield str(value)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts_within(item)
+    elif isinstance(value, Mapping):
+        is_tag = TAG in value
+        yield from texts_of(value) if is_tag else ()
+        for name, item in value.items():
+            if not (is_tag and name in DESCRIPTIVE):
+                yield from _texts_within(item)

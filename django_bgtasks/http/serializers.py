@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 from ..core.messages import FOR_OWNERS, TIMEOUTS, error_message, message
 from ..core.payload import masked
 from ..core.states import STATUS, State
+from ..core.tags import simplified
 from ..ledger.history import is_of_user, who_cancelled
 from ..ledger.lifecycle import ledger_database
 from ..models import Job
@@ -22,6 +23,7 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     may_read = viewer.is_operator or job.state == State.FAILED
     # Its owner gets what the task returned; an operator as much as in the admin.
     result = job.result if viewer.sees_result else masked(job.result)
+    result = simplified(result) if job.types else result
     error = error_for_owner(job)
     if viewer.is_owner and _cancelled_by_owner(job):
         error = gettext("You cancelled it.")

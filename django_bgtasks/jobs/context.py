@@ -234,3 +234,13 @@ def flush_progress(context: JobContext) -> None:
         if not context._answer(write, True):
             text = f"Attempt {context.attempt} of job {context.job_id} is no longer the owner."
             raise ClaimLost(text)
+        _save_log(context)
+
+
+def _save_log(context: JobContext) -> None:
+    """Write the lines that are logged so far with the progress: a kill would lose them."""
+    run = running.get()
+    if run is None or run.log is None or run.job is not context.job:
+        return
+    if log := run.log.new_lines():
+        context._answer(partial(lifecycle.write_log, context.job, log, context.using), None)

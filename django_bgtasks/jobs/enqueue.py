@@ -24,6 +24,7 @@ from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
 from ..core.options import backend_of, backend_settings
 from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong_call
 from ..core.states import State
+from ..core.values import COPIED_BY, TYPED
 from ..ledger import identity
 from ..ledger.lifecycle import (
     Call,
@@ -112,9 +113,13 @@ def _enqueue_alike(
     """Enqueue calls that differ in their arguments only. first: the unsaved job of the first."""
     for args, kwargs in split:
         refuse_wrong_call(task, args, kwargs)
-    where = task.module_path
+    where, copied_by = task.module_path, COPIED_BY.get(first.types)
     calls = [
-        (clock.new_id(), json_value(list(args), "args", where), json_value(kwargs, "kwargs", where))
+        (
+            clock.new_id(),
+            json_value(list(args), "args", where, InvalidArguments, copied_by),
+            json_value(kwargs, "kwargs", where, InvalidArguments, copied_by),
+        )
         for args, kwargs in split
     ]
     if carried_of(first.backend):
@@ -165,12 +170,15 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     """The unsaved row of a call. Raises InvalidArguments for what cannot be stored or called."""
     options = backend_settings(task.backend).options
     refuse_wrong_call(task, args, kwargs)
+    types = TYPED if (task.types or options.types) == TYPED else ""
+    copied_by = COPIED_BY.get(types)
     job = unsaved(
         task=task.module_path,
         queue=plain(task.queue_name),
         priority=int(task.priority),
-        args=json_value(list(args), "args", task.module_path),
-        kwargs=json_value(dict(kwargs), "kwargs", task.module_path),
+        args=json_value(list(args), "args", task.module_path, InvalidArguments, copied_by),
+        kwargs=json_value(dict(kwargs), "kwargs", task.module_path, InvalidArguments, copied_by),
+        types=types,
         state=State.SCHEDULED if task.run_after else State.QUEUED,
         run_after=task.run_after,
         max_attempts=task.retry.max_attempts,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from inspect import iscoroutinefunction
@@ -24,6 +25,7 @@ from ..core.current import running
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
 from ..core.messages import CRASHES, Reason
+from ..core.options import backend_of, backend_settings
 from ..core.outcomes import (
     NO_ERROR,
     Outcome,
@@ -31,9 +33,10 @@ from ..core.outcomes import (
     outcome_of_release,
     outcome_of_rollback,
 )
-from ..core.payload import json_value, printable, redact
+from ..core.payload import json_value, printable, redact, redactor
 from ..core.retry import DEFAULT_RETRY
 from ..core.states import FINAL, State, Transition
+from ..core.values import COPIED_BY
 from ..ledger.lifecycle import (
     apply_outcome,
     claim_many,
@@ -65,10 +68,12 @@ from ..sandbox.threads import check_threads_of
 from .carried import carried_of
 from .context import JobContext, context_of, flush_progress
 from .enqueue import dispatch_on_commit
+from .job_log import JobLog
 from .middleware import aentered, entered, middleware_of, report_outcome
 from .on_failure import call_on_failure
 from .results import announce
 from .task import find_task
+from .typed import NotToRun, acall_of, call_of
 
 logger = logging.getLogger("django_bgtasks")
 OUT_OF_SIGHT = (
@@ -85,6 +90,7 @@ class Run:
 
     task: None until it is found. exception: what the attempt raised, until it is settled.
     open: it succeeded, and its outcome is still to be written with those of its group.
+    log: what its task logs, if that is kept.
     of_caller: it runs in somebody's own process, who gets what is meant for that: Ctrl-C, say. Who
         has called sees to its next attempt, too, and takes its exception from it.
     """
@@ -97,6 +103,7 @@ class Run:
     seconds: float = 0.0
     open: bool = False
     of_caller: bool = False
+    log: JobLog | None = None
     _context: JobContext | None = None
 
     @property
@@ -166,8 +173,18 @@ def begin_run(run: Run) -> bool:
         # Not failed: the job runs when the code is there again.
         _settle(run, outcome_of_release(missing, HOLD))
         return False
+    if _keeps_log(run):
+        run.log = JobLog(redactor(run.task, job.args, job.kwargs))
     announce("task_started", job, run.task)
     return True
+
+
+def _keeps_log(run: Run) -> bool:
+    wanted: bool | None = getattr(run.task, "log", None)
+    if wanted is None:
+        home = backend_of(run.job.backend)
+        return home is not None and backend_settings(home).options.log
+    return wanted
 
 
 def call(run: Run) -> Any:
@@ -186,27 +203,40 @@ def call(run: Run) -> Any:
 def _call(run: Run) -> Any:
     # Nobody takes it back: its own context of variables ends with the call.
     running.set(run)
-    if _has_surroundings(run.job):
-        with entered(run.context):
-            return run.task.func(*_arguments(run), **run.job.kwargs)
-    return run.task.func(*_arguments(run), **run.job.kwargs)
+    if run.log is not None or _has_surroundings(run.job):
+        with run.log or nullcontext(), entered(run.context):
+            return _call_function(run)
+    return _call_function(run)
+
+
+def _call_function(run: Run) -> Any:
+    job, task = run.job, run.task
+    args, kwargs = call_of(job, task, HOLD) if job.types else (job.args, job.kwargs)
+    if task.takes_context:
+        args = [run.context, *args]
+    return task.func(*args, **kwargs)
 
 
 async def acall(run: Run) -> Any:
     """Await the task's coroutine function, on the event loop that its sandbox has given it."""
     running.set(run)
-    if _has_surroundings(run.job):
-        async with aentered(run.context):
-            return await run.task.func(*_arguments(run), **run.job.kwargs)
-    return await run.task.func(*_arguments(run), **run.job.kwargs)
+    if run.log is not None or _has_surroundings(run.job):
+        with run.log or nullcontext():
+            async with aentered(run.context):
+                return await _await_function(run)
+    return await _await_function(run)
+
+
+async def _await_function(run: Run) -> Any:
+    job, task = run.job, run.task
+    args, kwargs = await acall_of(job, task, HOLD) if job.types else (job.args, job.kwargs)
+    if task.takes_context:
+        args = [run.context, *args]
+    return await task.func(*args, **kwargs)
 
 
 def _has_surroundings(job: Job) -> bool:
     return bool(middleware_of(job.backend) or carried_of(job.backend) or job.carried is not None)
-
-
-def _arguments(run: Run) -> list[Any]:
-    return [run.context, *run.job.args] if run.task.takes_context else run.job.args
 
 
 async def _run_here(coroutine: LimitedCoroutine) -> Any:
@@ -228,15 +258,20 @@ def conclude(run: Run, returned: Callable[[], Any], grouped: bool) -> None:
     Raises ClaimLost.
     """
     try:
-        value = json_value(returned(), "the result", run.job.task, TypeError)
+        value = _stored_result(run.job, returned())
     except BaseException as error:
         _settle_exception(run, error)
         return
-    run.outcome = Outcome(Transition.SUCCEED, result=value)
-    if grouped and may_stay_open(run.job):
+    run.outcome = _logged(run, Outcome(Transition.SUCCEED, result=value))
+    if grouped and run.outcome.log is None and may_stay_open(run.job):
         run.open = True
     else:
         _settle_success(run)
+
+
+def _stored_result(job: Job, value: Any) -> Any:
+    copied_by = COPIED_BY.get(job.types)
+    return json_value(value, "the result", job.task, TypeError, copied_by)
 
 
 def is_suspect(job: Job) -> bool:
@@ -314,9 +349,9 @@ def _commit_together(run: Run) -> None:
     try:
         with transaction.atomic(using):
             session = connections[using].connection
-            value = json_value(call(run), "the result", job.task, TypeError)
+            value = _stored_result(job, call(run))
             refuse_ended_transaction(using)
-            run.outcome = outcome = Outcome(Transition.SUCCEED, result=value)
+            run.outcome = outcome = _logged(run, Outcome(Transition.SUCCEED, result=value))
             flush_progress(run.context)
             apply_outcome(job, outcome, using)
             _log_failures_after_commit(job, using)
@@ -390,6 +425,9 @@ def _settle_exception(run: Run, error: BaseException) -> None:
         if not retry_until_connected(lambda: holds_claim(job, run.using), run.using):
             raise error
         error = RuntimeError(OUT_OF_SIGHT)
+    if isinstance(error, NotToRun):
+        _settle_failure(run, error.outcome)
+        return
     if isinstance(error, Interruption):
         # It may have come in the middle of a query: the connection cannot be trusted.
         drop_connections()
@@ -413,12 +451,19 @@ def _settle_failure(run: Run, outcome: Outcome) -> None:
 
 
 def _settle(run: Run, outcome: Outcome) -> None:
-    run.outcome = outcome
+    run.outcome = outcome = _logged(run, outcome)
     with limits_paused(run.job):
         # A task may have left a transaction open on this connection: it would hang in that.
         refresh_connections()
         settle(run.job, outcome, run.using)
     _follow_up(run)
+
+
+def _logged(run: Run, outcome: Outcome) -> Outcome:
+    """The outcome with the lines that the attempt has logged, where they are kept."""
+    if run.log is None or outcome.log is not None:
+        return outcome
+    return replace(outcome, log=run.log.lines())
 
 
 @fault_point("announce")

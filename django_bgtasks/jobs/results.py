@@ -33,6 +33,7 @@ from ..ledger.outages import retry_until_connected
 from ..ledger.workers import INLINE_WORKER
 from ..models import Attempt, Job
 from ..signals import job_deduplicated, job_rescued, job_retrying
+from .typed import value_of
 
 T = TypeVar("T")
 FIRST_LOOK, LAST_LOOK = 0.05, 1.0
@@ -78,6 +79,15 @@ class JobResult(TaskResult, Generic[T], metaclass=ForBoth):  # type: ignore[misc
             f"args={args!r}, kwargs={kwargs!r}>"
         )
 
+    @property
+    def return_value(self) -> Any:
+        """What the task returned. Raises ValueError unless the job has succeeded.
+
+        With types="django" model instances are read now, and ObjectGone says that one is gone.
+        """
+        value = TaskResult.return_value.fget(self)  # type: ignore[attr-defined]
+        return value_of(value) if self.job.types else value
+
     def refresh(self) -> None:
         """Read the job anew. Raises TaskResultDoesNotExist if it was pruned meanwhile."""
         row = (
@@ -116,7 +126,9 @@ class JobResult(TaskResult, Generic[T], metaclass=ForBoth):  # type: ignore[misc
             if self.is_finished:
                 break
             await asyncio.sleep(pause)
-        value: T = self.return_value
+        # It may ask the database.
+        read = sync_to_async(lambda: self.return_value, thread_sensitive=True)
+        value: T = await read() if self.job.types else self.return_value
         return value
 
 

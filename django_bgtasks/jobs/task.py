@@ -28,7 +28,14 @@ from ..core.compat import (
 from ..core.current import is_worker
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
-from ..core.options import IMPLICIT, IMPLICIT_BACKEND, INLINE, backend_settings, default_backend
+from ..core.options import (
+    IMPLICIT,
+    IMPLICIT_BACKEND,
+    INLINE,
+    TYPES,
+    backend_settings,
+    default_backend,
+)
 from ..core.outcomes import Outcome, message_of
 from ..core.payload import check_sensitive, fault_of, plain
 from ..core.retry import DEFAULT_RETRY, Retry
@@ -44,7 +51,19 @@ Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
 OnFailure = Callable[["JobContext", Outcome], Any] | str | None
-OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive", "on_failure"}
+Types = Literal["json", "django"]
+Missing = Literal["fail", "skip"]
+OF_THE_DEFINITION = {
+    "func",
+    "takes_context",
+    "retry",
+    "atomic",
+    "sensitive",
+    "types",
+    "missing",
+    "log",
+    "on_failure",
+}
 TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
 MOST_SECONDS = 10**7
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
@@ -68,6 +87,11 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     on_crash: "retry", or "fail" for effects that must not be repeated.
     owner, about: the user whose job it is and the model instance it concerns.
     inline: run the job in the process that enqueues it, after its commit, and not by a worker.
+    types: "json" for arguments and results as JSON has them, "django" for dates, decimals, model
+        instances and more, which arrive as they left; None takes the backend's.
+    missing: what a job does if the row of a model instance is gone when it begins: "fail", or
+        "skip", and it is cancelled.
+    log: whether the lines that it logs are kept for the job's page; None takes the backend's.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     on_failure: a function, or the dotted path of one, that is called with (context, outcome) when a
         job has failed for good, its process's death included.
@@ -85,6 +109,9 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     inline: bool = False
     sensitive: Sequence[str] = ()
     on_failure: OnFailure = None
+    types: Types | None = "json"
+    missing: Missing = "fail"
+    log: bool | None = None
 
     def __post_init__(self) -> None:
         for name in TEXTS:
@@ -122,8 +149,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
         None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
-        `retry`, `atomic`, `takes_context`, `sensitive` and `on_failure` are the definition's, and
-        read there.
+        `retry`, `atomic`, `takes_context`, `sensitive`, `types`, `missing`, `log` and `on_failure`
+        are the definition's, and read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
@@ -217,6 +244,9 @@ def task(
             "run_after cannot be defined statically with the @task decorator. "
             "Use .using(run_after=...) to set it dynamically."
         )
+
+    # Django's own decorator, which does not say it, keeps Django's rule.
+    options.setdefault("types", None)
 
     def wrapper(func: Callable[..., Any]) -> BackgroundTask[Any, Any]:
         name = backend or default_backend()
@@ -361,6 +391,12 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
             f"{name}: a job with run_after waits for a worker, and inline=True says that none "
             f"runs it. Leave out one of the two."
         )
+    if task.types not in (None, *TYPES):
+        raise InvalidTask(f"{name}: types is 'json' or 'django', not {task.types!r}.")
+    if task.log not in (None, True, False):
+        raise InvalidTask(f"{name}: log is True or False, not {task.log!r}.")
+    if task.missing not in ("fail", "skip"):
+        raise InvalidTask(f"{name}: missing is 'fail' or 'skip', not {task.missing!r}.")
     check_sensitive(task)
     _check_on_failure(name, task.on_failure)
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, connections, models, router, transaction
 from django.db.models import Case, F, Q, Value, When
 
 from ..core import clock
@@ -21,10 +21,10 @@ from ..core.dedup import Dedup, slot_of
 from ..core.errors import ClaimLost
 from ..core.faultpoints import fault_point
 from ..core.options import stored_backends
-from ..core.outcomes import Failure, Outcome, outcome_of_release
+from ..core.outcomes import Failure, Log, Outcome, outcome_of_release
 from ..core.progress import Progress
 from ..core.states import FINAL, WAITING, State, Transition
-from ..models import Attempt, Job
+from ..models import Attempt, AttemptLog, Job
 from .outages import begin_new_session, retried, retry_until_connected
 from .returning import current, insert_returning, skipping_locked, update_returning
 from .statements import FREE_SLOT, dialect_of, is_plain
@@ -175,12 +175,15 @@ def settle(job: Job, outcome: Outcome, using: str) -> None:
 @fault_point("settle")
 def apply_outcome(job: Job, outcome: Outcome, using: str) -> None:
     """Write the outcome in the current transaction, if there is one; see settle()."""
-    if outcome.failure is None:
+    if outcome.failure is None and outcome.log is None:
         _write(job, outcome, using)
         return
     with transaction.atomic(using):
         _write(job, outcome, using)
-        _record(job, outcome.failure, using)
+        if outcome.failure is not None:
+            _record(job, outcome.failure, using)
+        if outcome.log is not None:
+            write_log(job, outcome.log, using)
 
 
 @fault_point("settle")
@@ -258,6 +261,20 @@ def write_progress(job: Job, progress: Progress, using: str) -> bool:
         progress_message=progress.message,
     )
     return bool(written)
+
+
+def write_log(job: Job, log: Log, using: str) -> None:
+    """Write what the attempt has logged so far, in the place of what is there."""
+    row = AttemptLog(
+        job_id=job.pk, attempt=job.attempt, lines=list(log.lines), left_out=log.left_out
+    )
+    targets = connections[using].features.supports_update_conflicts_with_target
+    AttemptLog.objects.using(using).bulk_create(
+        [row],
+        update_conflicts=True,
+        update_fields=["lines", "left_out"],
+        unique_fields=["job", "attempt"] if targets else None,
+    )
 
 
 def crashes_of(job_id: UUID, using: str) -> int:

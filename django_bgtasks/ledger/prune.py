@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from ..core import clock
 from ..core.states import FINAL, State
-from ..models import Attempt, Blob, Job
+from ..models import Attempt, AttemptLog, Blob, Job
 from .outages import in_transaction, retried
 from .returning import locked
 from .times import Now, after
@@ -82,7 +82,8 @@ def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) ->
         # One that is retried from here on waits, and finds nothing; one that was retried before is
         # none of these rows any more, and keeps its attempts.
         mine = locked(old.filter(pk__in=ids))
-        Attempt.objects.using(jobs.db).filter(job__in=mine)._raw_delete(jobs.db)
+        for model in (Attempt, AttemptLog):
+            model._base_manager.using(jobs.db).filter(job__in=mine)._raw_delete(jobs.db)
         return mine._raw_delete(jobs.db) or 0
 
     return in_transaction(delete, jobs.db)

@@ -77,7 +77,9 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
     )
     # One that was for later waits from now on, and not since it was enqueued.
     since = Case(When(state=State.SCHEDULED, then=Now()), default=F("run_after"))
-    values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs, "carried": job.carried}
+    values: dict[str, Any] = {
+        name: getattr(job, name) for name in ("args", "kwargs", "types", "carried")
+    }
     values["run_after"] = job.run_after or since
     target = Transition.POSTPONE.target if job.run_after else State.QUEUED
     if job.dedup_scope == "window":

@@ -271,6 +271,16 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "types",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        editable=False,
+                        max_length=8,
+                        verbose_name="types",
+                    ),
+                ),
+                (
                     "state",
                     models.CharField(
                         choices=[
@@ -540,6 +550,40 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "attempts",
                 "ordering": ("job_id", "attempt"),
                 "indexes": [models.Index(fields=["finished_at"], name="bgtasks_attempt_finished")],
+            },
+        ),
+        migrations.CreateModel(
+            name="AttemptLog",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("attempt", models.PositiveSmallIntegerField(verbose_name="attempt")),
+                ("lines", models.JSONField(default=list, verbose_name="lines")),
+                ("left_out", models.PositiveIntegerField(default=0, verbose_name="left out")),
+                (
+                    "job",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="logs",
+                        to="django_bgtasks.job",
+                        verbose_name="job",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "log of an attempt",
+                "verbose_name_plural": "logs of attempts",
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("job", "attempt"), name="bgtasks_attempt_log_once"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(

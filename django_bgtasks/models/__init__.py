@@ -1,6 +1,6 @@
 """The tables of the ledger: shape, constraints and querysets, no verbs."""
 
-from .attempt import Attempt, AttemptOutcome
+from .attempt import Attempt, AttemptLog, AttemptOutcome
 from .blob import Blob
 from .figures import Dashboard, RollUp
 from .history import HistoryEntry, HistoryVerb
@@ -12,6 +12,7 @@ from .worker import Worker
 
 __all__ = [
     "Attempt",
+    "AttemptLog",
     "AttemptOutcome",
     "Blob",
     "Dashboard",

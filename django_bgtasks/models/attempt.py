@@ -47,3 +47,26 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id} #{self.attempt} {self.outcome}"
+
+
+class AttemptLog(models.Model):
+    """What one attempt of a job has logged. Only of tasks with log=True, and if there is a line."""
+
+    job = models.ForeignKey(
+        Job, models.CASCADE, related_name="logs", db_index=False, verbose_name=_("job")
+    )
+    attempt = models.PositiveSmallIntegerField(_("attempt"))
+    # Of each line its time, level, logger and text.
+    lines = models.JSONField(_("lines"), default=list)
+    left_out = models.PositiveIntegerField(_("left out"), default=0)
+
+    class Meta:
+        verbose_name = _("log of an attempt")
+        verbose_name_plural = _("logs of attempts")
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(fields=("job", "attempt"), name="bgtasks_attempt_log_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.job_id} #{self.attempt}"

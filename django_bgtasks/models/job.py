@@ -44,6 +44,8 @@ class Job(models.Model):
     priority = models.SmallIntegerField(_("priority"), default=0)
     args = models.JSONField(_("arguments"), default=list, encoder=StoredJSON)
     kwargs = models.JSONField(_("keyword arguments"), default=dict, encoder=StoredJSON)
+    # How arguments and result are stored: "django" is JSON with tags, see core/tags.py.
+    types = models.CharField(_("types"), max_length=8, blank=True, default="", editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
     run_after = UTCDateTimeField(_("run after"), null=True, blank=True)
     enqueued_at = UTCDateTimeField(_("enqueued at"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.errors import InvalidArguments
 from ..core.payload import json_value
+from ..core.values import COPIED_BY
 from ..ledger.lifecycle import ledger_database
 from ..models import Job
 
@@ -20,11 +22,11 @@ def assert_enqueued(
 ) -> Job:
     """Assert that a job of this task was enqueued with these arguments; return the latest.
 
-    args, kwargs: compared as JSON keeps them; None for any.
+    args, kwargs: compared as the job keeps them, as JSON or with types; None for any.
     """
     jobs = enqueued(task)
     for job in reversed(jobs):
-        if _same(job.args, args, list) and _same(job.kwargs, kwargs, dict):
+        if _same(job.args, args, list, job) and _same(job.kwargs, kwargs, dict, job):
             return job
     calls = "".join(f"\n  args={job.args!r} kwargs={job.kwargs!r}" for job in jobs)
     raise AssertionError(
@@ -40,5 +42,8 @@ def assert_not_enqueued(task: Any) -> None:
         raise AssertionError(f"{task.module_path} was enqueued {len(jobs)} times.")
 
 
-def _same(stored: Any, wanted: Any, kind: type) -> bool:
-    return wanted is None or stored == json_value(kind(wanted), "the expected arguments", "assert")
+def _same(stored: Any, wanted: Any, kind: type, job: Job) -> bool:
+    what = "the expected arguments"
+    return wanted is None or stored == json_value(
+        kind(wanted), what, "assert", InvalidArguments, COPIED_BY.get(job.types)
+    )

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
-from django_bgtasks.models import Attempt, EffectState, HistoryEntry, Job
+from django_bgtasks.models import Attempt, AttemptLog, EffectState, HistoryEntry, Job
 from tests.interfaces.rows import make_attempt, make_job, make_record, make_worker
 
 ADMIN = "/admin/django_bgtasks/"
@@ -31,12 +31,29 @@ OSError: image file is truncated (12 bytes not processed)
 """
 
 
+LINES = [
+    ["INFO", "office.pictures", "Picture 4711: 2 sizes to make"],
+    [
+        "WARNING",
+        "office.images",
+        "No colour profile. " + "A long line goes on in the next one. " * 4,
+    ],
+    ["ERROR", "PIL.Image", "image file is truncated\n12 bytes not processed " + "0" * 120],
+]
+
+
 def rich_job(user: User) -> Job:
     """A failed job with two attempts, a batch, records, and long arguments."""
     worker, batch, now = make_worker(), clock.new_id(), clock.now()
     error = "OSError: image file is truncated (12 bytes not processed)"
     fields = {"batch": batch, "owner": user, "worker": worker.pk, "dedup_key": "picture:4711"}
-    kwargs = {"sizes": [320, 640, 1280], "caption": "a holiday " * 12, "password": "hidden"}
+    date = {"$type": "date", "value": "2026-11-28"}
+    kwargs = {
+        "sizes": [320, 640],
+        "taken": date,
+        "caption": "a holiday " * 12,
+        "password": "hidden",
+    }
     job = make_job(
         State.FAILED, task=PICTURE, attempt=2, error=error, args=["4711"], kwargs=kwargs, **fields
     )
@@ -52,6 +69,8 @@ def rich_job(user: User) -> Job:
             message=error.partition(": ")[2],
             traceback=TRACEBACK,
         )
+        lines = [[ended.isoformat(), *line] for line in LINES]
+        AttemptLog.objects.create(job=job, attempt=number, lines=lines, left_out=12)
     make_record(key="thumbnail:4711:" + "0" * 90, job=job.pk)
     for state in (State.SUCCEEDED, State.SUCCEEDED, State.QUEUED):
         make_job(state, task=PICTURE, batch=batch)
