@@ -105,8 +105,9 @@ def test_a_transaction_with_many_enqueues_pushes_them_in_one_command(
 
 
 def test_very_many_messages_do_not_hold_redis_up_in_one_command(redis_client: redis.Redis) -> None:
+    first = add.enqueue(1, 2)
     before = scripts(redis_client)
-    results = add.enqueue_many([(number, 1) for number in range(2500)])
+    results = [first, *add.enqueue_many([(number, 1) for number in range(2500)])]
     assert scripts(redis_client) == before + 3
     waiting = redis_client.lrange(waiting_in("default"), 0, -1)
     assert waiting == [result.id.encode() for result in results]
