@@ -243,7 +243,7 @@ def test_50_threads_share_one_connection(redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(50) as pool:
         ids = [one for some in pool.map(enqueue, range(50)) for one in some]
     senders.flush(10)
-    arrived = [one.decode() for one in redis_client.lrange(waiting_in("default"), 0, -1)]
+    arrived = [str(one, "ascii") for one in redis_client.lrange(waiting_in("default"), 0, -1)]
     assert sorted(arrived) == sorted(ids)
     assert len(redis_client.client_list()) <= before + 1
 
