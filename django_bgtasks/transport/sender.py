@@ -20,9 +20,10 @@ import os
 import ssl
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import hiredis
@@ -58,15 +59,16 @@ NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 @dataclass(slots=True)
 class Outgoing:
-    """Messages that are sent together. using: the database of their ledger.
+    """Commands that are sent together.
 
-    sent_at: when; unanswered: how many of its commands have no answer yet. is_refused: Redis does
-    not run its script.
+    commands: what they are, by script or, where Redis runs none, without. size: of how many
+    messages. using: the database of the ledger whose workers the last answer tells of.
+    sent_at: when; unanswered: how many have no answer yet. is_refused: Redis does not run scripts.
     """
 
-    messages: Sequence[Message]
-    namespace: Namespace
-    using: str
+    commands: Callable[[bool], Iterable[tuple[Any, ...]]]
+    size: int = 1
+    using: str | None = None
     by_script: bool = True
     sent_at: float = 0.0
     unanswered: int = 0
@@ -98,9 +100,8 @@ class Link:
         self._unanswered: deque[Outgoing] = deque()
 
     def send(self, outgoing: Outgoing) -> None:
-        """Write the commands that push these messages."""
-        messages, namespace = outgoing.messages, outgoing.namespace
-        commands = list(push_commands(messages, namespace, self._by_script))
+        """Write these commands."""
+        commands = list(outgoing.commands(self._by_script))
         outgoing.by_script, outgoing.is_refused = self._by_script, False
         outgoing.sent_at, outgoing.unanswered = clock.monotonic(), len(commands)
         self._write(b"".join(self._connection.pack_commands(commands)))
@@ -183,7 +184,7 @@ class Link:
             self._by_script = False
             self.send(outgoing)
             return False
-        if not answer:
+        if outgoing.using is not None and not answer:
             identity.doubt(outgoing.using)
         return True
 
@@ -206,7 +207,11 @@ class Sender:
     @fault_point("push")
     def send(self, messages: Sequence[Message], namespace: Namespace, using: str) -> bool:
         """Send these messages. False if Redis is away: maintenance dispatches them then."""
-        outgoing = Outgoing(messages, namespace, using)
+        commands = partial(push_commands, messages, namespace)
+        return self.tell(Outgoing(commands, len(messages), using))
+
+    def tell(self, outgoing: Outgoing) -> bool:
+        """Send these commands, whatever becomes of them. False if Redis is away."""
         try:
             with suppress(exceptions.ConnectionError):
                 if self._send(outgoing):
@@ -237,11 +242,10 @@ class Sender:
                     self._is_well, self._logged = True, ""
                 link.send(outgoing)
                 return True
-            size = len(outgoing.messages)
-            if not can_wait or self._connecting is None or size > self._room:
+            if not can_wait or self._connecting is None or outgoing.size > self._room:
                 return False
             self._waiting.append(outgoing)
-            self._room -= size
+            self._room -= outgoing.size
             return True
 
     @contextmanager

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -65,7 +66,11 @@ def sent(server: RedisServer, db: int = 0) -> list[str]:
     """The ids of the messages that wait in Redis."""
     senders.flush(10)
     with redis.Redis.from_url(f"{server.url.removesuffix('/0')}/{db}") as client:
-        return [one.decode() for one in client.lrange(waiting_in("default"), 0, -1)]
+        return job_ids(client.lrange(waiting_in("default"), 0, -1))
+
+
+def job_ids(raw: Any) -> list[str]:
+    return [one.decode() for one in raw]
 
 
 def messages(count: int = 1) -> list[Message]:
@@ -243,7 +248,7 @@ def test_50_threads_share_one_connection(redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(50) as pool:
         ids = [one for some in pool.map(enqueue, range(50)) for one in some]
     senders.flush(10)
-    arrived = [str(one, "ascii") for one in redis_client.lrange(waiting_in("default"), 0, -1)]
+    arrived = job_ids(redis_client.lrange(waiting_in("default"), 0, -1))
     assert sorted(arrived) == sorted(ids)
     assert len(redis_client.client_list()) <= before + 1
 
