@@ -12,7 +12,6 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, overload
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, InterfaceError, connections, transaction
@@ -25,7 +24,6 @@ from ..core.options import backend_of, backend_settings
 from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong_call
 from ..core.states import State
 from ..core.values import COPIED_BY, TYPED
-from ..ledger import identity
 from ..ledger.lifecycle import (
     Call,
     holder_of,
@@ -40,16 +38,9 @@ from ..ledger.outages import in_transaction, retry_on_conflict
 from ..ledger.statements import unsaved
 from ..ledger.transitions import replace_call
 from ..models import Job
-from ..transport.connection import (
-    Redis,
-    RedisError,
-    connection,
-    describe,
-    needs_redis,
-    reason,
-    uses_redis,
-)
-from ..transport.messages import Message, namespace_of, push
+from ..transport.connection import needs_redis, reason, uses_redis
+from ..transport.messages import Message, namespace_of
+from ..transport.sender import senders
 from .carried import carried_of, carry
 from .middleware import middleware_of
 from .results import JobResult, Results, announce, is_heard, result_of
@@ -62,12 +53,7 @@ LONGEST_KEY = 255
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
 WAITING_TO_RUN = (State.QUEUED, State.SCHEDULED)
-# After a push that failed, the next ones are left to maintenance for so long: a view must not wait
-# for the same dead Redis again and again.
-PAUSE_SECONDS = 2.0
 _without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
-_away_until: WeakKeyDictionary[Redis, float] = WeakKeyDictionary()
-_logged: WeakKeyDictionary[Redis, type[RedisError]] = WeakKeyDictionary()
 AnyTask = BackgroundTask[Any, Any]
 
 
@@ -344,32 +330,15 @@ class _Push:
         dispatch(self.messages, self.backend, self.using)
 
 
-def dispatch(messages: Iterable[Message], backend: str, using: str | None = None) -> bool:
-    """Push messages now. False if Redis is away: maintenance dispatches them then."""
-    redis, using = connection(backend), using or ledger_database()
-    if clock.monotonic() < _away_until.get(redis, 0.0):
-        return False
+def dispatch(messages: Sequence[Message], backend: str, using: str | None = None) -> bool:
+    """Send messages now, without waiting for Redis. False if it is away: maintenance sends them."""
+    using = using or ledger_database()
     try:
-        if not push(messages, namespace_of(backend, using), redis):
-            identity.doubt(using)
+        namespace = namespace_of(backend, using)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("The database is away (%s). The job is stored.", reason(error))
         return False
-    except RedisError as error:
-        _away_until[redis] = clock.monotonic() + PAUSE_SECONDS
-        _log_once(error, redis, backend)
-        return False
-    if _logged:
-        _logged.pop(redis, None)
-    return True
-
-
-def _log_once(error: RedisError, redis: Redis, backend: str) -> None:
-    """Say once why nothing can be pushed, until it can or until it is for another reason."""
-    if _logged.get(redis) is not type(error):
-        _logged[redis] = type(error)
-        text = "Redis at %s is away (%s). The job is stored; workers find it in the database."
-        logger.warning(text, describe(backend), reason(error))
+    return senders.of(backend).send(messages, namespace, using)
 
 
 def message_for(job: Job) -> Message:

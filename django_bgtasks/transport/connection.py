@@ -36,7 +36,7 @@ CLUSTER_ERRORS = (ClusterCrossSlotError, ClusterDownError, AskError)
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 # The cache that is used before all others, if CACHES has it: nothing else stores anything there.
 OWN_CACHE = "bgtasks"
-# A site must answer while Redis is away or deaf: a push gives up after this.
+# A Redis that has not answered after this is taken for one that is away.
 PUSH_SECONDS = 1.0
 # A site under development need not name a Redis. So often a process looks for one at the default
 # address, below the time for which a worker that finds one looks into the database all the same.
@@ -138,6 +138,13 @@ def connection(backend: str, reply_seconds: float = PUSH_SECONDS) -> Redis:
     """A Redis client of a backend: one a process, thread-safe, connected at its first command.
 
     reply_seconds: how long a reply may take at most; a worker that blocks needs more than a view.
+    """
+    return Redis(connection_pool=new_pool(backend, reply_seconds))
+
+
+def new_pool(backend: str, reply_seconds: float = PUSH_SECONDS) -> ConnectionPool:
+    """A pool of connections to the Redis of a backend. It connects when one is asked for.
+
     A command is tried once: redis-py's own retries would hold up a view for seconds.
     """
     if backend_settings(backend).options.redis_url is None:
@@ -150,7 +157,7 @@ def connection(backend: str, reply_seconds: float = PUSH_SECONDS) -> Redis:
         _limit_sentinels(pool.sentinel_manager)
     pool.connection_kwargs["decode_responses"] = False
     _pools.add(pool)
-    return Redis(connection_pool=pool)
+    return pool
 
 
 def _limit(pool: ConnectionPool, site: Mapping[str, Any], connect: float, reply: float) -> None:

@@ -28,7 +28,6 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from redis import Redis
-from redis.client import Pipeline
 from redis.exceptions import NoScriptError, ResponseError
 
 from ..core import clock
@@ -180,15 +179,6 @@ class Script:
         except NoScriptError:
             return execute("EVAL", self._text, len(keys), *keys, *args)
 
-    def queue(self, keys: Sequence[str], args: Sequence[Any], pipeline: Pipeline) -> None:
-        """Put it into a pipeline, where an answer would come too late to send it again.
-
-        The first of a pipeline is sent whole: from then on Redis knows it.
-        """
-        name, body = ("EVALSHA", self._digest) if len(pipeline) else ("EVAL", self._text)
-        execute: Any = pipeline.execute_command
-        execute(name, body, len(keys), *keys, *args)
-
 
 def run_script(scripted: Callable[[], T], plain: Callable[[], T], redis: Redis) -> T:
     """Do it by script; by plain commands where Redis does not run scripts. Raises RedisError."""
@@ -208,7 +198,7 @@ def run_script(scripted: Callable[[], T], plain: Callable[[], T], redis: Redis) 
 # KEYS: the list, the set of queues, the mark that workers leave. ARGV: what all have in common,
 # which is data before and after the id, description, origin, time, seconds to keep; then the ids.
 # An id comes into the list last, so that whoever pops it finds its hash.
-PUSH = Script("""
+PUSH = """
 for place = 7, #ARGV do
     local id = ARGV[place]
     local key = 'rq:job:' .. id
@@ -219,48 +209,65 @@ for place = 7, #ARGV do
 end
 redis.call('SADD', KEYS[2], KEYS[1])
 return redis.call('EXISTS', KEYS[3])
-""")
+"""
 # What comes before and after the id in the pickle of a call: all ids are of one length.
 _NO_ID = str(UUID(int=0))
 _CALL = pickle.dumps((FUNCTION, None, (_NO_ID,), {}), protocol=4).split(_NO_ID.encode())
 
 
 @fault_point("push")
-def push(messages: Iterable[Message], namespace: Namespace, redis: Redis) -> bool:
-    """Push the messages in their order, in one trip: a command for those of one task and queue.
+def push(messages: Sequence[Message], namespace: Namespace, redis: Redis) -> bool:
+    """Push the messages in their order, in one trip.
 
     Returns whether workers of this ledger have been there lately. Raises RedisError; the rows
     stand all the same.
     """
-    parts = list(_parts(messages, namespace))
-    if not parts:
-        return True
-    return run_script(lambda: _push(parts, redis), lambda: _push_plainly(parts, redis), redis)
+
+    def send(by_script: bool) -> bool:
+        with redis.pipeline(transaction=False) as pipeline:
+            execute: Any = pipeline.execute_command
+            for command in push_commands(messages, namespace, by_script):
+                execute(*command)
+            return bool(pipeline.execute()[-1])
+
+    return not messages or run_script(lambda: send(True), lambda: send(False), redis)
 
 
-def _push(parts: list[tuple[list[str], list[Any]]], redis: Redis) -> bool:
-    if len(parts) == 1:
-        return bool(PUSH(*parts[0], redis))
-    with redis.pipeline(transaction=False) as pipeline:
-        for keys, args in parts:
-            PUSH.queue(keys, args, pipeline)
-        return bool(pipeline.execute()[-1])
+def push_commands(
+    messages: Iterable[Message], namespace: Namespace, by_script: bool
+) -> Iterator[tuple[Any, ...]]:
+    """The commands that push these messages in their order; none for none.
+
+    The answer to the last one is 1 if workers of this ledger have been there lately, and else 0.
+    by_script: a command for those of one task and queue; else plain ones, for a Redis that runs no
+    scripts. In their order too an id comes after its hash.
+    """
+    keys: list[str] = []
+    for keys, args in _parts(messages, namespace):
+        if by_script:
+            # Whole: by its digest it would have to be sent again where Redis does not know it yet,
+            # and nobody waits to hear of that.
+            yield ("EVAL", PUSH, len(keys), *keys, *args)
+            continue
+        before, after, description, origin, time, seconds, *ids = args
+        for job_id in ids:
+            key, data = message_key(job_id), before + job_id.encode() + after
+            values = ("created_at", time, "enqueued_at", time, "status", "queued", "data", data)
+            yield ("HSET", key, *values, "description", description, "origin", origin)
+            yield ("EXPIRE", key, seconds)
+        yield ("RPUSH", keys[0], *ids)
+        yield ("SADD", keys[1], keys[0])
+    if keys and not by_script:
+        yield ("EXISTS", keys[2])
 
 
-def _push_plainly(parts: list[tuple[list[str], list[Any]]], redis: Redis) -> bool:
-    """The same without a script; in this order too an id comes after its hash."""
-    with redis.pipeline(transaction=False) as pipeline:
-        for keys, (before, after, description, origin, time, seconds, *ids) in parts:
-            values: dict[Any, Any] = {"created_at": time, "enqueued_at": time, "status": "queued"}
-            values |= {"description": description, "origin": origin}
-            for job_id in ids:
-                values["data"] = before + job_id.encode() + after
-                pipeline.hset(message_key(job_id), mapping=values)
-                pipeline.expire(message_key(job_id), seconds)
-            pipeline.rpush(keys[0], *ids)
-            pipeline.sadd(keys[1], keys[0])
-        pipeline.exists(parts[0][0][2])
-        return bool(pipeline.execute()[-1])
+def runs_scripts(redis: Redis) -> bool:
+    """Whether this Redis runs scripts for us. Raises RedisError if it does not answer."""
+    execute: Any = redis.execute_command
+    try:
+        return bool(execute("EVAL", "return 1", 0))
+    except ResponseError:
+        return False
 
 
 def _parts(

@@ -7,7 +7,8 @@ Nothing that Redis says is executed: no job is fetched, no command channel is li
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,9 +21,22 @@ from rq.worker import SimpleWorker, WorkerStatus
 
 from .messages import QUEUES_KEY, SUSPENDED_KEY, Namespace, job_id_of, message_key
 from .queues import Rank, in_use
+from .sender import Outgoing
 
 # So long a wake-up call stays that nobody waits for any more.
 WAKE_SECONDS = 10
+
+# KEYS: the worker, the message. ARGV: the job id. RQ's tools fetch the current job, and fail where
+# there is none.
+BEGIN = """
+redis.call('HSET', KEYS[1], 'state', 'busy')
+if redis.call('EXISTS', KEYS[2]) == 1 then
+    redis.call('HSET', KEYS[1], 'current_job', ARGV[1])
+else
+    redis.call('HDEL', KEYS[1], 'current_job')
+end
+return 1
+"""
 
 
 class RQWorker(SimpleWorker):
@@ -69,16 +83,21 @@ class RQWorker(SimpleWorker):
             self.set_state(WorkerStatus.SUSPENDED if suspended else WorkerStatus.IDLE)
         return suspended
 
-    def wait(self, rq_queues: Sequence[str], seconds: float) -> tuple[str, UUID | None]:
+    def wait(self, rq_queues: Sequence[str], seconds: float) -> tuple[str, UUID | None, bool]:
         """The next message of these RQ queues: its queue and job id, or None after these seconds.
 
-        None also after wake().
+        None also after wake(). And whether the workers are suspended by then: it comes with the
+        message, so that nobody has to ask for it before the job begins.
         """
         keys = [*map(self.namespace.list_key, rq_queues), self._wake_key]
-        popped: Any = self.connection.blpop(keys, seconds)
+        with self.connection.pipeline(transaction=False) as pipeline:
+            pipeline.blpop(keys, seconds)
+            pipeline.exists(SUSPENDED_KEY)
+            popped, suspended = pipeline.execute()
         if popped is None or popped[0] == self._wake_key.encode():
-            return "", None
-        return popped[0].decode().removeprefix(self.namespace.list_key("")), job_id_of(popped[1])
+            return "", None, bool(suspended)
+        source = popped[0].decode().removeprefix(self.namespace.list_key(""))
+        return source, job_id_of(popped[1]), bool(suspended)
 
     def wake(self) -> None:
         """End a wait() of another thread."""
@@ -87,24 +106,16 @@ class RQWorker(SimpleWorker):
             pipeline.expire(self._wake_key, WAKE_SECONDS)
             pipeline.execute()
 
-    def begin(self, job_id: UUID, popped: bool = True) -> bool:
-        """Show the job as running. False if the workers are suspended: it must wait.
+    def begin(self, job_id: UUID) -> Outgoing:
+        """What shows the job as running, for RQ's tools alone: nobody waits for it."""
+        return Outgoing(partial(self._begin, job_id))
 
-        popped: whether its message has just been taken. RQ's tools fetch the current job, and fail
-        where there is none: a job without a message is not shown.
-        """
-        key, redis = message_key(job_id), self.connection
-        is_shown = popped or bool(redis.exists(key))
-        with redis.pipeline(transaction=False) as pipeline:
-            pipeline.exists(SUSPENDED_KEY)
-            pipeline.exists(key)
-            pipeline.hset(self.key, "state", WorkerStatus.BUSY.value)
-            if is_shown:
-                pipeline.hset(self.key, "current_job", str(job_id))
-            suspended, is_there, *_ = pipeline.execute()
-        if not (is_shown and is_there):
-            redis.hdel(self.key, "current_job")
-        return not suspended
+    def _begin(self, job_id: UUID, by_script: bool) -> Iterator[tuple[Any, ...]]:
+        if by_script:
+            yield ("EVAL", BEGIN, 2, self.key, message_key(job_id), str(job_id))
+        else:
+            yield ("HSET", self.key, "state", WorkerStatus.BUSY.value)
+            yield ("HDEL", self.key, "current_job")
 
     def put_back(self, rq_queue: str, ids: Sequence[UUID]) -> None:
         """Return messages to the head of the RQ queue that they came from, in their order."""

@@ -29,6 +29,7 @@ from ..transport.connection import (
 from ..transport.messages import Finished, exchange, namespace_of
 from ..transport.permissions import NotAllowed, require
 from ..transport.rq_worker import RQWorker
+from ..transport.sender import senders
 from .config import WorkerConfig
 from .once_flag import OnceFlag
 from .served_queues import ServedQueues
@@ -113,22 +114,28 @@ class MessageFetcher:
     def _wait(
         self, worker: RQWorker, capacity: Capacity, seconds: float, running: UUID | None = None
     ) -> list[UUID]:
-        """Wait for a message of a queue for which there is room."""
+        """Wait for a message of a queue for which there is room.
+
+        All questions come before the wait: between the message and its job there is the claim.
+        """
         if running is not None:
-            worker.begin(running, popped=False)
+            self.begin(running)
+        self.queues.look_for_pauses()
+        served = [name for name in worker.rq_queues if not self.queues.is_paused(name)]
         # First: who makes room from here on says so.
         self._waits_for_room = True
-        names = [name for name in worker.rq_queues if capacity(name)]
-        self._waits_for_room = len(names) < len(worker.rq_queues)
-        source, job_id = worker.wait(names, seconds)
+        names = [name for name in served if capacity(name)]
+        self._waits_for_room = len(names) < len(served)
+        source, job_id, suspended = worker.wait(names, seconds)
         self._waits_for_room = False
         if job_id is None:
             return []
-        self.source = source
-        if self.queues.is_paused(source):
+        self.source, self.suspended = source, suspended
+        if suspended:
             worker.put_back(source, [job_id])
             return []
-        return [job_id] if self.begin(job_id) else []
+        self.begin(job_id)
+        return [job_id]
 
     def notify(self) -> None:
         """From another thread: there is room for more jobs than before."""
@@ -140,23 +147,10 @@ class MessageFetcher:
         except RedisError as error:
             logger.debug("It will look by itself: %s", reason(error))
 
-    def begin(self, job_id: UUID, popped: bool = True) -> bool:
-        """Show the job as running; False if its message was put back, for the workers are held.
-
-        popped: whether there is such a message; a job from the database has none.
-        """
-        if self.worker is None:
-            return True
-        try:
-            if self.worker.begin(job_id, popped) or not popped:
-                return True
-            self.worker.put_back(self.source, [job_id])
-        except RedisError as error:
-            # The message is popped and the ledger decides: go on and claim it.
-            self._away(error)
-            return True
-        self.suspended = True
-        return False
+    def begin(self, job_id: UUID) -> None:
+        """Show the job as running. That must not hold it up."""
+        if self.worker is not None:
+            senders.of(self.config.backend).tell(self.worker.begin(job_id))
 
     def put_back(self, ids: list[UUID]) -> None:
         """Return messages that were popped and not begun; maintenance sends again what is lost

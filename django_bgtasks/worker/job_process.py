@@ -225,7 +225,7 @@ class JobProcess:
             if not config.burst:
                 self._pause(POLL_SECONDS)
             return False
-        self.fetcher.begin(job.pk, popped=False)
+        self.fetcher.begin(job.pk)
         self._run([job])
         return True
 

@@ -35,6 +35,7 @@ from ..sandbox.connections import abandon_connections
 from ..sandbox.restore import EXIT_FDS_CLOSED
 from ..signals import process_started, process_stopping
 from ..transport.connection import close_in_fork, drop_clients
+from ..transport.sender import senders
 from . import log_handlers, unix_signals
 from .streams import flush_streams
 
@@ -115,7 +116,7 @@ def _clean_up() -> None:
         sender = type(ensure_backend(backend))
         _try(partial(process_stopping.send_robust, sender=sender, kind=kind))
     # What a task has left behind, a lock say, must not hold up the end.
-    for leave in (end_pools, end_daemons, log_handlers.close, flush_streams):
+    for leave in (end_pools, end_daemons, senders.flush, log_handlers.close, flush_streams):
         thread = threading.Thread(target=_try, args=(leave,), daemon=True)
         thread.start()
         thread.join(CLEAN_UP_SECONDS)

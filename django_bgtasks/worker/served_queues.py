@@ -67,16 +67,16 @@ class ServedQueues:
         return self._config.queues.index(queue), queue
 
     def is_paused(self, rq_queue: str) -> bool:
-        """Whether this RQ queue belongs to a queue that is paused."""
-        return place_of(rq_queue)[0] in self._pauses()
+        """Whether this RQ queue belongs to a queue that is paused, as the last look said."""
+        return place_of(rq_queue)[0] in self._paused
 
     def _unpaused(self, queues: Iterable[str]) -> tuple[str, ...]:
-        self._pauses()
+        self.look_for_pauses()
         ranked = [(rank, name) for name in queues if (rank := self.rank(name)) is not None]
         return tuple(name for _, name in sorted(ranked))
 
-    def _pauses(self) -> frozenset[str]:
-        """The paused queues, as the database said when it answered last."""
+    def look_for_pauses(self) -> None:
+        """Look which queues are paused, if that is due. A database that is away changes nothing."""
         config = self._config
         if clock.monotonic() >= self._pauses_look_at:
             self._pauses_look_at = clock.monotonic() + LOOK_FOR_PAUSES_EVERY
@@ -86,4 +86,3 @@ class ServedQueues:
                 connections[config.using].close()
             finally:
                 give_back_connections()
-        return self._paused

@@ -13,6 +13,7 @@ NAMES = (
     "memory",
     "job_process",
     "enqueue",
+    "silent_redis",
     "drain",
     "mixed",
     "statements",
@@ -30,6 +31,7 @@ AT_MOST = {
     ("pickup", "20 queues, median ms"): 5.0,
     ("start", "first job ÷ check"): 1.0,
     ("memory", "sum MiB"): 110.0,
+    ("silent_redis", "silent ÷ real, p99"): 2.0,
     ("mixed", "best ms"): 100.0,
     ("coroutines", "1,000 × 100 ms, s"): 3.0,
     ("threads", "1,000 × 100 ms, s"): 4.0,
@@ -59,7 +61,7 @@ def report(name: str, figure: str, values: list[float], database: str) -> bool:
     spread = f"{values[0]:9.2f} … {values[-1]:9.2f}" if len(values) > 1 else f"{values[0]:9.2f}"
     target = f"≤ {most:g}" if most is not None else f"≥ {least:g}" if least is not None else ""
     verdict = f"target {target}: {'kept' if kept else 'MISSED'}" if target else ""
-    sys.stdout.write(f"{database:9} {name:10} {figure:42} {spread}  {verdict}\n")
+    sys.stdout.write(f"{database:9} {name:12} {figure:42} {spread}  {verdict}\n")
     sys.stdout.flush()
     return kept
 

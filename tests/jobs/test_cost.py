@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks.models import Job
@@ -16,6 +18,7 @@ from django_bgtasks.worker.shared_state import SharedState
 from tests.app.tasks import add
 from tests.named import waiting_in
 from tests.statements import statements
+from tests.waiting import wait_until
 
 from .tasks import welcome
 
@@ -47,6 +50,38 @@ def test_a_job_costs_an_insert_a_claim_and_a_settlement(process: JobProcess, ded
         assert process.step()
     assert Job.objects.get(pk=result.id).state == "succeeded"
     assert statements(queries) == ["insert", "update", "update"]
+
+
+def test_between_a_message_and_its_job_there_is_the_claim_and_nothing_else(
+    process: JobProcess, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor == "mysql":
+        pytest.skip("there the claim locks and reads the row first")
+    statements_at_read: list[int] = []
+    read = redis.Connection.read_response
+
+    def read_and_note(*args: Any, **kwargs: Any) -> Any:
+        answer = read(*args, **kwargs)
+        if threading.current_thread() is waiting:
+            statements_at_read.append(len(connection.queries_log))
+        return answer
+
+    def enqueue_when_it_waits() -> None:
+        wait_until(lambda: redis_client.info("clients")["blocked_clients"])
+        add.enqueue(1, 2)
+        connections.close_all()
+
+    waiting = threading.current_thread()
+    with CaptureQueriesContext(connection) as queries:
+        other = threading.Thread(target=enqueue_when_it_waits)
+        monkeypatch.setattr(redis.Connection, "read_response", read_and_note)
+        other.start()
+        while not process.step():
+            continue
+    other.join()
+    assert statements(queries)[-2:] == ["update", "update"]
+    # The answer that brought the message is the last one from Redis.
+    assert statements_at_read[-1] == len(connection.queries_log) - 2
 
 
 def test_a_session_that_a_task_has_not_used_is_not_asked_what_is_left_in_it(
@@ -105,8 +140,9 @@ def test_a_transaction_with_many_enqueues_pushes_them_in_one_command(
 
 
 def test_very_many_messages_do_not_hold_redis_up_in_one_command(redis_client: redis.Redis) -> None:
+    first = add.enqueue(1, 2)
     before = scripts(redis_client)
-    results = add.enqueue_many([(number, 1) for number in range(2500)])
+    results = [first, *add.enqueue_many([(number, 1) for number in range(2500)])]
     assert scripts(redis_client) == before + 3
     waiting = redis_client.lrange(waiting_in("default"), 0, -1)
     assert waiting == [result.id.encode() for result in results]

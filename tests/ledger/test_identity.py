@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks.ledger import identity
 from django_bgtasks.models import Ledger
+from django_bgtasks.transport.sender import senders
 from django_bgtasks.worker.maintenance.ledger_identity import Identity
 from tests.app.tasks import add
 from tests.interfaces.rows import make_worker
@@ -119,18 +120,25 @@ def test_a_process_that_doubts_the_id_asks_again(monkeypatch: pytest.MonkeyPatch
     assert identity.ledger_id(DB) == new
 
 
+def enqueue_and_hear() -> None:
+    """Enqueue a job, and wait for the answer to its message."""
+    add.enqueue(1, 2)
+    senders.flush(10)
+
+
 def test_a_site_asks_again_when_no_worker_is_heard_of_under_the_name_it_knows(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity, "DOUBT_EVERY", 0.0)
-    add.enqueue(1, 2)
+    enqueue_and_hear()
     redis_client.set(namespace().marker_key, "here")
+    enqueue_and_hear()
     with CaptureQueriesContext(connection) as queries:
-        add.enqueue(1, 2)
-        add.enqueue(1, 2)
+        enqueue_and_hear()
+        enqueue_and_hear()
     assert len(queries) == 2
     redis_client.delete(namespace().marker_key)
-    add.enqueue(1, 2)
+    enqueue_and_hear()
     new = identity.rename(identity.identity_of(DB), "A test wants it so", DB).uuid
     add.enqueue(1, 2)
     assert namespace().ledger == identity.short(new)

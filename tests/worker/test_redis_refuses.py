@@ -15,6 +15,7 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from django_bgtasks.models import Job
+from django_bgtasks.transport.sender import senders
 from testproject.servers import RedisServer
 from tests.named import waiting_in
 from tests.waiting import wait_until
@@ -164,9 +165,10 @@ def test_a_site_says_once_that_it_may_not_push(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     allow(f"{KEYS} +@all -rpush")
-    monkeypatch.setattr("django_bgtasks.jobs.enqueue.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("django_bgtasks.transport.sender.PAUSE_SECONDS", 0.0)
     for number in range(3):
         tasks.record.enqueue(str(effects), str(number))
+        senders.flush(10)
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert "python manage.py bgdoctor" in warning
     assert Job.objects.count() == 3

@@ -213,7 +213,7 @@ class OverrunWatch:
         finally:
             connections[settler.using].close()
         if batch.current is not None:
-            settler.fetcher.begin(batch.current.pk, popped=False)
+            settler.fetcher.begin(batch.current.pk)
 
     def _run(self) -> None:
         run_no_tasks_here()

@@ -11,6 +11,7 @@ from .failures import failures
 from .memory import job_process, memory
 from .mixed import mixed
 from .pickup import pickup
+from .silent_redis import silent_redis
 from .start import start
 from .statements import statements
 from .waiting import coroutines, threads
@@ -21,6 +22,7 @@ BENCHMARKS = {
     "memory": memory,
     "job_process": job_process,
     "enqueue": enqueue,
+    "silent_redis": silent_redis,
     "drain": drain,
     "mixed": mixed,
     "statements": statements,
