@@ -38,8 +38,7 @@ RANGE_LABELS = {
     "day": gettext_lazy("Last day"),
     "week": gettext_lazy("Last week"),
 }
-# The sections of each page.
-LIVE = {"change_list": "live", "part": "part_live"}
+TEMPLATES = "admin/django_bgtasks/dashboard"
 # How often the page looks again, in seconds, while somebody looks at it.
 REFRESH_SECONDS = 3
 # Problems beyond these are folded.
@@ -72,7 +71,7 @@ class DashboardAdmin(FailureActions):
         if not self.has_view_permission(request):
             raise PermissionDenied
         context = {**self._figures(request), **(extra_context or {})}
-        return self._render(request, "change_list", _("Dashboard"), context)
+        return self._render(request, "overview", _("Dashboard"), context)
 
     def part_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """The page of the queue or the task (the kind) that the query string names."""
@@ -101,13 +100,14 @@ class DashboardAdmin(FailureActions):
         return act(queue, backend, by=actor_of(request.user)) is not None
 
     def _render(
-        self, request: HttpRequest, name: str, title: str, figures: dict[str, Any]
+        self, request: HttpRequest, sections: str, title: str, figures: dict[str, Any]
     ) -> HttpResponse:
-        """A page, or only its sections."""
+        """A page with these sections, or the sections alone."""
         live = "live" in request.GET
         page = {} if live else self.page_context(request, title)
-        template = f"admin/django_bgtasks/dashboard/{LIVE[name] if live else name}.html"
+        page["sections"] = f"{TEMPLATES}/{sections}.html"
         request.current_app = self.admin_site.name
+        template = f"{TEMPLATES}/{'live' if live else 'change_list'}.html"
         return TemplateResponse(request, template, {**page, **figures})
 
     def _figures(self, request: HttpRequest) -> dict[str, Any]:
