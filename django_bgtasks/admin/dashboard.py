@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,11 +16,11 @@ from django.http import (
     HttpResponseRedirect,
 )
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..core.options import default_backend, entries
+from ..core.options import entries
 from ..jobs import actions
 from ..ledger.lifecycle import ledger_database
 from ..models import Dashboard
@@ -30,6 +29,7 @@ from ..monitoring.diagnosis import diagnose, diagnose_part, queues_by_trouble
 from ..monitoring.series import RANGES, series
 from ..monitoring.snapshot import take_snapshot
 from . import panels, part_panels
+from .dashboard_links import chosen_backend, chosen_range, page_of_button
 from .failures import FailureActions
 from .transitions import actor_of
 
@@ -87,13 +87,13 @@ class DashboardAdmin(FailureActions):
             return HttpResponseNotAllowed(["POST"])
         if not (self.has_view_permission(request) and self._may_pause(request)):
             raise PermissionDenied
-        queue, backend = request.POST.get("queue", ""), self._backend(request.POST)
+        queue, backend = request.POST.get("queue", ""), chosen_backend(request.POST)
         if queue not in {known.name for known in take_snapshot(backend).queues}:
             return HttpResponseBadRequest(_("There is no such queue."))
         if self._set_paused(request, pause, queue, backend):
             text = _("The queue %s is paused.") if pause else _("The queue %s goes on.")
             messages.success(request, text % queue)
-        return HttpResponseRedirect(self._back(request))
+        return HttpResponseRedirect(page_of_button(request, self.admin_site.name))
 
     def _set_paused(self, request: HttpRequest, pause: bool, queue: str, backend: str) -> bool:
         act = actions.pause_queue if pause else actions.resume_queue
@@ -161,13 +161,13 @@ class DashboardAdmin(FailureActions):
         }
 
     def _common(self, request: HttpRequest) -> dict[str, Any]:
-        backend, user = self._backend(request.GET), request.user
+        backend, user = chosen_backend(request.GET), request.user
         sees_jobs = user.has_perm("django_bgtasks.view_job")
         return {
             "viewer": panels.DashboardViewer(self.admin_site.name, backend, sees_jobs),
             "backend": backend,
             "backends": sorted(entries()),
-            "range": self._range(request.GET),
+            "range": chosen_range(request.GET),
             "ranges": [(name, RANGE_LABELS[name]) for name in RANGES],
             "every": REFRESH_SECONDS,
             "may_pause": self._may_pause(request),
@@ -176,21 +176,3 @@ class DashboardAdmin(FailureActions):
 
     def _may_pause(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("django_bgtasks.pause_queue"))
-
-    def _backend(self, values: Any) -> str:
-        name: str = values.get("backend", "")
-        return name if name in entries() else default_backend()
-
-    def _range(self, values: Any) -> str:
-        name: str = values.get("range", "")
-        return name if name in RANGES else "hour"
-
-    def _back(self, request: HttpRequest) -> str:
-        """The page that the button was on, with its choices."""
-        values: Mapping[str, str] = request.POST
-        kind, page = values.get("kind", ""), "changelist"
-        query = {"range": self._range(values), "backend": self._backend(values)}
-        if kind in ("queue", "task"):
-            page, query = kind, {"name": values.get("name", ""), **query}
-        url = reverse(f"admin:django_bgtasks_dashboard_{page}", current_app=self.admin_site.name)
-        return f"{url}?{urlencode(query)}"

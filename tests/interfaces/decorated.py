@@ -36,12 +36,13 @@ def _of_class(decorator: Any, answer: Any) -> dict[str, Any]:
         return await answer(request)
 
     post: Any = coroutine if iscoroutinefunction(answer) else method
-    plain = type("Plain", (View,), {"post": post})
+    plain: Any = type("Plain", (View,), {"post": post})
+    own_method: Any = type("OnMethod", (View,), {"post": decorator(post)})
     return {
         "as-view": decorator(plain.as_view()),
         "on-dispatch": method_decorator(decorator, name="dispatch")(_subclass(plain)).as_view(),
         "on-post": method_decorator(decorator, name="post")(_subclass(plain)).as_view(),
-        "on-method": type("OnMethod", (View,), {"post": decorator(post)}).as_view(),
+        "on-method": own_method.as_view(),
     }
 
 
