@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,11 +16,11 @@ from django.http import (
     HttpResponseRedirect,
 )
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..core.options import default_backend, entries
+from ..core.options import entries
 from ..jobs import actions
 from ..ledger.lifecycle import ledger_database
 from ..models import Dashboard
@@ -30,6 +29,7 @@ from ..monitoring.diagnosis import diagnose, diagnose_part, queues_by_trouble
 from ..monitoring.series import RANGES, series
 from ..monitoring.snapshot import take_snapshot
 from . import panels, part_panels
+from .dashboard_links import chosen_backend, chosen_range, page_of_button
 from .failures import FailureActions
 from .transitions import actor_of
 
@@ -38,8 +38,7 @@ RANGE_LABELS = {
     "day": gettext_lazy("Last day"),
     "week": gettext_lazy("Last week"),
 }
-# The sections of each page.
-LIVE = {"change_list": "live", "part": "part_live"}
+TEMPLATES = "admin/django_bgtasks/dashboard"
 # How often the page looks again, in seconds, while somebody looks at it.
 REFRESH_SECONDS = 3
 # Problems beyond these are folded.
@@ -72,7 +71,7 @@ class DashboardAdmin(FailureActions):
         if not self.has_view_permission(request):
             raise PermissionDenied
         context = {**self._figures(request), **(extra_context or {})}
-        return self._render(request, "change_list", _("Dashboard"), context)
+        return self._render(request, "overview", _("Dashboard"), context)
 
     def part_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """The page of the queue or the task (the kind) that the query string names."""
@@ -88,26 +87,27 @@ class DashboardAdmin(FailureActions):
             return HttpResponseNotAllowed(["POST"])
         if not (self.has_view_permission(request) and self._may_pause(request)):
             raise PermissionDenied
-        queue, backend = request.POST.get("queue", ""), self._backend(request.POST)
+        queue, backend = request.POST.get("queue", ""), chosen_backend(request.POST)
         if queue not in {known.name for known in take_snapshot(backend).queues}:
             return HttpResponseBadRequest(_("There is no such queue."))
         if self._set_paused(request, pause, queue, backend):
             text = _("The queue %s is paused.") if pause else _("The queue %s goes on.")
             messages.success(request, text % queue)
-        return HttpResponseRedirect(self._back(request))
+        return HttpResponseRedirect(page_of_button(request, self.admin_site.name))
 
     def _set_paused(self, request: HttpRequest, pause: bool, queue: str, backend: str) -> bool:
         act = actions.pause_queue if pause else actions.resume_queue
         return act(queue, backend, by=actor_of(request.user)) is not None
 
     def _render(
-        self, request: HttpRequest, name: str, title: str, figures: dict[str, Any]
+        self, request: HttpRequest, sections: str, title: str, figures: dict[str, Any]
     ) -> HttpResponse:
-        """A page, or only its sections."""
+        """A page with these sections, or the sections alone."""
         live = "live" in request.GET
         page = {} if live else self.page_context(request, title)
-        template = f"admin/django_bgtasks/dashboard/{LIVE[name] if live else name}.html"
+        page["sections"] = f"{TEMPLATES}/{sections}.html"
         request.current_app = self.admin_site.name
+        template = f"{TEMPLATES}/{'live' if live else 'change_list'}.html"
         return TemplateResponse(request, template, {**page, **figures})
 
     def _figures(self, request: HttpRequest) -> dict[str, Any]:
@@ -163,13 +163,13 @@ class DashboardAdmin(FailureActions):
         }
 
     def _common(self, request: HttpRequest) -> dict[str, Any]:
-        backend, user = self._backend(request.GET), request.user
+        backend, user = chosen_backend(request.GET), request.user
         sees_jobs = user.has_perm("django_bgtasks.view_job")
         return {
             "viewer": panels.DashboardViewer(self.admin_site.name, backend, sees_jobs),
             "backend": backend,
             "backends": sorted(entries()),
-            "range": self._range(request.GET),
+            "range": chosen_range(request.GET),
             "ranges": [(name, RANGE_LABELS[name]) for name in RANGES],
             "every": REFRESH_SECONDS,
             "may_pause": self._may_pause(request),
@@ -178,21 +178,3 @@ class DashboardAdmin(FailureActions):
 
     def _may_pause(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("django_bgtasks.pause_queue"))
-
-    def _backend(self, values: Any) -> str:
-        name: str = values.get("backend", "")
-        return name if name in entries() else default_backend()
-
-    def _range(self, values: Any) -> str:
-        name: str = values.get("range", "")
-        return name if name in RANGES else "hour"
-
-    def _back(self, request: HttpRequest) -> str:
-        """The page that the button was on, with its choices."""
-        values: Mapping[str, str] = request.POST
-        kind, page = values.get("kind", ""), "changelist"
-        query = {"range": self._range(values), "backend": self._backend(values)}
-        if kind in ("queue", "task"):
-            page, query = kind, {"name": values.get("name", ""), **query}
-        url = reverse(f"admin:django_bgtasks_dashboard_{page}", current_app=self.admin_site.name)
-        return f"{url}?{urlencode(query)}"

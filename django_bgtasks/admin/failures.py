@@ -26,6 +26,7 @@ from ..monitoring.failures import SINCE_NAME
 from . import formatting as show
 from . import transitions
 from .bulk import enqueue_for_all, matching
+from .dashboard_links import page_of_button
 from .filters import frozen
 from .listing import ReadOnlyAdmin
 from .selection import CONFIRMED, PAGE_LIMIT
@@ -64,9 +65,9 @@ class FailureActions(ReadOnlyAdmin):
                 request, _("A background job does this. Its page shows how far it is.")
             )
             page = show.page_of(self.admin_site.name, Job, job_id)
-            return HttpResponseRedirect(page or self._back(request))
+            return HttpResponseRedirect(page or page_of_button(request, self.admin_site.name))
         self._apply(request, action, rows)
-        return HttpResponseRedirect(self._back(request))
+        return HttpResponseRedirect(page_of_button(request, self.admin_site.name))
 
     def group_actions(self, request: HttpRequest) -> list[transitions.JobAction]:
         """What this user may do to jobs that failed alike."""
@@ -100,15 +101,11 @@ class FailureActions(ReadOnlyAdmin):
             "query": query,
             "is_of_a_day": query["finished"] == SINCE_NAME,
             "list_url": show.job_list(self.admin_site.name, **query),
-            "back": self._back(request),
+            "back": page_of_button(request, self.admin_site.name),
             "fields": [*fields.items(), (CONFIRMED, "yes")],
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/django_bgtasks/dashboard/ask.html", context)
-
-    def _back(self, request: HttpRequest) -> str:
-        """The page that the button was on."""
-        raise NotImplementedError
 
 
 def may_act(user: Any, action: transitions.JobAction) -> bool:

@@ -25,6 +25,8 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from django_bgtasks import idempotent
 
+from .decorated import decorated
+
 
 def effect(name: str = "order") -> Group:
     """What a view does: one more row."""
@@ -85,22 +87,18 @@ class OnMethodToo(OnMethod):
     """Inherits the method."""
 
 
-class OnMethodAsync(View):
-    """A coroutine as a method, decorated."""
-
-    @idempotent
-    async def post(self, request: HttpRequest) -> HttpResponse:
-        await Group.objects.acreate(name="async")
-        return JsonResponse({"what": "async"}, status=201)
+def make(request: HttpRequest) -> HttpResponse:
+    """An answer that is the same for each view that gives it."""
+    return answer(request, "made")
 
 
-@method_decorator(idempotent, name="dispatch")
-class DispatchAsync(View):
-    """A class of coroutines, decorated as a class."""
+async def amake(request: HttpRequest) -> HttpResponse:
+    """The same, by a coroutine."""
+    await Group.objects.acreate(name="async")
+    return JsonResponse({"what": "async"}, status=201)
 
-    async def post(self, request: HttpRequest) -> HttpResponse:
-        await Group.objects.acreate(name="async")
-        return JsonResponse({"what": "async"}, status=201)
+
+DECORATED = decorated(idempotent, make, amake)
 
 
 @idempotent
@@ -232,9 +230,7 @@ urlpatterns = [
     path("dates/", Dates.as_view()),
     path("method/", OnMethod.as_view()),
     path("method-too/", OnMethodToo.as_view()),
-    path("method-async/", OnMethodAsync.as_view()),
-    path("dispatch-async/", DispatchAsync.as_view()),
-    path("async/", idempotent(OnMethodAsync.as_view())),
+    *(path(f"{name}/", view) for name, view in DECORATED.items()),
     path("order/", order),
     path("order/<int:number>/", order),
     path("other/", order),

@@ -315,7 +315,7 @@ def test_the_page_of_a_job_keeps_itself_up_to_date_until_the_job_is_final(
         html = html_of(admin_client, page_of(make_job(state)))
         final = state in FINAL
         assert ("data-every" in html) is not final
-        assert ("django_bgtasks/job.js" in html) is not final
+        assert ("django_bgtasks/live.js" in html) is not final
         assert ("Load it again</a>" in html) is not final
 
 

@@ -20,7 +20,7 @@ from django_bgtasks import idempotent
 from django_bgtasks.models import IdempotencyRecord
 
 from ..threads import in_loop
-from .idempotent_site import effects
+from .idempotent_site import DECORATED, effects
 
 pytestmark = [
     pytest.mark.django_db,
@@ -56,7 +56,7 @@ def is_replay(response: Any) -> bool:
 
 PLACES = [
     *("/apples/", "/pears/", "/plums/", "/figs/", "/dates/", "/method/", "/method-too/"),
-    *("/order/", "/other/"),
+    *("/order/", "/other/", *(f"/{name}/" for name in DECORATED if "async" not in name)),
 ]
 
 
@@ -424,8 +424,10 @@ def test_a_view_that_does_not_answer_is_told_so(client: Client) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("path", ["/async/", "/method-async/", "/dispatch-async/"])
-def test_a_class_of_coroutines_can_be_decorated(path: str) -> None:
+@pytest.mark.parametrize("name", [name for name in DECORATED if "async" in name])
+def test_coroutines_can_be_decorated_as_functions_and_as_classes(name: str) -> None:
+    path = f"/{name}/"
+
     async def twice() -> list[Any]:
         client = AsyncClient()
         return [await client.post(path, {"item": "1"}, headers=KEY) for _ in range(2)]

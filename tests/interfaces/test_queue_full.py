@@ -58,9 +58,9 @@ def test_a_refused_request_leaves_no_rows_where_each_is_a_transaction(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
-    check(client.post("/plain/"), client.post("/plain/"))
+    check(client.post("/function/"), client.post("/function/"))
     assert Group.objects.count() == 1
 
 
 def test_a_decorated_coroutine_still_looks_like_one() -> None:
-    assert iscoroutinefunction(VIEWS["coroutine"])
+    assert iscoroutinefunction(VIEWS["function-async"])
