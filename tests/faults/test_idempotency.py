@@ -97,7 +97,7 @@ def test_a_key_that_nobody_holds_any_more_is_taken_by_one_of_many(case: Case, le
                 once(key, _interrupted, key)
             IdempotencyRecord.objects.update(created_at=Now() - timedelta(minutes=2))
         else:
-            assert once(key, effect, key, "old", kept=timedelta(hours=1)) == f"old of {key}"
+            assert once(key, effect, key, "old", keep_for=timedelta(hours=1)) == f"old of {key}"
             IdempotencyRecord.objects.update(expires_at=Now() - timedelta(seconds=1))
         before = len(case.effects.of("effect", key))
         call: Callable[[], Any] = partial(once, key, effect, key)

@@ -357,9 +357,9 @@ def test_a_key_has_to_fit(key: str) -> None:
         ({"key": 7}, "once: a key is a string, not <class 'int'>"),
         ({"scope": "s" * 101}, "once: a scope has 0 to 100 characters, not 101"),
         ({"scope": "\0"}, "once: a scope contains a NUL character"),
-        ({"kept": timedelta(days=4_000_000)}, "once: kept is 0 to 3153600000 seconds"),
-        ({"kept": timedelta(seconds=-1)}, "once: kept is 0 to 3153600000 seconds"),
-        ({"kept": float("nan")}, "once: kept is 0 to 3153600000 seconds"),
+        ({"keep_for": timedelta(days=4_000_000)}, "once: keep_for is 0 to 3153600000 seconds"),
+        ({"keep_for": timedelta(seconds=-1)}, "once: keep_for is 0 to 3153600000 seconds"),
+        ({"keep_for": float("nan")}, "once: keep_for is 0 to 3153600000 seconds"),
     ],
 )
 def test_what_no_database_keeps_is_refused_at_the_call(options: dict[str, Any], why: str) -> None:
