@@ -86,8 +86,8 @@ class _Call:
                 # In a transaction waiting would hold its locks, which the other may need.
                 self.refuse_after(0.0 if connections[self.using].in_atomic_block else deadline)
                 time.sleep(0.05)
-            elif taken := self.take_over(found):
-                return taken
+            elif own := self.take_over(found):
+                return own
 
     def refuse_after(self, deadline: float) -> None:
         if clock.monotonic() > deadline:

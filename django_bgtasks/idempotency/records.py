@@ -100,10 +100,10 @@ def take_over(
 ) -> IdempotencyRecord | None:
     """Become the owner of an effect whose owner is gone; None if someone else was faster."""
     token = token or uuid4()
-    taken = _in_progress(record, using).update(
+    count = _in_progress(record, using).update(
         token=token, job=owner.job, attempt=owner.attempt, created_at=Now()
     )
-    if not taken:
+    if not count:
         return None
     record.token, record.job, record.attempt = token, owner.job, owner.attempt
     return record

@@ -290,14 +290,14 @@ def _begin(call: _Call) -> IdempotencyRecord | HttpResponseBase | None:
     try:
         key = key_of_request(request, required=rules.required)
     except BadKey as error:
-        return _refused(400, str(error))
+        return _refusal(400, str(error))
     if key is None:
         return None
     scope = scope_of(request, call.name, rules.identity)
     try:
         return _owned_or_answered(scope, key, request_fingerprint(request), rules.keep_for)
     except FingerprintMismatch:
-        return _refused(422, gettext("This Idempotency-Key was used for another request."))
+        return _refusal(422, gettext("This Idempotency-Key was used for another request."))
 
 
 def _owned_or_answered(
@@ -316,18 +316,18 @@ def _owned_or_answered(
             return replayed(found.response)
         if found.state == EffectState.UNKNOWN or not log.owner_is_gone(found, me, using):
             break
-        if (taken := log.take_over(found, me, using)) is not None:
-            return taken
+        if (own := log.take_over(found, me, using)) is not None:
+            return own
     return _in_progress()
 
 
 def _in_progress() -> HttpResponseBase:
-    response = _refused(409, gettext("A request with this Idempotency-Key is in progress."))
+    response = _refusal(409, gettext("A request with this Idempotency-Key is in progress."))
     response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 
 
-def _refused(status: int, error: str) -> HttpResponseBase:
+def _refusal(status: int, error: str) -> HttpResponseBase:
     response = JsonResponse({"error": error}, status=status)
     patch_vary_headers(response, ["Idempotency-Key"])
     return response

@@ -40,5 +40,5 @@ def assert_not_enqueued(task: Any) -> None:
         raise AssertionError(f"{task.module_path} was enqueued {len(jobs)} times.")
 
 
-def _same(stored: Any, wanted: Any, kind: type) -> bool:
-    return wanted is None or stored == json_value(kind(wanted), "the expected arguments", "assert")
+def _same(stored: Any, value: Any, kind: type) -> bool:
+    return value is None or stored == json_value(kind(value), "the expected arguments", "assert")
