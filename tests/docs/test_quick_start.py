@@ -151,6 +151,6 @@ def test_the_quick_start_works_word_for_word_in_an_empty_project(reader: Reader)
 
 def clean_environment() -> dict[str, str]:
     """This one, without the settings of the tests; the package is found where it lies."""
-    ours = ("BGTASKS_", "DJANGO_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    prefixes = ("BGTASKS_", "DJANGO_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    return {**env, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}

@@ -65,9 +65,9 @@ def test_of_calls_with_one_key_and_other_arguments_those_of_one_kind_are_refused
                 return "refused"
             return value
 
-        told = Counter(in_threads(*[partial(call, "one"), partial(call, "two")] * 10))
-        assert told.pop("refused") == 10
-        assert list(told.values()) == [10]
+        counts = Counter(in_threads(*[partial(call, "one"), partial(call, "two")] * 10))
+        assert counts.pop("refused") == 10
+        assert list(counts.values()) == [10]
         assert len(case.effects.of("effect", key)) == 1
 
 
