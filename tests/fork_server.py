@@ -61,11 +61,11 @@ class ForkedProcess:
         if self.returncode is None:
             self._connected.settimeout(timeout)
             try:
-                said = self._connected.recv(100)
+                data = self._connected.recv(100)
             except (TimeoutError, BlockingIOError):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0.0) from None
             # The server itself has ended, and its workers with it.
-            self.returncode = int(said) if said else -signal.SIGKILL
+            self.returncode = int(data) if data else -signal.SIGKILL
             self._connected.close()
         return self.returncode
 

@@ -32,6 +32,19 @@ REDIS_LIBRARIES = {"rq", "redis", "django_redis"}
 MAY_USE_REDIS = {"transport"}
 # Django's name for a command, and ours for one run of a maintenance task.
 SAME_EVERYWHERE = {"Command", "run_once"}
+# Participles and pronouns say nothing of a value: a name says what it is.
+EMPTY_NAME = re.compile(
+    "_*(told|held|shown|kept|asked|said|heard|given|made|gone|taken|wanted|meant"
+    "|ours|yours|theirs|mine|his|hers|its|whose|them|they)_*",
+    re.IGNORECASE,
+)
+# "Held" is the field's word for a job that waits for its task.
+HELD_JOBS = {
+    "admin/filters.py",
+    "monitoring/diagnosis.py",
+    "monitoring/queries.py",
+    "monitoring/snapshot.py",
+}
 FILE_LINES = 500
 FUNCTION_LINES = 50
 
@@ -75,6 +88,16 @@ def test_no_public_name_is_defined_twice() -> None:
             if not name.startswith("_") and name not in SAME_EVERYWHERE:
                 places.setdefault(name, set()).add(str(path))
     assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_a_name_says_what_the_value_is() -> None:
+    assert not [
+        f"{path}:{line}: {name}"
+        for path in WRITTEN
+        for line, name in names_of(path)
+        if EMPTY_NAME.fullmatch(name)
+        and not (name.strip("_") == "held" and path.as_posix() in HELD_JOBS)
+    ]
 
 
 @each_file
@@ -170,6 +193,19 @@ def absolute(path: Path, node: ast.ImportFrom) -> str:
     """The module that `from … import` names, without leading dots."""
     package = ".".join([PACKAGE.name, *path.parent.parts])
     return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+
+
+def names_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of all that a file defines: functions, classes, parameters, variables."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
 
 
 def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -63,13 +63,13 @@ class WorkerProcess:
     ) -> None:
         self.token = uuid.uuid4().hex
         self.log = output
-        told, environ = [str(argument) for argument in arguments], {**env, TOKEN: self.token}
+        args, environ = [str(argument) for argument in arguments], {**env, TOKEN: self.token}
         usual = {**environment(), SETTINGS: environ[SETTINGS]}
         server = FORK_SERVERS.get(environ[SETTINGS])
-        if server and not (fresh or within or "--reload" in told) and server.takes(environ, usual):
-            self.process = server.fork(told, environ, output)
+        if server and not (fresh or within or "--reload" in args) and server.takes(environ, usual):
+            self.process = server.fork(args, environ, output)
         else:
-            command = [*within, sys.executable, "-m", "django", "bgworker", *told]
+            command = [*within, sys.executable, "-m", "django", "bgworker", *args]
             self.process = spawn(command, output=output, cwd=ROOT, env=environ)
 
     @property

@@ -151,8 +151,8 @@ class JobActions(JobSelection):
 
     def _delete(self, request: HttpRequest, seen: Mapping[UUID, str], using: str) -> None:
         actor = transitions.actor_of(request.user)
-        gone = {job.pk for job in delete_jobs(seen, using, actor)}
-        stay = Job.objects.using(using).filter(pk__in=seen.keys() - gone)
+        deleted = {job.pk for job in delete_jobs(seen, using, actor)}
+        stay = Job.objects.using(using).filter(pk__in=seen.keys() - deleted)
         refusals = [refusal(pk, state) for pk, state in stay.values_list("pk", "state")]
         transitions.show_refusals(request, refusals)
 

@@ -89,8 +89,8 @@ def _pages(rows: QuerySet[Any]) -> Iterator[dict[UUID, str]]:
 def _outcomes(actor: Actor, action: transitions.JobAction, page: dict[UUID, str]) -> Counter[str]:
     if isinstance(action, transitions.ManualTransition):
         return Counter(_outcome(actor, action, job_id) for job_id in page)
-    gone = transitions.delete(actor, page)
-    return Counter(deleted=gone, refused=len(page) - gone)
+    deleted = transitions.delete(actor, page)
+    return Counter(deleted=deleted, refused=len(page) - deleted)
 
 
 def _outcome(actor: Actor, transition: transitions.ManualTransition, job_id: UUID) -> str:

@@ -39,12 +39,12 @@ class Offered:
 
 def offered(request: HttpRequest, jobs: QuerySet[Job], failed: QuerySet[Job]) -> Offered:
     """Of these jobs, once for a request. failed: those whose errors are offered."""
-    kept: dict[str, Any] = vars(request)
-    if "_bgtasks_offered" not in kept:
+    attributes: dict[str, Any] = vars(request)
+    if "_bgtasks_offered" not in attributes:
         names = _distinct(jobs, ("task", "queue"))
         tasks, queues = (frozenset(row[place] for row in names) for place in (0, 1))
-        kept["_bgtasks_offered"] = Offered(tasks, queues, _errors(failed))
-    found: Offered = kept["_bgtasks_offered"]
+        attributes["_bgtasks_offered"] = Offered(tasks, queues, _errors(failed))
+    found: Offered = attributes["_bgtasks_offered"]
     return found
 
 

@@ -35,8 +35,8 @@ class JobColumns:
     def task_and_call(self, job: Any) -> SafeString:
         """The task, and as many of its arguments as a row has space for."""
         call = '<code class="bgtasks-arguments">{}</code>'
-        shown = format_html(call, job.short_call) if job.short_call else ""
-        return format_html("{}{}", self.task_name(job), shown)
+        line = format_html(call, job.short_call) if job.short_call else ""
+        return format_html("{}{}", self.task_name(job), line)
 
     @admin.display(description=gettext_lazy("state"))
     def state_and_error(self, job: Job) -> SafeString:

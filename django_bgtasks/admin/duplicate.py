@@ -58,9 +58,9 @@ class JobDuplication(JobActions):
         if task is None:
             raise PermissionDenied
         form = CallForm(task, job, request.POST if request.method == "POST" else None)
-        if form.is_valid() and (made := enqueue_like(job, form, request.user)):
+        if form.is_valid() and (job_id := enqueue_like(job, form, request.user)):
             messages.success(request, _("Enqueued: this is the new job."))
-            return HttpResponseRedirect(self._page(request, made))
+            return HttpResponseRedirect(self._page(request, job_id))
         context = {
             **self.page_context(request, _("Duplicate a job")),
             "original": job,
@@ -144,9 +144,9 @@ def enqueue_like(job: Job, form: CallForm, user: Any) -> UUID | None:
         if result.deduplicated:
             # Undone: to duplicate a job changes no other one.
             raise DuplicateJob(str(result.id), result.id)
-        made = Job.objects.using(using).only("task", "queue").get(pk=result.id)
-        record_jobs(HistoryVerb.DUPLICATED, actor_of(user, job.pk), [made], using)
-        return UUID(str(made.pk))
+        copy = Job.objects.using(using).only("task", "queue").get(pk=result.id)
+        record_jobs(HistoryVerb.DUPLICATED, actor_of(user, job.pk), [copy], using)
+        return UUID(str(copy.pk))
 
     try:
         return in_transaction(enqueue_and_log, using)

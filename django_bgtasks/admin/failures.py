@@ -80,8 +80,8 @@ class FailureActions(ReadOnlyAdmin):
         if isinstance(action, transitions.ManualTransition):
             transitions.apply_to_jobs(request, action, seen)
         else:
-            gone = len(delete_jobs(seen, by=transitions.actor_of(request.user)))
-            text = ngettext("%d job was deleted.", "%d jobs were deleted.", gone) % gone
+            deleted = len(delete_jobs(seen, by=transitions.actor_of(request.user)))
+            text = ngettext("%d job was deleted.", "%d jobs were deleted.", deleted) % deleted
             messages.success(request, text)
         if not seen:
             messages.info(request, _("There are no such jobs any more."))
@@ -89,8 +89,8 @@ class FailureActions(ReadOnlyAdmin):
     def _ask(
         self, request: HttpRequest, action: transitions.JobAction, query: dict[str, str], count: int
     ) -> HttpResponse:
-        kept = (*FIELDS, "action", "queue", "backend", "range", "kind", "name")
-        fields = {name: request.POST[name] for name in kept if name in request.POST}
+        names = (*FIELDS, "action", "queue", "backend", "range", "kind", "name")
+        fields = {name: request.POST[name] for name in names if name in request.POST}
         # What is asked is what will be done, however long the answer takes.
         fields["finished"] = frozen(query)["finished"]
         context = {

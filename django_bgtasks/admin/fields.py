@@ -78,7 +78,7 @@ class JobFields:
         return show.link(show.page_of(self.admin_site.name, type(job.about), job.about.pk), label)
 
     @admin.display(description=gettext_lazy("owner"))
-    def whose(self, job: Job) -> SafeString | str:
+    def owner_link(self, job: Job) -> SafeString | str:
         """The user whose job it is."""
         return show.link_to(self.admin_site.name, job.owner)
 
@@ -109,7 +109,7 @@ def fieldsets_of(job: Job) -> list[Any]:
         call.append("pretty_carried")
     return [
         (None, {"fields": state}),
-        (gettext_lazy("Call"), {"fields": [*call, ("about_what", "whose")]}),
+        (gettext_lazy("Call"), {"fields": [*call, ("about_what", "owner_link")]}),
         (gettext_lazy("Times"), {"fields": TIMES}),
         (gettext_lazy("Settings"), {"fields": SETTINGS, "classes": ("collapse",)}),
     ]

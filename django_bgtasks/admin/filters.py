@@ -163,13 +163,13 @@ def filtered(rows: Jobs, query: Mapping[str, str], user: Any = None) -> Jobs:
 
     user: who searches; needed with `q`.
     """
-    given = {name: value for name in PARAMETERS if (value := query.get(name, "").strip())}
-    if any("\0" in value for value in given.values()):
+    values = {name: value for name in PARAMETERS if (value := query.get(name, "").strip())}
+    if any("\0" in value for value in values.values()):
         # No text of PostgreSQL's has a NUL, and it refuses to look for one.
         return rows.none()
-    for name in given.keys() & FILTERS.keys():
-        rows = FILTERS[name](rows, given[name])
-    return by_search(rows, given["q"], user) if "q" in given else rows
+    for name in values.keys() & FILTERS.keys():
+        rows = FILTERS[name](rows, values[name])
+    return by_search(rows, values["q"], user) if "q" in values else rows
 
 
 def frozen(query: Mapping[str, str]) -> dict[str, str]:

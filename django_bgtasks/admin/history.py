@@ -54,8 +54,8 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
         try:
             ident = UUID(term)
         except ValueError:
-            named = Q(by=term) | Q(by__startswith=f"{term}@") | Q(queue=term)
-            return queryset.filter(named), False
+            by_name = Q(by=term) | Q(by__startswith=f"{term}@") | Q(queue=term)
+            return queryset.filter(by_name), False
         return queryset.filter(Q(job=ident) | Q(source=ident)), False
 
     @admin.display(description=gettext_lazy("when"))

@@ -35,7 +35,7 @@ UNKNOWN = gettext_lazy(
 class IdempotencyRecordAdmin(ReadOnlyAdmin):
     """Keys and what they gave. To delete a record is to forget its key."""
 
-    list_display = ("name", "state_badge", "job_and_attempt", "made")
+    list_display = ("name", "state_badge", "job_and_attempt", "lifetime")
     list_filter = ("state",)
     ordering = ("-id",)
     search_fields = ("key", "job")
@@ -86,10 +86,10 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
         actor, using = actor_of(request.user), router.db_for_write(IdempotencyRecord)
 
         def delete_and_record() -> None:
-            gone = list(queryset.using(using).order_by("pk"))
-            whats = [{"job": row.job, "detail": str(row)[:255]} for row in gone]
+            records = list(queryset.using(using).order_by("pk"))
+            whats = [{"job": row.job, "detail": str(row)[:255]} for row in records]
             record(HistoryVerb.FORGOTTEN, actor, whats, using)
-            queryset.using(using).filter(pk__in=[row.pk for row in gone]).delete()
+            queryset.using(using).filter(pk__in=[row.pk for row in records]).delete()
 
         in_transaction(delete_and_record, using)
 
@@ -129,7 +129,7 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
         return format_html(below, self.job_link(record), attempt)
 
     @admin.display(description=gettext_lazy("created"))
-    def made(self, record: IdempotencyRecord) -> SafeString:
+    def lifetime(self, record: IdempotencyRecord) -> SafeString:
         """When it was made, and until when it is kept."""
         start, end = show.ago(record.created_at), show.ago(record.expires_at)
         below = '{}<span class="bgtasks-below">{} {}</span>'

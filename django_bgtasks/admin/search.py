@@ -68,8 +68,8 @@ def _of_key(key: str, user: Any) -> Q:
     if may_see_secrets(user):
         return Q(dedup_key=key)
     paths = Job.objects.filter(dedup_key=key).order_by().values_list("task", flat=True).distinct()
-    shown = [path for path in paths if masked_key(known_task(path), key) == key]
-    return Q(dedup_key=key, task__in=shown)
+    visible = [path for path in paths if masked_key(known_task(path), key) == key]
+    return Q(dedup_key=key, task__in=visible)
 
 
 def _owners(name: str) -> list[Any]:
@@ -108,5 +108,5 @@ def _contains(field: str, value: str) -> Q:
 
 
 def _is_visible(value: str, task: Any, args: list[Any], kwargs: dict[str, Any]) -> bool:
-    shown = json.dumps(masked_call(task, args, kwargs), ensure_ascii=False)
-    return json.dumps(value, ensure_ascii=False)[1:-1].lower() in shown.lower()
+    call = json.dumps(masked_call(task, args, kwargs), ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)[1:-1].lower() in call.lower()

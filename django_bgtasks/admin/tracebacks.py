@@ -51,13 +51,13 @@ def traceback_html(text: str) -> SafeString:
     kinds = {kind for part in parts for kind, _line in _kinds(part.lines)}
     if OWN not in kinds and len(parts) == 1:
         return code(text)
-    shown = [_exception(part) for part in parts]
+    blocks = [_exception(part) for part in parts]
     if FOLDED in kinds or len(parts) > 1:
         whole = "<details><summary>{}</summary><pre>{}</pre></details>"
-        shown.append(format_html(whole, _("The whole traceback"), text))
+        blocks.append(format_html(whole, _("The whole traceback"), text))
     return format_html(
         '<div class="bgtasks-traceback" tabindex="0">{}</div>',
-        format_html_join("", "{}", ((part,) for part in shown)),
+        format_html_join("", "{}", ((part,) for part in blocks)),
     )
 
 

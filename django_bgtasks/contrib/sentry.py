@@ -112,8 +112,8 @@ def _death(job: Job, outcome: Outcome, mechanism: dict[str, Any]) -> Any:
     name = failure.exception_class.rpartition(".")[2] or failure.outcome
     value = {"type": name, "value": failure.message, "mechanism": mechanism}
     # It has no frames to tell it by.
-    ours = ["bgtasks", failure.outcome, job.task]
-    return {"level": "error", "fingerprint": ours, "exception": {"values": [value]}}
+    fingerprint = ["bgtasks", failure.outcome, job.task]
+    return {"level": "error", "fingerprint": fingerprint, "exception": {"values": [value]}}
 
 
 def _without_secrets(event: Any, context: JobContext) -> Any:

@@ -93,11 +93,11 @@ def _twin(cls: type) -> type:
     if of_dataclass:
         own = [field for field in fields(cls) if field.name in cls.__annotations__]
         namespace |= {field.name: copy(field) for field in own}
-        made: Any = type(cls.__name__, bases, namespace)
-        made = dataclass(frozen=True, slots=True, kw_only=True)(made)
+        twin: Any = type(cls.__name__, bases, namespace)
+        twin = dataclass(frozen=True, slots=True, kw_only=True)(twin)
     else:
-        made = type(cls.__name__, bases, {**namespace, "__slots__": vars(cls).get("__slots__", ())})
-    return cast(type, made)
+        twin = type(cls.__name__, bases, {**namespace, "__slots__": vars(cls).get("__slots__", ())})
+    return cast(type, twin)
 
 
 def _of_backport(base: Any) -> Any:

@@ -70,14 +70,14 @@ def for_both(error: Exception) -> Exception:
     Beside Django's own API the backport has exception classes of its own.
     """
     backport = sys.modules.get("django_tasks.exceptions")
-    ours: Any = type(error)
-    theirs: Any = getattr(backport, _BACKPORT_NAMES.get(ours.__name__, ours.__name__), None)
-    if theirs is None or issubclass(ours, theirs):
+    cls: Any = type(error)
+    twin_cls: Any = getattr(backport, _BACKPORT_NAMES.get(cls.__name__, cls.__name__), None)
+    if twin_cls is None or issubclass(cls, twin_cls):
         return error
-    both: Exception = _both(ours, theirs)(*error.args)
-    return both
+    combined: Exception = _combined(cls, twin_cls)(*error.args)
+    return combined
 
 
 @cache
-def _both(ours: Any, theirs: Any) -> Any:
-    return type(ours.__name__, (ours, theirs), {"__module__": ours.__module__})
+def _combined(cls: Any, twin_cls: Any) -> Any:
+    return type(cls.__name__, (cls, twin_cls), {"__module__": cls.__module__})

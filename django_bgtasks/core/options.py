@@ -82,12 +82,12 @@ class BackendSettings:
 
 def entries() -> dict[str, Mapping[str, Any]]:
     """The TASKS entries that use our backend; the implicit one when there is none."""
-    ours = {
+    found = {
         backend: entry
         for backend, entry in (getattr(settings, "TASKS", None) or {}).items()
         if _is_ours(entry.get("BACKEND", ""))
     }
-    return ours or {IMPLICIT_BACKEND: IMPLICIT}
+    return found or {IMPLICIT_BACKEND: IMPLICIT}
 
 
 def default_backend() -> str:
@@ -138,10 +138,10 @@ def backend_settings(backend: str) -> BackendSettings:
 
 def read(backend: str, entry: Mapping[str, Any]) -> BackendSettings:
     """Parse one entry; options that do not exist are kept apart for the system check."""
-    given = dict(entry.get("OPTIONS") or {})
+    values = dict(entry.get("OPTIONS") or {})
     known = {option.name for option in fields(Options)}
-    unknown = tuple(sorted(set(given) - known))
-    options = Options(**{name: given[name] for name in given if name in known})
+    unknown = tuple(sorted(set(values) - known))
+    options = Options(**{name: values[name] for name in values if name in known})
     _check(backend, options)
     if options.is_inline:
         # A message would bring a worker to what this process is about to run.

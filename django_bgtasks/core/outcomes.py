@@ -238,8 +238,8 @@ def _shorten(described: Any) -> None:
     """Clip the texts before they are formatted: Python takes seconds for megabytes of lines."""
     rest = [described]
     while rest:
-        one = rest.pop()
-        one._str = clipped(one._str)
-        if one.__notes__:
-            one.__notes__ = [clipped(str(note)) for note in one.__notes__]
-        rest += filter(None, (one.__cause__, one.__context__, *(one.exceptions or ())))
+        part = rest.pop()
+        part._str = clipped(part._str)
+        if part.__notes__:
+            part.__notes__ = [clipped(str(note)) for note in part.__notes__]
+        rest += filter(None, (part.__cause__, part.__context__, *(part.exceptions or ())))

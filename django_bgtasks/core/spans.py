@@ -29,7 +29,7 @@ def span_of(value: Any, what: str) -> timedelta:
     # Written so that NaN is refused too.
     if not 0 <= seconds <= most:
         raise ValueError(
-            f"{what} is 0 to {most:.0f} seconds ({LONGEST.days} days), not {_told(value)}."
+            f"{what} is 0 to {most:.0f} seconds ({LONGEST.days} days), not {_text_of(value)}."
         )
     return value if isinstance(value, timedelta) else timedelta(seconds=seconds)
 
@@ -38,10 +38,10 @@ def fault_of_time(moment: Any) -> str:
     """Why no job can be due at this time; empty if it can."""
     if isinstance(moment, datetime) and moment.year in YEARS:
         return ""
-    return f"is a time between the years {YEARS[0]} and {YEARS[-1]}, not {_told(moment)}."
+    return f"is a time between the years {YEARS[0]} and {YEARS[-1]}, not {_text_of(moment)}."
 
 
-def _told(value: Any) -> str:
+def _text_of(value: Any) -> str:
     try:
         return str(value)[:80]
     except ValueError:

@@ -103,11 +103,11 @@ def for_machines(view: MachineView) -> Callable[[HttpRequest], HttpResponse]:
         tokens = _tokens()
         if not tokens:
             raise Http404("No monitoring_token is set.")
-        given = request.headers.get("Authorization")
-        if given is None:
-            return view(request, list(tokens)) if _may_see_dashboard(request) else _refused(request)
-        backends = _opened_by(given, tokens)
-        return view(request, backends) if backends else _refused(None)
+        header = request.headers.get("Authorization")
+        if header is None:
+            return view(request, list(tokens)) if _may_see_dashboard(request) else _refusal(request)
+        backends = _opened_by(header, tokens)
+        return view(request, backends) if backends else _refusal(None)
 
     return guarded
 
@@ -125,9 +125,9 @@ def _tokens() -> dict[str, str]:
     return found
 
 
-def _opened_by(given: str, tokens: dict[str, str]) -> list[str]:
+def _opened_by(header: str, tokens: dict[str, str]) -> list[str]:
     """The backends whose token this is; all are compared, each in constant time."""
-    scheme, _space, secret = given.partition(" ")
+    scheme, _space, secret = header.partition(" ")
     right = [backend for backend, token in tokens.items() if constant_time_compare(secret, token)]
     return right if scheme.lower() == "bearer" else []
 
@@ -137,7 +137,7 @@ def _may_see_dashboard(request: HttpRequest) -> bool:
     return bool(user and user.is_active and user.is_staff and user.has_perm(DASHBOARD_PERMISSION))
 
 
-def _refused(request: HttpRequest | None) -> HttpResponse:
+def _refusal(request: HttpRequest | None) -> HttpResponse:
     """403 for somebody who is known; 401 for all others."""
     user = getattr(request, "user", None)
     if user is not None and user.is_authenticated:

@@ -27,7 +27,7 @@ def healthz(request: HttpRequest, backends: list[str]) -> JsonResponse:
     """200 if nothing critical is wrong with the workers and their maintenance, 503 with the
     reasons otherwise. It asks the database only, in three statements for each backend.
     """
-    return _answer({backend: _asked(_health, backend) for backend in backends})
+    return _answer({backend: _problems_of(_health, backend) for backend in backends})
 
 
 @for_machines
@@ -37,7 +37,7 @@ def readyz(request: HttpRequest, backends: list[str]) -> JsonResponse:
     `?without=redis` leaves Redis out: jobs are taken and run without it.
     """
     without = request.GET.get("without") == "redis"
-    return _answer({backend: _asked(_ready, backend, without) for backend in backends})
+    return _answer({backend: _problems_of(_ready, backend, without) for backend in backends})
 
 
 def _health(backend: str) -> list[str]:
@@ -57,7 +57,7 @@ def _ready(backend: str, without_redis: bool) -> list[str]:
     return problems
 
 
-def _asked(look: Callable[..., list[str]], *args: Any) -> list[str]:
+def _problems_of(look: Callable[..., list[str]], *args: Any) -> list[str]:
     try:
         # A program reads it: it is the same in every language.
         with translation.override(None):

@@ -56,7 +56,7 @@ def refuse_when_full(view: View) -> View:
         try:
             answer = view(*args, **kwargs)
         except QueueFull as full:
-            return _refused(full)
+            return _refusal(full)
         # The `dispatch` of a class of coroutines is a plain function that returns one.
         return _awaited(answer) if isawaitable(answer) else answer
 
@@ -67,10 +67,10 @@ async def _awaited(answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
     try:
         return await answer
     except QueueFull as full:
-        return _refused(full)
+        return _refusal(full)
 
 
-def _refused(full: QueueFull) -> JsonResponse:
+def _refusal(full: QueueFull) -> JsonResponse:
     for connection in connections.all(initialized_only=True):
         # An exception that left the view would have rolled back its request.
         if connection.settings_dict["ATOMIC_REQUESTS"] and connection.in_atomic_block:

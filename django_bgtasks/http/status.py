@@ -58,8 +58,8 @@ def _wait_for_news(job: Job, viewer: Viewer, seen: str | None, seconds: float) -
 def _seconds(text: str) -> float:
     """What `?wait=` asks for, at most LONGEST_WAIT; 0 for anything else than a number."""
     try:
-        wanted = float(text)
+        seconds = float(text)
     except ValueError:
         return 0.0
     # Written so that NaN is 0 too.
-    return min(wanted, LONGEST_WAIT) if wanted > 0 else 0.0
+    return min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0

@@ -122,8 +122,8 @@ def _list(value: Any, path: str) -> Any:
 def _fields(value: Any, path: str) -> Any:
     """The fields of a dataclass that it compares itself."""
     found = [field.name for field in fields(value) if field.compare]
-    named = [[name, _canonical(getattr(value, name), f"{path}.{name}")] for name in found]
-    return ["dataclass", _name_of(value), *named]
+    values = [[name, _canonical(getattr(value, name), f"{path}.{name}")] for name in found]
+    return ["dataclass", _name_of(value), *values]
 
 
 def _partial(value: Any, path: str) -> Any:

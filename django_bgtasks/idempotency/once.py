@@ -30,7 +30,7 @@ from .fingerprint import fingerprint_of
 
 T = TypeVar("T")
 Mode = Literal["at_least_once", "at_most_once"]
-KEPT = timedelta(days=30)
+KEEP_FOR = timedelta(days=30)
 RETRY_SECONDS = 5
 WAIT_SECONDS = 5.0
 
@@ -38,14 +38,17 @@ WAIT_SECONDS = 5.0
 class _Call:
     """One use of a key: who asks, for what, and how the record is kept."""
 
-    def __init__(self, scope: str, key: str, fingerprint: str, mode: Mode, kept: timedelta) -> None:
+    def __init__(
+        self, scope: str, key: str, fingerprint: str, mode: Mode, keep_for: timedelta
+    ) -> None:
         if mode not in ("at_least_once", "at_most_once"):
             raise ValueError(f"once: mode is 'at_least_once' or 'at_most_once', not {mode!r}.")
         for what, text, longest, shortest in (("key", key, 255, 1), ("scope", scope, 100, 0)):
             if fault := fault_of(text, longest, shortest):
                 raise InvalidArguments(f"once: a {what} {fault}")
         self.scope, self.key, self.fingerprint = plain(scope), plain(key), fingerprint
-        self.mode, self.kept, self.using = mode, span_of(kept, "once: kept"), ledger_database()
+        self.mode, self.using = mode, ledger_database()
+        self.keep_for = span_of(keep_for, "once: keep_for")
         run = running.get()
         self.owner = log.Owner(run.job.pk, run.job.attempt) if run else log.Owner()
         self.token = uuid4()
@@ -63,7 +66,7 @@ class _Call:
         """Own the effect; None if it is done. Raises when it may not be performed now."""
         deadline = clock.monotonic() + WAIT_SECONDS
         while True:
-            call = (self.scope, self.key, self.fingerprint, self.owner, self.kept)
+            call = (self.scope, self.key, self.fingerprint, self.owner, self.keep_for)
             record = log.begin(*call, self.using, self.token)
             if record is not None:
                 return record
@@ -83,8 +86,8 @@ class _Call:
                 # In a transaction waiting would hold its locks, which the other may need.
                 self.refuse_after(0.0 if connections[self.using].in_atomic_block else deadline)
                 time.sleep(0.05)
-            elif taken := self.take_over(found):
-                return taken
+            elif own := self.take_over(found):
+                return own
 
     def refuse_after(self, deadline: float) -> None:
         if clock.monotonic() > deadline:
@@ -105,7 +108,7 @@ class _Call:
 
 @overload
 def once(
-    key: str, /, *, mode: Mode = ..., scope: str = ..., kept: timedelta = ...
+    key: str, /, *, mode: Mode = ..., scope: str = ..., keep_for: timedelta = ...
 ) -> AbstractContextManager[bool]: ...
 
 
@@ -118,7 +121,7 @@ def once(
     mode: Mode = ...,
     atomic: bool = ...,
     scope: str = ...,
-    kept: timedelta = ...,
+    keep_for: timedelta = ...,
     **kwargs: Any,
 ) -> T: ...
 
@@ -131,7 +134,7 @@ def once(
     mode: Mode = "at_least_once",
     atomic: bool = False,
     scope: str = "",
-    kept: timedelta = KEPT,
+    keep_for: timedelta = KEEP_FOR,
     **kwargs: Any,
 ) -> Any:
     """Run an effect once per key, in a task, a view or a command.
@@ -146,15 +149,15 @@ def once(
         this is always so. If another transaction is in the way, the database undoes both, and
         func is called again.
     scope: keeps the keys of different callers apart.
-    kept: how long the key is remembered.
+    keep_for: how long the key is remembered.
 
     Raises EffectInProgress when another caller does not finish within 5 s (a task then runs again
     a little later by itself), EffectUnknown, or FingerprintMismatch when the key was used with
     other arguments.
     """
     if func is None:
-        return _block(_Call(scope, key, "", mode, kept))
-    call = _Call(scope, key, fingerprint_of(args=args, kwargs=kwargs), mode, kept)
+        return _block(_Call(scope, key, "", mode, keep_for))
+    call = _Call(scope, key, fingerprint_of(args=args, kwargs=kwargs), mode, keep_for)
     if atomic or connections[call.using].in_atomic_block:
         return _database_effect(call, func, args, kwargs)
     return _external_effect(call, func, args, kwargs)

@@ -41,7 +41,7 @@ def begin(
     key: str,
     fingerprint: str,
     owner: Owner,
-    kept: timedelta,
+    keep_for: timedelta,
     using: str,
     token: UUID | None = None,
 ) -> IdempotencyRecord | None:
@@ -52,7 +52,7 @@ def begin(
     """
     record = IdempotencyRecord(scope=scope, key=key, fingerprint=fingerprint)
     record.job, record.attempt, record.token = owner.job, owner.attempt, token or uuid4()
-    record.created_at, record.expires_at = Now(), after(kept)
+    record.created_at, record.expires_at = Now(), after(keep_for)
     insert = partial(insert_returning, record, "created_at", using, SCOPE_AND_KEY)
     if insert():
         return record
@@ -85,13 +85,13 @@ def find(scope: str, key: str, fingerprint: str, using: str) -> IdempotencyRecor
 def complete(record: IdempotencyRecord, response: Any, using: str) -> bool:
     """Record what the effect gave. False if the record was taken over meanwhile."""
     done = {"state": EffectState.DONE, "response": response, "completed_at": Now()}
-    return bool(_mine(record, using).update(**done))
+    return bool(_in_progress(record, using).update(**done))
 
 
 @retried
 def withdraw(record: IdempotencyRecord, using: str) -> None:
     """Forget an effect that raised, so that the next attempt may perform it."""
-    _mine(record, using)._raw_delete(using)
+    _in_progress(record, using)._raw_delete(using)
 
 
 @retried
@@ -100,10 +100,10 @@ def take_over(
 ) -> IdempotencyRecord | None:
     """Become the owner of an effect whose owner is gone; None if someone else was faster."""
     token = token or uuid4()
-    taken = _mine(record, using).update(
+    count = _in_progress(record, using).update(
         token=token, job=owner.job, attempt=owner.attempt, created_at=Now()
     )
-    if not taken:
+    if not count:
         return None
     record.token, record.job, record.attempt = token, owner.job, owner.attempt
     return record
@@ -112,7 +112,7 @@ def take_over(
 @retried
 def give_up_on(record: IdempotencyRecord, using: str) -> None:
     """Mark an effect whose owner is gone as unknown: a person must decide."""
-    _mine(record, using).update(state=EffectState.UNKNOWN)
+    _in_progress(record, using).update(state=EffectState.UNKNOWN)
 
 
 @retried
@@ -131,7 +131,7 @@ def owner_is_gone(record: IdempotencyRecord, me: Owner, using: str) -> bool:
     return not live.filter(attempt=record.attempt or 0).exists()
 
 
-def _mine(record: IdempotencyRecord, using: str) -> Any:
+def _in_progress(record: IdempotencyRecord, using: str) -> Any:
     return IdempotencyRecord.objects.using(using).filter(
         scope=record.scope, key=record.key, token=record.token, state=EffectState.IN_PROGRESS
     )

@@ -111,5 +111,5 @@ def _credentials(values: Any) -> list[tuple[str, str]]:
 
 def _cookies(request: Any) -> list[tuple[str, str]]:
     """Without the session's: it is known by its key, and may be new with each request."""
-    ours = (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME)
-    return _credentials({n: value for n, value in request.COOKIES.items() if n not in ours})
+    names = (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME)
+    return _credentials({n: value for n, value in request.COOKIES.items() if n not in names})

@@ -33,7 +33,7 @@ from .request_key import BadKey, Identity, key_of_request, name_of_view, scope_o
 
 logger = logging.getLogger("django_bgtasks.http")
 View = Callable[..., Any]
-KEPT = timedelta(hours=24)
+KEEP_FOR = timedelta(hours=24)
 METHODS = ("POST", "PATCH")
 RETRY_AFTER = 1
 LOOKS = 3
@@ -48,7 +48,7 @@ class _Rules:
     """What the decorator was given."""
 
     required: bool
-    kept: timedelta
+    keep_for: timedelta
     atomic: bool
     identity: Identity | None
 
@@ -67,7 +67,7 @@ def idempotent(
     view: View | None = None,
     *,
     required: bool = False,
-    kept: timedelta = KEPT,
+    keep_for: timedelta = KEEP_FOR,
     atomic: bool = True,
     identity: Identity | None = None,
 ) -> Any:
@@ -82,7 +82,7 @@ def idempotent(
     `@method_decorator(idempotent, name="dispatch")` on the class.
 
     required: refuse a POST or PATCH without a key; otherwise it runs as if not decorated.
-    kept: how long an answer is remembered.
+    keep_for: how long an answer is remembered.
     atomic: the view's effects in the database commit together with the record of its answer. An
         `async def` view cannot have that: after a crash its effect may happen once more.
     identity: who asks, as the name of a header or as a function of the request. Where it gives
@@ -93,8 +93,8 @@ def idempotent(
     the view itself rolls back is not stored either.
     """
     if view is None:
-        options: Any = {"required": required, "kept": kept, "atomic": atomic, "identity": identity}
-        return partial(idempotent, **options)
+        options: Any = {"required": required, "keep_for": keep_for, "atomic": atomic}
+        return partial(idempotent, **options, identity=identity)
     if isinstance(view, type):
         raise TypeError(
             f"@idempotent decorates a view or a method, not the class {view.__qualname__}. Write "
@@ -102,7 +102,7 @@ def idempotent(
         )
     if iscoroutinefunction(identity):
         raise TypeError("@idempotent: identity is a plain function, not an `async def` one.")
-    rules = _Rules(required, span_of(kept, "kept"), atomic, identity)
+    rules = _Rules(required, span_of(keep_for, "keep_for"), atomic, identity)
     return _wrapper(view, rules)
 
 
@@ -290,23 +290,23 @@ def _begin(call: _Call) -> IdempotencyRecord | HttpResponseBase | None:
     try:
         key = key_of_request(request, required=rules.required)
     except BadKey as error:
-        return _refused(400, str(error))
+        return _refusal(400, str(error))
     if key is None:
         return None
     scope = scope_of(request, call.name, rules.identity)
     try:
-        return _owned_or_answered(scope, key, request_fingerprint(request), rules.kept)
+        return _owned_or_answered(scope, key, request_fingerprint(request), rules.keep_for)
     except FingerprintMismatch:
-        return _refused(422, gettext("This Idempotency-Key was used for another request."))
+        return _refusal(422, gettext("This Idempotency-Key was used for another request."))
 
 
 def _owned_or_answered(
-    scope: str, key: str, fingerprint: str, kept: timedelta
+    scope: str, key: str, fingerprint: str, keep_for: timedelta
 ) -> IdempotencyRecord | HttpResponseBase:
     using = ledger_database()
     me = log.Owner()
     for _ in range(LOOKS):
-        record = log.begin(scope, key, fingerprint, me, kept, using)
+        record = log.begin(scope, key, fingerprint, me, keep_for, using)
         if record is not None:
             return record
         found = log.find(scope, key, fingerprint, using)
@@ -316,18 +316,18 @@ def _owned_or_answered(
             return replayed(found.response)
         if found.state == EffectState.UNKNOWN or not log.owner_is_gone(found, me, using):
             break
-        if (taken := log.take_over(found, me, using)) is not None:
-            return taken
+        if (own := log.take_over(found, me, using)) is not None:
+            return own
     return _in_progress()
 
 
 def _in_progress() -> HttpResponseBase:
-    response = _refused(409, gettext("A request with this Idempotency-Key is in progress."))
+    response = _refusal(409, gettext("A request with this Idempotency-Key is in progress."))
     response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 
 
-def _refused(status: int, error: str) -> HttpResponseBase:
+def _refusal(status: int, error: str) -> HttpResponseBase:
     response = JsonResponse({"error": error}, status=status)
     patch_vary_headers(response, ["Idempotency-Key"])
     return response

@@ -51,7 +51,7 @@ def cancel_job(job_id: UUID | str, using: str | None = None, by: By = None) -> s
         state = transitions.cancel(_uuid(job_id), using)
         ended = state == State.CANCELLED
         verb = HistoryVerb.CANCELLED if ended else HistoryVerb.ASKED_TO_STOP
-        return verb, _named(job_id, using) if by else Job(pk=job_id)
+        return verb, _job_of(job_id, using) if by else Job(pk=job_id)
 
     verb, _job = _recorded(cancel, by, using)
     return "cancelled" if verb is HistoryVerb.CANCELLED else "requested"
@@ -76,10 +76,10 @@ def delete_jobs(seen: Mapping[UUID, str], using: str | None = None, by: By = Non
     using = using or ledger_database()
 
     def delete() -> list[Job]:
-        gone = prune.delete_seen_jobs(seen, using)
+        jobs = prune.delete_seen_jobs(seen, using)
         if actor := _actor(by):
-            history.record_jobs(HistoryVerb.DELETED, actor, gone, using)
-        return gone
+            history.record_jobs(HistoryVerb.DELETED, actor, jobs, using)
+        return jobs
 
     return in_transaction(delete, using)
 
@@ -133,7 +133,7 @@ def _actor(by: By) -> Actor | None:
     return by if isinstance(by, Actor) else Actor(by) if by else None
 
 
-def _named(job_id: UUID | str, using: str) -> Job:
+def _job_of(job_id: UUID | str, using: str) -> Job:
     return Job.objects.using(using).only("task", "queue").get(pk=job_id)
 
 

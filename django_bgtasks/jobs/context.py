@@ -51,8 +51,8 @@ class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
     _result: JobResult[Any] | None
 
     def __init__(self, job: Job, task: Any, using: str) -> None:
-        given = {"job": job, "task": task, "using": using, "exception": None}
-        for name, value in {**given, "_clock": {}, "_unwritten": [], "_result": None}.items():
+        values = {"job": job, "task": task, "using": using, "exception": None}
+        for name, value in {**values, "_clock": {}, "_unwritten": [], "_result": None}.items():
             # Django's context is frozen.
             object.__setattr__(self, name, value)
 
@@ -113,13 +113,13 @@ class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
         In an `atomic` task it is written when the task commits. Raises ClaimLost if the job is
         no longer this attempt's.
         """
-        given = progress_of(done, total, message)
-        if given.odd:
+        step = progress_of(done, total, message)
+        if step.odd:
             kinds = f"{type(done).__name__} of {type(total).__name__}"
             self._log_once("odd", f"A progress that is no finite number ({kinds}) is left out.")
-        self._unwritten[:] = [given]
+        self._unwritten[:] = [step]
         is_atomic = getattr(self.task, "atomic", False)
-        if not is_atomic and (given.is_complete or self._is_time("progress")):
+        if not is_atomic and (step.is_complete or self._is_time("progress")):
             flush_progress(self)
 
     @property
@@ -211,8 +211,8 @@ class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
 def context_of(job: Job, task: Any, using: str) -> JobContext:
     """The context of an attempt: one of the tasks API that made its task; Django's without one."""
     kind = JobContext if task is None or isinstance(task, Task) else JobContext.of_backport
-    made: JobContext = kind(job, task, using)
-    return made
+    context: JobContext = kind(job, task, using)
+    return context
 
 
 def current_job() -> JobContext | None:

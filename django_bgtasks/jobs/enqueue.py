@@ -58,9 +58,9 @@ AnyTask = BackgroundTask[Any, Any]
 
 
 def enqueue(
-    task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], given: Any
+    task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], django_task: Any
 ) -> JobResult[Any]:
-    """Insert one job, or find the live one that stands for it. given: the result's task."""
+    """Insert one job, or find the live one that stands for it. django_task: the result's task."""
     using = ledger_database()
     job = build(task, args, kwargs)
     try:
@@ -73,11 +73,11 @@ def enqueue(
         carry([job], job.backend, job.task)
     for middleware in middleware_of(job.backend):
         middleware.on_enqueue([job])
-    return _result(job, _insert(job, task, using), given)
+    return _result(job, _insert(job, task, using), django_task)
 
 
-def enqueue_many(task: AnyTask, calls: Iterable[Any], given: Any) -> Sequence[JobResult[Any]]:
-    """Insert a job for each call; all of them or none. given: the task of the results."""
+def enqueue_many(task: AnyTask, calls: Iterable[Any], django_task: Any) -> Sequence[JobResult[Any]]:
+    """Insert a job for each call; all of them or none. django_task: the task of the results."""
     using = ledger_database()
     split = [_split(call, task) for call in calls]
     if not split:
@@ -89,8 +89,8 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any], given: Any) -> Sequence[Jo
         for middleware in middleware_of(task.backend):
             middleware.on_enqueue(jobs)
         found = in_transaction(lambda: _insert_keyed(jobs, task, using), using)
-        return [_result(job, found[job.pk], given) for job in jobs]
-    return _enqueue_alike(build(task, *split[0]), split, given, using)
+        return [_result(job, found[job.pk], django_task) for job in jobs]
+    return _enqueue_alike(build(task, *split[0]), split, django_task, using)
 
 
 def _enqueue_alike(

@@ -94,10 +94,10 @@ def middleware_of(backend: str) -> tuple[Middleware, ...]:
 @cache
 def _configured(backend: str) -> tuple[Middleware, ...]:
     """What OPTIONS names; made once for each process and backend."""
-    return tuple(_made(path) for path in backend_settings(backend).options.middleware)
+    return tuple(_middleware_of(path) for path in backend_settings(backend).options.middleware)
 
 
-def _made(path: str) -> Middleware:
+def _middleware_of(path: str) -> Middleware:
     cls = middleware_class(path)
     try:
         return cls()

@@ -43,7 +43,7 @@ LEVELS = {
     "task_started": logging.INFO,
     "task_finished": logging.INFO,
 }
-OURS = {
+SIGNALS = {
     "job_deduplicated": job_deduplicated,
     "job_rescued": job_rescued,
     "job_retrying": job_retrying,
@@ -195,13 +195,15 @@ def announce(name: str, job: Job, task: Any, result: JobResult[Any] | None = Non
     listens. A receiver that raises is logged by Django and harms nobody else. task: None if it is
     not known here; then nothing is sent. result: what is sent with it, if it is there already.
     """
-    heard = name in OURS or is_heard(name, job.state in (State.FAILED, State.CANCELLED))
-    if task is None or not heard:
+    has_receivers = name in SIGNALS or is_heard(name, job.state in (State.FAILED, State.CANCELLED))
+    if task is None or not has_receivers:
         return
     if result is None:
         using = job._state.db or ledger_database()
         result = retry_until_connected(lambda: result_of(job, task), using)
-    signals = [OURS[name]] if name in OURS else [getattr(one, name) for one in _signal_modules()]
+    signals = (
+        [SIGNALS[name]] if name in SIGNALS else [getattr(one, name) for one in _signal_modules()]
+    )
     token = announced.set(job)
     try:
         for signal in signals:

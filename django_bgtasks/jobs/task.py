@@ -154,10 +154,10 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
-        given = {
+        values = {
             name: new for name, new in changes.items() if new is not None or name in CAN_BE_NONE
         }
-        return replace(self, **given)
+        return replace(self, **values)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
         """Insert a job in the current transaction and dispatch it after the commit.
@@ -199,8 +199,8 @@ def runs_inline(task: Any) -> bool:
 
 
 def _unpickled(path: str, changes: dict[str, Any]) -> BackgroundTask[Any, Any]:
-    made: BackgroundTask[Any, Any] = replace(find_task(path), **changes)
-    return made
+    loaded: BackgroundTask[Any, Any] = replace(find_task(path), **changes)
+    return loaded
 
 
 @overload
@@ -251,7 +251,7 @@ def task(
     def wrapper(func: Callable[..., Any]) -> BackgroundTask[Any, Any]:
         name = backend or default_backend()
         _declared[name].add(plain(queue_name))
-        made: BackgroundTask[Any, Any] = ensure_backend(name).task_class(
+        background_task: BackgroundTask[Any, Any] = ensure_backend(name).task_class(
             func=func,
             priority=priority,
             queue_name=queue_name,
@@ -260,7 +260,7 @@ def task(
             run_after=None,
             **options,
         )
-        return made
+        return background_task
 
     return wrapper(function) if function else wrapper
 
@@ -293,11 +293,11 @@ def find_task(path: str) -> Any:
     if isinstance(found, Task):
         return found
     # A task that is made by hand may have another name in its module than its function has there.
-    named = [found] if isinstance(found, task_classes()) else _tasks_around(found, path)
+    tasks = [found] if isinstance(found, task_classes()) else _tasks_around(found, path)
     # With different options nobody could say which of them is meant.
-    if not named or any(_definition(task) != _definition(named[0]) for task in named):
+    if not tasks or any(_definition(task) != _definition(tasks[0]) for task in tasks):
         raise TaskNotFound.of("not_a_task", task=path)
-    return named[0]
+    return tasks[0]
 
 
 def _tasks_around(function: Any, path: str) -> list[Any]:
@@ -329,19 +329,19 @@ def as_background_task(task: Any, backend: str) -> BackgroundTask[Any, Any]:
     if isinstance(task, BackgroundTask):
         return task if task.backend == backend else replace(task, backend=backend)
     options = ("func", "priority", "queue_name", "run_after", "takes_context")
-    made: BackgroundTask[Any, Any] = BackgroundTask(
+    background_task: BackgroundTask[Any, Any] = BackgroundTask(
         backend=backend, **{name: getattr(task, name) for name in options}
     )
-    path = made.module_path
+    path = background_task.module_path
     try:
         found = find_task(path)
     except TaskNotFound as error:
         text = f"{path}: no worker could find this task by its path. {error}"
         raise InvalidTask(f"{text} Or keep the Task itself in that module.") from None
-    if found.takes_context != made.takes_context:
+    if found.takes_context != background_task.takes_context:
         text = f"{path}: takes_context is {found.takes_context} there, where workers read it"
-        raise InvalidTask(f"{text}, and {made.takes_context} here.")
-    return made
+        raise InvalidTask(f"{text}, and {background_task.takes_context} here.")
+    return background_task
 
 
 def _refuse(name: str, options: set[str], why: str) -> None:

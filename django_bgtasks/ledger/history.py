@@ -39,8 +39,8 @@ def record(verb: HistoryVerb, actor: Actor, whats: Iterable[Mapping[str, Any]], 
 
     whats: the `job` and its `task`, the `queue`, or a `detail`.
     """
-    who = {"verb": verb, "by": actor.name[:150], "via": actor.via[:32], "source": actor.source}
-    entries = [HistoryEntry(at=Now(), **who, **what) for what in whats]
+    fields = {"verb": verb, "by": actor.name[:150], "via": actor.via[:32], "source": actor.source}
+    entries = [HistoryEntry(at=Now(), **fields, **what) for what in whats]
     HistoryEntry.objects.using(using).bulk_create(entries, batch_size=BATCH)
 
 
@@ -55,8 +55,8 @@ def who_cancelled(jobs: Iterable[Job], using: str) -> dict[UUID, HistoryEntry]:
     last = {entry.job: entry for entry in rows.order_by("pk")}
     return {
         pk: last[pk]
-        for pk, asked in asked_at.items()
-        if asked and pk in last and last[pk].verb in CANCELLING and last[pk].at >= asked
+        for pk, since in asked_at.items()
+        if since and pk in last and last[pk].verb in CANCELLING and last[pk].at >= since
     }
 
 

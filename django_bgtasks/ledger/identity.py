@@ -97,10 +97,10 @@ def identity_of(using: str) -> Ledger:
     found = rows.first()
     if found is not None:
         return found
-    made = Ledger(uuid=clock.new_id(), named_at=Now(), origins=[_place(using)])
+    ledger = Ledger(uuid=clock.new_id(), named_at=Now(), origins=[_place(using)])
     # Others may do the same now, and one of them is the first.
-    rows.bulk_create([made], ignore_conflicts=True)
-    return rows.first() or made
+    rows.bulk_create([ledger], ignore_conflicts=True)
+    return rows.first() or ledger
 
 
 def _place(using: str) -> str:
@@ -132,9 +132,9 @@ def _in_postgres(connection: Any) -> str:
 
 
 def _in_mysql(connection: Any) -> str:
-    wanted = ("server_uid", "server_uuid", "hostname", "port")
+    variables = ("server_uid", "server_uuid", "hostname", "port")
     with connection.cursor() as cursor:
-        cursor.execute(f"SHOW VARIABLES WHERE Variable_name IN {wanted}")
+        cursor.execute(f"SHOW VARIABLES WHERE Variable_name IN {variables}")
         found = dict(cursor.fetchall())
         # The nodes of a Galera cluster are one place.
         cursor.execute("SHOW STATUS LIKE 'wsrep_cluster_state_uuid'")

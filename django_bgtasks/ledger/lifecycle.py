@@ -195,7 +195,7 @@ def settle_many(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
     if not done:
         return set()
     settled = _succeed(done, using)
-    lost = [each for each in done if each[0].pk not in settled]
+    lost = [end for end in done if end[0].pk not in settled]
     if lost and begin_new_session(using):
         settled |= _succeed(lost, using)
     # A COMMIT whose answer was lost may have gone through: then they are final, by us.

@@ -52,6 +52,6 @@ def _statements(connection: Any) -> list[str]:
         idle = f"SET SESSION idle_transaction_timeout = {IDLE_SECONDS}"
         return [*wait, idle] if connection.mysql_is_mariadb else wait
     if connection.vendor == "sqlite":
-        given = connection.settings_dict["OPTIONS"].get("timeout", SQLITE_SECONDS)
-        return [f"PRAGMA busy_timeout = {int(1000 * min(given, SQLITE_SECONDS))}"]
+        seconds = connection.settings_dict["OPTIONS"].get("timeout", SQLITE_SECONDS)
+        return [f"PRAGMA busy_timeout = {int(1000 * min(seconds, SQLITE_SECONDS))}"]
     return []

@@ -81,9 +81,9 @@ def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) ->
     def delete() -> int:
         # One that is retried from here on waits, and finds nothing; one that was retried before is
         # none of these rows any more, and keeps its attempts.
-        mine = locked(old.filter(pk__in=ids))
+        rows = locked(old.filter(pk__in=ids))
         for model in (Attempt, AttemptLog):
-            model._base_manager.using(jobs.db).filter(job__in=mine)._raw_delete(jobs.db)
-        return mine._raw_delete(jobs.db) or 0
+            model._base_manager.using(jobs.db).filter(job__in=rows)._raw_delete(jobs.db)
+        return rows._raw_delete(jobs.db) or 0
 
     return in_transaction(delete, jobs.db)

@@ -54,10 +54,10 @@ def pause(queue: str, backend: str, by: str, using: str) -> QueuePause | None:
     if queue in paused(backend, using):
         return None
     rows = QueuePause.objects.using(using)
-    row, made = rows.get_or_create(
+    row, is_new = rows.get_or_create(
         backend=backend, queue=queue, defaults={"paused_at": Now(), "by": by[:150]}
     )
-    return row if made else None
+    return row if is_new else None
 
 
 @retried

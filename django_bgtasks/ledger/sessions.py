@@ -236,12 +236,12 @@ def _remember(connection: Any, **kwargs: Any) -> None:
         return
     session_of(connection).begin(connection)
     with _counting:
-        left = [one for one in _begun if not one[0].is_alive()]
-        _begun[:] = [one for one in _begun if one not in left and one[1]() is not None]
+        over = [entry for entry in _begun if not entry[0].is_alive()]
+        _begun[:] = [entry for entry in _begun if entry not in over and entry[1]() is not None]
         _begun.append((threading.current_thread(), ref(connection)))
     # A thread's session would outlive it until Python sees the garbage: tasks with threads of their
     # own would soon have all sessions that the server has.
-    for _, connection_of in left:
+    for _, connection_of in over:
         if (unused := connection_of()) is not None:
             unused.inc_thread_sharing()
             end(unused)

@@ -219,9 +219,9 @@ def _is_in_use(file: int | None) -> bool:
     """Whether another process has a lock on the file: SQLite itself can ask only with a lock."""
     if file is None:
         return False
-    asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, *LOCK_BYTES, 0)
+    lock = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, *LOCK_BYTES, 0)
     try:
-        kind, *_ = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+        kind, *_ = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, lock))
     except OSError:
         return False
     return bool(kind != fcntl.F_UNLCK)

@@ -104,8 +104,8 @@ def cancel(job_id: UUID, using: str) -> State:
         if waiting.update(state=transition.target, cancel_requested_at=Now(), **ended):
             return transition.target
         # Whoever asks again changes nothing.
-        asked = Coalesce("cancel_requested_at", Now())
-        if row.filter(state=State.RUNNING).update(cancel_requested_at=asked):
+        first_request = Coalesce("cancel_requested_at", Now())
+        if row.filter(state=State.RUNNING).update(cancel_requested_at=first_request):
             return State.RUNNING
         job = _row(job_id, using)
         # It moved between the two updates, say from running back to queued: look again.

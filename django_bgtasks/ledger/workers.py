@@ -116,8 +116,8 @@ def orphans(limit: int, using: str) -> list[Job]:
 
 def cancellations(worker: UUID, using: str) -> list[tuple[UUID, int]]:
     """The (job, claim) pairs that this worker runs and that somebody asked to cancel."""
-    asked = running_of(worker, using).filter(cancel_requested_at__isnull=False)
-    return list(asked.values_list("pk", "claims"))
+    cancelled = running_of(worker, using).filter(cancel_requested_at__isnull=False)
+    return list(cancelled.values_list("pk", "claims"))
 
 
 def running_of(worker: UUID, using: str) -> models.QuerySet[Job]:

@@ -122,10 +122,10 @@ def _with_identity(message: EmailMessage) -> EmailMessage:
     recognised.
     """
     headers: dict[str, Any] = dict(message.extra_headers)
-    given = {name.lower() for name in headers}
-    if "message-id" not in given:
+    names = {name.lower() for name in headers}
+    if "message-id" not in names:
         headers["Message-ID"] = make_msgid(domain=str(DNS_NAME))
-    if "date" not in given:
+    if "date" not in names:
         now = clock.now()
         headers["Date"] = format_datetime(
             timezone.localtime(now) if settings.EMAIL_USE_LOCALTIME else now

@@ -33,10 +33,10 @@ class Number:
         # So that NaN is refused too.
         if number is not None and self.least <= number <= self.most:
             return number
-        wanted = _("a number from %(least)s to %(most)s is needed, not %(value)r")
+        fault = _("a number from %(least)s to %(most)s is needed, not %(value)r")
         if self.kind is int:
-            wanted = _("a whole number from %(least)s to %(most)s is needed, not %(value)r")
-        raise ArgumentTypeError(wanted % values)
+            fault = _("a whole number from %(least)s to %(most)s is needed, not %(value)r")
+        raise ArgumentTypeError(fault % values)
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Text:
     def __call__(self, text: Any) -> str:
         """The text itself. Raises ArgumentTypeError: an empty one is a variable that is not set."""
         if fault_of(text, self.most):
-            wanted = _("a text of 1 to %(most)d valid characters is needed, not %(value)r")
-            raise ArgumentTypeError(wanted % {"most": self.most, "value": str(text)[:80]})
+            fault = _("a text of 1 to %(most)d valid characters is needed, not %(value)r")
+            raise ArgumentTypeError(fault % {"most": self.most, "value": str(text)[:80]})
         return str(text)
 
 

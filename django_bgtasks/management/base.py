@@ -47,12 +47,12 @@ class TranslatedCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Django's. What call_command() has as keywords is checked as on the command line."""
         for action in self._parser._actions:
-            given = options.get(action.dest)
-            if not isinstance(action.type, Number | Text | JobId) or given is None:
+            value = options.get(action.dest)
+            if not isinstance(action.type, Number | Text | JobId) or value is None:
                 continue
             try:
-                for one in given if isinstance(given, list) else [given]:
-                    action.type(one)
+                for item in value if isinstance(value, list) else [value]:
+                    action.type(item)
             except ArgumentTypeError as error:
                 name = "/".join(action.option_strings) or action.dest
                 raise CommandError(f"{name}: {error}") from None

@@ -57,9 +57,9 @@ class SelectionCommand(TranslatedCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         others = ("all", "task", "queue", "backend", "error", "held", "state", "limit")
-        if options["jobs"] and (named := [name for name in others if options.get(name)]):
+        if options["jobs"] and (filters := [name for name in others if options.get(name)]):
             text = _("--%s chooses jobs. Name ids, or choose, but not both.")
-            raise CommandError(text % named[0])
+            raise CommandError(text % filters[0])
         ids = options["jobs"] or self._matching(options)
         if options["dry_run"]:
             for pk in ids:

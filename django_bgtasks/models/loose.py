@@ -53,11 +53,11 @@ class LooseForeignKey(models.ForeignKey):  # type: ignore[type-arg]
 class LooseGenericForeignKey(GenericForeignKey):
     """The instance of any model, from its own database; None if it, or its model, is gone."""
 
-    def get_content_type(self, obj: Any = None, **given: Any) -> Any:  # type: ignore[override]
+    def get_content_type(self, obj: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """The content type, from where the router has it and not from the database of the jobs."""
-        if given.get("id") is not None:
-            return _Type(given["id"])
-        return super().get_content_type(model=given.get("model") if obj is None else obj)
+        if options.get("id") is not None:
+            return _Type(options["id"])
+        return super().get_content_type(model=options.get("model") if obj is None else obj)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,11 +155,11 @@ def _unknown_backends(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _held(snapshot: Snapshot) -> Iterator[Problem]:
-    for held in snapshot.held:
-        values = {"count": held.jobs, "task": held.task, "why": held.why}
-        target = Target("jobs", {"state": "held", "task": held.task})
+    for jobs in snapshot.held:
+        values = {"count": jobs.jobs, "task": jobs.task, "why": jobs.why}
+        target = Target("jobs", {"state": "held", "task": jobs.task})
         # Others of this task may be healthy, or another backend's, whose cause may be another.
-        task, backend = quote(held.task), quote(snapshot.backend)
+        task, backend = quote(jobs.task), quote(snapshot.backend)
         command = f"python manage.py bgcancel --held --task {task} --backend {backend}"
         yield Problem(Level.WARNING, "held", values, target, command)
     if snapshot.held_others:

@@ -18,7 +18,7 @@ from ..core.states import WAITING, State
 from ..ledger.times import MinuteOf, Now, after
 from ..models import Attempt, AttemptOutcome, Job, RollUp
 from .health import seconds_since
-from .rollups import KEPT
+from .rollups import RETENTION_DAYS
 
 SINCE, SINCE_NAME = timedelta(hours=24), "day"
 # Where more attempts have failed the window is as long as the newest of them took.
@@ -158,7 +158,9 @@ def _ended(seconds: float, backend: str, using: str, only: Mapping[str, str]) ->
     """As far as it is added up; a roll-up that the window cuts through counts as a whole."""
     minutes = math.ceil(seconds / 60)
     # The longest of which one more is but a small share of the window.
-    span = max((span for span in KEPT if span * SHARE <= minutes), default=min(KEPT))
+    span = max(
+        (span for span in RETENTION_DAYS if span * SHARE <= minutes), default=min(RETENTION_DAYS)
+    )
     rows = RollUp.objects.using(using).filter(
         span=span,
         minute__gt=MinuteOf(Now()) - minutes - span,

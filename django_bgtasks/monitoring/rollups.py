@@ -21,7 +21,7 @@ from .histogram import BOUNDS, CLASSES, added
 from .queries import DUE
 
 # Spans in minutes, and for how many days each is kept.
-KEPT = {1: 0.25, 10: 3.0, 60: 35.0}
+RETENTION_DAYS = {1: 0.25, 10: 3.0, 60: 35.0}
 KEY_FIELDS = ("minute", "backend", "queue", "task")
 COUNTS = ("jobs", "succeeded", "failed", "cancelled", "wait_seconds", "run_seconds")
 
@@ -85,7 +85,7 @@ def prune_rollups(using: str, counted: int) -> int:
     """Delete the roll-ups that no chart shows any more; minutes from `counted` on are needed."""
     last = RollUp.objects.using(using).aggregate(last=Max("minute"))["last"] or 0
     old = Q(pk__in=())
-    for span, days in KEPT.items():
+    for span, days in RETENTION_DAYS.items():
         first = last - days * 24 * 60
         old |= Q(span=span, minute__lt=min(first, counted) if span == 1 else first)
     rows = RollUp.objects.using(using).filter(old)

@@ -223,12 +223,12 @@ def take_snapshot(backend: str, using: str | None = None) -> Snapshot:
     names = queues_of(backend).union(paused, ended, of_the_day, *depths.values())
     redis, messages, processes = _ask_redis(backend, sorted(names), using)
     is_any_held = any(depth.held for own in depths.values() for depth in own.values())
-    held, held_others = _held(backend, using) if is_any_held else ((), 0)
+    held_jobs, held_others = _held(backend, using) if is_any_held else ((), 0)
     return replace(
         take_workers_snapshot(backend, using, processes, queries.busy_queues(backend, using)),
         queues=_queues(backend, names, depths, ended, paused, messages, using),
         running=_running(backend, using),
-        held=held,
+        held=held_jobs,
         held_others=held_others,
         overrun=queries.overrun_count(OVERRUN_AFTER, backend, using),
         failures=take_failures(backend, using),
@@ -367,7 +367,7 @@ def _held(backend: str, using: str) -> tuple[tuple[HeldJobs, ...], int]:
         for task, number in counts.most_common(HELD_LISTED)
         if (job := queries.held_job(task, backend, using)) is not None
     ]
-    return tuple(found), counts.total() - sum(counts[held.task] for held in found)
+    return tuple(found), counts.total() - sum(counts[jobs.task] for jobs in found)
 
 
 def _why_held(job: Any) -> Reason:

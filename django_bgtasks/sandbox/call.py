@@ -155,10 +155,10 @@ def deadline(seconds: float) -> Iterator[None]:
     def interrupt(signum: int, frame: FrameType | None) -> None:
         # Neither is meant for this job if it was sent to the whole process group, say.
         if signum == CANCEL_SIGNAL:
-            meant = all(ask() for ask in _is_cancelled)
+            is_due = all(ask() for ask in _is_cancelled)
         else:
-            meant = clock.monotonic() >= until
-        if armed and meant:
+            is_due = clock.monotonic() >= until
+        if armed and is_due:
             for act in _before:
                 act()
             raise _interruption(signum == CANCEL_SIGNAL, seconds)
@@ -268,16 +268,16 @@ class LimitedCoroutine:
     def __init__(self, function: Callable[[], Awaitable[Any]], seconds: float) -> None:
         self._function, self._seconds = function, seconds
         self._stop: Callable[[], object] | None = None
-        self._asked = False
+        self._is_cancel_requested = False
 
     def cancel(self) -> None:
         """Raise JobCancelled where the coroutine awaits; from any thread or signal handler.
 
         Once: what it awaits to clean up is let alone.
         """
-        if self._asked:
+        if self._is_cancel_requested:
             return
-        self._asked = True
+        self._is_cancel_requested = True
         # Read once: it may end meanwhile.
         stop = self._stop
         if stop is not None:
@@ -289,7 +289,7 @@ class LimitedCoroutine:
         if running is not None:
             self._stop = partial(loop.call_soon_threadsafe, running.cancel)
         try:
-            if self._asked:
+            if self._is_cancel_requested:
                 raise asyncio.CancelledError
             async with asyncio.timeout(self._seconds) as limit:
                 with only_here():
@@ -300,7 +300,7 @@ class LimitedCoroutine:
                 raise
             raise _interruption(False, self._seconds) from None
         except asyncio.CancelledError:
-            if not self._asked:
+            if not self._is_cancel_requested:
                 raise
             raise _interruption(True, self._seconds) from None
         finally:

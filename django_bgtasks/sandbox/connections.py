@@ -40,8 +40,8 @@ def most_connections() -> float:
 
     As psycopg has it: four, if nothing is said.
     """
-    asked = [connection.settings_dict["OPTIONS"].get("pool") for connection in connections.all()]
-    pools = [pool if isinstance(pool, dict) else {} for pool in asked if pool]
+    options = [connection.settings_dict["OPTIONS"].get("pool") for connection in connections.all()]
+    pools = [pool if isinstance(pool, dict) else {} for pool in options if pool]
     sizes = [pool.get("max_size") or pool.get("min_size", 4) for pool in pools]
     return min(sizes, default=inf)
 

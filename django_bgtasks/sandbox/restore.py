@@ -377,8 +377,8 @@ def _file(number: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _has(found: list[Any], wanted: list[Any]) -> bool:
-    return all(one in found for one in wanted)
+def _has(found: list[Any], items: list[Any]) -> bool:
+    return all(item in found for item in items)
 
 
 def _all_loggers() -> list[logging.Logger]:

@@ -42,8 +42,8 @@ def assert_not_enqueued(task: Any) -> None:
         raise AssertionError(f"{task.module_path} was enqueued {len(jobs)} times.")
 
 
-def _same(stored: Any, wanted: Any, kind: type, job: Job) -> bool:
+def _same(stored: Any, value: Any, kind: type, job: Job) -> bool:
     what = "the expected arguments"
-    return wanted is None or stored == json_value(
-        kind(wanted), what, "assert", InvalidArguments, COPIED_BY.get(job.types)
+    return value is None or stored == json_value(
+        kind(value), what, "assert", InvalidArguments, COPIED_BY.get(job.types)
     )

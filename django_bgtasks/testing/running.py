@@ -68,8 +68,8 @@ def _interruptible(worker: UUID, using: str) -> Iterator[None]:
         raise
 
 
-def _queues(wanted: Sequence[str] | None, using: str) -> list[str]:
+def _queues(names: Sequence[str] | None, using: str) -> list[str]:
     """The queues that have queued jobs, of those that are wanted."""
     queued = Job.objects.using(using).filter(state=State.QUEUED).order_by("queue")
-    queued = queued.filter(queue__in=wanted) if wanted else queued
+    queued = queued.filter(queue__in=names) if names else queued
     return list(queued.values_list("queue", flat=True).distinct())

@@ -48,13 +48,13 @@ __all__ = ["AuthenticationError", "Redis", "RedisError"]
 
 def cache_name(backend: str) -> str | None:
     """The alias of the django-redis cache that a backend uses; None if there is none."""
-    named = backend_settings(backend).options.cache
-    if named is not None:
-        if named not in settings.CACHES:
+    cache = backend_settings(backend).options.cache
+    if cache is not None:
+        if cache not in settings.CACHES:
             raise ImproperlyConfigured(
-                f"TASKS[{backend!r}]['OPTIONS']['cache'] is {named!r}, which CACHES does not have."
+                f"TASKS[{backend!r}]['OPTIONS']['cache'] is {cache!r}, which CACHES does not have."
             )
-        return named
+        return cache
     if OWN_CACHE in settings.CACHES:
         return OWN_CACHE
     for name, entry in settings.CACHES.items():
@@ -231,8 +231,8 @@ def close_in_fork() -> None:
     """
     for pool in list(_pools):
         for attribute in ("_connections", "_in_use_connections", "_available_connections"):
-            for one in list(getattr(pool, attribute, ())):
-                one.disconnect()
+            for member in list(getattr(pool, attribute, ())):
+                member.disconnect()
 
 
 CACHED += [connection, needs_redis]

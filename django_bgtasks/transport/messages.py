@@ -345,7 +345,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Exchange:
     """What an exchange gave. queues: how many RQ queues are in use. raw: of what was taken."""
 
     suspended: bool
@@ -356,7 +356,7 @@ class Taken:
     @property
     def ids(self) -> list[UUID]:
         """The job ids; what is not an id is dropped: there is no such job."""
-        return [job_id for one in self.raw if (job_id := job_id_of(one)) is not None]
+        return [job_id for text in self.raw if (job_id := job_id_of(text)) is not None]
 
 
 def exchange(
@@ -366,7 +366,7 @@ def exchange(
     counts: Sequence[int],
     namespace: Namespace,
     redis: Redis,
-) -> Taken:
+) -> Exchange:
     """Forget finished messages, and take up to `counts` ids from the first list that has some."""
     lists = [namespace.list_key(rq_queue) for rq_queue in rq_queues]
     keys = [worker, SUSPENDED_KEY, QUEUES_KEY, *lists]
@@ -377,7 +377,7 @@ def exchange(
         lambda: EXCHANGE(keys, args, redis), lambda: _exchange_plainly(keys, args, redis), redis
     )
     name = rq_queues[source - 1] if source else ""
-    return Taken(bool(suspended), queues, name, tuple(raw))
+    return Exchange(bool(suspended), queues, name, tuple(raw))
 
 
 def _exchange_plainly(
@@ -397,26 +397,26 @@ def _exchange_plainly(
             pipeline.hget(key, "origin")
         suspended, queues, *found = pipeline.execute()
     origins = zip(forget[certain:], found[len(lists) :], strict=True)
-    ours = [key for key, origin in origins if (origin or b"").startswith(start.encode())]
+    own_keys = [key for key, origin in origins if (origin or b"").startswith(start.encode())]
     filled = enumerate(zip(counts, found, strict=False))
     source = next((n + 1 for n, (count, size) in filled if count and size), 0)
-    taken: list[bytes] = []
+    raw: list[bytes] = []
     if source and not suspended:
         with redis.pipeline() as pipeline:
             pipeline.lrange(lists[source - 1], 0, counts[source - 1] - 1)
             pipeline.ltrim(lists[source - 1], counts[source - 1], -1)
-            taken = pipeline.execute()[0]
+            raw = pipeline.execute()[0]
     with redis.pipeline(transaction=False) as pipeline:
         # First: RQ's tools fetch the current job, and fail where there is none.
         pipeline.hdel(worker, "current_job")
-        for key in (*forget[:certain], *ours):
+        for key in (*forget[:certain], *own_keys):
             pipeline.delete(key)
         pipeline.hincrby(worker, "successful_job_count", successes)
         pipeline.hincrby(worker, "failed_job_count", failures)
-        if taken or not suspended:
-            pipeline.hset(worker, "state", "busy" if taken else "idle")
+        if raw or not suspended:
+            pipeline.hset(worker, "state", "busy" if raw else "idle")
         pipeline.execute()
-    job_id = job_id_of(taken[0]) if taken else None
+    job_id = job_id_of(raw[0]) if raw else None
     if job_id is not None and redis.exists(message_key(job_id)):
         redis.hset(worker, "current_job", str(job_id))
-    return suspended, queues, source if taken else 0, taken
+    return suspended, queues, source if raw else 0, raw

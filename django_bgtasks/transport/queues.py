@@ -96,10 +96,10 @@ def forget_empty(namespace: Namespace, redis: Redis) -> int:
     Workers of all queues listen to each in the set, and RQ never takes one out.
     """
     keys = map(text_of, redis.smembers(QUEUES_KEY))
-    ours = [key for key in keys if namespace.own(key.removeprefix(QUEUE_PREFIX)) is not None]
-    if len(ours) <= MANY:
+    own_keys = [key for key in keys if namespace.own(key.removeprefix(QUEUE_PREFIX)) is not None]
+    if len(own_keys) <= MANY:
         return 0
-    parts = [ours[start : start + MANY] for start in range(0, len(ours), MANY)]
+    parts = [own_keys[start : start + MANY] for start in range(0, len(own_keys), MANY)]
 
     def forget() -> int:
         return sum(int(FORGET([QUEUES_KEY, *part], [], redis)) for part in parts)

@@ -103,13 +103,13 @@ class MessageFetcher:
             finished, self._finished = self._finished, Finished()
         names = worker.rq_queues
         counts = [capacity(name) for name in names]
-        taken = exchange(worker.key, finished, names, counts, worker.namespace, worker.connection)
-        self.suspended, self.source = taken.suspended, taken.source
-        has_new_queues = taken.queues != self._queues_seen
+        answer = exchange(worker.key, finished, names, counts, worker.namespace, worker.connection)
+        self.suspended, self.source = answer.suspended, answer.source
+        has_new_queues = answer.queues != self._queues_seen
         if has_new_queues:
             # One of them may have a higher priority.
-            self._look_at, self._queues_seen = 0.0, taken.queues
-        return taken.ids, has_new_queues
+            self._look_at, self._queues_seen = 0.0, answer.queues
+        return answer.ids, has_new_queues
 
     def _wait(
         self, worker: RQWorker, capacity: Capacity, seconds: float, running: UUID | None = None
@@ -208,13 +208,13 @@ class MessageFetcher:
         config = self.config
         try:
             identity.reread(config.using)
-            named = namespace_of(config.backend, config.using)
+            namespace = namespace_of(config.backend, config.using)
         except DISCONNECTED:
             connections[config.using].close()
             return
         finally:
             give_back_connections()
-        if self.worker is not None and self.worker.namespace != named:
+        if self.worker is not None and self.worker.namespace != namespace:
             self.leave()
             self.worker, self.source, self._queues_seen = None, "", 0
             self._finished = Finished()
@@ -226,10 +226,10 @@ class MessageFetcher:
             connection(config.backend).ping()
             redis = connection(config.backend, REPLY_SECONDS)
             ask = partial(namespace_of, config.backend, config.using)
-            named = retry_until_connected(ask, config.using)
-            require(named, redis)
+            namespace = retry_until_connected(ask, config.using)
+            require(namespace, redis)
             name = config.process_name(os.getpid())
-            self.worker = RQWorker(self.queues.names(), self.queues.rank, name, named, redis)
+            self.worker = RQWorker(self.queues.names(), self.queues.rank, name, namespace, redis)
         except RedisError as error:
             self._away(error)
             return

@@ -81,10 +81,10 @@ def _with_clipped_traceback(record: logging.LogRecord) -> bool:
 
 def _handled_by_site(config: dict[str, object]) -> bool:
     loggers = config.get("loggers")
-    named = isinstance(loggers, dict) and any(
+    has_logger = isinstance(loggers, dict) and any(
         name == "" or name.split(".")[0] == "django_bgtasks" for name in loggers
     )
-    return named or "root" in config
+    return has_logger or "root" in config
 
 
 def _redis(backend: str) -> str:

@@ -89,10 +89,10 @@ def _check_database(config: WorkerConfig) -> int:
 def unapplied(using: str) -> list[str]:
     """The migrations of this app that the database lacks."""
     executor = MigrationExecutor(connections[using])
-    ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "django_bgtasks"]
+    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "django_bgtasks"]
     return [
         migration.name
-        for migration, _ in executor.migration_plan(ours)
+        for migration, _ in executor.migration_plan(targets)
         if migration.app_label == "django_bgtasks"
     ]
 

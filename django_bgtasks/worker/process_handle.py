@@ -125,7 +125,7 @@ class ProcessHandle:
         """Kill the process if a job has outlived its time, or if all are to be interrupted."""
         begun = [job for job in self.shared.read() if job.begun]
         running = [job for job in begun if job.running]
-        for job in self.cancelling.keys() - {one.job_id for one in running}:
+        for job in self.cancelling.keys() - {job.job_id for job in running}:
             # It ended by itself in the meantime.
             del self.cancelling[job]
         late = next((job.job_id for job in running if now > job.kill_at), None)

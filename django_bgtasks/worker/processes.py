@@ -162,7 +162,7 @@ def prepare_forks() -> None:
     """A process that a task forks, for a pool say, gets what any process has: default handlers, so
     that it can be terminated, and database connections of its own when it asks for them.
     """
-    ours = {number: signal.getsignal(number) for number in unix_signals.STOPS}
+    handlers = {number: signal.getsignal(number) for number in unix_signals.STOPS}
     blocked = threading.local()
 
     def block_stops() -> None:
@@ -173,7 +173,7 @@ def prepare_forks() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked.mask)
 
     def reset() -> None:
-        for number, handler in ours.items():
+        for number, handler in handlers.items():
             if callable(handler) and signal.getsignal(number) is handler:
                 signal.signal(number, signal.SIG_DFL)
         release()

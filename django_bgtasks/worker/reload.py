@@ -71,16 +71,16 @@ class _Reloader:
 
         A worker that fails with an exception, such as a syntax error, is left until a change.
         """
-        said = False
+        is_logged = False
         while not self.stopping:
             time.sleep(LOOK_EVERY)
             code = worker.poll()
             if self._was_stopped():
                 # It may have been told before it could listen: its code says nothing.
                 return None
-            if code == FAILED and not said:
+            if code == FAILED and not is_logged:
                 logger.warning("The worker failed. It starts again when a file changes.")
-                said = True
+                is_logged = True
             elif code not in (None, FAILED):
                 return code
             now = _times()

@@ -129,7 +129,7 @@ class SharedState:
     def read(self) -> list[HeldJob]:
         """The jobs that the job process holds."""
         states = self._memory[_STATE_AT::SIZE]
-        return [self._held(entry, state) for entry, state in enumerate(states) if state]
+        return [self._held_job(entry, state) for entry, state in enumerate(states) if state]
 
     def cancel(self, job: UUID) -> None:
         """Written by the supervisor: this job is to be cancelled."""
@@ -146,9 +146,9 @@ class SharedState:
     def is_cancelled_at(self, entry: int) -> bool:
         """Whether the job in this entry is to be cancelled."""
         start = SIZE * entry
-        asked: bytes = self._memory[start + _CANCEL_AT : start + SIZE]
-        return asked == self._memory[start : start + 16]
+        to_cancel: bytes = self._memory[start + _CANCEL_AT : start + SIZE]
+        return to_cancel == self._memory[start : start + 16]
 
-    def _held(self, entry: int, state: int) -> HeldJob:
+    def _held_job(self, entry: int, state: int) -> HeldJob:
         job, claim, kill_at = _BODY.unpack_from(self._memory, entry * SIZE)
         return HeldJob(UUID(bytes=job), claim, state >= RUNNING, kill_at, state == RUNNING)

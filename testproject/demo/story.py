@@ -119,10 +119,10 @@ def wrong_downloads(people: dict[str, Browser]) -> Iterator[str]:
         return
     for kind in ("csv", "pdf"):
         path = f"/reports/{report.pk}.{kind}"
-        hers, his = people["ada"].get(path), people["ben"].get(path)
-        if hers.status != 200 or his.status != 404:
-            yield f"{path} answers its owner {hers.status} and another member {his.status}"
-        say(f"ada downloads report.{kind} ({len(hers.body) // 1000:,} kB); ben gets {his.status}")
+        own, other = people["ada"].get(path), people["ben"].get(path)
+        if own.status != 200 or other.status != 404:
+            yield f"{path} answers its owner {own.status} and another member {other.status}"
+        say(f"ada downloads report.{kind} ({len(own.body) // 1000:,} kB); ben gets {other.status}")
 
 
 def subjects_of_emails(stage: Stage) -> Iterator[str]:

@@ -13,8 +13,8 @@ from django.urls import reverse
 def stored_name(row: models.Model, filename: str) -> str:
     """Where an upload is kept: a name of our own; nothing of the user's but a harmless suffix."""
     suffix = PurePath(filename).suffix.lower()
-    kept = suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 5 else ""
-    return f"{row._meta.model_name}/{uuid.uuid4().hex}{kept}"
+    ending = suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 5 else ""
+    return f"{row._meta.model_name}/{uuid.uuid4().hex}{ending}"
 
 
 class Upload(models.Model):

@@ -53,7 +53,7 @@ class HashingUploadHandler(TemporaryFileUploadHandler):
 
 
 @contextmanager
-def kept(model: type[U], owner: User, file: Any) -> Iterator[U]:
+def row_of_upload(model: type[U], owner: User, file: Any) -> Iterator[U]:
     """The row of this content, in one transaction with the block that enqueues its job.
 
     It is the row that the content has already, or a new one with the file in its place. When the

@@ -64,15 +64,15 @@ def report(results: list[dict[str, Any]]) -> str:
     rounds = {name: [each for each in results if each["name"] == name] for name in TITLES}
     lines = [f"| | {' | '.join(COLUMNS)} | spread of c2 |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, title in TITLES.items():
-        cells = [shown(median(rounds[name], path), places) for path, places in COLUMNS.values()]
+        cells = [cell_of(median(rounds[name], path), places) for path, places in COLUMNS.values()]
         lines.append(f"| {title} | {' | '.join(cells)} | {spread(rounds[name], 'drain2.rate')} |")
     lines += ["", "| ratio | target | measured |", "|---|---|---|"]
-    for label, ours, figure, other, target in RATIOS:
+    for label, label_of_ours, figure, other, target in RATIOS:
         name, _, column = other.partition(":")
-        mine = median(rounds[ours], COLUMNS[figure][0])
-        theirs = median(rounds[name], COLUMNS[column or figure][0])
-        ratio = mine / theirs if mine and theirs else None
-        lines.append(f"| {label} | {target} | {shown(ratio, 2)} |")
+        own = median(rounds[label_of_ours], COLUMNS[figure][0])
+        other_median = median(rounds[name], COLUMNS[column or figure][0])
+        ratio = own / other_median if own and other_median else None
+        lines.append(f"| {label} | {target} | {cell_of(ratio, 2)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -102,7 +102,7 @@ def spread(results: list[dict[str, Any]], path: str) -> str:
     return f"{(max(found) - min(found)) / statistics.median(found):.0%}"
 
 
-def shown(value: float | None, places: int) -> str:
+def cell_of(value: float | None, places: int) -> str:
     """A figure as the tables have it."""
     return "–" if value is None else f"{value:,.{places}f}"
 

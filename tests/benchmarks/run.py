@@ -57,13 +57,13 @@ def main() -> int:
 def report(name: str, figure: str, values: list[float], database: str) -> bool:
     """Print one line. False if there is a target and even the best repetition misses it."""
     most, least = AT_MOST.get((name, figure)), AT_LEAST.get((name, figure))
-    kept = (most is None or values[0] <= most) and (least is None or values[-1] >= least)
+    is_met = (most is None or values[0] <= most) and (least is None or values[-1] >= least)
     spread = f"{values[0]:9.2f} … {values[-1]:9.2f}" if len(values) > 1 else f"{values[0]:9.2f}"
     target = f"≤ {most:g}" if most is not None else f"≥ {least:g}" if least is not None else ""
-    verdict = f"target {target}: {'kept' if kept else 'MISSED'}" if target else ""
+    verdict = f"target {target}: {'kept' if is_met else 'MISSED'}" if target else ""
     sys.stdout.write(f"{database:9} {name:12} {figure:42} {spread}  {verdict}\n")
     sys.stdout.flush()
-    return kept
+    return is_met
 
 
 def parse() -> argparse.Namespace:

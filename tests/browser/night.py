@@ -66,7 +66,7 @@ def night_on_call(user: User) -> str:
     _running(alive)
     _waiting()
     pause_queue(PAUSED, by="grace")
-    make_job("scheduled", task=GONE, queue="tenant-05", run_after=_ago(-600), **_held(GONE))
+    make_job("scheduled", task=GONE, queue="tenant-05", run_after=_ago(-600), **_held_columns(GONE))
     rollups.run_once("default", 24 * 60)
     return URL
 
@@ -136,7 +136,7 @@ def _waiting() -> None:
     make_job("scheduled", task=MAIL, queue="tenant-20", run_after=_ago(-3600))
 
 
-def _held(task: str) -> dict[str, Any]:
+def _held_columns(task: str) -> dict[str, Any]:
     why = f"No module named '{task.rpartition('.')[0]}'"
     error = f"The task {task} cannot be imported: {why}"
     code = {"error_code": "task_not_imported", "held_reason": "task_not_imported"}

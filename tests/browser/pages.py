@@ -74,8 +74,8 @@ def failed_job(user: User) -> str:
     failure = failure_of(GiveUp(words))
     columns = Outcome(Transition.FAIL, failure=failure).error_columns
     job = make_job(State.FAILED, owner=user, task=IMPORT, attempt=1, **columns)
-    told = {"message": words, "code": failure.code, "params": failure.params}
-    make_attempt(job, exception_class="django_bgtasks.GiveUp", **told)
+    columns_of_attempt = {"message": words, "code": failure.code, "params": failure.params}
+    make_attempt(job, exception_class="django_bgtasks.GiveUp", **columns_of_attempt)
     return f"/jobs/{job.pk}/"
 
 

@@ -174,11 +174,11 @@ def test_the_page_of_a_running_job_follows_it_and_leaves_the_reader_alone(
     assert (folded.get_attribute("open") is not None) is not was_open
     focused = "document.activeElement.closest('#bgtasks-attempt-2') !== null"
     assert page.evaluate(focused)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     rows.update(result="never-shown")
     page.wait_for_timeout(4000)
-    assert not asked
+    assert not requests
 
 
 def failed_job(kind: str, **fields: Any) -> Job:

@@ -46,8 +46,8 @@ def test_every_step_is_shown_as_text_and_the_end_has_a_link(
     server: str, page: Page, ada: User, log_in: LogIn
 ) -> None:
     job = make_job("running", owner=ada, attempt=1)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
     log_in(ada, server)
     page.goto(f"{server}/pictures/{picture_with(job, ada)}/")
     bar = page.get_by_role("progressbar")
@@ -64,7 +64,7 @@ def test_every_step_is_shown_as_text_and_the_end_has_a_link(
     expect(page.locator("[data-spoken]")).to_have_text(f"Succeeded, {HOSTILE}")
     expect(page.get_by_role("link", name="Show the result")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
-    assert any("/events/" in url for url in asked) != any("wait=20" in url for url in asked)
+    assert any("/events/" in url for url in urls) != any("wait=20" in url for url in urls)
     assert page.evaluate("document.body.dataset.broken") is None
 
 
@@ -125,14 +125,14 @@ def test_where_a_stream_is_held_back_it_asks(
     asgi: str, page: Page, ada: User, log_in: LogIn
 ) -> None:
     """As by a proxy that buffers answers until they end: nothing is an error then."""
-    held: list[Route] = []
-    page.route("**/events/", lambda route: held.append(route))  # noqa: PLW0108 - it is marked
+    routes: list[Route] = []
+    page.route("**/events/", lambda route: routes.append(route))  # noqa: PLW0108 - it is marked
     job = make_job("running", owner=ada, attempt=1)
     log_in(ada, asgi)
     page.goto(f"{asgi}/pictures/{picture_with(job, ada)}/")
     Job.objects.update(progress_done=3, progress_total=10, progress_message="row 3")
     expect(page.locator("[data-message]")).to_have_text("row 3", timeout=PATIENCE)
-    assert held
+    assert routes
 
 
 def test_without_a_script_the_page_reads_and_the_button_works(

@@ -25,7 +25,7 @@ from django.test import utils as test_utils
 from django.test.runner import DiscoverRunner
 
 # Whose place ours takes in TASKS.
-OURS = {
+BACKENDS = {
     "DummyBackend": "tests.conformance.backends.Waiting",
     "ImmediateBackend": "tests.conformance.backends.Immediate",
     "DatabaseBackend": "django_bgtasks.backend.RQBackend",
@@ -80,10 +80,10 @@ class Runner(DiscoverRunner):
         return Outcomes
 
 
-def ours(settings: dict[str, Any]) -> dict[str, Any]:
+def on_bgtasks(settings: dict[str, Any]) -> dict[str, Any]:
     """TASKS with our backends in the place of those that it names."""
     return {
-        name: {**entry, "BACKEND": OURS.get(_class_name(entry["BACKEND"]), entry["BACKEND"])}
+        name: {**entry, "BACKEND": BACKENDS.get(_class_name(entry["BACKEND"]), entry["BACKEND"])}
         for name, entry in settings.items()
     }
 
@@ -99,7 +99,10 @@ def ours_in_overrides() -> Iterator[None]:
 
     def enabled(override: Any) -> None:
         if "TASKS" in override.options:
-            override.options = {**override.options, "TASKS": ours(override.options["TASKS"])}
+            override.options = {
+                **override.options,
+                "TASKS": on_bgtasks(override.options["TASKS"]),
+            }
         enable(override)
 
     override_settings.enable = enabled  # type: ignore[method-assign,assignment]
@@ -112,7 +115,7 @@ def tests_of(package: str) -> list[Any]:
     names = sorted(path.stem for path in Path(*import_module(package).__path__).glob("test*.py"))
     modules = [import_module(f"{package}.{name}") for name in names]
     for module in modules:
-        for name, path in OURS.items():
+        for name, path in BACKENDS.items():
             if hasattr(module, name):
                 where, _, own = path.rpartition(".")
                 setattr(module, name, getattr(import_module(where), own))

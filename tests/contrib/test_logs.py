@@ -38,9 +38,9 @@ def test_every_line_is_json_and_names_the_job_in_which_it_was_logged(
     assert output.isascii()
     assert output.replace("\n", "").isprintable()
     lines = [json.loads(line) for line in output.split("\n") if line.startswith("{")]
-    told = {line["job_id"]: line for line in lines if line["logger"] == "shop.orders"}
-    first, second, third = (told.pop(job.id) for job in jobs)
-    assert not told
+    by_job = {line["job_id"]: line for line in lines if line["logger"] == "shop.orders"}
+    first, second, third = (by_job.pop(job.id) for job in jobs)
+    assert not by_job
     assert first["message"] == f"paid {NASTY}"
     assert (first["number"], first["order"]) == (1, f"order {NASTY}")
     assert (first["task"], first["queue"]) == ("tests.contrib.tasks.log", "emails")

@@ -76,9 +76,9 @@ def test_jobs_that_are_enqueued_together_have_one_span_and_each_is_linked_to_it(
 def test_sensitive_arguments_are_in_no_span(spans: InMemorySpanExporter) -> None:
     tasks.break_down_with.enqueue(IBAN)
     run_jobs()
-    told = "".join(span.to_json() for span in spans.get_finished_spans())
-    assert "is refused" in told
-    assert IBAN not in told
+    text = "".join(span.to_json() for span in spans.get_finished_spans())
+    assert "is refused" in text
+    assert IBAN not in text
 
 
 def test_without_a_span_nothing_is_written_and_nonsense_in_the_row_is_no_link(

@@ -37,13 +37,13 @@ def start() -> Iterator[Start]:
     def init(**options: Any) -> list[Any]:
         events: list[Any] = []
 
-        class Kept(Transport):
+        class Recorder(Transport):
             def capture_envelope(self, envelope: Envelope) -> None:
                 events.append(envelope.get_event())
 
         sentry_sdk.init(
             dsn="https://key@sentry.example.com/1",
-            transport=Kept,
+            transport=Recorder,
             integrations=[BgTasksIntegration(**options)],
             auto_enabling_integrations=False,
         )
@@ -155,12 +155,12 @@ def test_a_job_whose_worker_is_gone_is_an_event_when_it_fails_with_that(
     job, again = (make_job("running", attempt=3, worker=clock.new_id()) for _ in range(2))
     Job.objects.filter(pk=again.pk).update(attempt=1)
     assert rescue.rescue("default") == 2
-    told = {event["tags"]["bgtasks.job"]: event for event in events}
-    assert set(told) == ({str(job.pk), str(again.pk)} if retries else {str(job.pk)})
-    event = told[str(job.pk)]
-    [said] = event["exception"]["values"]
-    assert (said["type"], said["mechanism"]["handled"]) == ("crash", False)
-    assert "was not heard of any more" in said["value"]
+    by_job = {event["tags"]["bgtasks.job"]: event for event in events}
+    assert set(by_job) == ({str(job.pk), str(again.pk)} if retries else {str(job.pk)})
+    event = by_job[str(job.pk)]
+    [value] = event["exception"]["values"]
+    assert (value["type"], value["mechanism"]["handled"]) == ("crash", False)
+    assert "was not heard of any more" in value["value"]
     assert (event["transaction"], str(event["tags"]["bgtasks.attempt"])) == (job.task, "3")
     assert event["fingerprint"] == ["bgtasks", "crash", job.task]
 
@@ -206,9 +206,9 @@ def test_a_killed_process_is_one_event_when_its_job_fails_with_that(reported: Re
     """One that goes on after its timeout is killed by its worker, another kills itself."""
     dies, goes_on = tasks.die.enqueue(), tasks.go_on_for_ever.enqueue()
     events = reported()
-    told = {event["tags"]["bgtasks.job"]: event for event in events}
+    by_job = {event["tags"]["bgtasks.job"]: event for event in events}
     assert len(events) == 2
-    died, went_on = told[dies.id], told[goes_on.id]
+    died, went_on = by_job[dies.id], by_job[goes_on.id]
     assert died["exception"]["values"][0]["type"] == "crash"
     assert "SIGKILL" in died["exception"]["values"][0]["value"]
     assert (died["transaction"], str(died["tags"]["bgtasks.attempt"])) == (

@@ -24,8 +24,8 @@ def test_every_exception_is_in_the_drawing_below_its_base() -> None:
         name = line.lstrip(BARS).split()[0]
         above[depth:] = [name]
         drawn[name] = above[depth - 1] if depth else "Exception"
-    ours = {name: cls for name, cls in CLASSES.items() if issubclass(cls, Exception)}
-    assert drawn == {name: cls.__bases__[0].__name__ for name, cls in ours.items()}
+    exceptions = {name: cls for name, cls in CLASSES.items() if issubclass(cls, Exception)}
+    assert drawn == {name: cls.__bases__[0].__name__ for name, cls in exceptions.items()}
 
 
 @pytest.mark.parametrize("name", django_bgtasks.__all__)

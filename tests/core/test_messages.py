@@ -144,10 +144,10 @@ def test_parameters_are_stored_by_any_database_and_hold_no_secret() -> None:
     assert len(params["blob"]) <= 255
     assert "\0" not in params["blob"]
     assert params["blob"].encode()
-    told = Outcome(Transition.FAIL, failure=failure_of(GiveUp("secret"))).redacted(
+    redacted = Outcome(Transition.FAIL, failure=failure_of(GiveUp("secret"))).redacted(
         lambda _text: "***"
     )
-    assert told.error_columns["error_params"] == {"words": "***"}
+    assert redacted.error_columns["error_params"] == {"words": "***"}
 
 
 def readings(source: str) -> Iterator[str]:

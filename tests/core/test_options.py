@@ -18,26 +18,28 @@ from django_bgtasks.core.options import (
     suggestion,
 )
 
-OURS = "django_bgtasks.backend.RQBackend"
+RQ_BACKEND = "django_bgtasks.backend.RQBackend"
 IMMEDIATE = "django_tasks.backends.immediate.ImmediateBackend"
 
 
 def options(**given: Any) -> Options:
-    return read("default", {"BACKEND": OURS, "OPTIONS": given}).options
+    return read("default", {"BACKEND": RQ_BACKEND, "OPTIONS": given}).options
 
 
 def test_without_options_the_defaults_hold() -> None:
-    assert read("default", {"BACKEND": OURS}).options == Options()
-    assert read("default", {"BACKEND": OURS, "OPTIONS": None}).options == Options()
+    assert read("default", {"BACKEND": RQ_BACKEND}).options == Options()
+    assert read("default", {"BACKEND": RQ_BACKEND, "OPTIONS": None}).options == Options()
 
 
 def test_the_queue_is_called_default_where_the_entry_names_none() -> None:
-    assert read("default", {"BACKEND": OURS}).queues == {"default"}
-    assert read("default", {"BACKEND": OURS, "QUEUES": []}).queues == frozenset()
+    assert read("default", {"BACKEND": RQ_BACKEND}).queues == {"default"}
+    assert read("default", {"BACKEND": RQ_BACKEND, "QUEUES": []}).queues == frozenset()
 
 
 def test_unknown_options_are_kept_apart_and_a_near_miss_is_suggested() -> None:
-    found = read("default", {"BACKEND": OURS, "OPTIONS": {"max_dept": 3, "zzz": 1, "timeout": 5}})
+    found = read(
+        "default", {"BACKEND": RQ_BACKEND, "OPTIONS": {"max_dept": 3, "zzz": 1, "timeout": 5}}
+    )
     assert found.unknown == ("max_dept", "zzz")
     assert found.options.timeout == 5
     assert suggestion("max_dept") == "Did you mean 'max_depth'?"
@@ -96,12 +98,12 @@ def test_without_an_entry_of_ours_there_is_an_implicit_one(settings: Settings, t
 
 
 def test_a_custom_alias_is_the_default_of_our_tasks(settings: Settings) -> None:
-    settings.TASKS = {"default": {"BACKEND": IMMEDIATE}, "work": {"BACKEND": OURS}}
+    settings.TASKS = {"default": {"BACKEND": IMMEDIATE}, "work": {"BACKEND": RQ_BACKEND}}
     assert default_backend() == "work"
 
 
 def test_an_entry_called_default_comes_first(settings: Settings) -> None:
-    settings.TASKS = {"work": {"BACKEND": OURS}, "default": {"BACKEND": OURS}}
+    settings.TASKS = {"work": {"BACKEND": RQ_BACKEND}, "default": {"BACKEND": RQ_BACKEND}}
     assert default_backend() == "default"
 
 
@@ -111,11 +113,11 @@ def test_a_subclass_of_the_backend_is_ours_too(settings: Settings) -> None:
 
 
 def test_an_unknown_alias_is_refused_with_those_there_are(settings: Settings) -> None:
-    settings.TASKS = {"work": {"BACKEND": OURS}}
+    settings.TASKS = {"work": {"BACKEND": RQ_BACKEND}}
     with pytest.raises(ImproperlyConfigured, match=r"no entry 'nope'.*: work\."):
         backend_settings("nope")
 
 
 def test_settings_that_change_are_read_anew(settings: Settings) -> None:
-    settings.TASKS = {"default": {"BACKEND": OURS, "OPTIONS": {"timeout": 7}}}
+    settings.TASKS = {"default": {"BACKEND": RQ_BACKEND, "OPTIONS": {"timeout": 7}}}
     assert backend_settings("default").options.timeout == 7

@@ -31,7 +31,7 @@ class Unprintable:
 
 
 @pytest.mark.parametrize(
-    ("done", "total", "kept"),
+    ("done", "total", "expected"),
     [
         (3, 10, (3, 10)),
         (0.5, 1.0, (0.5, 1)),
@@ -45,9 +45,9 @@ class Unprintable:
         (True, 1, (1, 1)),
     ],
 )
-def test_a_number_is_kept_as_it_is(done: Any, total: Any, kept: tuple[float, float]) -> None:
-    told = progress_of(done, total, "")
-    assert (told.done, told.total, told.odd) == (*kept, False)
+def test_a_number_is_kept_as_it_is(done: Any, total: Any, expected: tuple[float, float]) -> None:
+    step = progress_of(done, total, "")
+    assert (step.done, step.total, step.odd) == (*expected, False)
 
 
 ODD = [math.nan, math.inf, -math.inf, "many", None, 1j, 10**400, Decimal("sNaN"), [], Unprintable()]
@@ -55,15 +55,15 @@ ODD = [math.nan, math.inf, -math.inf, "many", None, 1j, 10**400, Decimal("sNaN")
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda value: type(value).__name__)
 def test_what_is_no_number_is_a_progress_of_unknown_size(odd: Any) -> None:
-    told = progress_of(odd, 10, "at it")
-    assert (told.done, told.total, told.message, told.odd) == (0, None, "at it", True)
+    step = progress_of(odd, 10, "at it")
+    assert (step.done, step.total, step.message, step.odd) == (0, None, "at it", True)
     if odd is not None:
-        told = progress_of(3, odd, "at it")
-        assert (told.done, told.total, told.message, told.odd) == (3, None, "at it", True)
+        step = progress_of(3, odd, "at it")
+        assert (step.done, step.total, step.message, step.odd) == (3, None, "at it", True)
 
 
 @pytest.mark.parametrize(
-    ("message", "kept"),
+    ("message", "expected"),
     [
         (None, ""),
         (7, "7"),
@@ -74,18 +74,18 @@ def test_what_is_no_number_is_a_progress_of_unknown_size(odd: Any) -> None:
         (Unprintable(), "<its __str__ raised KeyError>"),
     ],
 )
-def test_a_message_is_text_that_any_database_stores(message: Any, kept: str) -> None:
-    assert progress_of(1, 2, message).message == kept
+def test_a_message_is_text_that_any_database_stores(message: Any, expected: str) -> None:
+    assert progress_of(1, 2, message).message == expected
 
 
 @given(st.floats(), st.floats() | st.none())
 def test_whatever_is_told_can_be_stored_and_shown(done: float, total: float | None) -> None:
-    told = progress_of(done, total, "")
-    shown = [shown_figure(told.done), shown_figure(told.total)]
-    assert json.loads(json.dumps(shown, allow_nan=False)) == shown
-    assert told.done >= 0
-    if told.total:
-        assert 0 <= percent_of(told.done, told.total) <= 100
+    step = progress_of(done, total, "")
+    figures = [shown_figure(step.done), shown_figure(step.total)]
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert step.done >= 0
+    if step.total:
+        assert 0 <= percent_of(step.done, step.total) <= 100
 
 
 @given(st.integers(0, 100))

@@ -10,7 +10,7 @@ from django_bgtasks.backend import RQBackend
 from django_bgtasks.jobs.task import ensure_backend, find_task, queues_of
 from tests.app import tasks
 
-OURS = "django_bgtasks.backend.RQBackend"
+RQ_BACKEND = "django_bgtasks.backend.RQBackend"
 
 
 def plain() -> None:
@@ -39,12 +39,12 @@ def test_a_path_that_leads_to_no_task_says_why(path: str, why: str) -> None:
 
 
 def test_queues_are_those_of_the_settings(settings: Settings) -> None:
-    settings.TASKS = {"default": {"BACKEND": OURS, "QUEUES": ["a", "b"]}}
+    settings.TASKS = {"default": {"BACKEND": RQ_BACKEND, "QUEUES": ["a", "b"]}}
     assert queues_of("default") == {"a", "b"}
 
 
 def test_without_queues_in_the_settings_they_are_those_that_tasks_name(settings: Settings) -> None:
-    settings.TASKS = {"open": {"BACKEND": OURS, "QUEUES": []}}
+    settings.TASKS = {"open": {"BACKEND": RQ_BACKEND, "QUEUES": []}}
     task(queue_name="letters")(plain)
     assert queues_of("open") == {"default", "letters"}
 

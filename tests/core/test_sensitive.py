@@ -26,7 +26,7 @@ def in_context(context: Any, iban: str, reason: str = "") -> None:
 
 
 @pytest.mark.parametrize(
-    ("func", "sensitive", "args", "kwargs", "shown"),
+    ("func", "sensitive", "args", "kwargs", "call"),
     [
         (pay, (), [7, IBAN], {"reason": "rent"}, ([7, IBAN], {"reason": "rent"})),
         (pay, ("iban",), [7, IBAN], {}, ([7, MASK], {})),
@@ -40,10 +40,10 @@ def in_context(context: Any, iban: str, reason: str = "") -> None:
     ],
 )
 def test_a_sensitive_parameter_is_masked_however_its_value_is_given(
-    func: Any, sensitive: tuple[str, ...], args: Any, kwargs: Any, shown: Any
+    func: Any, sensitive: tuple[str, ...], args: Any, kwargs: Any, call: Any
 ) -> None:
     made = task(takes_context=func is in_context, sensitive=sensitive)(func)  # type: ignore[call-overload]
-    assert masked_call(made, args, kwargs) == shown
+    assert masked_call(made, args, kwargs) == call
 
 
 def test_a_name_or_key_that_looks_like_a_secrets_is_masked_by_default_at_any_depth() -> None:
@@ -78,8 +78,8 @@ def test_a_dedup_key_is_masked_as_a_whole_if_its_task_has_sensitive_arguments() 
 def test_a_text_that_quotes_a_masked_value_is_told_without_it() -> None:
     made: Any = task(sensitive=("iban", "reason"))(pay)
     error = f"{IBAN} (and {IBAN[:8]}) {['two' + chr(10) + 'lines']} 7 abc"
-    told = redact(error, made, [7, IBAN, "two\nlines"], {"pin": "abc"})
-    assert told == f"{MASK} (and {IBAN[:8]}) ['{MASK}'] 7 abc"
+    text = redact(error, made, [7, IBAN, "two\nlines"], {"pin": "abc"})
+    assert text == f"{MASK} (and {IBAN[:8]}) ['{MASK}'] 7 abc"
     numbers: Any = task(sensitive=("order", "iban"))(pay)
     assert redact("True 7 12345 None", numbers, [12345, True], {}) == f"True 7 {MASK} None"
 

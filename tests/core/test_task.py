@@ -138,8 +138,8 @@ def test_a_time_that_each_page_can_show_is_taken(year: int) -> None:
 
 def test_an_option_may_be_a_member_of_an_enumeration() -> None:
     made: Any = task(queue_name=Word.EMAILS, on_crash=Word.FAIL, dedup_scope=Word.QUEUED)(greet)
-    told = (made.queue_name, made.on_crash, made.dedup_scope)
-    assert [str(text) for text in told] == ["emails", "fail", "queued"]
+    values = (made.queue_name, made.on_crash, made.dedup_scope)
+    assert [str(text) for text in values] == ["emails", "fail", "queued"]
 
 
 def test_using_makes_a_copy_and_leaves_the_task_as_it_is() -> None:

@@ -15,8 +15,8 @@ from rq.cli.cli import main as rq_main
 
 from .markdown import PAGES, ROOT, Block, blocks_of
 
-SHOWN = [block for page in PAGES for block in blocks_of(page) if block.kind != "test"]
-CONSOLES = [block for block in SHOWN if block.kind == "console"]
+EXAMPLES = [block for page in PAGES for block in blocks_of(page) if block.kind != "test"]
+CONSOLES = [block for block in EXAMPLES if block.kind == "console"]
 OTHERS = {"crontab", "django-admin", "export", "systemctl"}
 # Of a site, in an example.
 NOT_OURS = {"enqueue_digest"}
@@ -32,7 +32,7 @@ def test_a_console_block_names_programs_that_are_known(block: Block) -> None:
         assert words[0] in {"pip", "python", "rq", "tox", *OTHERS}, words
 
 
-@pytest.mark.parametrize("block", SHOWN, ids=str)
+@pytest.mark.parametrize("block", EXAMPLES, ids=str)
 def test_a_management_command_takes_these_options(block: Block) -> None:
     for line in re.findall(r"manage\.py[\"', ]+(.*)", block.text):
         name, *arguments = shlex.split(re.sub(r"[\"',\]]+", " ", line))

@@ -63,10 +63,10 @@ def test_the_table_has_every_metric_with_its_labels_and_no_other(
     exposed: dict[str, set[str]],
 ) -> None:
     rows = re.findall(r"^\| `(bgtasks_\w+)` \| ([^|]+) \|", PAGE.read_text(), re.MULTILINE)
-    told = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    labels_of = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
     series = {re.sub(r"_(bucket|count|sum)$", "", name) for name in exposed}
-    assert set(told) | {"bgtasks_jobs_ended"} == series | {"bgtasks_redis_up"}
-    for name, labels in told.items():
+    assert set(labels_of) | {"bgtasks_jobs_ended"} == series | {"bgtasks_redis_up"}
+    for name, labels in labels_of.items():
         assert labels == exposed.get(name, labels) - {"le"}, name
 
 

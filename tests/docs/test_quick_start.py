@@ -169,7 +169,7 @@ def test_the_quick_start_works_word_for_word_in_an_empty_project(reader: Reader)
 
 def clean_environment() -> dict[str, str]:
     """This one, without the settings of the tests; the package is found where it lies."""
-    ours = ("BGTASKS_", "DJANGO_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    kept.pop("REDIS_URL", None)
-    return {**kept, "PYTHONPATH": f"{NO_REDIS}:{ROOT}", "PYTHONUNBUFFERED": "1"}
+    prefixes = ("BGTASKS_", "DJANGO_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    env.pop("REDIS_URL", None)
+    return {**env, "PYTHONPATH": f"{NO_REDIS}:{ROOT}", "PYTHONUNBUFFERED": "1"}

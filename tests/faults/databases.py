@@ -107,21 +107,21 @@ class Hog:
 
     def __init__(self, server: PostgresServer) -> None:
         self._url = server.url
-        self._held: list[psycopg.Connection[Any]] = []
+        self._connections: list[psycopg.Connection[Any]] = []
 
     def __enter__(self) -> Self:
         wait_until(self._has_all, TRY_SECONDS, "all connections are taken")
         return self
 
     def __exit__(self, *error: object) -> None:
-        for held in self._held:
-            held.close()
+        for session in self._connections:
+            session.close()
 
     def _has_all(self) -> bool:
         with contextlib.suppress(psycopg.OperationalError):
             while True:
-                self._held.append(psycopg.connect(self._url, connect_timeout=2))
-        return not end_backends([held.info.backend_pid for held in self._held])
+                self._connections.append(psycopg.connect(self._url, connect_timeout=2))
+        return not end_backends([session.info.backend_pid for session in self._connections])
 
 
 @contextlib.contextmanager

@@ -36,23 +36,23 @@ def held_back(pid: int) -> list[str]:
     status = Path(f"/proc/{pid}/status")
     lines = [line.split() for line in status.read_text().splitlines()] if status.exists() else []
     sets = [int(line[1], 16) for line in lines if line[0] in ("SigBlk:", "SigIgn:")]
-    return [number.name for number in ENDS for held in sets if held >> (number - 1) & 1]
+    return [number.name for number in ENDS for mask in sets if mask >> (number - 1) & 1]
 
 
 @task
 def ends_a_program() -> list[Any]:
     program = subprocess.Popen(["sleep", "60"])
-    held = held_back(program.pid)
+    signals = held_back(program.pid)
     program.terminate()
-    return [*held, program.wait(5)]
+    return [*signals, program.wait(5)]
 
 
 @task
 async def ends_a_program_async() -> list[Any]:
     program = await asyncio.create_subprocess_exec("sleep", "60")
-    held = held_back(program.pid)
+    signals = held_back(program.pid)
     program.terminate()
-    return [*held, await asyncio.wait_for(program.wait(), 5)]
+    return [*signals, await asyncio.wait_for(program.wait(), 5)]
 
 
 @task

@@ -111,8 +111,8 @@ def _times(*names: str) -> dict[str, Any]:
 
 def snapshot() -> dict[str, list[dict[str, Any]]]:
     """All rows of our tables."""
-    ours: list[Any] = list(apps.get_app_config("django_bgtasks").get_models())
-    return {m.__name__: list(m._base_manager.order_by("pk").values()) for m in ours}
+    models_of_app: list[Any] = list(apps.get_app_config("django_bgtasks").get_models())
+    return {m.__name__: list(m._base_manager.order_by("pk").values()) for m in models_of_app}
 
 
 class Page(HTMLParser):

@@ -50,9 +50,9 @@ def wrong(shift: float, step: float = 0, **options: Any) -> dict[str, str]:
 
 def error_of(case: Case) -> float:
     """How wrong the clock of the worker is that runs the next job, in seconds."""
-    told = case.enqueue(delivery_tasks.tell_time)
-    case.wait_until(lambda: case.job(told).is_final)
-    result: Any = case.job(told).result
+    job = case.enqueue(delivery_tasks.tell_time)
+    case.wait_until(lambda: case.job(job).is_final)
+    result: Any = case.job(job).result
     return (datetime.fromisoformat(result) - datetime.now(UTC)).total_seconds()
 
 
@@ -120,10 +120,10 @@ def test_a_worker_with_a_wrong_clock_forgets_what_is_over_and_nothing_else(
         "maintenance with a wrong clock, which releases dedup windows and prunes",
         times=5,
     )
-    kept = case.enqueue(delivery_tasks.keyed_for_an_hour, "kept")
+    live = case.enqueue(delivery_tasks.keyed_for_an_hour, "kept")
     ended = case.enqueue(delivery_tasks.keyed_for_a_moment, "over")
-    once("kept", delivery_tasks.effect, "kept", kept=timedelta(hours=1))
-    once("over", delivery_tasks.effect, "over", kept=timedelta(0))
+    once("kept", delivery_tasks.effect, "kept", keep_for=timedelta(hours=1))
+    once("over", delivery_tasks.effect, "over", keep_for=timedelta(0))
     old = tasks.plain.enqueue()
     case.worker("--burst").wait()
     long_ago = Now() - timedelta(days=3)
@@ -138,11 +138,11 @@ def test_a_worker_with_a_wrong_clock_forgets_what_is_over_and_nothing_else(
     with case.recovers(within=10.0):
         case.wait_until(lambda: not Worker.objects.filter(last_seen_at__lte=long_ago).exists())
     assert set(Job.objects.values_list("pk", flat=True)) == {
-        case.job(kept).pk,
+        case.job(live).pk,
         case.job(ended).pk,
     }
     assert case.job(ended).dedup_slot is None
-    assert delivery_tasks.keyed_for_an_hour.enqueue("kept").id == kept.id
+    assert delivery_tasks.keyed_for_an_hour.enqueue("kept").id == live.id
     assert list(IdempotencyRecord.objects.values_list("key", flat=True)) == ["kept"]
 
 
@@ -152,11 +152,11 @@ def test_sites_with_wrong_clocks_share_a_dedup_window(case: Case, shift: int) ->
     case.row(
         "Delivery", "a site's clock is wrong by 2 minutes or a day, and dedup windows", times=2
     )
-    held = [case.enqueue(delivery_tasks.keyed_for_an_hour, "shared")]
-    told = _enqueued_by_a_site(case, shift, "shared", "its-own")
-    assert told[0] == held[0].id
-    case.committed.append(told[1])
-    assert delivery_tasks.keyed_for_an_hour.enqueue("its-own").id == told[1]
+    jobs = [case.enqueue(delivery_tasks.keyed_for_an_hour, "shared")]
+    ids = _enqueued_by_a_site(case, shift, "shared", "its-own")
+    assert ids[0] == jobs[0].id
+    case.committed.append(ids[1])
+    assert delivery_tasks.keyed_for_an_hour.enqueue("its-own").id == ids[1]
     times = Job.objects.filter(dedup_until__isnull=False).values_list("enqueued_at", "dedup_until")
     assert [until - begun for begun, until in times if until] == [timedelta(hours=1)] * 2
     case.worker("--burst").wait()

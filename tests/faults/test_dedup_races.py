@@ -48,18 +48,18 @@ def test_fifty_calls_with_one_key_at_the_same_moment_are_one_job(case: Case, rou
         start = Barrier(CALLERS)
 
         def call(keys: list[str] = keys, start: Barrier = start) -> list[tuple[str, bool]]:
-            told = []
+            answers = []
             for key in keys:
                 start.wait(30)
                 result = delivery_tasks.keyed.enqueue(key)
-                told.append((result.id, result.deduplicated))
-            return told
+                answers.append((result.id, result.deduplicated))
+            return answers
 
         calls = in_threads(*[call] * CALLERS)
-        for key, told in zip(keys, zip(*calls, strict=True), strict=True):
+        for key, answers in zip(keys, zip(*calls, strict=True), strict=True):
             [row] = Job.objects.filter(dedup_key=key)
-            assert {job for job, _ in told} == {str(row.pk)}
-            assert sum(not deduplicated for _, deduplicated in told) == 1
+            assert {job for job, _ in answers} == {str(row.pk)}
+            assert sum(not deduplicated for _, deduplicated in answers) == 1
             case.committed.append(str(row.pk))
     case.drain()
     assert case.effects.times("begin") == dict.fromkeys(case.committed, 1)
@@ -80,10 +80,10 @@ def test_calls_of_many_processes_with_one_key_are_one_job(case: Case, tmp_path: 
         assert {_line(rival) for rival in rivals} == {"ready"}
         for key in keys:
             (tmp_path / key).touch()
-            told = [_line(rival).split() for rival in rivals]
+            answers = [_line(rival).split() for rival in rivals]
             [row] = Job.objects.filter(dedup_key=key)
             case.committed.append(str(row.pk))
-            assert Counter(map(tuple, told)) == {
+            assert Counter(map(tuple, answers)) == {
                 (str(row.pk), "False"): 1,
                 (str(row.pk), "True"): processes - 1,
             }
@@ -113,19 +113,19 @@ def test_when_the_winner_rolls_back_exactly_one_of_the_others_wins(
             with transaction.atomic():
                 Note.objects.create(text=f"outer {key}")
                 with transaction.atomic(savepoint=part == "savepoint"):
-                    told = delivery_tasks.keyed.enqueue(key).id
+                    job_id = delivery_tasks.keyed.enqueue(key).id
                     inserted.set()
                     _wait_for_others(case, 11)
                     transaction.set_rollback(True)
-            return told
+            return job_id
 
         def other(key: str = key, inserted: Event = inserted) -> str:
             assert inserted.wait(20)
             return delivery_tasks.keyed.enqueue(key).id
 
-        gone, *told = in_threads(winner, *[other] * 11)
+        gone, *ids = in_threads(winner, *[other] * 11)
         [row] = Job.objects.filter(dedup_key=key)
-        assert set(told) == {str(row.pk)} != {gone}
+        assert set(ids) == {str(row.pk)} != {gone}
         case.committed.append(str(row.pk))
     assert Note.objects.count() == (rounds if part == "savepoint" else 0)
     case.drain()
@@ -164,15 +164,15 @@ def test_when_the_winner_is_killed_before_its_commit_its_key_is_free(case: Case)
             _wait_for_others(case, 1)
             site.kill()
 
-        told, _ = in_threads(lambda: delivery_tasks.keyed.enqueue("shared"), kill)
-        assert told is not None
+        result, _ = in_threads(lambda: delivery_tasks.keyed.enqueue("shared"), kill)
+        assert result is not None
     finally:
         site.kill()
         site.wait(10)
-    assert not told.deduplicated
-    case.committed.append(told.id)
+    assert not result.deduplicated
+    case.committed.append(result.id)
     case.drain()
-    assert case.effects.times("begin") == {told.id: 1}
+    assert case.effects.times("begin") == {result.id: 1}
 
 
 def test_calls_in_transactions_of_their_own_are_one_job_and_spoil_none_of_them(case: Case) -> None:
@@ -184,14 +184,14 @@ def test_calls_in_transactions_of_their_own_are_one_job_and_spoil_none_of_them(c
     def call(number: int) -> str:
         with transaction.atomic():
             Note.objects.create(text=f"before {number}")
-            told = delivery_tasks.keyed.enqueue("shared")
+            result = delivery_tasks.keyed.enqueue("shared")
             Note.objects.create(text=f"after {number}")
-        return told.id
+        return result.id
 
-    told = set(in_threads(*(partial(call, number) for number in range(callers))))
-    assert told == {str(Job.objects.get().pk)}
+    ids = set(in_threads(*(partial(call, number) for number in range(callers))))
+    assert ids == {str(Job.objects.get().pk)}
     assert Note.objects.count() == 2 * callers
-    case.committed += told
+    case.committed += ids
     case.drain()
     assert case.effects.times("begin") == dict.fromkeys(case.committed, 1)
 
@@ -204,8 +204,8 @@ def test_calls_with_the_same_keys_in_another_order_do_not_stop_each_other(case: 
         keys = [f"{turn}-{number}" for number in range(20)]
         orders = [chance.sample(keys, len(keys)) for _ in range(4)]
         calls = [[(key,) for key in order] for order in orders]
-        told = in_threads(*(partial(delivery_tasks.keyed.enqueue_many, call) for call in calls))
-        for order, results in zip(orders, told, strict=True):
+        answers = in_threads(*(partial(delivery_tasks.keyed.enqueue_many, call) for call in calls))
+        for order, results in zip(orders, answers, strict=True):
             assert [result.args for result in results] == [[key] for key in order]
         assert Job.objects.filter(dedup_key__in=keys).count() == len(keys)
 
@@ -221,24 +221,24 @@ def test_a_call_at_the_moment_its_holder_ends_gets_a_live_job_and_never_a_second
     until = case.now() + seconds
 
     def call() -> list[tuple[str, datetime]]:
-        told = []
+        answers = []
         while case.now() < until:
             before = datetime.now(UTC)
-            told.append((delivery_tasks.keyed.enqueue("shared").id, before))
+            answers.append((delivery_tasks.keyed.enqueue("shared").id, before))
             assert live("shared") <= 1
-        return told
+        return answers
 
-    told = [pair for pairs in in_threads(*[call] * 4) for pair in pairs]
-    case.committed = list({*case.committed, *(job for job, _ in told)})
+    answers = [pair for pairs in in_threads(*[call] * 4) for pair in pairs]
+    case.committed = list({*case.committed, *(job for job, _ in answers)})
     case.wait_final()
     assert case.entry is not None
-    case.entry.times = len(told)
+    case.entry.times = len(answers)
     ends = dict(Job.objects.values_list("pk", "finished_at"))
     rows = {str(pk): at for pk, at in ends.items()}
     assert set(rows) == set(case.committed)
     assert len(rows) > seconds * 3
     # Its job was live when it was called, or it would have got another.
-    assert not [job for job, before in told if not (at := rows[job]) or at < before]
+    assert not [job for job, before in answers if not (at := rows[job]) or at < before]
     _assert_apart(case)
 
 
@@ -258,18 +258,18 @@ def test_at_the_end_of_a_window_one_call_gets_a_new_job(case: Case, seconds: int
     until = case.now() + seconds
 
     def call() -> list[str]:
-        told = []
+        ids = []
         while case.now() < until:
-            told.append(delivery_tasks.keyed_for_a_moment.enqueue("shared").id)
-        return told
+            ids.append(delivery_tasks.keyed_for_a_moment.enqueue("shared").id)
+        return ids
 
     def release() -> list[str]:
         while case.now() < until:
             prune.release_windows(ledger_database())
         return []
 
-    told = in_threads(*[call] * 6, release)
-    case.committed = list({*case.committed, *(job for jobs in told for job in jobs)})
+    answers = in_threads(*[call] * 6, release)
+    case.committed = list({*case.committed, *(job for jobs in answers for job in jobs)})
     case.wait_final()
     rows = list(Job.objects.order_by("enqueued_at"))
     assert case.entry is not None
@@ -283,7 +283,7 @@ def test_at_the_end_of_a_window_one_call_gets_a_new_job(case: Case, seconds: int
         assert after.enqueued_at >= before.finished_at
 
 
-HELD: dict[str, tuple[Any, bool, str]] = {
+HOLDERS: dict[str, tuple[Any, bool, str]] = {
     # What holds the key, whether it does while the job runs, and how the job ends after a crash.
     "live": (delivery_tasks.keyed, True, "succeeded"),
     "live, on_crash=fail": (delivery_tasks.keyed_and_careful, True, "failed"),
@@ -294,19 +294,19 @@ HELD: dict[str, tuple[Any, bool, str]] = {
 
 @pytest.mark.parametrize(
     "kind",
-    [kind if kind == "live" else pytest.param(kind, marks=pytest.mark.long) for kind in HELD],
+    [kind if kind == "live" else pytest.param(kind, marks=pytest.mark.long) for kind in HOLDERS],
 )
 @pytest.mark.parametrize("victim", ["process", pytest.param("tree", marks=pytest.mark.long)])
 def test_a_crash_neither_keeps_a_key_for_ever_nor_gives_it_away(
     case: Case, kind: str, victim: Any
 ) -> None:
     case.row("Dedup", "SIGKILL of the process whose job holds a dedup key")
-    task, held, state = HELD[kind]
+    task, until_end, state = HOLDERS[kind]
     case.worker(strike=Strike("in body", victim, hold=True), env=SOON)
     first = case.enqueue(task, "shared")
     struck = case.struck_at()
     if victim == "tree":
-        if held:
+        if until_end:
             # Nobody has rescued it yet: it is as live as it was.
             assert task.enqueue("shared").id == first.id
         case.worker(env=SOON)
@@ -336,8 +336,8 @@ def test_a_job_that_waits_again_holds_its_key_again(case: Case, why: str) -> Non
         case.struck_at()
         case.stop(worker)
         assert case.job(first).state == "queued"
-    told = in_threads(*[partial(task.enqueue, "shared")] * 10)
-    assert {result.id for result in told} == {first.id}
+    results = in_threads(*[partial(task.enqueue, "shared")] * 10)
+    assert {result.id for result in results} == {first.id}
     assert Job.objects.filter(dedup_key="shared", state__in=sorted(WAITING)).count() == 1
     if why == "retry":
         changed = task.using(on_duplicate="replace").enqueue("shared", "text")

@@ -49,8 +49,8 @@ def wait_until_taken(case: Case, redis_client: redis.Redis) -> None:
 
     def idle() -> bool:
         names = redis_client.smembers("rq:workers")
-        held = [redis_client.hget(name, "current_job") for name in names]
-        return not redis_client.llen(waiting_in("default")) and not any(held)
+        current_jobs = [redis_client.hget(name, "current_job") for name in names]
+        return not redis_client.llen(waiting_in("default")) and not any(current_jobs)
 
     case.wait_until(idle)
 

@@ -224,7 +224,7 @@ def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
 
     A release is the environment of its workers; this process runs the new one.
     """
-    names = {"old": ("kept",), "new": ("kept", "added")}
+    names = {"old": ("common",), "new": ("common", "added")}
     for release, tasks_of_it in names.items():
         (tmp_path / release).mkdir()
         text = "".join(CODE.format(name=name) for name in tasks_of_it)
@@ -247,14 +247,14 @@ def test_old_code_holds_the_job_of_a_task_it_lacks_and_new_code_runs_it(
     assert all("shop_release.added cannot be imported" in case.job(job).error for job in added)
     assert not case.effects.entries
     case.worker(env=releases["new"])
-    kept = [case.enqueue(shop_release.kept) for _ in range(10)]
+    old_jobs = [case.enqueue(shop_release.common) for _ in range(10)]
     # The old worker may take a job again and hold it again: an operator is patient.
     wait_until(lambda: not run_held(case), 40)
     case.wait_final()
     assert ran_once(case)
     assert old.returncode is None
     assert not Attempt.objects.exists()
-    assert {case.job(job).attempt for job in added + kept} == {1}
+    assert {case.job(job).attempt for job in added + old_jobs} == {1}
 
 
 def run_held(case: Case) -> list[str]:

@@ -174,11 +174,11 @@ def test_a_function_that_is_no_task_is_held_and_never_called(
         row = Job(enqueued_at=template.enqueued_at, timeout=5, backend="default", **values)
         row.save(force_insert=True)
         redis_client.rpush(waiting_in("default"), str(row.pk))
-    held = Job.objects.filter(task__in=paths, state="scheduled").exclude(error="")
-    case.wait_until(lambda: held.count() == len(paths), timeout=40)
+    held_jobs = Job.objects.filter(task__in=paths, state="scheduled").exclude(error="")
+    case.wait_until(lambda: held_jobs.count() == len(paths), timeout=40)
     assert not file.exists()
-    assert {job.attempt for job in held} == {0}
-    held.delete()
+    assert {job.attempt for job in held_jobs} == {0}
+    held_jobs.delete()
 
 
 def id_of(worker: WorkerProcess) -> str:

@@ -38,11 +38,11 @@ def test_a_job_whose_task_is_missing_is_held_and_told_of_and_runs_after_the_fix(
     old = case.worker(env={"BGTASKS_TEST_MISSING": wrong})
     job = case.enqueue(missing_tasks.greet, "Ada")
     case.wait_until(lambda: case.job(job).state == "scheduled")
-    held = case.job(job)
-    assert f"tests.faults.missing_tasks.greet {says}" in held.error
-    assert (held.attempt, Attempt.objects.count()) == (0, 0)
+    row = case.job(job)
+    assert f"tests.faults.missing_tasks.greet {says}" in row.error
+    assert (row.attempt, Attempt.objects.count()) == (0, 0)
     page = admin_client.get(reverse("admin:django_bgtasks_job_change", args=[job.id]))
-    assert held.error in html.unescape(page.content.decode())
+    assert row.error in html.unescape(page.content.decode())
     runs_the_next(case, old)
     case.stop(old)
     case.worker()

@@ -65,9 +65,9 @@ def test_of_calls_with_one_key_and_other_arguments_those_of_one_kind_are_refused
                 return "refused"
             return value
 
-        told = Counter(in_threads(*[partial(call, "one"), partial(call, "two")] * 10))
-        assert told.pop("refused") == 10
-        assert list(told.values()) == [10]
+        counts = Counter(in_threads(*[partial(call, "one"), partial(call, "two")] * 10))
+        assert counts.pop("refused") == 10
+        assert list(counts.values()) == [10]
         assert len(case.effects.of("effect", key)) == 1
 
 
@@ -97,7 +97,7 @@ def test_a_key_that_nobody_holds_any_more_is_taken_by_one_of_many(case: Case, le
                 once(key, _interrupted, key)
             IdempotencyRecord.objects.update(created_at=Now() - timedelta(minutes=2))
         else:
-            assert once(key, effect, key, "old", kept=timedelta(hours=1)) == f"old of {key}"
+            assert once(key, effect, key, "old", keep_for=timedelta(hours=1)) == f"old of {key}"
             IdempotencyRecord.objects.update(expires_at=Now() - timedelta(seconds=1))
         before = len(case.effects.of("effect", key))
         call: Callable[[], Any] = partial(once, key, effect, key)

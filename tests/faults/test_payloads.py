@@ -68,8 +68,8 @@ def test_arguments_that_cannot_be_kept_are_refused_and_leave_the_view_as_it_was(
                 abuse_tasks.takes.enqueue(value)
             assert says in str(refused.value)
             assert len(str(refused.value)) < 1000
-        kept = case.enqueue(abuse_tasks.takes, "kept")
-    assert ended(case, kept).result == "str"
+        job = case.enqueue(abuse_tasks.takes, "kept")
+    assert ended(case, job).result == "str"
     assert Job.objects.count() == 1
     runs_the_next(case, worker)
 

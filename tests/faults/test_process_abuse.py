@@ -103,8 +103,8 @@ def test_with_debug_the_queries_of_a_job_are_forgotten_before_the_next(
 def test_a_cache_stays_open_for_the_next_job(case: Case) -> None:
     case.row("Isolation", "A cache that is the next job's too")
     worker = case.worker()
-    asked = [ended(case, case.enqueue(abuse_tasks.asks_the_cache)).result for _ in range(3)]
-    assert len(set(asked)) == 1
+    answers = [ended(case, case.enqueue(abuse_tasks.asks_the_cache)).result for _ in range(3)]
+    assert len(set(answers)) == 1
     assert case.stop(worker) == 0
 
 

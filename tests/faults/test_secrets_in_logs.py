@@ -55,10 +55,10 @@ def test_a_log_line_cannot_be_written_by_its_contents(case: Case) -> None:
             Job.objects.create(
                 enqueued_at=template.enqueued_at, timeout=9, backend="default", **row
             )
-    held = Job.objects.filter(task__startswith="no.such.", state="scheduled").exclude(error="")
-    case.wait_until(lambda: held.count() == len(NASTY) - 1, timeout=40)
+    held_jobs = Job.objects.filter(task__startswith="no.such.", state="scheduled").exclude(error="")
+    case.wait_until(lambda: held_jobs.count() == len(NASTY) - 1, timeout=40)
     worker.wait_for(re.compile(r"(task=no\.such\.[^\n]*\n[^$]*){6}"))
-    held.delete()
+    held_jobs.delete()
     assert case.stop(worker) == 0
     output = worker.log.read_bytes().decode()
     lines = output.removesuffix("\n").split("\n")
@@ -91,10 +91,10 @@ def test_sensitive_arguments_are_in_no_log_and_in_nobodys_admin_without_the_perm
     assert failed.error == f"ValueError: {MASK} with '{MASK}' and ('{MASK}',) is refused"
     [attempt] = Attempt.objects.all()
     worker.wait_for(f"Task id={refused.id} path={failed.task} state=FAILED")
-    told = [worker.output, failed.error, attempt.message, attempt.traceback]
+    texts = [worker.output, failed.error, attempt.message, attempt.traceback]
     refused.refresh()
-    told += [repr(refused), str(refused), repr(refused.task), repr(failed), str(failed)]
-    assert_hidden(told)
+    texts += [repr(refused), str(refused), repr(refused.task), repr(failed), str(failed)]
+    assert_hidden(texts)
     urls = [f"/admin/django_bgtasks/job/{job.pk}/change/" for job in (failed, done)]
     urls += ["/admin/django_bgtasks/job/", *(f"/jobs/{job.pk}/" for job in (failed, done))]
     operator, auditor = staff("view_job"), staff("view_job", "view_sensitive")
@@ -116,11 +116,11 @@ def assert_hidden(texts: list[str]) -> None:
 
 def test_an_error_at_the_enqueue_quotes_no_secret(case: Case) -> None:
     case.row("Security", "enqueues that are refused and hold a secret", times=6)
-    held = secret_tasks.pay.using(queue_name="reports").enqueue(1, IBAN)
-    case.committed.append(held.id)
+    holder = secret_tasks.pay.using(queue_name="reports").enqueue(1, IBAN)
+    case.committed.append(holder.id)
     with pytest.raises(DuplicateJob) as duplicate:
         secret_tasks.pay.enqueue(2, IBAN, password=WORD)
-    assert held.id in str(duplicate.value)
+    assert holder.id in str(duplicate.value)
     wrong: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
         ((1, IBAN, f"{REST}\0"), {}),
         ((1, IBAN), {"headers": {"token": f"{WORD}\ud800"}}),
@@ -135,7 +135,7 @@ def test_an_error_at_the_enqueue_quotes_no_secret(case: Case) -> None:
         errors.append(str(refusal.value))
     assert_hidden(errors)
     assert Job.objects.count() == 1
-    assert case.job(held).args == [1, IBAN]
+    assert case.job(holder).args == [1, IBAN]
     case.worker()
     case.wait_final()
 
@@ -168,12 +168,12 @@ def test_what_is_too_large_or_too_deep_is_refused_with_a_clear_error_at_the_very
             secret_tasks.whisper.enqueue(value)
     assert not Job.objects.exists()
     case.worker()
-    kept = [case.enqueue(secret_tasks.whisper, value) for value in (fits, deep)]
-    kept.append(case.enqueue(secret_tasks.fill, MAX_BYTES))
+    jobs = [case.enqueue(secret_tasks.whisper, value) for value in (fits, deep)]
+    jobs.append(case.enqueue(secret_tasks.fill, MAX_BYTES))
     above = case.enqueue(secret_tasks.fill, MAX_BYTES + 1)
     long = case.enqueue(secret_tasks.overflow, 4 * MAX_TRACEBACK)
     case.wait_final()
-    assert {case.job(job).state for job in kept} == {"succeeded"}
+    assert {case.job(job).state for job in jobs} == {"succeeded"}
     error = f"InvalidArguments: {case.job(above).task}: the result is too large: {MAX_BYTES + 1}"
     assert case.job(above).error.startswith(error)
     trace = Attempt.objects.get(job__pk=long.id).traceback

@@ -126,9 +126,9 @@ def test_stored_text_is_text_on_every_page_of_the_admin(
         assert page.elements == before.elements, url
         assert page.faults == before.faults == [], url
     job = page_of(root, f"{JOBS}{rows[0].pk}/change/")
-    said = [shown for shown in job.texts if text in shown]
+    places = [piece for piece in job.texts if text in piece]
     # Task, queue, backend, error, arguments, result, progress, keys, owner, attempts, records, …
-    assert len(said) >= 15, said
+    assert len(places) >= 15, places
     record = next(row for row in rows if isinstance(row, IdempotencyRecord))
     assert text in page_of(root, f"{RECORDS}{record.pk}/change/").text
     assert text in page_of(root, WORKERS).text
@@ -181,16 +181,16 @@ def test_what_the_admin_says_after_an_action_is_text(
     running = Job.objects.get(state=State.RUNNING)
     select = {"action": "retry_selected", "_selected_action": str(running.pk), "index": 0}
     record = next(row for row in rows if isinstance(row, IdempotencyRecord))
-    told = [
+    pages = [
         page_of(root, f"{jobs[State.SUCCEEDED]}retry/", {}),
         page_of(root, JOBS, select),
         page_of(root, f"{JOBS}{running.pk}/delete/", {"post": "yes"}),
         page_of(root, f"{jobs[State.CANCELLED]}delete/", {"post": "yes"}),
         page_of(root, f"{RECORDS}{record.pk}/delete/", {"post": "yes"}),
     ]
-    for page in told:
+    for page in pages:
         assert (set(page.elements) - known, page.faults) == (set(), [])
-    assert all(any(text in said and "deleted" in said for said in page.texts) for page in told[3:])
+    assert all(any(text in line and "deleted" in line for line in page.texts) for page in pages[3:])
 
 
 @texts
@@ -282,8 +282,8 @@ ACTIONS = {
 
 
 def all_permissions() -> set[str]:
-    ours = Permission.objects.filter(content_type__app_label="django_bgtasks")
-    return set(ours.values_list("codename", flat=True))
+    permissions = Permission.objects.filter(content_type__app_label="django_bgtasks")
+    return set(permissions.values_list("codename", flat=True))
 
 
 def address(door: Door, rows: list[models.Model]) -> str:

@@ -24,7 +24,7 @@ from .unharmed import ended, runs_the_next
 
 pytestmark = pytest.mark.faults
 long = pytest.mark.long
-OURS = {"BACKEND": "django_bgtasks.backend.RQBackend", "QUEUES": []}
+ENTRY = {"BACKEND": "django_bgtasks.backend.RQBackend", "QUEUES": []}
 BACK = 20.0
 ROW = "TASKS changes under scheduled, queued, retrying and running jobs"
 
@@ -72,7 +72,7 @@ def test_jobs_of_a_backend_that_was_removed_are_held_told_of_and_run_when_it_is_
     case: Case, admin_client: Client
 ) -> None:
     case.row("Settings", ROW)
-    jobs = left_by(case, case.worker(env=with_tasks(removed=OURS)), "removed")
+    jobs = left_by(case, case.worker(env=with_tasks(removed=ENTRY)), "removed")
     worker = case.worker()
     with case.recovers(within=BACK):
         case.wait_until(lambda: case.job(jobs["running"]).state == "queued")
@@ -83,7 +83,7 @@ def test_jobs_of_a_backend_that_was_removed_are_held_told_of_and_run_when_it_is_
     are_told_of(jobs, admin_client)
     is_well(case, worker)
     case.stop(worker)
-    case.worker(env=with_tasks(removed=OURS))
+    case.worker(env=with_tasks(removed=ENTRY))
     with case.recovers(within=BACK):
         case.wait_final()
     assert {case.job(job).state for job in jobs.values()} == {"succeeded"}
@@ -132,7 +132,7 @@ def test_jobs_of_a_queue_that_was_removed_are_told_of_and_run_by_who_serves_all(
 @long
 def test_a_worker_leaves_the_jobs_of_another_backend_to_its_workers(case: Case) -> None:
     case.row("Settings", "two backends with a queue of the same name in one ledger")
-    both = with_tasks(default=OURS, archive=OURS)
+    both = with_tasks(default=ENTRY, archive=ENTRY)
     job = enqueue_for(case, "archive", tasks.plain)
     own = enqueue_for(case, "default", tasks.plain)
     for backend, done in (("default", [own]), ("archive", [own, job])):

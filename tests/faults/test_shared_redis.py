@@ -77,13 +77,13 @@ def test_plain_rq_keeps_its_jobs_whatever_list_of_ours_names_them(
         times=20,
     )
     queue = rq.Queue("default", connection=redis_client)
-    theirs = [queue.enqueue("math.sqrt", number).id for number in range(20)]
+    ids = [queue.enqueue("math.sqrt", number).id for number in range(20)]
     case.worker()
-    redis_client.rpush(waiting_in("default"), *theirs)
+    redis_client.rpush(waiting_in("default"), *ids)
     for _ in range(JOBS):
         case.enqueue(tasks.plain)
     case.wait_final()
     case.wait_until(lambda: not redis_client.exists(waiting_in("default")))
     assert Job.objects.count() == JOBS
-    assert queue.job_ids == theirs
-    assert redis_client.exists(*(f"rq:job:{job}" for job in theirs)) == len(theirs)
+    assert queue.job_ids == ids
+    assert redis_client.exists(*(f"rq:job:{job}" for job in ids)) == len(ids)

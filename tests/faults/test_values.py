@@ -7,7 +7,7 @@ from django.db import connection
 
 from . import value_tasks
 from .case import Case
-from .value_tasks import LOSSES, ODD, TOLD
+from .value_tasks import ANSWERS, LOSSES, ODD
 
 pytestmark = pytest.mark.faults
 SQLITE = ["closed", "closed at the driver"]
@@ -27,8 +27,8 @@ def test_a_task_whose_connection_is_lost_goes_on(case: Case) -> None:
     for job in map(case.job, [*sync, *beside]):
         assert (job.error, job.state, job.attempt) == ("", "succeeded", 1), job.args
         assert job.progress == {"done": 1, "total": 1, "message": "it goes on"}
-    assert [case.job(job).result for job in sync] == [TOLD] * len(WAYS)
-    assert [case.job(job).result for job in beside] == [TOLD[:3]] * len(WAYS)
+    assert [case.job(job).result for job in sync] == [ANSWERS] * len(WAYS)
+    assert [case.job(job).result for job in beside] == [ANSWERS[:3]] * len(WAYS)
 
 
 def test_a_task_whose_transaction_is_lost_fails_with_that_error(case: Case) -> None:

@@ -20,9 +20,9 @@ SERVER = {
 
 def end_my_session() -> None:
     """The server ends it, and nobody here has noticed."""
-    mine, kill = SERVER[connection.vendor]
+    ask, kill = SERVER[connection.vendor]
     with connection.cursor() as cursor:
-        cursor.execute(mine)
+        cursor.execute(ask)
         [session] = cursor.fetchone()
     other = connection.copy()
     try:
@@ -72,22 +72,22 @@ def loses_its_connection(context: Any, way: str) -> list[Any]:
     lose()
     context.heartbeat()
     lose()
-    told: list[Any] = [context.cancelled]
+    answers: list[Any] = [context.cancelled]
     for mode in ("at_least_once", "at_most_once"):
         lose()
-        told += [context.once(mode, effect, mode, mode=mode) for _ in range(2)]
+        answers += [context.once(mode, effect, mode, mode=mode) for _ in range(2)]
     lose()
-    told += [context.once("atomic", str, "in one", atomic=True) for _ in range(2)]
+    answers += [context.once("atomic", str, "in one", atomic=True) for _ in range(2)]
     for _ in range(2):
         lose()
         with once(context.step_key("block")) as first:
-            told.append(first)
+            answers.append(first)
     if connection.vendor == "postgresql":
         lose()
-    return told
+    return answers
 
 
-TOLD = [False, *["at_least_once"] * 2, *["at_most_once"] * 2, *["in one"] * 2, True, False]
+ANSWERS = [False, *["at_least_once"] * 2, *["at_most_once"] * 2, *["in one"] * 2, True, False]
 
 
 @task(takes_context=True)
@@ -100,15 +100,15 @@ async def loses_its_connection_async(context: Any, way: str) -> list[Any]:
         connection.ensure_connection()
         LOSSES[way]()
 
-    told: list[Any] = []
+    answers: list[Any] = []
     await sync_to_async(lose)()
     await context.aprogress(1, 1, "it goes on")
     await sync_to_async(lose)()
     await context.aheartbeat()
     await sync_to_async(lose)()
-    told.append(await context.acancelled())
-    told += [await context.aonce("step", effect, "at_least_once") for _ in range(2)]
-    return told
+    answers.append(await context.acancelled())
+    answers += [await context.aonce("step", effect, "at_least_once") for _ in range(2)]
+    return answers
 
 
 @task(takes_context=True)

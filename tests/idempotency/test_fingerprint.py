@@ -178,7 +178,7 @@ def test_a_lazy_text_counts_the_same_in_each_language() -> None:
         assert of(gettext_lazy("Yes")) == german != of(gettext_lazy("No"))
 
 
-SHOWN = """
+PROGRAM = """
 import django; django.setup()
 from tests.idempotency.test_fingerprint import DIFFERENT, EQUAL, of
 print(*[of(value) for value in DIFFERENT + [EQUAL]])
@@ -190,15 +190,15 @@ def test_another_process_comes_to_the_same() -> None:
     here = [of(value) for value in [*DIFFERENT, EQUAL]]
     for seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": seed, "DJANGO_SETTINGS_MODULE": "tests.settings"}
-        shown = subprocess.run(
-            [sys.executable, "-c", SHOWN],
+        process = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
             env=env,
             cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert shown.stdout.split() == here, shown.stderr
+        assert process.stdout.split() == here, process.stderr
 
 
 def itself() -> list[Any]:

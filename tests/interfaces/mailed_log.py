@@ -18,7 +18,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from tests import settings as base
 
 globals().update({name: getattr(base, name) for name in dir(base) if name.isupper()})
-OURS = "django_bgtasks.mail.BackgroundEmailBackend"
+BACKGROUND = "django_bgtasks.mail.BackgroundEmailBackend"
 REAL = os.environ.get("BGTASKS_TEST_MAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend")
 PORT = int(os.environ.get("BGTASKS_TEST_SMTP_PORT", "25"))
 DEBUG = False
@@ -30,11 +30,11 @@ else:
 if django.VERSION >= (6, 1):
     options = {"host": "127.0.0.1", "port": PORT} if "smtp" in REAL else {}
     MAILERS = {
-        "default": {"BACKEND": OURS, "OPTIONS": {"mailer": "real"}},
+        "default": {"BACKEND": BACKGROUND, "OPTIONS": {"mailer": "real"}},
         "real": {"BACKEND": REAL, "OPTIONS": options},
     }
 else:
-    EMAIL_BACKEND, BGTASKS_EMAIL_BACKEND = OURS, REAL
+    EMAIL_BACKEND, BGTASKS_EMAIL_BACKEND = BACKGROUND, REAL
     EMAIL_HOST, EMAIL_PORT = "127.0.0.1", PORT
 
 MAIL_ADMINS = {"class": "django.utils.log.AdminEmailHandler", "level": "DEBUG"}

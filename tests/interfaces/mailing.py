@@ -22,7 +22,7 @@ from .smtp import MailServer
 LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
 FILES = "django.core.mail.backends.filebased.EmailBackend"
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
-OURS = "django_bgtasks.mail.BackgroundEmailBackend"
+BACKGROUND = "django_bgtasks.mail.BackgroundEmailBackend"
 HAS_MAILERS = django.VERSION >= (6, 1)
 
 
@@ -31,7 +31,7 @@ def sending_with(backend: str, **options: Any) -> Iterator[None]:
     """Our backend is the site's, and `backend` delivers, set up as this Django wants it."""
     if HAS_MAILERS:
         mailers = {
-            "default": {"BACKEND": OURS, "OPTIONS": {"mailer": "real"}},
+            "default": {"BACKEND": BACKGROUND, "OPTIONS": {"mailer": "real"}},
             "real": {"BACKEND": backend, "OPTIONS": options},
         }
         with override_settings(MAILERS=mailers):
@@ -39,7 +39,7 @@ def sending_with(backend: str, **options: Any) -> Iterator[None]:
     else:
         names = {"host": "EMAIL_HOST", "port": "EMAIL_PORT", "file_path": "EMAIL_FILE_PATH"}
         settings = {names[option]: value for option, value in options.items()}
-        with override_settings(EMAIL_BACKEND=OURS, BGTASKS_EMAIL_BACKEND=backend, **settings):
+        with override_settings(EMAIL_BACKEND=BACKGROUND, BGTASKS_EMAIL_BACKEND=backend, **settings):
             yield
 
 

@@ -36,12 +36,12 @@ def by_the_backport_with_options(context: Any) -> list[Any]:
 
 
 @task
-def ours(a: int, b: int = 2) -> int:
+def by_bgtasks(a: int, b: int = 2) -> int:
     return a + b
 
 
 @task
-async def ours_async(a: int, b: int = 2) -> int:
+async def by_bgtasks_async(a: int, b: int = 2) -> int:
     return a + b
 
 

@@ -33,7 +33,7 @@ class Case(NamedTuple):
     permission: str
     state: State
     becomes: State
-    told: str
+    message: str
     logged: str
 
 
@@ -93,7 +93,7 @@ def state_of(job: Job) -> str:
 @each_move
 def test_an_action_of_the_list_moves_the_job_tells_and_logs_it(staff: Staff, move: Case) -> None:
     job, client = make_job(move.state), staff("view_job", move.permission)
-    assert move.told in select(client, move.action, job)
+    assert move.message in select(client, move.action, job)
     assert state_of(job) == move.becomes
     [entry] = HistoryEntry.objects.all()
     assert (entry.job, entry.task, entry.by, entry.via) == (job.pk, job.task, "staff", "admin")
@@ -107,7 +107,7 @@ def test_a_button_moves_the_job_tells_and_logs_it(staff: Staff, move: Case) -> N
     assert f'action="{LIST}{job.pk}/{move.button}/"' in page
     response = press(client, move.button, job)
     assert response.redirect_chain == [(f"{LIST}{job.pk}/change/", 302)]
-    assert move.told in response.content.decode()
+    assert move.message in response.content.decode()
     assert state_of(job) == move.becomes
     assert move.logged == HistoryEntry.objects.get().verb
 
@@ -203,9 +203,9 @@ def test_a_retry_says_which_live_job_holds_the_key(admin_client: Client) -> None
 
 def test_a_running_job_is_asked_to_stop_once_that_is_confirmed(staff: Staff) -> None:
     job, client = make_job(State.RUNNING), staff("view_job", "cancel_job")
-    asked = press(client, "cancel", job)
-    assert (asked.status_code, asked.redirect_chain) == (200, [])
-    assert "that cannot be undone" in asked.content.decode()
+    response = press(client, "cancel", job)
+    assert (response.status_code, response.redirect_chain) == (200, [])
+    assert "that cannot be undone" in response.content.decode()
     job.refresh_from_db()
     assert (job.cancel_requested_at, HistoryEntry.objects.count()) == (None, 0)
     html = press(client, "cancel", job, bgtasks_confirmed="yes").content.decode()
@@ -295,14 +295,14 @@ def test_a_job_that_starts_or_is_retried_before_its_deletion_stays(
     from django.contrib import admin
 
     job = make_job(was)
-    shown = Job.objects.get(pk=job.pk)
+    loaded = Job.objects.get(pk=job.pk)
     Job.objects.filter(pk=job.pk).update(state=becomes, finished_at=None)
     request = admin_client.get(LIST).wsgi_request
-    admin.site.get_model_admin(Job).delete_model(request, shown)
+    admin.site.get_model_admin(Job).delete_model(request, loaded)
     assert Job.objects.exists()
-    [told] = messages.get_messages(request)
-    assert f"Job {job.pk}" in told.message
-    assert str(becomes) in told.message
+    [message] = messages.get_messages(request)
+    assert f"Job {job.pk}" in message.message
+    assert str(becomes) in message.message
 
 
 def test_delete_returns_to_the_list_that_it_came_from(staff: Staff) -> None:
@@ -312,8 +312,8 @@ def test_delete_returns_to_the_list_that_it_came_from(staff: Staff) -> None:
         address = f"{place}{row.pk}/delete/{query}"
         response = client.post(address, {"post": "yes"})
         assert response.headers["Location"] == f"{place}?state=failed&q=x"
-        *_before, told = messages.get_messages(response.wsgi_request)
-        assert f"“{row}” was deleted" in told.message
+        *_before, message = messages.get_messages(response.wsgi_request)
+        assert f"“{row}” was deleted" in message.message
 
 
 def for_all(client: Client, query: str) -> set[str]:
@@ -352,12 +352,12 @@ def test_a_button_for_all_says_how_many_and_takes_these_at_once_when_they_are_fe
     data = {"action": "retry_selected", "select_across": "1", "bgtasks_all": "1", "index": "0"}
     data["_selected_action"] = str(wanted[0].pk)
     address = f"{LIST}?state=failed&queue=emails"
-    asked = client.post(address, data).content.decode()
-    assert "3 jobs match" in asked
-    assert "background job" not in asked
-    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]+)">', asked))
+    html = client.post(address, data).content.decode()
+    assert "3 jobs match" in html
+    assert "background job" not in html
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]+)">', html))
     assert fields.pop("csrfmiddlewaretoken", "")
-    told = client.post(address, fields, follow=True)
-    assert "3 jobs will run again." in told.content.decode()
-    assert told.redirect_chain == [(address, 302)]
+    response = client.post(address, fields, follow=True)
+    assert "3 jobs will run again." in response.content.decode()
+    assert response.redirect_chain == [(address, 302)]
     assert state_of(other) == State.FAILED

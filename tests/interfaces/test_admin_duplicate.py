@@ -66,7 +66,7 @@ def test_a_copy_carries_what_the_job_carries_and_nothing_of_who_copies_it(
 
 
 @pytest.mark.parametrize(
-    ("args", "kwargs", "told"),
+    ("args", "kwargs", "message"),
     [
         ("[1]", "{}", "missing a required argument"),
         ("[1, 2]", '{"c": 3}', "got an unexpected keyword argument"),
@@ -76,10 +76,10 @@ def test_a_copy_carries_what_the_job_carries_and_nothing_of_who_copies_it(
     ],
 )
 def test_a_call_that_the_task_does_not_take_is_refused(
-    admin_client: Client, args: str, kwargs: str, told: str
+    admin_client: Client, args: str, kwargs: str, message: str
 ) -> None:
     job = make_job(task=ADD, args=[1, 2])
-    assert told in copy(admin_client, job, args, kwargs).content.decode()
+    assert message in copy(admin_client, job, args, kwargs).content.decode()
     assert Job.objects.count() == 1
 
 
@@ -168,8 +168,8 @@ def test_all_that_match_are_moved_by_a_job_once_that_is_confirmed(
     failed = [make_job(State.FAILED, queue="emails") for _ in range(5)]
     other, waits = make_job(State.FAILED), make_job(State.SCHEDULED, queue="emails")
     client = staff("view_job", "retry_job")
-    asked = matching(client, "retry_selected", failed[0], "queue=emails").content.decode()
-    assert "5 jobs match, and this can be done with them." in asked
+    html = matching(client, "retry_selected", failed[0], "queue=emails").content.decode()
+    assert "5 jobs match, and this can be done with them." in html
     assert Job.objects.count() == 7
     more = {"bgtasks_confirmed": "yes"}
     matching(client, "retry_selected", failed[0], "queue=emails", **more)
@@ -215,8 +215,8 @@ def test_all_that_match_are_deleted_by_a_job_but_for_those_that_run(
     make_attempt(failed[0])
     stay = [make_job(State.RUNNING, queue="emails"), make_job(State.FAILED)]
     client = staff("view_job", "delete_job")
-    asked = matching(client, "delete_selected", failed[0], "queue=emails").content.decode()
-    assert "This cannot be undone. Jobs that are running stay." in asked
+    html = matching(client, "delete_selected", failed[0], "queue=emails").content.decode()
+    assert "This cannot be undone. Jobs that are running stay." in html
     assert Job.objects.count() == 7
     more = {"bgtasks_confirmed": "yes"}
     matching(client, "delete_selected", failed[0], "queue=emails", **more)

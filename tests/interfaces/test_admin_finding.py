@@ -64,9 +64,9 @@ def test_jobs_are_found_by_their_owner_and_by_their_batch(
 ) -> None:
     anna = django_user_model.objects.create_user("anna")
     batch = clock.new_id()
-    hers, together = make_job(owner=anna), [make_job(batch=batch), make_job(batch=batch)]
+    annas, together = make_job(owner=anna), [make_job(batch=batch), make_job(batch=batch)]
     make_job(task="shop.tasks.annalen")
-    assert found(admin_client, "q=anna") == {hers.pk}
+    assert found(admin_client, "q=anna") == {annas.pk}
     assert found(admin_client, f"q={batch}") == {job.pk for job in together}
     assert len(found(admin_client, "q=tasks.anna")) == 1
 
@@ -171,13 +171,13 @@ def test_a_search_finds_no_key_that_is_not_shown(
     """A key may be made of a sensitive argument: nobody is to try which one it is."""
     hidden = make_job(task="tests.faults.secret_tasks.pay", dedup_key="pay:DE02")
     gone = make_job(task="shop.tasks.gone", dedup_key="pay:DE02")
-    shown = make_job(task="tests.app.tasks.add", dedup_key="pay:DE02")
+    visible = make_job(task="tests.app.tasks.add", dedup_key="pay:DE02")
     other = make_job(task="tests.faults.secret_tasks.pay", dedup_key="pay:DE03")
     client = staff("view_job")
-    assert found(client, "q=pay:DE02") == {shown.pk}
+    assert found(client, "q=pay:DE02") == {visible.pk}
     assert found(client, "q=pay:DE03") == set()
     assert found(admin_client, "q=pay:DE03") == {other.pk}
-    assert found(admin_client, "q=pay:DE02") == {hidden.pk, gone.pk, shown.pk}
+    assert found(admin_client, "q=pay:DE02") == {hidden.pk, gone.pk, visible.pk}
 
 
 @pytest.mark.parametrize(
@@ -199,15 +199,15 @@ def test_an_address_filters_by_nothing_that_is_not_shown(
 
 def test_a_span_that_is_kept_for_a_background_job_does_not_move_on() -> None:
     query = {"age": "hour", "finished": "day", "state": "failed", "p": "2", "q": "x"}
-    kept = frozen(query)
-    assert {name: kept[name] for name in ("state", "q")} == {"state": "failed", "q": "x"}
-    assert "p" not in kept
-    start, end = time_range_of(kept["finished"]) or (None, None)
+    values = frozen(query)
+    assert {name: values[name] for name in ("state", "q")} == {"state": "failed", "q": "x"}
+    assert "p" not in values
+    start, end = time_range_of(values["finished"]) or (None, None)
     assert end is None
     assert start is not None
     assert abs(start - (clock.now() - timedelta(days=1))) < timedelta(minutes=5)
     assert frozen({"age": "older"})["age"].startswith("..")
-    assert frozen(kept) == kept
+    assert frozen(values) == values
 
 
 def test_the_page_of_a_job_counts_the_jobs_of_its_batch(admin_client: Client) -> None:
@@ -281,8 +281,8 @@ def test_each_exception_of_a_group_is_folded() -> None:
 
 def test_a_line_that_looks_like_a_part_of_a_group_is_text() -> None:
     frame = '  File "/srv/site/a.py", line 1, in a\n    b()\n'
-    shown = f"Traceback (most recent call last):\n{frame}    + c()\n  +---\nValueError: | +--- x"
-    html = traceback_html(shown)
+    text = f"Traceback (most recent call last):\n{frame}    + c()\n  +---\nValueError: | +--- x"
+    html = traceback_html(text)
     assert "ValueError: | +--- x" in html
     assert "    + c()\n  +---" in html
     assert "<details" not in html

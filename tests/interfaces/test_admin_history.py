@@ -38,7 +38,7 @@ def no_redis() -> Iterator[None]:
         yield
 
 
-def told() -> list[tuple[str, str, str]]:
+def history() -> list[tuple[str, str, str]]:
     return list(HistoryEntry.objects.order_by("pk").values_list("verb", "via", "queue"))
 
 
@@ -58,7 +58,7 @@ def test_each_command_writes_down_who_ran_it(as_anna: None) -> None:
     run("bgpause", "emails")
     run("bgresume", "emails")
     run("bgprune")
-    assert told() == [
+    assert history() == [
         ("retried", "bgretry", "default"),
         ("cancelled", "bgcancel", "emails"),
         ("paused", "bgpause", "emails"),
@@ -96,7 +96,7 @@ def test_what_was_refused_or_only_shown_is_not_in_the_history() -> None:
     with pytest.raises(CommandError, match="1 job refused"):
         run("bgretry", done.pk)
     run("bgprune")
-    assert told() == []
+    assert history() == []
 
 
 def test_the_code_of_a_site_writes_nothing_unless_it_says_who() -> None:
@@ -170,7 +170,7 @@ def test_who_cancels_on_the_site_is_in_the_history(client: Client, django_user_m
     client.force_login(ada)
     job = make_job(State.QUEUED, owner=ada)
     client.post(status_url(job.pk, view="job-cancel"))
-    assert told() == [("cancelled", "site", "default")]
+    assert history() == [("cancelled", "site", "default")]
     assert client.get(status_url(job.pk)).json()["error"] == "You cancelled it."
 
 
@@ -201,22 +201,22 @@ def test_to_forget_a_record_is_in_the_history_with_its_key(admin_client: Client)
 def test_a_cancelled_job_says_who_cancelled_it(
     admin_client: Client, django_user_model: Any, as_anna: None
 ) -> None:
-    mine, hers, running = make_job(), make_job(), make_job(State.RUNNING)
-    admin_client.post(f"{LIST}{mine.pk}/cancel/")
+    own, other, running = make_job(), make_job(), make_job(State.RUNNING)
+    admin_client.post(f"{LIST}{own.pk}/cancel/")
     admin_client.post(f"{LIST}{running.pk}/cancel/", {"bgtasks_confirmed": "yes"})
     cancelled = {"error": "JobCancelled: …", "error_code": "cancelled", "finished_at": clock.now()}
     Job.objects.filter(pk=running.pk).update(state=State.CANCELLED, **cancelled)
-    run("bgcancel", hers.pk)
+    run("bgcancel", other.pk)
     nobody = make_job(State.CANCELLED, error="JobCancelled: …", error_code="cancelled")
-    for job, words in ((mine, "You cancelled it."), (running, "You cancelled it.")):
+    for job, words in ((own, "You cancelled it."), (running, "You cancelled it.")):
         assert words in admin_client.get(f"{LIST}{job.pk}/change/").content.decode()
-    page = admin_client.get(f"{LIST}{hers.pk}/change/").content.decode()
+    page = admin_client.get(f"{LIST}{other.pk}/change/").content.decode()
     assert re.search(r"anna@\S+ cancelled it", page)
     assert "cancelled it" not in admin_client.get(f"{LIST}{nobody.pk}/change/").content.decode()
     listed = admin_client.get(LIST).content.decode()
     assert listed.count(">You cancelled it.<") == 2
-    Job.objects.filter(pk=mine.pk).update(state=State.QUEUED, finished_at=None)
-    assert "cancelled it" not in admin_client.get(f"{LIST}{mine.pk}/change/").content.decode()
+    Job.objects.filter(pk=own.pk).update(state=State.QUEUED, finished_at=None)
+    assert "cancelled it" not in admin_client.get(f"{LIST}{own.pk}/change/").content.decode()
 
 
 def cancelled_an_hour_ago(name: str, state: str = State.QUEUED) -> Job:

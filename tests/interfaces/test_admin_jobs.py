@@ -81,13 +81,13 @@ def test_the_list_shows_a_line_of_the_arguments(staff: Callable[..., Client]) ->
     make_job(task="tests.app.tasks.add")
     client = staff("view_job")
     html = html_of(client, LIST)
-    shown = re.findall(r'<code class="bgtasks-arguments">(.*?)</code>', html)
-    assert len(shown) == 4
-    assert shown[0] == "********************"
-    assert shown[1] == "…"
-    assert shown[2].startswith("&quot;&lt;b&gt;a holiday")
-    assert len(shown[2]) < 120
-    assert shown[3] == "4711, &quot;x&quot;, password=********************"
+    lines = re.findall(r'<code class="bgtasks-arguments">(.*?)</code>', html)
+    assert len(lines) == 4
+    assert lines[0] == "********************"
+    assert lines[1] == "…"
+    assert lines[2].startswith("&quot;&lt;b&gt;a holiday")
+    assert len(lines[2]) < 120
+    assert lines[3] == "4711, &quot;x&quot;, password=********************"
     for secret in ("hidden-one", "nobody-knows"):
         assert secret not in html
 

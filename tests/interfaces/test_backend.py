@@ -32,7 +32,12 @@ from tests.app.tasks import add, attempt_number, fail
 from . import tasks
 
 pytestmark = pytest.mark.django_db
-TASKS: list[Any] = [tasks.by_django, tasks.by_the_backport, tasks.ours, tasks.ours_async]
+TASKS: list[Any] = [
+    tasks.by_django,
+    tasks.by_the_backport,
+    tasks.by_bgtasks,
+    tasks.by_bgtasks_async,
+]
 each_task = pytest.mark.parametrize("made", TASKS, ids=lambda made: made.name)
 with_options = pytest.mark.parametrize(
     "made", [tasks.by_django_with_options, tasks.by_the_backport_with_options]

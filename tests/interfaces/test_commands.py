@@ -74,8 +74,12 @@ def test_the_exit_code_of_bgstatus_is_for_monitoring(
         monkeypatch.setattr(bgstatus, "take_snapshot", _raise(error))
     text, code = run("bgstatus")
     assert code == {"warning": 1, "critical": 2, "unknown": 3}[ill]
-    said = {"warning": "bgresume emails", "critical": "bgworker", "unknown": "the server is gone"}
-    assert said[ill] in text
+    words = {
+        "warning": "bgresume emails",
+        "critical": "bgworker",
+        "unknown": "the server is gone",
+    }
+    assert words[ill] in text
 
 
 def test_bgstatus_knows_only_backends_of_ours(redis_client: redis.Redis) -> None:
@@ -143,9 +147,9 @@ def test_bgstatus_watches_until_it_is_interrupted(
 def test_bgretry_runs_the_jobs_again_that_match(redis_client: redis.Redis) -> None:
     wanted = make_job("failed", task="tests.app.tasks.add", args=[1, 2], error="ValueError: no")
     others = [make_job("failed"), make_job("failed", task="tests.app.tasks.add", error="Other: x")]
-    shown, _ = run("bgretry", "--task", wanted.task, "--error", "ValueError", "--dry-run")
-    assert str(wanted.pk) in shown
-    assert "nothing was done" in shown
+    output, _ = run("bgretry", "--task", wanted.task, "--error", "ValueError", "--dry-run")
+    assert str(wanted.pk) in output
+    assert "nothing was done" in output
     text, _ = run("bgretry", "--task", wanted.task, "--error", "ValueError")
     assert "1 job will run again." in text
     assert Job.objects.get(pk=wanted.pk).state == "queued"
@@ -259,12 +263,12 @@ def test_jobs_are_chosen_by_the_alias_of_their_backend(redis_client: redis.Redis
 
 def test_the_cure_for_jobs_that_are_held_cancels_these_only(settings: Settings) -> None:
     settings.TASKS = {**settings.TASKS, "other": settings.TASKS["default"]}
-    held = {"task": "shop.gone", "held_reason": "of_another_release", "error": "it waits"}
-    chosen = [make_job("queued", **held), make_job("scheduled", run_after=clock.now(), **held)]
+    fields = {"task": "shop.gone", "held_reason": "of_another_release", "error": "it waits"}
+    chosen = [make_job("queued", **fields), make_job("scheduled", run_after=clock.now(), **fields)]
     make_job("queued", task="shop.gone")
-    make_job("queued", **{**held, "task": "shop.other"})
-    make_job("queued", backend="other", **held)
-    make_job("failed", **{**held, "held_reason": ""})
+    make_job("queued", **{**fields, "task": "shop.other"})
+    make_job("queued", backend="other", **fields)
+    make_job("failed", **{**fields, "held_reason": ""})
     [cure] = [
         problem.command
         for problem in diagnose(take_snapshot("default", "default"))

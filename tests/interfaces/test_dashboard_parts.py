@@ -87,8 +87,8 @@ def test_what_is_wrong_elsewhere_is_not_on_the_page(admin_client: Client) -> Non
 
 def test_a_held_job_is_told_on_the_page_of_its_task(admin_client: Client) -> None:
     make_worker()
-    held = {"held_reason": "task_not_imported", "error_params": {"task": "a.b", "why": "gone"}}
-    make_job("scheduled", task="a.b", run_after=clock.now() + timedelta(minutes=5), **held)
+    fields = {"held_reason": "task_not_imported", "error_params": {"task": "a.b", "why": "gone"}}
+    make_job("scheduled", task="a.b", run_after=clock.now() + timedelta(minutes=5), **fields)
     assert "1 job of a.b is held: The task a.b cannot be imported" in page_of(
         admin_client, "task", "a.b"
     )

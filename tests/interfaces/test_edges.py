@@ -83,10 +83,10 @@ def test_a_time_at_the_edge_breaks_no_command(
         page, ended = run("bgstatus")
         assert (f"db1:42  {health}" in page, ended) == (True, code)
         data, ended = run("bgstatus", "--json")
-        told = json.loads(data)
-        [queue] = [queue for queue in told["queues"] if queue["name"] == "default"]
+        answer = json.loads(data)
+        [queue] = [queue for queue in answer["queues"] if queue["name"] == "default"]
         assert [queue[name] for name in ("queued", "scheduled", "running")] == [1, 1, 1]
-        assert (told["workers"][0]["health"], ended) == (health, code)
+        assert (answer["workers"][0]["health"], ended) == (health, code)
         found, ended = run("bgdoctor")
         # The running job's worker has no row: that is a warning.
         assert ("No worker is running." in found, ended) == (code == 2, code - 1)
@@ -116,7 +116,7 @@ def test_an_address_with_odd_text_breaks_no_page(admin_client: Client, odd: str)
 
 
 @pytest.mark.parametrize(
-    ("told", "percent", "figures"),
+    ("progress", "percent", "figures"),
     [
         ((0.5, 1.0), "50 %", ("0.5", "1")),
         ((0.29, 1.0), "29 %", ("0.29", "1")),
@@ -130,13 +130,13 @@ def test_an_address_with_odd_text_breaks_no_page(admin_client: Client, odd: str)
 )
 def test_progress_of_any_size_is_shown_by_all_that_show_it(
     admin_client: Client,
-    told: tuple[float, float | None],
+    progress: tuple[float, float | None],
     percent: str,
     figures: tuple[str, str],
 ) -> None:
-    job = make_job(State.RUNNING, progress_done=told[0], progress_total=told[1])
+    job = make_job(State.RUNNING, progress_done=progress[0], progress_total=progress[1])
     status = admin_client.get(f"/jobs/{job.pk}/").json()["progress"]
-    assert (status["done"], status["total"]) == told
+    assert (status["done"], status["total"]) == progress
     page = admin_client.get(f"/admin/django_bgtasks/job/{job.pk}/change/").content.decode()
     request = RequestFactory().get("/")
     with translation.override("de"):

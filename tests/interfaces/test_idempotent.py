@@ -128,11 +128,11 @@ def test_keys_of_users_of_sessions_and_of_views_do_not_meet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kept"), [(500, False), (503, False), (429, False), (422, True)]
+    ("status", "is_stored"), [(500, False), (503, False), (429, False), (422, True)]
 )
-def test_an_answer_that_may_pass_is_not_stored(status: int, kept: bool) -> None:
+def test_an_answer_that_may_pass_is_not_stored(status: int, is_stored: bool) -> None:
     assert post(data={"status": str(status)}).status_code == status
-    assert IdempotencyRecord.objects.exists() is kept
+    assert IdempotencyRecord.objects.exists() is is_stored
     # What a server error had begun is rolled back.
     assert effects() == (0 if status >= 500 else 1)
 

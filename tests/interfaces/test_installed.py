@@ -13,7 +13,7 @@ import django
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = {"BACKEND": "django_bgtasks.backend.RQBackend"}
+ENTRY = {"BACKEND": "django_bgtasks.backend.RQBackend"}
 NEEDS_6 = pytest.mark.skipif(django.VERSION < (6, 0), reason="Django 6.0 brought the tasks API")
 
 SITE = """
@@ -93,7 +93,7 @@ def test_as_the_default_backend_the_backports_decorator_uses_it() -> None:
         check(django_tasks.task, "default")
         check(task, "default")
         """,
-        TASKS={"default": OURS},
+        TASKS={"default": ENTRY},
     )
 
 
@@ -107,7 +107,7 @@ def test_as_the_default_backend_djangos_decorator_uses_it() -> None:
         assert default_task_backend.supports_priority
         assert "django_tasks" not in sys.modules, "the backport is not needed here"
         """,
-        TASKS={"default": OURS},
+        TASKS={"default": ENTRY},
     )
 
 
@@ -120,13 +120,13 @@ def test_both_decorators_work_side_by_side() -> None:
         for decorator in (django_task, django_tasks.task, task):
             check(decorator, "default")
         """,
-        TASKS={"default": OURS},
+        TASKS={"default": ENTRY},
     )
 
 
 def test_under_an_alias_of_its_own_our_decorator_finds_it() -> None:
     immediate = "django_tasks.backends.immediate.ImmediateBackend"
-    run_site('check(task, "work")', TASKS={"default": {"BACKEND": immediate}, "work": OURS})
+    run_site('check(task, "work")', TASKS={"default": {"BACKEND": immediate}, "work": ENTRY})
 
 
 WITHOUT_THE_APP = """

@@ -41,29 +41,29 @@ CALLS = {
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_is_in_the_language_of_the_site(name: str) -> None:
-    shown = {language: options_of(name, language) for language in ("en", "de")}
-    assert shown["en"].keys() == shown["de"].keys()
-    assert len(shown["en"]) > 1
-    assert not [option for option, told in shown["en"].items() if shown["de"][option] == told]
+    helps = {language: options_of(name, language) for language in ("en", "de")}
+    assert helps["en"].keys() == helps["de"].keys()
+    assert len(helps["en"]) > 1
+    assert not [option for option, text in helps["en"].items() if helps["de"][option] == text]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_commands_speak_the_language_of_the_site(redis_client: redis.Redis) -> None:
     busy()
     with translation.override("de"):
-        said = {name: run(name, *arguments)[0] for name, arguments in CALLS.items()}
+        texts = {name: run(name, *arguments)[0] for name, arguments in CALLS.items()}
         with pytest.raises(CommandError, match="Unbekannte Warteschlange: emials"):
             run("bgpause", "emials")
         with pytest.raises(CommandError, match="1 Aufgabe abgewiesen"):
             run("bgretry", UUID(int=0))
-    assert "hat die Warteschlange emails angehalten; 0 Aufgaben warten darin." in said["bgstatus"]
-    assert re.search("Warteschlange +wartend +älteste +laufend", said["bgstatus"])
-    assert re.search("lebt +vor .+ 1 von 2", said["bgstatus"])
-    assert "gut     1 Worker lebt." in said["bgdoctor"]
-    assert said["bgpause"] == "emails ist angehalten.\n"
-    assert said["bgcancel"].endswith("\n1 Aufgabe; nichts wurde getan.\n")
-    assert said["bgprune"] == "0 Zeilen wurden gelöscht.\n"
-    assert said["bgresume"] == "emails läuft weiter.\n"
+    assert "hat die Warteschlange emails angehalten; 0 Aufgaben warten darin." in texts["bgstatus"]
+    assert re.search("Warteschlange +wartend +älteste +laufend", texts["bgstatus"])
+    assert re.search("lebt +vor .+ 1 von 2", texts["bgstatus"])
+    assert "gut     1 Worker lebt." in texts["bgdoctor"]
+    assert texts["bgpause"] == "emails ist angehalten.\n"
+    assert texts["bgcancel"].endswith("\n1 Aufgabe; nichts wurde getan.\n")
+    assert texts["bgprune"] == "0 Zeilen wurden gelöscht.\n"
+    assert texts["bgresume"] == "emails läuft weiter.\n"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -87,9 +87,9 @@ def test_a_reason_is_told_in_the_language_of_who_reads_it(code: str) -> None:
     reason = Reason(code, dict.fromkeys(places_of(TEMPLATES[code]), "shop.x: 7"))
     assert reason.text == str(reason)
     with translation.override("de"):
-        told = reason.text
-    assert told != str(reason)
-    assert told.count("shop.x: 7") == str(reason).count("shop.x: 7")
+        text = reason.text
+    assert text != str(reason)
+    assert text.count("shop.x: 7") == str(reason).count("shop.x: 7")
 
 
 def test_the_words_of_others_are_shown_as_they_are() -> None:
@@ -113,9 +113,9 @@ def test_the_end_of_a_process_is_told_in_every_language(status: int) -> None:
 
 def test_a_refusal_is_in_the_language_of_who_asked() -> None:
     with translation.override("de"):
-        told = str(refuse(Transition.CANCEL_WAITING, State.FAILED, 7))
-    assert told.startswith("Aufgabe 7 hat den Zustand „gescheitert“: Abbrechen lässt sich")
-    assert "blockiert, wartet oder geplant" in told
+        text = str(refuse(Transition.CANCEL_WAITING, State.FAILED, 7))
+    assert text.startswith("Aufgabe 7 hat den Zustand „gescheitert“: Abbrechen lässt sich")
+    assert "blockiert, wartet oder geplant" in text
 
 
 def test_times_have_the_form_and_the_zone_of_the_site(settings: Settings) -> None:

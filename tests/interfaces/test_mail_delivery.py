@@ -15,14 +15,14 @@ from django_bgtasks.core.states import State
 from django_bgtasks.jobs.actions import run_job_now
 from django_bgtasks.mail import BackgroundEmailBackend
 
-from .mailing import FILES, HAS_MAILERS, OURS, SMTP, old_settings, sending_to, sending_with
+from .mailing import BACKGROUND, FILES, HAS_MAILERS, SMTP, old_settings, sending_to, sending_with
 from .smtp import mail_server
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("background_mail")]
 
 
 def test_delivering_with_the_backend_that_enqueues_is_refused() -> None:
-    with override_settings(BGTASKS_EMAIL_BACKEND=OURS):
+    with override_settings(BGTASKS_EMAIL_BACKEND=BACKGROUND):
         BackgroundEmailBackend().send_messages([EmailMessage("Hello", to=["you@example.com"])])
         [job] = testing.run_jobs()
     assert job.state == State.FAILED
@@ -33,7 +33,7 @@ def test_delivering_with_the_backend_that_enqueues_is_refused() -> None:
 @pytest.mark.parametrize("options", [{}, {"mailer": "default"}, {"mailer": "unheard-of"}])
 def test_a_mailer_that_names_none_to_deliver_is_refused(options: dict[str, str]) -> None:
     with (
-        override_settings(MAILERS={"default": {"BACKEND": OURS, "OPTIONS": options}}),
+        override_settings(MAILERS={"default": {"BACKEND": BACKGROUND, "OPTIONS": options}}),
         pytest.raises(ImproperlyConfigured, match="mailer"),
     ):
         send_mail("Hello", "Text", "me@example.com", ["you@example.com"])

@@ -24,7 +24,7 @@ from tests.app.tasks import fail
 
 from ..workers import WorkerFactory
 from .mailed_log import ADMINS, LOGS
-from .mailing import HAS_MAILERS, OURS, outbox, sending_to
+from .mailing import BACKGROUND, HAS_MAILERS, outbox, sending_to
 from .smtp import MailServer, mail_server
 
 ADMIN = "admin@example.com"
@@ -166,10 +166,10 @@ def test_a_mail_that_cannot_be_enqueued_makes_no_other(
 def test_receivers_that_mail_about_failed_jobs_make_one_job_for_each_task(
     background_mail: None,
 ) -> None:
-    told: list[str] = []
+    paths: list[str] = []
 
     def tell(task_result: Any, **kwargs: Any) -> None:
-        told.append(task_result.task.module_path)
+        paths.append(task_result.task.module_path)
         send_mail("It failed", str(task_result.id), "me@example.com", ["you@example.com"])
 
     api_signals.task_finished.connect(tell)
@@ -182,7 +182,7 @@ def test_receivers_that_mail_about_failed_jobs_make_one_job_for_each_task(
     finally:
         api_signals.task_finished.disconnect(tell)
         job_retrying.disconnect(tell)
-    assert told == [fail.module_path, deliver_email.module_path]
+    assert paths == [fail.module_path, deliver_email.module_path]
     assert Job.objects.count() == 2
 
 
@@ -216,12 +216,12 @@ def test_who_cannot_deliver_about_a_mail_job_says_so_once(
         testing.run_jobs()
         # What is logged after a refusal is not tried.
         assert server.senders <= 5 + 1
-    said = [record for record in caplog.records if "was not sent" in record.getMessage()]
-    assert len(said) == 1
+    records = [record for record in caplog.records if "was not sent" in record.getMessage()]
+    assert len(records) == 1
     assert Job.objects.count() == 5
 
 
-@override_settings(BGTASKS_EMAIL_BACKEND=OURS)
+@override_settings(BGTASKS_EMAIL_BACKEND=BACKGROUND)
 def test_a_wrong_setting_of_the_site_is_no_error_of_the_log(caplog: Any) -> None:
     message = EmailMessage("Hello", to=["you@example.com"])
     assert direct.deliver_directly([message], None) == 0

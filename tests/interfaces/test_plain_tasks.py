@@ -117,7 +117,7 @@ def test_a_copy_with_our_backend_runs(settings: Settings) -> None:
 def test_a_task_goes_to_the_backend_that_is_asked(settings: Settings) -> None:
     entry = settings.TASKS["default"]
     settings.TASKS = {"default": entry, "second": {**entry, "OPTIONS": {"timeout": 7}}}
-    for made in (plain.add, tasks.ours):
+    for made in (plain.add, tasks.by_bgtasks):
         result = backend("second").enqueue(made, (1,), {})
         assert (result.backend, result.job.timeout, result.task) == ("second", 7, made)
         assert backend("second").get_result(result.id).task.backend == "second"
@@ -194,16 +194,16 @@ def test_what_is_lazy_in_a_module_is_not_asked_whether_it_is_a_task(
 
 
 def test_a_backend_is_an_alias_and_no_class() -> None:
-    with pytest.raises(InvalidTask, match=r"tasks\.ours: backend is an alias in TASKS"):
-        tasks.ours.using(backend=RQBackend)
+    with pytest.raises(InvalidTask, match=r"tasks\.by_bgtasks: backend is an alias in TASKS"):
+        tasks.by_bgtasks.using(backend=RQBackend)
 
 
 def test_all_threads_get_the_same_classes() -> None:
-    class Mine(JobContext):
+    class Context(JobContext):
         """Without a twin yet."""
 
     with ThreadPoolExecutor(8) as threads:
-        assert len(set(threads.map(lambda _: Mine.of_backport, range(8)))) == 1
+        assert len(set(threads.map(lambda _: Context.of_backport, range(8)))) == 1
 
 
 def test_a_context_of_the_backport_can_do_what_ours_can() -> None:
@@ -250,7 +250,7 @@ def test_what_the_backport_makes_is_ours_too() -> None:
 
 
 def test_what_django_makes_is_djangos() -> None:
-    for made in (tasks.by_django, tasks.ours, plain.add):
+    for made in (tasks.by_django, tasks.by_bgtasks, plain.add):
         assert isinstance(made, Task)
         assert isinstance(made.enqueue(1), TaskResult)
     assert not isinstance(plain.add, BackgroundTask)

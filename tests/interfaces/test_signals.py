@@ -21,46 +21,46 @@ NAMES = ("task_enqueued", "task_started", "task_finished")
 
 
 @pytest.fixture(params=MODULES)
-def told(request: pytest.FixtureRequest) -> Iterator[list[tuple[str, Any, Any]]]:
+def events(request: pytest.FixtureRequest) -> Iterator[list[tuple[str, Any, Any]]]:
     """What receivers of the signals were told: which, by whom, and the result."""
     module = importlib.import_module(request.param)
-    heard: list[tuple[str, Any, Any]] = []
-    receivers = {name: _receiver(name, heard) for name in NAMES}
+    events: list[tuple[str, Any, Any]] = []
+    receivers = {name: _receiver(name, events) for name in NAMES}
     for name, receiver in receivers.items():
         getattr(module, name).connect(receiver)
-    yield heard
+    yield events
     for name, receiver in receivers.items():
         getattr(module, name).disconnect(receiver)
 
 
-def _receiver(name: str, heard: list[tuple[str, Any, Any]]) -> Any:
+def _receiver(name: str, events: list[tuple[str, Any, Any]]) -> Any:
     def receiver(sender: Any, task_result: Any, **kwargs: Any) -> None:
-        heard.append((name, sender, (task_result.id, task_result.status)))
+        events.append((name, sender, (task_result.id, task_result.status)))
 
     return receiver
 
 
-@pytest.mark.parametrize("made", [tasks.by_django, tasks.by_the_backport, tasks.ours])
-def test_each_step_of_a_job_is_told(made: Any, told: list[tuple[str, Any, Any]]) -> None:
+@pytest.mark.parametrize("made", [tasks.by_django, tasks.by_the_backport, tasks.by_bgtasks])
+def test_each_step_of_a_job_is_told(made: Any, events: list[tuple[str, Any, Any]]) -> None:
     result = made.enqueue(1)
     run_jobs()
-    assert told == [
+    assert events == [
         ("task_enqueued", RQBackend, (result.id, TaskResultStatus.READY)),
         ("task_started", RQBackend, (result.id, TaskResultStatus.RUNNING)),
         ("task_finished", RQBackend, (result.id, TaskResultStatus.SUCCESSFUL)),
     ]
 
 
-def test_a_failure_is_told_as_such(told: list[tuple[str, Any, Any]]) -> None:
+def test_a_failure_is_told_as_such(events: list[tuple[str, Any, Any]]) -> None:
     result = tasks.raises.enqueue("no")
     run_jobs()
-    assert told[-1] == ("task_finished", RQBackend, (result.id, TaskResultStatus.FAILED))
+    assert events[-1] == ("task_finished", RQBackend, (result.id, TaskResultStatus.FAILED))
 
 
-def test_a_duplicate_is_not_told_as_enqueued(told: list[tuple[str, Any, Any]]) -> None:
+def test_a_duplicate_is_not_told_as_enqueued(events: list[tuple[str, Any, Any]]) -> None:
     tasks.with_a_lambda.enqueue(1)
     tasks.with_a_lambda.enqueue(1)
-    assert [name for name, _, _ in told] == ["task_enqueued"]
+    assert [name for name, _, _ in events] == ["task_enqueued"]
 
 
 def test_a_receiver_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -72,7 +72,7 @@ def test_a_receiver_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -
     for name in NAMES:
         getattr(module, name).connect(broken)
     try:
-        tasks.ours.enqueue(1)
+        tasks.by_bgtasks.enqueue(1)
         assert [job.state for job in run_jobs()] == ["succeeded"]
     finally:
         for name in NAMES:

@@ -181,14 +181,14 @@ def test_a_stream_tells_every_change_and_ends_with_the_job(
         )
         return await asyncio.wait_for(watching, 30)
 
-    told = in_loop(watch())
-    assert told[0] == "retry: 1000\n\n"
-    assert ": still here\n\n" in told
-    facts = [data_of(piece) for piece in told if "data: " in piece]
+    parts = in_loop(watch())
+    assert parts[0] == "retry: 1000\n\n"
+    assert ": still here\n\n" in parts
+    facts = [data_of(piece) for piece in parts if "data: " in piece]
     assert [fact["state"] for fact in facts] == ["queued", "running", "succeeded"]
     assert facts[1]["progress"]["message"] == "two\nlines"
     assert facts[2]["result"] == [HOSTILE]
-    assert all(piece.count("\n\n") == 1 for piece in told)
+    assert all(piece.count("\n\n") == 1 for piece in parts)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -120,25 +120,25 @@ def test_the_owner_of_a_failed_job_reads_what_is_meant_for_people(
     failure = failure_of(error)
     job = make_job("failed", owner=user, **Outcome(Transition.FAIL, failure=failure).error_columns)
     place = f"/jobs/{job.pk}/"
-    told = browser(user).get(place).json()
-    assert (told["error"], told["error_code"]) == (english, code)
+    status = browser(user).get(place).json()
+    assert (status["error"], status["error_code"]) == (english, code)
     with translation.override("de"):
-        told = browser(user).get(place).json()
-    assert (told["error"], told["error_code"]) == (german or english, code)
+        status = browser(user).get(place).json()
+    assert (status["error"], status["error_code"]) == (german or english, code)
 
 
 def test_an_operator_reads_the_failure_in_its_own_language(admin_client: Client) -> None:
     job = make_job("failed", error="crash", error_code="process_exited", error_params={"code": 9})
     with translation.override("de"):
-        told = admin_client.get(f"/jobs/{job.pk}/").json()
-    assert told["error"] == "Absturz: Der Prozess endete mit dem Code 9."
-    assert told["error_code"] == "process_exited"
+        status = admin_client.get(f"/jobs/{job.pk}/").json()
+    assert status["error"] == "Absturz: Der Prozess endete mit dem Code 9."
+    assert status["error_code"] == "process_exited"
 
 
 def test_the_owner_of_a_job_that_is_tried_again_is_told_of_no_failure(user: Any) -> None:
     job = make_job("scheduled", owner=user, error="ValueError: x", error_code="exception")
-    told = browser(user).get(f"/jobs/{job.pk}/").json()
-    assert (told["error"], told["error_code"]) == ("", "")
+    status = browser(user).get(f"/jobs/{job.pk}/").json()
+    assert (status["error"], status["error_code"]) == ("", "")
 
 
 def test_an_operator_reads_the_failure_in_one_line_and_without_a_traceback(

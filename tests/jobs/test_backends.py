@@ -32,12 +32,12 @@ from tests.named import waiting_in
 from .tasks import third_time_lucky
 
 pytestmark = pytest.mark.django_db(transaction=True)
-OURS = "django_bgtasks.backend.RQBackend"
+RQ_BACKEND = "django_bgtasks.backend.RQBackend"
 DAY = timedelta(days=1)
 
 
 def backend(**options: Any) -> dict[str, Any]:
-    return {"BACKEND": OURS, "QUEUES": ["default"], "OPTIONS": options}
+    return {"BACKEND": RQ_BACKEND, "QUEUES": ["default"], "OPTIONS": options}
 
 
 @pytest.fixture
@@ -60,15 +60,15 @@ def ids(rows: Any) -> set[UUID]:
 
 
 def test_each_backends_jobs_are_kept_for_its_own_days(two: None) -> None:
-    kept = [aged(in_state(state, backend="archive"), 30 * DAY) for state in FINAL]
+    young = [aged(in_state(state, backend="archive"), 30 * DAY) for state in FINAL]
     strange = aged(in_state(State.SUCCEEDED, backend="removed"), 3000 * DAY)
     for old in (30 * DAY, 400 * DAY):
         aged(in_state(State.SUCCEEDED, backend="default"), old)
     too_old = aged(in_state(State.SUCCEEDED, backend="archive"), 400 * DAY)
     assert prune.run_once(DB, ["default"]) == 2
-    assert ids(Job.objects.all()) == ids([*kept, strange, too_old])
+    assert ids(Job.objects.all()) == ids([*young, strange, too_old])
     assert prune.run_once(DB) == 1
-    assert ids(Job.objects.all()) == ids([*kept, strange])
+    assert ids(Job.objects.all()) == ids([*young, strange])
 
 
 def test_a_worker_claims_the_jobs_of_its_backend_alone(two: None) -> None:
@@ -231,8 +231,8 @@ def test_a_job_whose_backend_becomes_unknown_while_it_runs_is_held_at_its_retry(
         job = third_time_lucky.enqueue().job
     Job.objects.update(backend="removed")
     run_jobs()
-    held = Job.objects.get(pk=job.pk)
-    assert (held.state, held.attempt) == ("scheduled", 2)
+    row = Job.objects.get(pk=job.pk)
+    assert (row.state, row.attempt) == ("scheduled", 2)
 
 
 def test_the_figures_tell_of_unknown_backends_and_of_no_job_that_others_run(site: str) -> None:

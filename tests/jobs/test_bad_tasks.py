@@ -107,8 +107,8 @@ def test_a_task_that_leaves_a_transaction_open_fails_and_takes_nothing_with_it(
     write.enqueue("kept")
     assert [job.state for job in run_jobs()] == ["failed", "succeeded"]
     connection.close()
-    told = f"ValueError: {error}" if error else "RuntimeError: The task left a transaction open;"
-    assert Job.objects.order_by("id")[0].error.startswith(told)
+    text = f"ValueError: {error}" if error else "RuntimeError: The task left a transaction open;"
+    assert Job.objects.order_by("id")[0].error.startswith(text)
     assert [note.text for note in Note.objects.all()] == ["kept"]
 
 

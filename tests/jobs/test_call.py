@@ -137,9 +137,9 @@ def test_a_task_goes_on_when_the_database_answers_nothing_that_it_asks(
     job = claim(UUID(result.id), clock.new_id(), "default")
     assert job is not None
     assert call(Run(job, "default", task)) is False
-    told = [text for text in caplog.messages if "The database did not answer" in text]
+    messages = [text for text in caplog.messages if "The database did not answer" in text]
     text = f"Job {job.pk} ({task.module_path}): The database did not answer (no route to host); "
-    assert told == [f"{text}the task goes on."]
+    assert messages == [f"{text}the task goes on."]
 
 
 def test_in_a_transaction_the_error_of_a_question_is_the_tasks(

@@ -102,17 +102,17 @@ def test_a_replaced_job_is_dispatched_where_it_now_belongs(redis_client: redis.R
 
 
 def test_receivers_are_told_of_a_duplicate() -> None:
-    told: list[Any] = []
+    ids: list[Any] = []
 
     def receiver(task_result: Any, **kwargs: Any) -> None:
-        told.append(task_result.id)
+        ids.append(task_result.id)
 
     job_deduplicated.connect(receiver)
     try:
         results = [welcome.enqueue(7) for _ in range(2)]
     finally:
         job_deduplicated.disconnect(receiver)
-    assert told == [results[0].id]
+    assert ids == [results[0].id]
 
 
 def test_a_manual_retry_is_refused_while_a_newer_job_holds_the_key() -> None:

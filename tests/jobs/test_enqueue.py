@@ -64,9 +64,9 @@ def test_without_a_transaction_the_message_is_pushed_at_once(redis_client: redis
 @with_commits
 def test_a_message_holds_the_id_and_no_argument_of_the_call(redis_client: redis.Redis) -> None:
     result = echo.enqueue("a secret", password="another")
-    kept = str(redis_client.hgetall(message_key(result.id)))
-    assert "secret" not in kept
-    assert "another" not in kept
+    message = str(redis_client.hgetall(message_key(result.id)))
+    assert "secret" not in message
+    assert "another" not in message
     assert redis_client.ttl(message_key(result.id)) > 0
 
 

@@ -83,29 +83,29 @@ def test_an_effect_that_can_be_neither_begun_nor_found_is_in_progress(
         once("k", print)
 
 
-def in_the_past(change: Callable[[], Any], ours: Callable[[], Any]) -> Any:
+def in_the_past(change: Callable[[], Any], call: Callable[[], Any]) -> Any:
     """What `ours` gives in a transaction that has read before somebody else made the change."""
 
     def late() -> Any:
         with transaction.atomic():
             list(Job.objects.all()), list(IdempotencyRecord.objects.all())
             in_threads(change)
-            return ours()
+            return call()
 
     [found] = in_threads(late)
     return found
 
 
-def present_or_an_error(change: Callable[[], Any], ours: Callable[[], Any], found: Any) -> None:
+def present_or_an_error(change: Callable[[], Any], call: Callable[[], Any], found: Any) -> None:
     """PostgreSQL ends a transaction that would have to see both, and it is its owner's."""
     options = connections.settings["default"]["OPTIONS"]
     if options.get("isolation_level") == "serializable":
         pytest.skip("there a transaction that reads stops who would write")
     if connection.vendor == "postgresql":
         with pytest.raises(OperationalError, match="could not serialize"):
-            in_the_past(change, ours)
+            in_the_past(change, call)
     else:
-        assert in_the_past(change, ours) == found
+        assert in_the_past(change, call) == found
 
 
 @pytest.mark.postgres

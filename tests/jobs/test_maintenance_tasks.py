@@ -41,7 +41,7 @@ def waiting(client: redis.Redis) -> list[bytes]:
     return found
 
 
-def held(**options: Any) -> Job:
+def claimed_job(**options: Any) -> Job:
     """A job in the hands of a worker that nobody knows."""
     with without_redis():
         job = add.using(**options).enqueue(1, 2).job
@@ -74,7 +74,7 @@ def test_due_jobs_are_queued_and_dispatched(
 
 
 def test_the_jobs_of_a_worker_that_is_gone_run_again(redis_client: redis.Redis) -> None:
-    job = held()
+    job = claimed_job()
     assert rescue.run_once(10, DB) == 1
     assert state_of(job) == ("queued", 1)
     assert job.attempts.get().outcome == "crash"
@@ -83,7 +83,7 @@ def test_the_jobs_of_a_worker_that_is_gone_run_again(redis_client: redis.Redis) 
 
 
 def test_the_jobs_of_a_worker_that_beats_are_left_alone() -> None:
-    job, seen = held(), clock.now()
+    job, seen = claimed_job(), clock.now()
     assert job.worker is not None
     Worker.objects.create(
         id=job.worker, hostname="h", pid=1, processes=1, started_at=seen, last_seen_at=seen
@@ -94,13 +94,13 @@ def test_the_jobs_of_a_worker_that_beats_are_left_alone() -> None:
 
 
 def test_many_who_rescue_at_once_rescue_each_job_once(redis_client: redis.Redis) -> None:
-    jobs = [held() for _ in range(10)]
+    jobs = [claimed_job() for _ in range(10)]
     assert sum(in_threads(*[partial(rescue.run_once, 10, DB)] * 4)) == 10
     assert {state_of(job) for job in jobs} == {("queued", 1)}
 
 
 def test_the_third_crash_of_a_job_is_its_last() -> None:
-    job = held()
+    job = claimed_job()
     Job.objects.update(max_attempts=10)
     for crash in range(1, 4):
         assert settle_death(death_of(Job.objects.get()), DB)
@@ -111,53 +111,53 @@ def test_the_third_crash_of_a_job_is_its_last() -> None:
 
 
 def test_a_task_that_must_not_be_repeated_fails_at_its_first_crash() -> None:
-    job = held(on_crash="fail")
+    job = claimed_job(on_crash="fail")
     assert settle_death(death_of(job), DB)
     assert state_of(job) == ("failed", 1)
 
 
 def test_a_job_that_was_not_begun_is_released_at_no_cost(redis_client: redis.Redis) -> None:
-    job = held()
+    job = claimed_job()
     assert settle_death(death_of(job, claim=None), DB)
     assert state_of(job) == ("queued", 0)
     assert waiting(redis_client) == [str(job.pk).encode()]
 
 
 def test_an_interruption_is_not_the_jobs_fault() -> None:
-    job = held()
+    job = claimed_job()
     assert settle_death(death_of(job, "interrupted"), DB)
     assert state_of(job) == ("queued", 0)
     assert not job.attempts.exists()
 
 
 def test_an_interrupted_task_that_must_not_be_repeated_fails() -> None:
-    job = held(on_crash="fail")
+    job = claimed_job(on_crash="fail")
     assert settle_death(death_of(job, "interrupted"), DB)
     assert state_of(job) == ("failed", 1)
     assert job.attempts.get().outcome == "crash"
 
 
 def test_a_stray_claim_is_released_whatever_its_task_says() -> None:
-    job = held(on_crash="fail")
+    job = claimed_job(on_crash="fail")
     assert settle_death(death_of(job, "unbegun"), DB)
     assert state_of(job) == ("queued", 0)
 
 
 def test_a_child_that_dies_over_a_second_message_does_not_take_the_job_from_its_sibling() -> None:
-    job = held()
+    job = claimed_job()
     assert not settle_death(death_of(job, claim=None), DB, lambda: {job.pk})
     assert state_of(job) == ("running", 1)
 
 
 def test_a_kill_for_a_timeout_is_settled_by_the_policy_of_the_task() -> None:
-    job = held()
+    job = claimed_job()
     assert settle_death(death_of(job, "timeout"), DB)
     assert state_of(job) == ("failed", 1)
     assert job.attempts.get().outcome == "timeout"
 
 
 def test_a_kill_for_a_cancellation_cancels() -> None:
-    job = held()
+    job = claimed_job()
     cancel(job.pk, DB)
     assert settle_death(death_of(job), DB)
     assert state_of(job) == ("cancelled", 1)
@@ -174,24 +174,24 @@ def test_a_death_between_the_pop_and_the_claim_sends_the_message_again(
 
 @pytest.mark.parametrize("changes", [{"claim": 7}, {"worker": uuid4()}, {"job": uuid4()}])
 def test_a_death_that_is_not_of_this_claim_settles_nothing(changes: dict[str, Any]) -> None:
-    job = held()
+    job = claimed_job()
     assert not settle_death(death_of(job, **changes), DB)
     assert state_of(job) == ("running", 1)
 
 
 def test_receivers_are_told_of_a_rescue() -> None:
-    told: list[tuple[str, str]] = []
+    events: list[tuple[str, str]] = []
 
     def receiver(task_result: Any, **kwargs: Any) -> None:
-        told.append((task_result.id, task_result.job.state))
+        events.append((task_result.id, task_result.job.state))
 
     job_rescued.connect(receiver)
     try:
-        job = held()
+        job = claimed_job()
         rescue.run_once(10, DB)
     finally:
         job_rescued.disconnect(receiver)
-    assert told == [(str(job.pk), "queued")]
+    assert events == [(str(job.pk), "queued")]
 
 
 def test_a_wiped_redis_gets_its_messages_back_at_the_next_tick(redis_client: redis.Redis) -> None:
@@ -209,14 +209,14 @@ def test_a_single_lost_message_is_sent_again_when_it_is_missing_twice(
 ) -> None:
     task = Redispatch("default", DB)
     task.run_once()
-    lost, kept = (add.enqueue(n, 1).id.encode() for n in range(2))
+    lost, present = (add.enqueue(n, 1).id.encode() for n in range(2))
     redis_client.lrem(waiting_in("default"), 0, lost.decode())
     sent = []
     for _ in range(3):
         task.soon()
         sent.append(task.run_once())
     assert sent == [0, 1, 0]
-    assert waiting(redis_client) == [kept, lost]
+    assert waiting(redis_client) == [present, lost]
 
 
 @pytest.fixture

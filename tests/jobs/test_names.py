@@ -41,24 +41,24 @@ def test_the_usual_names_are_the_plain_ones() -> None:
 
 
 def test_what_does_not_begin_like_ours_is_not_ours() -> None:
-    ours = Namespace("1a2b3c4d", "1a2b3c4d")
-    assert ours.own("1a2b3c4d:emails") == "emails"
+    own = Namespace("1a2b3c4d", "1a2b3c4d")
+    assert own.own("1a2b3c4d:emails") == "emails"
     for name in ("emails", "1a2b3c4d", "1a2b3c4d.archive:emails", "1a2b3c4:emails", "x1a2b3c4d:e"):
-        assert ours.own(name) is None
+        assert own.own(name) is None
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_names_of_two_backends_of_one_site_never_meet(settings: Settings) -> None:
-    ours = settings.TASKS["default"]
+    entry = settings.TASKS["default"]
     aliases = ["default", "archive", "arch:ive", "a.b", "a/b", "ü"]
-    settings.TASKS = dict.fromkeys(aliases, ours)
+    settings.TASKS = dict.fromkeys(aliases, entry)
     found = [namespace(alias) for alias in aliases]
     assert found[0].name == found[0].ledger
     assert found[1].name == f"{found[0].ledger}.archive"
     assert len({one.name for one in found}) == len(aliases)
     for one, other in product(found, found):
-        mine = other.own(one.rq_queue("ive:emails"))
-        assert (mine == "ive:emails") == (one is other)
+        name = other.own(one.rq_queue("ive:emails"))
+        assert (name == "ive:emails") == (one is other)
         assert one.is_of_ledger(other.rq_queue("emails"))
 
 
@@ -68,30 +68,30 @@ def test_a_worker_takes_no_message_of_another_backend_of_its_site(
 ) -> None:
     """Both have the queue `default`."""
     settings.TASKS = dict.fromkeys(("default", "archive"), settings.TASKS["default"])
-    theirs = add.using(backend="archive").enqueue(1, 2)
-    ours = add.enqueue(3, 4)
+    archived = add.using(backend="archive").enqueue(1, 2)
+    own = add.enqueue(3, 4)
     process = JobProcess(WorkerConfig("default", "default"), SharedState())
     fetched = [process.fetcher.fetch(lambda rq_queue: 1) for _ in range(2)]
-    assert fetched == [[UUID(ours.id)], []]
+    assert fetched == [[UUID(own.id)], []]
     assert redis_client.lrange(namespace("archive").list_key("default"), 0, -1) == [
-        theirs.id.encode()
+        archived.id.encode()
     ]
     process.fetcher.leave()
     other = JobProcess(WorkerConfig("archive", "default"), SharedState())
     assert other.step()
-    assert Job.objects.get(pk=theirs.id).state == "succeeded"
+    assert Job.objects.get(pk=archived.id).state == "succeeded"
     other.fetcher.leave()
 
 
 @pytest.mark.django_db(transaction=True)
 def test_of_very_many_queues_the_empty_ones_are_forgotten(redis_client: redis.Redis) -> None:
     queues = [namespace().list_key(f"customer-{number}") for number in range(500)]
-    theirs = [f"rq:queue:{number}" for number in range(500)]
+    strange = [f"rq:queue:{number}" for number in range(500)]
     add.using(priority=7).enqueue(1, 2)
     assert forget_empty(namespace(), redis_client) == 0
-    redis_client.sadd("rq:queues", *queues[:150], *theirs)
+    redis_client.sadd("rq:queues", *queues[:150], *strange)
     assert forget_empty(namespace(), redis_client) == 0
     redis_client.sadd("rq:queues", *queues)
     assert forget_empty(namespace(), redis_client) == 500
     left = redis_client.smembers("rq:queues")
-    assert left == {name.encode() for name in (*theirs, namespace().list_key("default-p7"))}
+    assert left == {name.encode() for name in (*strange, namespace().list_key("default-p7"))}

@@ -95,7 +95,7 @@ def test_a_key_that_was_used_for_another_call_is_an_error() -> None:
     assert effect.count == 1
 
 
-ASKED: list[tuple[Any, Any]] = [
+PAIRS: list[tuple[Any, Any]] = [
     (Decimal(20), Decimal(9999)),
     (date(2026, 1, 1), date(2026, 1, 2)),
     (UUID(int=1), UUID(int=2)),
@@ -110,7 +110,7 @@ ASKED: list[tuple[Any, Any]] = [
 
 
 @with_commits
-@pytest.mark.parametrize(("first", "other"), ASKED, ids=lambda value: str(type(value)))
+@pytest.mark.parametrize(("first", "other"), PAIRS, ids=lambda value: str(type(value)))
 @pytest.mark.parametrize("atomic", [False, True])
 def test_a_value_of_any_kind_counts_by_its_value(first: Any, other: Any, atomic: bool) -> None:
     effect = Effect("the receipt")
@@ -264,13 +264,13 @@ def test_at_most_once_cannot_be_promised_inside_of_a_transaction() -> None:
 
 @with_commits
 def test_a_block_is_told_whether_it_is_the_first() -> None:
-    told = []
+    answers = []
     for _ in range(3):
         with once("k") as first:
-            told.append(first)
+            answers.append(first)
             if first:
                 Note.objects.create(text="once")
-    assert told == [True, False, False]
+    assert answers == [True, False, False]
     assert Note.objects.count() == 1
 
 
@@ -357,9 +357,9 @@ def test_a_key_has_to_fit(key: str) -> None:
         ({"key": 7}, "once: a key is a string, not <class 'int'>"),
         ({"scope": "s" * 101}, "once: a scope has 0 to 100 characters, not 101"),
         ({"scope": "\0"}, "once: a scope contains a NUL character"),
-        ({"kept": timedelta(days=4_000_000)}, "once: kept is 0 to 3153600000 seconds"),
-        ({"kept": timedelta(seconds=-1)}, "once: kept is 0 to 3153600000 seconds"),
-        ({"kept": float("nan")}, "once: kept is 0 to 3153600000 seconds"),
+        ({"keep_for": timedelta(days=4_000_000)}, "once: keep_for is 0 to 3153600000 seconds"),
+        ({"keep_for": timedelta(seconds=-1)}, "once: keep_for is 0 to 3153600000 seconds"),
+        ({"keep_for": float("nan")}, "once: keep_for is 0 to 3153600000 seconds"),
     ],
 )
 def test_what_no_database_keeps_is_refused_at_the_call(options: dict[str, Any], why: str) -> None:

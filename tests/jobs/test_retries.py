@@ -83,10 +83,10 @@ def test_retry_later_without_a_delay_runs_again_at_once() -> None:
 
 
 def test_receivers_are_told_of_a_retry_with_the_exception_at_hand() -> None:
-    told: list[Any] = []
+    events: list[Any] = []
 
     def receiver(task_result: Any, **kwargs: Any) -> None:
-        told.append((task_result.id, task_result.attempts, str(task_result.status)))
+        events.append((task_result.id, task_result.attempts, str(task_result.status)))
 
     job_retrying.connect(receiver)
     try:
@@ -94,7 +94,7 @@ def test_receivers_are_told_of_a_retry_with_the_exception_at_hand() -> None:
         run_jobs()
     finally:
         job_retrying.disconnect(receiver)
-    assert told == [(result.id, 1, "READY"), (result.id, 2, "READY")]
+    assert events == [(result.id, 1, "READY"), (result.id, 2, "READY")]
 
 
 def test_a_failed_job_that_a_person_retries_has_another_attempt() -> None:

@@ -128,8 +128,8 @@ def test_old_figures_are_forgotten_and_hours_longest() -> None:
         old.pk, old.span, old.minute = None, span, minute - days * 1440
         old.save(force_insert=True)
     rollups.RollUps(DB).run_once()
-    kept = RollUp.objects.filter(span__gt=0, minute__lt=minute - 60).values_list("span", "minute")
-    assert {(span, (minute - at) // 1440) for span, at in kept} == {(10, 2), (60, 30)}
+    rows = RollUp.objects.filter(span__gt=0, minute__lt=minute - 60).values_list("span", "minute")
+    assert {(span, (minute - at) // 1440) for span, at in rows} == {(10, 2), (60, 30)}
 
 
 def test_an_idle_tick_is_four_reads() -> None:

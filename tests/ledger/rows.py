@@ -43,9 +43,9 @@ def added(job: Job | None = None, **fields: Any) -> Job:
 
 def claimed(job: Job | None = None, worker: UUID | None = None, **fields: Any) -> Job:
     """A job that a worker holds."""
-    held = claim(added(job, **fields).pk, worker or clock.new_id(), DB)
-    assert held is not None
-    return held
+    row = claim(added(job, **fields).pk, worker or clock.new_id(), DB)
+    assert row is not None
+    return row
 
 
 def in_state(state: str, **fields: Any) -> Job:
@@ -66,9 +66,9 @@ def in_state(state: str, **fields: Any) -> Job:
 
 def settled(settlement: Outcome, job: Job | None = None, **fields: Any) -> Job:
     """A job whose first attempt ended like this."""
-    held = claimed(job, **fields)
-    settle(held, settlement, DB)
-    return now(held)
+    row = claimed(job, **fields)
+    settle(row, settlement, DB)
+    return now(row)
 
 
 def now(job: Job) -> Job:

@@ -26,12 +26,12 @@ with_commits = pytest.mark.django_db(transaction=True)
 @each_database
 def test_a_claim_makes_a_queued_job_run_and_tells_all_that_the_row_holds() -> None:
     worker, job = clock.new_id(), added(args=[1, {"a": "ä"}], kwargs={"b": None})
-    held = claim(job.pk, worker, DB)
-    assert held is not None
+    claimed = claim(job.pk, worker, DB)
+    assert claimed is not None
     row = now(job)
     assert (row.state, row.worker, row.attempt) == ("running", worker, 1)
     for field in Job._meta.concrete_fields:
-        assert getattr(held, field.attname) == getattr(row, field.attname), field.name
+        assert getattr(claimed, field.attname) == getattr(row, field.attname), field.name
     assert row.started_at is not None
     assert row.started_at >= row.enqueued_at
 
@@ -54,9 +54,9 @@ def test_a_message_of_no_job_claims_nothing() -> None:
 def test_the_attempt_is_counted_at_the_claim_so_that_a_crash_counts() -> None:
     job = settled(Outcome(Transition.RETRY_NOW, failure=BROKE))
     assert job.attempt == 1
-    held = claim(job.pk, clock.new_id(), DB)
-    assert held is not None
-    assert now(job).attempt == held.attempt == 2
+    claimed = claim(job.pk, clock.new_id(), DB)
+    assert claimed is not None
+    assert now(job).attempt == claimed.attempt == 2
 
 
 @each_database
@@ -73,8 +73,8 @@ def test_a_claim_is_one_statement(form: str) -> None:
 def test_of_many_workers_exactly_one_claims_a_job() -> None:
     job = added()
     workers = [clock.new_id() for _ in range(12)]
-    held = in_threads(*(partial(retried(claim), job.pk, worker, DB) for worker in workers))
-    winners = [found.worker for found in held if found is not None]
+    answers = in_threads(*(partial(retried(claim), job.pk, worker, DB) for worker in workers))
+    winners = [found.worker for found in answers if found is not None]
     assert winners == [now(job).worker]
     assert now(job).attempt == 1
 
@@ -84,13 +84,13 @@ def test_workers_that_ask_the_database_never_get_the_same_job() -> None:
     jobs = {added().pk for _ in range(24)}
 
     def drain() -> list[UUID]:
-        mine = []
+        ids = []
         while Job.objects.filter(state=State.QUEUED).exists():
             job = claim_next(["default"], clock.new_id(), DB)
-            mine += [job.pk] if job else []
-        return mine
+            ids += [job.pk] if job else []
+        return ids
 
-    claimed_by_all = [pk for mine in in_threads(*[drain] * 6) for pk in mine]
+    claimed_by_all = [pk for ids in in_threads(*[drain] * 6) for pk in ids]
     assert sorted(claimed_by_all) == sorted(jobs)
 
 
@@ -107,9 +107,9 @@ def test_the_database_is_served_by_priority_then_queue_then_age() -> None:
 
 @each_database
 def test_who_claims_from_the_database_is_told_the_job_before_it_is_claimed() -> None:
-    job, told = added(), list[tuple[UUID, str]]()
-    claim_next(["default"], clock.new_id(), DB, lambda pk: told.append((pk, now(job).state)))
-    assert told == [(job.pk, "queued")]
+    job, calls = added(), list[tuple[UUID, str]]()
+    claim_next(["default"], clock.new_id(), DB, lambda pk: calls.append((pk, now(job).state)))
+    assert calls == [(job.pk, "queued")]
 
 
 @each_database

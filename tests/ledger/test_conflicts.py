@@ -63,7 +63,7 @@ def somebody_waits() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def behind(rival: Callable[[], object], ours: Callable[[], Any], then: Callable[[], object]) -> Any:
+def behind(rival: Callable[[], object], call: Callable[[], Any], then: Callable[[], object]) -> Any:
     """What `ours` gives, which waits for the locks of the rival, who does one more thing.
 
     Others look whether it waits: at its own level the rival would see the past.
@@ -80,7 +80,7 @@ def behind(rival: Callable[[], object], ours: Callable[[], Any], then: Callable[
     def second() -> Any:
         assert locked.wait(20)
         try:
-            return ours()
+            return call()
         finally:
             over.set()
 

@@ -22,7 +22,7 @@ from .rows import DB, added, aged, in_state
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
-OURS = ("default",)
+BACKENDS = ("default",)
 EACH_A_DAY = {str(state): DAY for state in FINAL}
 # More than there are statements: the last one strikes after the end.
 OF_PRUNE, OF_DELETION, OF_RELEASE = range(6), range(8), range(4)
@@ -34,10 +34,10 @@ def struck_at(place: int, act: Callable[[], Any]) -> Iterator[Future[Any]]:
 
     Who has to wait for a lock of this thread acts when that is free.
     """
-    said = iter(range(1000))
+    numbers = iter(range(1000))
 
     def strike(execute: Any, *statement: Any) -> Any:
-        if next(said) == place:
+        if next(numbers) == place:
             pool.submit(set_off)
             wait([acted], 0.2)
         return execute(*statement)
@@ -54,7 +54,7 @@ def struck_at(place: int, act: Callable[[], Any]) -> Iterator[Future[Any]]:
     with ThreadPoolExecutor(1) as pool:
         with connection.execute_wrapper(strike):
             yield acted
-        if not acted.done() and next(said) <= place:
+        if not acted.done() and next(numbers) <= place:
             pool.submit(set_off)
 
 
@@ -66,7 +66,7 @@ def test_a_job_that_is_retried_while_maintenance_prunes_keeps_its_row_and_its_at
     for place in OF_PRUNE:
         job = failed_long_ago()
         with struck_at(place, partial(transitions.retry, job.pk, DB)) as retried:
-            prune.prune_jobs(EACH_A_DAY, OURS, DB)
+            prune.prune_jobs(EACH_A_DAY, BACKENDS, DB)
         stays = retried.exception() is None
         assert Job.objects.filter(pk=job.pk, state=State.QUEUED).exists() == stays
         assert Attempt.objects.filter(job=job.pk).exists() == stays

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 WORKER = clock.new_id()
 
 
-def held(count: int, **fields: Any) -> list[Job]:
+def claimed_jobs(count: int, **fields: Any) -> list[Job]:
     """Jobs in the hands of WORKER."""
     return claim_many([added(new(**fields)).pk for _ in range(count)], WORKER, DB)
 
@@ -42,7 +42,7 @@ def test_a_group_is_claimed_in_the_order_of_its_messages_without_what_is_not_que
 
 
 def test_a_group_is_settled_in_one_statement_each_with_its_own_result(form: str) -> None:
-    jobs = held(6)
+    jobs = claimed_jobs(6)
     results: list[Any] = [None, 0, "ä'\"", {"a": [1.5, None]}, [], "\\{NULL,}"]
     with CaptureQueriesContext(connection) as queries:
         settled = settle_many(list(zip(jobs, results, strict=True)), DB)
@@ -55,7 +55,7 @@ def test_a_group_is_settled_in_one_statement_each_with_its_own_result(form: str)
 
 
 def test_of_a_group_only_what_still_holds_its_claim_is_settled() -> None:
-    jobs = held(4)
+    jobs = claimed_jobs(4)
     Job.objects.filter(pk=jobs[0].pk).update(claims=2)
     Job.objects.filter(pk=jobs[1].pk).update(worker=uuid4())
     Job.objects.filter(pk=jobs[2].pk).update(state="queued")
@@ -65,7 +65,7 @@ def test_of_a_group_only_what_still_holds_its_claim_is_settled() -> None:
 
 
 def test_settling_a_group_twice_after_a_commit_without_an_answer_is_no_error() -> None:
-    jobs = held(3)
+    jobs = claimed_jobs(3)
     done = [(job, None) for job in jobs]
     assert settle_many(done, DB) == settle_many(done, DB) == {job.pk for job in jobs}
 
@@ -83,7 +83,7 @@ def test_a_claim_frees_the_keys_that_are_held_while_queued() -> None:
 
 
 def test_what_is_given_back_costs_no_attempt_and_its_claim_is_gone() -> None:
-    jobs = held(3)
+    jobs = claimed_jobs(3)
     Job.objects.filter(pk=jobs[2].pk).update(claims=5)
     assert release(jobs, DB) == 2
     assert [(now(job).state, now(job).attempt) for job in jobs] == [
@@ -122,7 +122,7 @@ def test_statements_are_prepared_but_not_through_a_pooler(
     monkeypatch.setattr(statements, "_cursors", WeakKeyDictionary())
     with connection.cursor() as cursor:
         cursor.execute("DEALLOCATE ALL")
-        jobs = held(2)
+        jobs = claimed_jobs(2)
         assert settle_many([(job, None) for job in jobs], DB) == {job.pk for job in jobs}
         cursor.execute("SELECT count(*) FROM pg_prepared_statements")
         [prepared] = cursor.fetchone()

@@ -151,8 +151,8 @@ def test_of_many_who_settle_one_claim_differently_one_is_heard() -> None:
         return True
 
     ends = [SUCCESS, FAILURE, AGAIN, STOP]
-    heard = in_threads(*(partial(attempt_to, end) for end in ends))
-    winners = [end for end, was_heard in zip(ends, heard, strict=True) if was_heard]
+    answers = in_threads(*(partial(attempt_to, end) for end in ends))
+    winners = [end for end, was_heard in zip(ends, answers, strict=True) if was_heard]
     # A reader that came late finds the row of the winner, whose claim is over.
     assert [end.transition.target for end in winners] == [now(job).state]
 

@@ -184,17 +184,17 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._current())
     @rule(pick=PICK, end=ENDS)
     def settle(self, pick: int, end: str) -> None:
-        held = self._current()[pick % len(self._current())]
-        settlement = self._settlement(held, end)
-        settle(held, settlement, DB)
+        job = self._current()[pick % len(self._current())]
+        settlement = self._settlement(job, end)
+        settle(job, settlement, DB)
         move = {
-            "raise": self.model.raised(held.pk),
-            "raise, wait": self.model.raised(held.pk, delayed=True),
+            "raise": self.model.raised(job.pk),
+            "raise, wait": self.model.raised(job.pk, delayed=True),
             "give up": "fail",
         }.get(end, end)
-        self.model.settle(held.pk, move, charged=end not in ("retry_at", "release"))
+        self.model.settle(job.pk, move, charged=end not in ("retry_at", "release"))
 
-    def _settlement(self, held: Job, end: str) -> Outcome:
+    def _settlement(self, job: Job, end: str) -> Outcome:
         if end in ("succeed", "cancel_running"):
             failure = None if end == "succeed" else BROKE
             return Outcome(Transition[end.upper()], failure=failure)
@@ -206,16 +206,16 @@ class LedgerMachine(RuleBasedStateMachine):
             "raise, wait": (ValueError("no"), LATER),
             "retry_at": (RetryLater(60), LATER),
         }[end]
-        return outcome_of_exception(error, held.attempt, held.max_attempts, retry, clock.rng)
+        return outcome_of_exception(error, job.attempt, job.max_attempts, retry, clock.rng)
 
     @precondition(lambda self: self._current())
     @rule(pick=PICK, who=st.integers(0, 1))
     def what_waits_in_a_group_is_given_back(self, pick: int, who: int) -> None:
-        held = [held for held in self._current() if held.worker == self.workers[who]]
-        held = held[: 1 + pick % 3]
-        if held:
-            assert release(held, DB) == len(held)
-        for one in held:
+        jobs = [job for job in self._current() if job.worker == self.workers[who]]
+        jobs = jobs[: 1 + pick % 3]
+        if jobs:
+            assert release(jobs, DB) == len(jobs)
+        for one in jobs:
             self.model.settle(one.pk, "release", charged=False)
 
     @precondition(lambda self: len(self.claims) > len(self._current()))
@@ -249,10 +249,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._current())
     @rule(pick=PICK, why=WHYS, known=st.booleans())
     def a_process_dies(self, pick: int, why: DeathCause, known: bool) -> None:
-        held = self._current()[pick % len(self._current())]
-        death = Death(held.pk, held.claims if known else None, held.worker, why, KILLED)
+        job = self._current()[pick % len(self._current())]
+        death = Death(job.pk, job.claims if known else None, job.worker, why, KILLED)
         assert settle_death(death, DB)
-        self.model.died(held.pk, why if known else DeathCause.UNBEGUN)
+        self.model.died(job.pk, why if known else DeathCause.UNBEGUN)
         self._reset()
         assert not (known and settle_death(death, DB)), "a death is settled once"
         self._confirm_that_nothing_changed()
@@ -260,15 +260,15 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._current())
     @rule(pick=PICK, why=WHYS)
     def a_process_dies_over_the_message_of_a_running_job(self, pick: int, why: DeathCause) -> None:
-        held = self._current()[pick % len(self._current())]
-        death = Death(held.pk, None, held.worker, why)
-        assert not settle_death(death, DB, lambda: {held.pk})
+        job = self._current()[pick % len(self._current())]
+        death = Death(job.pk, None, job.worker, why)
+        assert not settle_death(death, DB, lambda: {job.pk})
         self._confirm_that_nothing_changed()
 
     @rule(who=st.integers(0, 1))
     def a_worker_is_called_dead(self, who: int) -> None:
         gone = self.workers[who]
-        orphans = [held.pk for held in self._current() if held.worker == gone]
+        orphans = [job.pk for job in self._current() if job.worker == gone]
         Worker.objects.filter(pk=gone).update(last_seen_at=past(seconds=60))
         assert rescue.run_once(10, DB) == len(orphans)
         for pk in orphans:
@@ -343,8 +343,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for pk, row in rows.items():
             self._confirm(row, self.model.jobs[pk])
             self._confirm_move(self.before.get(pk), row)
-        held = [row.dedup_slot for row in rows.values() if row.dedup_slot]
-        assert len(held) == len(set(held))
+        slots = [row.dedup_slot for row in rows.values() if row.dedup_slot]
+        assert len(slots) == len(set(slots))
         self.before = rows
 
     def _confirm(self, row: Job, job: Expected) -> None:
@@ -371,9 +371,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.send_again(wiped=True)
         while self._in_state(State.QUEUED):
             self.claim_a_message(0)
-            for held in self._current():
-                settle(held, Outcome(Transition.SUCCEED), DB)
-                self.model.settle(held.pk, "succeed")
+            for job in self._current():
+                settle(job, Outcome(Transition.SUCCEED), DB)
+                self.model.settle(job.pk, "succeed")
         self._reset()
         self.the_rows_are_as_the_model_says()
         assert all(job.state in FINAL for job in self.model.jobs.values())
@@ -381,18 +381,18 @@ class LedgerMachine(RuleBasedStateMachine):
     def _current(self) -> list[Job]:
         """The claims that hold."""
         return [
-            held
-            for held in self.claims
-            if self.model.jobs[held.pk].state == State.RUNNING
-            and self.model.jobs[held.pk].claims == held.claims
+            job
+            for job in self.claims
+            if self.model.jobs[job.pk].state == State.RUNNING
+            and self.model.jobs[job.pk].claims == job.claims
         ]
 
     def _zombie(self, pick: int) -> Job:
         """A claim that holds no more, best where another one could be mistaken for it."""
         current = self._current()
-        old = [held for held in self.claims if not any(held is one for one in current)]
-        taken = {(held.pk, held.worker) for held in current}
-        alike = [held for held in old if (held.pk, held.worker) in taken]
+        old = [job for job in self.claims if not any(job is one for one in current)]
+        taken = {(job.pk, job.worker) for job in current}
+        alike = [job for job in old if (job.pk, job.worker) in taken]
         some = alike or old
         return some[pick % len(some)]
 

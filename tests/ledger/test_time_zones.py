@@ -29,7 +29,7 @@ from django_bgtasks.monitoring.rollups import add_up_ended
 
 from .rows import DB, added, aged, claimed, keyed, now, settled
 
-OURS = ("default",)
+BACKENDS = ("default",)
 
 pytestmark = pytest.mark.django_db
 CITIES = ("America/New_York", "Europe/Berlin", "Asia/Kolkata", "Asia/Tokyo")
@@ -144,8 +144,8 @@ def test_a_key_is_remembered_as_long_as_it_was_told() -> None:
 @pytest.mark.usefixtures("zones")
 def test_a_job_is_kept_as_long_as_it_was_told() -> None:
     aged(settled(Outcome(Transition.SUCCEED)), timedelta(minutes=50))
-    assert prune_jobs({"succeeded": timedelta(hours=1)}, OURS, DB) == 0
-    assert prune_jobs({"succeeded": timedelta(minutes=45)}, OURS, DB) == 1
+    assert prune_jobs({"succeeded": timedelta(hours=1)}, BACKENDS, DB) == 0
+    assert prune_jobs({"succeeded": timedelta(minutes=45)}, BACKENDS, DB) == 1
 
 
 @pytest.mark.usefixtures("zones")

@@ -69,7 +69,7 @@ def test_a_worker_that_has_signed_off_is_not_dead_and_does_not_beat() -> None:
 
 
 def test_orphans_are_the_running_jobs_of_workers_that_are_gone() -> None:
-    held = claimed(worker=working())
+    active = claimed(worker=working())
     lost = [
         claimed(worker=working(lost_at=clock.now())),
         claimed(worker=working(stopped_at=clock.now())),
@@ -79,23 +79,23 @@ def test_orphans_are_the_running_jobs_of_workers_that_are_gone() -> None:
     in_state("failed")
     assert {job.pk for job in workers.orphans(9, DB)} == {job.pk for job in lost}
     assert len(workers.orphans(2, DB)) == 2
-    assert list(workers.running_of(held.worker or clock.new_id(), DB)) == [held]
+    assert list(workers.running_of(active.worker or clock.new_id(), DB)) == [active]
 
 
 def test_a_worker_is_told_which_of_its_attempts_to_cancel() -> None:
     worker = working()
-    mine, other = claimed(worker=worker), claimed(worker=working())
+    own, other = claimed(worker=worker), claimed(worker=working())
     claimed(worker=worker)
-    for job in (mine, other):
+    for job in (own, other):
         cancel(job.pk, DB)
-    assert workers.cancellations(worker, DB) == [(mine.pk, 1)]
+    assert workers.cancellations(worker, DB) == [(own.pk, 1)]
 
 
 def test_workers_that_ended_long_ago_are_forgotten() -> None:
     ago = clock.now() - timedelta(days=2)
     working(stopped_at=ago, last_seen_at=ago)
     working(lost_at=ago, last_seen_at=ago)
-    kept = {working(stopped_at=clock.now()), working(last_seen_at=ago)}
+    recent = {working(stopped_at=clock.now()), working(last_seen_at=ago)}
     assert workers.prune_workers(timedelta(days=1), DB) == 2
-    assert {row.pk for row in Worker.objects.all()} == kept
+    assert {row.pk for row in Worker.objects.all()} == recent
     assert not Job.objects.exists()

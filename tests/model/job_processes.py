@@ -125,10 +125,10 @@ def _settle(model: Model, world: World, seat: int) -> Iterator[Step]:
     An atomic task that succeeds sends it in the transaction of its effects. What others do between
     that UPDATE and its COMMIT waits for the lock of the row: so the two are one moment here.
     """
-    _, job, ref, kind = mine = world.seats[seat]
+    _, job, ref, kind = place = world.seats[seat]
     row = world.rows[job]
     what = f"settle job {job} ({kind})"
-    if model.rules.fence == "lease" and mine.at != CHECKED:
+    if model.rules.fence == "lease" and place.at != CHECKED:
         yield from _check_lease(model, world, seat)
         return
     if not holds(row, ref, model.rules):

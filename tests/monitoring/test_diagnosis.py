@@ -106,9 +106,9 @@ def test_a_few_failures_are_told_and_wake_nobody(code: str, found: Snapshot) -> 
 def test_each_problem_is_made_of_plain_values_and_says_where_to_look() -> None:
     for code, found in [*WRONG, *NOTES]:
         for problem in diagnose(found):
-            told = json.loads(json.dumps(problem.as_dict()))
-            assert told["what"], code
-            assert told["cure"], code
+            values = json.loads(json.dumps(problem.as_dict()))
+            assert values["what"], code
+            assert values["cure"], code
             if code not in ("no-redis", "suspended"):
                 assert problem.target is not None, code
 

@@ -123,8 +123,8 @@ def overrun() -> None:
 
 def held_job() -> None:
     make_worker()
-    held = {"held_reason": "task_not_imported", "error_params": {"task": "a.b", "why": "gone"}}
-    make_job("scheduled", task="a.b", run_after=clock.now() + timedelta(minutes=5), **held)
+    fields = {"held_reason": "task_not_imported", "error_params": {"task": "a.b", "why": "gone"}}
+    make_job("scheduled", task="a.b", run_after=clock.now() + timedelta(minutes=5), **fields)
 
 
 SITES: list[tuple[str, Callable[[], Any], Problems]] = [

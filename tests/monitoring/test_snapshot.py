@@ -181,8 +181,8 @@ def test_jobs_that_are_held_are_counted_by_task_with_the_reason(redis_client: re
     for number in range(12):
         for _ in range(2 if number else 3):
             task = f"gone.tasks.t{number}"
-            held = {"held_reason": "not_a_task", "error_params": {"task": task}}
-            make_job("scheduled", task=task, run_after=clock.now(), **held)
+            fields = {"held_reason": "not_a_task", "error_params": {"task": task}}
+            make_job("scheduled", task=task, run_after=clock.now(), **fields)
     make_job("queued", task="gone.tasks.t0", held_reason="of_another_release", error="it waits")
     snapshot = take_snapshot("default")
     first = snapshot.held[0]

@@ -178,8 +178,8 @@ def test_a_crash_in_a_batch_charges_what_has_begun_and_nothing_else(
     assert all(runs[f"before{number}"] <= 2 for number in range(20))
     others = Job.objects.filter(pk__in=[job.id for job in (*warm, *before, *after)])
     assert {job.state for job in others} == {"succeeded"}
-    told = {str(job.args[1]): job.attempt for job in others if job.args[1] != "warm"}
-    assert told == {text: runs[text] for text in told}
+    attempts = {str(job.args[1]): job.attempt for job in others if job.args[1] != "warm"}
+    assert attempts == {text: runs[text] for text in attempts}
     assert set(Attempt.objects.values_list("outcome", flat=True)) == {"crash"}
 
 

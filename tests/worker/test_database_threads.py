@@ -44,10 +44,10 @@ def threads_that_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     # The last one of each site stays, and waits for nobody.
-    wait_until(lambda: len(ours() - before) <= 1)
+    wait_until(lambda: len(serving_threads() - before) <= 1)
 
 
-def ours() -> set[threading.Thread]:
+def serving_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == NAME}
 
 
@@ -133,13 +133,13 @@ def test_the_call_of_a_run_that_is_out_of_time_is_interrupted_and_nobody_waits_i
 
 
 def test_threads_without_work_end_but_for_one() -> None:
-    site, before = Site(5), ours()
+    site, before = Site(5), serving_threads()
     for run in "abcde":
         site.ident(run)
-    assert len(ours() - before) == 5
+    assert len(serving_threads() - before) == 5
     for run in "abcde":
         site.end(run)
-    wait_until(lambda: len(ours() - before) == 1)
+    wait_until(lambda: len(serving_threads() - before) == 1)
     # It is still there for the next, and others come again.
     assert site.ident("f") != site.ident("g")
     site.end("f")

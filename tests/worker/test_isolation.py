@@ -48,5 +48,5 @@ def test_workers_run_each_job_once_at_every_isolation_level(
     assert not Worker.objects.exclude(lost_at=None).exists()
     for worker in workers:
         assert worker.stop() == 0
-        said = [line for line in worker.output.splitlines() if TROUBLE.search(line)]
-        assert not [line for line in said if "outcome=retrying" not in line]
+        lines = [line for line in worker.output.splitlines() if TROUBLE.search(line)]
+        assert not [line for line in lines if "outcome=retrying" not in line]

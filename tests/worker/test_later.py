@@ -84,10 +84,10 @@ def test_a_job_whose_task_was_renamed_is_held_and_runs_after_the_fix(
 ) -> None:
     job = importlib.import_module("shop_tasks").greet.enqueue("Ada")
     worker = bgworker(env=releases["renamed"])
-    held = wait_for_state(job, "scheduled")
-    assert "The task shop_tasks.greet cannot be imported" in held.error
-    assert (held.attempt, outcomes(job)) == (0, [])
-    assert held.run_after is not None
+    held_job = wait_for_state(job, "scheduled")
+    assert "The task shop_tasks.greet cannot be imported" in held_job.error
+    assert (held_job.attempt, outcomes(job)) == (0, [])
+    assert held_job.run_after is not None
     wait_until(lambda: f"job={job.id}" in worker.output)
     assert "error=The task shop_tasks.greet cannot be imported" in worker.output
     assert worker.stop() == 0

@@ -80,10 +80,10 @@ def test_a_queued_job_is_cancelled_at_once_and_never_runs(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:
     cancelled = tasks.record.enqueue(str(effects), "cancelled")
-    kept = tasks.record.enqueue(str(effects), "kept")
+    other = tasks.record.enqueue(str(effects), "kept")
     assert cancel_job(cancelled.id) == "cancelled"
     assert bgworker("--burst").wait() == 0
-    assert (row(cancelled).state, row(kept).state) == ("cancelled", "succeeded")
+    assert (row(cancelled).state, row(other).state) == ("cancelled", "succeeded")
     assert effects.texts == ["kept"]
 
 

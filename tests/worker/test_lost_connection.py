@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.value_tasks import (
+    ANSWERS,
     LOSSES,
-    TOLD,
     loses_its_connection,
     loses_its_connection_async,
     loses_its_transaction,
@@ -25,8 +25,8 @@ def test_a_task_whose_connection_is_lost_goes_on(bgworker: WorkerFactory) -> Non
     for job in map(row, [*sync, *beside]):
         assert (job.error, job.state, job.attempt) == ("", "succeeded", 1), job.args
         assert job.progress == {"done": 1, "total": 1, "message": "it goes on"}
-    assert [row(job).result for job in sync] == [TOLD] * len(LOSSES)
-    assert [row(job).result for job in beside] == [TOLD[:3]] * len(LOSSES)
+    assert [row(job).result for job in sync] == [ANSWERS] * len(LOSSES)
+    assert [row(job).result for job in beside] == [ANSWERS[:3]] * len(LOSSES)
 
 
 def test_a_task_whose_transaction_is_lost_fails_with_that_error(bgworker: WorkerFactory) -> None:

@@ -74,22 +74,22 @@ def test_jobs_of_plain_rq_stay_where_they_are_and_its_own_worker_runs_them(
     bgworker: WorkerFactory, redis_client: redis.Redis, effects: Effects
 ) -> None:
     queue = rq.Queue("default", connection=redis_client)
-    theirs = [queue.enqueue("math.sqrt", number) for number in range(10)]
+    strange = [queue.enqueue("math.sqrt", number) for number in range(10)]
     started(bgworker, redis_client, None)
-    ours = [tasks.record.enqueue(str(effects), str(number)) for number in range(10)]
+    own = [tasks.record.enqueue(str(effects), str(number)) for number in range(10)]
     # The id of one of theirs, in a list of ours.
-    redis_client.rpush(waiting_in("default"), theirs[0].id)
-    for job in ours:
+    redis_client.rpush(waiting_in("default"), strange[0].id)
+    for job in own:
         wait_for_state(job, "succeeded")
     wait_until(lambda: not redis_client.exists(waiting_in("default")))
-    wait_until(lambda: not redis_client.exists(f"rq:job:{ours[-1].id}"))
-    assert queue.job_ids == [job.id for job in theirs]
-    assert all(RQJob.exists(job.id, connection=redis_client) for job in theirs)
+    wait_until(lambda: not redis_client.exists(f"rq:job:{own[-1].id}"))
+    assert queue.job_ids == [job.id for job in strange]
+    assert all(RQJob.exists(job.id, connection=redis_client) for job in strange)
     kwargs = redis_client.connection_pool.connection_kwargs
     url = f"redis://{kwargs['host']}:{kwargs['port']}/{kwargs.get('db', 0)}"
     command = [str(Path(sys.executable).with_name("rq")), "worker", "--burst", "default"]
     subprocess.run([*command, "--url", url], capture_output=True, check=True, timeout=60)
-    assert [job.get_status(refresh=True).value for job in theirs] == ["finished"] * 10
+    assert [job.get_status(refresh=True).value for job in strange] == ["finished"] * 10
 
 
 @pytest.mark.long
@@ -102,21 +102,21 @@ def test_a_copied_database_gets_a_name_of_its_own_and_both_run_what_they_have(
     original = identity.identity_of("default").uuid
     with copied_site() as site:
         assert site.ledger().uuid == original
-        _, theirs = started(bgworker, redis_client, None, site)
+        _, copied = started(bgworker, redis_client, None, site)
         for job in jobs:
             wait_for_state(job, "succeeded")
         wait_until(lambda: site.states() == {"succeeded": 10}, 20)
         assert identity.identity_of("default").uuid == original
         copy = site.ledger()
         assert (copy.uuid == original, copy.copied_from) == (False, original)
-        theirs.wait_for("was copied or moved")
+        copied.wait_for("was copied or moved")
         assert sorted(effects.texts) == sorted([str(number) for number in range(10)] * 2)
         # A site process of the copy sends to its own worker at once.
         site.python(f"tasks.record.enqueue({str(effects)!r}, 'new')")
         wait_until(lambda: site.states() == {"succeeded": 11}, 5)
-        said = site.manage("bgdoctor", "--no-color")
-        assert f"It was {identity.short(original)}" in said
-        assert f"The ledger {identity.short(original)}" in said
+        output = site.manage("bgdoctor", "--no-color")
+        assert f"It was {identity.short(original)}" in output
+        assert f"The ledger {identity.short(original)}" in output
 
 
 @pytest.mark.long
@@ -165,13 +165,13 @@ def test_bgdoctor_tells_who_else_is_there(
         site.python("for n in range(3): tasks.record.using(priority=5).enqueue('/dev/null', 'x')")
         with pytest.raises(SystemExit):
             call_command("bgdoctor")
-        said = capsys.readouterr().out
-        assert f"In Redis this ledger is {namespace().name}" in said
+        output = capsys.readouterr().out
+        assert f"In Redis this ledger is {namespace().name}" in output
         name = identity.short(site.ledger().uuid)
-        assert f"The ledger {name} ({Path(site.name).name}, with workers) is there too" in said
-        assert "queues in use: 1, messages: 3, worker processes: 1" in said
-        assert "Plain RQ is there too: queues in use: 1, messages: 1, worker processes: 0" in said
-        assert "`rq suspend` holds the workers of all" in said
+        assert f"The ledger {name} ({Path(site.name).name}, with workers) is there too" in output
+        assert "queues in use: 1, messages: 3, worker processes: 1" in output
+        assert "Plain RQ is there too: queues in use: 1, messages: 1, worker processes: 0" in output
+        assert "`rq suspend` holds the workers of all" in output
 
 
 @pytest.mark.long

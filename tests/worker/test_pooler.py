@@ -88,7 +88,7 @@ def test_all_jobs_of_a_site_and_a_worker_behind_it_run(
 def settings_of_sessions() -> set[tuple[str, ...]]:
     """What the sessions of the pool have been told, as far as they can be met."""
 
-    def told() -> tuple[str, ...]:
+    def read() -> tuple[str, ...]:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 "SELECT current_setting('lock_timeout'), "
@@ -96,7 +96,7 @@ def settings_of_sessions() -> set[tuple[str, ...]]:
             )
             return tuple(cursor.fetchone()[:2])
 
-    return set(in_threads(*[told] * 4))
+    return set(in_threads(*[read] * 4))
 
 
 def test_what_waits_is_read_without_a_cursor_of_a_session(pgbouncer: PgBouncerServer) -> None:

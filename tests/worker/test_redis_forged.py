@@ -41,8 +41,8 @@ def test_garbage_in_the_list_is_dropped(
 ) -> None:
     garbage = [b"\xff\xfe", b"", b"\x00", b"x" * 1_000_000, b"{}", b"-", "ü".encode()]
     redis_client.rpush(waiting_in("default"), *garbage, str(uuid.uuid4()))
-    ours = [waiting_in(name) for name in ("", "default-p", "default-p007", "x-p5", "x-m0", "-p1")]
-    redis_client.sadd("rq:queues", b"\xff", b"rq:queue:", b"rq:queue:default-p", *ours)
+    names = [waiting_in(name) for name in ("", "default-p", "default-p007", "x-p5", "x-m0", "-p1")]
+    redis_client.sadd("rq:queues", b"\xff", b"rq:queue:", b"rq:queue:default-p", *names)
     assert_unharmed(worker, redis_client, effects)
 
 

@@ -178,11 +178,11 @@ def test_verbosity_0_says_nothing_about_jobs_that_go_well(
     worker = bgworker("--burst", "--verbosity", 0)
     assert worker.wait() == 0
     assert row(job).state == "succeeded"
-    said = worker.output.splitlines()
+    lines = worker.output.splitlines()
     if ISOLATION in STRICTER:
         # There it may warn of what the database refused, and it did again.
-        said = [line for line in said if " WARNING " not in line]
-    assert not said
+        lines = [line for line in lines if " WARNING " not in line]
+    assert not lines
 
 
 def test_a_site_without_work_is_left_with_nothing_unfinished(bgworker: WorkerFactory) -> None:

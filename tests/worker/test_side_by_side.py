@@ -211,8 +211,8 @@ def test_a_coroutine_asks_the_database_and_tells_its_progress(
     counting = [tasks.use_the_ledger.enqueue(str(effects)) for _ in range(3)]
     telling = tasks.tell_and_ask.enqueue(str(effects))
     assert {wait_for_state(job, "succeeded").result for job in counting} == {3}
-    told = wait_for_state(telling, "succeeded")
-    assert (told.progress_done, told.progress_total, told.progress_message) == (1, 2, "half")
+    ended = wait_for_state(telling, "succeeded")
+    assert (ended.progress_done, ended.progress_total, ended.progress_message) == (1, 2, "half")
     assert effects.texts.count("effect") == 1
 
 

@@ -87,8 +87,8 @@ def test_under_nohup_a_hang_up_is_ignored_in_all_processes_and_in_what_tasks_sta
     to_all(worker, signal.SIGHUP)
     effects.open_gate()
     assert wait_for_state(job, "succeeded").attempt == 1
-    asked = tasks.starts_a_program_that_asks_for.enqueue("SIGHUP")
-    assert wait_for_state(asked, "succeeded").result == "SIG_IGN"
+    starter = tasks.starts_a_program_that_asks_for.enqueue("SIGHUP")
+    assert wait_for_state(starter, "succeeded").result == "SIG_IGN"
     assert {process.pid for process in worker.family()} == pids
     assert worker.stop() == 0
 

@@ -135,9 +135,9 @@ def test_job_processes_that_end_at_once_are_seen_and_their_cause_is_said_once(
     worker.wait_for("Job processes end as soon as they start, and jobs wait: RuntimeError: the lic")
     job = tasks.record.enqueue(str(effects), "second")
     wait_until(lambda: Worker.objects.get().trouble, 10)
-    told = status()
-    assert told["level"] == "critical"
-    [problem] = told["problems"]
+    answer = status()
+    assert answer["level"] == "critical"
+    [problem] = answer["problems"]
     assert problem["code"] == "not-starting"
     assert "RuntimeError: the licence server is gone" in problem["what"]
     with pytest.raises(SystemExit) as failed:
@@ -257,5 +257,5 @@ def status() -> dict[str, Any]:
     out = StringIO()
     with suppress(SystemExit):
         call_command("bgstatus", "--json", stdout=out)
-    told: dict[str, Any] = json.loads(out.getvalue())
-    return told
+    answer: dict[str, Any] = json.loads(out.getvalue())
+    return answer

@@ -63,10 +63,10 @@ def test_a_job_runs_at_its_time_in_any_zone(
     bgworker(env=env)
     wait_until(Worker.objects.exists)
     command = [sys.executable, "-m", "tests.worker.zoned", str(effects), str(DELAY)]
-    told = subprocess.run(
+    process = subprocess.run(
         command, env={**worker_env, **env}, cwd=ROOT, capture_output=True, text=True, check=True
     )
-    ids = [UUID(line) for line in told.stdout.split()]
+    ids = [UUID(line) for line in process.stdout.split()]
     wait_until(lambda: Job.objects.filter(pk__in=ids, state="succeeded").count() == 2, 10.0)
     for job in Job.objects.all():
         assert job.started_at is not None

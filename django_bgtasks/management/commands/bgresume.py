@@ -36,6 +36,6 @@ class Command(TranslatedCommand):
             raise CommandError(_("Name the queues, or say --all."))
         actor = shell_actor("bgresume")
         for name in names:
-            gone = resume_queue(name, backend, actor)
-            text = _("%s goes on.") if gone else _("%s was not paused.")
+            was_paused = resume_queue(name, backend, actor)
+            text = _("%s goes on.") if was_paused else _("%s was not paused.")
             self.stdout.write(text % name)

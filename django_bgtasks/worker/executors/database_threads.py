@@ -60,8 +60,8 @@ class Lease:
         refresh()
         guard = SessionGuard()
         try:
-            while (wanted := self._calls.get()) is not None:
-                self._do(*wanted)
+            while (call := self._calls.get()) is not None:
+                self._do(*call)
             left_open = guard.restore()
             if self._struck:
                 # It may have been in the middle of a query.
@@ -155,38 +155,38 @@ class DatabaseThreads(Executor):
         return lease
 
     def _serve(self, lease: Lease | None) -> None:
-        mine: SimpleQueue[Lease] = SimpleQueue()
+        leases: SimpleQueue[Lease] = SimpleQueue()
         while lease is not None:
             lease.serve()
-            lease = self._next(mine)
+            lease = self._next(leases)
         drop_connections()
 
-    def _next(self, mine: SimpleQueue[Lease]) -> Lease | None:
+    def _next(self, leases: SimpleQueue[Lease]) -> Lease | None:
         """The next lease for a thread, which may have to wait for it; None if it is to end."""
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
-            self._idle.append(mine)
+            self._idle.append(leases)
         while True:
             try:
-                return mine.get(timeout=IDLE_SECONDS)
+                return leases.get(timeout=IDLE_SECONDS)
             except Empty:
-                if self._may_end(mine):
+                if self._may_end(leases):
                     return None
 
-    def _may_end(self, mine: SimpleQueue[Lease]) -> bool:
+    def _may_end(self, leases: SimpleQueue[Lease]) -> bool:
         with self._lock:
-            if mine not in self._idle or len(self._idle) == 1:
+            if leases not in self._idle or len(self._idle) == 1:
                 return False
-            self._idle.remove(mine)
+            self._idle.remove(leases)
             self._threads -= 1
             return True
 
 
-def room_for(wanted: int, threads: int) -> int:
+def room_for(number: int, threads: int) -> int:
     """How many coroutines may use the database at once: with a small pool, fewer than wanted.
 
     threads: with more than one, those that run other jobs; each has a connection too.
     """
     others = OF_THE_PROCESS + (threads if threads > 1 else 0)
-    return int(max(1, min(wanted, most_connections() - others)))
+    return int(max(1, min(number, most_connections() - others)))

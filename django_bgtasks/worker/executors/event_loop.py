@@ -162,8 +162,8 @@ class RunTask(asyncio.Task[Any]):
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel it, unless the call comes from another run; such a call is ignored."""
         caller = _runner.get()
-        theirs = None not in (caller, self.runner) and caller is not self.runner
-        return not theirs and super().cancel(msg)
+        is_of_another_run = None not in (caller, self.runner) and caller is not self.runner
+        return not is_of_another_run and super().cancel(msg)
 
 
 class Stepwise:

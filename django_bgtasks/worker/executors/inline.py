@@ -113,11 +113,11 @@ class Prefetched(deque[UUID]):
 
     def take(self, count: int | None = None) -> list[UUID]:
         """Take the first of them, at most `count`; all without it."""
-        taken: list[UUID] = []
+        ids: list[UUID] = []
         with suppress(IndexError):
-            while count is None or len(taken) < count:
-                taken.append(self.popleft())
-        return taken
+            while count is None or len(ids) < count:
+                ids.append(self.popleft())
+        return ids
 
 
 class Batch:

@@ -62,31 +62,31 @@ class SettlingThread:
                 os._exit(1)
 
     def _settle(self, completed: list[ActiveRun]) -> None:
-        ended = [run for one in completed if (run := self._end(one)) is not None]
+        ended = [run for active in completed if (run := self._end(active)) is not None]
         settled = settle_runs(ended, self._config.using)
-        for one in completed:
-            self._shared.free(one.entry)
+        for active in completed:
+            self._shared.free(active.entry)
         restore_log()
-        self._settler.announce([one.runner.job.pk for one in completed], settled)
+        self._settler.announce([active.runner.job.pk for active in completed], settled)
         # Others may need the connection before the next one ends.
         give_back_connections()
         self._runs.release(completed)
         self._settler.fetcher.notify()
 
-    def _end(self, one: ActiveRun) -> Run | None:
-        self._runs.let_run(one)
-        run = one.runner.end()
+    def _end(self, active: ActiveRun) -> Run | None:
+        self._runs.let_run(active)
+        run = active.runner.end()
         if run is not None and run.open:
-            self._shared.ended_at(one.entry)
+            self._shared.ended_at(active.entry)
         return run
 
     def _enforce_limits(self) -> None:
         interrupt_overdue()
         runs = self._runs.all()
-        for one in runs:
-            if self._shared.is_cancelled_at(one.entry):
-                one.runner.cancel()
-        coroutines = [one for one in runs if one.executor is self._event_loop]
+        for active in runs:
+            if self._shared.is_cancelled_at(active.entry):
+                active.runner.cancel()
+        coroutines = [active for active in runs if active.executor is self._event_loop]
         if coroutines:
             self._postpone_others(coroutines)
         else:
@@ -99,15 +99,15 @@ class SettlingThread:
         """
         blocking = self._event_loop.blocking_runner()
         # What a job has left behind on the loop has no time at which it is killed.
-        if not any(one.runner is blocking for one in coroutines):
+        if not any(active.runner is blocking for active in coroutines):
             blocking = None
         before, self._blocking = self._blocking, blocking
         if blocking is None and before is None:
             return
-        for one in coroutines:
-            if blocking not in (None, one.runner):
-                self._runs.put_off(one, inf)
+        for active in coroutines:
+            if blocking not in (None, active.runner):
+                self._runs.put_off(active, inf)
             elif blocking is None or before not in (None, blocking):
                 # One that blocks it right after another was put off for that one's sake.
-                later = max(one.kill_at, clock.monotonic() + self._config.options.kill_after)
-                self._runs.put_off(one, later)
+                later = max(active.kill_at, clock.monotonic() + self._config.options.kill_after)
+                self._runs.put_off(active, later)

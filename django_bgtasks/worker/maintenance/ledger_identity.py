@@ -37,8 +37,8 @@ class Identity:
 
     def _is_shared(self) -> bool:
         """Whether the same strangers were there twice. Raises RedisError."""
-        named, ids = namespace_of(self.backend, self.using), workers.ids(self.using)
+        namespace, ids = namespace_of(self.backend, self.using), workers.ids(self.using)
         known = [worker.hex[-8:] for worker in ids]
         before = self._strangers
-        self._strangers = strangers(named, known, connection(self.backend))
+        self._strangers = strangers(namespace, known, connection(self.backend))
         return bool(before & self._strangers)

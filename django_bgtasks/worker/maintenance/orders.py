@@ -55,7 +55,7 @@ class Orders:
         return jobs | _jobs_of([other for other in self.deaths if other is not death])
 
     def _in_shared_states(self) -> set[UUID]:
-        return {held.job_id for shared in self._shared_states for held in shared.read()}
+        return {job.job_id for shared in self._shared_states for job in shared.read()}
 
 
 def _jobs_of(deaths: list[dict[str, Any]]) -> set[UUID]:

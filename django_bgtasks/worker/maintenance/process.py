@@ -56,8 +56,8 @@ class MaintenanceProcess:
     ) -> None:
         self.config, backend, using = config, config.backend, config.using
         self.orders = Orders(orders, shared_states)
-        heard = last_beat if last_beat > float("-inf") else clock.monotonic()
-        silence = rescue.Silence(config.options.dead_after, heard)
+        last_answer = last_beat if last_beat > float("-inf") else clock.monotonic()
+        silence = rescue.Silence(config.options.dead_after, last_answer)
         self.heartbeat = Heartbeat(config, self.orders, reports, silence)
         identity, redispatch = Identity(backend, using), Redispatch(backend, using)
         rq = RQRegistry(config, self.orders)

@@ -44,9 +44,9 @@ class Redispatch:
         if not uses_redis(self.backend):
             self._was_away = True
             return 0
-        redis, named = connection(self.backend), self._named
+        redis, namespace = connection(self.backend), self._namespace
         try:
-            if self._was_away or not is_marked(named, redis):
+            if self._was_away or not is_marked(namespace, redis):
                 return self._restore(redis)
             if clock.monotonic() >= self._mark_at:
                 self._mark(redis)
@@ -71,12 +71,12 @@ class Redispatch:
         self._sweep_at, self._is_sure = 0.0, True
 
     def _restore(self, redis: Redis) -> int:
-        if not redis.set(self._named.key("redispatch"), 1, nx=True, ex=LOCK_SECONDS):
+        if not redis.set(self._namespace.key("redispatch"), 1, nx=True, ex=LOCK_SECONDS):
             return 0
         # The mark comes last: a crash in between makes the next one look again.
         sent = self._send(redis, self._missing(redis))
         self._mark(redis)
-        redis.delete(self._named.key("redispatch"))
+        redis.delete(self._namespace.key("redispatch"))
         self._was_away = False
         # A site that found Redis away spares it for a while yet, and sends nothing.
         self._sweep_at = clock.monotonic() + CONFIRM_AFTER
@@ -95,7 +95,7 @@ class Redispatch:
         end = clock.monotonic()
         self._sweep_at = end + rest_after(start, SWEEP_EVERY)
         self._confirm_at = end + CONFIRM_AFTER
-        return _said(sent)
+        return _log_sent(sent)
 
     def _confirm(self, redis: Redis) -> int:
         """The second look: at the suspects alone, of which most have begun meanwhile."""
@@ -103,38 +103,38 @@ class Redispatch:
         only = suspects if len(suspects) <= CHUNK else None
         missing = self._missing(redis, only)
         lost = (message for message in missing if message.job_id in suspects)
-        return _said(self._send(redis, lost))
+        return _log_sent(self._send(redis, lost))
 
     def _missing(self, redis: Redis, only: set[UUID] | None = None) -> Iterator[Message]:
         # Redis is read first: what is popped and claimed in between is not taken for missing.
-        named, names = self._named, []
+        namespace, names = self._namespace, []
         if only is None:
-            names = in_use(with_queued_jobs(self.backend, self.using), named, redis)
-        waiting = {name: waiting_ids(name, named, redis) for name in names}
+            names = in_use(with_queued_jobs(self.backend, self.using), namespace, redis)
+        waiting = {name: waiting_ids(name, namespace, redis) for name in names}
         for message in starmap(Message, queued_jobs(self.backend, self.using, only)):
             name = message.rq_queue
             if name not in waiting:
-                waiting[name] = waiting_ids(name, named, redis)
+                waiting[name] = waiting_ids(name, namespace, redis)
             if str(message.job_id) not in waiting[name]:
                 yield message
 
     def _send(self, redis: Redis, messages: Iterator[Message]) -> int:
         sent = 0
         while chunk := list(islice(messages, CHUNK)):
-            push(chunk, self._named, redis)
+            push(chunk, self._namespace, redis)
             sent += len(chunk)
         return sent
 
     def _mark(self, redis: Redis) -> None:
-        mark(self._named, database_name(self.using), redis)
+        mark(self._namespace, database_name(self.using), redis)
         self._mark_at = clock.monotonic() + MARK_EVERY
 
     @property
-    def _named(self) -> Namespace:
+    def _namespace(self) -> Namespace:
         return namespace_of(self.backend, self.using)
 
 
-def _said(sent: int) -> int:
+def _log_sent(sent: int) -> int:
     if sent:
         logger.warning("%d queued jobs were missing in Redis and were sent again.", sent)
     return sent

@@ -21,24 +21,24 @@ class Silence:
     """Since when the database has answered without a gap: so long others could be heard.
 
     After an outage nobody's heartbeat is young: who called the silent dead then would end every
-    worker that lives. heard: when the database answered last.
+    worker that lives. last_answer: when the database answered last.
     """
 
-    def __init__(self, dead_after: float, heard: float) -> None:
+    def __init__(self, dead_after: float, last_answer: float) -> None:
         self.dead_after = dead_after
-        self._heard, self._since = heard, float("-inf")
+        self._last_answer, self._since = last_answer, float("-inf")
 
     def note(self) -> None:
         """The database has answered. For the thread of the heartbeat, which no task holds up."""
         now = clock.monotonic()
-        if now - self._heard > self._gap:
+        if now - self._last_answer > self._gap:
             self._since = now
-        self._heard = now
+        self._last_answer = now
 
     def seconds(self) -> float:
         """For how long one who was alive would have been heard."""
         now = clock.monotonic()
-        return now - self._since if now - self._heard <= self._gap else 0.0
+        return now - self._since if now - self._last_answer <= self._gap else 0.0
 
     @property
     def _gap(self) -> float:

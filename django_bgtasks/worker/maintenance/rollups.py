@@ -35,6 +35,6 @@ class RollUps:
 def run_once(using: str, minutes: int = RECENT_MINUTES) -> int:
     """Add up what ended in the last minutes. Returns how many figures were written."""
     written = rollups.add_up_ended(minutes, using)
-    for span in sorted(rollups.KEPT)[1:]:
+    for span in sorted(rollups.RETENTION_DAYS)[1:]:
         written += rollups.add_up_minutes(span, minutes, using)
     return written

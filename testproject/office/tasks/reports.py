@@ -22,7 +22,7 @@ from ..pdf import Section, write_pdf
 
 FIELDS = ("name", "email", "company", "city")
 CHUNK = 2_000
-SHOWN = 200
+MOST_ROWS = 200
 
 
 @task(
@@ -91,7 +91,7 @@ def sections(owner: User, rows: int) -> Iterator[Section]:
     )
     cities = contacts.exclude(city="").values_list("city").annotate(n=Count("pk")).order_by("-n")
     yield "Most frequent cities", [("City", "Contacts"), *((c, f"{n:,}") for c, n in cities[:10])]
-    first = [row for _, *row in next(chunks(owner), [])[:SHOWN]]
+    first = [row for _, *row in next(chunks(owner), [])[:MOST_ROWS]]
     yield f"The first {len(first)} contacts; the CSV has all", [FIELDS, *first]
 
 

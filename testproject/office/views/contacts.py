@@ -15,7 +15,7 @@ from ..answers import answer, member, refuse
 from ..forms import ContactsForm
 from ..models import Import
 from ..tasks.contacts import import_contacts
-from ..uploads import kept
+from ..uploads import row_of_upload
 from .jobs import latest_job
 
 TEMPLATE = "office/contacts.html"
@@ -26,13 +26,13 @@ TEMPLATE = "office/contacts.html"
 def contacts(request: HttpRequest) -> HttpResponse:
     """List the member's imports, or take one more file."""
     owner = member(request)
-    mine = Import.objects.filter(owner=owner)[:60]
+    imports = Import.objects.filter(owner=owner)[:60]
     if request.method != "POST":
-        return render(request, TEMPLATE, {"form": ContactsForm(), "imports": mine})
+        return render(request, TEMPLATE, {"form": ContactsForm(), "imports": imports})
     form = ContactsForm(request.POST, request.FILES)
     if not form.is_valid():
-        return refuse(request, TEMPLATE, form, imports=mine)
-    with kept(Import, owner, form.cleaned_data["file"]) as source:
+        return refuse(request, TEMPLATE, form, imports=imports)
+    with row_of_upload(Import, owner, form.cleaned_data["file"]) as source:
         job = import_contacts.using(dedup_key=source.content_key, owner=owner, about=source)
         result = job.enqueue(str(source.pk))
     return answer(request, result)

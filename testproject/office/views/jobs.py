@@ -36,8 +36,8 @@ def latest_job(row: Model) -> Job | None:
 @login_required
 def jobs(request: HttpRequest) -> HttpResponse:
     """List the member's own jobs."""
-    mine = Job.objects.filter(owner=member(request))
-    page = Paginator(mine, 25).get_page(request.GET.get("page"))
+    rows = Job.objects.filter(owner=member(request))
+    page = Paginator(rows, 25).get_page(request.GET.get("page"))
     return render(request, "office/jobs.html", {"page": page})
 
 

@@ -14,7 +14,7 @@ from ..answers import answer, member, refuse
 from ..forms import PictureForm
 from ..models import Picture, PictureSize
 from ..tasks.pictures import make_sizes
-from ..uploads import kept
+from ..uploads import row_of_upload
 from .jobs import latest_job
 
 TEMPLATE = "office/pictures.html"
@@ -25,13 +25,13 @@ TEMPLATE = "office/pictures.html"
 def pictures(request: HttpRequest) -> HttpResponse:
     """List the member's pictures, or take one more."""
     owner = member(request)
-    mine = Picture.objects.filter(owner=owner).prefetch_related("sizes")[:60]
+    rows = Picture.objects.filter(owner=owner).prefetch_related("sizes")[:60]
     if request.method != "POST":
-        return render(request, TEMPLATE, {"form": PictureForm(), "pictures": mine})
+        return render(request, TEMPLATE, {"form": PictureForm(), "pictures": rows})
     form = PictureForm(request.POST, request.FILES)
     if not form.is_valid():
-        return refuse(request, TEMPLATE, form, pictures=mine)
-    with kept(Picture, owner, form.cleaned_data["file"]) as picture:
+        return refuse(request, TEMPLATE, form, pictures=rows)
+    with row_of_upload(Picture, owner, form.cleaned_data["file"]) as picture:
         job = make_sizes.using(dedup_key=picture.content_key, owner=owner, about=picture)
         result = job.enqueue(str(picture.pk))
     return answer(request, result)

@@ -24,8 +24,8 @@ def reports(request: HttpRequest) -> HttpResponse:
     """List the member's reports, or have one built."""
     owner = member(request)
     if request.method != "POST":
-        mine = Report.objects.filter(owner=owner)[:60]
-        return render(request, "office/reports.html", {"reports": mine})
+        rows = Report.objects.filter(owner=owner)[:60]
+        return render(request, "office/reports.html", {"reports": rows})
     result = build_report.using(owner=owner).enqueue(owner.pk)
     return answer(request, result)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .adapter import Adapter, State, manage
 
-SHOWN = {
+STATES = {
     "blocked": State.WAITING,
     "scheduled": State.WAITING,
     "queued": State.WAITING,
@@ -41,7 +41,7 @@ class Bgtasks(Adapter):
         rows = Job.objects.filter(pk__in=[self.ids[key] for key in keys if key in self.ids])
         known = {str(pk): state for pk, state in rows.values_list("pk", "state")}
         return {
-            key: SHOWN[known[self.ids[key]]] if self.ids.get(key) in known else State.GONE
+            key: STATES[known[self.ids[key]]] if self.ids.get(key) in known else State.GONE
             for key in keys
         }
 

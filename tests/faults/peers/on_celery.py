@@ -13,8 +13,8 @@ import redis
 
 from .adapter import Adapter, State
 
-QUEUE, HELD, RESULT = "celery", "unacked", "celery-task-meta-"
-SHOWN = {"SUCCESS": State.FINISHED, "FAILURE": State.FAILED}
+QUEUE, UNACKED, RESULT = "celery", "unacked", "celery-task-meta-"
+STATES = {"SUCCESS": State.FINISHED, "FAILURE": State.FAILED}
 
 
 class AcksLate(Adapter):
@@ -50,10 +50,10 @@ class AcksLate(Adapter):
     def states(self, keys: Sequence[str]) -> dict[str, State]:
         with redis.Redis.from_url(os.environ["BGTASKS_TEST_REDIS_URL"]) as client:
             waiting = {_task_id(json.loads(text)) for text in client.lrange(QUEUE, 0, -1)}
-            held = {_task_id(json.loads(text)[0]) for text in client.hvals(HELD)}
+            unacked = {_task_id(json.loads(text)[0]) for text in client.hvals(UNACKED)}
             results = client.mget([RESULT + key for key in keys]) if keys else []
         return {
-            key: _state(key in waiting, key in held, result)
+            key: _state(key in waiting, key in unacked, result)
             for key, result in zip(keys, results, strict=True)
         }
 
@@ -88,8 +88,8 @@ def _task_id(message: dict[str, Any]) -> str:
     return str(message["headers"]["id"])
 
 
-def _state(waiting: bool, held: bool, result: bytes | None) -> State:
-    shown = SHOWN.get(json.loads(result)["status"]) if result else None
-    if shown is None and waiting:
-        shown = State.WAITING
-    return shown or (State.RUNNING if held else State.GONE)
+def _state(waiting: bool, unacked: bool, result: bytes | None) -> State:
+    state = STATES.get(json.loads(result)["status"]) if result else None
+    if state is None and waiting:
+        state = State.WAITING
+    return state or (State.RUNNING if unacked else State.GONE)

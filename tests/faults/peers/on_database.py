@@ -7,7 +7,7 @@ from typing import Any
 
 from .adapter import Adapter, State, manage
 
-SHOWN = {
+STATES = {
     "READY": State.WAITING,
     "RUNNING": State.RUNNING,
     "SUCCESSFUL": State.FINISHED,
@@ -45,7 +45,7 @@ class DatabaseTasks(Adapter):
         rows = DBTaskResult.objects.filter(pk__in=[self.ids[k] for k in keys if k in self.ids])
         known = {str(pk): status for pk, status in rows.order_by().values_list("pk", "status")}
         return {
-            key: SHOWN[known[self.ids[key]]] if self.ids.get(key) in known else State.GONE
+            key: STATES[known[self.ids[key]]] if self.ids.get(key) in known else State.GONE
             for key in keys
         }
 

@@ -47,7 +47,7 @@ class SeveralQueues(Adapter):
         import django_rq
 
         queue = django_rq.get_queue("default")
-        held = {
+        keys_of = {
             State.RUNNING: {
                 *queue.started_job_registry.get_job_ids(cleanup=False),
                 *queue.intermediate_queue.get_job_ids(),
@@ -59,8 +59,8 @@ class SeveralQueues(Adapter):
                 *queue.scheduled_job_registry.get_job_ids(cleanup=False),
             },
         }
-        shown = {key: state for state, found in held.items() for key in found}
-        return {key: shown.get(key, State.GONE) for key in keys}
+        state_of = {key: state for state, found in keys_of.items() for key in found}
+        return {key: state_of.get(key, State.GONE) for key in keys}
 
 
 class OneQueue(SeveralQueues):

@@ -142,11 +142,11 @@ class Run:
         """Count what came of the jobs, and end the workers."""
         states, ended = self.states(), self.log.times("end")
         self.end_workers()
-        shown = Counter(states.values())
+        counts = Counter(states.values())
         ran = Counter(states[key] for key in self.keys if ended[key])
         if self.restarts:
             self.remark(f"{self.restarts} workers ended and were started again")
-        self._remark_hidden(ran, shown - ran)
+        self._remark_hidden(ran, counts - ran)
         return Entry(
             section,
             injected,
@@ -156,8 +156,8 @@ class Run:
             lost=sum(not ended[key] and states[key] in NOTHING_TO_DO for key in self.keys),
             again=sum(ended[key] > 1 for key in self.keys),
             recovery=self._recovery(states),
-            late=shown[State.RUNNING] + shown[State.WAITING],
-            failed=shown[State.FAILED],
+            late=counts[State.RUNNING] + counts[State.WAITING],
+            failed=counts[State.FAILED],
             remark="; ".join(self.remarks),
         )
 

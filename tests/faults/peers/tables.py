@@ -92,8 +92,8 @@ def line_of(row: Entry) -> str:
     took = ["–", "–"]
     if row.recovery:
         took = [f"{of(row.recovery):.1f} s" for of in (statistics.median, max)]
-    shown = ["–"] * len(counts) if not row.times else [f"{count:,}" for count in counts]
-    return f"| {' | '.join([row.section, row.injected, *shown, *took, row.remark])} |\n"
+    figures = ["–"] * len(counts) if not row.times else [f"{count:,}" for count in counts]
+    return f"| {' | '.join([row.section, row.injected, *figures, *took, row.remark])} |\n"
 
 
 if __name__ == "__main__":
