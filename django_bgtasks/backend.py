@@ -116,9 +116,9 @@ class RQBackend(BaseTaskBackend):
         """Insert a job in the current transaction and dispatch it after the commit."""
         from .jobs import enqueue, inline
 
-        ours = self._of_this_backend(task)
-        insert = inline.enqueue_inline if runs_inline(ours) else enqueue.enqueue
-        return insert(ours, args, kwargs, task)
+        background_task = self._of_this_backend(task)
+        insert = inline.enqueue_inline if runs_inline(background_task) else enqueue.enqueue
+        return insert(background_task, args, kwargs, task)
 
     async def aenqueue(
         self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -130,9 +130,11 @@ class RQBackend(BaseTaskBackend):
         """Enqueue many calls at once; all of them or none."""
         from .jobs import enqueue, inline
 
-        ours = self._of_this_backend(task)
-        insert = inline.enqueue_many_inline if runs_inline(ours) else enqueue.enqueue_many
-        return insert(ours, calls, task)
+        background_task = self._of_this_backend(task)
+        insert = (
+            inline.enqueue_many_inline if runs_inline(background_task) else enqueue.enqueue_many
+        )
+        return insert(background_task, calls, task)
 
     def get_result(self, result_id: str) -> JobResult[Any]:
         """The result of a job by its id.

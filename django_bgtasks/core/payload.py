@@ -36,10 +36,10 @@ class _Filter(SafeExceptionReporterFilter):
     """Django's filter, which knows the keys of a typed dict too; see core/values.py."""
 
     def cleanse_setting(self, key: Any, value: Any) -> Any:
-        shown = super().cleanse_setting(key, value)
-        if isinstance(shown, dict) and (pairs := pairs_of(value)):
-            shown["others"] = [[one, self.cleanse_setting(key_text(one), v)] for one, v in pairs]
-        return shown
+        cleansed = super().cleanse_setting(key, value)
+        if isinstance(cleansed, dict) and (pairs := pairs_of(value)):
+            cleansed["others"] = [[one, self.cleanse_setting(key_text(one), v)] for one, v in pairs]
+        return cleansed
 
 
 # Django's own words for secrets (API, AUTH, KEY, PASS, SECRET, SIGNATURE, TOKEN) and its mask.

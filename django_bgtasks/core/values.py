@@ -138,16 +138,16 @@ def _key(field: Any, value: Any, path: str) -> Any:
 
 def _lazy(value: Any, path: str, depth: int) -> Any:
     """A translation is stored untranslated; another lazy text as what it says now."""
-    _rebuild, (func, *given) = value.__reduce__()
+    _rebuild, (func, *arguments) = value.__reduce__()
     name = getattr(func, "__name__", "")
-    named: Mapping[str, Any] = next((one for one in given if isinstance(one, Mapping)), {})
+    named: Mapping[str, Any] = next((one for one in arguments if isinstance(one, Mapping)), {})
     parts: list[Any] = []
     if "plural" in named:
         # Without "number" it is the number that a format will give, or its name there.
         words = [named[key] for key in ("context", "singular", "plural") if key in named]
-        parts = [*words, named.get("number", given[1])]
-    elif isinstance(given[0], tuple) and not named:
-        parts = list(given[0])
+        parts = [*words, named.get("number", arguments[1])]
+    elif isinstance(arguments[0], tuple) and not named:
+        parts = list(arguments[0])
     known = getattr(func, "__module__", "") == "django.utils.translation" and name in LAZY
     if not known or not parts or not all(type(part) in (str, int, type(None)) for part in parts):
         return json_copy(str(value), path, depth)
@@ -367,19 +367,19 @@ class _Reader:
 
     def dataclass(self, tag: Tag) -> Any:
         cls, values = self.cls(tag, is_dataclass), self.items(tag["value"])
-        made, fields = object.__new__(cls), {one.name: one for one in dataclasses.fields(cls)}
+        instance, fields = object.__new__(cls), {one.name: one for one in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - set(fields)):
             _refuse(f"{tag['class']} has no field {', '.join(unknown)} here")
         for name, field in fields.items():
             if name in values:
-                object.__setattr__(made, name, values[name])
+                object.__setattr__(instance, name, values[name])
             elif field.default is not MISSING:
-                object.__setattr__(made, name, field.default)
+                object.__setattr__(instance, name, field.default)
             elif field.default_factory is not MISSING:
-                object.__setattr__(made, name, field.default_factory())
+                object.__setattr__(instance, name, field.default_factory())
             elif field.init:
                 _refuse(f"{tag['class']} has a field {name} here that was not stored")
-        return made
+        return instance
 
     def namedtuple(self, tag: Tag) -> Any:
         is_one = lambda found: issubclass(found, tuple) and hasattr(found, "_fields")  # noqa: E731

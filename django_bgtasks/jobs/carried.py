@@ -31,7 +31,9 @@ logger = logging.getLogger("django_bgtasks")
 MOST_BYTES = 4096
 LONGEST_NAME = 100
 # What is to be carried in place of what is captured, with a True before it.
-_given: ContextVar[tuple[bool, str | None]] = ContextVar("bgtasks_carried", default=(False, None))
+_inherited: ContextVar[tuple[bool, str | None]] = ContextVar(
+    "bgtasks_carried", default=(False, None)
+)
 # The names that jobs carry and OPTIONS does not have: the log has them.
 _logged: set[str] = set()
 
@@ -129,7 +131,7 @@ def carry(jobs: Iterable[Job], backend: str, task: str) -> None:
 
     Raises InvalidArguments for what cannot be captured or stored.
     """
-    is_given, text = _given.get()
+    is_given, text = _inherited.get()
     if not is_given:
         text = _captured(backend, task)
     for job in jobs:
@@ -139,11 +141,11 @@ def carry(jobs: Iterable[Job], backend: str, task: str) -> None:
 @contextmanager
 def carrying(text: str | None) -> Iterator[None]:
     """What is enqueued in this block carries this, as the row of another job has it."""
-    token = _given.set((True, text))
+    token = _inherited.set((True, text))
     try:
         yield
     finally:
-        _given.reset(token)
+        _inherited.reset(token)
 
 
 def _captured(backend: str, task: str) -> str | None:

@@ -25,7 +25,6 @@ from ..core.current import running
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
 from ..core.messages import CRASHES, Reason
-from ..core.options import backend_of, backend_settings
 from ..core.outcomes import (
     NO_ERROR,
     Outcome,
@@ -68,7 +67,7 @@ from ..sandbox.threads import check_threads_of
 from .carried import carried_of
 from .context import JobContext, context_of, flush_progress
 from .enqueue import dispatch_on_commit
-from .job_log import JobLog
+from .job_log import JobLog, keeps_log
 from .middleware import aentered, entered, middleware_of, report_outcome
 from .on_failure import call_on_failure
 from .results import announce
@@ -173,18 +172,10 @@ def begin_run(run: Run) -> bool:
         # Not failed: the job runs when the code is there again.
         _settle(run, outcome_of_release(missing, HOLD))
         return False
-    if _keeps_log(run):
+    if keeps_log(run.job, run.task):
         run.log = JobLog(redactor(run.task, job.args, job.kwargs))
     announce("task_started", job, run.task)
     return True
-
-
-def _keeps_log(run: Run) -> bool:
-    wanted: bool | None = getattr(run.task, "log", None)
-    if wanted is None:
-        home = backend_of(run.job.backend)
-        return home is not None and backend_settings(home).options.log
-    return wanted
 
 
 def call(run: Run) -> Any:

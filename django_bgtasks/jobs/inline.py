@@ -44,7 +44,7 @@ logger = logging.getLogger("django_bgtasks")
 DEEPEST = 10
 LOOK_EVERY = 0.2
 # What may come of a look at a job that has run: it may have deleted its own row.
-GONE = (ObjectDoesNotExist, TaskResultDoesNotExist)
+NO_ROW = (ObjectDoesNotExist, TaskResultDoesNotExist)
 INTERRUPTED = "The process in which it ran inline was interrupted."
 # A job, and what brings the caller's object up to date when it has run.
 Call = tuple[Job, Callable[[], Any]]
@@ -62,17 +62,19 @@ _here = _Here()
 
 
 def enqueue_inline(
-    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], given: Any
+    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], django_task: Any
 ) -> JobResult[Any]:
     """enqueue(), and run the job after the commit. The result is brought up to date then."""
-    result = enqueue(task, args, kwargs, given)
+    result = enqueue(task, args, kwargs, django_task)
     run_on_commit([(result.job, result.refresh)], ledger_database())
     return result
 
 
-def enqueue_many_inline(task: Any, calls: Iterable[Any], given: Any) -> Sequence[JobResult[Any]]:
+def enqueue_many_inline(
+    task: Any, calls: Iterable[Any], django_task: Any
+) -> Sequence[JobResult[Any]]:
     """enqueue_many(), and run the jobs in their order after the commit; see enqueue_inline()."""
-    results = list(enqueue_many(task, calls, given))
+    results = list(enqueue_many(task, calls, django_task))
     run_on_commit([(result.job, result.refresh) for result in results], ledger_database())
     return results
 
@@ -131,7 +133,7 @@ def _run_call(call: Call, using: str) -> list[BaseException]:
         dispatch_on_commit([job], using)
     else:
         error = _run_attempts(job, using)
-    with suppress(*GONE):
+    with suppress(*NO_ROW):
         refresh()
     return [error] if error is not None else []
 

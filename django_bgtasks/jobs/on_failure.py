@@ -34,9 +34,9 @@ def call_on_failure(
 
 
 def _call(context: JobContext, outcome: Outcome) -> None:
-    job, given = context.job, context.task.on_failure
+    job, function = context.job, context.task.on_failure
     try:
-        act = import_string(given) if isinstance(given, str) else given
+        act = import_string(function) if isinstance(function, str) else function
         # Within somebody's transaction, as a test's, its errors must not end that.
         with kept_usable(context.using), restored(job):
             (async_to_sync(act) if iscoroutinefunction(act) else act)(context, outcome)

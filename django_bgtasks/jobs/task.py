@@ -401,14 +401,14 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
     _check_on_failure(name, task.on_failure)
 
 
-def _check_on_failure(name: str, given: Any) -> None:
-    if isinstance(given, str):
-        is_right = "." in given and all(part.isidentifier() for part in given.split("."))
+def _check_on_failure(name: str, function: Any) -> None:
+    if isinstance(function, str):
+        is_right = "." in function and all(part.isidentifier() for part in function.split("."))
     else:
-        is_right = given is None or callable(given)
+        is_right = function is None or callable(function)
     if not is_right:
         text = "on_failure is a function of (context, outcome), or the dotted path of one"
-        raise InvalidTask(f"{name}: {text}, not {given!r}. A task is none: let it enqueue that.")
+        raise InvalidTask(f"{name}: {text}, not {function!r}. A task is none: let it enqueue that.")
 
 
 def _check_scope(name: str, scope: Any) -> None:

@@ -56,8 +56,8 @@ def call_of(job: Job, task: Any, hold: Any) -> Call:
     except ObjectGone as error:
         if error.reason is None or getattr(task, "missing", "fail") == "fail":
             raise
-        gone = error.reason.params
-        reason = Reason("skipped", {"model": gone["model"], "key": gone["key"]})
+        params = error.reason.params
+        reason = Reason("skipped", {"model": params["model"], "key": params["key"]})
         failure = Failure.of("cancelled", reason)
         raise NotToRun(Outcome(Transition.CANCEL_RUNNING, failure=failure), reason) from None
     return args, kwargs

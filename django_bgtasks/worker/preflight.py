@@ -46,12 +46,12 @@ def check_database(config: WorkerConfig, heartbeat: HeartbeatFile | None = None)
 def _look(config: WorkerConfig, heartbeat: HeartbeatFile | None) -> int:
     """Look in a process of its own. Returns its wait status."""
     # It ends with the process, which alone has its other end.
-    ended, kept = os.pipe()
+    our_end, its_end = os.pipe()
     pid = fork(lambda: sys.exit(_check_database(config)))
-    os.close(kept)
-    while heartbeat is not None and not select.select([ended], [], [], TOUCH_EVERY)[0]:
+    os.close(its_end)
+    while heartbeat is not None and not select.select([our_end], [], [], TOUCH_EVERY)[0]:
         heartbeat.touch()
-    os.close(ended)
+    os.close(our_end)
     return os.waitpid(pid, 0)[1]
 
 
