@@ -136,6 +136,13 @@ def backend_settings(backend: str) -> BackendSettings:
     return read(backend, found[backend])
 
 
+@cache
+def keeps_logs(stored: str) -> bool:
+    """Whether the backend to which a job with this backend in its row belongs keeps its log."""
+    home = backend_of(stored)
+    return home is not None and backend_settings(home).options.log
+
+
 def read(backend: str, entry: Mapping[str, Any]) -> BackendSettings:
     """Parse one entry; options that do not exist are kept apart for the system check."""
     values = dict(entry.get("OPTIONS") or {})
@@ -230,6 +237,7 @@ CACHED: list[Any] = [
     backend_of,
     backend_class,
     backend_settings,
+    keeps_logs,
 ]
 
 

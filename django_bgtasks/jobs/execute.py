@@ -25,6 +25,7 @@ from ..core.current import running
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
 from ..core.messages import CRASHES, Reason
+from ..core.options import keeps_logs
 from ..core.outcomes import (
     NO_ERROR,
     Outcome,
@@ -67,7 +68,7 @@ from ..sandbox.threads import check_threads_of
 from .carried import carried_of
 from .context import JobContext, context_of, flush_progress
 from .enqueue import dispatch_on_commit
-from .job_log import JobLog, keeps_log
+from .job_log import JobLog
 from .middleware import aentered, entered, middleware_of, report_outcome
 from .on_failure import call_on_failure
 from .results import announce
@@ -172,7 +173,8 @@ def begin_run(run: Run) -> bool:
         # Not failed: the job runs when the code is there again.
         _settle(run, outcome_of_release(missing, HOLD))
         return False
-    if keeps_log(run.job, run.task):
+    keeps_log = getattr(run.task, "log", None)
+    if keeps_log or (keeps_log is None and keeps_logs(job.backend)):
         run.log = JobLog(redactor(run.task, job.args, job.kwargs))
     announce("task_started", job, run.task)
     return True

@@ -16,10 +16,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..core.current import running
-from ..core.options import backend_of, backend_settings
 from ..core.outcomes import Log
 from ..core.payload import clipped
-from ..models import Job
 
 LEVEL = logging.INFO
 # The last ones are kept; of a long one its head and its tail.
@@ -27,15 +25,6 @@ MOST_LINES, MOST_CHARS, LONGEST = 200, 64 * 1024, 8 * 1024
 # Of a text before it is redacted: half a secret would not be recognized.
 UNREDACTED = 64 * 1024
 _formatter = logging.Formatter()
-
-
-def keeps_log(job: Job, task: Any) -> bool:
-    """Whether what a job of this task logs is kept: as its definition says, or else its backend."""
-    keeps: bool | None = getattr(task, "log", None)
-    if keeps is None:
-        home = backend_of(job.backend)
-        return home is not None and backend_settings(home).options.log
-    return keeps
 
 
 class JobLog:
