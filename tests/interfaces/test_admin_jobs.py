@@ -335,6 +335,16 @@ def test_reading_writes_nothing(admin_client: Client) -> None:
     assert not HistoryEntry.objects.exists()
 
 
+@pytest.mark.parametrize("query", ["", "?state=failed", "?task=shop.tasks.send", "?q=shop"])
+def test_more_jobs_cost_the_list_no_more_statements(admin_client: Client, query: str) -> None:
+    counts = []
+    for number in (5, 60):
+        for _ in range(number):
+            make_job(State.FAILED)
+        counts.append(len(queries_of(admin_client, f"{LIST}{query}")))
+    assert counts[1] <= counts[0]
+
+
 def queries_of(client: Client, url: str) -> list[str]:
     """The statements of one request."""
     with CaptureQueriesContext(connection) as captured:
