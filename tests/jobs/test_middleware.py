@@ -26,7 +26,7 @@ from django_bgtasks.jobs.execute import run_claimed
 from django_bgtasks.jobs.middleware import middleware_of
 from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.models import Attempt, Job
-from django_bgtasks.testing import run_jobs
+from django_bgtasks.testing import run_jobs, without_redis
 from django_bgtasks.worker.maintenance import rescue
 from django_bgtasks.worker.maintenance.dead_processes import Death, settle_death
 from tests.app import tasks as plain
@@ -284,6 +284,29 @@ def test_a_job_that_could_not_begin_has_had_no_attempt_and_no_outcome(add: Add) 
     death = Death(job.pk, 1, worker, DeathCause.UNBEGUN)
     assert settle_death(death, "default")
     assert (Job.objects.get(pk=job.pk).state, calls) == ("queued", [])
+
+
+@pytest.mark.parametrize(
+    ("why", "state"),
+    [
+        *(("interrupted", "queued"), ("crash", "queued")),
+        *(("timeout", "failed"), ("cancelled", "cancelled")),
+    ],
+)
+def test_an_attempt_whose_process_died_has_one_outcome_however_it_died(
+    add: Add, why: str, state: str
+) -> None:
+    calls: list[Any] = []
+    add(Noting(calls))
+    worker = clock.new_id()
+    job = make_job(
+        "running", task=plain.add.module_path, attempt=1, worker=worker, claims=1, args=[1, 2]
+    )
+    death = Death(job.pk, 1, worker, DeathCause(why))
+    with without_redis():
+        assert settle_death(death, "default")
+        assert not settle_death(death, "default")
+    assert [call[0] for call in calls] == [state]
 
 
 def test_an_attempt_that_was_rescued_has_one_outcome_even_if_its_process_wakes_up(
