@@ -36,7 +36,6 @@ SQLITE_HINT = """Add to DATABASES[%r]:
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }"""
-WITHOUT_REDIS = "docs/settings.md#without-redis"
 # By the ids of the checks: what it is about, and where to read more.
 TEXTS: dict[str, tuple[Any, str]] = {
     "bgtasks.W001": (

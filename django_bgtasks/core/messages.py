@@ -86,6 +86,10 @@ TIMEOUTS = frozenset({"timeout", "timeout_killed"})
 FOR_OWNERS = frozenset({"mail_refused", "mail_gone", "no_longer_allowed"})
 
 
+# Where to read more of it.
+WITHOUT_REDIS_PAGE = "docs/settings.md#without-redis"
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """A code of TEMPLATES and its parameters. As a string it is the English text, for logs."""

@@ -10,8 +10,9 @@ from django.db import DatabaseError, connections
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..advice import WITHOUT_REDIS, advice_for
+from ..advice import advice_for
 from ..core.formats import exact
+from ..core.messages import WITHOUT_REDIS_PAGE
 from ..ledger import pooler
 from ..ledger.identity import identity_of, short
 from ..monitoring.diagnosis import diagnose
@@ -56,7 +57,7 @@ def examine(backend: str, using: str) -> Iterator[Finding]:
     yield from _pooler(using)
     snapshot = take_snapshot(backend, using)
     if snapshot.redis.note:
-        yield Finding(f"{snapshot.redis.note.text} ({WITHOUT_REDIS})")
+        yield Finding(f"{snapshot.redis.note.text} ({WITHOUT_REDIS_PAGE})")
     # One that does not answer is in the diagnosis.
     elif redis_silence(backend) is None:
         yield from _redis(backend, using)

@@ -11,7 +11,7 @@ from django.db import connections
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..core.messages import message
+from ..core.messages import WITHOUT_REDIS_PAGE, message
 from ..core.outcomes import failure_of
 from ..jobs.task import known_task
 from ..transport.connection import describe, uses_redis
@@ -88,7 +88,9 @@ def _handled_by_site(config: dict[str, object]) -> bool:
 
 
 def _redis(backend: str) -> str:
-    return describe(backend) if uses_redis(backend) else message("without_redis", None)
+    if uses_redis(backend):
+        return describe(backend)
+    return f"{message('without_redis', None)} ({WITHOUT_REDIS_PAGE})"
 
 
 def _database(using: str) -> str:

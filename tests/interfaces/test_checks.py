@@ -14,7 +14,8 @@ import pytest
 from django.core.checks import CheckMessage, run_checks
 from pytest_django import Settings
 
-from django_bgtasks.advice import TEXTS, WITHOUT_REDIS, advice_for
+from django_bgtasks.advice import TEXTS, advice_for
+from django_bgtasks.core.messages import WITHOUT_REDIS_PAGE
 from django_bgtasks.transport.connection import cache_name
 from tests.docs.markdown import ROOT
 
@@ -199,7 +200,7 @@ def test_a_worker_advises_a_deployed_site_to_name_its_redis(
 
 
 def test_advice_is_one_line_that_says_where_to_read_more() -> None:
-    pages = {where.partition("#") for _, where in [*TEXTS.values(), ("", WITHOUT_REDIS)]}
+    pages = {where.partition("#") for _, where in [*TEXTS.values(), ("", WITHOUT_REDIS_PAGE)]}
     for page, _, anchor in pages:
         headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.MULTILINE)
         assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
