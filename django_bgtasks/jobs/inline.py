@@ -113,8 +113,12 @@ def _run_all(calls: Sequence[Call], using: str) -> None:
             if _here.depth == 1 and not rest:
                 rest, _here.later = _here.later, deque()
     except BaseException:
-        # Ctrl-C: what has not begun is left to others.
-        dispatch_on_commit([job for job, _ in rest], using)
+        # Ctrl-C, or the database is away: what has not begun is left to others.
+        if _here.depth == 1:
+            rest.extend(_here.later)
+            _here.later.clear()
+        for job, _ in rest:
+            dispatch_on_commit([job], using)
         raise
     finally:
         _here.depth -= 1
@@ -164,6 +168,7 @@ def _run(job: Job, using: str) -> Run | None:
             return context.run(run_claimed, job, using, of_caller=True)
         except BaseException:
             settle_interrupted(job, INTERRUPTED, using)
+            dispatch_on_commit([job], using)
             raise
         finally:
             # As at the end of a request: the job had caches of its own.

@@ -32,6 +32,7 @@ from django_bgtasks.testing import inline_jobs, run_jobs
 from django_bgtasks.worker.maintenance import rescue
 from tests.app.models import Note
 from tests.app.tasks import fail
+from tests.named import waiting_in
 
 from . import inline_tasks as tasks
 
@@ -331,6 +332,14 @@ def test_ctrl_c_reaches_the_caller_and_leaves_no_job_claimed() -> None:
     with pytest.raises(KeyboardInterrupt):
         tasks.is_interrupted_only_once.enqueue()
     assert Job.objects.latest("pk").state == "failed"
+
+
+def test_after_ctrl_c_what_has_not_ended_is_left_to_workers(redis_client: redis.Redis) -> None:
+    with pytest.raises(KeyboardInterrupt), transaction.atomic():
+        tasks.is_interrupted.using(inline=True).enqueue_many([(), (), ()])
+    assert [job.state for job in Job.objects.all()] == ["queued"] * 3
+    assert redis_client.llen(waiting_in("default")) == 3
+    assert tasks.always_inline.enqueue("goes on").return_value == "goes on"
 
 
 @in_inline_mode
