@@ -36,14 +36,14 @@ from ..core.faultpoints import fault_point
 from ..core.options import CACHED
 from ..ledger import identity
 from .connection import describe, new_pool, reason
-from .messages import Message, Namespace, push_commands, runs_scripts
+from .messages import AT_ONCE, Message, Namespace, push_commands, runs_scripts
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
 # The first message waits so long for its connection: most are there by then, also where the server
 # runs threads only while it has a request. None waits after one that did not come.
 CONNECT_SECONDS = 0.05
-# What the network does not take at once, thousands of messages say, may take so long.
+# Thousands of messages are more than the network takes at once: it has to take some within this.
 WRITE_SECONDS = 0.1
 # At its end a process waits so long for what it has sent.
 EXIT_SECONDS = 0.5
@@ -66,7 +66,7 @@ class Outgoing:
     sent_at: when; unanswered: how many have no answer yet. is_refused: Redis does not run scripts.
     """
 
-    commands: Callable[[bool], Iterable[tuple[Any, ...]]]
+    commands: Callable[[bool], Iterable[tuple[Any, ...]]] | None
     size: int = 1
     using: str | None = None
     by_script: bool = True
@@ -101,10 +101,15 @@ class Link:
 
     def send(self, outgoing: Outgoing) -> None:
         """Write these commands."""
+        if outgoing.commands is None:
+            return
         commands = list(outgoing.commands(self._by_script))
         outgoing.by_script, outgoing.is_refused = self._by_script, False
         outgoing.sent_at, outgoing.unanswered = clock.monotonic(), len(commands)
         self._write(b"".join(self._connection.pack_commands(commands)))
+        if outgoing.size > AT_ONCE:
+            # Too many to be kept for another try.
+            outgoing.commands = None
         self._unanswered.append(outgoing)
 
     def read(self) -> bool:
@@ -139,7 +144,9 @@ class Link:
                 sent = self._socket.send(data)
             if sent < len(data):
                 self._socket.settimeout(WRITE_SECONDS)
-                self._socket.sendall(memoryview(data)[sent:])
+                rest = memoryview(data)[sent:]
+                while rest:
+                    rest = rest[self._socket.send(rest) :]
                 self._socket.settimeout(0)
         except TimeoutError:
             raise exceptions.TimeoutError("Timeout writing to socket") from None
@@ -320,6 +327,7 @@ class Senders:
 
     def of(self, backend: str) -> Sender:
         """The sender of this backend."""
+        # A server that forks without Python's knowledge, as uWSGI does, is known by its pid.
         key = backend, os.getpid()
         found = self._senders.get(key)
         if found is None:
@@ -337,9 +345,14 @@ class Senders:
     def cache_clear(self) -> None:
         """Make them anew: the settings have changed."""
         self.flush()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget them all, as in a fork: its parent goes on to use them."""
         self._senders.clear()
 
 
 senders = Senders()
 CACHED.append(senders)
 atexit.register(senders.flush)
+os.register_at_fork(after_in_child=senders.forget)
