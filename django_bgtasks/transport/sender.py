@@ -75,6 +75,10 @@ class Outgoing:
     is_refused: bool = False
 
 
+class Unanswered(exceptions.ConnectionError):
+    """Redis has not answered for too long. Or its network has lost the connection."""
+
+
 class Link:
     """A connection whose answers are read later. What raises RedisError has ended it.
 
@@ -118,7 +122,7 @@ class Link:
         while data := self._received():
             is_done = self._understand(data) or is_done
         if self._unanswered and clock.monotonic() - self._unanswered[0].sent_at > self._patience:
-            raise exceptions.TimeoutError("Timeout reading from socket")
+            raise Unanswered("No answer from Redis.")
         return is_done
 
     def drain(self, seconds: float) -> None:
@@ -131,6 +135,10 @@ class Link:
             self._socket.settimeout(left)
             self._understand(self._received())
         self._socket.settimeout(0)
+
+    def unanswered(self) -> list[Outgoing]:
+        """What was sent and may not have arrived. What arrives twice does no harm."""
+        return [one for one in self._unanswered if one.commands is not None]
 
     def close(self) -> None:
         """Close the connection."""
@@ -220,9 +228,13 @@ class Sender:
     def tell(self, outgoing: Outgoing) -> bool:
         """Send these commands, whatever becomes of them. False if Redis is away."""
         try:
-            with suppress(exceptions.ConnectionError):
+            try:
                 if self._send(outgoing):
                     return True
+            except Unanswered:
+                self._is_well = False
+            except exceptions.ConnectionError:
+                logger.debug("The connection to Redis was closed, and is made again.")
             self._connect()
             return self._send(outgoing, can_wait=True)
         except RedisError as error:
@@ -262,9 +274,11 @@ class Sender:
             link, self._link = self._link, None
             try:
                 yield link
-            except BaseException:
+            except BaseException as error:
                 if link is not None:
                     link.close()
+                    if isinstance(error, exceptions.ConnectionError):
+                        self._waiting = link.unanswered()
                 link = None
                 raise
             finally:
