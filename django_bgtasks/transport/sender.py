@@ -36,14 +36,14 @@ from ..core.faultpoints import fault_point
 from ..core.options import CACHED
 from ..ledger import identity
 from .connection import describe, new_pool, reason
-from .messages import Message, Namespace, push_commands, runs_scripts
+from .messages import AT_ONCE, Message, Namespace, push_commands, runs_scripts
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
 # The first message waits so long for its connection: most are there by then, also where the server
 # runs threads only while it has a request. None waits after one that did not come.
 CONNECT_SECONDS = 0.05
-# What the network does not take at once, thousands of messages say, may take so long.
+# Thousands of messages are more than the network takes at once: it has to take some within this.
 WRITE_SECONDS = 0.1
 # At its end a process waits so long for what it has sent.
 EXIT_SECONDS = 0.5
@@ -66,13 +66,17 @@ class Outgoing:
     sent_at: when; unanswered: how many have no answer yet. is_refused: Redis does not run scripts.
     """
 
-    commands: Callable[[bool], Iterable[tuple[Any, ...]]]
+    commands: Callable[[bool], Iterable[tuple[Any, ...]]] | None
     size: int = 1
     using: str | None = None
     by_script: bool = True
     sent_at: float = 0.0
     unanswered: int = 0
     is_refused: bool = False
+
+
+class Unanswered(exceptions.ConnectionError):
+    """Redis has not answered for too long. Or its network has lost the connection."""
 
 
 class Link:
@@ -101,10 +105,15 @@ class Link:
 
     def send(self, outgoing: Outgoing) -> None:
         """Write these commands."""
+        if outgoing.commands is None:
+            return
         commands = list(outgoing.commands(self._by_script))
         outgoing.by_script, outgoing.is_refused = self._by_script, False
         outgoing.sent_at, outgoing.unanswered = clock.monotonic(), len(commands)
         self._write(b"".join(self._connection.pack_commands(commands)))
+        if outgoing.size > AT_ONCE:
+            # Too many to be kept for another try.
+            outgoing.commands = None
         self._unanswered.append(outgoing)
 
     def read(self) -> bool:
@@ -113,7 +122,7 @@ class Link:
         while data := self._received():
             is_done = self._understand(data) or is_done
         if self._unanswered and clock.monotonic() - self._unanswered[0].sent_at > self._patience:
-            raise exceptions.TimeoutError("Timeout reading from socket")
+            raise Unanswered("No answer from Redis.")
         return is_done
 
     def drain(self, seconds: float) -> None:
@@ -127,6 +136,10 @@ class Link:
             self._understand(self._received())
         self._socket.settimeout(0)
 
+    def unanswered(self) -> list[Outgoing]:
+        """What was sent and may not have arrived. What arrives twice does no harm."""
+        return [one for one in self._unanswered if one.commands is not None]
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.disconnect()
@@ -139,7 +152,9 @@ class Link:
                 sent = self._socket.send(data)
             if sent < len(data):
                 self._socket.settimeout(WRITE_SECONDS)
-                self._socket.sendall(memoryview(data)[sent:])
+                rest = memoryview(data)[sent:]
+                while rest:
+                    rest = rest[self._socket.send(rest) :]
                 self._socket.settimeout(0)
         except TimeoutError:
             raise exceptions.TimeoutError("Timeout writing to socket") from None
@@ -213,9 +228,13 @@ class Sender:
     def tell(self, outgoing: Outgoing) -> bool:
         """Send these commands, whatever becomes of them. False if Redis is away."""
         try:
-            with suppress(exceptions.ConnectionError):
+            try:
                 if self._send(outgoing):
                     return True
+            except Unanswered:
+                self._is_well = False
+            except exceptions.ConnectionError:
+                logger.debug("The connection to Redis was closed, and is made again.")
             self._connect()
             return self._send(outgoing, can_wait=True)
         except RedisError as error:
@@ -255,9 +274,11 @@ class Sender:
             link, self._link = self._link, None
             try:
                 yield link
-            except BaseException:
+            except BaseException as error:
                 if link is not None:
                     link.close()
+                    if isinstance(error, exceptions.ConnectionError):
+                        self._waiting = link.unanswered()
                 link = None
                 raise
             finally:
@@ -320,6 +341,7 @@ class Senders:
 
     def of(self, backend: str) -> Sender:
         """The sender of this backend."""
+        # A server that forks without Python's knowledge, as uWSGI does, is known by its pid.
         key = backend, os.getpid()
         found = self._senders.get(key)
         if found is None:
@@ -337,9 +359,14 @@ class Senders:
     def cache_clear(self) -> None:
         """Make them anew: the settings have changed."""
         self.flush()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget them all, as in a fork: its parent goes on to use them."""
         self._senders.clear()
 
 
 senders = Senders()
 CACHED.append(senders)
 atexit.register(senders.flush)
+os.register_at_fork(after_in_child=senders.forget)

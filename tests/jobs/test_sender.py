@@ -141,9 +141,22 @@ def test_more_than_a_redis_that_does_not_read_takes_is_left_to_maintenance(
 ) -> None:
     assert send()
     proxy.silence()
-    wait_until(lambda: not send(50_000))
+    wait_until(lambda: not send(50_000) and warnings())
     assert len(warnings()) == 1
     assert "is away (Timeout" in warnings()[0]
+
+
+def test_what_a_lost_connection_may_have_lost_is_sent_again_with_the_next_message(
+    proxy: Proxy, own_redis: RedisServer
+) -> None:
+    first = add.enqueue(1, 2)
+    assert sent(own_redis) == [first.id]
+    proxy.silence()
+    lost = add.enqueue(1, 2)
+    proxy.cut()
+    proxy.silence(False)
+    last = add.enqueue(1, 2)
+    assert sent(own_redis) == [first.id, lost.id, last.id]
 
 
 def test_each_message_that_a_cut_connection_loses_is_sent_again_by_maintenance(

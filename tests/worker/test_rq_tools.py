@@ -179,7 +179,9 @@ def test_a_job_without_a_message_is_not_shown_as_the_current_one(
     worker = RQWorker(["default"], lambda found: found, "1", names, redis_client)
     redis_client.hset(worker.key, "current_job", str(uuid4()))
     if waits:
-        for command in worker.begin(job_id).commands(scripts):
+        begins = worker.begin(job_id).commands
+        assert begins is not None
+        for command in begins(scripts):
             redis_client.execute_command(*command)  # type: ignore[no-untyped-call]
     else:
         redis_client.rpush(waiting_in("default"), str(job_id))
