@@ -85,6 +85,7 @@ class JobFields:
 
     time_enqueued = show.column("enqueued_at", gettext_lazy("enqueued"), show.when)
     time_due = show.column("run_after", gettext_lazy("run after"), show.when)
+    time_expires = show.column("expires_at", gettext_lazy("expires"), show.when)
     time_started = show.column("started_at", gettext_lazy("started"), show.when)
     time_finished = show.column("finished_at", gettext_lazy("finished"), show.when)
     key_until = show.column("dedup_until", gettext_lazy("dedup until"), show.when)
@@ -100,9 +101,11 @@ def fieldsets_of(job: Job) -> list[Any]:
     call: list[Any] = ["pretty_args", "pretty_kwargs"]
     if job.state == State.SUCCEEDED:
         call.append("pretty_result")
+    enqueued, ran = TIMES
+    times = [(*enqueued, "time_expires") if job.expires_at else enqueued, ran]
     return [
         (None, {"fields": state}),
         (gettext_lazy("Call"), {"fields": [*call, ("about_what", "whose")]}),
-        (gettext_lazy("Times"), {"fields": TIMES}),
+        (gettext_lazy("Times"), {"fields": times}),
         (gettext_lazy("Settings"), {"fields": SETTINGS, "classes": ("collapse",)}),
     ]

@@ -76,7 +76,8 @@ class Outcome:
     """What becomes of a running job: a transition out of `running`, and what is written with it.
 
     delay: until the next attempt. charged: whether this attempt counts against max_attempts.
-    hold: why the job could not be run here and now.
+    hold: why the job could not be run here and now. begun: whether the task may have begun: such a
+    job does not expire any more.
     """
 
     transition: Transition
@@ -85,6 +86,7 @@ class Outcome:
     failure: Failure | None = None
     charged: bool = True
     hold: Reason | None = None
+    begun: bool = True
 
     @property
     def state(self) -> State:
@@ -114,10 +116,18 @@ class Outcome:
         return dict(zip(NO_ERROR, values, strict=True))
 
 
-def outcome_of_release(hold: Reason | None = None, delay: timedelta = NOW) -> Outcome:
+def outcome_of_release(
+    hold: Reason | None = None, delay: timedelta = NOW, begun: bool = False
+) -> Outcome:
     """The job waits again and the attempt is not counted: it had not begun or was interrupted."""
     transition = Transition.RETRY_AT if delay else Transition.RELEASE
-    return Outcome(transition, delay=delay, charged=False, hold=hold)
+    return Outcome(transition, delay=delay, charged=False, hold=hold, begun=begun)
+
+
+def outcome_of_expiry() -> Outcome:
+    """What becomes of a job that nobody has begun in time: there was no attempt."""
+    failure = Failure.of("cancelled", Reason("expired"))
+    return Outcome(Transition.EXPIRE, failure=failure, charged=False, begun=False)
 
 
 def outcome_of_exception(
@@ -126,7 +136,8 @@ def outcome_of_exception(
     """What an exception of the task leads to."""
     if isinstance(error, RetryLater):
         try:
-            return outcome_of_release(delay=span_of(error.delay, "RetryLater: the delay"))
+            delay = span_of(error.delay, "RetryLater: the delay")
+            return outcome_of_release(delay=delay, begun=True)
         except (TypeError, ValueError) as wrong:
             # It was changed after it was made.
             error = wrong
@@ -154,7 +165,7 @@ def outcome_of_interruption(failure: Failure, on_crash: str) -> Outcome:
     """What a kill leads to that was not the job's fault, as at a stop of the worker."""
     if on_crash == "fail":
         return Outcome(Transition.FAIL, failure=failure)
-    return outcome_of_release()
+    return outcome_of_release(begun=True)
 
 
 def outcome_of_rollback(

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, overload
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.utils import timezone
 
 from ..core import clock
 from ..core.compat import InvalidTask
@@ -23,6 +25,7 @@ from ..core.dedup import dedup_of
 from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
 from ..core.options import backend_of, backend_settings
 from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong_call
+from ..core.spans import span_of
 from ..core.states import State
 from ..ledger import identity
 from ..ledger.lifecycle import (
@@ -37,6 +40,7 @@ from ..ledger.lifecycle import (
 )
 from ..ledger.outages import in_transaction, retry_on_conflict
 from ..ledger.statements import unsaved
+from ..ledger.times import after
 from ..ledger.transitions import replace_call
 from ..models import Job
 from ..transport.connection import Redis, RedisError, connection, describe, reason
@@ -165,8 +169,33 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     )
     if task.dedup_key is not None and (dedup := dedup_of(task, args, kwargs)) is not None:
         set_dedup(job, dedup)
+    if task.expires is not None:
+        job.expires_at = _expiry(task)
     _attach(job, task)
     return job
+
+
+def _expiry(task: AnyTask) -> Any:
+    """Until when the job must have begun; a length of time counts by the database's clock."""
+    given: Any = task.expires
+    limit, run_after = given, task.run_after
+    if not isinstance(given, datetime):
+        span = span_of(given, "expires")
+        limit, given = clock.now() + span, after(span)
+    if run_after is not None and _aware(run_after) >= _aware(limit):
+        raise _wrong(
+            task,
+            f"the job could never run: run_after is {run_after}, and it expires at {limit}. Give "
+            f"a later time with .using(expires=...), or None",
+        )
+    return given
+
+
+def _aware(moment: datetime) -> datetime:
+    """A naive time is one of TIME_ZONE, as the database gets it."""
+    if timezone.is_aware(moment):
+        return moment
+    return timezone.make_aware(moment, timezone.get_default_timezone())
 
 
 def _insert_keyed(jobs: list[Job], task: AnyTask, using: str) -> dict[UUID, Job]:

@@ -152,7 +152,7 @@ def begin_run(run: Run) -> bool:
     except TaskNotFound as error:
         missing = error.reason
     if job.cancel_requested_at is not None:
-        _settle(run, Outcome(Transition.CANCEL_RUNNING, charged=False))
+        _settle(run, Outcome(Transition.CANCEL_RUNNING, charged=False, begun=False))
         return False
     if run.task is None:
         # Not failed: the job runs when the code is there again.

@@ -10,9 +10,11 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
+from django.conf import settings
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from ..core.backport import ForBoth, loaded_backport, task_classes
@@ -45,7 +47,7 @@ OnCrash = Literal["retry", "fail"]
 OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive"}
 TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
 MOST_SECONDS = 10**7
-CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
+CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about", "expires"}
 Call = tuple[Any, ...] | Mapping[str, Any]
 # Of each backend, the queues that tasks name.
 _declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_NAME})
@@ -65,6 +67,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     atomic: run inside the transaction that settles the job.
     on_crash: "retry", or "fail" for effects that must not be repeated.
     owner, about: the user whose job it is and the model instance it concerns.
+    expires: until when a job must have begun, in seconds from its enqueue or as a timedelta; with
+        using() also a datetime. What has not begun by then is cancelled.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     """
 
@@ -77,6 +81,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     on_crash: OnCrash = "retry"
     owner: Any = None
     about: Any = None
+    expires: timedelta | float | datetime | None = None
     sensitive: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -114,7 +119,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     def using(self, **changes: Any) -> BackgroundTask[P, T]:
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
-        None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
+        None takes away a dedup_key, a timeout, an owner, an about or an expiry; elsewhere it
+        changes nothing.
         `retry`, `atomic`, `takes_context` and `sensitive` are the definition's, and read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
@@ -193,6 +199,11 @@ def task(
         raise TypeError(
             "run_after cannot be defined statically with the @task decorator. "
             "Use .using(run_after=...) to set it dynamically."
+        )
+    if isinstance(options.get("expires"), datetime):
+        raise TypeError(
+            "@task(expires=...) takes a timedelta or seconds, for each job anew. "
+            "Use .using(expires=...) for a time."
         )
 
     def wrapper(func: Callable[..., Any]) -> BackgroundTask[Any, Any]:
@@ -331,7 +342,24 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
         raise InvalidTask(f"{name}: on_duplicate is 'return', 'replace' or 'raise'.")
     if task.on_crash not in ("retry", "fail"):
         raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
+    _check_expires(name, task.expires)
     check_sensitive(task)
+
+
+def _check_expires(name: str, expires: Any) -> None:
+    """A time, or a length of time that is above 0."""
+    if isinstance(expires, datetime):
+        if settings.USE_TZ and timezone.is_naive(expires):
+            raise InvalidTask(f"{name}: expires must be an aware datetime.")
+        if fault := fault_of_time(expires):
+            raise InvalidTask(f"{name}: expires {fault}")
+    elif expires is not None:
+        try:
+            span = span_of(expires, "expires")
+        except (TypeError, ValueError) as error:
+            raise InvalidTask(f"{name}: {error}") from None
+        if not span:
+            raise InvalidTask(f"{name}: expires is above 0: no job could begin in time.")
 
 
 def _check_scope(name: str, scope: Any) -> None:

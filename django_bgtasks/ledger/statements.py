@@ -42,6 +42,7 @@ SHARED = [name for name in WRITTEN if name not in ("id", "args", "kwargs")]
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
     *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
+    "expires_at",
 }
 READ = [name for name in FIELDS if name not in UNREAD]
 BLANK = {"enqueued_at": None, **DEFAULTS}
@@ -166,6 +167,7 @@ def claim_sql(dialect: Dialect, by_queue: bool = False, by_backend: bool = False
     """The attempt and the claim are counted in the same statement, so a crash counts."""
     [source], target = Transition.CLAIM.sources, Transition.CLAIM.target
     where = [f"id {dialect.any_of('uuid')}", f"{dialect.state} = '{source}'"]
+    where += [f"(expires_at IS NULL OR attempt > 0 OR expires_at > {dialect.now})"]
     where += [f"queue {dialect.any_of('text')}"] if by_queue else []
     where += [f"backend {dialect.any_of('text')}"] if by_backend else []
     return f"""\

@@ -294,6 +294,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "expires_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="expires"
+                    ),
+                ),
+                (
                     "enqueued_at",
                     django_bgtasks.models.fields.UTCDateTimeField(verbose_name="enqueued at"),
                 ),
@@ -734,6 +740,16 @@ class Migration(migrations.Migration):
                 condition=models.Q(("state", "scheduled")),
                 fields=["run_after"],
                 name="bgtasks_job_due",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(
+                    ("attempt", 0), ("expires_at__isnull", False), ("finished_at__isnull", True)
+                ),
+                fields=["expires_at"],
+                name="bgtasks_job_expires",
             ),
         ),
         migrations.AddIndex(

@@ -46,6 +46,8 @@ class Job(models.Model):
     kwargs = models.JSONField(_("keyword arguments"), default=dict, encoder=StoredJSON)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
     run_after = UTCDateTimeField(_("run after"), null=True, blank=True)
+    # Until when it may begin; NULL also if it has begun, given its attempt back, and waits again.
+    expires_at = UTCDateTimeField(_("expires"), null=True, blank=True)
     enqueued_at = UTCDateTimeField(_("enqueued at"))
     started_at = UTCDateTimeField(_("started at"), null=True, blank=True)
     finished_at = UTCDateTimeField(_("finished at"), null=True, blank=True)
@@ -128,6 +130,11 @@ class Job(models.Model):
             ),
             PartialIndex(
                 fields=("run_after",), name="bgtasks_job_due", condition=Q(state=State.SCHEDULED)
+            ),
+            PartialIndex(
+                fields=("expires_at",),
+                name="bgtasks_job_expires",
+                condition=Q(expires_at__isnull=False, finished_at__isnull=True, attempt=0),
             ),
             PartialIndex(
                 fields=("worker",), name="bgtasks_job_running", condition=Q(state=State.RUNNING)

@@ -120,6 +120,7 @@ def test_nobody_adds_or_edits_a_job(admin_client: Client) -> None:
         ("state=failed", "failed"),
         ("state=retrying", "retrying"),
         ("state=held", "held"),
+        ("state=expired", "expired"),
         ("queue=emails", "mailed"),
         ("task=shop.tasks.rare", "rare"),
         ("q=tasks.ra", "rare"),
@@ -132,12 +133,26 @@ def test_filters_and_search_find(admin_client: Client, query: str, found: str) -
         "failed": make_job(State.FAILED),
         "retrying": make_job(State.SCHEDULED, attempt=1, error="no"),
         "held": make_job(State.SCHEDULED, error="no task", held_reason="task_not_imported"),
+        "expired": make_job(State.CANCELLED, error_code="expired"),
+        "cancelled": make_job(State.CANCELLED),
         "mailed": make_job(queue="emails"),
         "rare": make_job(task="shop.tasks.rare"),
         "keyed": make_job(dedup_key="order:7"),
     }
     response = admin_client.get(f"{LIST}?{query}")
     assert [job.pk for job in response.context["cl"].result_list] == [jobs[found].pk]
+
+
+def test_a_page_says_when_its_job_expires_and_that_it_has(admin_client: Client) -> None:
+    then = clock.now() + timedelta(minutes=5, seconds=30)
+    waiting, without = make_job(expires_at=then), make_job()
+    assert "in 5 minutes" in html_of(admin_client, page_of(waiting)).replace("\xa0", " ")
+    assert "field-time_expires" not in html_of(admin_client, page_of(without))
+    expired = make_job(State.CANCELLED, expires_at=then, error_code="expired")
+    assert "It expired: it had not begun in time." in html_of(admin_client, page_of(expired))
+    listed = html_of(admin_client, f"{LIST}?state=expired")
+    assert "It expired: it had not begun in time." in listed
+    assert 'value="retry_selected"' in listed
 
 
 def test_search_finds_an_id(admin_client: Client) -> None:
