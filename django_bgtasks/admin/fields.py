@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..core.aliases import CURRENT
 from ..core.formats import NOTHING
 from ..core.states import State
 from ..models import Job, Worker
@@ -29,7 +30,12 @@ class JobFields:
 
     admin_site: admin.AdminSite
 
-    full_task = show.column("task", gettext_lazy("task"), str)
+    @admin.display(description=gettext_lazy("task"))
+    def full_task(self, job: Job) -> str:
+        """Its path; behind that the one that it has now, if it was renamed."""
+        if job.task not in CURRENT:
+            return job.task
+        return _("%(task)s, now %(now)s") % {"task": job.task, "now": CURRENT[job.task]}
 
     @admin.display(description=gettext_lazy("state"))
     def state_now(self, job: Job) -> SafeString:

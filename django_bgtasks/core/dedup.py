@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from .aliases import oldest_path
 from .errors import InvalidArguments
 from .payload import bind, json_value, plain
 
@@ -58,8 +59,8 @@ def key_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | N
 
 
 def slot_of(task_path: str, key: str) -> str:
-    """What the unique column holds: SHA-256 of the task and the key."""
-    return hashlib.sha256(f"{task_path}\0{key}".encode()).hexdigest()
+    """What the unique column holds: SHA-256 of the task, by its oldest path, and the key."""
+    return hashlib.sha256(f"{oldest_path(task_path)}\0{key}".encode()).hexdigest()
 
 
 class _KeyFormatter(string.Formatter):

@@ -40,6 +40,7 @@ class Options:
     keep_succeeded_days: float = 7.0
     keep_failed_days: float = 90.0
     keep_cancelled_days: float = 7.0
+    modules: Sequence[str] = ()  # of apps, beside `tasks`, in which tasks are
     middleware: Sequence[str] = ()  # paths of classes, the outermost first
     dispatch: bool = True  # False: never talk to Redis; workers read the database
     monitoring_token: str | None = None  # opens healthz, readyz and metrics; None: they are off
@@ -163,6 +164,9 @@ def _check(backend: str, options: Options) -> None:
     paths = options.middleware
     if not isinstance(paths, tuple | list) or not all(isinstance(path, str) for path in paths):
         raise _wrong(backend, "middleware", paths, "a list of paths, such as 'shop.bg.Timing'")
+    modules = options.modules
+    if not isinstance(modules, tuple | list) or not all(map(_is_module, modules)):
+        raise _wrong(backend, "modules", modules, "a list of names of modules, such as 'handlers'")
     if options.dead_after < 2 * options.beat_every:
         raise ImproperlyConfigured(
             f"TASKS[{backend!r}]['OPTIONS']: dead_after ({options.dead_after} s) must be at least "
@@ -172,6 +176,10 @@ def _check(backend: str, options: Options) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_module(name: Any) -> bool:
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
 
 
 def _wrong(backend: str, name: str, value: Any, what: str) -> ImproperlyConfigured:

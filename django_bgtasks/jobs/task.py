@@ -17,6 +17,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from ..core.aliases import CURRENT, check_aliases, register_aliases
 from ..core.backport import ForBoth, loaded_backport, task_classes
 from ..core.compat import (
     DEFAULT_TASK_QUEUE_NAME,
@@ -34,6 +35,7 @@ from ..core.outcomes import message_of
 from ..core.payload import check_sensitive, fault_of, plain
 from ..core.retry import DEFAULT_RETRY, Retry
 from ..core.spans import fault_of_time, span_of
+from .discovery import try_to_discover
 
 if TYPE_CHECKING:
     from .context import JobContext
@@ -44,7 +46,7 @@ T = TypeVar("T")
 Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
-OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive"}
+OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive", "aliases"}
 TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
 MOST_SECONDS = 10**7
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about", "expires"}
@@ -69,6 +71,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     owner, about: the user whose job it is and the model instance it concerns.
     expires: until when a job must have begun, in seconds from its enqueue or as a timedelta; with
         using() also a datetime. What has not begun by then is cancelled.
+    aliases: former paths of the task: jobs that were enqueued under them run with it.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     """
 
@@ -83,6 +86,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     about: Any = None
     expires: timedelta | float | datetime | None = None
     sensitive: Sequence[str] = ()
+    aliases: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in TEXTS:
@@ -95,6 +99,22 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
             )
         # Not by super(): this is a method of the backport's twin too, which has another base.
         self.get_backend().validate_task(self)
+        try:
+            self._register()
+        except InvalidTask as error:
+            raise for_both(error) from None
+
+    def _register(self) -> None:
+        path = self.module_path
+        register_aliases(path, self.aliases)
+        for alias in self.aliases:
+            module, _dot, name = alias.rpartition(".")
+            there: Any = getattr(sys.modules.get(module), name, None)
+            if isinstance(there, task_classes()) and there.module_path != path:
+                raise InvalidTask(
+                    f"{path}: the alias {alias!r} is a task itself, so its jobs run there. Remove "
+                    f"one of the two, or the alias."
+                )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By the path of its function and what differs there: a pickled key need not be code."""
@@ -242,10 +262,15 @@ def ensure_backend(name: str, found_by: Any = task_backends) -> Any:
 
 
 def find_task(path: str) -> Any:
-    """The task at this dotted path; TaskNotFound when there is none on this host."""
+    """The task at this dotted path, or that has it as an alias; TaskNotFound when there is none on
+    this host.
+    """
+    path = CURRENT.get(path, path)
     try:
         found = import_string(path)
     except (Exception, SystemExit) as error:
+        if try_to_discover() and path in CURRENT:
+            return find_task(path)
         why = message_of(error)
         raise TaskNotFound.of("task_not_imported", task=path, why=why) from error
     if isinstance(found, Task):
@@ -343,6 +368,7 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
     if task.on_crash not in ("retry", "fail"):
         raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
     _check_expires(name, task.expires)
+    check_aliases(name, task.aliases)
     check_sensitive(task)
 
 

@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from django_bgtasks.admin import choices, listing
 from django_bgtasks.core import clock
+from django_bgtasks.core.aliases import CURRENT
 from django_bgtasks.core.states import FINAL, State
 from django_bgtasks.models import HistoryEntry, Job
 
@@ -153,6 +154,14 @@ def test_a_page_says_when_its_job_expires_and_that_it_has(admin_client: Client) 
     listed = html_of(admin_client, f"{LIST}?state=expired")
     assert "It expired: it had not begun in time." in listed
     assert 'value="retry_selected"' in listed
+
+
+def test_a_page_names_the_task_that_runs_a_job_of_a_former_path(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CURRENT, "shop.tasks.push", "tests.app.tasks.add")
+    html = html_of(admin_client, page_of(make_job(task="shop.tasks.push")))
+    assert "shop.tasks.push, now tests.app.tasks.add" in html
 
 
 def test_search_finds_an_id(admin_client: Client) -> None:
