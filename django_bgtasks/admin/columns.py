@@ -33,10 +33,11 @@ class JobColumns:
 
     @admin.display(description=gettext_lazy("task"))
     def task_and_call(self, job: Any) -> SafeString:
-        """The task, and as many of its arguments as a row has space for."""
+        """The task, the job's label, and as many of its arguments as a row has space for."""
         call = '<code class="bgtasks-arguments">{}</code>'
         shown = format_html(call, job.short_call) if job.short_call else ""
-        return format_html("{}{}", self.task_name(job), shown)
+        label = format_html('<span class="bgtasks-label">{}</span>', job.label) if job.label else ""
+        return format_html("{}{}{}", self.task_name(job), label, shown)
 
     @admin.display(description=gettext_lazy("state"))
     def state_and_error(self, job: Job) -> SafeString:

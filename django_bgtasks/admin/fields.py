@@ -100,6 +100,8 @@ class JobFields:
 def fieldsets_of(job: Job) -> list[Any]:
     """The groups of a job's page, without the rows that would be empty."""
     state: list[Any] = [("state_now", "tries"), ("full_task", "id")]
+    if job.label:
+        state.insert(1, "label")
     if trouble(job):
         state.insert(1, "full_error")
     if job.progress_done is not None:

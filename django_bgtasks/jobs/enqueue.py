@@ -23,6 +23,7 @@ from ..core import clock
 from ..core.compat import InvalidTask
 from ..core.dedup import dedup_of
 from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
+from ..core.labels import label_of
 from ..core.options import backend_of, backend_settings
 from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong_call
 from ..core.spans import span_of
@@ -100,14 +101,17 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any], given: Any) -> Sequence[Jo
 def _enqueue_alike(
     first: Job, split: Sequence[Any], task: Any, using: str
 ) -> Sequence[JobResult[Any]]:
-    """Enqueue calls that differ in their arguments only. first: the unsaved job of the first."""
+    """Enqueue calls that differ in their arguments and labels only. first: the job of the first."""
     for args, kwargs in split:
         refuse_wrong_call(task, args, kwargs)
     where = task.module_path
-    calls = [
+    calls: list[Call] = [
         (clock.new_id(), json_value(list(args), "args", where), json_value(kwargs, "kwargs", where))
         for args, kwargs in split
     ]
+    if task.label is not None:
+        labels = (label_of(task, *call) for call in split)
+        calls = [(*call[:3], label) for call, label in zip(calls, labels, strict=True)]
     for middleware in middleware_of(first.backend):
         middleware.on_enqueue(UnsavedJobs(first, calls))
     in_transaction(lambda: _insert_alike(first, calls, using), using)
@@ -169,6 +173,8 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     )
     if task.dedup_key is not None and (dedup := dedup_of(task, args, kwargs)) is not None:
         set_dedup(job, dedup)
+    if task.label is not None:
+        job.label = label_of(task, args, kwargs)
     if task.expires is not None:
         job.expires_at = _expiry(task)
     _attach(job, task)

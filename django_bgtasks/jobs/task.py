@@ -30,6 +30,7 @@ from ..core.compat import (
 )
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
+from ..core.labels import Label, check_label
 from ..core.options import IMPLICIT, IMPLICIT_BACKEND, backend_settings, default_backend
 from ..core.outcomes import message_of
 from ..core.payload import check_sensitive, fault_of, plain
@@ -47,9 +48,9 @@ Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
 OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive", "aliases"}
-TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
+TEXTS = ("queue_name", "backend", "label", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
 MOST_SECONDS = 10**7
-CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about", "expires"}
+CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about", "expires", "label"}
 Call = tuple[Any, ...] | Mapping[str, Any]
 # Of each backend, the queues that tasks name.
 _declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_NAME})
@@ -71,6 +72,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     owner, about: the user whose job it is and the model instance it concerns.
     expires: until when a job must have begun, in seconds from its enqueue or as a timedelta; with
         using() also a datetime. What has not begun by then is cancelled.
+    label: what people read of a job in the admin: a format string over the call's arguments, or a
+        callable of them. Sensitive arguments are masked in it.
     aliases: former paths of the task: jobs that were enqueued under them run with it.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     """
@@ -85,6 +88,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     owner: Any = None
     about: Any = None
     expires: timedelta | float | datetime | None = None
+    label: Label = None
     sensitive: Sequence[str] = ()
     aliases: Sequence[str] = ()
 
@@ -139,8 +143,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     def using(self, **changes: Any) -> BackgroundTask[P, T]:
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
-        None takes away a dedup_key, a timeout, an owner, an about or an expiry; elsewhere it
-        changes nothing.
+        None takes away a dedup_key, a timeout, an owner, an about, an expiry or a label; elsewhere
+        it changes nothing.
         `retry`, `atomic`, `takes_context` and `sensitive` are the definition's, and read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
@@ -370,6 +374,7 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
     _check_expires(name, task.expires)
     check_aliases(name, task.aliases)
     check_sensitive(task)
+    check_label(task)
 
 
 def _check_expires(name: str, expires: Any) -> None:

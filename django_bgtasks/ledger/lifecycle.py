@@ -31,8 +31,8 @@ from .returning import current, insert_returning, skipping_locked, update_return
 from .statements import FREE_SLOT, dialect_of, is_plain
 from .times import After, Now, after
 
-# The id and the arguments of a call.
-Call = tuple[UUID, list[Any], dict[str, Any]]
+# The id and the arguments of a call, and its label if the task has some.
+Call = tuple[UUID, list[Any], dict[str, Any]] | tuple[UUID, list[Any], dict[str, Any], str]
 
 
 def ledger_database() -> str:
@@ -62,7 +62,7 @@ def insert(job: Job, using: str) -> bool:
 
 @retried
 def insert_calls(first: Job, calls: Sequence[Call], using: str) -> None:
-    """Insert jobs that differ from `first` in their ids and arguments only, in one statement."""
+    """Insert jobs that differ from `first` in what a Call has, in one statement."""
     dialect = dialect_of(using)
     if dialect is not None and is_plain(first):
         dialect.insert_calls(first, calls, using)
@@ -84,7 +84,9 @@ def _estimate_expiry(job: Job, enqueued_at: datetime) -> None:
 def job_of(first: Job, call: Call) -> Job:
     """The job of one such call."""
     job = copy(first)
-    job.pk, job.args, job.kwargs = call
+    job.pk, job.args, job.kwargs, *label = call
+    if label:
+        job.label = label[0]
     return job
 
 

@@ -89,7 +89,7 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
         pk=holder.pk, dedup_slot=job.dedup_slot, state__in=sorted(WAITING - {State.BLOCKED})
     )
     values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs, "run_after": job.run_after}
-    values["expires_at"] = job.expires_at
+    values |= {"label": job.label, "expires_at": job.expires_at}
     target = Transition.POSTPONE.target if job.run_after else State.QUEUED
     if job.dedup_scope == "window":
         values["dedup_until"] = job.dedup_until

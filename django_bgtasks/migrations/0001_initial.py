@@ -248,6 +248,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "label",
+                    django_bgtasks.models.fields.UnicodeCharField(
+                        blank=True, default="", max_length=255, verbose_name="label"
+                    ),
+                ),
+                (
                     "queue",
                     django_bgtasks.models.fields.ExactCharField(
                         max_length=100, verbose_name="queue"

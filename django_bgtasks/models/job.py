@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from ..core import clock
+from ..core.labels import MAX_LABEL
 from ..core.payload import StoredJSON
 from ..core.progress import shown_figure
 from ..core.states import FINAL, LIVE, WAITING, State
@@ -40,6 +41,7 @@ class Job(models.Model):
 
     id = models.UUIDField(_("id"), primary_key=True, default=clock.new_id, editable=False)
     task = ExactCharField(_("task"), max_length=255)
+    label = UnicodeCharField(_("label"), max_length=MAX_LABEL, blank=True, default="")
     queue = ExactCharField(_("queue"), max_length=100)
     priority = models.SmallIntegerField(_("priority"), default=0)
     args = models.JSONField(_("arguments"), default=list, encoder=StoredJSON)

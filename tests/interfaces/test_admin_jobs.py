@@ -164,6 +164,17 @@ def test_a_page_names_the_task_that_runs_a_job_of_a_former_path(
     assert "shop.tasks.push, now tests.app.tasks.add" in html
 
 
+def test_the_list_and_the_page_show_the_label_of_a_job(admin_client: Client) -> None:
+    job = make_job(label="push to <17>")
+    make_job()
+    html = html_of(admin_client, LIST)
+    assert html.count('<span class="bgtasks-label">') == 1
+    assert '<span class="bgtasks-label">push to &lt;17&gt;</span>' in html
+    assert "push to &lt;17&gt;" in html_of(admin_client, page_of(job))
+    found = admin_client.get(f"{LIST}?q=to+<17").context["cl"].result_list
+    assert [one.pk for one in found] == [job.pk]
+
+
 def test_search_finds_an_id(admin_client: Client) -> None:
     job, _other = make_job(), make_job()
     for term in (str(job.pk), job.pk.hex):
