@@ -14,7 +14,7 @@ from ..core import clock
 from ..core.formats import NOTHING, duration
 from ..core.messages import error_message
 from ..core.options import backend_of
-from ..core.retry import DEFAULT_RETRY
+from ..core.retry import retry_of
 from ..core.states import WAITING, State
 from ..jobs.task import known_task
 from ..models import Job
@@ -64,7 +64,7 @@ class JobColumns:
     def tries(self, job: Job) -> str:
         """Which attempt of how many. Without retries there is no "of": only crashes repeat it."""
         task = known_task(job.task)
-        if task is not None and not getattr(task, "retry", DEFAULT_RETRY).on:
+        if task is not None and not retry_of(job.retry, task).on:
             return f"{job.attempt}"
         return f"{job.attempt}/{job.max_attempts}"
 

@@ -55,6 +55,7 @@ class JobFields:
 
     pretty_args = show.column("args", gettext_lazy("arguments"), show.pretty)
     pretty_kwargs = show.column("kwargs", gettext_lazy("keyword arguments"), show.pretty)
+    own_retry = show.column("retry", gettext_lazy("retries of this job"), show.pretty)
     pretty_result = show.column("result", gettext_lazy("result"), show.pretty)
 
     @admin.display(description=gettext_lazy("progress"))
@@ -110,10 +111,11 @@ def fieldsets_of(job: Job) -> list[Any]:
     if job.state == State.SUCCEEDED:
         call.append("pretty_result")
     enqueued, ran = TIMES
+    settings = [*SETTINGS, "own_retry"] if job.retry else SETTINGS
     times = [(*enqueued, "time_expires") if job.expires_at else enqueued, ran]
     return [
         (None, {"fields": state}),
         (gettext_lazy("Call"), {"fields": [*call, ("about_what", "whose")]}),
         (gettext_lazy("Times"), {"fields": times}),
-        (gettext_lazy("Settings"), {"fields": SETTINGS, "classes": ("collapse",)}),
+        (gettext_lazy("Settings"), {"fields": settings, "classes": ("collapse",)}),
     ]

@@ -13,7 +13,7 @@ from typing import Any
 from .errors import BgTasksError, GiveUp, JobCancelled, JobTimeout, RetryLater
 from .messages import Reason
 from .payload import clipped
-from .retry import MAX_CRASHES, Retry
+from .retry import MAX_CRASHES, Retry, exceptions
 from .spans import span_of
 from .states import FINAL, State, Transition
 
@@ -134,20 +134,23 @@ def outcome_of_exception(
     error: BaseException, attempt: int, max_attempts: int, retry: Retry, rng: Random
 ) -> Outcome:
     """What an exception of the task leads to."""
+    asked: timedelta | None = None
     if isinstance(error, RetryLater):
         try:
-            delay = span_of(error.delay, "RetryLater: the delay")
-            return outcome_of_release(delay=delay, begun=True)
+            asked = span_of(error.delay, "RetryLater: the delay")
         except (TypeError, ValueError) as wrong:
             # It was changed after it was made.
             error = wrong
+        else:
+            if not error.counted:
+                return outcome_of_release(delay=asked, begun=True)
     failure = failure_of(error)
     if isinstance(error, JobCancelled):
         return Outcome(Transition.CANCEL_RUNNING, failure=failure)
     is_last = isinstance(error, GiveUp) or attempt >= max_attempts
-    if is_last or not (retry.on and retry.wants(error)):
+    if is_last or (asked is None and not (retry.on and retry.wants(error))):
         return Outcome(Transition.FAIL, failure=failure)
-    delay = retry.next_delay(attempt, rng)
+    delay = retry.next_delay(attempt, rng) if asked is None else asked
     transition = Transition.RETRY_AT if delay else Transition.RETRY_NOW
     return Outcome(transition, delay=delay, failure=failure)
 
@@ -187,9 +190,26 @@ def failure_of(error: BaseException) -> Failure:
         outcome = "timeout"
     elif isinstance(error, JobCancelled):
         outcome = "cancelled"
-    path = f"{cls.__module__}.{cls.__qualname__}"
-    message, trace = _first_line(error), clipped(_traceback(error))
-    return Failure(outcome, clipped(path)[:STORED], message, trace, *_code_of(error, message))
+    path, message = clipped(_path_of(cls))[:STORED], _first_line(error)
+    return Failure(outcome, path, message, clipped(_traceback(error)), *_code_of(error, message))
+
+
+def is_expected(task: Any, failure: Failure | None, error: BaseException | None) -> bool:
+    """Whether the task says that it may fail like this: then nobody needs to be alarmed.
+
+    error: what the attempt raised; None if its process died, as after a timeout.
+    """
+    expected: Any = getattr(task, "expected", ())
+    if not expected or failure is None:
+        return False
+    classes: tuple[type[BaseException], ...] = exceptions("expected", expected)
+    if error is not None:
+        return isinstance(error, classes)
+    return failure.exception_class in map(_path_of, classes)
+
+
+def _path_of(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _code_of(error: BaseException, message: str) -> tuple[str, Mapping[str, Any] | None]:

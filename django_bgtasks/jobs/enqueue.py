@@ -48,7 +48,7 @@ from ..transport.connection import Redis, RedisError, connection, describe, reas
 from ..transport.messages import Message, namespace_of, push
 from .middleware import middleware_of
 from .results import JobResult, Results, announce, is_heard, result_of
-from .task import BackgroundTask
+from .task import BackgroundTask, own_retry
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
@@ -167,6 +167,7 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
         state=State.SCHEDULED if task.run_after else State.QUEUED,
         run_after=task.run_after,
         max_attempts=task.retry.max_attempts,
+        retry=own_retry(task),
         timeout=float(task.timeout or options.timeout),
         on_crash=task.on_crash,
         backend=task.backend,

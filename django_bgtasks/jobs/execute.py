@@ -27,12 +27,13 @@ from ..core.messages import CRASHES, Reason
 from ..core.outcomes import (
     NO_ERROR,
     Outcome,
+    is_expected,
     outcome_of_exception,
     outcome_of_release,
     outcome_of_rollback,
 )
 from ..core.payload import json_value, printable, redact
-from ..core.retry import DEFAULT_RETRY
+from ..core.retry import DEFAULT_RETRY, Retry, retry_of
 from ..core.states import FINAL, State, Transition
 from ..ledger.lifecycle import (
     apply_outcome,
@@ -382,7 +383,9 @@ def _settle_exception(run: Run, error: BaseException) -> None:
         # It may have come in the middle of a query: the connection cannot be trusted.
         drop_connections()
     run.exception = error
-    retry = getattr(run.task, "retry", DEFAULT_RETRY)
+    retry: Retry = getattr(run.task, "retry", DEFAULT_RETRY)
+    if job.retry is not None:
+        retry = retry_of(job.retry, run.task)
     _settle_failure(
         run, outcome_of_exception(error, job.attempt, job.max_attempts, retry, clock.rng)
     )
@@ -417,7 +420,9 @@ def _follow_up(run: Run) -> None:
     if job.state == State.QUEUED:
         dispatch_on_commit([job], run.using)
     if job.state in FINAL:
-        announce("task_finished", job, run.task)
+        failure = outcome.failure
+        calm = failure is not None and is_expected(run.task, failure, run.exception)
+        announce("task_finished", job, run.task, level=logging.WARNING if calm else None)
     elif outcome.failure is not None:
         announce("job_retrying", job, run.task)
     if middleware_of(job.backend):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from ..core.outcomes import outcome_of_expiry
 from ..ledger.expiry import expire
 from .context import context_of
@@ -19,7 +21,7 @@ def expire_jobs(limit: int, using: str) -> int:
     jobs = expire(limit, using)
     for job in jobs:
         task = known_task(job.task)
-        announce("task_finished", job, task)
+        announce("task_finished", job, task, level=logging.INFO)
         if middleware_of(job.backend):
             report_outcome(context_of(job, task, using), outcome_of_expiry())
     return len(jobs)

@@ -34,7 +34,7 @@ from ..core.labels import Label, check_label
 from ..core.options import IMPLICIT, IMPLICIT_BACKEND, backend_settings, default_backend
 from ..core.outcomes import message_of
 from ..core.payload import check_sensitive, fault_of, plain
-from ..core.retry import DEFAULT_RETRY, Retry
+from ..core.retry import DEFAULT_RETRY, Retry, exceptions, stored_retry
 from ..core.spans import fault_of_time, span_of
 from .discovery import try_to_discover
 
@@ -47,11 +47,13 @@ T = TypeVar("T")
 Scope = Literal["live", "queued"] | timedelta
 OnDuplicate = Literal["return", "replace", "raise"]
 OnCrash = Literal["retry", "fail"]
-OF_THE_DEFINITION = {"func", "takes_context", "retry", "atomic", "sensitive", "aliases"}
+OF_THE_DEFINITION = {"func", "takes_context", "atomic", "sensitive", "aliases", "expected"}
 TEXTS = ("queue_name", "backend", "label", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
 MOST_SECONDS = 10**7
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about", "expires", "label"}
 Call = tuple[Any, ...] | Mapping[str, Any]
+# By the path of each task, the policy of its definition.
+_retries: dict[str, Retry] = {}
 # Of each backend, the queues that tasks name.
 _declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_NAME})
 
@@ -75,6 +77,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     label: what people read of a job in the admin: a format string over the call's arguments, or a
         callable of them. Sensitive arguments are masked in it.
     aliases: former paths of the task: jobs that were enqueued under them run with it.
+    expected: classes of exceptions that are no reason for alarm: no error in the log or in Sentry.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     """
 
@@ -91,6 +94,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     label: Label = None
     sensitive: Sequence[str] = ()
     aliases: Sequence[str] = ()
+    expected: type[BaseException] | Sequence[type[BaseException]] = ()
 
     def __post_init__(self) -> None:
         for name in TEXTS:
@@ -145,10 +149,13 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
 
         None takes away a dedup_key, a timeout, an owner, an about, an expiry or a label; elsewhere
         it changes nothing.
-        `retry`, `atomic`, `takes_context` and `sensitive` are the definition's, and read there.
+        `atomic`, `takes_context`, `sensitive`, `aliases` and `expected` are the definition's, and
+        read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
+        if isinstance(retry := changes.get("retry"), Retry):
+            _check_storable(self.module_path, retry)
         given = {
             name: new for name, new in changes.items() if new is not None or name in CAN_BE_NONE
         }
@@ -242,6 +249,7 @@ def task(
             run_after=None,
             **options,
         )
+        _retries[made.module_path] = made.retry
         return made
 
     return wrapper(function) if function else wrapper
@@ -297,7 +305,16 @@ def _tasks_around(function: Any, path: str) -> list[Any]:
 
 def _definition(task: Any) -> list[Any]:
     """What a worker reads of a task, and not of its job."""
-    return [getattr(task, name, None) for name in sorted(OF_THE_DEFINITION)]
+    return [getattr(task, name, None) for name in (*sorted(OF_THE_DEFINITION), "retry")]
+
+
+def own_retry(task: BackgroundTask[Any, Any]) -> dict[str, Any] | None:
+    """The policy of the task's jobs as their rows keep it; None if it is that of the definition."""
+    path, retry = task.module_path, task.retry
+    definition = _retries.get(path)
+    if definition is None:
+        definition = _retries[path] = getattr(known_task(path), "retry", DEFAULT_RETRY)
+    return None if retry is definition or retry == definition else stored_retry(retry)
 
 
 def known_task(path: str) -> Any:
@@ -329,6 +346,13 @@ def as_background_task(task: Any, backend: str) -> BackgroundTask[Any, Any]:
         text = f"{path}: takes_context is {found.takes_context} there, where workers read it"
         raise InvalidTask(f"{text}, and {made.takes_context} here.")
     return made
+
+
+def _check_storable(name: str, retry: Retry) -> None:
+    try:
+        stored_retry(retry)
+    except ValueError as error:
+        raise for_both(InvalidTask(f"{name}: {error}")) from None
 
 
 def _refuse(name: str, options: set[str], why: str) -> None:
@@ -375,6 +399,12 @@ def validate(task: BackgroundTask[Any, Any]) -> None:
     check_aliases(name, task.aliases)
     check_sensitive(task)
     check_label(task)
+    try:
+        if not isinstance(task.expected, type | tuple | list):
+            raise ValueError(f"expected takes exception classes, not {task.expected!r}.")
+        exceptions("expected", task.expected)
+    except ValueError as error:
+        raise InvalidTask(f"{name}: {error}") from None
 
 
 def _check_expires(name: str, expires: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connections, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Coalesce, Greatest
 from django.utils.translation import gettext as _
 
@@ -89,7 +89,8 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
         pk=holder.pk, dedup_slot=job.dedup_slot, state__in=sorted(WAITING - {State.BLOCKED})
     )
     values: dict[str, Any] = {"args": job.args, "kwargs": job.kwargs, "run_after": job.run_after}
-    values |= {"label": job.label, "expires_at": job.expires_at}
+    values |= {"label": job.label, "expires_at": job.expires_at, "retry": job.retry}
+    values["max_attempts"] = Greatest(Value(job.max_attempts), F("attempt") + 1)
     target = Transition.POSTPONE.target if job.run_after else State.QUEUED
     if job.dedup_scope == "window":
         values["dedup_until"] = job.dedup_until

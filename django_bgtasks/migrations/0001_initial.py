@@ -326,6 +326,7 @@ class Migration(migrations.Migration):
                     "max_attempts",
                     models.PositiveSmallIntegerField(default=1, verbose_name="maximum of attempts"),
                 ),
+                ("retry", models.JSONField(blank=True, editable=False, null=True)),
                 ("worker", models.UUIDField(blank=True, null=True, verbose_name="worker")),
                 (
                     "claims",

@@ -55,6 +55,8 @@ class Job(models.Model):
     finished_at = UTCDateTimeField(_("finished at"), null=True, blank=True)
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
     max_attempts = models.PositiveSmallIntegerField(_("maximum of attempts"), default=1)
+    # The policy of this job alone; NULL: its task's. See core/retry.py.
+    retry = models.JSONField(null=True, blank=True, editable=False)
     worker = models.UUIDField(_("worker"), null=True, blank=True)
     # Unlike `attempt` it is never given back: a fencing token must not come twice.
     claims = models.PositiveIntegerField(_("claims"), default=0, editable=False)

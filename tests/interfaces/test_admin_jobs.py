@@ -17,6 +17,7 @@ from django.urls import reverse
 from django_bgtasks.admin import choices, listing
 from django_bgtasks.core import clock
 from django_bgtasks.core.aliases import CURRENT
+from django_bgtasks.core.retry import Retry, stored_retry
 from django_bgtasks.core.states import FINAL, State
 from django_bgtasks.models import HistoryEntry, Job
 
@@ -173,6 +174,14 @@ def test_the_list_and_the_page_show_the_label_of_a_job(admin_client: Client) -> 
     assert "push to &lt;17&gt;" in html_of(admin_client, page_of(job))
     found = admin_client.get(f"{LIST}?q=to+<17").context["cl"].result_list
     assert [one.pk for one in found] == [job.pk]
+
+
+def test_a_page_shows_the_retries_that_only_its_job_has(admin_client: Client) -> None:
+    job = make_job(retry=stored_retry(Retry(max_attempts=7, on=OSError)))
+    html = html_of(admin_client, page_of(job))
+    assert "&quot;max_attempts&quot;: 7" in html
+    assert "&quot;builtins:OSError&quot;" in html
+    assert "field-own_retry" not in html_of(admin_client, page_of(make_job()))
 
 
 def test_search_finds_an_id(admin_client: Client) -> None:

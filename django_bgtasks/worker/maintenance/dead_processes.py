@@ -18,13 +18,14 @@ from ...core.outcomes import (
     DeathCause,
     Failure,
     Outcome,
+    is_expected,
     outcome_of_crash,
     outcome_of_exception,
     outcome_of_interruption,
     outcome_of_release,
 )
 from ...core.payload import printable
-from ...core.retry import DEFAULT_RETRY
+from ...core.retry import retry_of
 from ...core.states import State, Transition
 from ...jobs.context import context_of
 from ...jobs.execute import reflect_outcome
@@ -174,7 +175,7 @@ def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
         return Outcome(Transition.CANCEL_RUNNING, failure=failure)
     if death.why is DeathCause.TIMEOUT:
         error = JobTimeout.of("timeout_killed", seconds=f"{job.timeout:g}")
-        retry = getattr(known_task(job.task), "retry", DEFAULT_RETRY)
+        retry = retry_of(job.retry, known_task(job.task))
         return outcome_of_exception(error, job.attempt, job.max_attempts, retry, clock.rng)
     failure = Failure.of("crash", death.end)
     if death.why is DeathCause.INTERRUPTED:
@@ -199,6 +200,7 @@ def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
     task = known_task(job.task)
     announce("job_rescued", job, task)
     if job.is_final:
-        announce("task_finished", job, task)
+        calm = is_expected(task, outcome.failure, None)
+        announce("task_finished", job, task, level=logging.WARNING if calm else None)
     if middleware_of(job.backend):
         report_outcome(context_of(job, task, using), outcome)
