@@ -48,7 +48,7 @@ from ..transport.connection import Redis, RedisError, connection, describe, reas
 from ..transport.messages import Message, namespace_of, push
 from .middleware import middleware_of
 from .results import JobResult, Results, announce, is_heard, result_of
-from .task import BackgroundTask, own_retry
+from .task import RETRIES, BackgroundTask, own_retry
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
@@ -156,18 +156,18 @@ def _insert_alike(first: Job, calls: Sequence[Call], using: str) -> None:
 
 def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     """The unsaved row of a call. Raises InvalidArguments for what cannot be stored or called."""
-    options = backend_settings(task.backend).options
+    options, path = backend_settings(task.backend).options, task.module_path
     refuse_wrong_call(task, args, kwargs)
     job = unsaved(
-        task=task.module_path,
+        task=path,
         queue=plain(task.queue_name),
         priority=int(task.priority),
-        args=json_value(list(args), "args", task.module_path),
-        kwargs=json_value(dict(kwargs), "kwargs", task.module_path),
+        args=json_value(list(args), "args", path),
+        kwargs=json_value(dict(kwargs), "kwargs", path),
         state=State.SCHEDULED if task.run_after else State.QUEUED,
         run_after=task.run_after,
         max_attempts=task.retry.max_attempts,
-        retry=own_retry(task),
+        retry=None if RETRIES.get(path) is task.retry else own_retry(task),
         timeout=float(task.timeout or options.timeout),
         on_crash=task.on_crash,
         backend=task.backend,

@@ -53,7 +53,7 @@ MOST_SECONDS = 10**7
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about", "expires", "label"}
 Call = tuple[Any, ...] | Mapping[str, Any]
 # By the path of each task, the policy of its definition.
-_retries: dict[str, Retry] = {}
+RETRIES: dict[str, Retry] = {}
 # Of each backend, the queues that tasks name.
 _declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_NAME})
 
@@ -249,7 +249,7 @@ def task(
             run_after=None,
             **options,
         )
-        _retries[made.module_path] = made.retry
+        RETRIES[made.module_path] = made.retry
         return made
 
     return wrapper(function) if function else wrapper
@@ -311,9 +311,9 @@ def _definition(task: Any) -> list[Any]:
 def own_retry(task: BackgroundTask[Any, Any]) -> dict[str, Any] | None:
     """The policy of the task's jobs as their rows keep it; None if it is that of the definition."""
     path, retry = task.module_path, task.retry
-    definition = _retries.get(path)
+    definition = RETRIES.get(path)
     if definition is None:
-        definition = _retries[path] = getattr(known_task(path), "retry", DEFAULT_RETRY)
+        definition = RETRIES[path] = getattr(known_task(path), "retry", DEFAULT_RETRY)
     return None if retry is definition or retry == definition else stored_retry(retry)
 
 
