@@ -36,7 +36,8 @@ class JobColumns:
         """The task, the job's label, and as many of its arguments as a row has space for."""
         call = '<code class="bgtasks-arguments">{}</code>'
         shown = format_html(call, job.short_call) if job.short_call else ""
-        label = format_html('<span class="bgtasks-label">{}</span>', job.label) if job.label else ""
+        cut = '<span class="bgtasks-label" title="{}">{}</span>'
+        label = format_html(cut, job.label, job.label) if job.label else ""
         return format_html("{}{}{}", self.task_name(job), label, shown)
 
     @admin.display(description=gettext_lazy("state"))
