@@ -24,13 +24,12 @@ from .core.compat import (
     for_both,
 )
 from .core.options import backend_of, read
+from .jobs.definition import validate, validate_call
 from .jobs.task import (
     BackgroundTask,
     as_background_task,
     find_task,
     runs_inline,
-    validate,
-    validate_call,
 )
 
 if TYPE_CHECKING:

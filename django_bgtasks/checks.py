@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
+from django.utils.module_loading import import_string
 
 from .advice import CACHES_HINT, advice_on_database, advice_on_redis
+from .core.aliases import CURRENT
+from .core.backport import task_classes
+from .core.compat import InvalidTask
 from .core.options import (
     SHORTEST_TOKEN,
     BackendSettings,
@@ -47,6 +54,32 @@ def check_backends(**kwargs: Any) -> list[CheckMessage]:
 def check_ledger(**kwargs: Any) -> list[CheckMessage]:
     """The database that holds the ledger, as DATABASES describes it."""
     return list(_elsewhere(ledger_database()))
+
+
+@register("bgtasks")
+def check_task_aliases(**kwargs: Any) -> list[CheckMessage]:
+    """The aliases of tasks that are imported here: none of them leads to a task of its own."""
+    return [
+        Error(
+            f"{path}: the alias {alias!r} is a task itself, so its jobs would run with another "
+            f"task than before.",
+            hint="Remove one of the two tasks, or the alias.",
+            id="bgtasks.E014",
+        )
+        for alias, path in list(CURRENT.items())
+        if _is_task(alias, path)
+    ]
+
+
+def _is_task(alias: str, path: str) -> bool:
+    try:
+        found: Any = import_string(alias)
+    except InvalidTask:
+        # A task's definition is refused whose path is an alias.
+        return True
+    except Exception:
+        return False
+    return isinstance(found, task_classes()) and found.module_path != path
 
 
 @register("bgtasks", deploy=True)
@@ -156,7 +189,26 @@ def _carry(found: BackendSettings) -> Iterable[CheckMessage]:
         )
 
 
-CHECKS = (_unknown_options, _unknown_queues, _redis, _token, _middleware, _carry)
+def _modules(found: BackendSettings) -> Iterable[CheckMessage]:
+    for name in found.options.modules:
+        if not any(map(partial(_has_module, name), apps.get_app_configs())):
+            yield Error(
+                f"TASKS[{found.backend!r}]['OPTIONS']['modules'] names {name!r}, and no app in "
+                f"INSTALLED_APPS has a module of that name.",
+                hint="Name the module as each app has it: 'handlers' for shop/handlers.py.",
+                id="bgtasks.E013",
+            )
+
+
+def _has_module(name: str, app: AppConfig) -> bool:
+    try:
+        return find_spec(f"{app.name}.{name}") is not None
+    except Exception:
+        # To look for "a.b" imports "a", which may raise anything.
+        return False
+
+
+CHECKS = (_unknown_options, _unknown_queues, _redis, _token, _middleware, _carry, _modules)
 
 
 def _elsewhere(using: str) -> Iterable[CheckMessage]:

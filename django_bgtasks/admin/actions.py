@@ -23,6 +23,13 @@ from ..models import Job
 from . import transitions
 from .selection import JobSelection
 
+# The filters by more than a state, and the state that decides what may be done to their jobs.
+PARTS = {
+    "retrying": State.SCHEDULED,
+    "held": State.SCHEDULED,
+    "expired": State.CANCELLED,
+}
+
 
 class JobActions(JobSelection):
     """Retry, cancel, run now and delete: each with its own permission, each in the history.
@@ -128,7 +135,7 @@ class JobActions(JobSelection):
     def buttons_for_all(self, request: HttpRequest) -> list[dict[str, Any]]:
         """What this user may do to all jobs of the state by which the list is filtered."""
         state = request.GET.get("state", "")
-        state = {"retrying": State.SCHEDULED, "held": State.SCHEDULED}.get(state, state)
+        state = PARTS.get(state, state)
         return [
             {"label": action.label, "name": f"{action.name.replace('-', '_')}_selected"}
             for action in (*transitions.TRANSITION_ACTIONS, transitions.DELETE)

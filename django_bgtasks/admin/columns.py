@@ -14,7 +14,7 @@ from ..core import clock
 from ..core.formats import NOTHING, duration
 from ..core.messages import error_message
 from ..core.options import backend_of
-from ..core.retry import DEFAULT_RETRY
+from ..core.retry import retry_of
 from ..core.states import WAITING, State
 from ..jobs.task import known_task
 from ..models import Job
@@ -33,10 +33,12 @@ class JobColumns:
 
     @admin.display(description=gettext_lazy("task"))
     def task_and_call(self, job: Any) -> SafeString:
-        """The task, and as many of its arguments as a row has space for."""
+        """The task, the job's label, and as many of its arguments as a row has space for."""
         call = '<code class="bgtasks-arguments">{}</code>'
         line = format_html(call, job.short_call) if job.short_call else ""
-        return format_html("{}{}", self.task_name(job), line)
+        cut = '<span class="bgtasks-label" title="{}">{}</span>'
+        label = format_html(cut, job.label, job.label) if job.label else ""
+        return format_html("{}{}{}", self.task_name(job), label, line)
 
     @admin.display(description=gettext_lazy("state"))
     def state_and_error(self, job: Job) -> SafeString:
@@ -63,7 +65,7 @@ class JobColumns:
     def tries(self, job: Job) -> str:
         """Which attempt of how many. Without retries there is no "of": only crashes repeat it."""
         task = known_task(job.task)
-        if task is not None and not getattr(task, "retry", DEFAULT_RETRY).on:
+        if task is not None and not retry_of(job.retry, task).on:
             return f"{job.attempt}"
         return f"{job.attempt}/{job.max_attempts}"
 

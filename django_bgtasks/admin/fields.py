@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..core.aliases import CURRENT
 from ..core.formats import NOTHING
 from ..core.states import State
 from ..models import Job, Worker
@@ -29,7 +30,12 @@ class JobFields:
 
     admin_site: admin.AdminSite
 
-    full_task = show.column("task", gettext_lazy("task"), str)
+    @admin.display(description=gettext_lazy("task"))
+    def full_task(self, job: Job) -> str:
+        """Its path; behind that the one that it has now, if it was renamed."""
+        if job.task not in CURRENT:
+            return job.task
+        return _("%(task)s, now %(now)s") % {"task": job.task, "now": CURRENT[job.task]}
 
     @admin.display(description=gettext_lazy("state"))
     def state_now(self, job: Job) -> SafeString:
@@ -49,6 +55,7 @@ class JobFields:
 
     pretty_args = show.column("args", gettext_lazy("arguments"), show.pretty)
     pretty_kwargs = show.column("kwargs", gettext_lazy("keyword arguments"), show.pretty)
+    own_retry = show.column("retry", gettext_lazy("retries of this job"), show.pretty)
     pretty_result = show.column("result", gettext_lazy("result"), show.pretty)
 
     @admin.display(description=gettext_lazy("carried context"))
@@ -90,6 +97,7 @@ class JobFields:
 
     time_enqueued = show.column("enqueued_at", gettext_lazy("enqueued"), show.when)
     time_due = show.column("run_after", gettext_lazy("run after"), show.when)
+    time_expires = show.column("expires_at", gettext_lazy("expires"), show.when)
     time_started = show.column("started_at", gettext_lazy("started"), show.when)
     time_finished = show.column("finished_at", gettext_lazy("finished"), show.when)
     key_until = show.column("dedup_until", gettext_lazy("dedup until"), show.when)
@@ -98,6 +106,8 @@ class JobFields:
 def fieldsets_of(job: Job) -> list[Any]:
     """The groups of a job's page, without the rows that would be empty."""
     state: list[Any] = [("state_now", "tries"), ("full_task", "id")]
+    if job.label:
+        state.insert(1, "label")
     if trouble(job):
         state.insert(1, "full_error")
     if job.progress_done is not None:
@@ -107,9 +117,12 @@ def fieldsets_of(job: Job) -> list[Any]:
         call.append("pretty_result")
     if job.carried is not None:
         call.append("pretty_carried")
+    enqueued, ran = TIMES
+    settings = [*SETTINGS, "own_retry"] if job.retry else SETTINGS
+    times = [(*enqueued, "time_expires") if job.expires_at else enqueued, ran]
     return [
         (None, {"fields": state}),
         (gettext_lazy("Call"), {"fields": [*call, ("about_what", "owner_link")]}),
-        (gettext_lazy("Times"), {"fields": TIMES}),
-        (gettext_lazy("Settings"), {"fields": SETTINGS, "classes": ("collapse",)}),
+        (gettext_lazy("Times"), {"fields": times}),
+        (gettext_lazy("Settings"), {"fields": settings, "classes": ("collapse",)}),
     ]

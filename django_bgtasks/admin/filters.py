@@ -76,7 +76,7 @@ class JobListFilter(admin.SimpleListFilter):
 
 
 class StateFilter(JobListFilter):
-    """By state, or by what several states share: jobs that are tried again, held or stuck."""
+    """By state, or by more than it: jobs that are tried again, held, expired or stuck."""
 
     title = _("state")
     parameter_name = "state"
@@ -86,7 +86,7 @@ class StateFilter(JobListFilter):
         choices: list[tuple[str, Any]] = list(State.choices)
         after_queued = 1 + State.values.index(State.QUEUED)
         choices[after_queued:after_queued] = [("retrying", _("Retrying")), ("held", _("Held"))]
-        return [*choices, ("stuck", _("Stuck"))]
+        return [*choices, ("expired", _("Expired")), ("stuck", _("Stuck"))]
 
 
 class QueueFilter(JobListFilter):
@@ -183,8 +183,8 @@ def frozen(query: Mapping[str, str]) -> dict[str, str]:
 
 
 def by_state(rows: Jobs, value: str) -> Jobs:
-    """One state, or what several share: retrying, held, stuck."""
-    special = {"retrying": _retrying, "held": _held, "stuck": _stuck}
+    """One state, or what several share, or a part of one: retrying, held, stuck; expired."""
+    special = {"retrying": _retrying, "held": _held, "stuck": _stuck, "expired": _expired}
     found: Jobs = special[value](rows) if value in special else rows.filter(state=value)
     return found
 
@@ -257,6 +257,10 @@ def _retrying(rows: Jobs) -> Jobs:
 
 def _held(rows: Jobs) -> Jobs:
     return rows.filter(is_held())
+
+
+def _expired(rows: Jobs) -> Jobs:
+    return rows.filter(state=State.CANCELLED, error_code="expired")
 
 
 def _stuck(rows: Jobs) -> Jobs:

@@ -66,8 +66,8 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
     search_help_text = gettext_lazy(
-        "The id of a job or batch, a whole dedup key, an owner's name, a part of a task's name, "
-        "or of the arguments of the newest 10,000 jobs."
+        "The id of a job or batch, a whole dedup key, an owner's name, a part of a task's name "
+        "or of a label, or of the arguments of the newest 10,000 jobs."
     )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

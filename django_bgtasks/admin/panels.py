@@ -161,6 +161,7 @@ def worker_panels(
 def _running(job: RunningJob, viewer: DashboardViewer) -> dict[str, Any]:
     return {
         "task": show.link(viewer.job(job.id), show.breakable(job.task)),
+        "label": job.label if viewer.may_see_jobs else "",
         "queue": job.queue,
         "duration": duration(job.seconds),
         "attempt": f"{job.attempt}/{job.max_attempts}",

@@ -48,8 +48,8 @@ def small_calls(job_ids: list[UUID]) -> dict[UUID, tuple[Any, Any]]:
 
 
 def by_search(rows: QuerySet[Any], value: str, user: Any) -> QuerySet[Any]:
-    """An id of a job or a batch; else a dedup key or an owner's name; else a part of a task's name
-    or of the arguments. user: who must be allowed to see what is found there.
+    """An id of a job or a batch; else a dedup key or an owner's name; else a part of a task's name,
+    of a label or of the arguments. user: who must be allowed to see what is found there.
     """
     try:
         ident = UUID(value)
@@ -59,7 +59,8 @@ def by_search(rows: QuerySet[Any], value: str, user: Any) -> QuerySet[Any]:
             exact |= Q(owner__in=owners)
         if rows.model._base_manager.filter(exact).exists():
             return rows.filter(exact)
-        return rows.filter(Q(task__icontains=value) | _in_arguments(rows, value, user))
+        named = Q(task__icontains=value) | Q(label__icontains=value)
+        return rows.filter(named | _in_arguments(rows, value, user))
     return rows.filter(Q(pk=ident) | Q(batch=ident))
 
 

@@ -16,6 +16,7 @@ from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.utils import capture_internal_exceptions, event_from_exception
 
 from .. import GiveUp, Middleware, Outcome, add_middleware, process_stopping
+from ..core.outcomes import is_expected
 
 if TYPE_CHECKING:
     from .. import JobContext
@@ -68,6 +69,8 @@ class _Reporting(Middleware):
         if integration is None or outcome.failure is None or isinstance(error, GiveUp):
             return
         if outcome.state != "failed" and not (integration.report_retries and outcome.retries):
+            return
+        if is_expected(context.task, outcome.failure, error):
             return
         # A report that cannot be made must not end the worker.
         with capture_internal_exceptions():

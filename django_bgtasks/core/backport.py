@@ -42,7 +42,7 @@ def loaded_backport() -> Any:
     return backport if whole else None
 
 
-def task_classes() -> tuple[type, ...]:
+def task_classes() -> tuple[Any, ...]:
     """The class of all tasks, in each API that is in use."""
     backport = loaded_backport()
     return (Task,) if backport is None else (Task, backport.base.Task)

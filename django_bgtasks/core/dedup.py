@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.utils import translation
-from django.utils.functional import Promise
-
+from .aliases import oldest_path
 from .errors import InvalidArguments
-from .payload import bind, json_value, plain, to_json
-from .tags import simplified
-from .values import is_reference, typed_copy
+from .labels import formatted
+from .payload import bind, json_value
 
 DedupKey = str | Callable[..., str | None] | None
 MAX_KEY = 255
@@ -49,7 +45,7 @@ def key_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | N
     if callable(task.dedup_key):
         key = task.dedup_key(*args, **kwargs)
     else:
-        key = _format(task, bind(task, args, kwargs))
+        key = formatted("dedup_key", task.dedup_key, task, bind(task, args, kwargs))
     if key is not None and not isinstance(key, str):
         raise InvalidArguments(
             f"The dedup_key of {task.module_path} must give a string or None, not {type(key)}."
@@ -63,42 +59,5 @@ def key_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | N
 
 
 def slot_of(task_path: str, key: str) -> str:
-    """What the unique column holds: SHA-256 of the task and the key."""
-    return hashlib.sha256(f"{task_path}\0{key}".encode()).hexdigest()
-
-
-class _KeyFormatter(string.Formatter):
-    """str.format without private attributes: a key is made of the call's values only."""
-
-    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
-        if "._" in field_name or "[_" in field_name:
-            raise KeyError(field_name)
-        return super().get_field(field_name, args, kwargs)
-
-    def format_field(self, value: Any, format_spec: str) -> str:
-        """A member of an enumeration is the text or number that will be stored, such as "red"."""
-        return str(super().format_field(_as_stored(value), format_spec))
-
-    def convert_field(self, value: Any, conversion: Any) -> Any:
-        return super().convert_field(_as_stored(value), conversion)
-
-
-def _as_stored(value: Any) -> Any:
-    """What stands for the value in a key: the same in each process, and in each language."""
-    if isinstance(value, set | frozenset) or is_reference(value):
-        return to_json(simplified(typed_copy(value, "the key")))
-    if isinstance(value, Promise):
-        with translation.override(None):
-            return str(value)
-    return plain(value)
-
-
-def _format(task: Any, arguments: Mapping[str, Any]) -> str:
-    try:
-        return _KeyFormatter().vformat(task.dedup_key, (), arguments)
-    except (LookupError, AttributeError, TypeError, ValueError) as error:
-        raise InvalidArguments(
-            f"The dedup_key {task.dedup_key!r} of {task.module_path} cannot be made: {error}. "
-            f"It may name these arguments: {', '.join(arguments) or 'none'}; "
-            f"write {{{{ and }}}} for literal braces."
-        ) from None
+    """What the unique column holds: SHA-256 of the task, by its oldest path, and the key."""
+    return hashlib.sha256(f"{oldest_path(task_path)}\0{key}".encode()).hexdigest()

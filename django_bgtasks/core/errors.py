@@ -115,12 +115,16 @@ class RetryLater(BgTasksError):
     """Raise it in a task to run the job again after `delay`; it costs no attempt.
 
     `delay` is in seconds, or a timedelta; ValueError if it is negative or longer than a century.
+    counted: it costs an attempt, and after the last one the job fails.
     """
 
     delay = timedelta(seconds=60)
+    counted = False
 
-    def __init__(self, delay: float | timedelta = 60, message: str = "") -> None:
-        self.delay = span_of(delay, "RetryLater: the delay")
+    def __init__(
+        self, delay: float | timedelta = 60, message: str = "", *, counted: bool = False
+    ) -> None:
+        self.delay, self.counted = span_of(delay, "RetryLater: the delay"), counted
         super().__init__(message or f"again in {self.delay.total_seconds():g} s")
 
 

@@ -22,6 +22,7 @@ TEMPLATES = {
     # How an attempt ended.
     "cancelled": gettext_noop("Cancelled on request."),
     "cancelled_killed": gettext_noop("Cancelled on request: the attempt ended with its process."),
+    "expired": gettext_noop("It expired: it had not begun in time."),
     "timeout": gettext_noop("The attempt took longer than its timeout of %(seconds)s s."),
     "timeout_killed": gettext_noop(
         "The attempt went on after its timeout of %(seconds)s s: killed."

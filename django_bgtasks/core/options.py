@@ -44,6 +44,7 @@ class Options:
     keep_failed_days: float = 90.0
     keep_cancelled_days: float = 7.0
     mode: str = WORKERS  # "inline": the process that enqueues a job runs it
+    modules: Sequence[str] = ()  # of apps, beside `tasks`, in which tasks are
     middleware: Sequence[str] = ()  # paths of classes, the outermost first
     carry: Sequence[str] = ()  # paths of Carried objects, in the order in which they are restored
     log: bool = False  # whether the lines that tasks log are kept for their jobs' pages
@@ -190,6 +191,9 @@ def _check(backend: str, options: Options) -> None:
         paths = getattr(options, name)
         if not isinstance(paths, tuple | list) or not all(isinstance(path, str) for path in paths):
             raise _wrong(backend, name, paths, f"a list of paths, such as {example!r}")
+    modules = options.modules
+    if not isinstance(modules, tuple | list) or not all(map(_is_module, modules)):
+        raise _wrong(backend, "modules", modules, "a list of names of modules, such as 'handlers'")
     _check_choices(backend, options)
     if options.dead_after < 2 * options.beat_every:
         raise ImproperlyConfigured(
@@ -209,6 +213,10 @@ def _check_choices(backend: str, options: Options) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_module(name: Any) -> bool:
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
 
 
 def _wrong(backend: str, name: str, value: Any, what: str) -> ImproperlyConfigured:

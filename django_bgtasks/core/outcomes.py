@@ -13,7 +13,7 @@ from typing import Any
 from .errors import BgTasksError, GiveUp, JobCancelled, JobTimeout, RetryLater
 from .messages import Reason
 from .payload import clipped
-from .retry import MAX_CRASHES, Retry
+from .retry import MAX_CRASHES, Retry, exceptions
 from .spans import span_of
 from .states import FINAL, State, Transition
 
@@ -88,7 +88,7 @@ class Outcome:
 
     delay: until the next attempt. charged: whether this attempt counts against max_attempts.
     hold: why the job could not be run here and now. log: what the attempt has logged, if that is
-    kept.
+    kept. begun: whether the task may have begun: such a job does not expire any more.
     """
 
     transition: Transition
@@ -98,6 +98,7 @@ class Outcome:
     charged: bool = True
     hold: Reason | None = None
     log: Log | None = None
+    begun: bool = True
 
     @property
     def state(self) -> State:
@@ -127,29 +128,41 @@ class Outcome:
         return dict(zip(NO_ERROR, values, strict=True))
 
 
-def outcome_of_release(hold: Reason | None = None, delay: timedelta = NOW) -> Outcome:
+def outcome_of_release(
+    hold: Reason | None = None, delay: timedelta = NOW, begun: bool = False
+) -> Outcome:
     """The job waits again and the attempt is not counted: it had not begun or was interrupted."""
     transition = Transition.RETRY_AT if delay else Transition.RELEASE
-    return Outcome(transition, delay=delay, charged=False, hold=hold)
+    return Outcome(transition, delay=delay, charged=False, hold=hold, begun=begun)
+
+
+def outcome_of_expiry() -> Outcome:
+    """What becomes of a job that nobody has begun in time: there was no attempt."""
+    failure = Failure.of("cancelled", Reason("expired"))
+    return Outcome(Transition.EXPIRE, failure=failure, charged=False, begun=False)
 
 
 def outcome_of_exception(
     error: BaseException, attempt: int, max_attempts: int, retry: Retry, rng: Random
 ) -> Outcome:
     """What an exception of the task leads to."""
+    delay: timedelta | None = None
     if isinstance(error, RetryLater):
         try:
-            return outcome_of_release(delay=span_of(error.delay, "RetryLater: the delay"))
+            delay = span_of(error.delay, "RetryLater: the delay")
         except (TypeError, ValueError) as wrong:
             # It was changed after it was made.
             error = wrong
+        else:
+            if not error.counted:
+                return outcome_of_release(delay=delay, begun=True)
     failure = failure_of(error)
     if isinstance(error, JobCancelled):
         return Outcome(Transition.CANCEL_RUNNING, failure=failure)
     is_last = isinstance(error, GiveUp) or attempt >= max_attempts
-    if is_last or not (retry.on and retry.wants(error)):
+    if is_last or (delay is None and not (retry.on and retry.wants(error))):
         return Outcome(Transition.FAIL, failure=failure)
-    delay = retry.next_delay(attempt, rng)
+    delay = retry.next_delay(attempt, rng) if delay is None else delay
     transition = Transition.RETRY_AT if delay else Transition.RETRY_NOW
     return Outcome(transition, delay=delay, failure=failure)
 
@@ -167,7 +180,7 @@ def outcome_of_interruption(failure: Failure, on_crash: str) -> Outcome:
     """What a kill leads to that was not the job's fault, as at a stop of the worker."""
     if on_crash == "fail":
         return Outcome(Transition.FAIL, failure=failure)
-    return outcome_of_release()
+    return outcome_of_release(begun=True)
 
 
 def outcome_of_rollback(
@@ -189,9 +202,26 @@ def failure_of(error: BaseException) -> Failure:
         outcome = "timeout"
     elif isinstance(error, JobCancelled):
         outcome = "cancelled"
-    path = f"{cls.__module__}.{cls.__qualname__}"
-    message, trace = _first_line(error), clipped(_traceback(error))
-    return Failure(outcome, clipped(path)[:STORED], message, trace, *_code_of(error, message))
+    path, message = clipped(_path_of(cls))[:STORED], _first_line(error)
+    return Failure(outcome, path, message, clipped(_traceback(error)), *_code_of(error, message))
+
+
+def is_expected(task: Any, failure: Failure | None, error: BaseException | None) -> bool:
+    """Whether the task says that it may fail like this: then nobody needs to be alarmed.
+
+    error: what the attempt raised; None if its process died, as after a timeout.
+    """
+    expected: Any = getattr(task, "expected", ())
+    if not expected or failure is None:
+        return False
+    classes: tuple[type[BaseException], ...] = exceptions("expected", expected)
+    if error is not None:
+        return isinstance(error, classes)
+    return failure.exception_class in map(_path_of, classes)
+
+
+def _path_of(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _code_of(error: BaseException, message: str) -> tuple[str, Mapping[str, Any] | None]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from datetime import timedelta
+from pkgutil import resolve_name
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from .payload import plain
 from .spans import span_of
 
 Exceptions = tuple[type[BaseException], ...]
 
+# Of a Retry, what holds classes.
+CLASSES = ("on", "not_on")
 CLASSIC_DELAYS = (60.0, 300.0, 900.0)
 MAX_CRASHES = 3
 
@@ -48,8 +51,8 @@ class Retry:
         for name in ("base", "cap"):
             seconds = span_of(getattr(self, name), f"Retry: {name}").total_seconds()
             object.__setattr__(self, name, seconds)
-        object.__setattr__(self, "on", _exceptions("on", self.on))
-        object.__setattr__(self, "not_on", _exceptions("not_on", self.not_on))
+        object.__setattr__(self, "on", exceptions("Retry: on", self.on))
+        object.__setattr__(self, "not_on", exceptions("Retry: not_on", self.not_on))
         object.__setattr__(self, "max_attempts", plain(self.max_attempts) or len(delays) + 1)
         self._check()
 
@@ -77,16 +80,59 @@ class Retry:
         return timedelta(seconds=seconds * (1.0 + self.jitter * rng.uniform(-1.0, 1.0)))
 
 
-def _exceptions(
-    name: str, value: type[BaseException] | Iterable[type[BaseException]]
-) -> Exceptions:
+def exceptions(name: str, value: type[BaseException] | Iterable[type[BaseException]]) -> Exceptions:
+    """One class of exceptions or several, as a tuple; ValueError for what is none."""
     classes = (value,) if isinstance(value, type) else tuple(value)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-            raise ValueError(f"Retry: {name} takes exception classes, not {cls!r}.")
+            raise ValueError(f"{name} takes exception classes, not {cls!r}.")
     return classes
 
 
 # Without a policy of its own a task is not run again after an exception, for nobody said that
 # this is safe; after a crash it is, or a deploy would lose jobs.
 DEFAULT_RETRY = Retry(max_attempts=MAX_CRASHES, on=())
+
+
+def stored_retry(retry: Retry) -> dict[str, Any]:
+    """The policy as a job's row keeps it. ValueError for a class that no worker could import."""
+    stored: dict[str, Any] = {}
+    for option in fields(Retry):
+        value = getattr(retry, option.name)
+        if option.name in CLASSES:
+            stored[option.name] = [_stored_class(option.name, cls) for cls in value]
+        else:
+            stored[option.name] = list(value) if isinstance(value, tuple) else value
+    return stored
+
+
+def retry_of(stored: Mapping[str, Any] | None, task: Any) -> Retry:
+    """The policy of a job: its own, if it was enqueued with one, or its task's.
+
+    What cannot be imported here can be raised by nobody here.
+    """
+    if stored is None:
+        own: Retry = getattr(task, "retry", DEFAULT_RETRY)
+        return own
+    known = {option.name for option in fields(Retry)}
+    values = {name: value for name, value in stored.items() if name in known}
+    for name in CLASSES:
+        values[name] = [cls for path in values.get(name, ()) if (cls := _class_at(path))]
+    return Retry(**values)
+
+
+def _stored_class(name: str, cls: type[BaseException]) -> str:
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    if _class_at(path) is not cls:
+        raise ValueError(
+            f"Retry: {name} has {cls!r}, which a worker could not import from {cls.__module__}. "
+            f"Define it at the top level of its module."
+        )
+    return path
+
+
+def _class_at(path: str) -> Any:
+    try:
+        return resolve_name(path)
+    except Exception:
+        return None

@@ -48,6 +48,7 @@ class Transition(Enum):
     RELEASE = "release", {State.RUNNING}, State.QUEUED
     CANCEL_RUNNING = "cancel_running", {State.RUNNING}, State.CANCELLED
     CANCEL_WAITING = "cancel_waiting", WAITING, State.CANCELLED
+    EXPIRE = "expire", WAITING, State.CANCELLED
     RETRY = "retry", {State.FAILED, State.CANCELLED}, State.QUEUED
 
     sources: tuple[State, ...]

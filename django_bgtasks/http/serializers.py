@@ -20,7 +20,7 @@ from .auth import Viewer
 
 def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     """What the viewer may know of the job. `version` changes whenever anything else in it does."""
-    may_read = viewer.is_operator or job.state == State.FAILED
+    may_read = viewer.is_operator or job.state == State.FAILED or job.error_code == "expired"
     # Its owner gets what the task returned; an operator as much as in the admin.
     result = job.result if viewer.sees_result else masked(job.result)
     result = simplified(result) if job.types else result
@@ -45,10 +45,12 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
 
 
 def error_for_owner(job: Job) -> str:
-    """Why it failed, for its owner.
+    """Why it failed, or that it has expired, for its owner.
 
     An exception may name paths and addresses; what GiveUp says is meant to be read.
     """
+    if job.error_code == "expired":
+        return message(job.error_code, job.error_params)
     if job.state != State.FAILED:
         return ""
     if job.error_code in TIMEOUTS:

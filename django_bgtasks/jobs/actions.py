@@ -12,6 +12,7 @@ from ..ledger.history import Actor
 from ..ledger.lifecycle import ledger_database
 from ..ledger.outages import in_transaction
 from ..models import HistoryVerb, Job, QueuePause
+from .discovery import try_to_discover
 from .inline import run_again_on_commit
 
 # Who does it, for the history; of a name alone the site's own code speaks.
@@ -30,6 +31,8 @@ def retry_job(job_id: UUID | str, using: str | None = None, by: By = None) -> Jo
     Raises InvalidMove, DuplicateJob when another live job holds its dedup key, Job.DoesNotExist.
     """
     using = using or ledger_database()
+    # Of a task that has been renamed, its aliases say which key it takes again.
+    try_to_discover()
 
     def retry() -> tuple[HistoryVerb, Job]:
         job = transitions.retry(_uuid(job_id), using)

@@ -19,6 +19,7 @@ from ..core.errors import ClaimLost, InvalidArguments, JobCancelled
 from ..core.outcomes import Failure, failure_of
 from ..core.payload import MAX_BYTES, fault_of, redact
 from ..core.progress import Progress, progress_of
+from ..core.retry import retry_of
 from ..idempotency.once import once
 from ..ledger import lifecycle
 from ..ledger.outages import errors_of, is_in_transaction, retry_if_lost
@@ -74,6 +75,15 @@ class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
     def attempt(self) -> int:
         """1 in the first attempt."""
         return self.job.attempt
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether the job fails for good if this attempt raises an exception.
+
+        Not every exception is retried, and a crash may be retried where no exception is.
+        """
+        job = self.job
+        return job.attempt >= job.max_attempts or not retry_of(job.retry, self.task).on
 
     @property
     def idempotency_key(self) -> str:

@@ -10,18 +10,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, overload
 from uuid import UUID
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.utils import timezone
 
 from ..core import clock
 from ..core.compat import InvalidTask
 from ..core.dedup import dedup_of
 from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
+from ..core.labels import label_of
 from ..core.options import backend_of, backend_settings
 from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong_call
+from ..core.spans import span_of
 from ..core.states import State
 from ..core.values import COPIED_BY, TYPED
 from ..ledger.lifecycle import (
@@ -36,6 +40,7 @@ from ..ledger.lifecycle import (
 )
 from ..ledger.outages import in_transaction, retry_on_conflict
 from ..ledger.statements import unsaved
+from ..ledger.times import after
 from ..ledger.transitions import replace_call
 from ..models import Job
 from ..transport.connection import needs_redis, reason, uses_redis
@@ -44,7 +49,7 @@ from ..transport.sender import senders
 from .carried import carried_of, carry
 from .middleware import middleware_of
 from .results import JobResult, Results, announce, is_heard, result_of
-from .task import BackgroundTask, runs_inline
+from .task import RETRIES, BackgroundTask, own_retry, runs_inline
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
@@ -96,11 +101,11 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any], django_task: Any) -> Seque
 def _enqueue_alike(
     first: Job, split: Sequence[Any], task: Any, using: str
 ) -> Sequence[JobResult[Any]]:
-    """Enqueue calls that differ in their arguments only. first: the unsaved job of the first."""
+    """Enqueue calls that differ in their arguments and labels only. first: the job of the first."""
     for args, kwargs in split:
         refuse_wrong_call(task, args, kwargs)
     where, copied_by = task.module_path, COPIED_BY.get(first.types)
-    calls = [
+    calls: list[Call] = [
         (
             clock.new_id(),
             json_value(list(args), "args", where, InvalidArguments, copied_by),
@@ -108,6 +113,9 @@ def _enqueue_alike(
         )
         for args, kwargs in split
     ]
+    if task.label is not None:
+        labels = (label_of(task, *call) for call in split)
+        calls = [(*call[:3], label) for call, label in zip(calls, labels, strict=True)]
     if carried_of(first.backend):
         carry([first], first.backend, where)
     for middleware in middleware_of(first.backend):
@@ -154,28 +162,56 @@ def _insert_alike(first: Job, calls: Sequence[Call], task: AnyTask, using: str) 
 
 def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     """The unsaved row of a call. Raises InvalidArguments for what cannot be stored or called."""
-    options = backend_settings(task.backend).options
+    options, path = backend_settings(task.backend).options, task.module_path
     refuse_wrong_call(task, args, kwargs)
     types = TYPED if (task.types or options.types) == TYPED else ""
     copied_by = COPIED_BY.get(types)
     job = unsaved(
-        task=task.module_path,
+        task=path,
         queue=plain(task.queue_name),
         priority=int(task.priority),
-        args=json_value(list(args), "args", task.module_path, InvalidArguments, copied_by),
-        kwargs=json_value(dict(kwargs), "kwargs", task.module_path, InvalidArguments, copied_by),
+        args=json_value(list(args), "args", path, InvalidArguments, copied_by),
+        kwargs=json_value(dict(kwargs), "kwargs", path, InvalidArguments, copied_by),
         types=types,
         state=State.SCHEDULED if task.run_after else State.QUEUED,
         run_after=task.run_after,
         max_attempts=task.retry.max_attempts,
+        retry=None if RETRIES.get(path) is task.retry else own_retry(task),
         timeout=float(task.timeout or options.timeout),
         on_crash=task.on_crash,
         backend=task.backend,
     )
     if task.dedup_key is not None and (dedup := dedup_of(task, args, kwargs)) is not None:
         set_dedup(job, dedup)
+    if task.label is not None:
+        job.label = label_of(task, args, kwargs)
+    if task.expires is not None:
+        job.expires_at = _expiry(task)
     _attach(job, task)
     return job
+
+
+def _expiry(task: AnyTask) -> Any:
+    """Until when the job must have begun; a length of time counts by the database's clock."""
+    expires: Any = task.expires
+    limit, run_after = expires, task.run_after
+    if not isinstance(expires, datetime):
+        span = span_of(expires, "expires")
+        limit, expires = clock.now() + span, after(span)
+    if run_after is not None and _aware(run_after) >= _aware(limit):
+        raise _wrong(
+            task,
+            f"the job could never run: run_after is {run_after}, and it expires at {limit}. Give "
+            f"a later time with .using(expires=...), or None",
+        )
+    return expires
+
+
+def _aware(moment: datetime) -> datetime:
+    """A naive time is one of TIME_ZONE, as the database gets it."""
+    if timezone.is_aware(moment):
+        return moment
+    return timezone.make_aware(moment, timezone.get_default_timezone())
 
 
 def _insert_keyed(jobs: list[Job], task: AnyTask, using: str) -> dict[UUID, Job]:

@@ -29,12 +29,13 @@ from ..core.options import keeps_logs
 from ..core.outcomes import (
     NO_ERROR,
     Outcome,
+    is_expected,
     outcome_of_exception,
     outcome_of_release,
     outcome_of_rollback,
 )
-from ..core.payload import json_value, printable, redact, redactor
-from ..core.retry import DEFAULT_RETRY
+from ..core.payload import json_value, redact, redactor
+from ..core.retry import DEFAULT_RETRY, Retry, retry_of
 from ..core.states import FINAL, State, Transition
 from ..core.values import COPIED_BY
 from ..ledger.lifecycle import (
@@ -66,6 +67,7 @@ from ..sandbox.restore import (
 )
 from ..sandbox.threads import check_threads_of
 from .carried import carried_of
+from .commit_hooks import log_failures_after_commit
 from .context import JobContext, context_of, flush_progress
 from .enqueue import dispatch_on_commit
 from .job_log import JobLog
@@ -167,7 +169,7 @@ def begin_run(run: Run) -> bool:
     except TaskNotFound as error:
         missing = error.reason
     if job.cancel_requested_at is not None:
-        _settle(run, Outcome(Transition.CANCEL_RUNNING, charged=False))
+        _settle(run, Outcome(Transition.CANCEL_RUNNING, charged=False, begun=False))
         return False
     if run.task is None:
         # Not failed: the job runs when the code is there again.
@@ -347,7 +349,7 @@ def _commit_together(run: Run) -> None:
             run.outcome = outcome = _logged(run, Outcome(Transition.SUCCEED, result=value))
             flush_progress(run.context)
             apply_outcome(job, outcome, using)
-            _log_failures_after_commit(job, using)
+            log_failures_after_commit(job, using)
     except DISCONNECTED as error:
         if session is None:
             return _settle(run, outcome_of_release(Reason("no_transaction"), BEGIN_AGAIN))
@@ -359,32 +361,6 @@ def _commit_together(run: Run) -> None:
     except BaseException as error:
         return _settle_exception(run, error)
     return _follow_up(run)
-
-
-def _log_failures_after_commit(job: Job, using: str) -> None:
-    """Let what runs after the commit raise into the log: the job has succeeded by then.
-
-    So all of it runs. Within somebody's transaction, as a test's, it is left to that one.
-    """
-    connection: Any = connections[using]
-    if len(connection.atomic_blocks) == 1:
-        hooks = connection.run_on_commit
-        connection.run_on_commit = [(ids, _logging(hook, job), True) for ids, hook, _ in hooks]
-
-
-def _logging(hook: Callable[[], object], job: Job) -> Callable[[], None]:
-    def run() -> None:
-        try:
-            hook()
-        except BaseException:
-            logger.exception(
-                "A function that job %s (%s) gave to transaction.on_commit() raised. The job has "
-                "succeeded: its transaction was committed before.",
-                job.pk,
-                printable(job.task),
-            )
-
-    return run
 
 
 def _settle_outcome_of_rollback(run: Run, error: BaseException, outcome: Outcome | None) -> None:
@@ -425,7 +401,9 @@ def _settle_exception(run: Run, error: BaseException) -> None:
         # It may have come in the middle of a query: the connection cannot be trusted.
         drop_connections()
     run.exception = error
-    retry = getattr(run.task, "retry", DEFAULT_RETRY)
+    retry: Retry = getattr(run.task, "retry", DEFAULT_RETRY)
+    if job.retry is not None:
+        retry = retry_of(job.retry, run.task)
     _settle_failure(
         run, outcome_of_exception(error, job.attempt, job.max_attempts, retry, clock.rng)
     )
@@ -480,9 +458,10 @@ def announce_outcome(run: Run) -> None:
     Once for each settlement, whoever made it, after reflect_outcome(). Nothing else tells them. A
     job that could not begin and waits again has had no attempt: nobody is told.
     """
-    job, task = run.job, run.task
+    job, task, failure = run.job, run.task, run.outcome.failure
     if job.state in FINAL:
-        announce("task_finished", job, task)
+        calm = failure is not None and is_expected(task, failure, run.exception)
+        announce("task_finished", job, task, level=logging.WARNING if calm else None)
     if run.outcome.hold is None and middleware_of(job.backend):
         report_outcome(run.context, run.outcome, run.exception)
     if job.state == State.FAILED and getattr(task, "on_failure", None):

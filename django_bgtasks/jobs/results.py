@@ -6,7 +6,9 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, overload
 from weakref import ReferenceType
@@ -48,6 +50,8 @@ SIGNALS = {
     "job_rescued": job_rescued,
     "job_retrying": job_retrying,
 }
+# At which the tasks API's own receivers log here, if not as they would.
+_level: ContextVar[int | None] = ContextVar("bgtasks_level", default=None)
 FRESH = (
     "errors",
     "_return_value",
@@ -188,12 +192,19 @@ def result_of(job: Job, task: Any, *, deduplicated: bool = False) -> JobResult[A
     return result
 
 
-def announce(name: str, job: Job, task: Any, result: JobResult[Any] | None = None) -> None:
+def announce(
+    name: str,
+    job: Job,
+    task: Any,
+    result: JobResult[Any] | None = None,
+    level: int | None = None,
+) -> None:
     """Send the signal of this name about a job; nothing else sends one.
 
     Those of the tasks API go to the receivers of Django's and of the backport's, where anybody
     listens. A receiver that raises is logged by Django and harms nobody else. task: None if it is
     not known here; then nothing is sent. result: what is sent with it, if it is there already.
+    level: at which the API's own receiver logs, without a traceback; None leaves it to that.
     """
     has_receivers = name in SIGNALS or is_heard(name, job.state in (State.FAILED, State.CANCELLED))
     if task is None or not has_receivers:
@@ -206,10 +217,35 @@ def announce(name: str, job: Job, task: Any, result: JobResult[Any] | None = Non
     )
     token = announced.set(job)
     try:
-        for signal in signals:
-            signal.send_robust(sender=backend_class(job.backend), task_result=result)
+        with calmed(level):
+            for signal in signals:
+                signal.send_robust(sender=backend_class(job.backend), task_result=result)
     finally:
         announced.reset(token)
+
+
+@contextmanager
+def calmed(level: int | None) -> Iterator[None]:
+    """Within it what the tasks API itself logs as an error has this level and no traceback."""
+    if level is None:
+        yield
+        return
+    for module in _signal_modules():
+        module.logger.addFilter(_calm_down)
+    token = _level.set(level)
+    try:
+        yield
+    finally:
+        _level.reset(token)
+
+
+def _calm_down(record: logging.LogRecord) -> bool:
+    level = _level.get()
+    if level is not None and record.levelno >= logging.ERROR:
+        record.levelno, record.levelname = level, logging.getLevelName(level)
+        record.exc_info = record.exc_text = None
+        return logging.getLogger(record.name).isEnabledFor(level)
+    return True
 
 
 def is_heard(name: str, failed: bool = False) -> bool:

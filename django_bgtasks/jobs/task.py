@@ -5,16 +5,16 @@ Next: jobs/enqueue.py (2 the row).
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 from django.utils.module_loading import import_string
 
+from ..core.aliases import CURRENT, register_aliases
 from ..core.backport import ForBoth, loaded_backport, task_classes
 from ..core.compat import (
     DEFAULT_TASK_QUEUE_NAME,
@@ -28,18 +28,18 @@ from ..core.compat import (
 from ..core.current import is_worker
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
+from ..core.labels import Label
 from ..core.options import (
     IMPLICIT,
     IMPLICIT_BACKEND,
     INLINE,
-    TYPES,
     backend_settings,
     default_backend,
 )
 from ..core.outcomes import Outcome, message_of
-from ..core.payload import check_sensitive, fault_of, plain
-from ..core.retry import DEFAULT_RETRY, Retry
-from ..core.spans import fault_of_time, span_of
+from ..core.payload import plain
+from ..core.retry import DEFAULT_RETRY, Retry, stored_retry
+from .discovery import try_to_discover
 
 if TYPE_CHECKING:
     from .context import JobContext
@@ -56,18 +56,20 @@ Missing = Literal["fail", "skip"]
 OF_THE_DEFINITION = {
     "func",
     "takes_context",
-    "retry",
     "atomic",
     "sensitive",
+    "aliases",
+    "expected",
     "types",
     "missing",
     "log",
     "on_failure",
 }
-TEXTS = ("queue_name", "backend", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
-MOST_SECONDS = 10**7
-CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about"}
+TEXTS = ("queue_name", "backend", "label", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
+CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about", "expires", "label"}
 Call = tuple[Any, ...] | Mapping[str, Any]
+# By the path of each task, the policy of its definition.
+RETRIES: dict[str, Retry] = {}
 # Of each backend, the queues that tasks name.
 _declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_NAME})
 
@@ -92,6 +94,12 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     missing: what a job does if the row of a model instance is gone when it begins: "fail", or
         "skip", and it is cancelled.
     log: whether the lines that it logs are kept for the job's page; None takes the backend's.
+    expires: until when a job must have begun, in seconds from its enqueue or as a timedelta; with
+        using() also a datetime. What has not begun by then is cancelled.
+    label: what people read of a job in the admin: a format string over the call's arguments, or a
+        callable of them. Sensitive arguments are masked in it.
+    aliases: former paths of the task: jobs that were enqueued under them run with it.
+    expected: classes of exceptions that are no reason for alarm: no error in the log or in Sentry.
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     on_failure: a function, or the dotted path of one, that is called with (context, outcome) when a
         job has failed for good, its process's death included.
@@ -107,7 +115,11 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     owner: Any = None
     about: Any = None
     inline: bool = False
+    expires: timedelta | float | datetime | None = None
+    label: Label = None
     sensitive: Sequence[str] = ()
+    aliases: Sequence[str] = ()
+    expected: type[BaseException] | Sequence[type[BaseException]] = ()
     on_failure: OnFailure = None
     types: Types | None = "json"
     missing: Missing = "fail"
@@ -124,6 +136,22 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
             )
         # Not by super(): this is a method of the backport's twin too, which has another base.
         self.get_backend().validate_task(self)
+        try:
+            self._register()
+        except InvalidTask as error:
+            raise for_both(error) from None
+
+    def _register(self) -> None:
+        path = self.module_path
+        register_aliases(path, self.aliases)
+        for alias in self.aliases:
+            module, _dot, name = alias.rpartition(".")
+            there: Any = getattr(sys.modules.get(module), name, None)
+            if isinstance(there, task_classes()) and there.module_path != path:
+                raise InvalidTask(
+                    f"{path}: the alias {alias!r} is a task itself, so its jobs run there. Remove "
+                    f"one of the two, or the alias."
+                )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By the path of its function and what differs there: a pickled key need not be code."""
@@ -148,12 +176,15 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     def using(self, **changes: Any) -> BackgroundTask[P, T]:
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
-        None takes away a dedup_key, a timeout, an owner or an about; elsewhere it changes nothing.
-        `retry`, `atomic`, `takes_context`, `sensitive`, `types`, `missing`, `log` and `on_failure`
-        are the definition's, and read there.
+        None takes away a dedup_key, a timeout, an owner, an about, an expiry or a label; elsewhere
+        it changes nothing.
+        `atomic`, `takes_context`, `sensitive`, `aliases`, `expected`, `types`, `missing`, `log` and
+        `on_failure` are the definition's, and read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
+        if isinstance(retry := changes.get("retry"), Retry):
+            _check_storable(self.module_path, retry)
         values = {
             name: new for name, new in changes.items() if new is not None or name in CAN_BE_NONE
         }
@@ -244,6 +275,11 @@ def task(
             "run_after cannot be defined statically with the @task decorator. "
             "Use .using(run_after=...) to set it dynamically."
         )
+    if isinstance(options.get("expires"), datetime):
+        raise TypeError(
+            "@task(expires=...) takes a timedelta or seconds, for each job anew. "
+            "Use .using(expires=...) for a time."
+        )
 
     # Django's own decorator, which does not say it, keeps Django's rule.
     options.setdefault("types", None)
@@ -260,6 +296,7 @@ def task(
             run_after=None,
             **options,
         )
+        RETRIES[background_task.module_path] = background_task.retry
         return background_task
 
     return wrapper(function) if function else wrapper
@@ -284,10 +321,15 @@ def ensure_backend(name: str, found_by: Any = task_backends) -> Any:
 
 
 def find_task(path: str) -> Any:
-    """The task at this dotted path; TaskNotFound when there is none on this host."""
+    """The task at this dotted path, or that has it as an alias; TaskNotFound when there is none on
+    this host.
+    """
+    path = CURRENT.get(path, path)
     try:
         found = import_string(path)
     except (Exception, SystemExit) as error:
+        if try_to_discover() and path in CURRENT:
+            return find_task(path)
         why = message_of(error)
         raise TaskNotFound.of("task_not_imported", task=path, why=why) from error
     if isinstance(found, Task):
@@ -310,7 +352,16 @@ def _tasks_around(function: Any, path: str) -> list[Any]:
 
 def _definition(task: Any) -> list[Any]:
     """What a worker reads of a task, and not of its job."""
-    return [getattr(task, name, None) for name in sorted(OF_THE_DEFINITION)]
+    return [getattr(task, name, None) for name in (*sorted(OF_THE_DEFINITION), "retry")]
+
+
+def own_retry(task: BackgroundTask[Any, Any]) -> dict[str, Any] | None:
+    """The policy of the task's jobs as their rows keep it; None if it is that of the definition."""
+    path, retry = task.module_path, task.retry
+    definition = RETRIES.get(path)
+    if definition is None:
+        definition = RETRIES[path] = getattr(known_task(path), "retry", DEFAULT_RETRY)
+    return None if retry is definition or retry == definition else stored_retry(retry)
 
 
 def known_task(path: str) -> Any:
@@ -344,80 +395,13 @@ def as_background_task(task: Any, backend: str) -> BackgroundTask[Any, Any]:
     return background_task
 
 
+def _check_storable(name: str, retry: Retry) -> None:
+    try:
+        stored_retry(retry)
+    except ValueError as error:
+        raise for_both(InvalidTask(f"{name}: {error}")) from None
+
+
 def _refuse(name: str, options: set[str], why: str) -> None:
     if options:
         raise TypeError(f"{name}.using() {why} {', '.join(sorted(options))}.")
-
-
-def validate_call(task: Any) -> None:
-    """Refuse what no database could keep of a task, Django's own included, with InvalidTask."""
-    if fault := fault_of(task.queue_name, 100):
-        raise InvalidTask(f"the name of a queue {fault}")
-    if task.run_after is not None and (fault := fault_of_time(task.run_after)):
-        raise InvalidTask(f"run_after {fault}")
-    if not isinstance(task.priority, int | float) or math.isnan(task.priority):
-        raise InvalidTask(f"priority is a whole number, not {task.priority!r}.")
-
-
-def validate(task: BackgroundTask[Any, Any]) -> None:
-    """Refuse options that could not work, with InvalidTask that says which and why."""
-    name = task.module_path
-    if not task.func.__qualname__.isidentifier():
-        # A method or a lambda: no worker could import it by its path.
-        raise InvalidTask(f"{name}: a task must be defined at a module level, as a function.")
-    if not isinstance(task.retry, Retry):
-        raise InvalidTask(f"{name}: retry takes a Retry, such as Retry(max_attempts=5).")
-    timeout = task.timeout
-    if timeout is not None and not (
-        isinstance(timeout, int | float) and 0 < timeout <= MOST_SECONDS
-    ):
-        raise InvalidTask(
-            f"{name}: timeout is in seconds and above 0, not {timeout!r}. "
-            f"It is at most {MOST_SECONDS}."
-        )
-    if not (task.dedup_key is None or isinstance(task.dedup_key, str) or callable(task.dedup_key)):
-        raise InvalidTask(
-            f"{name}: dedup_key is a format string or a callable, not {task.dedup_key!r}."
-        )
-    _check_scope(name, task.dedup_scope)
-    if task.on_duplicate not in ("return", "replace", "raise"):
-        raise InvalidTask(f"{name}: on_duplicate is 'return', 'replace' or 'raise'.")
-    if task.on_crash not in ("retry", "fail"):
-        raise InvalidTask(f"{name}: on_crash is 'retry' or 'fail', not {task.on_crash!r}.")
-    if not isinstance(task.inline, bool):
-        raise InvalidTask(f"{name}: inline is True or False, not {task.inline!r}.")
-    if task.inline and task.run_after is not None:
-        raise InvalidTask(
-            f"{name}: a job with run_after waits for a worker, and inline=True says that none "
-            f"runs it. Leave out one of the two."
-        )
-    if task.types not in (None, *TYPES):
-        raise InvalidTask(f"{name}: types is 'json' or 'django', not {task.types!r}.")
-    if task.log not in (None, True, False):
-        raise InvalidTask(f"{name}: log is True or False, not {task.log!r}.")
-    if task.missing not in ("fail", "skip"):
-        raise InvalidTask(f"{name}: missing is 'fail' or 'skip', not {task.missing!r}.")
-    check_sensitive(task)
-    _check_on_failure(name, task.on_failure)
-
-
-def _check_on_failure(name: str, function: Any) -> None:
-    if isinstance(function, str):
-        is_right = "." in function and all(part.isidentifier() for part in function.split("."))
-    else:
-        is_right = function is None or callable(function)
-    if not is_right:
-        text = "on_failure is a function of (context, outcome), or the dotted path of one"
-        raise InvalidTask(f"{name}: {text}, not {function!r}. A task is none: let it enqueue that.")
-
-
-def _check_scope(name: str, scope: Any) -> None:
-    if not isinstance(scope, timedelta):
-        if scope not in ("live", "queued"):
-            text = "dedup_scope is 'live', 'queued' or a timedelta"
-            raise InvalidTask(f"{name}: {text}, not {scope!r}.")
-        return
-    try:
-        span_of(scope, "dedup_scope")
-    except ValueError as error:
-        raise InvalidTask(f"{name}: {error}") from None

@@ -25,13 +25,14 @@ from ..core.outcomes import Failure, Log, Outcome, outcome_of_release
 from ..core.progress import Progress
 from ..core.states import FINAL, WAITING, State, Transition
 from ..models import Attempt, AttemptLog, Job
+from .expiry import free_expired_slot, not_expired
 from .outages import begin_new_session, retried, retry_until_connected
 from .returning import current, insert_returning, skipping_locked, update_returning
 from .statements import FREE_SLOT, dialect_of, is_plain
-from .times import Now, after
+from .times import After, Now, after
 
-# The id and the arguments of a call.
-Call = tuple[UUID, list[Any], dict[str, Any]]
+# The id and the arguments of a call, and its label if the task has some.
+Call = tuple[UUID, list[Any], dict[str, Any]] | tuple[UUID, list[Any], dict[str, Any], str]
 
 
 def ledger_database() -> str:
@@ -54,12 +55,14 @@ def insert(job: Job, using: str) -> bool:
     if not isinstance(moment, datetime):
         # This database does not return it; the row has its time, and the caller an estimate.
         job.enqueued_at = clock.now_as_stored()
+    if inserted:
+        _estimate_expiry(job, job.enqueued_at)
     return inserted
 
 
 @retried
 def insert_calls(first: Job, calls: Sequence[Call], using: str) -> None:
-    """Insert jobs that differ from `first` in their ids and arguments only, in one statement."""
+    """Insert jobs that differ from `first` in what a Call has, in one statement."""
     dialect = dialect_of(using)
     if dialect is not None and is_plain(first):
         dialect.insert_calls(first, calls, using)
@@ -68,12 +71,22 @@ def insert_calls(first: Job, calls: Sequence[Call], using: str) -> None:
     for job in jobs:
         job.enqueued_at = Now()
     Job.objects.using(using).bulk_create(jobs, batch_size=len(jobs))
+    _estimate_expiry(first, clock.now_as_stored())
+
+
+def _estimate_expiry(job: Job, enqueued_at: datetime) -> None:
+    """Of a length of time that the database has counted from its clock."""
+    expires: Any = job.expires_at
+    if isinstance(expires, After):
+        job.expires_at = expires.since(enqueued_at)
 
 
 def job_of(first: Job, call: Call) -> Job:
     """The job of one such call."""
     job = copy(first)
-    job.pk, job.args, job.kwargs = call
+    job.pk, job.args, job.kwargs, *label = call
+    if label:
+        job.label = label[0]
     return job
 
 
@@ -86,14 +99,18 @@ def set_dedup(job: Job, dedup: Dedup) -> None:
 
 @retried
 def holder_of(slot: str, using: str) -> Job | None:
-    """The job that holds a dedup slot. An expired window of a final job is released here."""
+    """The job that holds a dedup slot; one that has expired, or its window, lets it go here."""
     expired = Job.objects.using(using).filter(
         dedup_slot=slot, state__in=sorted(FINAL), dedup_until__lte=Now()
     )
-    holder = current(Job.objects.using(using).filter(dedup_slot=slot))
-    if holder is not None and holder.is_final and expired.update(dedup_slot=None):
+    holders = Job.objects.using(using).filter(dedup_slot=slot)
+    holder = current(holders)
+    if holder is None or (holder.is_final and expired.update(dedup_slot=None)):
         return None
-    return holder
+    if holder.expires_at is None or holder.attempt:
+        return holder
+    # Somebody may have cancelled it meanwhile, whose commit this has waited for.
+    return None if free_expired_slot(holder, using) else current(holders)
 
 
 @retried
@@ -123,6 +140,7 @@ def claim_many(
         rows = dialect.claim(job_ids, worker, using, queues, backends)
     else:
         queued = Job.objects.using(using).filter(pk__in=job_ids, state__in=Transition.CLAIM.sources)
+        queued = queued.filter(not_expired())
         queued = queued.filter(queue__in=queues) if queues else queued
         queued = queued.filter(backend__in=backends) if backends else queued
         rows = update_returning(queued, _claimed_by(worker))
@@ -296,6 +314,7 @@ def _first(queues: Sequence[str], backend: str | None, using: str) -> UUID | Non
 
 def _queued(queues: Sequence[str], backend: str | None, using: str) -> models.QuerySet[Job]:
     rows = Job.objects.using(using).filter(queue__in=list(queues), state=State.QUEUED)
+    rows = rows.filter(not_expired())
     return rows if backend is None else rows.filter(backend__in=stored_backends(backend))
 
 
@@ -371,6 +390,8 @@ def _values(outcome: Outcome) -> dict[str, Any]:
     values: dict[str, Any] = {"state": state, **outcome.error_columns}
     if not outcome.charged:
         values["attempt"] = F("attempt") - 1
+        if outcome.begun:
+            values["expires_at"] = None
     if outcome.transition is Transition.RETRY_AT:
         values["run_after"] = after(outcome.delay)
     if state in FINAL:

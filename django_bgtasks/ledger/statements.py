@@ -38,10 +38,12 @@ WRITTEN = [name for name in FIELDS if name != "enqueued_at"]
 DEFAULTS = {name: FIELDS[name].get_default() for name in WRITTEN if name != "id"}
 # What many calls of a task have in common.
 SHARED = [name for name in WRITTEN if name not in ("id", "args", "kwargs")]
+UNLABELLED = [name for name in SHARED if name != "label"]
 # What a run does not need of its job's row: it is read if somebody asks for it.
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
     *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
+    *("label", "expires_at"),
 }
 READ = [name for name in FIELDS if name not in UNREAD]
 BLANK = {"enqueued_at": None, **DEFAULTS}
@@ -107,10 +109,15 @@ class Dialect:
         return bool(rows)
 
     def insert_calls(self, first: Job, calls: Sequence[Any], using: str) -> None:
-        """Insert a row for each (id, args, kwargs); everything else is as in `first`."""
-        array = to_json([[job_id.hex, args, kwargs] for job_id, args, kwargs in calls])
+        """Insert a row for each (id, args, kwargs), or (id, args, kwargs, label); everything else
+        is as in `first`.
+        """
+        labelled = len(calls[0]) > 3
+        shared = UNLABELLED if labelled else SHARED
+        array = to_json([[job_id.hex, *own] for job_id, *own in calls])
+        statement = insert_calls_sql(self, using, labelled)
         with connections[using].cursor() as cursor:
-            cursor.execute(insert_calls_sql(self, using), [*_stored(first, SHARED, using), array])
+            cursor.execute(statement, [*_stored(first, shared, using), array])
 
     def claim(
         self,
@@ -149,13 +156,16 @@ VALUES ({", ".join(values)}, {dialect.now})
 
 
 @cache
-def insert_calls_sql(dialect: Dialect, using: str) -> str:
+def insert_calls_sql(dialect: Dialect, using: str, labelled: bool) -> str:
     """A row for each value of one JSON array."""
-    types = [str(FIELDS[name].db_type(connections[using])) for name in SHARED]
+    shared = UNLABELLED if labelled else SHARED
+    types = [str(FIELDS[name].db_type(connections[using])) for name in shared]
     own = [("value ->> 0", "uuid"), ("value -> 1", "jsonb"), ("value -> 2", "jsonb")]
+    own += [("value ->> 3", "text")] if labelled else []
+    names = ["id", "args", "kwargs", *(["label"] if labelled else []), *shared]
     values = [dialect.cast(*each) for each in [*own, *(("%s", kind) for kind in types)]]
     return f"""\
-INSERT INTO {TABLE} (id, args, kwargs, {_columns(SHARED)}, enqueued_at)
+INSERT INTO {TABLE} ({_columns(names)}, enqueued_at)
 SELECT {", ".join(values)}, {dialect.now}
 FROM {dialect.calls}
 """
@@ -166,6 +176,7 @@ def claim_sql(dialect: Dialect, by_queue: bool = False, by_backend: bool = False
     """The attempt and the claim are counted in the same statement, so a crash counts."""
     [source], target = Transition.CLAIM.sources, Transition.CLAIM.target
     where = [f"id {dialect.any_of('uuid')}", f"{dialect.state} = '{source}'"]
+    where += [f"(expires_at IS NULL OR attempt > 0 OR expires_at > {dialect.now})"]
     where += [f"queue {dialect.any_of('text')}"] if by_queue else []
     where += [f"backend {dialect.any_of('text')}"] if by_backend else []
     return f"""\

@@ -6,7 +6,7 @@ database's own idea of "now" is in the zone of the session.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import FloatField, Func, IntegerField, Value, functions
@@ -34,7 +34,12 @@ class After(Func):
     template = "(STATEMENT_TIMESTAMP() + %(expressions)s * INTERVAL '1 second')"
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(Value(max(EARLIEST, min(LATEST, seconds)), FloatField()))
+        self.seconds = max(EARLIEST, min(LATEST, seconds))
+        super().__init__(Value(self.seconds, FloatField()))
+
+    def since(self, moment: datetime) -> datetime:
+        """What it comes to if the database's clock shows this time."""
+        return moment + timedelta(seconds=self.seconds)
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """Its times are texts, and so is what is added."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.db.models import Case, F, QuerySet, When
+from django.db import IntegrityError, connections, transaction
+from django.db.models import Case, F, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Greatest
 from django.utils.translation import gettext as _
 
@@ -17,6 +17,7 @@ from ..core.formats import exact
 from ..core.options import known_backends
 from ..core.states import WAITING, State, Transition, in_words, refuse
 from ..models import Job
+from .expiry import that_expire
 from .lifecycle import holder_of, slot_after_end
 from .outages import retried
 from .returning import current, skipping_locked, update_returning
@@ -53,11 +54,31 @@ def promote_if_due(job_id: UUID, using: str) -> bool:
     return bool(due.update(state=Transition.PROMOTE.target))
 
 
-def next_due(using: str) -> float | None:
-    """Seconds until the next scheduled job is due, by the database's clock; None without one."""
-    wait = _scheduled(using).annotate(wait=SecondsBetween(Now(), "run_after")).order_by("run_after")
-    first = wait.values_list("wait", flat=True).first()
-    return None if first is None else max(0.0, first)
+def next_due(using: str) -> tuple[float | None, float | None]:
+    """Seconds until the next scheduled job is due, and until the next job expires that has not
+    begun; None without one. By the database's clock, in one statement.
+    """
+    parts = [
+        _first_wait(_scheduled(using), "run_after"),
+        _first_wait(that_expire(using), "expires_at"),
+    ]
+    columns = ", ".join(f"({statement})" for statement, _params in parts)
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"SELECT {columns}", [value for _, params in parts for value in params])
+        due, expires = cursor.fetchone()
+    return _not_negative(due), _not_negative(expires)
+
+
+def _first_wait(rows: QuerySet[Job], field: str) -> tuple[str, tuple[Any, ...]]:
+    """The statement that gives the seconds until the first of these times."""
+    wait = rows.annotate(wait=SecondsBetween(Now(), field)).order_by(field)
+    query = wait.values_list("wait", flat=True)[:1].query
+    statement, params = query.get_compiler(using=rows.db).as_sql()
+    return statement, tuple(params)
+
+
+def _not_negative(wait: float | None) -> float | None:
+    return None if wait is None else max(0.0, wait)
 
 
 def _scheduled(using: str) -> QuerySet[Job]:
@@ -77,10 +98,10 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
     )
     # One that was for later waits from now on, and not since it was enqueued.
     since = Case(When(state=State.SCHEDULED, then=Now()), default=F("run_after"))
-    values: dict[str, Any] = {
-        name: getattr(job, name) for name in ("args", "kwargs", "types", "carried")
-    }
+    copied = ("args", "kwargs", "types", "carried", "label", "expires_at", "retry")
+    values: dict[str, Any] = {name: getattr(job, name) for name in copied}
     values["run_after"] = job.run_after or since
+    values["max_attempts"] = Greatest(Value(job.max_attempts), F("attempt") + 1)
     target = Transition.POSTPONE.target if job.run_after else State.QUEUED
     if job.dedup_scope == "window":
         values["dedup_until"] = job.dedup_until
@@ -129,6 +150,7 @@ def retry(job_id: UUID, using: str) -> Job:
         "finished_at": None,
         # It waits from now on, not since it was enqueued.
         "run_after": Now(),
+        "expires_at": None,
         "cancel_requested_at": None,
         "held_reason": "",
         "dedup_slot": slot,

@@ -157,7 +157,13 @@ def _workers(snapshot: Snapshot) -> ScreenTable:
 def _running(snapshot: Snapshot) -> ScreenTable:
     heads = (_("running"), pgettext("how long", "for"), _("attempt"), _("queue"), _("task"))
     rows = [
-        (job.id, duration(job.seconds), f"{job.attempt}/{job.max_attempts}", job.queue, job.task)
+        (
+            job.id,
+            duration(job.seconds),
+            f"{job.attempt}/{job.max_attempts}",
+            job.queue,
+            f"{job.task} {job.label}".rstrip(),
+        )
         for job in snapshot.running[:LISTED]
     ]
     return ScreenTable(_("Running jobs"), heads, rows, _("None."))

@@ -248,6 +248,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "label",
+                    django_bgtasks.models.fields.UnicodeCharField(
+                        blank=True, default="", max_length=255, verbose_name="label"
+                    ),
+                ),
+                (
                     "queue",
                     django_bgtasks.models.fields.ExactCharField(
                         max_length=100, verbose_name="queue"
@@ -304,6 +310,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "expires_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="expires"
+                    ),
+                ),
+                (
                     "enqueued_at",
                     django_bgtasks.models.fields.UTCDateTimeField(verbose_name="enqueued at"),
                 ),
@@ -324,6 +336,7 @@ class Migration(migrations.Migration):
                     "max_attempts",
                     models.PositiveSmallIntegerField(default=1, verbose_name="maximum of attempts"),
                 ),
+                ("retry", models.JSONField(blank=True, editable=False, null=True)),
                 ("worker", models.UUIDField(blank=True, null=True, verbose_name="worker")),
                 (
                     "claims",
@@ -784,6 +797,16 @@ class Migration(migrations.Migration):
                 condition=models.Q(("state", "scheduled")),
                 fields=["run_after"],
                 name="bgtasks_job_due",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(
+                    ("attempt", 0), ("expires_at__isnull", False), ("finished_at__isnull", True)
+                ),
+                fields=["expires_at"],
+                name="bgtasks_job_expires",
             ),
         ),
         migrations.AddIndex(

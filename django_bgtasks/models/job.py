@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from ..core import clock
+from ..core.labels import MAX_LABEL
 from ..core.payload import StoredJSON
 from ..core.progress import shown_figure
 from ..core.states import FINAL, LIVE, WAITING, State
@@ -40,6 +41,7 @@ class Job(models.Model):
 
     id = models.UUIDField(_("id"), primary_key=True, default=clock.new_id, editable=False)
     task = ExactCharField(_("task"), max_length=255)
+    label = UnicodeCharField(_("label"), max_length=MAX_LABEL, blank=True, default="")
     queue = ExactCharField(_("queue"), max_length=100)
     priority = models.SmallIntegerField(_("priority"), default=0)
     args = models.JSONField(_("arguments"), default=list, encoder=StoredJSON)
@@ -48,11 +50,15 @@ class Job(models.Model):
     types = models.CharField(_("types"), max_length=8, blank=True, default="", editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
     run_after = UTCDateTimeField(_("run after"), null=True, blank=True)
+    # Until when it may begin; NULL also if it has begun, given its attempt back, and waits again.
+    expires_at = UTCDateTimeField(_("expires"), null=True, blank=True)
     enqueued_at = UTCDateTimeField(_("enqueued at"))
     started_at = UTCDateTimeField(_("started at"), null=True, blank=True)
     finished_at = UTCDateTimeField(_("finished at"), null=True, blank=True)
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
     max_attempts = models.PositiveSmallIntegerField(_("maximum of attempts"), default=1)
+    # The policy of this job alone; NULL: its task's. See core/retry.py.
+    retry = models.JSONField(null=True, blank=True, editable=False)
     worker = models.UUIDField(_("worker"), null=True, blank=True)
     # Unlike `attempt` it is never given back: a fencing token must not come twice.
     claims = models.PositiveIntegerField(_("claims"), default=0, editable=False)
@@ -132,6 +138,11 @@ class Job(models.Model):
             ),
             PartialIndex(
                 fields=("run_after",), name="bgtasks_job_due", condition=Q(state=State.SCHEDULED)
+            ),
+            PartialIndex(
+                fields=("expires_at",),
+                name="bgtasks_job_expires",
+                condition=Q(expires_at__isnull=False, finished_at__isnull=True, attempt=0),
             ),
             PartialIndex(
                 fields=("worker",), name="bgtasks_job_running", condition=Q(state=State.RUNNING)

@@ -54,7 +54,9 @@ def running_jobs(backend: str, limit: int, using: str) -> list[Any]:
     rows: Any = _in_state(State.RUNNING, backend, using).annotate(
         seconds=SecondsBetween("started_at", Now())
     )
-    rows = rows.only("id", "task", "queue", "attempt", "max_attempts", "worker", "progress_done")
+    rows = rows.only(
+        "id", "task", "label", "queue", "attempt", "max_attempts", "worker", "progress_done"
+    )
     return list(rows.order_by("started_at")[:limit])
 
 

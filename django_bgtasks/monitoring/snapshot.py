@@ -82,6 +82,7 @@ class RunningJob:
     max_attempts: int
     seconds: float
     worker: str | None
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +324,7 @@ def _running(backend: str, using: str) -> tuple[RunningJob, ...]:
             job.max_attempts,
             max(0.0, job.seconds or 0.0),
             str(job.worker) if job.worker else None,
+            job.label,
         )
         for job in queries.running_jobs(backend, RUNNING_LISTED, using)
     )

@@ -12,7 +12,9 @@ from ..core import clock
 from ..core.states import State
 from ..jobs.enqueue import without_dispatch
 from ..jobs.execute import run_claimed
+from ..jobs.expiry import expire_jobs
 from ..jobs.inline import settle_interrupted
+from ..ledger.expiry import not_expired
 from ..ledger.lifecycle import claim_next, ledger_database
 from ..ledger.transitions import promote
 from ..ledger.workers import running_of
@@ -43,7 +45,7 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
     using, worker = ledger_database(), clock.new_id()
     ran: list[UUID] = []
     with without_dispatch(), _interruptible(worker, using):
-        while promote(1000, using) or _queues(queues, using):
+        while expire_jobs(1000, using) or promote(1000, using) or _queues(queues, using):
             waiting = _queues(queues, using)
             if len(ran) >= limit and waiting:
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
@@ -70,6 +72,6 @@ def _interruptible(worker: UUID, using: str) -> Iterator[None]:
 
 def _queues(names: Sequence[str] | None, using: str) -> list[str]:
     """The queues that have queued jobs, of those that are wanted."""
-    queued = Job.objects.using(using).filter(state=State.QUEUED).order_by("queue")
+    queued = Job.objects.using(using).filter(not_expired(), state=State.QUEUED).order_by("queue")
     queued = queued.filter(queue__in=names) if names else queued
     return list(queued.values_list("queue", flat=True).distinct())

@@ -21,6 +21,7 @@ from uuid import UUID
 from ..core import clock
 from ..core.payload import printable
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
+from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
 from ..ledger.lifecycle import claim_next, release
 from ..ledger.outages import retry_until_connected
@@ -207,7 +208,8 @@ class JobProcess:
         served = self.queues.in_database()
         names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]
         if config.burst:
-            retry_until_connected(lambda: promote(BURST_PROMOTE, config.using), config.using)
+            for act in (expire_jobs, promote):
+                retry_until_connected(partial(act, BURST_PROMOTE, config.using), config.using)
         tried: list[UUID] = []
 
         def claiming(job_id: UUID) -> None:

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
 from django_bgtasks.core import clock
+from django_bgtasks.core.retry import Retry, stored_retry
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Attempt, AttemptLog, EffectState, HistoryEntry, Job
 from tests.interfaces.rows import make_attempt, make_job, make_record, make_worker
@@ -228,9 +229,11 @@ def long_job(user: User) -> Job:
     """A failed job in which all that can be long is, without a place to break it at."""
     kwargs = {"caption": "x" * 20_000, "sizes": list(range(200)), "k" * 120: "a holiday " * 300}
     fields = {"dedup_key": "picture:" + "4711" * 50, "owner": user, "worker": clock.new_id()}
+    own = {"retry": stored_retry(Retry(delays=range(1, 200))), "expires_at": clock.now()}
     job = make_job(
         State.FAILED, task=LONG_TASK, queue=LONG_QUEUE, attempt=2, args=["4711" * 3000],
         kwargs=kwargs, error="OSError: " + "nowhere/" * 30, error_code="exception", **fields,
+        label="thumbnail of " + "4711" * 60, **own,
     )  # fmt: skip
     for number in (1, 2):
         make_attempt(

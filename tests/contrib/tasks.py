@@ -44,6 +44,11 @@ def log_failure() -> None:
         logger.exception("not paid")
 
 
+@task(expected=ConnectionError, retry=Retry(max_attempts=2, delays=[0], on=ConnectionError))
+def breaks_as_expected(message: str) -> None:
+    raise ConnectionRefusedError(message) if message == "expected" else ValueError(message)
+
+
 @task
 def break_down(number: int) -> None:
     logger.warning("number %s", number)

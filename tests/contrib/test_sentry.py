@@ -83,6 +83,17 @@ def test_an_attempt_with_which_a_job_fails_is_one_event_that_names_the_job(start
 
 
 @pytest.mark.django_db
+def test_an_expected_failure_is_no_event_and_another_one_of_that_task_is(start: Start) -> None:
+    events = start(report_retries=True)
+    tasks.breaks_as_expected.enqueue("expected")
+    run_jobs()
+    assert events == []
+    tasks.breaks_as_expected.enqueue("not expected")
+    run_jobs()
+    assert [event["exception"]["values"][0]["value"] for event in events] == ["not expected"]
+
+
+@pytest.mark.django_db
 def test_what_a_task_itself_reports_names_the_job_and_nothing_after_it_does(start: Start) -> None:
     events = start()
     job = tasks.log_error_and_go_on.enqueue()

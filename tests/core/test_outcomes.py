@@ -153,7 +153,7 @@ def test_a_task_that_must_not_be_repeated_fails_at_its_first_crash() -> None:
 
 
 def test_a_release_costs_no_attempt() -> None:
-    assert outcome_of_release() == Outcome(Transition.RELEASE, charged=False)
+    assert outcome_of_release() == Outcome(Transition.RELEASE, charged=False, begun=False)
     assert (
         outcome_of_release(Reason("no_transaction"), timedelta(seconds=9)).transition
         is Transition.RETRY_AT

@@ -21,6 +21,7 @@ ARROWS = {
     "release": "running → queued",
     "cancel_running": "running → cancelled",
     "cancel_waiting": "blocked scheduled queued → cancelled",
+    "expire": "blocked scheduled queued → cancelled",
     "retry": "failed cancelled → queued",
 }
 

@@ -155,7 +155,7 @@ def test_using_takes_an_option_away_that_may_be_absent_and_leaves_the_others() -
     assert (changed.dedup_key, changed.timeout, changed.priority) == (None, None, 3)
 
 
-@pytest.mark.parametrize("option", ["func", "retry", "atomic", "takes_context"])
+@pytest.mark.parametrize("option", ["func", "atomic", "takes_context", "expected"])
 def test_using_cannot_change_what_a_worker_reads_in_the_definition(option: str) -> None:
     with pytest.raises(TypeError, match=f"cannot change {option}"):
         task(greet).using(**{option: True})

@@ -16,6 +16,8 @@ from django.urls import reverse
 
 from django_bgtasks.admin import choices, listing
 from django_bgtasks.core import clock
+from django_bgtasks.core.aliases import CURRENT
+from django_bgtasks.core.retry import Retry, stored_retry
 from django_bgtasks.core.states import FINAL, State
 from django_bgtasks.models import HistoryEntry, Job
 
@@ -120,6 +122,7 @@ def test_nobody_adds_or_edits_a_job(admin_client: Client) -> None:
         ("state=failed", "failed"),
         ("state=retrying", "retrying"),
         ("state=held", "held"),
+        ("state=expired", "expired"),
         ("queue=emails", "mailed"),
         ("task=shop.tasks.rare", "rare"),
         ("q=tasks.ra", "rare"),
@@ -132,12 +135,53 @@ def test_filters_and_search_find(admin_client: Client, query: str, found: str) -
         "failed": make_job(State.FAILED),
         "retrying": make_job(State.SCHEDULED, attempt=1, error="no"),
         "held": make_job(State.SCHEDULED, error="no task", held_reason="task_not_imported"),
+        "expired": make_job(State.CANCELLED, error_code="expired"),
+        "cancelled": make_job(State.CANCELLED),
         "mailed": make_job(queue="emails"),
         "rare": make_job(task="shop.tasks.rare"),
         "keyed": make_job(dedup_key="order:7"),
     }
     response = admin_client.get(f"{LIST}?{query}")
     assert [job.pk for job in response.context["cl"].result_list] == [jobs[found].pk]
+
+
+def test_a_page_says_when_its_job_expires_and_that_it_has(admin_client: Client) -> None:
+    then = clock.now() + timedelta(minutes=5, seconds=30)
+    waiting, without = make_job(expires_at=then), make_job()
+    assert "in 5 minutes" in html_of(admin_client, page_of(waiting)).replace("\xa0", " ")
+    assert "field-time_expires" not in html_of(admin_client, page_of(without))
+    expired = make_job(State.CANCELLED, expires_at=then, error_code="expired")
+    assert "It expired: it had not begun in time." in html_of(admin_client, page_of(expired))
+    listed = html_of(admin_client, f"{LIST}?state=expired")
+    assert "It expired: it had not begun in time." in listed
+    assert 'value="retry_selected"' in listed
+
+
+def test_a_page_names_the_task_that_runs_a_job_of_a_former_path(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CURRENT, "shop.tasks.push", "tests.app.tasks.add")
+    html = html_of(admin_client, page_of(make_job(task="shop.tasks.push")))
+    assert "shop.tasks.push, now tests.app.tasks.add" in html
+
+
+def test_the_list_and_the_page_show_the_label_of_a_job(admin_client: Client) -> None:
+    job = make_job(label="push to <17>")
+    make_job()
+    html = html_of(admin_client, LIST)
+    assert html.count('<span class="bgtasks-label"') == 1
+    assert '" title="push to &lt;17&gt;">push to &lt;17&gt;</span>' in html
+    assert "push to &lt;17&gt;" in html_of(admin_client, page_of(job))
+    found = admin_client.get(f"{LIST}?q=to+<17").context["cl"].result_list
+    assert [one.pk for one in found] == [job.pk]
+
+
+def test_a_page_shows_the_retries_that_only_its_job_has(admin_client: Client) -> None:
+    job = make_job(retry=stored_retry(Retry(max_attempts=7, on=OSError)))
+    html = html_of(admin_client, page_of(job))
+    assert "&quot;max_attempts&quot;: 7" in html
+    assert "&quot;builtins:OSError&quot;" in html
+    assert "field-own_retry" not in html_of(admin_client, page_of(make_job()))
 
 
 def test_search_finds_an_id(admin_client: Client) -> None:

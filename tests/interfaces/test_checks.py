@@ -61,8 +61,9 @@ def test_an_unknown_option_is_named_with_the_one_that_was_meant(
     "wrong",
     [
         *({"timeout": 0}, {"timeout": "5"}, {"dead_after": 4.0}, {"monitoring_token": 7}),
-        *({"middleware": "shop.bg.Timing"}, {"redis_url": ["redis://127.0.0.1:6379/0"]}),
+        *({"redis_url": ["redis://127.0.0.1:6379/0"]}),
         *({"middleware": "shop.bg.Timing"}, {"carry": "shop.bg.tenant"}, {"carry": [1]}),
+        *({"modules": "jobs"}, {"modules": [7]}, {"modules": ["shop/jobs.py"]}, {"modules": [""]}),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_option(
@@ -313,3 +314,12 @@ call_command("check", deploy=True)
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert "bgtasks.W001" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["jbos", "tests.app.tasks", "tasks.more"])
+def test_a_module_that_no_app_has_is_named(tasks: Callable[..., None], name: str) -> None:
+    tasks(modules=["models", name])
+    error = messages()["bgtasks.E013"]
+    assert f"names {name!r}, and no app in INSTALLED_APPS" in error.msg
+    tasks(modules=["models", "admin.filters"])
+    assert "bgtasks.E013" not in messages()

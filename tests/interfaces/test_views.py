@@ -13,6 +13,7 @@ from django.utils import translation
 from pytest_django import Settings
 
 from django_bgtasks import EffectUnknown, GiveUp, JobTimeout, accepted, refuse_when_full
+from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome, failure_of
 from django_bgtasks.core.states import Transition
 from django_bgtasks.models import Job
@@ -84,6 +85,19 @@ def test_a_job_that_runs_tells_its_progress(user: Any) -> None:
     answer = browser(user).get(f"/jobs/{job.pk}/").json()
     assert answer["status"] == "RUNNING"
     assert answer["progress"] == {"done": 3, "total": 10, "message": "row 3"}
+
+
+def test_the_owner_of_an_expired_job_reads_that_in_any_language(user: Any) -> None:
+    job = add.using(owner=user, expires=60).enqueue(1, 2).job
+    Job.objects.update(expires_at=clock.now())
+    assert run_jobs() == []
+    answer = browser(user).get(f"/jobs/{job.pk}/").json()
+    assert (answer["state"], answer["finished"]) == ("cancelled", True)
+    assert answer["error_code"] == "expired"
+    assert answer["error"] == "It expired: it had not begun in time."
+    with translation.override("de"):
+        german = browser(user).get(f"/jobs/{job.pk}/").json()
+    assert german["error"].startswith("Sie ist abgelaufen")
 
 
 def test_the_owner_of_a_failed_job_reads_no_insides_of_the_site(user: Any) -> None:

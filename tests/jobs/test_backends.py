@@ -199,7 +199,7 @@ def test_a_scheduled_job_of_an_unknown_backend_waits_and_holds_up_nobody(
     with without_redis():
         assert promote.run_once(DB) == 1
         assert promote.run_once(DB) == 0
-        assert next_due(DB) is None
+        assert next_due(DB)[0] is None
     states = dict(Job.objects.values_list("pk", "state"))
     assert states == {strange.pk: "scheduled", own.pk: "queued"}
 

@@ -10,9 +10,12 @@ import pytest
 from django.db import connection
 
 from django_bgtasks.core import clock
+from django_bgtasks.core.states import Transition
 from django_bgtasks.ledger import statements
+from django_bgtasks.ledger.expiry import that_expire
 from django_bgtasks.ledger.lifecycle import claim_many, insert_calls, settle_many
 from django_bgtasks.ledger.statements import claim_sql, settle_sql
+from django_bgtasks.ledger.times import Now
 from django_bgtasks.models import Job
 
 from .rows import DB, added, new
@@ -90,6 +93,17 @@ def test_plans_are_made_anew_for_what_searches_and_not_each_time(
         assert seen == ["INSERT", "UPDATE", "UPDATE", "INSERT", "DISCARD", "UPDATE"]
     else:
         assert "DISCARD" not in seen
+
+
+@pytest.mark.sqlite
+@pytest.mark.postgres
+def test_what_expires_is_found_by_its_index() -> None:
+    many(500)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "SET enable_seqscan = off")
+    late = that_expire(DB).filter(expires_at__lte=Now(), state__in=Transition.EXPIRE.sources)
+    for rows in (late, that_expire(DB).order_by("expires_at").values("pk")[:1]):
+        assert "bgtasks_job_expires" in rows.explain()
 
 
 @pytest.mark.sqlite

@@ -98,10 +98,10 @@ def test_a_job_is_due_when_its_time_has_come_and_not_before() -> None:
     job = added(run_after=clock.now_as_stored() + timedelta(seconds=40))
     aware = added(run_after=clock.now() + timedelta(seconds=50))
     assert promote(10, DB) == []
-    assert next_due(DB) == pytest.approx(40, abs=20)
+    assert next_due(DB)[0] == pytest.approx(40, abs=20)
     Job.objects.filter(pk=job.pk).update(run_after=clock.now_as_stored() - timedelta(seconds=1))
     assert promote(10, DB) == [job]
-    assert next_due(DB) == pytest.approx(50, abs=20)
+    assert next_due(DB)[0] == pytest.approx(50, abs=20)
     Job.objects.filter(pk=aware.pk).update(run_after=clock.now() - timedelta(seconds=1))
     assert promote(10, DB) == [aware]
 
@@ -109,7 +109,7 @@ def test_a_job_is_due_when_its_time_has_come_and_not_before() -> None:
 @pytest.mark.usefixtures("zones")
 def test_a_retry_waits_as_long_as_it_was_told() -> None:
     settled(Outcome(Transition.RETRY_AT, delay=timedelta(seconds=40)))
-    assert next_due(DB) == pytest.approx(40, abs=20)
+    assert next_due(DB)[0] == pytest.approx(40, abs=20)
 
 
 @pytest.mark.usefixtures("zones")

@@ -12,10 +12,12 @@ from .protocol import (
     Model,
     claimed,
     ended_life,
+    has_expired,
     holds,
     in_hand,
     is_visible,
     latest,
+    may_claim,
     written,
 )
 from .state import (
@@ -24,6 +26,8 @@ from .state import (
     DELETED,
     GONE,
     IDLE,
+    IN_TIME,
+    LATE,
     MARKING,
     POPPED,
     PROCESSES,
@@ -54,6 +58,8 @@ def steps(model: Model, world: World) -> Iterator[Step]:
         yield from _lives(model, world, worker)
     for job, row in enumerate(world.rows):
         yield from _maintenance(model, world, job, row)
+        if row.expiry:
+            yield from _time(world, job, row)
         if model.prunes:
             yield from _prune(model, world, job, row)
     for index in range(len(world.late)):
@@ -168,7 +174,9 @@ def _maintenance(model: Model, world: World, job: int, row: Row) -> Iterator[Ste
         yield Step(
             True, f"promote job {job}", MAINTENANCE, world._replace(rows=put(world.rows, job, due))
         )
-    if row.state == State.QUEUED and not row.message and without != "redispatch":
+    # The messages of what has expired lead nowhere, however often they are sent until its end.
+    is_missing = row.state == State.QUEUED and not row.message and not has_expired(row)
+    if is_missing and without != "redispatch":
         sent = put(world.rows, job, row._replace(message=1))
         yield Step(True, f"redispatch job {job}", MAINTENANCE, world._replace(rows=sent))
     if row.message and world.left:
@@ -181,6 +189,22 @@ def _maintenance(model: Model, world: World, job: int, row: Row) -> Iterator[Ste
         yield Step(
             True, what, MAINTENANCE, written(model, world, job, "crash", ref, what, MAINTENANCE)
         )
+
+
+def _time(world: World, job: int, row: Row) -> Iterator[Step]:
+    """The time comes by which a job must have begun, and ledger.expiry.expire looks for it."""
+
+    def becomes(changed: Row) -> World:
+        return world._replace(rows=put(world.rows, job, changed))
+
+    if row.expiry == IN_TIME and row.state not in FINAL:
+        yield Step(True, f"job {job} is late now", "the clock", becomes(row._replace(expiry=LATE)))
+    if has_expired(row) and row.state in Transition.EXPIRE.sources:
+        what = f"expire job {job}"
+        if row.ran:
+            raise Broken(f"job {job} expired although it had begun", what, MAINTENANCE)
+        ended = Row(Transition.EXPIRE.target, message=row.message, done=row.done)
+        yield Step(True, what, MAINTENANCE, becomes(ended))
 
 
 def _prune(model: Model, world: World, job: int, row: Row) -> Iterator[Step]:
@@ -215,7 +239,7 @@ def _arrivals(model: Model, world: World, index: int) -> Iterator[Step]:
     yield Step(True, f"a late {late.what} of job {late.job} never arrives", WIRE, gone)
     what = f"a late {late.what} of job {late.job} arrives {late.kind}".rstrip()
     row = world.rows[late.job]
-    if late.what == "claim" and row.state in Transition.CLAIM.sources:
+    if late.what == "claim" and may_claim(row, model.rules):
         after = claimed(model, gone, late.job, late.worker, what, WIRE)
         yield Step(True, what, WIRE, after)
     if late.what == "settle" and holds(row, late.ref, model.rules):

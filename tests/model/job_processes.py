@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from django_bgtasks.core.states import State, Transition
 
 from .outcomes import transition_of
-from .protocol import Model, claimed, holds, latest, written
+from .protocol import Model, claimed, holds, latest, may_claim, written
 from .state import (
     BODY,
     CHECKED,
@@ -70,7 +70,7 @@ def _pop(world: World, seat: int) -> Iterator[Step]:
 def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
     """jobs.execute.claim_jobs: claim_many until answered, then SharedState.claimed or drop."""
     job, worker = world.seats[seat].job, model.worker_of(seat)
-    if world.rows[job].state not in Transition.CLAIM.sources:
+    if not may_claim(world.rows[job], model.rules):
         yield Step(True, f"claim job {job}: not queued", PROCESSES[seat], _rest(world, seat))
         return
     what = f"claim job {job}"
@@ -93,9 +93,11 @@ def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
 def _begin(model: Model, world: World, seat: int) -> World:
     """SharedState.running and the first line of the task."""
     job, after = world.seats[seat].job, _move(world, seat, at=BODY)
+    row = world.rows[job]
+    if row.expiry and world.seats[seat].ref[1]:
+        return after._replace(rows=put(world.rows, job, row._replace(ran=1)))
     if model.on_crash(job) != "fail":
         return after
-    row = world.rows[job]
     if row.begun:
         raise Broken(f"job {job} began twice although on_crash is fail", "begin", PROCESSES[seat])
     return after._replace(rows=put(world.rows, job, row._replace(begun=1)))

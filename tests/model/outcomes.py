@@ -27,10 +27,13 @@ RNG = random.Random(0)
 
 
 @cache
-def transition_of(kind: str, attempt: int, on_crash: str) -> tuple[tuple[State, ...], State, bool]:
-    """From which states, to which one, and whether the attempt is charged."""
+def transition_of(
+    kind: str, attempt: int, on_crash: str
+) -> tuple[tuple[State, ...], State, bool, bool]:
+    """From which states, to which one, whether the attempt is charged, and whether it had begun."""
     outcome = _outcome(kind, attempt, on_crash)
-    return outcome.transition.sources, outcome.transition.target, outcome.charged
+    transition = outcome.transition
+    return transition.sources, transition.target, outcome.charged, outcome.begun
 
 
 def _outcome(kind: str, attempt: int, on_crash: str) -> Outcome:

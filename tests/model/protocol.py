@@ -11,6 +11,7 @@ from .outcomes import MAX_ATTEMPTS, transition_of
 from .state import (
     GONE,
     IDLE,
+    LATE,
     MARKING,
     NOBODY,
     UNKNOWN,
@@ -36,7 +37,9 @@ class Rules:
     looks for a process that may hold the job of one that died before its claim. reports_begun:
     whether the supervisor tells a claim that waited apart from one whose task ran. charges_ended:
     whether a run that has ended and is not settled costs its attempt when its process dies.
-    looks_again: whether a prune deletes only what is still final. without: a task that nobody does.
+    looks_again: whether a prune deletes only what is still final. claims_in_time: whether a claim
+    leaves out what has expired. takes_expiry_away: whether a task that has begun and gives its
+    attempt back keeps no expiry. without: a task that nobody does.
     """
 
     fence: Literal["claims", "attempt", "state", "id", "lease"] = "claims"
@@ -48,12 +51,15 @@ class Rules:
     charges_ended: bool = True
     watches_tokens: bool = True
     looks_again: bool = True
+    claims_in_time: bool = True
+    takes_expiry_away: bool = True
     without: str = ""
 
 
 @dataclass(frozen=True)
 class Model:
-    """modes: of each job: "plain", "atomic", or with " fail" behind it: on_crash="fail".
+    """modes: of each job: "plain", "atomic", or with " fail" behind it: on_crash="fail"; with
+    " expires" it must begin in time.
 
     faults: how many may strike in one history; None for any number. late: how many statements may
     be under way with nobody waiting for their answer. prunes: whether maintenance prunes what is
@@ -78,7 +84,7 @@ class Model:
 
     def may_stay_open(self, job: int) -> bool:
         """Whether its success may wait for those of its group: execute.may_stay_open."""
-        return self.modes[job] == "plain"
+        return self.modes[job] in ("plain", "plain expires")
 
     def worker_of(self, seat: int) -> int:
         """The worker that this process belongs to."""
@@ -118,7 +124,7 @@ def written(
     on_crash = model.on_crash(job)
     if kind == "interrupted" and not rules.spares_interrupted:
         on_crash = "retry"
-    allowed, state, charged = transition_of(kind, row.attempt, on_crash)
+    allowed, state, charged, begun_once = transition_of(kind, row.attempt, on_crash)
     if ref[1] != 1:
         raise Broken(f"job {job} was settled by one who does not hold its latest claim", what, who)
     if row.state not in allowed:
@@ -134,15 +140,19 @@ def written(
     if state in FINAL:
         # Nobody asks them any more: fewer states. A zombie may still begin a task, though.
         attempt, begun = 0, begun if on_crash == "fail" else 0
-    return world._replace(
-        rows=put(world.rows, job, Row(state, attempt, NOBODY, message, done, begun, 0, row.chosen))
-    )
+    expiry, ran = row.expiry, row.ran
+    if state in FINAL or (begun_once and not charged and rules.takes_expiry_away):
+        expiry = ran = 0
+    after = Row(state, attempt, NOBODY, message, done, begun, 0, row.chosen, expiry, ran)
+    return world._replace(rows=put(world.rows, job, after))
 
 
 def claimed(model: Model, world: World, job: int, worker: int, what: str, who: str) -> World:
     """ledger.lifecycle.claim of a queued row. All earlier claims of the job are stale then."""
     row, rules = world.rows[job], model.rules
     assert row.state in Transition.CLAIM.sources
+    if has_expired(row):
+        raise Broken(f"job {job} was claimed after it had expired", what, who)
     attempt = row.attempt + rules.counts_at_claim
     if attempt > MAX_ATTEMPTS:
         raise Broken(f"attempt {attempt} of job {job}", what, who)
@@ -154,6 +164,16 @@ def claimed(model: Model, world: World, job: int, worker: int, what: str, who: s
     if fenced and token_of(row, rules) in tokens:
         raise Broken(f"a token of job {job} came a second time", what, who)
     return world
+
+
+def may_claim(row: Row, rules: Rules) -> bool:
+    """The WHERE of a claim."""
+    return row.state in Transition.CLAIM.sources and not (rules.claims_in_time and has_expired(row))
+
+
+def has_expired(row: Row) -> bool:
+    """ledger.expiry: what has not begun in time; an attempt that is counted has begun."""
+    return row.expiry == LATE and row.attempt == 0
 
 
 def latest(model: Model, world: World, job: int) -> Ref:

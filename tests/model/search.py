@@ -11,7 +11,7 @@ from django_bgtasks.core.states import FINAL
 
 from . import environment, job_processes
 from .protocol import Model, Rules
-from .state import DELETED, Broken, Row, Seat, Step, Worker, World
+from .state import DELETED, IN_TIME, Broken, Row, Seat, Step, Worker, World
 
 ENDED = {*FINAL, DELETED}
 
@@ -47,7 +47,7 @@ def first(model: Model) -> World:
     """All jobs are enqueued, their messages sent, all processes idle."""
     left = -1 if model.faults is None else model.faults
     return World(
-        rows=(Row(),) * len(model.modes),
+        rows=tuple(Row(expiry=IN_TIME * mode.endswith("expires")) for mode in model.modes),
         seats=(Seat(),) * (model.workers * model.processes),
         workers=(Worker(),) * model.workers,
         left=left,

@@ -9,6 +9,7 @@ from django_bgtasks.core.states import State
 T = TypeVar("T")
 
 DELETED = "deleted"  # Row.state: of a row that is no more
+IN_TIME, LATE = 1, 2
 NOBODY, GONE = -2, -1  # Row.worker: nobody runs it; its worker has ended or was restarted
 
 # A claim as its holder knows it: (fencing token, 1 if the claim is still the job's latest else 0).
@@ -34,7 +35,8 @@ class Row(NamedTuple):
 
     done: settlements as succeeded. begun: for on_crash="fail" how often the task began, for others
     in how many attempts the process died. suspect: seen by one look of OrphanedClaims. chosen: read
-    by the first statement of a prune, which has yet to delete it.
+    by the first statement of a prune, which has yet to delete it. expiry: of one that must begin in
+    time, IN_TIME or LATE. ran: whether such a one has begun.
     """
 
     state: str = State.QUEUED
@@ -45,6 +47,8 @@ class Row(NamedTuple):
     begun: int = 0
     suspect: int = 0
     chosen: int = 0
+    expiry: int = 0
+    ran: int = 0
 
 
 class Seat(NamedTuple):

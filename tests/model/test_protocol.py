@@ -4,7 +4,7 @@ The promises: no job is lost, and once the faults stop, every history ends with 
 settlement is of the latest claim, by its holder or for one that is dead. A job is completed once at
 most, atomic effects with it. Attempts are bounded, whatever dies. A task with on_crash="fail"
 begins once at most, and does not fail by the death of a process in which it had not begun. No token
-comes twice.
+comes twice. No job that has expired is claimed, and none that has begun expires.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ SIZES = {
         32_000, Model(("plain", "atomic"), faults=1, **SIBLINGS), long=True
     ),
     "plain, pruned and retried, 2 faults": Size(10_000, Model(ONE, faults=2, prunes=True)),
+    "plain that expires, 2 faults, one worker": Size(
+        10_000, Model(("plain expires",), faults=2, **SIBLINGS)
+    ),
+    "plain that expires, 3 faults": Size(83_000, Model(("plain expires",), faults=3), long=True),
     "atomic, pruned and retried, 3 faults": Size(
         64_000, Model(("atomic",), faults=3, prunes=True), long=True
     ),
@@ -127,6 +131,16 @@ TWINS = {
         Model(ONE, workers=1, prunes=True, rules=Rules(looks_again=False)),
         "job 0 was deleted while it was queued",
         "a person retries job 0",
+    ),
+    "a claim does not look at the clock": (
+        Model(("plain expires",), workers=1, rules=Rules(claims_in_time=False)),
+        "job 0 was claimed after it had expired",
+        "job 0 is late now",
+    ),
+    "a task that begins and runs again later keeps its expiry": (
+        Model(("plain expires",), workers=1, rules=Rules(takes_expiry_away=False)),
+        "job 0 expired although it had begun",
+        "expire job 0",
     ),
     "nobody sends lost messages again": (
         Model(ONE, rules=Rules(without="redispatch")),

@@ -48,6 +48,23 @@ def test_a_scheduled_job_begins_within_a_second_of_its_time(
     assert 0 <= lateness(due, done.started_at) < 1.0
 
 
+def test_what_has_expired_is_not_begun_and_what_nobody_takes_in_time_is_cancelled(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    over = timezone.now() - timedelta(seconds=1)
+    record = tasks.record.using(expires=over)
+    late, other = record.enqueue(str(effects), "late"), tasks.record.enqueue(str(effects), "other")
+    assert bgworker("--burst").wait() == 0
+    assert [(row(job).state, row(job).error_code) for job in (late, other)] == [
+        ("cancelled", "expired"),
+        ("succeeded", ""),
+    ]
+    bgworker("default")
+    elsewhere = tasks.record.using(queue_name="emails", expires=0.5).enqueue(str(effects), "soon")
+    assert wait_for_state(elsewhere, "cancelled").error_code == "expired"
+    assert effects.texts == ["other"]
+
+
 def test_a_retry_begins_when_its_delay_is_over(bgworker: WorkerFactory, effects: Effects) -> None:
     worker = bgworker()
     job = tasks.fail_once.enqueue(str(effects))

@@ -6,11 +6,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...jobs.actions import pause_queue
+from ...jobs.discovery import discover_tasks
 from ...jobs.task import queues_of
 from ...ledger.lifecycle import ledger_database
 from ...ledger.queues import with_queued_jobs
@@ -29,7 +29,7 @@ class Command(TranslatedCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         backend = self.chosen_backend(options)
-        autodiscover_modules("tasks")
+        discover_tasks(backend)
         known = queues_of(backend).union(with_queued_jobs(backend, ledger_database()))
         if unknown := [name for name in options["queues"] if name not in known]:
             text = _("Unknown queue: %(queues)s. There are %(known)s.")

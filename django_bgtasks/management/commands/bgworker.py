@@ -8,13 +8,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, OutputWrapper
-from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...advice import advice_for
 from ...core.current import become_worker
 from ...core.options import MAX_SECONDS, backend_settings
+from ...jobs.discovery import discover_tasks
 from ...jobs.task import queues_of
 from ...ledger.lifecycle import ledger_database
 from ...sandbox.connections import close_for_good
@@ -112,7 +112,7 @@ class Command(TranslatedCommand):
         # First of all, for --reload watches the files of what is loaded here.
         # Some of Django's checks ask the database, and a worker waits for one that is away.
         self.check(databases=())
-        autodiscover_modules("tasks")
+        discover_tasks(self.chosen_backend(options))
         reload = settings.DEBUG if options["reload"] is None else options["reload"]
         if reload and not options["burst"] and not run_with_reload():
             return

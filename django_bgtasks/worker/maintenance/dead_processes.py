@@ -24,7 +24,7 @@ from ...core.outcomes import (
     outcome_of_release,
 )
 from ...core.payload import printable
-from ...core.retry import DEFAULT_RETRY
+from ...core.retry import retry_of
 from ...core.states import State, Transition
 from ...jobs.execute import Run, announce_outcome, reflect_outcome
 from ...jobs.results import announce
@@ -172,7 +172,7 @@ def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
         return Outcome(Transition.CANCEL_RUNNING, failure=failure)
     if death.why is DeathCause.TIMEOUT:
         error = JobTimeout.of("timeout_killed", seconds=f"{job.timeout:g}")
-        retry = getattr(known_task(job.task), "retry", DEFAULT_RETRY)
+        retry = retry_of(job.retry, known_task(job.task))
         return outcome_of_exception(error, job.attempt, job.max_attempts, retry, clock.rng)
     failure = Failure.of("crash", death.end)
     if death.why is DeathCause.INTERRUPTED:

@@ -1,4 +1,4 @@
-"""Maintenance task: queue the scheduled jobs that are due."""
+"""Maintenance task: queue the scheduled jobs that are due, and cancel those that have expired."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from itertools import groupby
 
 from ...core.options import backend_of
 from ...jobs.enqueue import dispatch, message_for
+from ...jobs.expiry import expire_jobs
 from ...ledger.transitions import next_due
 from ...ledger.transitions import promote as promote_due
 from ...models import Job
@@ -22,12 +23,19 @@ def run_once(using: str) -> int:
 
 
 def run_when_due(using: str) -> float:
-    """Promote, if there is a due job. Returns the seconds to wait until the next run."""
-    due_in = next_due(using)
-    if due_in is None or due_in > 0:
-        return min(1.0, due_in or 1.0)
-    # Nothing promoted although due: another worker is at it.
-    return 0.0 if run_once(using) else 0.1
+    """Promote, if there is a due job, and cancel, if one has expired.
+
+    Returns the seconds to wait until the next run.
+    """
+    due_in, expires_in = next_due(using)
+    waits = [1.0 if wait is None else min(1.0, wait) for wait in (due_in, expires_in)]
+    # First, so that none of them is queued before its end. Nothing done although due: another
+    # worker is at it.
+    if expires_in == 0:
+        waits[1] = 0.0 if expire_jobs(CHUNK, using) else 0.1
+    if due_in == 0:
+        waits[0] = 0.0 if run_once(using) else 0.1
+    return min(waits)
 
 
 def send(jobs: list[Job]) -> None:

@@ -1,0 +1,103 @@
+"""Texts that are made of a call: its label, for people, and the format of its dedup key."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django.utils import translation
+from django.utils.functional import Promise
+
+from .compat import InvalidTask
+from .errors import InvalidArguments
+from .payload import MASK, bind, clipped, masked_call, plain, printable, to_json
+from .tags import simplified
+from .values import is_reference, typed_copy
+
+Label = str | Callable[..., str | None] | None
+MAX_LABEL = 255
+
+
+def label_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """The label of this call in one line, cut to its column; empty where it has none.
+
+    It is made of what everybody may see of the call: sensitive arguments are masked.
+    """
+    args, kwargs = masked_call(task, args, kwargs)
+    if callable(task.label):
+        label = task.label(*args, **kwargs)
+    else:
+        label = formatted("label", task.label, task, bind(task, args, kwargs))
+    if label is None:
+        return ""
+    if not isinstance(label, str):
+        raise InvalidArguments(
+            f"The label of {task.module_path} must give a string or None, not {type(label)}."
+        )
+    line = " ".join(printable(" ".join(clipped(str(plain(label))).split())).split())
+    return line if len(line) <= MAX_LABEL else f"{line[: MAX_LABEL - 1]}…"
+
+
+def check_label(task: Any) -> None:
+    """Refuse a label that is none, or that names what is sensitive."""
+    name, label = task.module_path, task.label
+    if not (label is None or isinstance(label, str) or callable(label)):
+        raise InvalidTask(f"{name}: label is a format string or a callable, not {label!r}.")
+    if secret := sorted(_names_in(label) & set(task.sensitive)):
+        raise InvalidTask(
+            f"{name}: its label names {', '.join(secret)}, which is sensitive: everybody who sees "
+            f"the list of jobs would read it. Name another argument."
+        )
+
+
+def formatted(what: str, template: str, task: Any, arguments: Mapping[str, Any]) -> str:
+    """The template with these arguments; InvalidArguments says what is wrong with it."""
+    try:
+        return _Formatter().vformat(template, (), arguments)
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
+        raise InvalidArguments(
+            f"The {what} {template!r} of {task.module_path} cannot be made: {error}. "
+            f"It may name these arguments: {', '.join(arguments) or 'none'}; "
+            f"write {{{{ and }}}} for literal braces."
+        ) from None
+
+
+def _names_in(label: Label) -> set[str]:
+    """The arguments that a format string names."""
+    if not isinstance(label, str):
+        return set()
+    try:
+        fields = [field for _text, field, _spec, _conversion in string.Formatter().parse(label)]
+    except ValueError:
+        # Whoever enqueues is told.
+        return set()
+    return {field.partition(".")[0].partition("[")[0] for field in fields if field}
+
+
+class _Formatter(string.Formatter):
+    """str.format without private attributes: a text is made of the call's values only."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        if "._" in field_name or "[_" in field_name:
+            raise KeyError(field_name)
+        return super().get_field(field_name, args, kwargs)
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """A member of an enumeration is the text or number that will be stored, such as "red"."""
+        # A number that is masked has no digits any more.
+        format_spec = "" if value is MASK else format_spec
+        return str(super().format_field(_as_stored(value), format_spec))
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        return super().convert_field(_as_stored(value), conversion)
+
+
+def _as_stored(value: Any) -> Any:
+    """What stands for the value in a text: the same in each process, and in each language."""
+    if isinstance(value, set | frozenset) or is_reference(value):
+        return to_json(simplified(typed_copy(value, "the key")))
+    if isinstance(value, Promise):
+        with translation.override(None):
+            return str(value)
+    return plain(value)

@@ -1,0 +1,82 @@
+"""Jobs that must begin in time: what a claim asks of them, and their end if nobody claims them.
+
+A job that has begun does not expire: its attempt is counted, or `expires_at` was taken away when
+the attempt was given back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models, transaction
+from django.db.models import Q
+
+from ..core.faultpoints import fault_point
+from ..core.options import known_backends
+from ..core.outcomes import outcome_of_expiry
+from ..core.states import Transition
+from ..models import Job
+from .outages import retried
+from .returning import skipping_locked, update_returning
+from .times import Now
+
+Jobs = models.QuerySet[Job]
+
+
+def not_expired() -> Q:
+    """What a claim asks of a job; `statements.claim_sql` says the same."""
+    return Q(expires_at=None) | Q(attempt__gt=0) | Q(expires_at__gt=Now())
+
+
+def that_expire(using: str) -> Jobs:
+    """Jobs that have not begun and must begin in time.
+
+    As the condition of their index says it. Those of backends that TASKS does not have wait: who
+    knows their backend tells its middleware.
+    """
+    rows = Job.objects.using(using).filter(backend__in=known_backends())
+    return rows.filter(expires_at__isnull=False, finished_at__isnull=True, attempt=0)
+
+
+@retried
+@fault_point("expire")
+def expire(limit: int, using: str) -> list[Job]:
+    """Cancel jobs that have not begun in time; at most `limit` at once. Returns them."""
+    late = that_expire(using).filter(expires_at__lte=Now(), state__in=Transition.EXPIRE.sources)
+    # A read first: on SQLite a transaction takes the write lock, whatever it does.
+    if not late.exists():
+        return []
+    with transaction.atomic(using):
+        ids = list(
+            skipping_locked(late).order_by("expires_at").values_list("pk", flat=True)[:limit]
+        )
+        if not ids:
+            return []
+        # Looked at again: without row locks somebody may have moved it, or given it more time.
+        return update_returning(late.filter(pk__in=ids), _ended())
+
+
+def free_expired_slot(holder: Job, using: str) -> bool:
+    """Take its dedup slot from a job that has not begun in time, for a new call.
+
+    expire() cancels it: that is told once, and not by whose transaction may be rolled back.
+    """
+    late = Job.objects.using(using).filter(
+        pk=holder.pk,
+        state__in=Transition.EXPIRE.sources,
+        attempt=0,
+        expires_at__lte=Now(),
+        dedup_slot=holder.dedup_slot,
+    )
+    return bool(late.update(dedup_slot=None))
+
+
+def _ended() -> dict[str, Any]:
+    """It has not run: its key is free, also where a window would keep it."""
+    outcome = outcome_of_expiry()
+    return {
+        "state": outcome.state,
+        "finished_at": Now(),
+        "dedup_slot": None,
+        **outcome.error_columns,
+    }
