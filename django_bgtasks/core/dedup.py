@@ -13,9 +13,10 @@ from django.utils import translation
 from django.utils.functional import Promise
 
 from .errors import InvalidArguments
+from .options import backend_settings
 from .payload import bind, json_value, plain, to_json
 from .tags import simplified
-from .values import is_reference, typed_copy
+from .values import TYPED, is_reference, typed_copy
 
 DedupKey = str | Callable[..., str | None] | None
 MAX_KEY = 255
@@ -68,7 +69,13 @@ def slot_of(task_path: str, key: str) -> str:
 
 
 class _KeyFormatter(string.Formatter):
-    """str.format without private attributes: a key is made of the call's values only."""
+    """str.format without private attributes: a key is made of the call's values only.
+
+    typed: whether the task has types="django".
+    """
+
+    def __init__(self, typed: bool) -> None:
+        self._as_stored = _as_stored if typed else plain
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
         if "._" in field_name or "[_" in field_name:
@@ -77,10 +84,10 @@ class _KeyFormatter(string.Formatter):
 
     def format_field(self, value: Any, format_spec: str) -> str:
         """A member of an enumeration is the text or number that will be stored, such as "red"."""
-        return str(super().format_field(_as_stored(value), format_spec))
+        return str(super().format_field(self._as_stored(value), format_spec))
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
-        return super().convert_field(_as_stored(value), conversion)
+        return super().convert_field(self._as_stored(value), conversion)
 
 
 def _as_stored(value: Any) -> Any:
@@ -94,8 +101,9 @@ def _as_stored(value: Any) -> Any:
 
 
 def _format(task: Any, arguments: Mapping[str, Any]) -> str:
+    types = getattr(task, "types", "") or backend_settings(task.backend).options.types
     try:
-        return _KeyFormatter().vformat(task.dedup_key, (), arguments)
+        return _KeyFormatter(types == TYPED).vformat(task.dedup_key, (), arguments)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
         raise InvalidArguments(
             f"The dedup_key {task.dedup_key!r} of {task.module_path} cannot be made: {error}. "
