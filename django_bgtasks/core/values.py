@@ -294,7 +294,8 @@ def references_in(value: Any) -> Iterator[Tag]:
         for item in value:
             yield from references_in(item)
     elif isinstance(value, dict):
-        kind, inner = value.get(TAG), value.get("value")
+        kind = value.get(TAG)
+        inner: Any = value.get("value")
         if kind == "model":
             yield value
             return
