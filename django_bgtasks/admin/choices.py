@@ -25,6 +25,7 @@ CODES = {
     "process_killed_by_number": _("Its process was killed"),
     "timeout_killed": _("Killed after its timeout"),
     "cancelled_killed": _("Killed when it was cancelled"),
+    "skipped": _("A row that it needs was gone"),
 }
 
 

@@ -11,9 +11,10 @@ from django.utils.functional import Promise
 
 from .compat import InvalidTask
 from .errors import InvalidArguments
+from .options import backend_settings
 from .payload import MASK, bind, clipped, masked_call, plain, printable, to_json
 from .tags import simplified
-from .values import is_reference, typed_copy
+from .values import TYPED, is_reference, typed_copy
 
 Label = str | Callable[..., str | None] | None
 MAX_LABEL = 255
@@ -53,8 +54,9 @@ def check_label(task: Any) -> None:
 
 def formatted(what: str, template: str, task: Any, arguments: Mapping[str, Any]) -> str:
     """The template with these arguments; InvalidArguments says what is wrong with it."""
+    types = getattr(task, "types", "") or backend_settings(task.backend).options.types
     try:
-        return _Formatter().vformat(template, (), arguments)
+        return _Formatter(types == TYPED).vformat(template, (), arguments)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
         raise InvalidArguments(
             f"The {what} {template!r} of {task.module_path} cannot be made: {error}. "
@@ -76,7 +78,13 @@ def _names_in(label: Label) -> set[str]:
 
 
 class _Formatter(string.Formatter):
-    """str.format without private attributes: a text is made of the call's values only."""
+    """str.format without private attributes: a text is made of the call's values only.
+
+    typed: whether the task has types="django".
+    """
+
+    def __init__(self, typed: bool) -> None:
+        self._as_stored = _as_stored if typed else plain
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
         if "._" in field_name or "[_" in field_name:
@@ -87,10 +95,10 @@ class _Formatter(string.Formatter):
         """A member of an enumeration is the text or number that will be stored, such as "red"."""
         # A number that is masked has no digits any more.
         format_spec = "" if value is MASK else format_spec
-        return str(super().format_field(_as_stored(value), format_spec))
+        return str(super().format_field(self._as_stored(value), format_spec))
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
-        return super().convert_field(_as_stored(value), conversion)
+        return super().convert_field(self._as_stored(value), conversion)
 
 
 def _as_stored(value: Any) -> Any:

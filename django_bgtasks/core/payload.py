@@ -21,7 +21,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from .compat import InvalidTask
 from .errors import InvalidArguments
-from .tags import DESCRIPTIVE, TAG, key_text, pairs_of, texts_of
+from .tags import DESCRIPTIVE, is_tag, key_text, pairs_of, texts_of
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
@@ -373,8 +373,9 @@ def _texts_within(value: Any) -> Iterator[str]:
         for item in value:
             yield from _texts_within(item)
     elif isinstance(value, Mapping):
-        is_tag = TAG in value
-        yield from texts_of(value) if is_tag else ()
+        yield from texts_of(value)
         for name, item in value.items():
-            if not (is_tag and name in DESCRIPTIVE):
-                yield from _texts_within(item)
+            if not (name in DESCRIPTIVE and is_tag(value)):
+                # What a tag has as its value may have such names itself, and is no tag.
+                inner = [*item.values()] if is_tag(value) and isinstance(item, Mapping) else item
+                yield from _texts_within(inner)

@@ -33,8 +33,9 @@ LAZY: dict[str, Callable[..., Any]] = {
 
 
 def is_tag(value: Any) -> bool:
-    """Whether this part of a typed value is a tag."""
-    return isinstance(value, dict) and TAG in value
+    """Whether this part of a stored value looks like a tag: those of untyped jobs have none."""
+    kind = value.get(TAG) if isinstance(value, dict) else None
+    return isinstance(kind, str) and kind in KINDS
 
 
 def _datetime(tag: Tag) -> datetime:
@@ -84,6 +85,11 @@ READERS: dict[str, Callable[[Tag], Any]] = {
     "time": _time,
     "timedelta": _duration,
     "uuid": lambda tag: UUID(tag["value"]),
+}
+
+
+KINDS = {
+    *(*READERS, "dataclass", "dict", "enum", "frozenset", "model", "namedtuple", "set", "tuple")
 }
 
 
@@ -145,9 +151,8 @@ def _simple_items(items: Any) -> dict[str, Any]:
 
 def texts_of(tag: Tag) -> Iterator[str]:
     """How a tag's value may be quoted, in an error say: by str() and by repr()."""
-    read = READERS.get(tag[TAG])
-    if read is not None:
+    if is_tag(tag) and tag[TAG] in READERS:
         with suppress(Exception):
             # It may be none of ours: a dict that looks like a tag.
-            value = read(tag)
+            value = READERS[tag[TAG]](tag)
             yield from (str(value), repr(value))

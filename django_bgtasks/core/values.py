@@ -294,11 +294,16 @@ def references_in(value: Any) -> Iterator[Tag]:
         for item in value:
             yield from references_in(item)
     elif isinstance(value, dict):
-        if value.get(TAG) == "model":
+        kind = value.get(TAG)
+        inner: Any = value.get("value")
+        if kind == "model":
             yield value
-        else:
-            for item in value.values():
-                yield from references_in(item)
+            return
+        # The keys of these are the caller's, or names of fields: it is no tag itself.
+        is_open = kind in ("dict", "dataclass") and isinstance(inner, dict)
+        parts = [*inner.values(), value.get("others", [])] if is_open else value.values()
+        for part in parts:
+            yield from references_in(part)
 
 
 def typed_value(value: Any, rows: Rows, find: Find = imported_class) -> Any:

@@ -127,3 +127,8 @@ def says_and_dies(context: Any) -> None:
 def says_hostile() -> None:
     logger.info("NUL \0 and \ud800")
     logger.info("%d", "no number")
+
+
+@task(log=True)
+def says_on_a_loop_of_its_own() -> None:
+    asyncio.run(_says("on a loop"))

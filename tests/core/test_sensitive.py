@@ -61,6 +61,18 @@ def test_a_name_or_key_that_looks_like_a_secrets_is_masked_by_default_at_any_dep
     assert masked([None, 1, "password"]) == [None, 1, "password"]
 
 
+def test_what_is_within_a_masked_value_is_told_in_no_form() -> None:
+    made: Any = task(sensitive=("reason",))(pay)
+    tag = {"$type": "dict", "value": {"$type": "date", "class": "s3cr3t", "value": "t0pt0p"}}
+    for reason in ({"a": ["s3cr3t", {"b": "t0pt0p"}]}, tag):
+        assert redact("s3cr3t, t0pt0p", made, [7, IBAN, reason], {}) == f"{MASK}, {MASK}"
+    decimal = {"$type": "decimal", "value": "1234.50"}
+    text = redact("Decimal('1234.50') decimal", made, [7, IBAN, decimal], {})
+    assert text == f"{MASK} decimal"
+    date = {"$type": "date", "value": "2026-11-28"}
+    assert redact("datetime.date(2026, 11, 28)", made, [7, IBAN, date], {}) == MASK
+
+
 def test_what_nobody_knows_is_masked() -> None:
     made = task(pay)
     assert masked_call(None, [1, IBAN], {"x": 2}) == ([MASK, MASK], {"x": MASK})

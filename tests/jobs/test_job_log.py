@@ -175,6 +175,10 @@ def test_a_thread_of_the_tasks_own_is_not_heard() -> None:
     assert texts(run(logged.says_from_threads.enqueue())) == ["in the task"]
 
 
+def test_an_event_loop_of_the_tasks_own_is_heard() -> None:
+    assert texts(run(logged.says_on_a_loop_of_its_own.enqueue())) == ["on a loop"]
+
+
 def test_the_lines_go_with_their_job() -> None:
     for delete in (
         lambda: prune_jobs({"succeeded": logged.NOTHING}, ["default"], "default"),

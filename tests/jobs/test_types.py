@@ -14,7 +14,9 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext_lazy
 from hypothesis import HealthCheck, given, settings
 from pytest_django import Settings
 
@@ -149,6 +151,20 @@ def test_a_dedup_key_is_the_same_in_each_process_and_names_the_row() -> None:
     assert job.dedup_key == f'["a", "b", "c"] {reference} open 2026-11-28'
     assert keyed.enqueue(**{**call, "tags": {"c", "b", "a"}}).deduplicated
     assert not keyed.enqueue(**{**call, "who": twin}).deduplicated
+
+
+def test_a_lazy_text_is_the_same_key_in_each_language() -> None:
+    call = {"tags": gettext_lazy("Cancel"), "who": 1, "color": 1, "when": WHEN}
+    with translation.override("de"):
+        assert keyed.enqueue(**call).job.dedup_key.startswith("Cancel ")
+    assert keyed.enqueue(**call).deduplicated
+
+
+def test_a_dict_that_looks_like_a_reference_is_none() -> None:
+    tag = {"$type": "model", "model": "tests_app.note", "pk": 0, "using": "default"}
+    typed_echo.enqueue(tag, [{"a": tag}], {1: tag}, Item(tag))  # type: ignore[arg-type]
+    run_jobs()
+    assert [((tag, [{"a": tag}], {1: tag}, Item(tag)), {})] == SEEN  # type: ignore[arg-type]
 
 
 def test_an_enqueued_call_is_found_by_its_values() -> None:
