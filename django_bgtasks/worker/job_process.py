@@ -27,7 +27,7 @@ from ..ledger.lifecycle import claim_next, release
 from ..ledger.outages import retry_until_connected
 from ..ledger.sessions import remember_new_sessions
 from ..ledger.sqlite_locking import write_beside_nobody
-from ..ledger.transitions import promote
+from ..ledger.transitions import next_due, promote
 from ..models import Job
 from ..sandbox import restore
 from ..sandbox.call import before_interruption, confirm_cancellation, pause_limits_by
@@ -224,12 +224,18 @@ class JobProcess:
         if job is None:
             self.queues.nothing_left()
             self._share_connections()
-            if not config.burst:
+            # In a burst somebody else may just be queueing the last one that is due.
+            goes_on = config.burst and self._is_any_due()
+            if goes_on or not config.burst:
                 self._pause(POLL_SECONDS)
-            return False
+            return goes_on
         self.fetcher.begin(job.pk)
         self._run([job])
         return True
+
+    def _is_any_due(self) -> bool:
+        using = self.config.using
+        return retry_until_connected(lambda: next_due(using), using) == 0.0
 
     def _share_connections(self) -> None:
         """What runs beside may need the one that this thread had from a pool."""

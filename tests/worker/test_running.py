@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from datetime import timedelta
 
+import pytest
 import redis
 from django.db import transaction
 from django.utils import timezone
 from pytest_django import Settings
 
 from django_bgtasks.ledger.workers import INLINE_WORKER
-from django_bgtasks.models import Job
+from django_bgtasks.models import Job, Worker
 from django_bgtasks.transport.queues import mark
 from testproject.servers import RedisServer
 from tests.app.tasks import add, fail
@@ -56,10 +58,10 @@ def test_with_the_mode_inline_a_worker_runs_what_is_for_later_and_what_its_jobs_
 ) -> None:
     due = {"run_after": timezone.now() - timedelta(seconds=1)}
     result = enqueues_another.using(**due).enqueue("child")
-    worker = bgworker("--burst", env={"BGTASKS_TEST_OPTIONS": '{"mode": "inline"}'})
-    assert worker.wait() == 0
-    parent, child = row(result), Job.objects.exclude(pk=result.id).get()
-    assert (parent.state, child.state) == ("succeeded", "succeeded")
+    worker = bgworker(env={"BGTASKS_TEST_OPTIONS": '{"mode": "inline"}'})
+    parent = wait_for_state(result, "succeeded")
+    wait_until(lambda: not unfinished())
+    child = Job.objects.exclude(pk=result.id).get()
     assert child.worker == parent.worker
     assert "not used" in worker.output
 
@@ -79,6 +81,22 @@ def test_a_worker_beside_and_the_process_that_enqueues_run_a_job_once_between_th
     assert len(effects.texts) == 101
     assert not Job.objects.exclude(state="succeeded", claims=1).exists()
     assert str(os.getpid()) in map(str, effects.pids)
+
+
+@pytest.mark.postgres
+def test_a_burst_waits_for_the_due_job_that_somebody_else_is_just_queueing(
+    bgworker: WorkerFactory,
+) -> None:
+    due = add.using(run_after=timezone.now() - timedelta(seconds=1)).enqueue(1, 2)
+    with transaction.atomic():
+        # As maintenance holds it for a moment.
+        Job.objects.select_for_update().get(pk=due.id)
+        worker = bgworker("--burst")
+        wait_until(Worker.objects.exists)
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(2)
+    assert worker.wait() == 0
+    assert row(due).state == "succeeded"
 
 
 def test_a_job_of_a_worker_can_run_another_one_inline(bgworker: WorkerFactory) -> None:
