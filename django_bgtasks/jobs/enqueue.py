@@ -113,7 +113,8 @@ def _enqueue_alike(
         )
         for args, kwargs in split
     ]
-    if task.label is not None:
+    # A plain task of the tasks API has none.
+    if getattr(task, "label", None) is not None:
         labels = (label_of(task, *call) for call in split)
         calls = [(*call[:3], label) for call, label in zip(calls, labels, strict=True)]
     if carried_of(first.backend):
