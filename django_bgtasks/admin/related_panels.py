@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from operator import itemgetter
 from typing import Any
 
 from django.db.models import Count
@@ -39,7 +38,7 @@ def attempts_of(job: Job, site: str) -> list[dict[str, Any]]:
     given_back = sorted(set(logs) - {row.attempt for row in rows}, reverse=True)
     found: list[dict[str, Any]] = [
         {
-            "number": row.attempt,
+            "number": str(row.attempt),
             "badge": show.badge(row.outcome, LABELS[row.outcome]),
             "worker": show.worker_of(site, workers.get(row.worker), row.worker),
             "started": show.when(row.started_at),
@@ -50,8 +49,8 @@ def attempts_of(job: Job, site: str) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-    found += [{"number": number, "log": _log_of(logs[number])} for number in given_back]
-    return sorted(found, key=itemgetter("number"), reverse=True)
+    found += [{"number": str(number), "log": _log_of(logs[number])} for number in given_back]
+    return sorted(found, key=lambda attempt: int(attempt["number"]), reverse=True)
 
 
 def records_of(job: Job, site: str) -> list[dict[str, Any]]:
