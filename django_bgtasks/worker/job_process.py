@@ -235,7 +235,7 @@ class JobProcess:
 
     def _is_any_due(self) -> bool:
         using = self.config.using
-        return retry_until_connected(lambda: next_due(using), using) == 0.0
+        return retry_until_connected(lambda: next_due(using), using)[0] == 0.0
 
     def _share_connections(self) -> None:
         """What runs beside may need the one that this thread had from a pool."""
