@@ -95,11 +95,11 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any], django_task: Any) -> Seque
             middleware.on_enqueue(jobs)
         found = in_transaction(lambda: _insert_keyed(jobs, task, using), using)
         return [_result(job, found[job.pk], django_task) for job in jobs]
-    return _enqueue_alike(build(task, *split[0]), split, django_task, using)
+    return _enqueue_alike(build(task, *split[0]), split, task, django_task, using)
 
 
 def _enqueue_alike(
-    first: Job, split: Sequence[Any], task: Any, using: str
+    first: Job, split: Sequence[Any], task: AnyTask, django_task: Any, using: str
 ) -> Sequence[JobResult[Any]]:
     """Enqueue calls that differ in their arguments and labels only. first: the job of the first."""
     for args, kwargs in split:
@@ -113,8 +113,7 @@ def _enqueue_alike(
         )
         for args, kwargs in split
     ]
-    # A plain task of the tasks API has none.
-    if getattr(task, "label", None) is not None:
+    if task.label is not None:
         labels = (label_of(task, *call) for call in split)
         calls = [(*call[:3], label) for call, label in zip(calls, labels, strict=True)]
     if carried_of(first.backend):
@@ -122,10 +121,10 @@ def _enqueue_alike(
     for middleware in middleware_of(first.backend):
         middleware.on_enqueue(UnsavedJobs(first, calls))
     in_transaction(lambda: _insert_alike(first, calls, task, using), using)
-    results = Results(first, calls, task, using)
+    results = Results(first, calls, django_task, using)
     if is_heard("task_enqueued"):
         for result in results:
-            announce("task_enqueued", result.job, task, result)
+            announce("task_enqueued", result.job, django_task, result)
     return results
 
 

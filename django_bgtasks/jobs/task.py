@@ -286,7 +286,6 @@ def task(
 
     def wrapper(func: Callable[..., Any]) -> BackgroundTask[Any, Any]:
         name = backend or default_backend()
-        _declared[name].add(plain(queue_name))
         background_task: BackgroundTask[Any, Any] = ensure_backend(name).task_class(
             func=func,
             priority=priority,
@@ -296,6 +295,8 @@ def task(
             run_after=None,
             **options,
         )
+        # Not of one that was refused.
+        _declared[name].add(background_task.queue_name)
         RETRIES[background_task.module_path] = background_task.retry
         return background_task
 

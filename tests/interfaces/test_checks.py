@@ -61,7 +61,7 @@ def test_an_unknown_option_is_named_with_the_one_that_was_meant(
     "wrong",
     [
         *({"timeout": 0}, {"timeout": "5"}, {"dead_after": 4.0}, {"monitoring_token": 7}),
-        *({"redis_url": ["redis://127.0.0.1:6379/0"]}),
+        {"redis_url": ["redis://127.0.0.1:6379/0"]},
         *({"middleware": "shop.bg.Timing"}, {"carry": "shop.bg.tenant"}, {"carry": [1]}),
         *({"modules": "jobs"}, {"modules": [7]}, {"modules": ["shop/jobs.py"]}, {"modules": [""]}),
     ],

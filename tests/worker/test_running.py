@@ -63,7 +63,7 @@ def test_with_the_mode_inline_a_worker_runs_what_is_for_later_and_what_its_jobs_
     wait_until(lambda: not unfinished())
     child = Job.objects.exclude(pk=result.id).get()
     assert child.worker == parent.worker
-    assert "not used" in worker.output
+    assert "without Redis" in worker.output
 
 
 def test_a_worker_beside_and_the_process_that_enqueues_run_a_job_once_between_them(
