@@ -65,6 +65,7 @@ def ends_in_crash(point: str, victim: Victim, mode: str) -> bool:
     return mode == "on_crash=fail" and point in begun
 
 
+@pytest.mark.long(after=6)
 @pytest.mark.parametrize(("point", "victim", "mode"), matrix())
 def test_a_worker_killed_at_any_point_loses_nothing_and_repeats_no_atomic_effect(
     case: Case, point: str, victim: Victim, mode: str

@@ -294,6 +294,7 @@ def address(door: Door, rows: list[models.Model]) -> str:
     return f"/admin/django_bgtasks/{path}"
 
 
+@pytest.mark.long(after=8)
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: f"{door.path}-{door.state}")
 def test_nobody_changes_anything_without_the_permission_for_it(
     case: Case, rows: list[models.Model], door: Door
@@ -314,6 +315,7 @@ def test_nobody_changes_anything_without_the_permission_for_it(
     assert snapshot() == before
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize("action", ACTIONS)
 def test_an_action_of_the_list_does_nothing_for_who_has_not_its_permission(
     case: Case, rows: list[models.Model], action: str

@@ -98,6 +98,7 @@ def test_a_time_at_the_edge_breaks_no_command(
 ODD = ["%00", "a%00b", "%ED%A0%80", "%F0%9F%90%98", "9" * 400, "nan", "1e400", "-1"]
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize("odd", ODD)
 def test_an_address_with_odd_text_breaks_no_page(admin_client: Client, odd: str) -> None:
     job = make_job()

@@ -81,11 +81,13 @@ def test_with_nothing_but_the_app_a_task_uses_the_implicit_backend() -> None:
     """)
 
 
+@pytest.mark.long
 def test_beside_another_default_backend_ours_is_implicit() -> None:
     immediate = "django_tasks.backends.immediate.ImmediateBackend"
     run_site('check(task, "bgtasks")', TASKS={"default": {"BACKEND": immediate}})
 
 
+@pytest.mark.long
 def test_as_the_default_backend_the_backports_decorator_uses_it() -> None:
     run_site(
         """
@@ -111,6 +113,7 @@ def test_as_the_default_backend_djangos_decorator_uses_it() -> None:
     )
 
 
+@pytest.mark.long
 @NEEDS_6
 def test_both_decorators_work_side_by_side() -> None:
     run_site(
@@ -124,6 +127,7 @@ def test_both_decorators_work_side_by_side() -> None:
     )
 
 
+@pytest.mark.long
 def test_under_an_alias_of_its_own_our_decorator_finds_it() -> None:
     immediate = "django_tasks.backends.immediate.ImmediateBackend"
     run_site('check(task, "work")', TASKS={"default": {"BACKEND": immediate}, "work": ENTRY})
@@ -138,6 +142,7 @@ ROOT_URLCONF = "shop.urls"
 """
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("where", ["models.py", "urls.py"])
 @pytest.mark.parametrize(
     "api",

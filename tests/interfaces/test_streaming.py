@@ -69,6 +69,7 @@ def event_of(response: HTTPResponse) -> Any:
     raise AssertionError("The stream has ended.")
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize("proxied", [False, True], ids=["gzip", "gzip and a proxy"])
 def test_an_event_arrives_when_it_happens(asgi: int, proxied: bool) -> None:
     job = make_job("running", progress_done=1, progress_total=9)

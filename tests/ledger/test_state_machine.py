@@ -426,7 +426,7 @@ def test_no_history_leads_the_ledger_astray(redis_client: redis.Redis) -> None:
     run_state_machine_as_test(
         hypothesis.seed(number)(machine),
         settings=settings(
-            max_examples=600 if ALL else 12,
+            max_examples=600 if ALL else 6,
             stateful_step_count=40,
             deadline=None,
             database=None,

@@ -37,7 +37,7 @@ SIZES = {
     "atomic and on_crash=fail, any faults, one worker": Size(
         11_000, Model(("atomic fail",), **SIBLINGS)
     ),
-    "plain, 3 faults, one worker": Size(23_000, Model(ONE, faults=3, **SIBLINGS)),
+    "plain, 3 faults, one worker": Size(23_000, Model(ONE, faults=3, **SIBLINGS), long=True),
     "atomic, 3 faults": Size(44_000, Model(("atomic",), faults=3), long=True),
     "two jobs, 1 fault": Size(41_000, Model(("plain", "atomic"), faults=1), long=True),
     "two jobs, 1 fault, one worker": Size(

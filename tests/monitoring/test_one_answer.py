@@ -153,6 +153,7 @@ SITES: list[tuple[str, Callable[[], Any], Problems]] = [
 ]
 
 
+@pytest.mark.long(after=10)
 @pytest.mark.parametrize(
     ("make", "problems"), [site[1:] for site in SITES], ids=[site[0] for site in SITES]
 )
