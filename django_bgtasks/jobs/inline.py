@@ -35,6 +35,7 @@ from ..models import Job
 from ..sandbox.call import interrupt_overdue
 from .enqueue import dispatch_on_commit, enqueue, enqueue_many, fresh_context
 from .execute import Run, announce_outcome, reflect_outcome, run_claimed
+from .expiry import expire_jobs
 from .results import JobResult
 from .task import forced_inline, known_task
 
@@ -144,7 +145,7 @@ def _run_call(call: Call, using: str) -> list[BaseException]:
 
 def _run_attempts(job: Job, using: str) -> BaseException | None:
     claimed = claim(job.pk, INLINE_WORKER, using)
-    if claimed is None:
+    if claimed is None and not _has_expired(job, using):
         logger.info("%s was to run inline, and somebody else has it.", _name(job))
     while claimed is not None:
         run = _run(claimed, using)
@@ -158,6 +159,12 @@ def _run_attempts(job: Job, using: str) -> BaseException | None:
             return error if run.outcome.failure is not None else None
         claimed = claim(job.pk, INLINE_WORKER, using)
     return None
+
+
+def _has_expired(job: Job, using: str) -> bool:
+    """Cancel the job if it was to begin by now: there may be no worker who would."""
+    expire = partial(expire_jobs, 1, using, job.pk)
+    return job.expires_at is not None and bool(fresh_context().run(expire))
 
 
 def _run(job: Job, using: str) -> Run | None:

@@ -21,7 +21,14 @@ from django.test import Client, TestCase
 from django.utils import translation
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from django_bgtasks import BackgroundTask, retry_job, run_job_now
+from django_bgtasks import (
+    BackgroundTask,
+    Middleware,
+    add_middleware,
+    remove_middleware,
+    retry_job,
+    run_job_now,
+)
 from django_bgtasks.core import clock
 from django_bgtasks.core.compat import InvalidTask
 from django_bgtasks.jobs.actions import pause_queue
@@ -340,6 +347,32 @@ def test_after_ctrl_c_what_has_not_ended_is_left_to_workers(redis_client: redis.
     assert [job.state for job in Job.objects.all()] == ["queued"] * 3
     assert redis_client.llen(waiting_in("default")) == 3
     assert tasks.always_inline.enqueue("goes on").return_value == "goes on"
+
+
+@in_inline_mode
+def test_a_job_that_has_expired_by_the_commit_is_cancelled_and_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[Any] = []
+
+    class Listens(Middleware):
+        def on_outcome(self, context: Any, outcome: Any) -> None:
+            told.append((str(context.job_id), context.job.error_code))
+
+    listens = Listens()
+    add_middleware(listens)
+    try:
+        with transaction.atomic():
+            result = tasks.note.using(expires=60).enqueue("too late")
+            other = tasks.note.using(expires=60, run_after=clock.now()).enqueue("too late, too")
+            Job.objects.update(expires_at=clock.now() - timedelta(seconds=1))
+    finally:
+        remove_middleware(listens)
+    assert [row(one).error_code for one in (result, other)] == ["expired"] * 2
+    assert (result.is_finished, result.job.state) == (True, "cancelled")
+    assert told == [(result.id, "expired"), (other.id, "expired")]
+    assert not Note.objects.exists()
+    assert "somebody else" not in caplog.text
 
 
 @in_inline_mode
