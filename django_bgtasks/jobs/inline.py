@@ -21,6 +21,7 @@ from django.db import DatabaseError, connections, transaction
 from ..core import clock
 from ..core.compat import TaskResultDoesNotExist
 from ..core.current import is_worker
+from ..core.errors import ClaimLost, Interruption
 from ..core.messages import Reason
 from ..core.options import backend_of, backend_settings
 from ..core.outcomes import Failure, outcome_of_interruption
@@ -32,7 +33,7 @@ from ..ledger.sessions import session_of
 from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
-from ..sandbox.call import interrupt_overdue
+from ..sandbox.call import interrupt_overdue, limits_held
 from .enqueue import dispatch_on_commit, enqueue, enqueue_many, fresh_context
 from .execute import Run, announce_outcome, reflect_outcome, run_claimed
 from .expiry import expire_jobs
@@ -97,8 +98,22 @@ def run_on_commit(calls: Sequence[Call], using: str) -> None:
     """
     waiting = [call for call in calls if call[0].state in (State.QUEUED, State.SCHEDULED)]
     if waiting:
-        robust = not (forced_inline and forced_inline[-1])
-        transaction.on_commit(partial(_run_all, waiting, using), using=using, robust=robust)
+        transaction.on_commit(partial(_run_after_commit, waiting, using), using=using)
+
+
+def _run_after_commit(calls: Sequence[Call], using: str) -> None:
+    """Run them. What keeps them from it is logged, as all is committed: workers find them.
+
+    By ourselves, for Django would keep from a job, too, in whose time they run, that this is up.
+    """
+    try:
+        _run_all(calls, using)
+    except Interruption:
+        raise
+    except Exception:
+        if forced_inline and forced_inline[-1]:
+            raise
+        logger.exception("Jobs that were to run inline are left to workers.")
 
 
 def _run_all(calls: Sequence[Call], using: str) -> None:
@@ -110,7 +125,8 @@ def _run_all(calls: Sequence[Call], using: str) -> None:
     rest = deque(calls)
     try:
         while rest:
-            errors += _run_call(rest.popleft(), using)
+            with limits_held():
+                errors += _run_call(rest.popleft(), using)
             if _here.depth == 1 and not rest:
                 rest, _here.later = _here.later, deque()
     except BaseException:
@@ -188,7 +204,7 @@ def settle_interrupted(job: Job, words: str, using: str) -> None:
         Failure.of("crash", Reason("other", {"words": words})), job.on_crash
     )
     # In a transaction that is broken nothing can be written, and nothing will be committed.
-    with suppress(DatabaseError):
+    with suppress(DatabaseError, ClaimLost):
         settle(job, outcome, using)
         reflect_outcome(job, outcome)
         run = Run(job, using, known_task(job.task))

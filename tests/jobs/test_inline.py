@@ -16,13 +16,14 @@ import redis
 from asgiref.sync import async_to_sync
 from django.core import checks
 from django.core.management import call_command
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.test import Client, TestCase
 from django.utils import translation
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from django_bgtasks import (
     BackgroundTask,
+    JobCancelled,
     Middleware,
     add_middleware,
     remove_middleware,
@@ -35,6 +36,7 @@ from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.ledger.workers import INLINE_GRACE, INLINE_WORKER
 from django_bgtasks.models import Job
+from django_bgtasks.sandbox.call import _is_cancelled, confirm_cancellation, deadline
 from django_bgtasks.testing import inline_jobs, run_jobs
 from django_bgtasks.worker.maintenance import rescue
 from tests.app.models import Note
@@ -315,6 +317,58 @@ def test_the_time_of_a_job_goes_on_after_one_within_it() -> None:
     result = tasks.sleeps_within_its_own_time.using(timeout=1.0).enqueue()
     assert row(result).error_code == "timeout"
     assert {job.error_code for job in Job.objects.all()} == {"timeout"}
+
+
+@pytest.mark.usefixtures("redis_client")
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_the_time_of_a_job_that_ends_while_another_runs_within_it_is_up_after_that(
+    in_thread: bool,
+) -> None:
+    parent = tasks.has_less_time_than_its_child.enqueue()
+
+    def run() -> None:
+        try:
+            run_jobs(limit=1)
+        except RuntimeError:
+            # What is left is a worker's.
+            pass
+        finally:
+            connections.close_all()
+
+    if in_thread:
+        with ThreadPoolExecutor() as pool:
+            pool.submit(run).result()
+    else:
+        run()
+    job = row(parent)
+    assert (job.state, job.error_code, job.attempt) == ("failed", "timeout", 1)
+    children = Job.objects.exclude(pk=job.pk).order_by("pk")
+    assert [(one.state, one.claims) for one in children] == [("succeeded", 1), ("queued", 0)]
+    assert tasks.SEEN == ["begins"]
+
+
+def test_a_cancellation_is_of_the_job_that_a_worker_runs_and_not_of_one_within_it() -> None:
+    confirm_cancellation(lambda: True)
+    try:
+        with deadline(30), pytest.raises(JobCancelled):
+            tasks.cancels_who_runs_it.using(inline=True).enqueue()
+    finally:
+        _is_cancelled.clear()
+    assert Job.objects.get().state == "succeeded"
+
+
+@in_inline_mode
+def test_what_keeps_jobs_from_running_inline_is_logged_and_not_raised(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*args: Any) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr("django_bgtasks.jobs.inline.paused_by", away)
+    with transaction.atomic():
+        result = tasks.note.enqueue("hello")
+    assert "left to workers" in caplog.text
+    assert row(result).state == "queued"
 
 
 @in_inline_mode
