@@ -118,8 +118,8 @@ def _enqueue_alike(
     first.pk = calls[0][0]
     if task.label is not None:
         calls = [
-            (*call[:3], label_of(task, *raw, call[1:3] if first.types else None))
-            for call, raw in zip(calls, split, strict=True)
+            (*call[:3], label_of(task, args, kwargs, call[1:3] if first.types else None))
+            for call, (args, kwargs) in zip(calls, split, strict=True)
         ]
     if carried_of(first.backend):
         carry([first], first.backend, where)
@@ -369,7 +369,11 @@ class _Push:
     using: str
 
     def __call__(self) -> None:
-        dispatch(self.messages, self.backend, self.using)
+        try:
+            dispatch(self.messages, self.backend, self.using)
+        except Exception:
+            # Not by Django, which asks for the name of a function that raises: this has none.
+            logger.exception("Messages could not be sent. The jobs are stored.")
 
 
 def dispatch(messages: Sequence[Message], backend: str, using: str | None = None) -> bool:
