@@ -9,7 +9,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.db import router
+from django.db import DatabaseError, router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -150,7 +150,10 @@ def enqueue_like(job: Job, form: CallForm, user: Any) -> UUID | None:
 
     try:
         return in_transaction(enqueue_and_log, using)
-    except (BgTasksError, InvalidTask, ImproperlyConfigured, TypeError) as refusal:
+    except DatabaseError:
+        raise
+    except Exception as refusal:
+        # A middleware refuses by what it likes; a label or a key may not be made of such arguments.
         form.add_error(None, _refusal_text(refusal))
         return None
 
@@ -162,7 +165,9 @@ def _refusal_text(refusal: Exception) -> str:
     if isinstance(refusal, QueueFull):
         text = _("Queue %(queue)s is full (max_depth: %(limit)s). Nothing was enqueued.")
         return text % {"queue": refusal.queue, "limit": refusal.limit}
-    return _("This call is refused, and nothing was enqueued: %s") % refusal
+    says_all = isinstance(refusal, BgTasksError | InvalidTask | ImproperlyConfigured | TypeError)
+    words = refusal if says_all else f"{type(refusal).__name__}: {refusal}"
+    return _("This call is refused, and nothing was enqueued: %s") % words
 
 
 def _like(job: Job, task: Any) -> Any:

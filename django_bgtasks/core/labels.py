@@ -12,18 +12,22 @@ from django.utils.functional import Promise
 from .compat import InvalidTask
 from .errors import InvalidArguments
 from .options import backend_settings
-from .payload import MASK, bind, clipped, masked_call, plain, printable, to_json
+from .payload import MASK, bind, clipped, masked_call, plain, printable, redact, to_json
 from .tags import simplified
 from .values import TYPED, is_reference, typed_copy
 
 Label = str | Callable[..., str | None] | None
+Stored = tuple[list[Any], dict[str, Any]]
 MAX_LABEL = 255
 
 
-def label_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+def label_of(
+    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], typed: Stored | None = None
+) -> str:
     """The label of this call in one line, cut to its column; empty where it has none.
 
-    It is made of what everybody may see of the call: sensitive arguments are masked.
+    It is made of what everybody may see of the call: sensitive arguments are masked. typed: the
+    call as a row has it with types="django": a dataclass, say, may tell what it has within.
     """
     args, kwargs = masked_call(task, args, kwargs)
     if callable(task.label):
@@ -36,7 +40,9 @@ def label_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         raise InvalidArguments(
             f"The label of {task.module_path} must give a string or None, not {type(label)}."
         )
-    line = " ".join(printable(" ".join(clipped(str(plain(label))).split())).split())
+    text = clipped(str(plain(label)))
+    text = text if typed is None else redact(text, task, *typed)
+    line = " ".join(printable(" ".join(text.split())).split())
     return line if len(line) <= MAX_LABEL else f"{line[: MAX_LABEL - 1]}…"
 
 

@@ -30,6 +30,7 @@ from ..core.states import State
 from ..core.values import COPIED_BY, TYPED
 from ..ledger.lifecycle import (
     Call,
+    estimate_expiry,
     holder_of,
     insert,
     insert_calls,
@@ -113,14 +114,19 @@ def _enqueue_alike(
         )
         for args, kwargs in split
     ]
+    # As a middleware sees it, it has the id of its row.
+    first.pk = calls[0][0]
     if task.label is not None:
-        labels = (label_of(task, *call) for call in split)
-        calls = [(*call[:3], label) for call, label in zip(calls, labels, strict=True)]
+        calls = [
+            (*call[:3], label_of(task, args, kwargs, call[1:3] if first.types else None))
+            for call, (args, kwargs) in zip(calls, split, strict=True)
+        ]
     if carried_of(first.backend):
         carry([first], first.backend, where)
     for middleware in middleware_of(first.backend):
         middleware.on_enqueue(UnsavedJobs(first, calls))
     in_transaction(lambda: _insert_alike(first, calls, task, using), using)
+    estimate_expiry(first, clock.now_as_stored())
     results = Results(first, calls, django_task, using)
     if is_heard("task_enqueued"):
         for result in results:
@@ -184,7 +190,7 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     if task.dedup_key is not None and (dedup := dedup_of(task, args, kwargs)) is not None:
         set_dedup(job, dedup)
     if task.label is not None:
-        job.label = label_of(task, args, kwargs)
+        job.label = label_of(task, args, kwargs, (job.args, job.kwargs) if types else None)
     if task.expires is not None:
         job.expires_at = _expiry(task)
     _attach(job, task)
@@ -363,7 +369,11 @@ class _Push:
     using: str
 
     def __call__(self) -> None:
-        dispatch(self.messages, self.backend, self.using)
+        try:
+            dispatch(self.messages, self.backend, self.using)
+        except Exception:
+            # Not by Django, which asks for the name of a function that raises: this has none.
+            logger.exception("Messages could not be sent. The jobs are stored.")
 
 
 def dispatch(messages: Sequence[Message], backend: str, using: str | None = None) -> bool:

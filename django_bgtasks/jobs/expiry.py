@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from uuid import UUID
 
 from ..core.outcomes import outcome_of_expiry
 from ..ledger.expiry import expire
@@ -12,13 +13,13 @@ from .results import announce
 from .task import known_task
 
 
-def expire_jobs(limit: int, using: str) -> int:
-    """Cancel at most `limit` of them; how many there were.
+def expire_jobs(limit: int, using: str, job_id: UUID | None = None) -> int:
+    """Cancel at most `limit` of them, or this one; how many there were.
 
     Each is told of once, by whoever has cancelled it: task_finished, and on_outcome() of the
     middleware.
     """
-    jobs = expire(limit, using)
+    jobs = expire(limit, using, job_id)
     for job in jobs:
         task = known_task(job.task)
         announce("task_finished", job, task, level=logging.INFO)

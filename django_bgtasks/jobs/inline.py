@@ -21,6 +21,7 @@ from django.db import DatabaseError, connections, transaction
 from ..core import clock
 from ..core.compat import TaskResultDoesNotExist
 from ..core.current import is_worker
+from ..core.errors import ClaimLost, Interruption
 from ..core.messages import Reason
 from ..core.options import backend_of, backend_settings
 from ..core.outcomes import Failure, outcome_of_interruption
@@ -32,9 +33,10 @@ from ..ledger.sessions import session_of
 from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
-from ..sandbox.call import interrupt_overdue
+from ..sandbox.call import interrupt_overdue, limits_held
 from .enqueue import dispatch_on_commit, enqueue, enqueue_many, fresh_context
 from .execute import Run, announce_outcome, reflect_outcome, run_claimed
+from .expiry import expire_jobs
 from .results import JobResult
 from .task import forced_inline, known_task
 
@@ -96,8 +98,22 @@ def run_on_commit(calls: Sequence[Call], using: str) -> None:
     """
     waiting = [call for call in calls if call[0].state in (State.QUEUED, State.SCHEDULED)]
     if waiting:
-        robust = not (forced_inline and forced_inline[-1])
-        transaction.on_commit(partial(_run_all, waiting, using), using=using, robust=robust)
+        transaction.on_commit(partial(_run_after_commit, waiting, using), using=using)
+
+
+def _run_after_commit(calls: Sequence[Call], using: str) -> None:
+    """Run them. What keeps them from it is logged, as all is committed: workers find them.
+
+    By ourselves, for Django would keep from a job, too, in whose time they run, that this is up.
+    """
+    try:
+        _run_all(calls, using)
+    except Interruption:
+        raise
+    except Exception:
+        if forced_inline and forced_inline[-1]:
+            raise
+        logger.exception("Jobs that were to run inline are left to workers.")
 
 
 def _run_all(calls: Sequence[Call], using: str) -> None:
@@ -109,7 +125,8 @@ def _run_all(calls: Sequence[Call], using: str) -> None:
     rest = deque(calls)
     try:
         while rest:
-            errors += _run_call(rest.popleft(), using)
+            with limits_held():
+                errors += _run_call(rest.popleft(), using)
             if _here.depth == 1 and not rest:
                 rest, _here.later = _here.later, deque()
     except BaseException:
@@ -144,7 +161,7 @@ def _run_call(call: Call, using: str) -> list[BaseException]:
 
 def _run_attempts(job: Job, using: str) -> BaseException | None:
     claimed = claim(job.pk, INLINE_WORKER, using)
-    if claimed is None:
+    if claimed is None and not _has_expired(job, using):
         logger.info("%s was to run inline, and somebody else has it.", _name(job))
     while claimed is not None:
         run = _run(claimed, using)
@@ -158,6 +175,12 @@ def _run_attempts(job: Job, using: str) -> BaseException | None:
             return error if run.outcome.failure is not None else None
         claimed = claim(job.pk, INLINE_WORKER, using)
     return None
+
+
+def _has_expired(job: Job, using: str) -> bool:
+    """Cancel the job if it was to begin by now: there may be no worker who would."""
+    expire = partial(expire_jobs, 1, using, job.pk)
+    return job.expires_at is not None and bool(fresh_context().run(expire))
 
 
 def _run(job: Job, using: str) -> Run | None:
@@ -181,7 +204,7 @@ def settle_interrupted(job: Job, words: str, using: str) -> None:
         Failure.of("crash", Reason("other", {"words": words})), job.on_crash
     )
     # In a transaction that is broken nothing can be written, and nothing will be committed.
-    with suppress(DatabaseError):
+    with suppress(DatabaseError, ClaimLost):
         settle(job, outcome, using)
         reflect_outcome(job, outcome)
         run = Run(job, using, known_task(job.task))

@@ -7,6 +7,7 @@ the attempt was given back.
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.db import models, transaction
 from django.db.models import Q
@@ -40,9 +41,13 @@ def that_expire(using: str) -> Jobs:
 
 @retried
 @fault_point("expire")
-def expire(limit: int, using: str) -> list[Job]:
-    """Cancel jobs that have not begun in time; at most `limit` at once. Returns them."""
+def expire(limit: int, using: str, job_id: UUID | None = None) -> list[Job]:
+    """Cancel jobs that have not begun in time; at most `limit` at once. Returns them.
+
+    job_id: only this one.
+    """
     late = that_expire(using).filter(expires_at__lte=Now(), state__in=Transition.EXPIRE.sources)
+    late = late if job_id is None else late.filter(pk=job_id)
     # A read first: on SQLite a transaction takes the write lock, whatever it does.
     if not late.exists():
         return []

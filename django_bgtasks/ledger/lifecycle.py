@@ -56,7 +56,7 @@ def insert(job: Job, using: str) -> bool:
         # This database does not return it; the row has its time, and the caller an estimate.
         job.enqueued_at = clock.now_as_stored()
     if inserted:
-        _estimate_expiry(job, job.enqueued_at)
+        estimate_expiry(job, job.enqueued_at)
     return inserted
 
 
@@ -71,11 +71,13 @@ def insert_calls(first: Job, calls: Sequence[Call], using: str) -> None:
     for job in jobs:
         job.enqueued_at = Now()
     Job.objects.using(using).bulk_create(jobs, batch_size=len(jobs))
-    _estimate_expiry(first, clock.now_as_stored())
 
 
-def _estimate_expiry(job: Job, enqueued_at: datetime) -> None:
-    """Of a length of time that the database has counted from its clock."""
+def estimate_expiry(job: Job, enqueued_at: datetime) -> None:
+    """Put a time in the place of a length of time, which the database has counted from its clock.
+
+    Only when the row is written: with it, further rows would go by the clock of this host.
+    """
     expires: Any = job.expires_at
     if isinstance(expires, After):
         job.expires_at = expires.since(enqueued_at)

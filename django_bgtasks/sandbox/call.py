@@ -181,6 +181,40 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
+def limits_held() -> Iterator[None]:
+    """Around another job that runs and is settled within one: the limits of the one around are
+    raised at the end of this block, and not in the other one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        limit = _thread_limits.get(threading.get_ident())
+        with limit.deferred() if limit is not None else nullcontext():
+            yield
+        return
+    asks, cancelled = _is_cancelled[:], list[int]()
+    start, (left, interval) = clock.monotonic(), signal.setitimer(signal.ITIMER_REAL, 0)
+    before = None
+    if asks:
+        before = set_handler(CANCEL_SIGNAL, lambda number, frame: cancelled.append(number))
+        # The signal is not for the jobs within.
+        _is_cancelled.clear()
+    try:
+        yield
+    finally:
+        _is_cancelled[:] = asks
+        if asks:
+            set_handler(CANCEL_SIGNAL, before)
+        over = left - (clock.monotonic() - start) if left else 0.0
+        if over > 0:
+            signal.setitimer(signal.ITIMER_REAL, over, interval)
+        if cancelled:
+            signal.raise_signal(CANCEL_SIGNAL)
+        if left and over <= 0:
+            # Now, and not in the next job that runs here.
+            signal.setitimer(signal.ITIMER_REAL, interval, interval)
+            signal.raise_signal(signal.SIGALRM)
+
+
+@contextmanager
 def on_cancellation(act: Callable[[], None]) -> Iterator[None]:
     """Call act() at CANCEL_SIGNAL in this block; it runs in a signal handler of the main thread."""
     if not _is_cancelled or threading.current_thread() is not threading.main_thread():
@@ -210,6 +244,7 @@ class ThreadLimit:
         self._thread, self._lock = threading.get_ident(), threading.Lock()
         self._raised: type[Interruption] | None = None
         self._open, self._around = False, _thread_limits.get(self._thread)
+        self._is_deferred, self._later = False, list[type[Interruption]]()
 
     def __enter__(self) -> None:
         self._open = True
@@ -239,9 +274,31 @@ class ThreadLimit:
     def interrupt(self, kind: type[Interruption]) -> None:
         """Raise this in the block, once, if it has not ended."""
         with self._lock:
-            if self._open and self._raised is None:
+            if self._is_deferred:
+                self._later.append(kind)
+            elif self._open and self._raised is None:
                 self._raised = kind
                 _put(self._thread, kind)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Raise nothing in this block, and what there was at its end."""
+        with self._lock:
+            self._is_deferred = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._is_deferred = False
+            if clock.monotonic() > self.until:
+                self._later.append(JobTimeout)
+            for kind in self._later[:1]:
+                self.interrupt(kind)
+
+    @property
+    def outermost(self) -> ThreadLimit:
+        """Of the job that this thread was given: others may run within it."""
+        return self if self._around is None else self._around.outermost
 
 
 def interrupt_overdue() -> None:
@@ -256,7 +313,7 @@ def cancel_thread(thread: int) -> None:
     """Raise JobCancelled in the block of this thread."""
     limit = _thread_limits.get(thread)
     if limit is not None:
-        limit.interrupt(JobCancelled)
+        limit.outermost.interrupt(JobCancelled)
 
 
 class LimitedCoroutine:

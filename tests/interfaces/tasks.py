@@ -55,6 +55,11 @@ def with_a_lambda(a: int) -> int:
     return a
 
 
+@task(label=lambda order: order["name"])
+def with_its_name(order: dict[str, str]) -> None:
+    """Its label needs a part of its argument."""
+
+
 @task(dedup_key="debounced", on_duplicate="replace")
 def debounced(a: int) -> int:
     return a

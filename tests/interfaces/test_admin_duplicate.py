@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from django_bgtasks import testing
+from django_bgtasks import Middleware, add_middleware, remove_middleware, testing
 from django_bgtasks.admin import bulk, selection
 from django_bgtasks.core.states import State
 from django_bgtasks.jobs.actions import delete_jobs
@@ -96,6 +96,35 @@ def test_a_copy_whose_key_a_live_job_holds_is_refused_and_leaves_that_job_as_it_
     assert replaced.args == [1]
     assert Job.objects.count() == 2
     assert not HistoryEntry.objects.exists()
+
+
+@pytest.fixture
+def no_tenant() -> Iterator[None]:
+    class Refuses(Middleware):
+        def on_enqueue(self, jobs: Any) -> None:
+            raise LookupError("no tenant")
+
+    refuses = Refuses()
+    add_middleware(refuses)
+    yield
+    remove_middleware(refuses)
+
+
+@pytest.mark.usefixtures("no_tenant")
+def test_a_copy_that_a_middleware_refuses_is_refused_in_the_form(admin_client: Client) -> None:
+    job = make_job(task=ADD, args=[1, 2])
+    page = copy(admin_client, job, "[5, 6]").content.decode()
+    assert "nothing was enqueued: LookupError: no tenant" in page
+    assert Job.objects.count() == 1
+
+
+def test_a_copy_of_whose_arguments_no_label_can_be_made_is_refused_in_the_form(
+    admin_client: Client,
+) -> None:
+    job = Job.objects.get(pk=tasks.with_its_name.enqueue({"name": "tea"}).id)
+    page = copy(admin_client, job, "[{}]").content.decode()
+    assert "nothing was enqueued: KeyError: &#x27;name&#x27;" in page
+    assert Job.objects.count() == 1
 
 
 def test_a_copy_for_a_full_queue_is_refused(admin_client: Client, settings: Any) -> None:

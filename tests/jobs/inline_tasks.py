@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from django.db import connection, transaction
 from django.utils import translation
 
 from django_bgtasks import GiveUp, Retry, RetryLater, current_job, task
+from django_bgtasks.sandbox.restore import CANCEL_SIGNAL
 from tests.app.models import Note
 
 SEEN: list[Any] = []
@@ -127,6 +129,28 @@ def sleeps_within_its_own_time() -> None:
     until = time.monotonic() + 20
     while time.monotonic() < until:
         time.sleep(0.01)
+
+
+@task(timeout=60)
+def takes_a_while() -> str:
+    SEEN.append("begins")
+    until = time.monotonic() + 0.6
+    while time.monotonic() < until:
+        time.sleep(0.01)
+    return "done"
+
+
+@task(timeout=0.2)
+def has_less_time_than_its_child() -> None:
+    with transaction.atomic():
+        takes_a_while.using(inline=True).enqueue_many([(), ()])
+    SEEN.append("goes on")
+
+
+@task
+def cancels_who_runs_it() -> str:
+    signal.raise_signal(CANCEL_SIGNAL)
+    return "goes on"
 
 
 @task

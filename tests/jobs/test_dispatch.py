@@ -63,6 +63,19 @@ def test_a_redis_that_does_not_answer_costs_one_view_a_second_and_the_next_nothi
     assert Job.objects.count() == 20
 
 
+def test_settings_by_which_nothing_can_be_sent_are_logged_and_the_row_stands(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CACHES = {}
+    backend = settings.TASKS["default"]
+    settings.TASKS = {"default": {**backend, "OPTIONS": {"redis_url": "nowhere"}}}
+    with transaction.atomic():
+        add.enqueue(1, 2)
+    add.enqueue(3, 4)
+    assert [job.state for job in Job.objects.all()] == ["queued"] * 2
+    assert "is not an address of Redis" in caplog.text
+
+
 def test_what_else_waits_for_the_commit_happens_all_the_same(
     redis_at: Callable[[int], None],
 ) -> None:

@@ -367,6 +367,20 @@ def test_a_cancelled_job_does_not_expire_too() -> None:
     assert state_of(job) == ("cancelled", "")
 
 
+def test_many_calls_expire_by_the_clock_of_the_database_beyond_the_first_thousand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clock, "now_as_stored", lambda: clock.now() + timedelta(hours=1))
+    results = soon.enqueue_many([()] * 1001)
+    last = now(results[-1].job)
+    assert last.expires_at is not None
+    assert abs(last.expires_at - last.enqueued_at - 300 * SECOND) < SECOND
+    # The caller has an estimate, as of the time of the enqueue.
+    estimate = results[-1].job.expires_at
+    assert estimate is not None
+    assert estimate - clock.now() > timedelta(hours=1)
+
+
 def test_a_job_without_an_expiry_costs_no_statement_more() -> None:
     with CaptureQueriesContext(connection) as queries:
         keyed.using(expires=None).enqueue("a")

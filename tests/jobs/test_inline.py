@@ -16,18 +16,27 @@ import redis
 from asgiref.sync import async_to_sync
 from django.core import checks
 from django.core.management import call_command
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.test import Client, TestCase
 from django.utils import translation
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from django_bgtasks import BackgroundTask, retry_job, run_job_now
+from django_bgtasks import (
+    BackgroundTask,
+    JobCancelled,
+    Middleware,
+    add_middleware,
+    remove_middleware,
+    retry_job,
+    run_job_now,
+)
 from django_bgtasks.core import clock
 from django_bgtasks.core.compat import InvalidTask
 from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.ledger.lifecycle import claim
 from django_bgtasks.ledger.workers import INLINE_GRACE, INLINE_WORKER
 from django_bgtasks.models import Job
+from django_bgtasks.sandbox.call import _is_cancelled, confirm_cancellation, deadline
 from django_bgtasks.testing import inline_jobs, run_jobs
 from django_bgtasks.worker.maintenance import rescue
 from tests.app.models import Note
@@ -310,6 +319,58 @@ def test_the_time_of_a_job_goes_on_after_one_within_it() -> None:
     assert {job.error_code for job in Job.objects.all()} == {"timeout"}
 
 
+@pytest.mark.usefixtures("redis_client")
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_the_time_of_a_job_that_ends_while_another_runs_within_it_is_up_after_that(
+    in_thread: bool,
+) -> None:
+    parent = tasks.has_less_time_than_its_child.enqueue()
+
+    def run() -> None:
+        try:
+            run_jobs(limit=1)
+        except RuntimeError:
+            # What is left is a worker's.
+            pass
+        finally:
+            connections.close_all()
+
+    if in_thread:
+        with ThreadPoolExecutor() as pool:
+            pool.submit(run).result()
+    else:
+        run()
+    job = row(parent)
+    assert (job.state, job.error_code, job.attempt) == ("failed", "timeout", 1)
+    children = Job.objects.exclude(pk=job.pk).order_by("pk")
+    assert [(one.state, one.claims) for one in children] == [("succeeded", 1), ("queued", 0)]
+    assert tasks.SEEN == ["begins"]
+
+
+def test_a_cancellation_is_of_the_job_that_a_worker_runs_and_not_of_one_within_it() -> None:
+    confirm_cancellation(lambda: True)
+    try:
+        with deadline(30), pytest.raises(JobCancelled):
+            tasks.cancels_who_runs_it.using(inline=True).enqueue()
+    finally:
+        _is_cancelled.clear()
+    assert Job.objects.get().state == "succeeded"
+
+
+@in_inline_mode
+def test_what_keeps_jobs_from_running_inline_is_logged_and_not_raised(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*args: Any) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr("django_bgtasks.jobs.inline.paused_by", away)
+    with transaction.atomic():
+        result = tasks.note.enqueue("hello")
+    assert "left to workers" in caplog.text
+    assert row(result).state == "queued"
+
+
 @in_inline_mode
 def test_a_timer_of_the_caller_goes_on() -> None:
     rang = threading.Event()
@@ -340,6 +401,32 @@ def test_after_ctrl_c_what_has_not_ended_is_left_to_workers(redis_client: redis.
     assert [job.state for job in Job.objects.all()] == ["queued"] * 3
     assert redis_client.llen(waiting_in("default")) == 3
     assert tasks.always_inline.enqueue("goes on").return_value == "goes on"
+
+
+@in_inline_mode
+def test_a_job_that_has_expired_by_the_commit_is_cancelled_and_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[Any] = []
+
+    class Listens(Middleware):
+        def on_outcome(self, context: Any, outcome: Any) -> None:
+            told.append((str(context.job_id), context.job.error_code))
+
+    listens = Listens()
+    add_middleware(listens)
+    try:
+        with transaction.atomic():
+            result = tasks.note.using(expires=60).enqueue("too late")
+            other = tasks.note.using(expires=60, run_after=clock.now()).enqueue("too late, too")
+            Job.objects.update(expires_at=clock.now() - timedelta(seconds=1))
+    finally:
+        remove_middleware(listens)
+    assert [row(one).error_code for one in (result, other)] == ["expired"] * 2
+    assert (result.is_finished, result.job.state) == (True, "cancelled")
+    assert told == [(result.id, "expired"), (other.id, "expired")]
+    assert not Note.objects.exists()
+    assert "somebody else" not in caplog.text
 
 
 @in_inline_mode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -37,6 +38,17 @@ def push(device: Any, note: str = "hello", **more: Any) -> None:
 @task(label="pay {amount:.2f} for {order[name]}", sensitive=("iban",))
 def pay(order: Any, amount: float, iban: str) -> None:
     """Has an argument that nobody is to read."""
+
+
+@dataclass
+class Login:
+    name: str
+    password: str
+
+
+@task(label="{login}", types="django")
+def typed(login: Any) -> None:
+    """Has an argument with a secret within."""
 
 
 @task(label="{name}", dedup_key="{name}", on_duplicate="replace")
@@ -97,6 +109,15 @@ def test_a_label_tells_no_secret() -> None:
     quotes = pay.using(label=lambda order, amount, iban: f"{order} to {iban[-4:]}")
     assert label_of(quotes, {"token": "t0p"}, 3, "DE8937040044") == f"{{'token': '{MASK}'}} to ****"
     assert label_of(push.using(label="{more}"), 1, api_key="s3cret") == f"{{'api_key': '{MASK}'}}"
+
+
+def test_a_label_tells_no_secret_that_a_typed_value_has_within() -> None:
+    login = Login("ada", "hunter22")
+    for definition in (typed, typed.using(label=lambda login: f"{login!r}")):
+        label = f"Login(name='ada', password='{MASK}')"
+        assert label_of(definition, login) == label
+        (result,) = definition.enqueue_many([(login,)])
+        assert result.job.label == Job.objects.get(pk=result.id).label == label
 
 
 @pytest.mark.parametrize("wrong", [7, ["push"], b"push"])

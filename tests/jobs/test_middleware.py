@@ -133,6 +133,19 @@ def test_what_on_enqueue_raises_is_raised_to_the_caller_and_nothing_is_enqueued(
     assert not Job.objects.exists()
 
 
+def test_on_enqueue_sees_each_job_by_the_id_of_its_row(add: Add) -> None:
+    seen: list[UUID] = []
+
+    class Sees(Middleware):
+        def on_enqueue(self, jobs: Sequence[Job]) -> None:
+            seen.extend(job.pk for job in jobs)
+
+    add(Sees())
+    results = plain.add.enqueue_many([(1, 2), (3, 4)])
+    assert [str(job_id) for job_id in seen] == [result.id for result in results]
+    assert list(Job.objects.order_by("pk").values_list("pk", flat=True)) == seen
+
+
 @each_kind
 def test_the_first_is_the_outermost_and_hears_how_the_attempt_ended(add: Add, task: Any) -> None:
     calls: list[Any] = []
