@@ -141,7 +141,7 @@ def test_more_than_a_redis_that_does_not_read_takes_is_left_to_maintenance(
 ) -> None:
     assert send()
     proxy.silence()
-    wait_until(lambda: not send(50_000) and warnings())
+    wait_until(lambda: not send(50_000) and warnings(), 30)
     assert len(warnings()) == 1
     assert "is away (Timeout" in warnings()[0]
 
