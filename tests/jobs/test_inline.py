@@ -103,9 +103,9 @@ def test_in_a_transaction_a_job_runs_after_the_commit_and_its_result_is_brought_
 def test_a_job_that_is_rolled_back_never_runs() -> None:
     with transaction.atomic():
         tasks.note.enqueue("kept")
-        savepoint = transaction.savepoint()
+        savepoint = connection.savepoint()
         tasks.note.enqueue("rolled back")
-        transaction.savepoint_rollback(savepoint)
+        connection.savepoint_rollback(savepoint)
         with suppress(LookupError), transaction.atomic():
             tasks.note.enqueue("rolled back, too")
             raise LookupError
