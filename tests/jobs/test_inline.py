@@ -104,6 +104,7 @@ def test_a_job_that_is_rolled_back_never_runs() -> None:
     with transaction.atomic():
         tasks.note.enqueue("kept")
         savepoint = connection.savepoint()
+        assert savepoint is not None
         tasks.note.enqueue("rolled back")
         connection.savepoint_rollback(savepoint)
         with suppress(LookupError), transaction.atomic():
