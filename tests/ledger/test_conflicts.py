@@ -210,6 +210,10 @@ def test_a_deadlock_of_what_takes_many_jobs_is_tried_again(
     form: str, level: str, what: str, tries: list[BaseException]
 ) -> None:
     make, do = DEADLY[what]
+    if connection.vendor == "postgresql":
+        # As a new table, in which rows lie in the order in which they were made.
+        with connection.cursor() as cursor:
+            cursor.execute(f"TRUNCATE {Job._meta.db_table} CASCADE")
     jobs = sorted((make() for _ in range(3)), key=lambda job: job.pk)
 
     def bump(job: Job) -> None:
