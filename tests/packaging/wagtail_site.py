@@ -31,7 +31,7 @@ from testproject.servers import RedisServer
 from testproject.servers.processes import end, free_port, spawn
 
 PUBLISHES = 40
-BESIDE_WRITERS, MOST_REFUSED = 20, 2
+BESIDE_WRITERS, MOST_REFUSED = 20, 4
 SETTINGS = """
 INSTALLED_APPS += ["django_bgtasks", "jobs"]
 TASKS = {"default": {"BACKEND": "django_bgtasks.backend.RQBackend", "QUEUES": ["default"]}}
