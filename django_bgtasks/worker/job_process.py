@@ -207,9 +207,13 @@ class JobProcess:
         config = self.config
         served = self.queues.in_database()
         names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]
+        goes_on = False
         if config.burst:
             for act in (expire_jobs, promote):
                 retry_until_connected(partial(act, BURST_PROMOTE, config.using), config.using)
+            # Somebody else may just be queueing the last one. Before the look for a job, which
+            # finds what has been queued until here.
+            goes_on = self._is_any_due()
         tried: list[UUID] = []
 
         def claiming(job_id: UUID) -> None:
@@ -224,8 +228,6 @@ class JobProcess:
         if job is None:
             self.queues.nothing_left()
             self._share_connections()
-            # In a burst somebody else may just be queueing the last one that is due.
-            goes_on = config.burst and self._is_any_due()
             if goes_on or not config.burst:
                 self._pause(POLL_SECONDS)
             return goes_on

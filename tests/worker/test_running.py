@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import redis
@@ -16,6 +17,9 @@ from pytest_django import Settings
 from django_bgtasks.ledger.workers import INLINE_WORKER
 from django_bgtasks.models import Job, Worker
 from django_bgtasks.transport.queues import mark
+from django_bgtasks.worker import job_process
+from django_bgtasks.worker.config import WorkerConfig
+from django_bgtasks.worker.shared_state import SharedState
 from testproject.servers import RedisServer
 from tests.app.tasks import add, fail
 from tests.jobs import inline_tasks
@@ -96,6 +100,40 @@ def test_a_burst_waits_for_the_due_job_that_somebody_else_is_just_queueing(
         with pytest.raises(subprocess.TimeoutExpired):
             worker.wait(2)
     assert worker.wait() == 0
+    assert row(due).state == "succeeded"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("moment", ["before the question", "after it"])
+def test_a_burst_runs_the_job_that_somebody_else_queues_while_it_looks_for_one(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = add.using(run_after=timezone.now() - timedelta(seconds=1)).enqueue(1, 2)
+    claim, ask, promote = job_process.claim_next, job_process.next_due, job_process.promote
+    # As if it were locked: the one who locks it queues it at this moment.
+    monkeypatch.setattr(job_process, "promote", lambda limit, using: [])
+
+    def claimed(*args: Any) -> Job | None:
+        found = claim(*args)
+        if moment == "before the question":
+            promote(1, "default")
+        return found
+
+    def asked(using: str) -> Any:
+        answer = ask(using)
+        if moment == "after it":
+            promote(1, "default")
+        return answer
+
+    monkeypatch.setattr(job_process, "claim_next", claimed)
+    monkeypatch.setattr(job_process, "next_due", asked)
+    config = WorkerConfig("default", "default", queues=("default",), burst=True)
+    process = job_process.JobProcess(config, SharedState())
+    try:
+        while process.step():
+            pass
+    finally:
+        process.fetcher.leave()
     assert row(due).state == "succeeded"
 
 
