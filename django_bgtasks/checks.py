@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -90,37 +91,31 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     found += advice_on_database(ledger_database())
     return [
         *(CheckWarning(advice.line, hint=advice.hint, id=advice.id) for advice in found),
-        *map(_no_password, filter(_has_no_password, backends)),
-        *map(_no_user_middleware, filter(_has_no_user_middleware, backends)),
+        *chain.from_iterable(map(_no_password, backends)),
+        *chain.from_iterable(map(_no_user_middleware, backends)),
     ]
 
 
-def _has_no_user_middleware(backend: str) -> bool:
+def _no_user_middleware(backend: str) -> Iterable[CheckMessage]:
     carries_user = USER in backend_settings(backend).options.carry
-    return carries_user and USER_MIDDLEWARE not in settings.MIDDLEWARE
+    if carries_user and USER_MIDDLEWARE not in settings.MIDDLEWARE:
+        yield CheckWarning(
+            f"The jobs of TASKS[{backend!r}] carry their user, but not the one of a request: "
+            f"MIDDLEWARE does not have {USER_MIDDLEWARE!r}.",
+            hint="Add it after AuthenticationMiddleware. If use_user() says everywhere who it is, "
+            "add bgtasks.W006 to SILENCED_SYSTEM_CHECKS.",
+            id="bgtasks.W006",
+        )
 
 
-def _no_user_middleware(backend: str) -> CheckMessage:
-    return CheckWarning(
-        f"The jobs of TASKS[{backend!r}] carry their user, but not the one of a request: "
-        f"MIDDLEWARE does not have {USER_MIDDLEWARE!r}.",
-        hint="Add it after AuthenticationMiddleware. If use_user() says everywhere who it is, "
-        "add bgtasks.W006 to SILENCED_SYSTEM_CHECKS.",
-        id="bgtasks.W006",
-    )
-
-
-def _has_no_password(backend: str) -> bool:
-    return backend_settings(backend).options.redis_url is not None and not has_password(backend)
-
-
-def _no_password(backend: str) -> CheckMessage:
-    return CheckWarning(
-        f"The Redis of TASKS[{backend!r}] has no password.",
-        hint="Set requirepass in Redis and put the password into LOCATION: "
-        "redis://:password@host:6379/0. `manage.py bgdoctor` checks the server itself.",
-        id="bgtasks.W005",
-    )
+def _no_password(backend: str) -> Iterable[CheckMessage]:
+    if backend_settings(backend).options.redis_url is not None and not has_password(backend):
+        yield CheckWarning(
+            f"The Redis of TASKS[{backend!r}] has no password.",
+            hint="Set requirepass in Redis and put the password into LOCATION: "
+            "redis://:password@host:6379/0. `manage.py bgdoctor` checks the server itself.",
+            id="bgtasks.W005",
+        )
 
 
 def _unknown_options(found: BackendSettings) -> Iterable[CheckMessage]:
@@ -165,28 +160,35 @@ def _token(found: BackendSettings) -> Iterable[CheckMessage]:
 
 
 def _middleware(found: BackendSettings) -> Iterable[CheckMessage]:
+    hint = (
+        "Give the path of a class: class Timing(django_bgtasks.Middleware) in shop/bg.py is "
+        "'shop.bg.Timing'."
+    )
     for path in found.options.middleware:
-        try:
-            middleware_class(path)
-        except ImproperlyConfigured as error:
-            yield Error(
-                f"TASKS[{found.backend!r}]['OPTIONS']['middleware']: {error}",
-                hint="Give the path of a class: class Timing(django_bgtasks.Middleware) in "
-                "shop/bg.py is 'shop.bg.Timing'.",
-                id="bgtasks.E009",
-            )
+        look = partial(middleware_class, path)
+        yield from _refused(look, found, "middleware", hint, "bgtasks.E009")
 
 
 def _carry(found: BackendSettings) -> Iterable[CheckMessage]:
-    try:
+    hint = (
+        "Give the paths of Carried objects: tenant = django_bgtasks.Carried(…) in shop/bg.py is "
+        "'shop.bg.tenant'."
+    )
+
+    def look() -> None:
         refuse_same_names([carried_at(path) for path in found.options.carry])
+
+    yield from _refused(look, found, "carry", hint, "bgtasks.E015")
+
+
+def _refused(
+    look: Callable[[], object], found: BackendSettings, option: str, hint: str, code: str
+) -> Iterable[CheckMessage]:
+    """What look() refuses of an option, as an error."""
+    try:
+        look()
     except ImproperlyConfigured as error:
-        yield Error(
-            f"TASKS[{found.backend!r}]['OPTIONS']['carry']: {error}",
-            hint="Give the paths of Carried objects: tenant = django_bgtasks.Carried(…) in "
-            "shop/bg.py is 'shop.bg.tenant'.",
-            id="bgtasks.E015",
-        )
+        yield Error(f"TASKS[{found.backend!r}]['OPTIONS']['{option}']: {error}", hint=hint, id=code)
 
 
 def _modules(found: BackendSettings) -> Iterable[CheckMessage]:

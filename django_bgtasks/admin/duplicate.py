@@ -24,8 +24,8 @@ from ..core.values import loaded_class
 from ..jobs.carried import carrying
 from ..jobs.task import BackgroundTask, known_task
 from ..jobs.typed import value_of
+from ..ledger.connection import in_transaction
 from ..ledger.history import record_jobs
-from ..ledger.outages import in_transaction
 from ..models import HistoryVerb, Job
 from .actions import JobActions
 from .transitions import actor_of

@@ -16,8 +16,8 @@ from django.utils.translation import gettext_lazy
 
 from ..core.formats import NOTHING
 from ..core.payload import masked, may_see_secrets
+from ..ledger.connection import in_transaction
 from ..ledger.history import record
-from ..ledger.outages import in_transaction
 from ..models import EffectState, HistoryVerb, IdempotencyRecord, Job
 from . import formatting as show
 from .listing import ReadOnlyAdmin

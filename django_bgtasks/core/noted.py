@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -14,11 +15,8 @@ class Noted(AbstractContextManager[Any], AbstractAsyncContextManager[Any]):
         self._manager, self._note = manager, note
 
     def __enter__(self) -> Any:
-        try:
+        with self._noting():
             return self._manager.__enter__()
-        except BaseException as raised:
-            raised.add_note(self._note)
-            raise
 
     def __exit__(
         self,
@@ -26,19 +24,12 @@ class Noted(AbstractContextManager[Any], AbstractAsyncContextManager[Any]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> Any:
-        try:
+        with self._noting(error):
             return self._manager.__exit__(kind, error, trace)
-        except BaseException as raised:
-            if raised is not error:
-                raised.add_note(self._note)
-            raise
 
     async def __aenter__(self) -> Any:
-        try:
+        with self._noting():
             return await self._manager.__aenter__()
-        except BaseException as raised:
-            raised.add_note(self._note)
-            raise
 
     async def __aexit__(
         self,
@@ -46,9 +37,15 @@ class Noted(AbstractContextManager[Any], AbstractAsyncContextManager[Any]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> Any:
-        try:
+        with self._noting(error):
             return await self._manager.__aexit__(kind, error, trace)
+
+    @contextmanager
+    def _noting(self, passing: BaseException | None = None) -> Iterator[None]:
+        """Note what is raised here. passing: the block's own error, which only goes through."""
+        try:
+            yield
         except BaseException as raised:
-            if raised is not error:
+            if raised is not passing:
                 raised.add_note(self._note)
             raise

@@ -17,13 +17,13 @@ from ..core.current import running
 from ..core.errors import EffectInProgress, EffectUnknown, IdempotencyError, InvalidArguments
 from ..core.payload import fault_of, json_value, plain
 from ..core.spans import span_of
-from ..ledger.lifecycle import ledger_database
-from ..ledger.outages import (
+from ..ledger.connection import (
     is_in_transaction,
     retry_if_lost,
     retry_on_conflict,
     retry_until_connected,
 )
+from ..ledger.lifecycle import ledger_database
 from ..models import EffectState, IdempotencyRecord
 from . import records as log
 from .fingerprint import fingerprint_of

@@ -17,7 +17,7 @@ from django.db.models import Exists, OuterRef, Q
 from ..core.errors import FingerprintMismatch
 from ..core.faultpoints import fault_point
 from ..core.states import State
-from ..ledger.outages import retried
+from ..ledger.connection import retried
 from ..ledger.returning import current, insert_returning
 from ..ledger.times import Now, after
 from ..models import EffectState, IdempotencyRecord, Job

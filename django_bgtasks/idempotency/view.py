@@ -23,8 +23,8 @@ from django.utils.translation import gettext
 
 from ..core.errors import FingerprintMismatch
 from ..core.spans import span_of
+from ..ledger.connection import is_aborted
 from ..ledger.lifecycle import ledger_database
-from ..ledger.sessions import is_aborted
 from ..models import EffectState, IdempotencyRecord
 from . import records as log
 from .replay import rendered, replayed, stored

@@ -8,9 +8,9 @@ from uuid import UUID
 from ..core.options import backend_settings, default_backend
 from ..core.states import State
 from ..ledger import history, prune, queues, transitions
+from ..ledger.connection import in_transaction
 from ..ledger.history import Actor
 from ..ledger.lifecycle import ledger_database
-from ..ledger.outages import in_transaction
 from ..models import HistoryVerb, Job, QueuePause
 from .discovery import try_to_discover
 from .inline import run_again_on_commit

@@ -22,7 +22,8 @@ from ..core.progress import Progress, progress_of
 from ..core.retry import retry_of
 from ..idempotency.once import once
 from ..ledger import lifecycle
-from ..ledger.outages import errors_of, is_in_transaction, retry_if_lost
+from ..ledger.connection import is_in_transaction, retry_if_lost
+from ..ledger.database_errors import errors_of
 from ..models import Job
 from ..sandbox.connections import drop_connections
 from ..sandbox.threads import in_passing

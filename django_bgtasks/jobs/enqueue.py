@@ -28,6 +28,7 @@ from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong
 from ..core.spans import span_of
 from ..core.states import State
 from ..core.values import COPIED_BY, TYPED
+from ..ledger.connection import in_transaction, retry_on_conflict
 from ..ledger.lifecycle import (
     Call,
     estimate_expiry,
@@ -39,7 +40,6 @@ from ..ledger.lifecycle import (
     set_dedup,
     waiting_in,
 )
-from ..ledger.outages import in_transaction, retry_on_conflict
 from ..ledger.statements import unsaved
 from ..ledger.times import after
 from ..ledger.transitions import replace_call

@@ -38,6 +38,8 @@ from ..core.payload import json_value, redact, redactor
 from ..core.retry import DEFAULT_RETRY, Retry, retry_of
 from ..core.states import FINAL, State, Transition
 from ..core.values import COPIED_BY
+from ..ledger.connection import retry_until_connected
+from ..ledger.database_errors import DISCONNECTED, was_rolled_back
 from ..ledger.lifecycle import (
     apply_outcome,
     claim_many,
@@ -48,7 +50,6 @@ from ..ledger.lifecycle import (
     settle,
     settle_many,
 )
-from ..ledger.outages import DISCONNECTED, retry_until_connected, was_rolled_back
 from ..models import Job
 from ..sandbox.call import (
     LimitedCoroutine,

@@ -27,9 +27,9 @@ from ..core.options import backend_of, backend_settings
 from ..core.outcomes import Failure, outcome_of_interruption
 from ..core.payload import printable
 from ..core.states import State
+from ..ledger.connection import session_of
 from ..ledger.lifecycle import claim, ledger_database, settle
 from ..ledger.queues import paused_by
-from ..ledger.sessions import session_of
 from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job

@@ -30,8 +30,8 @@ from ..core.current import announced
 from ..core.options import backend_class
 from ..core.payload import masked_call
 from ..core.states import STATUS, State
+from ..ledger.connection import retry_until_connected
 from ..ledger.lifecycle import Call, job_of, ledger_database
-from ..ledger.outages import retry_until_connected
 from ..ledger.workers import INLINE_WORKER
 from ..models import Attempt, Job
 from ..signals import job_deduplicated, job_rescued, job_retrying

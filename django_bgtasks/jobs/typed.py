@@ -18,7 +18,7 @@ from ..core.payload import redact, to_json
 from ..core.states import Transition
 from ..core.tags import Tag
 from ..core.values import Find, imported_class, references_in, typed_value
-from ..ledger.outages import retry_if_lost
+from ..ledger.connection import retry_if_lost
 from ..models import Job
 from ..sandbox.threads import in_passing
 

@@ -17,7 +17,7 @@ from ..core.options import known_backends
 from ..core.outcomes import outcome_of_expiry
 from ..core.states import Transition
 from ..models import Job
-from .outages import retried
+from .connection import retried
 from .returning import skipping_locked, update_returning
 from .times import Now
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from ..models import HistoryEntry, HistoryVerb, Job
-from .outages import retried
+from .connection import retried
 from .times import Now, after
 
 CANCELLING = (HistoryVerb.CANCELLED, HistoryVerb.ASKED_TO_STOP)

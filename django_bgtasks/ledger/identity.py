@@ -18,7 +18,7 @@ from django.db.models.signals import post_migrate
 
 from ..core import clock
 from ..models import Ledger
-from .outages import retried
+from .connection import retried
 from .times import Now
 
 logger = logging.getLogger("django_bgtasks")

@@ -25,8 +25,8 @@ from ..core.outcomes import Failure, Log, Outcome, outcome_of_release
 from ..core.progress import Progress
 from ..core.states import FINAL, WAITING, State, Transition
 from ..models import Attempt, AttemptLog, Job
+from .connection import begin_new_session, retried, retry_until_connected
 from .expiry import free_expired_slot, not_expired
-from .outages import begin_new_session, retried, retry_until_connected
 from .returning import current, insert_returning, skipping_locked, update_returning
 from .statements import FREE_SLOT, dialect_of, is_plain
 from .times import After, Now, after

@@ -10,8 +10,8 @@ from typing import Any
 
 from django.db.backends.signals import connection_created
 
+from .connection import WITHOUT_LOCK_RETRIES
 from .lifecycle import ledger_database
-from .outages import WITHOUT_LOCK_RETRIES
 from .pooler import is_pooled
 
 # A task that has waited so long for a lock is left for its next turn.

@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from ..core import clock
 from ..core.states import FINAL, State
 from ..models import Attempt, AttemptLog, Blob, Job
-from .outages import in_transaction, retried
+from .connection import in_transaction, retried
 from .returning import locked
 from .times import Now, after
 

@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from ..core.options import stored_backends
 from ..core.states import State
 from ..models import Job, QueuePause
-from .outages import retried
+from .connection import retried
 from .pooler import is_pooled
 from .times import Now
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from django.db import IntegrityError, connections, models, transaction
 from django.db.models import sql
 
-from .outages import is_duplicate
+from .database_errors import is_duplicate
 
 M = TypeVar("M", bound=models.Model)
 

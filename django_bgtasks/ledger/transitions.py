@@ -17,9 +17,9 @@ from ..core.formats import exact
 from ..core.options import known_backends
 from ..core.states import WAITING, State, Transition, in_words, refuse
 from ..models import Job
+from .connection import retried
 from .expiry import that_expire
 from .lifecycle import holder_of, slot_after_end
-from .outages import retried
 from .returning import current, skipping_locked, update_returning
 from .times import Now, SecondsBetween
 

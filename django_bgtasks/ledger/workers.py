@@ -12,7 +12,7 @@ from django.db.models.lookups import LessThanOrEqual
 from ..core.messages import Reason
 from ..core.states import State
 from ..models import Job, Worker
-from .outages import retried
+from .connection import retried
 from .returning import skipping_locked
 from .times import Now, SecondsBetween, after
 

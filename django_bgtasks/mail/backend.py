@@ -18,8 +18,8 @@ from django.utils import timezone
 
 from ..core import clock
 from ..core.errors import BgTasksError, Interruption
+from ..ledger.connection import in_transaction
 from ..ledger.lifecycle import ledger_database
-from ..ledger.outages import in_transaction
 from .delivery import deliver_email
 from .direct import deliver_directly, enqueueing, goes_directly
 from .serializer import SerializedMessage, deserialize, serialize

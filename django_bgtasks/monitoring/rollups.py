@@ -14,7 +14,7 @@ from typing import Any
 from django.db.models import Case, Count, IntegerField, Max, Q, Sum, Value, When
 
 from ..core.options import stored_backends
-from ..ledger.outages import retried
+from ..ledger.connection import retried
 from ..ledger.times import MinuteOf, Now, SecondsBetween, after
 from ..models import Job, RollUp
 from .histogram import BOUNDS, CLASSES, added

@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce
 
 from ..core.faultpoints import fault_point
 from ..core.options import stored_backends
-from ..ledger.outages import retried
+from ..ledger.connection import retried
 from ..ledger.returning import skipping_locked
 from ..ledger.times import MinuteOf, Now
 from ..models import RollUp

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connections
 
-from ..ledger import sessions
+from ..ledger.connection import forget_threads
 
 # Never removed: a connection that nobody refers to any more is closed.
 _abandoned: list[Any] = []
@@ -22,7 +22,7 @@ def drop_connections() -> None:
 
 def abandon_connections() -> None:
     """In a fork: leave all connections to the parent. Closing them here would end them there."""
-    sessions.forget_threads()
+    forget_threads()
     for connection in connections.all(initialized_only=True):
         _abandoned.append(connection)
         del connections[connection.alias]

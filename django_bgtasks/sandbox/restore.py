@@ -28,8 +28,13 @@ from typing import Any
 from django.db import connections
 
 from ..core import clock
-from ..ledger import sessions
-from ..ledger.sessions import session_of
+from ..ledger.connection import (
+    end_session,
+    has_open_transaction,
+    is_closed,
+    leaves_transaction_unseen,
+    session_of,
+)
 
 try:
     import _signal as lean  # type: ignore[import-not-found]
@@ -89,8 +94,8 @@ def refresh_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block or _end_open_transaction(connection):
             continue
-        if sessions.is_closed(connection) or (asks and _is_dead(connection)):
-            sessions.end(connection)
+        if is_closed(connection) or (asks and _is_dead(connection)):
+            end_session(connection)
             continue
         if connection.settings_dict["CONN_MAX_AGE"] == 0:
             connection.close_at = None
@@ -138,11 +143,11 @@ class SessionGuard:
             left_open |= _end_open_transaction(connection)
             if connection.connection is None or connection.in_atomic_block:
                 continue
-            if sessions.leaves_transaction_unseen(connection):
-                sessions.end(connection)
+            if leaves_transaction_unseen(connection):
+                end_session(connection)
                 left_open = True
             elif session_of(connection).is_changed(connection):
-                sessions.end(connection)
+                end_session(connection)
         return left_open
 
 
@@ -155,7 +160,7 @@ def refuse_ended_transaction(using: str) -> None:
     if connection.vendor not in ("postgresql", "sqlite") or not session_of(connection).sent:
         # PostgreSQL's driver begins a transaction with the first statement.
         return
-    if not sessions.has_open_transaction(connection):
+    if not has_open_transaction(connection):
         raise RuntimeError(ENDED)
 
 
@@ -422,9 +427,9 @@ def _leave_blocks(connection: Any, before: int) -> bool:
 
 def _end_open_transaction(connection: Any) -> bool:
     """End a transaction that is open though Django is in no block. Whether there was one."""
-    if connection.in_atomic_block or not sessions.has_open_transaction(connection):
+    if connection.in_atomic_block or not has_open_transaction(connection):
         return False
-    sessions.end(connection)
+    end_session(connection)
     return True
 
 

@@ -16,7 +16,8 @@ from ..core.faultpoints import fault_point
 from ..core.states import State
 from ..jobs.execute import Run
 from ..ledger import identity
-from ..ledger.outages import DISCONNECTED, retry_until_connected
+from ..ledger.connection import retry_until_connected
+from ..ledger.database_errors import DISCONNECTED
 from ..sandbox.connections import give_back_connections
 from ..transport.connection import (
     CLUSTER_ERRORS,

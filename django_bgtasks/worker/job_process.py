@@ -23,9 +23,8 @@ from ..core.payload import printable
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
 from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
+from ..ledger.connection import remember_new_sessions, retry_until_connected
 from ..ledger.lifecycle import claim_next, release
-from ..ledger.outages import retry_until_connected
-from ..ledger.sessions import remember_new_sessions
 from ..ledger.sqlite_locking import write_beside_nobody
 from ..ledger.transitions import next_due, promote
 from ..models import Job

@@ -9,7 +9,8 @@ from django.db import connections
 
 from ..core import clock
 from ..jobs.task import queues_of
-from ..ledger.outages import DISCONNECTED, retry_until_connected
+from ..ledger.connection import retry_until_connected
+from ..ledger.database_errors import DISCONNECTED
 from ..ledger.queues import paused, with_queued_jobs
 from ..sandbox.connections import give_back_connections
 from ..transport.messages import place_of

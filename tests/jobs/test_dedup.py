@@ -14,8 +14,8 @@ from django.db import transaction
 from django_bgtasks import DuplicateJob, job_deduplicated
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import cancel_job, retry_job
+from django_bgtasks.ledger.connection import in_transaction
 from django_bgtasks.ledger.lifecycle import ledger_database
-from django_bgtasks.ledger.outages import in_transaction
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs, without_redis
 from tests.named import waiting_in

@@ -66,17 +66,17 @@ def files_entered(act: Callable[[], object]) -> set[str]:
     return {str(path.relative_to(PACKAGE)) for path in paths if path.is_relative_to(PACKAGE)}
 
 
-def test_a_warm_job_enters_at_most_19_files(process: JobProcess) -> None:
+def test_a_warm_job_enters_at_most_18_files(process: JobProcess) -> None:
     for _ in range(3):
         run(process, lambda: add.enqueue(1, 2))
     entered = files_entered(lambda: run(process, lambda: add.enqueue(1, 2)))
     assert set(Job.objects.values_list("state", flat=True)) == {"succeeded"}
-    assert len(entered) <= 19, sorted(entered)
+    assert len(entered) <= 18, sorted(entered)
 
 
-def test_a_failed_attempt_enters_at_most_21_files(process: JobProcess) -> None:
+def test_a_failed_attempt_enters_at_most_20_files(process: JobProcess) -> None:
     for _ in range(3):
         run(process, fail.enqueue)
     entered = files_entered(lambda: run(process, fail.enqueue))
     assert set(Job.objects.values_list("state", flat=True)) == {"failed"}
-    assert len(entered) <= 21, sorted(entered)
+    assert len(entered) <= 20, sorted(entered)

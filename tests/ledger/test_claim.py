@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.states import State, Transition
+from django_bgtasks.ledger.connection import retried
 from django_bgtasks.ledger.lifecycle import claim, claim_next
-from django_bgtasks.ledger.outages import retried
 from django_bgtasks.models import Job
 from tests.threads import in_threads
 

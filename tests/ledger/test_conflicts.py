@@ -19,7 +19,9 @@ from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.progress import progress_of
 from django_bgtasks.core.states import Transition
 from django_bgtasks.idempotency import records
-from django_bgtasks.ledger import outages, prune, transitions, workers
+from django_bgtasks.ledger import connection as ledger_connection
+from django_bgtasks.ledger import prune, transitions, workers
+from django_bgtasks.ledger.connection import retried, retry_until_connected
 from django_bgtasks.ledger.lifecycle import (
     claim_many,
     is_cancelled,
@@ -28,7 +30,6 @@ from django_bgtasks.ledger.lifecycle import (
     settle_many,
     write_progress,
 )
-from django_bgtasks.ledger.outages import retry_until_connected
 from django_bgtasks.models import IdempotencyRecord, Job, Worker
 from tests.app.models import Note
 from tests.settings import STRICTER, at_level
@@ -113,7 +114,7 @@ def a_worker() -> Worker:
 
 
 VERBS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Any]] = {
-    "claim": (added, lambda job: len(outages.retried(claim_many)([job.pk], job.pk, DB)), 1),
+    "claim": (added, lambda job: len(retried(claim_many)([job.pk], job.pk, DB)), 1),
     "settle": (claimed, lambda job: settle(job, Outcome(Transition.SUCCEED), DB), None),
     "settle many": (
         claimed,
@@ -166,7 +167,7 @@ def test_a_worker_and_a_record_that_others_change_go_through(form: str, level: s
 def tries(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     """The errors after which something was tried again."""
     errors: list[BaseException] = []
-    judge = outages._is_worth_another_try
+    judge = ledger_connection._is_worth_another_try
 
     def judged(error: BaseException, alias: str) -> bool:
         verdict = judge(error, alias)
@@ -174,7 +175,7 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
             errors.append(error)
         return verdict
 
-    monkeypatch.setattr(outages, "_is_worth_another_try", judged)
+    monkeypatch.setattr(ledger_connection, "_is_worth_another_try", judged)
     return errors
 
 

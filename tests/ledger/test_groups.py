@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.ledger import statements
+from django_bgtasks.ledger.connection import retried
 from django_bgtasks.ledger.lifecycle import claim_many, release, settle_many
-from django_bgtasks.ledger.outages import retried
 from django_bgtasks.models import Job
 from tests.threads import in_threads
 

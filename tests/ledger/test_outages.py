@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, connections, transaction
 
-from django_bgtasks.ledger import outages
-from django_bgtasks.ledger.outages import retry_on_conflict, retry_until_connected
+from django_bgtasks.ledger import connection as ledger_connection
+from django_bgtasks.ledger.connection import retry_on_conflict, retry_until_connected
 
 from .rows import DB
 
@@ -50,8 +50,8 @@ def failing(cause: Exception, times: int) -> Callable[[], int]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits between two tries."""
-    monkeypatch.setattr(outages, "LAST_WAIT", 0.0)
-    monkeypatch.setattr(outages, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(ledger_connection, "LAST_WAIT", 0.0)
+    monkeypatch.setattr(ledger_connection, "FIRST_WAIT", 0.0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -97,7 +97,7 @@ def test_who_commits_by_hand_is_in_a_transaction() -> None:
 def test_maintenance_does_not_wait_for_a_lock_twice(
     cause: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outages, "WITHOUT_LOCK_RETRIES", {connections[DB]})
+    monkeypatch.setattr(ledger_connection, "WITHOUT_LOCK_RETRIES", {connections[DB]})
     with pytest.raises(OperationalError):
         retry_on_conflict(failing(cause, 1), DB)
     assert retry_on_conflict(failing(IN_THE_WAY[0], 1), DB) == 2
@@ -106,7 +106,7 @@ def test_maintenance_does_not_wait_for_a_lock_twice(
 def test_who_has_waited_for_long_is_told_after_one_more_try(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outages, "LONGEST_TRY", -1.0)
+    monkeypatch.setattr(ledger_connection, "LONGEST_TRY", -1.0)
     with pytest.raises(OperationalError):
         retry_on_conflict(failing(LOCK_WAITS[0], 1), DB)
 

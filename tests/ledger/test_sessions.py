@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.db.backends.signals import connection_created
 
-from django_bgtasks.ledger.sessions import remember_new_sessions, session_of
+from django_bgtasks.ledger.connection import remember_new_sessions, session_of
 
 from .rows import DB
 

@@ -16,6 +16,7 @@ from django_bgtasks.core.messages import Reason
 from django_bgtasks.core.outcomes import Outcome, outcome_of_release
 from django_bgtasks.core.progress import progress_of
 from django_bgtasks.core.states import FINAL, Transition
+from django_bgtasks.ledger.connection import retry_until_connected
 from django_bgtasks.ledger.lifecycle import (
     apply_outcome,
     claim,
@@ -24,7 +25,6 @@ from django_bgtasks.ledger.lifecycle import (
     settle,
     write_progress,
 )
-from django_bgtasks.ledger.outages import retry_until_connected
 from django_bgtasks.models import Attempt, Job
 from tests.statements import statements
 from tests.threads import in_threads

@@ -14,7 +14,7 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.backends.signals import connection_created
 
 from django_bgtasks.core import clock
-from django_bgtasks.ledger import lock_timeouts, outages
+from django_bgtasks.ledger import connection, lock_timeouts
 from django_bgtasks.ledger.lifecycle import ledger_database
 from django_bgtasks.ledger.workers import call_dead
 from django_bgtasks.models import Worker
@@ -39,7 +39,7 @@ def limited() -> Iterator[None]:
     yield
     connection_created.disconnect(dispatch_uid="django_bgtasks.lock_timeouts")
     # The tests after this one have the same objects for their connections.
-    outages.WITHOUT_LOCK_RETRIES.clear()
+    connection.WITHOUT_LOCK_RETRIES.clear()
     connections.close_all()
 
 

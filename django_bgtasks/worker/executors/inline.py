@@ -14,7 +14,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from ...core import clock
 from ...jobs.execute import Run, run_claimed
-from ...ledger.sessions import run_no_tasks_here
+from ...ledger.connection import run_no_tasks_here
 from ...models import Job
 from ...transport.messages import rq_queue_name
 from ..config import WorkerConfig

@@ -30,8 +30,9 @@ from ...jobs.execute import Run, announce_outcome, reflect_outcome
 from ...jobs.results import announce
 from ...jobs.task import known_task
 from ...ledger import workers
+from ...ledger.connection import retry_on_conflict
+from ...ledger.database_errors import DISCONNECTED, is_conflict
 from ...ledger.lifecycle import apply_outcome, crashes_of
-from ...ledger.outages import DISCONNECTED, is_conflict, retry_on_conflict
 from ...models import Job
 from ..config import WorkerConfig
 from .orders import Orders

@@ -15,8 +15,8 @@ from django.db import DatabaseError, InterfaceError, connections
 from ...core import clock
 from ...jobs.task import queues_of
 from ...ledger import workers
+from ...ledger.database_errors import is_file_locked
 from ...ledger.lock_timeouts import limit_waits
-from ...ledger.outages import is_file_locked
 from ...ledger.sqlite_locking import write_beside_nobody
 from ...models import Worker
 from ...sandbox.connections import give_back_connections

@@ -1,25 +1,46 @@
-"""The database session behind a connection: what somebody else's code may have left in it.
+"""The connection to the database: the session behind it, and the work that outlives that.
 
 Whether a transaction is open is asked of the driver, for Django knows only those that it began.
 What a session is set to is read in one statement, and only after somebody has used the connection.
+
+What the database undid, or what was lost with the session, is repeated: by `retry_on_conflict` for
+whoever may be a view, by `retry_until_connected` for workers, by `retry_if_lost` where a task may
+have idled for long. In somebody's transaction nothing is repeated: more than ours is undone.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
+from inspect import signature
 from operator import attrgetter
-from typing import Any
-from weakref import ref
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakSet, ref
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.backends.signals import connection_created
 
+from ..core import clock
+from ..core.outcomes import message_of
+from .database_errors import DISCONNECTED, errors_of, is_lock_timeout, is_refusal, is_rollback
 from .pooler import is_pooled
 from .statements import run_prepared
 
+logger = logging.getLogger("django_bgtasks")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# How often something is tried that others are in the way of, and until how many seconds after the
+# first time: a wait for a lock may take long by itself.
+TRIES, LONGEST_TRY = 10, 10.0
+FIRST_WAIT, LAST_WAIT = 0.01, 0.5
+# Connections of processes that do not wait for a lock again: maintenance has its next turn soon.
+WITHOUT_LOCK_RETRIES: WeakSet[Any] = WeakSet()
 # Where a connection has its note, which each task reads twice, and a pool's session how it began.
 ATTRIBUTE = "bgtasks_session"
 # libpq's PQTRANS_ACTIVE, PQTRANS_INTRANS and PQTRANS_INERROR: a statement or a transaction is open.
@@ -146,6 +167,98 @@ def session_of(connection: Any) -> Session:
     return session
 
 
+def retry_on_conflict(write: Callable[[], T], using: str) -> T:
+    """Repeat what the database undid because another transaction was in the way; TRIES at most.
+
+    Deadlocks, serialization failures, and waits for a lock that took too long. Inside a
+    transaction the error is that of who began it, and so it is once the tries are used up.
+    """
+    wait, deadline = FIRST_WAIT, 0.0
+    for left in reversed(range(TRIES)):
+        try:
+            return write()
+        except DISCONNECTED as error:
+            if is_in_transaction(using) or not _is_worth_another_try(error, using):
+                raise
+            deadline = deadline or clock.monotonic() + LONGEST_TRY
+            if not left or clock.monotonic() > deadline:
+                raise
+        # At random, or two that were in each other's way meet again.
+        time.sleep(clock.rng.uniform(0, wait))
+        wait = min(wait * 2, LAST_WAIT)
+    raise AssertionError("unreachable")
+
+
+def retried(function: Callable[P, T]) -> Callable[P, T]:
+    """Make each call of a function with a parameter `using` one with retry_on_conflict()."""
+    place = [*signature(function).parameters].index("using")
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        using: Any = kwargs["using"] if "using" in kwargs else args[place]
+        return retry_on_conflict(lambda: function(*args, **kwargs), using)
+
+    return call
+
+
+def in_transaction(work: Callable[[], T], using: str) -> T:
+    """Do the work in a transaction; again from its start if the database undid it, see above."""
+
+    def write() -> T:
+        with transaction.atomic(using):
+            return work()
+
+    return retry_on_conflict(write, using)
+
+
+def retry_until_connected(write: Callable[[], T], using: str, first_wait: float = 0.05) -> T:
+    """Repeat a write that is safe to repeat until the database answers.
+
+    Inside a transaction the connection is the caller's, and so is the error. There is no limit
+    here: a worker that the database has forgotten is stopped by its supervisor. What the database
+    refuses is tried once more, on a new session: a task may have changed the one before.
+    """
+    wait, refused = first_wait, False
+    while True:
+        try:
+            return retry_on_conflict(write, using)
+        except (DatabaseError, InterfaceError) as error:
+            if is_in_transaction(using):
+                raise
+            if is_refusal(error):
+                if refused:
+                    raise
+                refused = True
+                begin_new_session(using)
+                continue
+            logger.warning(
+                "The database did not answer (%s); trying again in %.1f s.",
+                message_of(error) or type(error).__name__,
+                wait,
+            )
+            begin_new_session(using)
+            time.sleep(wait)
+            wait = min(wait * 2, 2.0)
+
+
+def retry_if_lost(query: Callable[[], T], using: str) -> T:
+    """Run the query, and once more on a new connection if the one at hand is lost.
+
+    query: safe to run twice, for only its answer may have been lost. Within a transaction the
+    connection is the caller's, and so is the error.
+    """
+    connection = connections[using]
+    if is_in_transaction(using):
+        return query()
+    try:
+        return query()
+    except errors_of(using):
+        if not is_lost(connection):
+            raise
+    begin_new_session(using)
+    return query()
+
+
 def is_closed(connection: Any) -> bool:
     """Whether the session has been closed at the driver, behind Django's back."""
     driver = connection.connection
@@ -168,6 +281,15 @@ def is_lost(connection: Any) -> bool:
     if connection.connection is None:
         return True
     return is_closed(connection) if connection.vendor == "sqlite" else not connection.is_usable()
+
+
+def is_in_transaction(using: str) -> bool:
+    """Whether somebody has begun a transaction here, with Django or not, or commits by himself."""
+    connection = connections[using]
+    if connection.in_atomic_block:
+        return True
+    commits_by_hand = connection.connection is not None and not connection.autocommit
+    return commits_by_hand or has_open_transaction(connection)
 
 
 def has_open_transaction(connection: Any) -> bool:
@@ -208,7 +330,18 @@ def leaves_transaction_unseen(connection: Any) -> bool:
         return False
 
 
-def end(connection: Any) -> None:
+def begin_new_session(using: str) -> bool:
+    """Have the next statement begin a new session. False within a transaction: nothing is done."""
+    connection = connections[using]
+    if connection.in_atomic_block:
+        return False
+    # MySQL's driver complains of one that is closed already, and Django forgets it all the same.
+    with suppress(*errors_of(using)):
+        connection.close()
+    return True
+
+
+def end_session(connection: Any) -> None:
     """End the session, and with it all that is open or set in it. The next use begins a new one."""
     session = connection.connection
     if session is None:
@@ -231,6 +364,12 @@ def forget_threads() -> None:
     _begun.clear()
 
 
+def _is_worth_another_try(error: BaseException, using: str) -> bool:
+    if is_lock_timeout(error):
+        return connections[using] not in WITHOUT_LOCK_RETRIES
+    return is_rollback(error)
+
+
 def _remember(connection: Any, **kwargs: Any) -> None:
     if not getattr(_here, "runs_tasks", True):
         return
@@ -244,7 +383,7 @@ def _remember(connection: Any, **kwargs: Any) -> None:
     for _, connection_of in over:
         if (unused := connection_of()) is not None:
             unused.inc_thread_sharing()
-            end(unused)
+            end_session(unused)
 
 
 def _ways_of_use(vendor: str, driver: Any) -> tuple[str, ...]:
