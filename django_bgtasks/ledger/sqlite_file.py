@@ -40,14 +40,17 @@ class SqliteFile:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def is_in_use(self) -> bool:
-        """Whether another process has a lock on it: SQLite itself can ask only with a lock."""
+    def lock_of_others(self) -> int:
+        """The lock of another process on it: F_UNLCK, F_RDLCK of who reads, F_WRLCK of who writes.
+
+        SQLite itself can ask only with a lock of its own.
+        """
         lock = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, *ALL_LOCKS, 0)
         try:
             kind, *_ = struct.unpack(FLOCK, fcntl.fcntl(self._descriptor, fcntl.F_GETLK, lock))
         except OSError:
-            return False
-        return bool(kind != fcntl.F_UNLCK)
+            return fcntl.F_UNLCK
+        return int(kind)
 
     def shut(self) -> bool:
         """Let no other process in, for LONGEST_SHUT at most. A session of this process must have
@@ -58,7 +61,7 @@ class SqliteFile:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, PENDING)
             except OSError:
                 return False
-            if self.is_in_use():
+            if self.lock_of_others() != fcntl.F_UNLCK:
                 self._open()
                 return False
             self._open_at = clock.monotonic() + LONGEST_SHUT

@@ -14,6 +14,7 @@ readers: there all is left as it is.
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 import time
@@ -111,15 +112,18 @@ class Turn:
             time.sleep(left)
         if not self._begin_when_alone(mode, keeps_others_out):
             self.session.execute(f"BEGIN {mode}")
+            keeps_others_out()
         self._taken_at = self._used_at = clock.monotonic()
 
     def _begin_when_alone(self, mode: str, keeps_others_out: Callable[[], bool]) -> bool:
         deadline, longest = clock.monotonic() + PATIENCE, FIRST_WAIT
+        gap = Gap()
         self.session.execute("PRAGMA busy_timeout = 0")
         try:
             while True:
                 try:
-                    if not (self._file and self._file.is_in_use()):
+                    lock = self._file.lock_of_others() if self._file else fcntl.F_UNLCK
+                    if gap.is_over(lock):
                         self.session.execute(f"BEGIN {mode}")
                         if keeps_others_out():
                             return True
@@ -133,6 +137,26 @@ class Turn:
                 longest = min(2 * longest, LAST_WAIT)
         finally:
             self.session.execute(f"PRAGMA busy_timeout = {self.timeout}")
+
+
+class Gap:
+    """The time between two transactions that write: as long as the first one was seen, for all who
+    wait for it. Views look less often than workers, and would come last each time.
+    """
+
+    def __init__(self) -> None:
+        self._seen_at: float | None = None
+        self._ends_at = 0.0
+
+    def is_over(self, lock: int) -> bool:
+        """Whether it may be taken now that others have this lock."""
+        now = clock.monotonic()
+        if lock == fcntl.F_WRLCK:
+            self._seen_at = now if self._seen_at is None else self._seen_at
+            self._ends_at = now + min(now - self._seen_at, LONGEST_REST)
+            return False
+        self._seen_at = None
+        return lock == fcntl.F_UNLCK and now >= self._ends_at
 
 
 class Cursor(SQLiteCursorWrapper):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import sys
 import threading
@@ -23,7 +24,11 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.current import running
 from django_bgtasks.jobs.execute import Run
 from django_bgtasks.ledger import sqlite_file, sqlite_locking
-from django_bgtasks.ledger.sqlite_locking import own_transactions_here, write_beside_nobody
+from django_bgtasks.ledger.sqlite_locking import (
+    Gap,
+    own_transactions_here,
+    write_beside_nobody,
+)
 from django_bgtasks.models import Job
 from tests.waiting import wait_until
 
@@ -200,7 +205,7 @@ def test_between_its_writes_a_worker_leaves_the_database_to_others(
     session_to: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It is taken at 0.0, and given back at 0.05; at 0.06 the next one comes.
-    moments, rests = chain([0.0, 0.0, 0.0, 0.05, 0.06], repeat(0.1)), list[float]()
+    moments, rests = chain([0.0] * 4 + [0.05, 0.06], repeat(0.1)), list[float]()
     worker = session_to()
     with worker.cursor() as cursor:
         here, monotonic = threading.current_thread(), clock.monotonic
@@ -213,6 +218,20 @@ def test_between_its_writes_a_worker_leaves_the_database_to_others(
         cursor.execute(INSERT)
         cursor.execute("DELETE FROM page")
     assert rests == [pytest.approx(0.04)]
+
+
+def test_a_worker_that_waited_for_another_one_lets_views_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_locking, "LONGEST_REST", 0.1)
+    gap, seen = Gap(), list[bool]()
+    free, is_read, is_written = fcntl.F_UNLCK, fcntl.F_RDLCK, fcntl.F_WRLCK
+    looks = [(0.0, free), (1.0, is_written), (1.05, is_written), (1.09, free), (1.1, is_read)]
+    looks += [(1.11, free), (2.0, is_written), (3.0, is_written), (3.09, free), (3.11, free)]
+    for now, lock in looks:
+        monkeypatch.setattr(clock, "monotonic", lambda now=now: now)
+        seen.append(gap.is_over(lock))
+    assert seen == [True, False, False, False, False, True, False, False, False, True]
 
 
 def begins_a_transaction_in_a_task(worker: Any) -> None:
