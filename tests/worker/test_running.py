@@ -14,6 +14,8 @@ from django.db import transaction
 from django.utils import timezone
 from pytest_django import Settings
 
+from django_bgtasks.ledger.lifecycle import claim_next
+from django_bgtasks.ledger.transitions import next_due, promote
 from django_bgtasks.ledger.workers import INLINE_WORKER
 from django_bgtasks.models import Job, Worker
 from django_bgtasks.transport.queues import mark
@@ -109,18 +111,17 @@ def test_a_burst_runs_the_job_that_somebody_else_queues_while_it_looks_for_one(
     moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     due = add.using(run_after=timezone.now() - timedelta(seconds=1)).enqueue(1, 2)
-    claim, ask, promote = job_process.claim_next, job_process.next_due, job_process.promote
     # As if it were locked: the one who locks it queues it at this moment.
     monkeypatch.setattr(job_process, "promote", lambda limit, using: [])
 
     def claimed(*args: Any) -> Job | None:
-        found = claim(*args)
+        found = claim_next(*args)
         if moment == "before the question":
             promote(1, "default")
         return found
 
     def asked(using: str) -> Any:
-        answer = ask(using)
+        answer = next_due(using)
         if moment == "after it":
             promote(1, "default")
         return answer
