@@ -38,26 +38,24 @@ def _interval(seconds: float) -> str:
 
 
 def _weeks(count: int) -> str:
-    return ngettext("Every week", "Every %(count)s weeks", count) % {"count": count}
+    return _("Every week") if count == 1 else _("Every %(count)s weeks") % {"count": count}
 
 
 def _days(count: int) -> str:
-    return ngettext("Every day", "Every %(count)s days", count) % {"count": count}
+    return _("Every day") if count == 1 else _("Every %(count)s days") % {"count": count}
 
 
 def _hours(count: int) -> str:
-    return ngettext("Every hour", "Every %(count)s hours", count) % {"count": count}
+    return _("Every hour") if count == 1 else _("Every %(count)s hours") % {"count": count}
 
 
 def _minutes(count: int) -> str:
-    return ngettext("Every minute", "Every %(count)s minutes", count) % {"count": count}
+    return _("Every minute") if count == 1 else _("Every %(count)s minutes") % {"count": count}
 
 
 def _seconds(count: float) -> str:
-    shown = number_format(int(count) if count == int(count) else count)
-    return ngettext("Every second", "Every %(count)s seconds", 1 if count == 1 else 2) % {
-        "count": shown
-    }
+    number = number_format(int(count) if count == int(count) else count)
+    return _("Every second") if count == 1 else _("Every %(count)s seconds") % {"count": number}
 
 
 def _words(expression: str) -> str:
