@@ -30,7 +30,7 @@ NAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-FIELDS = ("second", "minute", "hour", "day", "month", "weekday")
+SOME_ZONES = ("Europe/Berlin", "UTC")
 # The length of the column.
 EXPRESSION_LENGTH = 255
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
@@ -61,9 +61,7 @@ def check_cron(expression: Any) -> str:
         try:
             CronSim(" ".join(alone), SOME_DAY)
         except CronSimError as error:
-            raise InvalidSchedule.of(
-                f"cron_{FIELDS[place]}", part=repr(part), expression=repr(text)
-            ) from error
+            raise _bad_field(place, repr(part), repr(text)) from error
     try:
         next(CronSim(" ".join(parts), SOME_DAY))
     except (CronSimError, StopIteration) as error:
@@ -76,9 +74,8 @@ def zone_of(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError, TypeError) as error:
-        near = ", ".join(_near(str(name)))
-        code = "zone_unknown_near" if near else "zone_unknown"
-        raise InvalidSchedule.of(code, zone=repr(name), near=near) from error
+        near = ", ".join(_near(str(name)) or SOME_ZONES)
+        raise InvalidSchedule.of("zone_unknown", zone=repr(name), near=near) from error
 
 
 def times_of(expression: str, zone: str) -> TimesOfDay | ClockTimes:
@@ -235,11 +232,22 @@ def _fitting_until(read: CronSim, wall: datetime) -> int:
     return hours + (minutes if wall.hour in read.hours else 0)
 
 
+def _bad_field(place: int, part: str, expression: str) -> InvalidSchedule:
+    return (
+        InvalidSchedule.of("cron_second", part=part, expression=expression),
+        InvalidSchedule.of("cron_minute", part=part, expression=expression),
+        InvalidSchedule.of("cron_hour", part=part, expression=expression),
+        InvalidSchedule.of("cron_day", part=part, expression=expression),
+        InvalidSchedule.of("cron_month", part=part, expression=expression),
+        InvalidSchedule.of("cron_weekday", part=part, expression=expression),
+    )[place]
+
+
 def _near(name: str) -> list[str]:
     """Names of time zones that are like this one, or have such a city."""
     known = {zone.lower(): zone for zone in sorted(available_timezones())}
     cities = {zone.rpartition("/")[2]: zone for zone in known}
-    wanted = name.strip().replace(" ", "_").lower()
-    near = get_close_matches(wanted, known, 3, 0.75)
-    near += [cities[city] for city in get_close_matches(wanted, cities, 3, 0.75)]
+    text = name.strip().replace(" ", "_").lower()
+    near = get_close_matches(text, known, 3, 0.75)
+    near += [cities[city] for city in get_close_matches(text, cities, 3, 0.75)]
     return list(dict.fromkeys(known[zone] for zone in near))

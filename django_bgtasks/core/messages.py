@@ -106,8 +106,7 @@ TEMPLATES = {
     "cron_never": gettext_noop(
         "%(expression)s never comes: no month has such a day. Nothing would ever be enqueued."
     ),
-    "zone_unknown": gettext_noop("There is no time zone %(zone)s."),
-    "zone_unknown_near": gettext_noop("There is no time zone %(zone)s. Is it one of %(near)s?"),
+    "zone_unknown": gettext_noop("There is no time zone %(zone)s. Names that come near: %(near)s."),
     "every_range": gettext_noop(
         "Every() needs an interval of 1 second to 100 years, such as Every(minutes=10), not "
         "%(value)s."

@@ -382,13 +382,17 @@ def test_two_weeks_of_every_five_seconds_are_one_job_and_cheap(
     assert asked < 50
 
 
-@given(schedule=st.uuids(), tick=moments, jitter=st.floats(0, 100_000))
+@given(schedule=st.uuids(), tick=moments, jitter=st.floats(0.001, 100_000))
 def test_jitter_is_the_same_on_each_host_and_less_than_its_limit(
     schedule: object, tick: datetime, jitter: float
 ) -> None:
     seconds = jitter_of(schedule, tick, jitter)
-    assert 0 <= seconds < jitter or seconds == jitter == 0
+    assert 0 <= seconds < jitter
     assert seconds == jitter_of(str(schedule), tick.astimezone(ZoneInfo("Asia/Tokyo")), jitter)
+
+
+def test_without_jitter_a_job_is_due_at_its_tick() -> None:
+    assert jitter_of(1, ANCHOR, 0) == 0
 
 
 def test_jitter_spreads_schedules_and_ticks() -> None:
