@@ -149,7 +149,7 @@ def _schedules(snapshot: Snapshot) -> Iterator[Problem]:
         # Of a site without a worker nothing can be in time; that it has none is said.
         if code == "late" and not (snapshot.alive or snapshot.inline):
             continue
-        command = to_type("bgschedules resume", snapshot.backend, trouble.name)
+        command = to_type("bgschedules", snapshot.backend, "resume", trouble.name)
         yield Problem(
             _level_of_schedules(trouble, snapshot.schedules.count),
             f"schedule-{code}",

@@ -82,7 +82,7 @@ WITH_A_NAME = {
         "count",
     ),
     "schedule-paused": ngettext_lazy(
-        "%(by)s has paused the schedule %(name)s.",
+        "%(by)s has paused %(count)d schedule: %(name)s.",
         "%(count)d schedules are paused, the first by %(by)s: %(name)s.",
         "count",
     ),
@@ -212,23 +212,23 @@ TEXTS: dict[str, tuple[Any, Any]] = {
     ),
     "schedule-late": (
         ngettext_lazy(
-            "The schedule %(name)s is late, by %(span)s.",
+            "%(count)d schedule is late, by %(span)s: %(name)s.",
             "%(count)d schedules are late, the first by %(span)s: %(name)s.",
             "count",
         ),
-        _("No worker that runs knows its task, or maintenance lags: look into the log of bgworker."),
+        _("No running worker knows its task, or maintenance lags: look into the log of bgworker."),
     ),
     "schedule-unknown-task": (
         ngettext_lazy(
-            "The schedule %(name)s fires nothing: its task cannot be imported.",
+            "%(count)d schedule fires nothing, for its task cannot be imported: %(name)s.",
             "%(count)d schedules fire nothing, for their tasks cannot be imported: %(name)s first.",
             "count",
         ),
-        _("Bring the task back, give its new path the old one as an alias, or delete the schedule."),
+        _("Bring the task back, make its path an alias of the new one, or delete the schedule."),
     ),
     "schedule-undeclared": (
         ngettext_lazy(
-            "The schedule %(name)s fires nothing: the code does not declare it any more.",
+            "%(count)d schedule fires nothing, for the code does not declare it: %(name)s.",
             "%(count)d schedules fire nothing, for the code does not declare them: %(name)s first.",
             "count",
         ),
@@ -236,7 +236,7 @@ TEXTS: dict[str, tuple[Any, Any]] = {
     ),
     "schedule-failing": (
         ngettext_lazy(
-            "The last job of the schedule %(name)s has failed.",
+            "The last job of %(count)d schedule has failed: %(name)s.",
             "The last jobs of %(count)d schedules have failed: of %(name)s first.",
             "count",
         ),
@@ -244,7 +244,7 @@ TEXTS: dict[str, tuple[Any, Any]] = {
     ),
     "schedule-refused": (
         ngettext_lazy(
-            "A tick of the schedule %(name)s has no job: %(why)s",
+            "%(count)d schedule has a tick without a job, %(name)s: %(why)s",
             "%(count)d schedules have ticks without a job, the first is %(name)s: %(why)s",
             "count",
         ),
@@ -252,7 +252,7 @@ TEXTS: dict[str, tuple[Any, Any]] = {
     ),
     "schedule-ended": (
         ngettext_lazy(
-            "The schedule %(name)s never fires again: no tick is left.",
+            "%(count)d schedule never fires again, for no tick is left: %(name)s.",
             "%(count)d schedules never fire again, for no tick is left: %(name)s first.",
             "count",
         ),
@@ -260,7 +260,7 @@ TEXTS: dict[str, tuple[Any, Any]] = {
     ),
     "schedule-paused": (
         ngettext_lazy(
-            "The schedule %(name)s is paused.",
+            "%(count)d schedule is paused: %(name)s.",
             "%(count)d schedules are paused: %(name)s first.",
             "count",
         ),

@@ -57,7 +57,7 @@ NO_SCHEDULES = SchedulesSnapshot()
 def take_schedules(backend: str, using: str) -> SchedulesSnapshot:
     """How they stand now. A site without schedules pays one statement."""
     rows = schedules_of(backend, using).order_by("source", "name")
-    tasks = list(rows.order_by().values("task").annotate(
+    tasks: list[Any] = list(rows.order_by().values("task").annotate(
         number=Count("pk"),
         paused=Count("pk", filter=~ACTIVE),
         ended=Count("pk", filter=ACTIVE & Q(next_at__isnull=True)),
@@ -134,7 +134,9 @@ def _trouble(code: str, rows: QuerySet[Schedule]) -> ScheduleTrouble | None:
     if first is None:
         return None
     of_code = Count("pk", filter=Q(source=ScheduleSource.CODE))
-    sums = rows.order_by().aggregate(count=Count("pk"), of_code=of_code, tasks=Count("task", True))
+    sums = rows.order_by().aggregate(
+        count=Count("pk"), of_code=of_code, tasks=Count("task", distinct=True)
+    )
     return ScheduleTrouble(
         code,
         sums["count"],

@@ -55,7 +55,7 @@ def run_schedules(
     with without_dispatch():
         for backend in entries():
             write_declared(backend, using)
-        rows = _meant(only, using)
+        rows = _schedules_of(only, using)
         if now is not None:
             _begin_at(now, rows, using)
         found = list(_run_ticks(now, until, rows, run, limit))
@@ -78,7 +78,7 @@ def _run_ticks(
             yield from run_jobs() if run else jobs
 
 
-def _meant(only: Sequence[Any], using: str) -> QuerySet[Schedule]:
+def _schedules_of(only: Sequence[Any], using: str) -> QuerySet[Schedule]:
     """The schedules of these tasks, and those that have these names."""
     rows = Schedule.objects.using(using).filter(paused_at=None)
     names = [each for each in only if isinstance(each, str)]
@@ -95,12 +95,12 @@ def _next_tick(now: datetime | None, rows: QuerySet[Schedule]) -> datetime | Non
 
 def _fire_due(now: datetime, rows: QuerySet[Schedule]) -> list[Job]:
     """Fire those that are due at this time."""
-    meant = set(rows.filter(next_at__lte=now).values_list("pk", flat=True))
+    ids = set(rows.filter(next_at__lte=now).values_list("pk", flat=True))
     jobs: list[Job] = []
     for backend in entries():
         for row in due(backend, rows.db, LIMIT, now):
             is_ours = row.source != ScheduleSource.CODE or declares(row)
-            if row.pk in meant and is_ours:
+            if row.pk in ids and is_ours:
                 jobs += fire(row, task_of(row), rows.db) or ()
     return jobs
 

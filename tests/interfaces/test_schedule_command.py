@@ -118,7 +118,7 @@ def test_an_unknown_name_is_refused_with_the_closest_and_nothing_is_done(action:
 
 
 def test_an_unknown_name_on_a_site_without_schedules_says_when_there_are_some() -> None:
-    with pytest.raises(CommandError, match="once a worker has started"):
+    with pytest.raises(CommandError, match="come with the first worker"):
         run("bgschedules", "pause", "digest")
 
 

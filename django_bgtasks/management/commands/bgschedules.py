@@ -95,13 +95,12 @@ def _refuse_unknown(names: list[str], rows: Any) -> None:
     for name in names:
         if name in known:
             continue
-        text = _("There is no schedule %r.") % name
+        text, more = _("There is no schedule %r.") % name, ""
         if near := difflib.get_close_matches(name, known, NEAR, 0.5):
-            others = get_text_list([repr(other) for other in near], _("or"))
-            text = f"{text} {_('Do you mean %s?') % others}"
+            more = _("Do you mean %s?") % get_text_list([*map(repr, near)], _("or"))
         elif not known:
-            text = f"{text} {_('There are none; those of the code exist once a worker has started.')}"
-        raise CommandError(text)
+            more = _("There are none: those of the code come with the first worker.")
+        raise CommandError(f"{text} {more}".rstrip())
 
 
 def _as_table(rows: Any) -> str:
@@ -116,11 +115,12 @@ def _as_table(rows: Any) -> str:
 
 
 def _line(row: Schedule, job: Job | None) -> tuple[str, ...]:
+    ended = exact(job.finished_at or job.enqueued_at) if job else ""
     return (
         row.name,
-        explain(row.cron or row.every, row.zone),
+        explain(row.cron or row.every or 0, row.zone),
         exact(row.next_at) if row.next_at and not row.paused_at else NOTHING,
-        f"{exact(job.finished_at or job.enqueued_at)} {job.get_state_display()}" if job else NOTHING,
+        f"{ended} {job.get_state_display()}" if job else NOTHING,
         number(row.skipped),
         _state(row),
     )
