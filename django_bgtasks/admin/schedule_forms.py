@@ -83,7 +83,7 @@ class SpanField(forms.MultiValueField):
     widget = SpanWidget
 
     def __init__(self, **options: Any) -> None:
-        number = forms.FloatField(required=False, min_value=0, max_value=LONGEST)
+        number = forms.FloatField(required=False, min_value=0)
         unit = forms.TypedChoiceField(choices=list(UNITS.items()), coerce=int, required=False)
         super().__init__((number, unit), required=False, require_all_fields=False, **options)
 
@@ -94,7 +94,10 @@ class SpanField(forms.MultiValueField):
         return super().clean(value)
 
     def compress(self, data_list: list[Any]) -> float:
-        return float(data_list[0] * data_list[1])
+        seconds = float(data_list[0] * data_list[1])
+        if seconds > LONGEST:
+            raise ValidationError(_("This is longer than %d days.") % (LONGEST // 86400))
+        return seconds
 
 
 class TimesForm(forms.Form):
@@ -412,4 +415,8 @@ class SpanOfTicksForm(forms.Form):
         self.missing = [tick for tick in ticks if tick not in there]
 
     def _in_zone(self, moment: datetime) -> datetime:
-        return moment.replace(tzinfo=zone_of(self.zone)).astimezone(UTC)
+        try:
+            return moment.replace(tzinfo=zone_of(self.zone)).astimezone(UTC)
+        except OverflowError:
+            # At the ends of the calendar.
+            return moment.replace(tzinfo=UTC)

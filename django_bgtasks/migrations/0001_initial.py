@@ -687,6 +687,13 @@ class Migration(migrations.Migration):
                             ("resumed", "resumed"),
                             ("forgotten", "deleted an idempotency record"),
                             ("pruned", "deleted old rows"),
+                            ("schedule_set", "set the schedule"),
+                            ("schedule_paused", "paused the schedule"),
+                            ("schedule_resumed", "resumed the schedule"),
+                            ("schedule_removed", "removed the schedule"),
+                            ("schedule_run", "ran the schedule now"),
+                            ("ticks_made_up", "made up ticks of the schedule"),
+                            ("schedule_reset", "gave back to the code the schedule"),
                         ],
                         max_length=16,
                         verbose_name="what",
@@ -874,6 +881,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("batch__isnull", False)),
                 fields=["batch"],
                 name="bgtasks_job_batch",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("finished_at__isnull", True), ("schedule__isnull", False)),
+                fields=["schedule", "finished_at"],
+                name="bgtasks_job_of_schedule",
             ),
         ),
         migrations.AddIndex(

@@ -24,6 +24,16 @@ class HistoryVerb(models.TextChoices):
     RESUMED = "resumed", pgettext_lazy("who did what", "resumed")
     FORGOTTEN = "forgotten", pgettext_lazy("who did what", "deleted an idempotency record")
     PRUNED = "pruned", pgettext_lazy("who did what", "deleted old rows")
+    SCHEDULE_SET = "schedule_set", pgettext_lazy("who did what", "set the schedule")
+    SCHEDULE_PAUSED = "schedule_paused", pgettext_lazy("who did what", "paused the schedule")
+    SCHEDULE_RESUMED = "schedule_resumed", pgettext_lazy("who did what", "resumed the schedule")
+    SCHEDULE_REMOVED = "schedule_removed", pgettext_lazy("who did what", "removed the schedule")
+    SCHEDULE_RUN = "schedule_run", pgettext_lazy("who did what", "ran the schedule now")
+    TICKS_MADE_UP = "ticks_made_up", pgettext_lazy("who did what", "made up ticks of the schedule")
+    SCHEDULE_RESET = (
+        "schedule_reset",
+        pgettext_lazy("who did what", "gave back to the code the schedule"),
+    )
 
 
 class HistoryEntry(models.Model):

@@ -173,6 +173,12 @@ class Job(models.Model):
             PartialIndex(
                 fields=("batch",), name="bgtasks_job_batch", condition=Q(batch__isnull=False)
             ),
+            # Whether a job of an earlier tick is still live.
+            PartialIndex(
+                fields=("schedule", "finished_at"),
+                name="bgtasks_job_of_schedule",
+                condition=Q(schedule__isnull=False, finished_at__isnull=True),
+            ),
             PartialIndex(
                 fields=("id",), name="bgtasks_job_cancelled", condition=Q(state=State.CANCELLED)
             ),

@@ -20,7 +20,7 @@ class ScheduleSource(models.TextChoices):
     """Who says what a schedule is."""
 
     CODE = "code", pgettext_lazy("source of a schedule", "code")
-    MADE = "made", pgettext_lazy("source of a schedule", "made")
+    DYNAMIC = "made", pgettext_lazy("source of a schedule", "made")
 
 
 class CatchUp(models.TextChoices):
@@ -53,7 +53,7 @@ class Schedule(models.Model):
     backend = ExactCharField(_("backend"), max_length=64)
     name = ExactCharField(_("name"), max_length=200)
     source = models.CharField(
-        _("source"), max_length=4, choices=ScheduleSource.choices, default=ScheduleSource.MADE
+        _("source"), max_length=4, choices=ScheduleSource.choices, default=ScheduleSource.DYNAMIC
     )
     overridden = models.BooleanField(_("changed by a person"), default=False)
     task = ExactCharField(_("task"), max_length=255)

@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Schedule
-from tests.interfaces.rows import make_job, make_schedule, make_worker
+from tests.interfaces.rows import make_cron_schedule, make_job, make_worker
 
 URL = "/admin/django_bgtasks/schedule/"
 REPORT = "testproject.office.tasks.reports.build_report"
@@ -27,16 +27,16 @@ def some_schedules(user: User) -> Schedule:
     now = clock.now()
     make_worker(dead_after=86_400.0)
     tokyo = {"cron": "0 8 * * MON", "zone": "Asia/Tokyo", "owner": user}
-    make_schedule(name="report-42", task=REPORT, args=[42], **tokyo)
-    make_schedule(
+    make_cron_schedule(name="report-42", task=REPORT, args=[42], **tokyo)
+    make_cron_schedule(
         name="nightly-clean-up", every=600.0, zone="", next_at=now - timedelta(hours=2, minutes=5)
     )
-    make_schedule(
+    make_cron_schedule(
         name="newsletter", cron="30 7 * * MON-FRI", paused_at=now - timedelta(days=2),
         paused_by="anna", skipped=3,
     )  # fmt: skip
-    make_schedule(name="once-in-february", cron="0 0 29 2 *", next_at=None)
-    row = make_schedule(
+    make_cron_schedule(name="once-in-february", cron="0 0 29 2 *", next_at=None)
+    row = make_cron_schedule(
         name="tests.app.tasks.add", source="code", overridden=True, skipped=12,
         error="QueueFull: the queue reports holds its max_depth of 1000 waiting jobs.",
         kwargs={"full": True}, options={"queue_name": "reports", "priority": 5},
@@ -79,7 +79,7 @@ def count_ticks(page: Page) -> None:
 def long_schedule(user: User) -> Schedule:
     """One in which all that can be long is, without a place to break it at."""
     many = ",".join(map(str, range(0, 60, 2)))
-    return make_schedule(
+    return make_cron_schedule(
         name="report-of-" + "x" * 190, task="shop.reports." + "build_every_" * 18,
         cron=f"{many} {','.join(map(str, range(24)))} * * *", zone="America/Argentina/Buenos_Aires",
         kwargs={"caption": "x" * 3000, "k" * 120: "a holiday " * 300}, skipped=10**12,

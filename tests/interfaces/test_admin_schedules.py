@@ -17,7 +17,7 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Schedule
 
-from .rows import make_job, make_schedule
+from .rows import make_cron_schedule, make_job
 
 pytestmark = pytest.mark.django_db
 Staff = Callable[..., Client]
@@ -43,7 +43,7 @@ def test_an_empty_list_says_how_schedules_come(admin_client: Client) -> None:
 
 
 def test_the_list_shows_the_next_five_times_in_both_zones(admin_client: Client) -> None:
-    make_schedule(
+    make_cron_schedule(
         cron="0 8 * * *", zone="Asia/Tokyo", next_at=datetime(2027, 1, 15, 23, tzinfo=UTC)
     )
     with timezone.override("America/New_York"):
@@ -59,17 +59,17 @@ def test_the_list_shows_the_next_five_times_in_both_zones(admin_client: Client) 
 def test_an_hour_that_comes_twice_is_told_apart_by_the_name_of_its_zone(
     admin_client: Client,
 ) -> None:
-    make_schedule(cron="30 * * * *", next_at=datetime(2027, 10, 31, 0, 30, tzinfo=UTC))
+    make_cron_schedule(cron="30 * * * *", next_at=datetime(2027, 10, 31, 0, 30, tzinfo=UTC))
     html = html_of(admin_client, LIST)
     assert "02:30 CEST" in html
     assert "02:30 CET" in html
 
 
 def test_the_list_says_how_the_last_job_ended_and_links_to_it(admin_client: Client) -> None:
-    row, now = make_schedule(), clock.now()
+    row, now = make_cron_schedule(), clock.now()
     make_job(State.SUCCEEDED, schedule=row.pk, tick=now - timedelta(hours=2))
     failed = make_job(State.FAILED, schedule=row.pk, tick=now - timedelta(hours=1))
-    make_schedule(name="another")
+    make_cron_schedule(name="another")
     html = html_of(admin_client, LIST)
     [cell] = re.findall(r'field-last_run">(<a.*?)</td>', html, re.DOTALL)
     assert str(failed.pk) in cell
@@ -89,7 +89,7 @@ def test_the_list_says_how_the_last_job_ended_and_links_to_it(admin_client: Clie
     ],
 )
 def test_the_state_of_a_schedule(admin_client: Client, fields: Any, badge: str) -> None:
-    row = make_schedule(**fields)
+    row = make_cron_schedule(**fields)
     for url in (LIST, f"{LIST}{row.pk}/change/"):
         html = html_of(admin_client, url)
         assert f"bgtasks-is-{badge}" in html
@@ -118,12 +118,12 @@ def test_filters_and_search_find(
     admin_client: Client, django_user_model: Any, query: str, found: list[str]
 ) -> None:
     ada, now = django_user_model.objects.create_user("ada"), clock.now()
-    make_schedule(name="active")
-    make_schedule(name="paused", paused_at=now, next_at=now - timedelta(days=3))
-    make_schedule(name="late", next_at=now - timedelta(hours=3), task="shop.tasks.send")
-    make_schedule(name="over", next_at=None, owner=ada)
-    make_schedule(name="overridden", source="code", overridden=True)
-    failing = make_schedule(name="failing")
+    make_cron_schedule(name="active")
+    make_cron_schedule(name="paused", paused_at=now, next_at=now - timedelta(days=3))
+    make_cron_schedule(name="late", next_at=now - timedelta(hours=3), task="shop.tasks.send")
+    make_cron_schedule(name="over", next_at=None, owner=ada)
+    make_cron_schedule(name="overridden", source="code", overridden=True)
+    failing = make_cron_schedule(name="failing")
     make_job(State.SUCCEEDED, schedule=failing.pk, tick=now - timedelta(hours=2))
     make_job(State.FAILED, schedule=failing.pk, tick=now - timedelta(hours=1))
     assert names_in(html_of(admin_client, f"{LIST}?{query}")) == found
@@ -134,7 +134,7 @@ def test_more_schedules_cost_the_list_no_more_statements(admin_client: Client, q
     counts = []
     for number in (3, 40):
         for n in range(number):
-            row = make_schedule(name=f"few-{number}-{n}")
+            row = make_cron_schedule(name=f"few-{number}-{n}")
             make_job(State.FAILED, schedule=row.pk, tick=clock.now())
         with CaptureQueriesContext(connection) as captured:
             html_of(admin_client, f"{LIST}{query}")
@@ -143,7 +143,7 @@ def test_more_schedules_cost_the_list_no_more_statements(admin_client: Client, q
 
 
 def test_the_page_of_a_schedule_shows_all_of_it(admin_client: Client, admin_user: Any) -> None:
-    row = make_schedule(
+    row = make_cron_schedule(
         owner=admin_user, about=admin_user, options={"queue_name": "reports"}, skipped=1234,
         error="QueueFull: the queue reports is full", catch_up="all", overlap="wait", grace=7200.0,
         jitter=30.0, when="shop.days.is_workday",
@@ -159,14 +159,14 @@ def test_the_page_of_a_schedule_shows_all_of_it(admin_client: Client, admin_user
 
 
 def test_a_task_that_is_gone_is_said_on_the_page(admin_client: Client) -> None:
-    row = make_schedule(task="shop.gone.task")
+    row = make_cron_schedule(task="shop.gone.task")
     assert "has no such task" in html_of(admin_client, f"{LIST}{row.pk}/change/")
 
 
 def test_a_job_has_its_schedule_and_tick_and_the_list_is_filtered_by_it(
     admin_client: Client,
 ) -> None:
-    row = make_schedule(name="nightly-report")
+    row = make_cron_schedule(name="nightly-report")
     job = make_job(State.FAILED, schedule=row.pk, tick=SOON)
     other = make_job(State.FAILED)
     page = html_of(admin_client, f"/admin/django_bgtasks/job/{job.pk}/change/")
@@ -183,14 +183,14 @@ def test_a_job_has_its_schedule_and_tick_and_the_list_is_filtered_by_it(
 
 
 def test_who_may_not_see_jobs_sees_none_of_them_on_the_page(staff: Staff) -> None:
-    row = make_schedule()
+    row = make_cron_schedule()
     job = make_job(State.FAILED, schedule=row.pk, tick=SOON)
     html = html_of(staff("view_schedule"), f"{LIST}{row.pk}/change/")
     assert str(job.pk) not in html
 
 
 def test_sensitive_arguments_are_masked(staff: Staff) -> None:
-    row = make_schedule(task="tests.app.tasks.echo", args=[], kwargs={"password": "hunter2"})
+    row = make_cron_schedule(task="tests.app.tasks.echo", args=[], kwargs={"password": "hunter2"})
     client = staff("view_schedule", "change_schedule")
     for page in ("change", "edit"):
         html = html_of(client, f"{LIST}{row.pk}/{page}/")
@@ -199,7 +199,7 @@ def test_sensitive_arguments_are_masked(staff: Staff) -> None:
 
 
 def test_a_rule_that_this_version_cannot_read_breaks_no_page(admin_client: Client) -> None:
-    row = make_schedule(cron="0 0 1 1 nonsense", zone="Mars/Olympus")
+    row = make_cron_schedule(cron="0 0 1 1 nonsense", zone="Mars/Olympus")
     for url in (LIST, f"{LIST}{row.pk}/change/", f"{LIST}{row.pk}/edit/", f"{LIST}?q=hourly"):
         assert "nonsense" in html_of(admin_client, url)
 
@@ -235,7 +235,7 @@ def test_the_preview_of_an_edited_interval_goes_on_from_where_it_began(
     admin_client: Client,
 ) -> None:
     anchor = clock.now().replace(minute=17, second=0, microsecond=0)
-    row = make_schedule(every=3600.0, anchor=anchor)
+    row = make_cron_schedule(every=3600.0, anchor=anchor)
     query = f"every_0=2&every_1=3600&schedule={row.pk}"
     html = html_of(admin_client, f"{LIST}preview/?{query}")
     assert len(re.findall(r"\d\d:17 UTC", html)) == 5
@@ -244,5 +244,5 @@ def test_the_preview_of_an_edited_interval_goes_on_from_where_it_began(
 def test_the_preview_is_for_who_may_add_or_edit(staff: Staff) -> None:
     client = staff("view_schedule")
     assert client.get(f"{LIST}preview/?cron=@daily").status_code == 403
-    for page in ("add/", f"{make_schedule().pk}/edit/"):
+    for page in ("add/", f"{make_cron_schedule().pk}/edit/"):
         assert client.get(f"{LIST}{page}").status_code == 403
