@@ -93,7 +93,7 @@ class JobFields:
     @admin.display(description=gettext_lazy("schedule"))
     def schedule_link(self, job: Job) -> SafeString | str:
         """The schedule that enqueued it; its id when the row is gone."""
-        row = Schedule.objects.filter(pk=job.schedule).first()
+        row = Schedule.objects.filter(pk=job.schedule).first() if job.schedule else None
         return show.link_to(self.admin_site.name, row, job.schedule)
 
     time_tick = show.column("tick", gettext_lazy("tick"), show.when)

@@ -221,7 +221,8 @@ class ScheduleActions(WatchedAdmin):
             # A middleware refuses a job by what it likes.
             says_all = isinstance(refusal, BgTasksError)
             words = text_of(refusal) if says_all else f"{type(refusal).__name__}: {refusal}"
-            messages.error(request, f"{row.name}: {words}")
+            text = _("Schedule %(name)s: %(why)s") % {"name": row.name, "why": words}
+            messages.error(request, text)
         else:
             messages.success(request, text)
 

@@ -108,10 +108,12 @@ def conceal(row: Schedule, user: Any) -> Schedule:
 
 def jobs_of(row: Schedule, site: str) -> list[dict[str, Any]]:
     """The last jobs of this schedule, at most JOBS of them, the latest tick first."""
-    jobs = Job.objects.filter(schedule=row.pk).order_by("-tick")[:JOBS]
+    jobs = Job.objects.filter(schedule=row.pk, tick__isnull=False).order_by("-tick")[:JOBS]
     return [
         {
-            "tick": show.link(show.page_of(site, Job, job.pk), show.at(job.tick)),
+            "tick": show.link(
+                show.page_of(site, Job, job.pk), show.at(job.tick or job.enqueued_at)
+            ),
             "badge": show.badge(*state_badge(job)),
             "error": trouble(job),
         }

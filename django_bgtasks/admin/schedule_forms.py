@@ -16,10 +16,17 @@ from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from ..core import clock
 from ..core.compat import InvalidTask
-from ..core.errors import BgTasksError, InvalidArguments, InvalidSchedule
+from ..core.cron import zone_of
+from ..core.errors import (
+    BgTasksError,
+    InvalidArguments,
+    InvalidSchedule,
+    ObjectGone,
+    Unreadable,
+)
 from ..core.options import backend_settings, default_backend
 from ..core.payload import MASK, masked_call, may_see_secrets
-from ..core.timing import Cron, Every, Rule, Timing, zone_of
+from ..core.timing import Cron, Every, Rule, Timing
 from ..core.values import TYPED, loaded_class
 from ..jobs.discovery import try_to_discover
 from ..jobs.task import RETRIES, known_task, queues_of
@@ -233,7 +240,8 @@ class ScheduleForm(TimesForm):
     def __init__(self, user: Any, row: Schedule | None = None, data: Any = None) -> None:
         self.row, self.is_hidden = row, False
         super().__init__(data, initial=self._initial(row, user))
-        self.fields["task"].choices = task_choices(row.task if row else "")
+        tasks: Any = self.fields["task"]
+        tasks.choices = task_choices(row.task if row else "")
         backend = row.backend if row else default_backend()
         self.queues = sorted(queues_of(backend))
         self.fields["queue"].widget.attrs |= {"list": "bgtasks-queue-names", "class": "vTextField"}
@@ -353,7 +361,7 @@ class ScheduleForm(TimesForm):
 def _refused_field(refusal: Exception) -> str | None:
     if isinstance(refusal, InvalidSchedule):
         return field_of(refusal)
-    return "args" if isinstance(refusal, InvalidArguments) else None
+    return "args" if isinstance(refusal, InvalidArguments | Unreadable | ObjectGone) else None
 
 
 def task_choices(current: str) -> list[Any]:
@@ -411,7 +419,7 @@ class SpanOfTicksForm(forms.Form):
             self.add_error("end", text % MOST)
             return
         jobs = Job.objects.filter(schedule=self.row.pk, tick__gte=start, tick__lte=end)
-        there = {clock.in_utc(tick) for tick in jobs.values_list("tick", flat=True)}
+        there = {clock.in_utc(tick) for tick in jobs.values_list("tick", flat=True) if tick}
         self.missing = [tick for tick in ticks if tick not in there]
 
     def _in_zone(self, moment: datetime) -> datetime:

@@ -12,9 +12,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ..core import clock
+from ..core.cron import zone_of
 from ..core.cron_text import explain
 from ..core.errors import InvalidSchedule
-from ..core.timing import Rule, zone_of
+from ..core.timing import Rule
 from ..models import Schedule
 from . import formatting as show
 
@@ -55,7 +56,7 @@ def next_ticks(rule: Rule, start: datetime | None, count: int = SHOWN) -> NextTi
     """The times after `start`; that itself is one if it is a time of the rule."""
     own = timezone.get_current_timezone()
     zone = zone_of(rule.zone) if rule.zone else own
-    found, moment = [], start
+    found, moment = list[NextTick](), start
     while moment is not None and len(found) < count:
         found.append(NextTick(moment, in_zone(moment, zone), in_zone(moment, own)))
         moment = rule.next_after(moment)
@@ -79,7 +80,7 @@ def ticks_of(row: Schedule, count: int = SHOWN) -> NextTicks:
 def words_of(row: Schedule) -> str:
     """The rule in words; as it is stored where this version cannot read it."""
     try:
-        return explain(row.cron or row.every, row.zone)
+        return explain(row.cron or row.every or 0.0, row.zone)
     except UNREADABLE:
         return row.cron
 

@@ -231,15 +231,17 @@ def test_masked_arguments_stay_as_they_are(staff: Staff) -> None:
 
 def test_typed_arguments_are_edited_as_they_are_stored(admin_client: Client) -> None:
     call = '[{"$type": "datetime", "value": "2026-11-28T08:00:00+00:00"}, %s]'
-    args = call % '{"$type": "timedelta", "value": "P1DT0H0M0S"}'
+    args = call % '{"$type": "timedelta", "value": "1 00:00:00"}'
     html = send(admin_client, "add/", task=typed.module_path, args=args)
     assert "is saved" in html, html
     row = Schedule.objects.get()
     assert row.types == "django"
     html = html_of(admin_client.get(f"{LIST}{row.pk}/edit/"))
     assert "2026-11-28" in html
-    bad = args.replace("P1DT0H0M0S", "a day")
-    assert "errors field-args" in send(admin_client, f"{row.pk}/edit/", args=bad, name="")
+    bad = args.replace("1 00:00:00", "a day")
+    assert "errors field-args" in send(
+        admin_client, f"{row.pk}/edit/", args=bad, task=typed.module_path
+    )
 
 
 def test_pause_and_resume_say_who_and_since_when(staff: Staff) -> None:
@@ -282,7 +284,7 @@ def test_a_run_that_is_refused_says_why(admin_client: Client) -> None:
         html = html_of(admin_client.post(f"{LIST}{row.pk}/run-now/", follow=True))
     finally:
         remove_middleware(refuses)
-    assert "hourly: LookupError: not on Sundays" in html
+    assert "Schedule hourly: LookupError: not on Sundays" in html
     gone = make_cron_schedule(name="gone", task="shop.gone.task")
     html = html_of(admin_client.post(f"{LIST}{gone.pk}/run-now/", follow=True))
     assert "The task shop.gone.task cannot be imported" in html

@@ -246,3 +246,21 @@ def test_the_preview_is_for_who_may_add_or_edit(staff: Staff) -> None:
     assert client.get(f"{LIST}preview/?cron=@daily").status_code == 403
     for page in ("add/", f"{make_cron_schedule().pk}/edit/"):
         assert client.get(f"{LIST}{page}").status_code == 403
+
+
+def test_the_dashboard_shows_the_schedules_that_are_late_failing_or_paused(
+    admin_client: Client, staff: Staff
+) -> None:
+    url, now = "/admin/django_bgtasks/dashboard/", clock.now()
+    assert "bgtasks-schedules" not in html_of(admin_client, url)
+    make_cron_schedule(name="late-one", next_at=now - timedelta(hours=3))
+    make_cron_schedule(name="paused-one", paused_at=now, paused_by="ada")
+    failing = make_cron_schedule(name="failing-one")
+    make_job(State.FAILED, schedule=failing.pk, tick=now)
+    html = html_of(admin_client, url)
+    _before, _found, panel = html.partition('id="bgtasks-schedules"')
+    for state in ("late", "failing", "paused"):
+        assert f'{LIST}?state={state}">1</a> {state}-one' in panel
+    # Who may not see schedules sees no link and no name here.
+    _before, _found, panel = html_of(staff("view_dashboard"), url).partition("bgtasks-schedules")
+    assert LIST not in panel
