@@ -167,8 +167,7 @@ class ScheduleActions(WatchedAdmin):
         row = self._row(object_id)
         form = SpanOfTicksForm(row, request.POST if request.method == "POST" else None)
         if form.is_valid() and form.missing and "confirm" in request.POST:
-            made = self._made_up(request, form, row)
-            if made is not None:
+            if self._make_up(request, form, row):
                 return Redirect(self._url("_change", row))
         context = {
             **self.page_context(request, _("Make up ticks")),
@@ -178,16 +177,19 @@ class ScheduleActions(WatchedAdmin):
         }
         return TemplateResponse(request, f"{TEMPLATES}/make_up.html", context)
 
-    def _made_up(self, request: HttpRequest, form: SpanOfTicksForm, row: Schedule) -> int | None:
+    def _make_up(self, request: HttpRequest, form: SpanOfTicksForm, row: Schedule) -> bool:
+        """Whether it was done; what refuses it is said in the form."""
         start, end = form.cleaned_data["start"], form.cleaned_data["end"]
         try:
             count = len(actions.make_up(row, start, end, by=actor_of(request.user)))
-        except BgTasksError as refusal:
-            form.add_error(None, text_of(refusal))
-            return None
+        except DatabaseError:
+            raise
+        except Exception as refusal:
+            form.add_error(None, words_of_refusal(refusal))
+            return False
         text = ngettext("%d job was enqueued.", "%d jobs were enqueued.", count) % count
         messages.success(request, text)
-        return count
+        return True
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -218,10 +220,8 @@ class ScheduleActions(WatchedAdmin):
         except DatabaseError:
             raise
         except Exception as refusal:
-            # A middleware refuses a job by what it likes.
-            says_all = isinstance(refusal, BgTasksError)
-            words = text_of(refusal) if says_all else f"{type(refusal).__name__}: {refusal}"
-            text = _("Schedule %(name)s: %(why)s") % {"name": row.name, "why": words}
+            why = words_of_refusal(refusal)
+            text = _("Schedule %(name)s: %(why)s") % {"name": row.name, "why": why}
             messages.error(request, text)
         else:
             messages.success(request, text)
@@ -244,6 +244,13 @@ class ScheduleActions(WatchedAdmin):
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}{suffix}"
         args = (row.pk,) if row else ()
         return reverse(name, args=args, current_app=self.admin_site.name)
+
+
+def words_of_refusal(refusal: Exception) -> str:
+    """Why it was not done: a middleware refuses a job by what it likes."""
+    if isinstance(refusal, BgTasksError):
+        return text_of(refusal)
+    return f"{type(refusal).__name__}: {refusal}"
 
 
 def would_come_again(row: Schedule) -> str:

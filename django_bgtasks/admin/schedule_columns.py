@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import OuterRef, QuerySet, Subquery
 from django.template.loader import render_to_string
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -15,25 +12,22 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.formats import NOTHING, duration, number
-from ..models import Job, Schedule, ScheduleSource
+from ..models import Job, Overlap, Schedule, ScheduleSource
+from ..monitoring.schedules import LATE_AFTER
 from . import formatting as show
 from .columns import state_badge
 from .schedule_times import ticks_of, words_of
 
-# So many seconds after its time a tick is late: maintenance looks each second.
-LATE = 60.0
 STATES = {
     "paused": gettext_lazy("Paused"),
     "late": gettext_lazy("Late"),
     "over": gettext_lazy("Over"),
     "active": gettext_lazy("Active"),
 }
-# What the row of a schedule's last job needs.
-OF_A_JOB = ("id", "task", "state", "backend", "held_reason", "attempt", "tick", "error_code")
 
 
 class ScheduleColumns:
-    """The columns. The rows have `late_by`, and in the list `last_job`."""
+    """The columns. The rows have `late_by` and `is_live`, and in the list `last_job`."""
 
     admin_site: admin.AdminSite
 
@@ -98,17 +92,19 @@ def state_of(row: Any) -> str:
         return "paused"
     if row.next_at is None:
         return "over"
-    return "late" if row.late_by > LATE else "active"
+    # The tick of one that waits is in the past until the earlier job has ended.
+    waits = row.overlap == Overlap.WAIT and row.is_live
+    return "late" if row.late_by > LATE_AFTER.total_seconds() and not waits else "active"
 
 
 def why_of(row: Any, kind: str) -> SafeString | str:
     """Who has paused it, or by how much it is late."""
     if kind == "paused":
-        return paused_by(row)
+        return pause_text(row)
     return _("by %s") % duration(row.late_by) if kind == "late" else ""
 
 
-def paused_by(row: Schedule) -> SafeString:
+def pause_text(row: Schedule) -> SafeString:
     """Since when it is paused, and by whom."""
     since = show.ago(row.paused_at)
     if not row.paused_by:
@@ -131,18 +127,3 @@ def source_of(row: Schedule) -> str:
     if row.overridden:
         return _("the code; a person has changed it, and that stays")
     return _("the code")
-
-
-def last_jobs(ids: Iterable[UUID]) -> dict[UUID, Job]:
-    """The last job of each of these schedules, in two statements."""
-    wanted = Schedule.objects.filter(pk__in=list(ids)).order_by()
-    found = dict(wanted.annotate(last=last_job_of("pk")).values_list("pk", "last"))
-    jobs = Job.objects.filter(pk__in=[pk for pk in found.values() if pk]).order_by()
-    known = jobs.defer("args", "kwargs", "carried", "result").in_bulk()
-    return {pk: known[job] for pk, job in found.items() if job in known}
-
-
-def last_job_of(field: str) -> Subquery:
-    """A field of the newest job of a schedule, by its tick: the index of the ticks answers."""
-    jobs: QuerySet[Job] = Job.objects.filter(schedule=OuterRef("pk"), tick__isnull=False)
-    return Subquery(jobs.order_by("-tick").values(field)[:1])

@@ -74,12 +74,14 @@ class ScheduleFields:
     jitter_span = show.column(
         "jitter", gettext_lazy("spread over"), lambda value: duration(value or None)
     )
-    asked = show.column("when", gettext_lazy("asked at each tick"), lambda value: value or NOTHING)
+    predicate = show.column(
+        "when", gettext_lazy("predicate at each tick"), lambda value: value or NOTHING
+    )
     time_last = show.column("last_tick", gettext_lazy("last tick"), show.when)
     time_anchor = show.column("anchor", gettext_lazy("counts from"), show.when)
 
 
-def fieldsets_of(row: Schedule | None) -> list[Any]:
+def schedule_fieldsets(row: Schedule | None) -> list[Any]:
     """The groups of a schedule's page, without the rows that would be empty."""
     state: list[Any] = ["state_now", "rule_in_words", ("full_task", "comes_from")]
     if row is not None and row.error:
@@ -90,7 +92,7 @@ def fieldsets_of(row: Schedule | None) -> list[Any]:
     if row is not None and row.options:
         call.append("pretty_options")
     if row is not None and row.when:
-        policies.append("asked")
+        policies.append("predicate")
     policies.append(("time_anchor", "backend", "id"))
     return [
         (None, {"fields": state}),
@@ -99,7 +101,7 @@ def fieldsets_of(row: Schedule | None) -> list[Any]:
     ]
 
 
-def conceal(row: Schedule, user: Any) -> Schedule:
+def conceal_call(row: Schedule, user: Any) -> Schedule:
     """Mask the sensitive values of a row that is shown and never saved, unless `user` may see."""
     if not may_see_secrets(user):
         row.args, row.kwargs = masked_call(known_task(row.task), row.args, row.kwargs)

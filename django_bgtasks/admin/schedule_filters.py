@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -11,10 +10,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from ..core.states import State
-from ..ledger.times import after
 from ..models import Schedule
-from .schedule_columns import LATE, STATES, last_job_of
+from ..monitoring.schedules import failing, late
+from .schedule_columns import STATES
 
 Rows = QuerySet[Any]
 
@@ -31,7 +29,7 @@ class ScheduleStateFilter(admin.SimpleListFilter):
         return [*STATES.items(), *more]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
-        return by_state(queryset, self.value() or "")
+        return schedules_in_state(queryset, self.value() or "")
 
 
 class ScheduleTaskFilter(admin.SimpleListFilter):
@@ -55,24 +53,23 @@ class ScheduleTaskFilter(admin.SimpleListFilter):
 CHOICES = 200
 
 
-def by_state(rows: Rows, value: str) -> Rows:
+def schedules_in_state(rows: Rows, value: str) -> Rows:
     """Those of one of STATES; changed by a person; or whose last job has failed."""
     paused = Q(paused_at__isnull=False)
-    late = Q(next_at__lt=after(-timedelta(seconds=LATE)))
+    is_late = Q(pk__in=late(Schedule.objects.order_by()).order_by().values("pk"))
     states = {
         "paused": paused,
-        "late": ~paused & late,
+        "late": ~paused & is_late,
         "over": ~paused & Q(next_at__isnull=True),
-        "active": ~paused & Q(next_at__isnull=False) & ~late,
+        "active": ~paused & Q(next_at__isnull=False) & ~is_late,
         "overridden": Q(overridden=True),
     }
     if value == "failing":
-        found: Rows = rows.alias(last_state=last_job_of("state")).filter(last_state=State.FAILED)
-        return found
+        return failing(rows)
     return rows.filter(states[value]) if value in states else rows
 
 
-def by_search(rows: Rows, term: str) -> Rows:
+def search_schedules(rows: Rows, term: str) -> Rows:
     """By a part of the name or of the task's name, or by a whole owner's name."""
     if "\0" in term:
         return rows.none()

@@ -185,7 +185,7 @@ class ScheduleForm(TimesForm):
     row: the one that is edited; None for a new one. Of a schedule of the code, what it calls stays.
     """
 
-    wanted: Schedule | None = None
+    draft: Schedule | None = None
 
     name = forms.CharField(label=gettext_lazy("Name"), max_length=200)
     task = forms.ChoiceField(label=gettext_lazy("Task"))
@@ -292,7 +292,7 @@ class ScheduleForm(TimesForm):
         return of_type(self.cleaned_data["kwargs"], dict, text)
 
     def clean(self) -> dict[str, Any]:
-        """With all that is right the row as it is to be is `wanted`."""
+        """With all that is right the row as it is to be is `draft`."""
         super().clean()
         data, row = self.cleaned_data, self.row
         if row is not None and data.get("revision") not in (None, row.revision):
@@ -303,8 +303,8 @@ class ScheduleForm(TimesForm):
         if task is None or self.timing is None or self.errors:
             return data
         try:
-            self.wanted = self._row(task)
-            check_row(self.wanted)
+            self.draft = self._row(task)
+            check_row(self.draft)
         except (BgTasksError, InvalidTask, TypeError, ValueError) as refusal:
             self.add_error(_refused_field(refusal), text_of(refusal))
         return data
@@ -337,12 +337,12 @@ class ScheduleForm(TimesForm):
         args, kwargs = self._call(task)
         timing = timing_of(data, args=args, kwargs=kwargs, **policies)
         people = {"owner": row.owner, "about": row.about} if row else {}
-        wanted = row_of(data["name"], task, timing, people)
+        draft = row_of(data["name"], task, timing, people)
         # The context of this request is nobody's.
         carried = row.options.get(CARRIED) if row else None
-        wanted.options.pop(CARRIED, None)
-        wanted.options |= {CARRIED: carried} if carried else {}
-        return wanted
+        draft.options.pop(CARRIED, None)
+        draft.options |= {CARRIED: carried} if carried else {}
+        return draft
 
     def _call(self, task: Any) -> tuple[list[Any], dict[str, Any]]:
         data, row = self.cleaned_data, self.row

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http import HttpResponseRedirect as Redirect
 from django.template.response import TemplateResponse
@@ -16,15 +16,16 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..models import Schedule
+from ..models import Job, Schedule
 from ..monitoring.health import seconds_since
+from ..monitoring.schedules import last_jobs
 from ..schedules.actions import save_schedule
 from . import formatting as show
 from .history import history_of_schedule
 from .schedule_actions import TEMPLATES, ScheduleActions
-from .schedule_columns import ScheduleColumns, last_jobs
-from .schedule_fields import ScheduleFields, conceal, fieldsets_of, jobs_of
-from .schedule_filters import ScheduleStateFilter, ScheduleTaskFilter, by_search
+from .schedule_columns import ScheduleColumns
+from .schedule_fields import ScheduleFields, conceal_call, jobs_of, schedule_fieldsets
+from .schedule_filters import ScheduleStateFilter, ScheduleTaskFilter, search_schedules
 from .schedule_forms import OF_THE_PREVIEW, ScheduleForm, TimesForm
 from .schedule_preview import preview_of
 from .schedule_times import ticks_of
@@ -43,7 +44,7 @@ class ScheduleList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """The rows of this page, each with its last job."""
         super().get_results(request)
-        jobs = last_jobs([row.pk for row in self.result_list])
+        jobs = last_jobs(self.result_list, self.queryset.db)
         for row in self.result_list:
             row.last_job = jobs.get(row.pk)
 
@@ -65,16 +66,19 @@ class ScheduleAdmin(ScheduleColumns, ScheduleFields, ScheduleActions):
         return ScheduleList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """With the seconds by which the next tick is late, by the database's clock."""
+        """With the seconds since the next tick by the database's clock, and whether a job of it is
+        not final.
+        """
         rows: Any = super().get_queryset(request)
-        found: QuerySet[Any] = rows.annotate(late_by=seconds_since("next_at"))
+        is_live = Exists(Job.objects.filter(schedule=OuterRef("pk"), finished_at=None))
+        found: QuerySet[Any] = rows.annotate(late_by=seconds_since("next_at"), is_live=is_live)
         return found
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         term = search_term.strip()
-        return (by_search(queryset, term) if term else queryset), False
+        return (search_schedules(queryset, term) if term else queryset), False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who may add schedules."""
@@ -91,10 +95,10 @@ class ScheduleAdmin(ScheduleColumns, ScheduleFields, ScheduleActions):
     ) -> Any:
         """The schedule to show: what this user may not see is not in it."""
         row: Any = super().get_object(request, object_id, from_field)
-        return row and conceal(row, request.user)
+        return row and conceal_call(row, request.user)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        return fieldsets_of(obj)
+        return schedule_fieldsets(obj)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
@@ -157,8 +161,8 @@ class ScheduleAdmin(ScheduleColumns, ScheduleFields, ScheduleActions):
 
     def _form(self, request: HttpRequest, row: Schedule | None, title: str) -> HttpResponse:
         form = ScheduleForm(request.user, row, request.POST if request.method == "POST" else None)
-        if "_preview" not in request.POST and form.is_valid() and form.wanted is not None:
-            saved = save_schedule(form.wanted, by=actor_of(request.user))
+        if "_preview" not in request.POST and form.is_valid() and form.draft is not None:
+            saved = save_schedule(form.draft, by=actor_of(request.user))
             messages.success(request, _("The schedule %s is saved.") % saved.name)
             return Redirect(self._url("_change", saved))
         context = {

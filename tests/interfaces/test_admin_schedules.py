@@ -96,6 +96,15 @@ def test_the_state_of_a_schedule(admin_client: Client, fields: Any, badge: str) 
         assert ("ada" in html) is (badge == "paused")
 
 
+def test_a_tick_that_waits_for_an_earlier_job_is_not_late(admin_client: Client) -> None:
+    overdue = clock.now() - timedelta(hours=3)
+    row = make_cron_schedule(name="patient", overlap="wait", next_at=overdue)
+    make_job(State.RUNNING, schedule=row.pk, tick=overdue - timedelta(hours=1))
+    for url in (LIST, f"{LIST}{row.pk}/change/", f"{LIST}?state=active"):
+        assert "bgtasks-is-active" in html_of(admin_client, url)
+    assert names_in(html_of(admin_client, f"{LIST}?state=late")) == []
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [
