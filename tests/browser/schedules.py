@@ -70,8 +70,8 @@ def admin_make_up(user: User) -> str:
 
 def count_ticks(page: Page) -> None:
     """Come to how many ticks are missing."""
-    page.get_by_label("From").fill("2026-11-20T00:00:00")
-    page.get_by_label("To").fill("2026-11-21T00:00:00")
+    page.locator("#id_start").fill("2026-11-20T00:00:00")
+    page.locator("#id_end").fill("2026-11-21T00:00:00")
     page.get_by_role("button", name="Count").click()
     page.get_by_text("ticks have no job there").wait_for()
 
