@@ -75,7 +75,7 @@ class ScheduleFields:
         "jitter", gettext_lazy("spread over"), lambda value: duration(value or None)
     )
     predicate = show.column(
-        "when", gettext_lazy("predicate at each tick"), lambda value: value or NOTHING
+        "when", gettext_lazy("asked at each tick"), lambda value: value or NOTHING
     )
     time_last = show.column("last_tick", gettext_lazy("last tick"), show.when)
     time_anchor = show.column("anchor", gettext_lazy("counts from"), show.when)
