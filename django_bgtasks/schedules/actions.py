@@ -290,5 +290,5 @@ def _enqueue(row: Schedule, ticks: list[datetime], using: str) -> list[Job]:
 
 def _record(verb: HistoryVerb, by: By, row: Schedule, using: str) -> None:
     if actor := acting(by):
-        whats = [{"task": row.task, "detail": row.name}]
+        whats = [{"schedule": row.pk, "task": row.task, "detail": row.name}]
         history.record(verb, actor, whats, using)

@@ -80,3 +80,10 @@ def make_schedule(**fields: Any) -> Schedule:
         "next_at": now + timedelta(minutes=30),
     }
     return Schedule.objects.create(**{**defaults, **fields})
+
+
+def make_cron_schedule(**fields: Any) -> Schedule:
+    """Each hour on the hour in Berlin, if the fields do not say otherwise."""
+    cron = "" if "every" in fields else "0 * * * *"
+    defaults = {"name": "hourly", "cron": cron, "every": None, "zone": "Europe/Berlin"}
+    return make_schedule(**{**defaults, **fields})
