@@ -27,7 +27,7 @@ from ..models import Job, Schedule, ScheduleSource
 from ..schedules import actions
 from . import formatting as show
 from .listing import WatchedAdmin
-from .schedule_forms import SpanOfTicksForm, text_of
+from .schedule_forms import SpanOfTicksForm, refusal_text
 from .transitions import actor_of
 
 TEMPLATES = "admin/django_bgtasks/schedule"
@@ -166,9 +166,9 @@ class ScheduleActions(WatchedAdmin):
             raise PermissionDenied
         row = self._row(object_id)
         form = SpanOfTicksForm(row, request.POST if request.method == "POST" else None)
-        if form.is_valid() and form.missing and "confirm" in request.POST:
-            if self._make_up(request, form, row):
-                return Redirect(self._url("_change", row))
+        is_confirmed = form.is_valid() and form.missing and "confirm" in request.POST
+        if is_confirmed and self._make_up(request, form, row):
+            return Redirect(self._url("_change", row))
         context = {
             **self.page_context(request, _("Make up ticks")),
             "original": row,
@@ -249,7 +249,7 @@ class ScheduleActions(WatchedAdmin):
 def words_of_refusal(refusal: Exception) -> str:
     """Why it was not done: a middleware refuses a job by what it likes."""
     if isinstance(refusal, BgTasksError):
-        return text_of(refusal)
+        return refusal_text(refusal)
     return f"{type(refusal).__name__}: {refusal}"
 
 

@@ -108,7 +108,7 @@ def conceal_call(row: Schedule, user: Any) -> Schedule:
     return row
 
 
-def jobs_of(row: Schedule, site: str) -> list[dict[str, Any]]:
+def job_rows(row: Schedule, site: str) -> list[dict[str, Any]]:
     """The last jobs of this schedule, at most JOBS of them, the latest tick first."""
     jobs = Job.objects.filter(schedule=row.pk, tick__isnull=False).order_by("-tick")[:JOBS]
     return [

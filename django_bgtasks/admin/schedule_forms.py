@@ -156,7 +156,7 @@ class TimesForm(forms.Form):
         try:
             self.timing = timing_of(data)
         except InvalidSchedule as refusal:
-            self.add_error(field_of(refusal), text_of(refusal))
+            self.add_error(field_of(refusal), refusal_text(refusal))
         return data
 
 
@@ -173,7 +173,7 @@ def field_of(refusal: InvalidSchedule) -> str:
     return kind if kind in ("every", "zone") else "cron"
 
 
-def text_of(refusal: Exception) -> str:
+def refusal_text(refusal: Exception) -> str:
     """A refusal in the language of who reads it."""
     reason = getattr(refusal, "reason", None)
     return str(reason.text if reason else refusal)
@@ -306,7 +306,7 @@ class ScheduleForm(TimesForm):
             self.draft = self._row(task)
             check_row(self.draft)
         except (BgTasksError, InvalidTask, TypeError, ValueError) as refusal:
-            self.add_error(_refused_field(refusal), text_of(refusal))
+            self.add_error(_refused_field(refusal), refusal_text(refusal))
         return data
 
     def _task(self) -> Any:
@@ -325,7 +325,7 @@ class ScheduleForm(TimesForm):
         try:
             return task_of(Schedule(backend=backend, task=data["task"], options=options))
         except (BgTasksError, InvalidTask, TypeError, ValueError) as refusal:
-            self.add_error("queue" if data["queue"] else "task", text_of(refusal))
+            self.add_error("queue" if data["queue"] else "task", refusal_text(refusal))
             return None
 
     def _row(self, task: Any) -> Schedule:

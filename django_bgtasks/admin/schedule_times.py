@@ -19,7 +19,7 @@ from ..core.timing import Rule
 from ..models import Schedule
 from . import formatting as show
 
-SHOWN = 5
+NEXT_TICKS = 5
 # Of a row that another version has written, or a host with other time zones.
 UNREADABLE = (InvalidSchedule, CronSimError)
 
@@ -52,7 +52,7 @@ class NextTicks:
         return any(tick.there != tick.here for tick in self.ticks)
 
 
-def next_ticks(rule: Rule, start: datetime | None, count: int = SHOWN) -> NextTicks:
+def next_ticks(rule: Rule, start: datetime | None, count: int = NEXT_TICKS) -> NextTicks:
     """The times after `start`; that itself is one if it is a time of the rule."""
     own = timezone.get_current_timezone()
     zone = zone_of(rule.zone) if rule.zone else own
@@ -63,7 +63,7 @@ def next_ticks(rule: Rule, start: datetime | None, count: int = SHOWN) -> NextTi
     return NextTicks(rule.zone, timezone.get_current_timezone_name(), found)
 
 
-def ticks_of(row: Schedule, count: int = SHOWN) -> NextTicks:
+def ticks_of(row: Schedule, count: int = NEXT_TICKS) -> NextTicks:
     """The next times of this row; of a paused one those that it would have if it went on now.
 
     There are none if this host cannot read its rule.

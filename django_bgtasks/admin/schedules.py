@@ -24,7 +24,7 @@ from . import formatting as show
 from .history import history_of_schedule
 from .schedule_actions import TEMPLATES, ScheduleActions
 from .schedule_columns import ScheduleColumns
-from .schedule_fields import ScheduleFields, conceal_call, jobs_of, schedule_fieldsets
+from .schedule_fields import ScheduleFields, conceal_call, job_rows, schedule_fieldsets
 from .schedule_filters import ScheduleStateFilter, ScheduleTaskFilter, search_schedules
 from .schedule_forms import OF_THE_PREVIEW, ScheduleForm, TimesForm
 from .schedule_preview import preview_of
@@ -149,7 +149,7 @@ class ScheduleAdmin(ScheduleColumns, ScheduleFields, ScheduleActions):
         context["bgtasks_next"] = ticks_of(row)
         context["bgtasks_history"] = history_of_schedule(row)
         if request.user.has_perm("django_bgtasks.view_job"):
-            context["bgtasks_jobs"] = jobs_of(row, self.admin_site.name)
+            context["bgtasks_jobs"] = job_rows(row, self.admin_site.name)
             context["bgtasks_all_jobs"] = show.job_list(self.admin_site.name, schedule=row.pk)
         return super().render_change_form(request, context, *args, **kwargs)
 
