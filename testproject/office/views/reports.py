@@ -51,7 +51,7 @@ def schedule(request: HttpRequest) -> HttpResponse:
         return refuse(request, SCHEDULE_PAGE, form, schedule=found)
     report = build_report.using(owner=owner)
     set_schedule(schedule_name(owner), report, form.timing(), args=[owner.pk])
-    messages.success(request, "Your report will come by itself.")
+    messages.success(request, "Your report is scheduled.")
     return redirect("office:report_schedule")
 
 
