@@ -16,6 +16,7 @@ from .core.errors import (
     IdempotencyError,
     InvalidArguments,
     InvalidMove,
+    InvalidSchedule,
     JobCancelled,
     JobTimeout,
     ObjectGone,
@@ -26,6 +27,7 @@ from .core.errors import (
 )
 from .core.outcomes import Outcome
 from .core.retry import Retry
+from .core.timing import Cron, Every
 from .jobs.carried import Carried
 from .jobs.middleware import Middleware, add_middleware, remove_middleware
 from .jobs.task import BackgroundTask, task
@@ -45,6 +47,12 @@ if TYPE_CHECKING:
     from .jobs.context import JobContext, current_job
     from .jobs.results import JobResult
     from .monitoring.status import is_served, oldest_age, queue_depths, workers
+    from .schedules.actions import (
+        pause_schedule,
+        remove_schedule,
+        resume_schedule,
+        set_schedule,
+    )
 
 __version__ = "0.1.0"
 
@@ -61,10 +69,14 @@ _LATER = {
     "job_status": "http",
     "oldest_age": "monitoring.status",
     "once": "idempotency.once",
+    "pause_schedule": "schedules.actions",
     "queue_depths": "monitoring.status",
     "refuse_when_full": "http",
+    "remove_schedule": "schedules.actions",
+    "resume_schedule": "schedules.actions",
     "retry_job": "jobs.actions",
     "run_job_now": "jobs.actions",
+    "set_schedule": "schedules.actions",
     "status_url": "http",
     "workers": "monitoring.status",
 }
@@ -74,14 +86,17 @@ __all__ = [
     "BgTasksError",
     "Carried",
     "ClaimLost",
+    "Cron",
     "DuplicateJob",
     "EffectInProgress",
     "EffectUnknown",
+    "Every",
     "FingerprintMismatch",
     "GiveUp",
     "IdempotencyError",
     "InvalidArguments",
     "InvalidMove",
+    "InvalidSchedule",
     "JobCancelled",
     "JobContext",
     "JobResult",
@@ -107,13 +122,17 @@ __all__ = [
     "job_status",
     "oldest_age",
     "once",
+    "pause_schedule",
     "process_started",
     "process_stopping",
     "queue_depths",
     "refuse_when_full",
     "remove_middleware",
+    "remove_schedule",
+    "resume_schedule",
     "retry_job",
     "run_job_now",
+    "set_schedule",
     "status_url",
     "task",
     "workers",

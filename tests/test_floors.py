@@ -24,6 +24,7 @@ FLOORS = {
     "sandbox": 3,
     "idempotency": 3,
     "jobs": 4,
+    "schedules": 5,
     "monitoring": 5,
     "worker": 6,
 }

@@ -56,6 +56,11 @@ def oldest_path(path: str) -> str:
     return _aliases[path][0] if path in _aliases else path
 
 
+def aliases_of(path: str) -> tuple[str, ...]:
+    """The former paths of the task at this path."""
+    return _aliases.get(path, ())
+
+
 def _is_path(alias: object) -> bool:
     if not isinstance(alias, str) or not 1 <= len(alias) <= MAX_PATH or "." not in alias:
         return False

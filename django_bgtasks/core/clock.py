@@ -30,10 +30,11 @@ def now_as_stored() -> datetime:
 
 def between(start: datetime, end: datetime) -> timedelta:
     """The time from one moment to another, whatever zone each is in; a naive one is the site's."""
-    return _in_utc(end) - _in_utc(start)
+    return in_utc(end) - in_utc(start)
 
 
-def _in_utc(moment: datetime) -> datetime:
+def in_utc(moment: datetime) -> datetime:
+    """The moment, aware, in UTC; a naive one is of the site's time zone."""
     if timezone.is_naive(moment):
         moment = timezone.make_aware(moment, timezone.get_default_timezone())
     return moment.astimezone(UTC)

@@ -4,6 +4,7 @@ BgTasksError
 ├── InvalidArguments (TypeError, ValueError)   the call cannot be stored
 ├── DuplicateJob                               another live job holds the dedup key
 ├── QueueFull                                  the queue has reached its max_depth
+├── InvalidSchedule (ValueError)               no jobs can be enqueued at such times
 ├── InvalidMove                                the job's state does not allow this
 ├── TaskNotFound                               the job's task is not importable here
 ├── Unreadable                                 a stored value needs a class that is not here
@@ -73,6 +74,10 @@ class QueueFull(BgTasksError):
         self.queue = queue
         self.limit = limit
         self.retry_after = retry_after
+
+
+class InvalidSchedule(BgTasksError, ValueError):
+    """A schedule has no times, or one of its policies is none. `reason` says it as a code."""
 
 
 class InvalidMove(BgTasksError):

@@ -73,6 +73,61 @@ TEMPLATES = {
         "%(line)s It is a Redis Cluster, which RQ does not support: use a Redis without cluster "
         "mode."
     ),
+    # Why a schedule is none.
+    "cron_fields": gettext_noop(
+        "%(expression)s is not a cron expression: it needs five fields, minute, hour, day of "
+        "month, month and day of week (or six, with the seconds first), or one of %(names)s."
+    ),
+    "cron_second": gettext_noop(
+        "The second %(part)s of %(expression)s is not allowed. Allowed are 0 to 59, *, lists "
+        "(0,30), ranges (0-10) and steps (*/10)."
+    ),
+    "cron_minute": gettext_noop(
+        "The minute %(part)s of %(expression)s is not allowed. Allowed are 0 to 59, *, lists "
+        "(0,30), ranges (0-10) and steps (*/10)."
+    ),
+    "cron_hour": gettext_noop(
+        "The hour %(part)s of %(expression)s is not allowed. Allowed are 0 to 23, *, lists "
+        "(8,12), ranges (8-17) and steps (*/2)."
+    ),
+    "cron_day": gettext_noop(
+        "The day of month %(part)s of %(expression)s is not allowed. Allowed are 1 to 31, *, "
+        "lists (1,15), ranges (1-7), steps (*/2), L (the last day) and LW (the last weekday)."
+    ),
+    "cron_month": gettext_noop(
+        "The month %(part)s of %(expression)s is not allowed. Allowed are 1 to 12, JAN to DEC, *, "
+        "lists (1,7), ranges (1-6) and steps (*/3)."
+    ),
+    "cron_weekday": gettext_noop(
+        "The day of week %(part)s of %(expression)s is not allowed. Allowed are 0 to 7 (0 and 7 "
+        "are Sunday), SUN to SAT, *, lists (MON,WED), ranges (MON-FRI, 5-7), steps (*/2), MON#1 "
+        "(the first Monday of a month) and 5L (its last Friday)."
+    ),
+    "cron_never": gettext_noop(
+        "%(expression)s never comes: no month has such a day. Nothing would ever be enqueued."
+    ),
+    "zone_unknown": gettext_noop("There is no time zone %(zone)s. Names that come near: %(near)s."),
+    "every_range": gettext_noop(
+        "Every() needs an interval of 1 second to 100 years, such as Every(minutes=10), not "
+        "%(value)s."
+    ),
+    "policy_choice": gettext_noop(
+        "The policy %(policy)s of a schedule is one of %(choices)s, not %(value)s."
+    ),
+    "policy_span": gettext_noop(
+        "The policy %(policy)s of a schedule is a length of time (a timedelta or seconds) of at "
+        "most 100 years, not %(value)s."
+    ),
+    "schedule_name": gettext_noop(
+        "The name of a schedule is a text of at most %(length)s characters."
+    ),
+    "schedule_call": gettext_noop(
+        "A schedule calls its task with args, a list or a tuple, and kwargs, a dict."
+    ),
+    "schedule_when": gettext_noop(
+        "The policy when of a schedule is a function or its dotted path, such as "
+        "shop.days.is_workday, not %(value)s."
+    ),
     "other": "%(words)s",
 }
 # Of failures that a site's own code has told: their words are in the row, and stay as they are.

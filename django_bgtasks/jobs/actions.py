@@ -80,7 +80,7 @@ def delete_jobs(seen: Mapping[UUID, str], using: str | None = None, by: By = Non
 
     def delete() -> list[Job]:
         jobs = prune.delete_seen_jobs(seen, using)
-        if actor := _actor(by):
+        if actor := acting(by):
             history.record_jobs(HistoryVerb.DELETED, actor, jobs, using)
         return jobs
 
@@ -92,7 +92,7 @@ def pause_queue(queue: str, backend: str | None = None, by: By = None) -> QueueP
 
     backend: its name in TASKS. by: who did it. None if it was paused before.
     """
-    using, known, actor = ledger_database(), _known(backend), _actor(by)
+    using, known, actor = ledger_database(), _known(backend), acting(by)
 
     def pause() -> QueuePause | None:
         row = queues.pause(queue, known, actor.name if actor else "", using)
@@ -105,7 +105,7 @@ def pause_queue(queue: str, backend: str | None = None, by: By = None) -> QueueP
 
 def resume_queue(queue: str, backend: str | None = None, by: By = None) -> QueuePause | None:
     """Let a paused queue go on, within two seconds. None if it was not paused."""
-    using, known, actor = ledger_database(), _known(backend), _actor(by)
+    using, known, actor = ledger_database(), _known(backend), acting(by)
 
     def resume() -> QueuePause | None:
         row = queues.resume(queue, known, using)
@@ -120,7 +120,7 @@ def _recorded(
     act: Callable[[], tuple[HistoryVerb, Job]], by: By, using: str
 ) -> tuple[HistoryVerb, Job]:
     """Do it, and write it into the history: both or neither."""
-    actor = _actor(by)
+    actor = acting(by)
     if actor is None:
         return act()
 
@@ -132,7 +132,8 @@ def _recorded(
     return in_transaction(act_and_record, using)
 
 
-def _actor(by: By) -> Actor | None:
+def acting(by: By) -> Actor | None:
+    """Who that is; None if nobody said it."""
     return by if isinstance(by, Actor) else Actor(by) if by else None
 
 

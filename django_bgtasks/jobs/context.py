@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
@@ -76,6 +77,14 @@ class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
     def attempt(self) -> int:
         """1 in the first attempt."""
         return self.job.attempt
+
+    @property
+    def tick(self) -> datetime | None:
+        """For which time a schedule has enqueued the job, the same in every attempt.
+
+        It is when the job was due, and not when it began. None if no schedule has enqueued it.
+        """
+        return self.job.tick
 
     @property
     def is_last_attempt(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,11 +12,14 @@ from django.utils import timezone
 
 from ..core.aliases import check_aliases
 from ..core.compat import InvalidTask
+from ..core.errors import InvalidArguments, InvalidSchedule
 from ..core.labels import check_label
 from ..core.options import TYPES
-from ..core.payload import check_sensitive, fault_of
+from ..core.payload import check_sensitive, fault_of, json_value, refuse_wrong_call
 from ..core.retry import Retry, exceptions
 from ..core.spans import fault_of_time, span_of
+from ..core.timing import NAME_LENGTH, Timing
+from ..core.values import TYPED
 
 MOST_SECONDS = 10**7
 
@@ -69,6 +73,8 @@ def validate(task: Any) -> None:
     check_label(task)
     _check_expected(name, task.expected)
     _check_on_failure(name, task.on_failure)
+    if task.schedule is not None:
+        check_schedule(task)
 
 
 def _check_types(name: str, task: Any) -> None:
@@ -97,6 +103,62 @@ def _check_on_failure(name: str, function: Any) -> None:
     if not is_right:
         text = "on_failure is a function of (context, outcome), or the dotted path of one"
         raise InvalidTask(f"{name}: {text}, not {function!r}. A task is none: let it enqueue that.")
+
+
+def timings_of(task: Any) -> tuple[Timing, ...]:
+    """The times at which jobs of a task are enqueued by themselves."""
+    schedule = task.schedule
+    return tuple(schedule) if isinstance(schedule, tuple | list) else (schedule,) * bool(schedule)
+
+
+def schedule_name(path: str, timing: Timing) -> str:
+    """The name of a schedule that the task at this path declares."""
+    return f"{path}:{timing.name}" if timing.name else path
+
+
+def check_schedule(task: Any) -> None:
+    """Refuse times that are none, and calls that the task does not take.
+
+    Raises InvalidSchedule, or InvalidArguments.
+    """
+    path = task.module_path
+    for timing in timings_of(task):
+        if not isinstance(timing, Timing):
+            raise InvalidSchedule(
+                f'{path}: schedule takes Cron("0 6 * * *"), Every(minutes=10), or a list of them, '
+                f"not {timing!r}."
+            )
+        if fault := fault_of(schedule_name(path, timing), NAME_LENGTH):
+            raise InvalidSchedule(f"{path}: the name of a schedule {fault}")
+        when_path(timing.when)
+        check_call(task, timing.args, timing.kwargs or {})
+    names = [timing.name for timing in timings_of(task)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidSchedule(
+            f"{path}: two of its schedules have the name {twice[0]!r}. Tell them apart, as with "
+            f'Every(minutes=10) and Cron("@daily", name="full").'
+        )
+
+
+def check_call(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise InvalidArguments for a call that the task does not take, or no row can keep."""
+    refuse_wrong_call(task, args, kwargs)
+    if task.types != TYPED:
+        json_value([*args], "args", task.module_path, InvalidArguments)
+        json_value({**kwargs}, "kwargs", task.module_path, InvalidArguments)
+
+
+def when_path(when: Any) -> str:
+    """The dotted path of a predicate, by which workers find it; empty for none."""
+    if when is None or isinstance(when, str):
+        return when or ""
+    path = f"{getattr(when, '__module__', '')}.{getattr(when, '__qualname__', '')}"
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise InvalidSchedule(
+            f"when takes a function at the top level of a module, which workers can import, or "
+            f"its dotted path, not {when!r}."
+        )
+    return path
 
 
 def _check_expires(name: str, expires: Any) -> None:

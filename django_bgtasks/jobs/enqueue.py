@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -164,6 +164,24 @@ def _insert_alike(first: Job, calls: Sequence[Call], task: AnyTask, using: str) 
         if first.state == State.QUEUED and not runs_inline(task):
             messages = [replace(message_for(first), job_id=call[0]) for call in chunk]
             push_on_commit(messages, first.backend, using)
+
+
+def insert_built(jobs: Sequence[Job], task: AnyTask, using: str) -> list[Job]:
+    """Insert jobs of one call for several times, in the current transaction, and send them after
+    its commit. Returns those that were inserted: for the others live ones stand.
+    """
+    backend = jobs[0].backend
+    _refuse_when_full(backend, jobs[0].queue, len(jobs), using)
+    if carried_of(backend):
+        carry(jobs, backend, task.module_path)
+    for middleware in middleware_of(backend):
+        middleware.on_enqueue(jobs)
+    inserted = []
+    for job in jobs:
+        with suppress(DuplicateJob):
+            if _insert(job, task, using) is job:
+                inserted.append(job)
+    return inserted
 
 
 def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:

@@ -42,6 +42,7 @@ from ..core.retry import DEFAULT_RETRY, Retry, stored_retry
 from .discovery import try_to_discover
 
 if TYPE_CHECKING:
+    from ..core.timing import Timing
     from .context import JobContext
     from .results import JobResult
 
@@ -64,12 +65,15 @@ OF_THE_DEFINITION = {
     "missing",
     "log",
     "on_failure",
+    "schedule",
 }
 TEXTS = ("queue_name", "backend", "label", "dedup_key", "dedup_scope", "on_duplicate", "on_crash")
 CAN_BE_NONE = {"dedup_key", "timeout", "owner", "about", "expires", "label"}
 Call = tuple[Any, ...] | Mapping[str, Any]
 # By the path of each task, the policy of its definition.
 RETRIES: dict[str, Retry] = {}
+# By their paths, the tasks that say when jobs of them are enqueued by themselves.
+SCHEDULED: dict[str, BackgroundTask[Any, Any]] = {}
 # Of each backend, the queues that tasks name.
 _declared: defaultdict[str, set[str]] = defaultdict(lambda: {DEFAULT_TASK_QUEUE_NAME})
 
@@ -103,6 +107,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     sensitive: the names of parameters whose values are masked in the admin, in logs and in repr().
     on_failure: a function, or the dotted path of one, that is called with (context, outcome) when a
         job has failed for good, its process's death included.
+    schedule: a Cron or an Every, or a list of them: when a job of the task is enqueued by itself.
+        None for no such time.
     """
 
     retry: Retry = DEFAULT_RETRY
@@ -124,6 +130,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     types: Types | None = "json"
     missing: Missing = "fail"
     log: bool | None = None
+    schedule: Timing | Sequence[Timing] | None = None
 
     def __post_init__(self) -> None:
         for name in TEXTS:
@@ -178,8 +185,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
 
         None takes away a dedup_key, a timeout, an owner, an about, an expiry or a label; elsewhere
         it changes nothing.
-        `atomic`, `takes_context`, `sensitive`, `aliases`, `expected`, `types`, `missing`, `log` and
-        `on_failure` are the definition's, and read there.
+        `atomic`, `takes_context`, `sensitive`, `aliases`, `expected`, `types`, `missing`, `log`,
+        `on_failure` and `schedule` are the definition's, and read there.
         """
         _refuse(self.module_path, set(changes) - set(self.__dataclass_fields__), "has no option")
         _refuse(self.module_path, set(changes) & OF_THE_DEFINITION, "cannot change")
@@ -297,7 +304,11 @@ def task(
         )
         # Not of one that was refused.
         _declared[name].add(background_task.queue_name)
-        RETRIES[background_task.module_path] = background_task.retry
+        path = background_task.module_path
+        RETRIES[path] = background_task.retry
+        SCHEDULED.pop(path, None)
+        if background_task.schedule:
+            SCHEDULED[path] = background_task
         return background_task
 
     return wrapper(function) if function else wrapper

@@ -43,7 +43,7 @@ UNLABELLED = [name for name in SHARED if name != "label"]
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
     *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
-    *("label", "expires_at"),
+    *("label", "expires_at", "schedule"),
 }
 READ = [name for name in FIELDS if name not in UNREAD]
 BLANK = {"enqueued_at": None, **DEFAULTS}

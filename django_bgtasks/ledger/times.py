@@ -9,12 +9,20 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import connections
 from django.db.models import FloatField, Func, IntegerField, Value, functions
 
+from ..core.clock import EPOCH
 from ..models.fields import UTCDateTimeField
 
 # What is further away than this, in seconds, is written as so far: no column holds a later time.
 LATEST, EARLIEST = 7000 * 365 * 86400.0, -1000 * 365 * 86400.0
+# Microseconds since 1970 by each database's clock, in UTC, whatever the zone of the session is.
+MICROSECONDS = {
+    "postgresql": "(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP()) * 1000000)::bigint",
+    "sqlite": "CAST((JULIANDAY('NOW') - 2440587.5) * 86400000 + 0.5 AS INTEGER) * 1000",
+    "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
+}
 
 
 class Now(functions.Now):
@@ -55,6 +63,15 @@ class After(Func):
 def after(delay: timedelta) -> After:
     """The database's clock plus a timedelta, as an expression."""
     return After(delay.total_seconds())
+
+
+def database_now(using: str) -> datetime:
+    """What the database's clock shows, aware and in UTC."""
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {MICROSECONDS[connection.vendor]}")
+        [micros] = cursor.fetchone()
+    return EPOCH + timedelta(microseconds=int(micros))
 
 
 class MinuteOf(Func):

@@ -426,6 +426,13 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("batch", models.UUIDField(blank=True, null=True, verbose_name="batch")),
+                ("schedule", models.UUIDField(blank=True, null=True, verbose_name="schedule")),
+                (
+                    "tick",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="tick"
+                    ),
+                ),
                 (
                     "cancel_requested_at",
                     django_bgtasks.models.fields.UTCDateTimeField(
@@ -680,6 +687,13 @@ class Migration(migrations.Migration):
                             ("resumed", "resumed"),
                             ("forgotten", "deleted an idempotency record"),
                             ("pruned", "deleted old rows"),
+                            ("schedule_set", "set the schedule"),
+                            ("schedule_paused", "paused the schedule"),
+                            ("schedule_resumed", "resumed the schedule"),
+                            ("schedule_removed", "removed the schedule"),
+                            ("schedule_run", "ran the schedule now"),
+                            ("ticks_made_up", "made up ticks of the schedule"),
+                            ("schedule_reset", "gave back to the code the schedule"),
                         ],
                         max_length=16,
                         verbose_name="what",
@@ -712,6 +726,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("source", models.UUIDField(blank=True, null=True, verbose_name="source")),
+                ("schedule", models.UUIDField(blank=True, null=True, verbose_name="schedule")),
             ],
             options={
                 "verbose_name": "history entry",
@@ -729,6 +744,11 @@ class Migration(migrations.Migration):
                         condition=models.Q(("source__isnull", False)),
                         fields=["source"],
                         name="bgtasks_history_source",
+                    ),
+                    django_bgtasks.models.indexes.PartialIndex(
+                        condition=models.Q(("schedule__isnull", False)),
+                        fields=["schedule"],
+                        name="bgtasks_history_schedule",
                     ),
                 ],
             },
@@ -866,6 +886,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("finished_at__isnull", True), ("schedule__isnull", False)),
+                fields=["schedule", "finished_at"],
+                name="bgtasks_job_of_schedule",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=django_bgtasks.models.indexes.PartialIndex(
                 condition=models.Q(("state", "cancelled")),
                 fields=["id"],
                 name="bgtasks_job_cancelled",
@@ -908,6 +936,265 @@ class Migration(migrations.Migration):
             model_name="attempt",
             constraint=models.UniqueConstraint(
                 fields=("job", "attempt"), name="bgtasks_attempt_once"
+            ),
+        ),
+        migrations.CreateModel(
+            name="Schedule",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=django_bgtasks.core.clock.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="id",
+                    ),
+                ),
+                (
+                    "backend",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=64, verbose_name="backend"
+                    ),
+                ),
+                (
+                    "name",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=200, verbose_name="name"
+                    ),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("code", "code"), ("made", "made")],
+                        default="made",
+                        max_length=4,
+                        verbose_name="source",
+                    ),
+                ),
+                (
+                    "overridden",
+                    models.BooleanField(default=False, verbose_name="changed by a person"),
+                ),
+                (
+                    "task",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=255, verbose_name="task"
+                    ),
+                ),
+                (
+                    "args",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        encoder=django_bgtasks.core.payload.StoredJSON,
+                        verbose_name="arguments",
+                    ),
+                ),
+                (
+                    "kwargs",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        encoder=django_bgtasks.core.payload.StoredJSON,
+                        verbose_name="keyword arguments",
+                    ),
+                ),
+                (
+                    "types",
+                    models.CharField(
+                        blank=True, default="", editable=False, max_length=8, verbose_name="types"
+                    ),
+                ),
+                (
+                    "options",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        encoder=django_bgtasks.core.payload.StoredJSON,
+                        verbose_name="options",
+                    ),
+                ),
+                (
+                    "cron",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=255, verbose_name="cron expression"
+                    ),
+                ),
+                ("every", models.FloatField(blank=True, null=True, verbose_name="every (seconds)")),
+                (
+                    "zone",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=64, verbose_name="time zone"
+                    ),
+                ),
+                (
+                    "catch_up",
+                    models.CharField(
+                        choices=[
+                            ("latest", "the latest"),
+                            ("all", "all of them"),
+                            ("none", "none of them"),
+                        ],
+                        default="latest",
+                        max_length=6,
+                        verbose_name="catch up",
+                    ),
+                ),
+                (
+                    "overlap",
+                    models.CharField(
+                        choices=[
+                            ("skip", "the tick is skipped"),
+                            ("allow", "both run"),
+                            ("wait", "it is enqueued when the earlier one is final"),
+                        ],
+                        default="skip",
+                        max_length=5,
+                        verbose_name="overlap",
+                    ),
+                ),
+                ("grace", models.FloatField(blank=True, null=True, verbose_name="grace (seconds)")),
+                ("jitter", models.FloatField(default=0.0, verbose_name="jitter (seconds)")),
+                (
+                    "when",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=255, verbose_name="when"
+                    ),
+                ),
+                (
+                    "anchor",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="counts from"),
+                ),
+                (
+                    "next_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="next"
+                    ),
+                ),
+                (
+                    "last_tick",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="last tick"
+                    ),
+                ),
+                (
+                    "revision",
+                    models.PositiveIntegerField(default=1, editable=False, verbose_name="revision"),
+                ),
+                (
+                    "paused_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="paused at"
+                    ),
+                ),
+                (
+                    "paused_by",
+                    django_bgtasks.models.fields.UnicodeCharField(
+                        blank=True, default="", max_length=150, verbose_name="paused by"
+                    ),
+                ),
+                (
+                    "skipped",
+                    models.PositiveBigIntegerField(default=0, verbose_name="skipped ticks"),
+                ),
+                (
+                    "error",
+                    django_bgtasks.models.fields.UnicodeCharField(
+                        blank=True, default="", max_length=255, verbose_name="error"
+                    ),
+                ),
+                (
+                    "about_key",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=255
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "schedule",
+                "verbose_name_plural": "schedules",
+                "ordering": ("name",),
+                "permissions": (
+                    ("pause_schedule", "Can pause and resume schedules"),
+                    ("run_schedule", "Can run schedules now and make up ticks"),
+                ),
+            },
+        ),
+        migrations.AddConstraint(
+            model_name="job",
+            constraint=django_bgtasks.models.indexes.UniqueWhereSet(
+                condition=models.Q(("schedule__isnull", False)),
+                fields=("schedule", "tick"),
+                name="bgtasks_job_schedule_tick",
+            ),
+        ),
+        migrations.AddField(
+            model_name="schedule",
+            name="about_type",
+            field=django_bgtasks.models.loose.LooseForeignKey(
+                blank=True,
+                db_constraint=False,
+                db_index=False,
+                null=True,
+                on_delete=django_bgtasks.models.loose.set_null,
+                related_name="+",
+                to="contenttypes.contenttype",
+            ),
+        ),
+        migrations.AddField(
+            model_name="schedule",
+            name="owner",
+            field=django_bgtasks.models.loose.LooseForeignKey(
+                blank=True,
+                db_constraint=False,
+                db_index=False,
+                null=True,
+                on_delete=django_bgtasks.models.loose.set_null,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+                verbose_name="owner",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="schedule",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("next_at__isnull", False), ("paused_at__isnull", True)),
+                fields=["next_at"],
+                name="bgtasks_schedule_next",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="schedule",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("about_type__isnull", False)),
+                fields=["about_type", "about_key"],
+                name="bgtasks_schedule_about",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="schedule",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("owner__isnull", False)),
+                fields=["owner"],
+                name="bgtasks_schedule_owner",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="schedule",
+            constraint=models.UniqueConstraint(
+                fields=("backend", "name"), name="bgtasks_schedule_name"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="schedule",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(models.Q(("cron", ""), _negated=True), ("every__isnull", True)),
+                    models.Q(("cron", ""), ("every__isnull", False)),
+                    _connector="OR",
+                ),
+                name="bgtasks_schedule_cron_xor_every",
             ),
         ),
     ]

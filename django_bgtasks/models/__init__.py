@@ -8,6 +8,7 @@ from .idempotency import EffectState, IdempotencyRecord
 from .job import Job
 from .ledger import Ledger
 from .pause import QueuePause
+from .schedule import CatchUp, Overlap, Schedule, ScheduleSource
 from .worker import Worker
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "AttemptLog",
     "AttemptOutcome",
     "Blob",
+    "CatchUp",
     "Dashboard",
     "EffectState",
     "HistoryEntry",
@@ -22,7 +24,10 @@ __all__ = [
     "IdempotencyRecord",
     "Job",
     "Ledger",
+    "Overlap",
     "QueuePause",
     "RollUp",
+    "Schedule",
+    "ScheduleSource",
     "Worker",
 ]

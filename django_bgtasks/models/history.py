@@ -24,10 +24,21 @@ class HistoryVerb(models.TextChoices):
     RESUMED = "resumed", pgettext_lazy("who did what", "resumed")
     FORGOTTEN = "forgotten", pgettext_lazy("who did what", "deleted an idempotency record")
     PRUNED = "pruned", pgettext_lazy("who did what", "deleted old rows")
+    SCHEDULE_SET = "schedule_set", pgettext_lazy("who did what", "set the schedule")
+    SCHEDULE_PAUSED = "schedule_paused", pgettext_lazy("who did what", "paused the schedule")
+    SCHEDULE_RESUMED = "schedule_resumed", pgettext_lazy("who did what", "resumed the schedule")
+    SCHEDULE_REMOVED = "schedule_removed", pgettext_lazy("who did what", "removed the schedule")
+    SCHEDULE_RUN = "schedule_run", pgettext_lazy("who did what", "ran the schedule now")
+    TICKS_MADE_UP = "ticks_made_up", pgettext_lazy("who did what", "made up ticks of the schedule")
+    SCHEDULE_RESET = (
+        "schedule_reset",
+        pgettext_lazy("who did what", "gave back to the code the schedule"),
+    )
 
 
 class HistoryEntry(models.Model):
-    """One thing that somebody did, to a job, a queue, or other rows, which `detail` names.
+    """One thing that somebody did, to a job, a queue, a schedule, or other rows, which `detail`
+    names.
 
     It outlives the job: it has the name of its task, and no foreign key. `by` is the name of a
     user of the site, or of the shell, and `via` tells which: "admin", "site", or the command.
@@ -43,6 +54,7 @@ class HistoryEntry(models.Model):
     queue = ExactCharField(_("queue"), max_length=100, blank=True, default="")
     detail = UnicodeCharField(_("detail"), max_length=255, blank=True, default="")
     source = models.UUIDField(_("source"), null=True, blank=True)
+    schedule = models.UUIDField(_("schedule"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("history entry")
@@ -56,6 +68,11 @@ class HistoryEntry(models.Model):
             ),
             PartialIndex(
                 fields=("source",), name="bgtasks_history_source", condition=Q(source__isnull=False)
+            ),
+            PartialIndex(
+                fields=("schedule",),
+                name="bgtasks_history_schedule",
+                condition=Q(schedule__isnull=False),
             ),
         )
 

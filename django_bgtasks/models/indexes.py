@@ -31,8 +31,10 @@ class PartialIndex(_Partial, models.Index):
 
 
 class UniqueWhereSet(_Partial, models.UniqueConstraint):
-    """A nullable field's values are unique; what is NULL costs no place in the index."""
+    """Values are unique where the first field is set; what is NULL costs no place in the index."""
 
-    def __init__(self, *, fields: tuple[str], name: str, condition: models.Q | None = None) -> None:
+    def __init__(
+        self, *, fields: tuple[str, ...], name: str, condition: models.Q | None = None
+    ) -> None:
         condition = condition or models.Q((f"{fields[0]}__isnull", False))
         super().__init__(fields=fields, name=name, condition=condition)

@@ -102,6 +102,9 @@ class Job(models.Model):
     about_key = ExactCharField(max_length=255, blank=True, default="")
     about = LooseGenericForeignKey("about_type", "about_key")
     batch = models.UUIDField(_("batch"), null=True, blank=True)
+    # The schedule that enqueued it, and the time for which: when it was due, not when it ran.
+    schedule = models.UUIDField(_("schedule"), null=True, blank=True)
+    tick = UTCDateTimeField(_("tick"), null=True, blank=True)
     cancel_requested_at = UTCDateTimeField(_("cancel requested at"), null=True, blank=True)
     backend = ExactCharField(_("backend"), max_length=64)
     # Names and values as JSON of the context it was enqueued in; NULL if it carries none.
@@ -124,6 +127,7 @@ class Job(models.Model):
         constraints = (
             # With unique=True PostgreSQL would write two indexes at each move of each job.
             UniqueWhereSet(fields=("dedup_slot",), name="bgtasks_job_dedup_slot"),
+            UniqueWhereSet(fields=("schedule", "tick"), name="bgtasks_job_schedule_tick"),
             models.CheckConstraint(
                 name="bgtasks_job_finished_iff_final",
                 condition=Q(finished_at__isnull=False, state__in=sorted(FINAL))
@@ -168,6 +172,12 @@ class Job(models.Model):
             ),
             PartialIndex(
                 fields=("batch",), name="bgtasks_job_batch", condition=Q(batch__isnull=False)
+            ),
+            # Whether a job of an earlier tick is still live.
+            PartialIndex(
+                fields=("schedule", "finished_at"),
+                name="bgtasks_job_of_schedule",
+                condition=Q(schedule__isnull=False, finished_at__isnull=True),
             ),
             PartialIndex(
                 fields=("id",), name="bgtasks_job_cancelled", condition=Q(state=State.CANCELLED)

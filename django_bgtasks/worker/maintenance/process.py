@@ -19,6 +19,7 @@ from ...ledger.database_errors import is_file_locked
 from ...ledger.lock_timeouts import limit_waits
 from ...ledger.sqlite_locking import write_beside_nobody
 from ...models import Worker
+from ...sandbox import restore
 from ...sandbox.connections import give_back_connections
 from ...transport.connection import RedisError, reason
 from .. import unix_signals
@@ -34,6 +35,7 @@ from .pipes import Pipe
 from .redispatch import Redispatch
 from .rollups import RollUps
 from .rq_registry import RQRegistry
+from .schedules import Schedules
 
 logger = logging.getLogger("django_bgtasks.worker")
 UNREACHABLE = (DatabaseError, InterfaceError, RedisError)
@@ -73,6 +75,7 @@ class MaintenanceProcess:
             MaintenanceTask("see what Redis allows", 60.0, rq.check_permissions),
             self.deaths,
             MaintenanceTask("promote due jobs", 1.0, partial(promote.run_when_due, using)),
+            MaintenanceTask("fire schedules", 1.0, Schedules(backend, using).run_once),
             MaintenanceTask("send messages again", 0.5, redispatch.run_once),
             MaintenanceTask("rescue jobs", rescue.EVERY, rescuer.run_once),
             MaintenanceTask("release orphaned claims", 2.0, orphaned.run_once),
@@ -87,12 +90,15 @@ class MaintenanceProcess:
         """Beat in one thread, do the maintenance tasks in this one, until told to stop."""
         # A stop of the whole process group is for the supervisor, which ends maintenance last.
         unix_signals.listen(signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, unix_signals.do_nothing)
+        for number in (signal.SIGUSR1, signal.SIGALRM):
+            signal.signal(number, unix_signals.do_nothing)
         # First, for the other asks each new session how long it waits.
         limit_waits()
         write_beside_nobody()
         self.heartbeat.start()
         announce_process(self.config.backend, "maintenance")
+        # What a schedule asks is the site's own code.
+        restore.remember_process(self.config.directory)
         while not self.orders.stopping or self.orders.deaths:
             self.orders.receive(self._idle_seconds())
             for task in self.tasks:

@@ -1,0 +1,1 @@
+"""Jobs that are enqueued by themselves at certain times: set, fired, paused, made up."""

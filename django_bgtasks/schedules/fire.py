@@ -1,0 +1,273 @@
+"""What happens at a tick: a schedule is moved to its next one, and its job is inserted, or neither.
+
+Any number of processes do it, without a leader: of those that see a tick one moves the row, for
+the move is conditional on what was read. The ticks are computed from `next_at`, never from when
+something ran. What is wrong with one schedule is in no other's way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime
+from math import inf
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from ..core import clock
+from ..core.clock import in_utc
+from ..core.errors import JobTimeout, TaskNotFound
+from ..core.faultpoints import fault_point
+from ..core.outcomes import failure_of
+from ..core.payload import printable, redactor
+from ..core.timing import ON_TIME, Plan, Rule, plan
+from ..jobs.carried import carrying
+from ..jobs.enqueue import insert_built
+from ..jobs.results import announce
+from ..ledger import schedules
+from ..ledger.outages import DISCONNECTED, begin_new_session, is_conflict
+from ..models import Job, Schedule
+from ..models.schedule import CatchUp, Overlap, ScheduleSource
+from ..sandbox.call import deadline
+from .call import CARRIED, AnyTask, jobs_of, task_of
+from .code import declared
+from .when import wants
+
+logger = logging.getLogger("django_bgtasks")
+PAGE = 100
+# For so many seconds a schedule of other code is not looked at.
+NOT_OURS = 60.0
+# Until what has failed is tried again: twice as long each time. And for what somebody else has.
+FIRST_REST, LONGEST_REST, LOST = 0.5, 60.0, 0.1
+# How long the site's own code may take: the import of a task, a middleware, a key.
+BUILD_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """What is wrong with a schedule. tries: how often in a row. text: what the log has of it."""
+
+    revision: int
+    tries: int = 0
+    text: str = ""
+
+
+class Firing:
+    """What one process fires for a backend, and what it has to leave alone for a while."""
+
+    def __init__(self, backend: str, using: str) -> None:
+        self.backend, self.using = backend, using
+        self._trouble: dict[UUID, _Trouble] = {}
+        # Until when each of these schedules and tasks is left alone.
+        self._resting: dict[UUID, float] = {}
+        self._unknown: dict[str, float] = {}
+        self._declared = declared(backend)
+
+    def fire_due(
+        self, now: datetime | None = None, limit: float = inf, seconds: float = inf
+    ) -> int:
+        """Enqueue the jobs of the schedules that are due. Returns how many jobs that were.
+
+        now: in place of the database's clock, for tests. limit: so many schedules at most.
+        seconds: it ends soon after them.
+        """
+        self._wake()
+        self._declared = declared(self.backend)
+        enqueued, looked_at, end = 0, 0, clock.monotonic() + seconds
+        while looked_at < limit and clock.monotonic() < end:
+            size = int(min(PAGE, limit - looked_at))
+            page = schedules.due(self.backend, self.using, size, now, self._resting, self._unknown)
+            if not page:
+                break
+            # Others have the same page: they begin elsewhere.
+            clock.rng.shuffle(page)
+            for row in page:
+                enqueued += self._fire(row)
+                looked_at += 1
+                if clock.monotonic() >= end:
+                    break
+        return enqueued
+
+    def seconds_to_next(self, *, later: bool = False) -> float | None:
+        """Seconds until the next schedule is due; see the ledger's."""
+        return schedules.seconds_to_next(
+            self.backend, self.using, self._resting, self._unknown, later=later
+        )
+
+    def _wake(self) -> None:
+        """Look again at what has rested long enough, and at what was edited meanwhile."""
+        now = clock.monotonic()
+        self._unknown = {task: until for task, until in self._unknown.items() if until > now}
+        self._resting = {pk: until for pk, until in self._resting.items() if until > now}
+        if self._resting:
+            rows = Schedule.objects.using(self.using).filter(pk__in=list(self._resting))
+            for pk, revision in rows.values_list("pk", "revision"):
+                if pk in self._trouble and self._trouble[pk].revision != revision:
+                    del self._resting[pk], self._trouble[pk]
+
+    def _fire(self, row: Schedule) -> int:
+        """Fire one schedule. Raises only what says that the database is away."""
+        task = None
+        try:
+            with deadline(BUILD_SECONDS):
+                task = self._task_of(row)
+            if task is None:
+                return 0
+            jobs = fire(row, task, self.using)
+        except Exception as error:
+            if isinstance(error, DISCONNECTED) and not is_conflict(error):
+                raise
+            self._note(row, task, error)
+            return 0
+        if jobs is None:
+            self._rest(row, LOST)
+            return 0
+        if not row.error:
+            self._trouble.pop(row.pk, None)
+        else:
+            self._log(row, row.error, None)
+        return len(jobs)
+
+    def _task_of(self, row: Schedule) -> AnyTask | None:
+        """The task of this schedule; None if other code than that of this process fires it."""
+        if row.source == ScheduleSource.CODE:
+            one = self._declared.get(row.name)
+            if one is None or one.task.module_path != row.task:
+                self._rest(row, NOT_OURS)
+                return None
+        try:
+            return task_of(row)
+        except TaskNotFound as error:
+            self._unknown[row.task] = clock.monotonic() + NOT_OURS
+            text = "The schedule %s is left to workers that know its task: %s"
+            logger.info(text, printable(row.name), error)
+            return None
+
+    def _note(self, row: Schedule, task: AnyTask | None, error: Exception) -> None:
+        """The tick stays due, and is tried again: later each time."""
+        text = error_line(error, row, task)
+        trouble = self._log(row, text, error)
+        self._rest(row, min(FIRST_REST * 2.0 ** min(trouble.tries, 20), LONGEST_REST))
+        trouble.tries += 1
+        if isinstance(error, JobTimeout):
+            # It may have been in the middle of a statement.
+            begin_new_session(self.using)
+        # Whatever holds up the insert may hold up this, too.
+        if not is_conflict(error) or trouble.tries > 1:
+            schedules.write_error(row, text, self.using)
+
+    def _log(self, row: Schedule, text: str, error: Exception | None) -> _Trouble:
+        """Log it, once."""
+        trouble = self._trouble.get(row.pk)
+        if trouble is None or trouble.revision != row.revision:
+            trouble = self._trouble[row.pk] = _Trouble(row.revision)
+        level = logging.DEBUG if trouble.text == text else logging.ERROR
+        trouble.text = text
+        logger.log(
+            level,
+            "The schedule %s has a tick without a job: %s",
+            printable(row.name),
+            printable(text),
+            exc_info=error,
+        )
+        return trouble
+
+    def _rest(self, row: Schedule, seconds: float) -> None:
+        self._resting[row.pk] = clock.monotonic() + seconds
+
+
+def fire_due(backend: str, using: str, now: datetime | None = None, limit: float = inf) -> int:
+    """Enqueue the jobs of the schedules of a backend that are due; how many jobs that were."""
+    return Firing(backend, using).fire_due(now, limit)
+
+
+@fault_point("fire")
+def fire(row: Schedule, task: AnyTask, using: str) -> list[Job] | None:
+    """Fire a schedule that is due, in one transaction. Returns the jobs that were inserted.
+
+    None if somebody else has moved, edited, paused or removed it: then nothing was written.
+    `row.error` says then why a tick got no job that should have got one.
+    """
+    moment = in_utc(row.moment)  # type: ignore[attr-defined]
+    next_at = in_utc(row.next_at) if row.next_at else None
+    planned = plan(Rule.of(row), next_at, moment, catch_up=row.catch_up, grace=row.grace)
+    planned = after_predicate(row, beside_live_jobs(row, planned, moment))
+    try:
+        return _write(row, task, planned, moment, using)
+    except IntegrityError:
+        # A tick that was made up, or has a job from before a backup was restored.
+        existing = {in_utc(tick) for tick in schedules.ticks_with_a_job(row, planned.ticks, using)}
+        if not existing:
+            raise
+    ticks = [tick for tick in planned.ticks if tick not in existing]
+    return _write(row, task, replace(planned, ticks=ticks), moment, using)
+
+
+def beside_live_jobs(row: Schedule, planned: Plan, now: datetime) -> Plan:
+    """What is left of a plan when a job of an earlier tick is not final."""
+    ticks = planned.ticks
+    if row.overlap == Overlap.WAIT and len(ticks) > 1:
+        # One after another: the others stay due until the first one's job is final.
+        return Plan(ticks[:1], ticks[1], planned.skipped)
+    if row.overlap != Overlap.SKIP or not row.is_live:  # type: ignore[attr-defined]
+        return planned
+    if row.catch_up == CatchUp.ALL and any(now - tick > ON_TIME for tick in ticks):
+        # They are made up, whatever comes of it: those before them are live.
+        return planned
+    return Plan([], planned.next_at, planned.skipped + len(ticks))
+
+
+def after_predicate(row: Schedule, planned: Plan) -> Plan:
+    """What the predicate of the schedule leaves of a plan. `row.error` says what it has raised."""
+    row.error = ""
+    if not row.when:
+        return planned
+    ticks = []
+    for tick in planned.ticks:
+        try:
+            if wants(row, tick):
+                ticks.append(tick)
+        except Exception as error:
+            row.error = error_line(error, row, None, "when: ")
+    return Plan(ticks, planned.next_at, planned.skipped + len(planned.ticks) - len(ticks))
+
+
+def error_line(error: Exception, row: Schedule, task: AnyTask | None, prefix: str = "") -> str:
+    """The error in one line, without the sensitive arguments of the call."""
+    redact = redactor(task, row.args, row.kwargs)
+    return (prefix + failure_of(error).redacted(redact).line)[: schedules.LONGEST_ERROR]
+
+
+def _write(
+    row: Schedule, task: AnyTask, planned: Plan, moment: datetime, using: str
+) -> list[Job] | None:
+    jobs: list[Job] = []
+    if planned.ticks:
+        with deadline(BUILD_SECONDS):
+            jobs = jobs_of(row, task, planned.ticks, moment)
+    inserted: list[Job] = []
+    with transaction.atomic(using):
+        if not schedules.move(row, planned, using, row.error):
+            return None
+        if jobs:
+            with deadline(BUILD_SECONDS), carrying_of(row):
+                inserted = insert_built(jobs, task, using)
+        if duplicates := len(jobs) - len(inserted):
+            schedules.count_skipped(row, duplicates, using)
+    announce_all(inserted, task)
+    return inserted
+
+
+def announce_all(jobs: Iterable[Job], task: AnyTask) -> None:
+    """Tell receivers of the jobs, after their commit."""
+    for job in jobs:
+        announce("task_enqueued", job, task)
+
+
+def carrying_of(row: Schedule) -> AbstractContextManager[None]:
+    """Within it the jobs carry what the schedule was set with."""
+    is_code = row.source == ScheduleSource.CODE
+    return nullcontext() if is_code else carrying(row.options.get(CARRIED))
