@@ -19,8 +19,8 @@ from django.db import IntegrityError, transaction
 
 from ..core import clock
 from ..core.clock import in_utc
+from ..core.cron import check_cron
 from ..core.errors import JobTimeout, TaskNotFound
-from ..core.faultpoints import fault_point
 from ..core.outcomes import failure_of
 from ..core.payload import printable, redactor
 from ..core.timing import ON_TIME, Plan, Rule, plan
@@ -219,7 +219,6 @@ def fire_due(backend: str, using: str, now: datetime | None = None, limit: float
     return Firing(backend, using).fire_due(now, limit)
 
 
-@fault_point("fire")
 def fire(row: Schedule, task: AnyTask, using: str) -> list[Job] | None:
     """Fire a schedule that is due, in one transaction. Returns the jobs that were inserted.
 
@@ -247,7 +246,12 @@ def plan_of(row: Schedule) -> Plan:
     """What a schedule that is due does now, as its row says. `row.moment` is the time."""
     moment = in_utc(row.moment)  # type: ignore[attr-defined]
     next_at = in_utc(row.next_at) if row.next_at else None
-    planned = plan(Rule.of(row), next_at, moment, catch_up=row.catch_up, grace=row.grace)
+    try:
+        planned = plan(Rule.of(row), next_at, moment, catch_up=row.catch_up, grace=row.grace)
+    except ValueError:
+        if row.cron:
+            check_cron(row.cron)
+        raise
     return beside_live_jobs(row, planned, moment)
 
 
