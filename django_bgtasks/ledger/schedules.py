@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db.models import Exists, F, OuterRef, QuerySet, Value
 from django.db.models.functions import Concat
 
+from ..core.clock import in_utc
 from ..core.faultpoints import fault_point
 from ..core.options import stored_backends
 from ..core.timing import Plan, Rule
@@ -192,9 +193,11 @@ def write_error(row: Schedule, error: str, using: str) -> None:
 
 
 def ticks_with_a_job(row: Schedule, ticks: Collection[datetime], using: str) -> set[datetime]:
-    """Those of these ticks that have a job."""
+    """Those of these ticks that have a job, in UTC: of an hour that comes twice each time is there
+    twice, and without USE_TZ the two are equal in Python.
+    """
     jobs = Job.objects.using(using).filter(schedule=row.pk, tick__in=list(ticks))
-    return {tick for tick in jobs.values_list("tick", flat=True) if tick is not None}
+    return {in_utc(tick) for tick in jobs.values_list("tick", flat=True) if tick is not None}
 
 
 def _changed(row: Schedule, using: str, **changes: Any) -> bool:

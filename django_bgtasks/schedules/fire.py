@@ -231,10 +231,9 @@ def fire(row: Schedule, task: AnyTask, using: str) -> list[Job] | None:
             jobs = _write(row, task, planned, using, row.error)
     except IntegrityError:
         # A tick that was made up, or has a job from before a backup was restored.
-        there = schedules.ticks_with_a_job(row, planned.ticks, using)
-        if not there:
+        existing = schedules.ticks_with_a_job(row, planned.ticks, using)
+        if not existing:
             raise
-        existing = {in_utc(tick) for tick in there}
         ticks = [tick for tick in planned.ticks if tick not in existing]
         with transaction.atomic(using):
             jobs = _write(row, task, replace(planned, ticks=ticks), using, row.error)
