@@ -4,6 +4,7 @@ from .dashboard import DashboardAdmin
 from .history import HistoryEntryAdmin
 from .idempotency import IdempotencyRecordAdmin
 from .jobs import JobAdmin
+from .schedules import ScheduleAdmin
 from .workers import WorkerAdmin
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "HistoryEntryAdmin",
     "IdempotencyRecordAdmin",
     "JobAdmin",
+    "ScheduleAdmin",
     "WorkerAdmin",
 ]

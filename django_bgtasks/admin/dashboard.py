@@ -128,6 +128,7 @@ class DashboardAdmin(FailureActions):
             "pictures": panels.pictures(series(viewer.backend, common["range"]), common["range"]),
             "workers": panels.worker_panels(snapshot.workers, snapshot, viewer),
             "failures": panels.failures(snapshot.failures, viewer),
+            "schedules": panels.schedules(snapshot, viewer),
             "maintenance": panels.maintenance(snapshot),
         }
 
@@ -166,7 +167,12 @@ class DashboardAdmin(FailureActions):
         backend, user = chosen_backend(request.GET), request.user
         sees_jobs = user.has_perm("django_bgtasks.view_job")
         return {
-            "viewer": panels.DashboardViewer(self.admin_site.name, backend, sees_jobs),
+            "viewer": panels.DashboardViewer(
+                self.admin_site.name,
+                backend,
+                sees_jobs,
+                user.has_perm("django_bgtasks.view_schedule"),
+            ),
             "backend": backend,
             "backends": sorted(entries()),
             "range": chosen_range(request.GET),

@@ -73,7 +73,7 @@ class JobDuplication(JobActions):
         return allowed and self.has_view_permission(request)
 
 
-class _Indented(json.JSONEncoder):
+class Indented(json.JSONEncoder):
     """JSON as the page of a job shows it."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -83,9 +83,9 @@ class _Indented(json.JSONEncoder):
 class CallForm(forms.Form):
     """The arguments of a job's call, as JSON, which must fit the task's signature."""
 
-    args = forms.JSONField(label=gettext_lazy("Arguments"), required=False, encoder=_Indented)
+    args = forms.JSONField(label=gettext_lazy("Arguments"), required=False, encoder=Indented)
     kwargs = forms.JSONField(
-        label=gettext_lazy("Keyword arguments"), required=False, encoder=_Indented
+        label=gettext_lazy("Keyword arguments"), required=False, encoder=Indented
     )
 
     def __init__(self, task: Any, job: Job, data: Any = None) -> None:
@@ -97,11 +97,11 @@ class CallForm(forms.Form):
             self.fields[name].widget.attrs["rows"] = min(30, max(4, lines))
 
     def clean_args(self) -> list[Any]:
-        return _of_type(self.cleaned_data["args"], list, _("This must be a list: [1, 2]."))
+        return of_type(self.cleaned_data["args"], list, _("This must be a list: [1, 2]."))
 
     def clean_kwargs(self) -> dict[str, Any]:
         text = _('This must be an object: {"name": 1}.')
-        return _of_type(self.cleaned_data["kwargs"], dict, text)
+        return of_type(self.cleaned_data["kwargs"], dict, text)
 
     def clean(self) -> dict[str, Any]:
         data = self.cleaned_data
@@ -178,7 +178,7 @@ def _like(job: Job, task: Any) -> Any:
     return task.using(**changes)
 
 
-def _of_type(value: Any, kind: type[T], refusal: str) -> T:
+def of_type(value: Any, kind: type[T], refusal: str) -> T:
     # Django's JSONField takes an empty list for no value.
     value = kind() if value is None else value
     if not isinstance(value, kind):

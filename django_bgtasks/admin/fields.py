@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from ..core.aliases import CURRENT
 from ..core.formats import NOTHING
 from ..core.states import State
-from ..models import Job, Worker
+from ..models import Job, Schedule, Worker
 from . import formatting as show
 from .columns import state_badge, trouble
 
@@ -77,12 +77,7 @@ class JobFields:
     @admin.display(description=gettext_lazy("about"))
     def about_what(self, job: Job) -> SafeString | str:
         """The object this job concerns."""
-        if job.about_type is None:
-            return NOTHING
-        if job.about_type.model_class() is None or job.about is None:
-            return _("%(type)s %(key)s (gone)") % {"type": job.about_type, "key": job.about_key}
-        label = format_html("{}: {}", job.about._meta.verbose_name, job.about)
-        return show.link(show.page_of(self.admin_site.name, type(job.about), job.about.pk), label)
+        return show.about_of(self.admin_site.name, job)
 
     @admin.display(description=gettext_lazy("owner"))
     def owner_link(self, job: Job) -> SafeString | str:
@@ -95,6 +90,13 @@ class JobFields:
         worker = Worker.objects.filter(pk=job.worker).first() if job.worker else None
         return show.worker_of(self.admin_site.name, worker, job.worker)
 
+    @admin.display(description=gettext_lazy("schedule"))
+    def schedule_link(self, job: Job) -> SafeString | str:
+        """The schedule that enqueued it; its id when the row is gone."""
+        row = Schedule.objects.filter(pk=job.schedule).first() if job.schedule else None
+        return show.link_to(self.admin_site.name, row, job.schedule)
+
+    time_tick = show.column("tick", gettext_lazy("tick"), show.when)
     time_enqueued = show.column("enqueued_at", gettext_lazy("enqueued"), show.when)
     time_due = show.column("run_after", gettext_lazy("run after"), show.when)
     time_expires = show.column("expires_at", gettext_lazy("expires"), show.when)
@@ -112,6 +114,8 @@ def fieldsets_of(job: Job) -> list[Any]:
         state.insert(1, "full_error")
     if job.progress_done is not None:
         state.insert(1, "progress_bar")
+    if job.schedule is not None:
+        state.append(("schedule_link", "time_tick"))
     call: list[Any] = ["pretty_args", "pretty_kwargs"]
     if job.state == State.SUCCEEDED:
         call.append("pretty_result")

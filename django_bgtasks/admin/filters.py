@@ -23,7 +23,7 @@ from ..core.options import stored_backends
 from ..core.states import State
 from ..ledger.times import Now, SecondsBetween, after
 from ..ledger.workers import has_live_worker
-from ..models import Attempt, HistoryEntry, HistoryVerb, Job
+from ..models import Attempt, HistoryEntry, HistoryVerb, Job, Schedule
 from ..monitoring.queries import UNBLOCKED, is_held
 from .choices import Offered, error_label, offered
 from .search import by_search
@@ -151,6 +151,24 @@ class ChangedByFilter(JobListFilter):
         return self.choices_with_current(())
 
 
+class ScheduleFilter(JobListFilter):
+    """By the schedule that enqueued them; only there while one is chosen."""
+
+    title = _("schedule")
+    parameter_name = "schedule"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return self.choices_with_current((), _schedule_name)
+
+
+def _schedule_name(value: str) -> str:
+    try:
+        row = Schedule.objects.filter(pk=UUID(value)).only("name").first()
+    except ValueError:
+        return value
+    return row.name if row else value
+
+
 def _offered(request: HttpRequest, model_admin: Any) -> Offered:
     rows, state = model_admin.get_queryset(request), request.GET.get("state", "")
     chosen = filtered(rows, {"state": state})
@@ -230,6 +248,14 @@ def by_changed(rows: Jobs, value: str) -> Jobs:
     return rows.filter(pk__in=entries.values("job"))
 
 
+def by_schedule(rows: Jobs, value: str) -> Jobs:
+    """Which this schedule enqueued."""
+    try:
+        return rows.filter(schedule=UUID(value))
+    except ValueError:
+        return rows.none()
+
+
 def time_range_of(value: str) -> tuple[datetime | None, datetime | None] | None:
     """From when until when; None for an open end, and for what is no span of time."""
     if value in AGES:
@@ -282,6 +308,7 @@ FILTERS: dict[str, Callable[[Jobs, str], Jobs]] = {
     "finished": by_finished,
     "error": by_error,
     "changed_by": by_changed,
+    "schedule": by_schedule,
     "backend": lambda rows, value: rows.filter(backend__in=stored_backends(value)),
 }
 # With the search, which needs to know who searches.

@@ -44,6 +44,9 @@ SIGNS = {
     "crash": "✕",
     "alive": "●",
     "late": "!",
+    "paused": "‖",
+    "active": "●",
+    "over": "○",
     "stopped": "○",
     "lost": "✕",
     "in_progress": "▶",
@@ -216,6 +219,16 @@ def worker_of(site: str, row: models.Model | None, worker: UUID | None) -> SafeS
     if worker == INLINE_WORKER:
         return _("The process that enqueued it (inline)")
     return link_to(site, row, worker)
+
+
+def about_of(site: str, row: Any) -> SafeString | str:
+    """The object that a job or a schedule is about, with a link to its page."""
+    if row.about_type is None:
+        return NOTHING
+    if row.about_type.model_class() is None or row.about is None:
+        return _("%(type)s %(key)s (gone)") % {"type": row.about_type, "key": row.about_key}
+    label = format_html("{}: {}", row.about._meta.verbose_name, row.about)
+    return link(page_of(site, type(row.about), row.about.pk), label)
 
 
 def page_of(site: str, model: type[models.Model], pk: Any) -> str | None:

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy
 
 from ..core.states import State
 from ..ledger.history import is_of_user, who_cancelled
-from ..models import HistoryEntry, HistoryVerb, Job
+from ..models import HistoryEntry, HistoryVerb, Job, Schedule
 from . import formatting as show
 from .listing import ReadOnlyAdmin
 
@@ -73,9 +73,14 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
         """The verb."""
         return entry.get_verb_display()
 
-    @admin.display(description=gettext_lazy("job or queue"))
+    @admin.display(description=gettext_lazy("job, queue or schedule"))
     def which(self, entry: HistoryEntry) -> SafeString | str:
-        """The job with its task, and the job that did it; the queue, the key, or how many rows."""
+        """The job with its task, and the job that did it; the queue, the schedule, the key, or how
+        many rows.
+        """
+        if entry.schedule is not None:
+            page = show.page_of(self.admin_site.name, Schedule, entry.schedule)
+            return show.link(page, show.clamped(entry.detail))
         if entry.job is None:
             return _("queue %s") % entry.queue if entry.queue else entry.detail
         url = None
@@ -100,10 +105,18 @@ def who(entry: HistoryEntry) -> SafeString:
 
 def history_of(job: Job) -> list[dict[str, Any]]:
     """What was done to this job, the newest first, at most LATEST of it."""
-    entries = HistoryEntry.objects.filter(job=job.pk).order_by("-pk")[:LATEST]
+    return _entries(HistoryEntry.objects.filter(job=job.pk))
+
+
+def history_of_schedule(row: Schedule) -> list[dict[str, Any]]:
+    """What was done to this schedule, the newest first, at most LATEST of it."""
+    return _entries(HistoryEntry.objects.filter(schedule=row.pk))
+
+
+def _entries(rows: QuerySet[HistoryEntry]) -> list[dict[str, Any]]:
     return [
         {"when": show.when(entry.at), "who": who(entry), "what": entry.get_verb_display()}
-        for entry in entries
+        for entry in rows.order_by("-pk")[:LATEST]
     ]
 
 

@@ -22,6 +22,7 @@ from .filters import (
     ErrorFilter,
     FinishedFilter,
     QueueFilter,
+    ScheduleFilter,
     StateFilter,
     TaskFilter,
     filtered,
@@ -61,7 +62,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     list_display_links = ("task_and_call",)
     list_filter = (
         *(StateFilter, ErrorFilter, QueueFilter, TaskFilter),
-        *(FinishedFilter, AgeFilter, ChangedByFilter),
+        *(FinishedFilter, AgeFilter, ChangedByFilter, ScheduleFilter),
     )
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")

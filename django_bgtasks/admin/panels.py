@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.utils.formats import date_format
@@ -15,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.formats import NOTHING, duration, number, percent
 from ..core.messages import message
-from ..models import AttemptOutcome, Job, Worker
+from ..models import AttemptOutcome, Job, Schedule, Worker
 from ..monitoring.failures import FailureGroup, FailureWindow
 from ..monitoring.problems import Level, Problem, Target
 from ..monitoring.series import ChartPoint
@@ -43,13 +44,33 @@ LEVELS = {
 }
 
 
+# The badges of what can be wrong with schedules, and the filters of their list.
+SCHEDULE_TROUBLES = {
+    "late": ("late", gettext_lazy("Late")),
+    "failing": ("failed", gettext_lazy("Failing")),
+    "paused": ("paused", gettext_lazy("Paused")),
+    "refused": ("late", gettext_lazy("Without a job")),
+    "ended": ("over", gettext_lazy("Over")),
+    "unknown-task": ("failed", gettext_lazy("Task unknown")),
+    "undeclared": ("info", gettext_lazy("Not in the code")),
+}
+FILTERED = {
+    "late": {"state": "late"},
+    "failing": {"state": "failing"},
+    "paused": {"state": "paused"},
+    "ended": {"state": "over"},
+    "undeclared": {"source": "code"},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class DashboardViewer:
-    """Who looks, and where: the admin site, the backend, and whether jobs may be seen."""
+    """Who looks, and where: the admin site, the backend, and what may be seen."""
 
     site: str
     backend: str
     may_see_jobs: bool
+    may_see_schedules: bool = False
 
     def jobs(self, **query: str) -> str | None:
         """The address of the job list with filters, for who may see jobs."""
@@ -85,6 +106,8 @@ def _target(target: Target | None, viewer: DashboardViewer) -> str | None:
         return viewer.jobs(**target.query)
     if target.page == "queue":
         return viewer.part("queue", target.query["name"])
+    if target.page == "schedules":
+        return show.list_of(viewer.site, Schedule)
     if target.page == "worker":
         return show.page_of(viewer.site, Worker, UUID(target.query["id"]))
     return show.list_of(viewer.site, Worker)
@@ -203,6 +226,25 @@ def _failure(
         "retrying": _listed(group.retrying, viewer, **{"state": "retrying", **kind}),
         "list": viewer.jobs(**(failed if group.failed else kind)) if group.error else None,
         "last": show.link(viewer.job(group.job), _("%s ago") % duration(group.seconds)),
+    }
+
+
+def schedules(snapshot: Snapshot, viewer: DashboardViewer) -> dict[str, Any]:
+    """How many schedules there are, when the next one is due, and how many are in which trouble."""
+    found = snapshot.schedules
+    url = show.list_of(viewer.site, Schedule) if viewer.may_see_schedules else None
+    return {
+        "count": show.link(url, number(found.count)) if found.count else "",
+        "next": _("in %s") % duration(found.next_in) if found.next_in is not None else NOTHING,
+        "troubles": [
+            {
+                "badge": show.badge(*SCHEDULE_TROUBLES.get(trouble.code, ("info", trouble.code))),
+                "count": number(trouble.count),
+                "first": trouble.name if viewer.may_see_schedules else "",
+                "url": url and f"{url}?{urlencode(FILTERED.get(trouble.code, {}))}",
+            }
+            for trouble in found.troubles
+        ],
     }
 
 

@@ -140,11 +140,11 @@ def _days_of_month(days: set[int]) -> str | None:
     numbers = sorted(days)
     if numbers[0] < 0:
         return None
-    shown = [str(day) for day in numbers]
+    texts = [str(day) for day in numbers]
     if len(numbers) > 2 and _is_range(numbers):
-        text = _span(shown[0], shown[-1])
+        text = _span(texts[0], texts[-1])
     elif len(numbers) <= FEW:
-        text = _list(shown)
+        text = _list(texts)
     else:
         return None
     return ngettext(

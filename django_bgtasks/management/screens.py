@@ -60,7 +60,7 @@ def plain_text(snapshot: Snapshot, problems: list[Problem]) -> str:
     for problem in problems:
         lines += [f"{levels[problem.level]}: {problem.what}", f"    {problem.cure}"]
     for table in tables(snapshot, problems):
-        lines += ["", table.title, *_lines(table)]
+        lines += ["", table.title, *table_lines(table)]
     return "\n".join(lines)
 
 
@@ -85,7 +85,7 @@ def rich_text(snapshot: Snapshot, problems: list[Problem]) -> Any:
     return Group(*parts)
 
 
-def _lines(table: ScreenTable) -> list[str]:
+def table_lines(table: ScreenTable) -> list[str]:
     if not table.rows:
         return [f"  {table.empty}"]
     grid = [table.heads, *table.rows]

@@ -726,6 +726,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("source", models.UUIDField(blank=True, null=True, verbose_name="source")),
+                ("schedule", models.UUIDField(blank=True, null=True, verbose_name="schedule")),
             ],
             options={
                 "verbose_name": "history entry",
@@ -743,6 +744,11 @@ class Migration(migrations.Migration):
                         condition=models.Q(("source__isnull", False)),
                         fields=["source"],
                         name="bgtasks_history_source",
+                    ),
+                    django_bgtasks.models.indexes.PartialIndex(
+                        condition=models.Q(("schedule__isnull", False)),
+                        fields=["schedule"],
+                        name="bgtasks_history_schedule",
                     ),
                 ],
             },

@@ -37,7 +37,8 @@ class HistoryVerb(models.TextChoices):
 
 
 class HistoryEntry(models.Model):
-    """One thing that somebody did, to a job, a queue, or other rows, which `detail` names.
+    """One thing that somebody did, to a job, a queue, a schedule, or other rows, which `detail`
+    names.
 
     It outlives the job: it has the name of its task, and no foreign key. `by` is the name of a
     user of the site, or of the shell, and `via` tells which: "admin", "site", or the command.
@@ -53,6 +54,7 @@ class HistoryEntry(models.Model):
     queue = ExactCharField(_("queue"), max_length=100, blank=True, default="")
     detail = UnicodeCharField(_("detail"), max_length=255, blank=True, default="")
     source = models.UUIDField(_("source"), null=True, blank=True)
+    schedule = models.UUIDField(_("schedule"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("history entry")
@@ -66,6 +68,11 @@ class HistoryEntry(models.Model):
             ),
             PartialIndex(
                 fields=("source",), name="bgtasks_history_source", condition=Q(source__isnull=False)
+            ),
+            PartialIndex(
+                fields=("schedule",),
+                name="bgtasks_history_schedule",
+                condition=Q(schedule__isnull=False),
             ),
         )
 

@@ -7,11 +7,11 @@ from shlex import quote
 from ..core.options import default_backend
 
 
-def to_type(command: str, backend: str, queue: str = "") -> str:
-    """The command about this backend, and about one queue of it."""
+def to_type(command: str, backend: str, *names: str) -> str:
+    """The command about this backend, and about a queue of it, or what it does to a schedule."""
     words = ["python manage.py", command]
     if backend != default_backend():
         words.append(f"--backend {quote(backend)}")
-    if queue.startswith("-"):
+    if any(name.startswith("-") for name in names):
         words.append("--")
-    return " ".join([*words, *([quote(queue)] if queue else [])])
+    return " ".join([*words, *map(quote, names)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from shlex import quote
 from typing import Any
 
@@ -12,6 +13,7 @@ from .commands import to_type
 from .failures import FailureWindow
 from .health import WorkerHealth
 from .problems import LEVELS, Level, Problem, Target
+from .schedules import ScheduleTrouble
 from .snapshot import QueueSnapshot, Snapshot, WorkerSnapshot
 
 # A job that is queued for longer counts as a backlog.
@@ -35,7 +37,7 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
 
     Probes take a snapshot of workers and maintenance only: healthz tells what is critical there.
     """
-    parts = (_mode, _workers, _redis, _maintenance, _overrun, _unknown_backends, _held)
+    parts = (_mode, _workers, _redis, _maintenance, _schedules, _overrun, _unknown_backends, _held)
     found = [problem for part in parts for problem in part(snapshot)]
     found += _failures(snapshot.failures)
     for queue in sorted(snapshot.queues, key=lambda queue: -(queue.oldest or 0)):
@@ -138,6 +140,32 @@ def _maintenance(snapshot: Snapshot) -> Iterator[Problem]:
     if maintenance.orphans:
         target = Target("jobs", {"state": "stuck"})
         yield Problem(Level.WARNING, "orphaned", {"count": maintenance.orphans}, target)
+
+
+def _schedules(snapshot: Snapshot) -> Iterator[Problem]:
+    for trouble in snapshot.schedules.troubles:
+        values = asdict(trouble)
+        code, values = values.pop("code"), {name: value for name, value in values.items() if value}
+        # Of a site without a worker nothing can be in time; that it has none is said.
+        if code == "late" and not (snapshot.alive or snapshot.inline):
+            continue
+        command = to_type("bgschedules", snapshot.backend, "resume", trouble.name)
+        yield Problem(
+            _level_of_schedules(trouble, snapshot.schedules.count),
+            f"schedule-{code}",
+            values,
+            Target("schedules"),
+            command if code == "paused" else "",
+        )
+
+
+def _level_of_schedules(trouble: ScheduleTrouble, count: int) -> Level:
+    """What a person has decided wakes nobody, nor do a few of many users' jobs that failed."""
+    if trouble.code in ("paused", "undeclared"):
+        return Level.INFO
+    if trouble.code != "failing" or trouble.of_code:
+        return Level.WARNING
+    return _level_of_failures(trouble.count, count)
 
 
 def _overrun(snapshot: Snapshot) -> Iterator[Problem]:

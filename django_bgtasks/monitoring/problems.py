@@ -30,10 +30,10 @@ class Target:
     """Where a problem can be looked at.
 
     page: jobs, the list with the filters `query`; worker or queue, with its `id` or `name` in
-    `query`; workers, all of them.
+    `query`; workers or schedules, all of them.
     """
 
-    page: Literal["jobs", "queue", "worker", "workers"]
+    page: Literal["jobs", "queue", "worker", "workers", "schedules"]
     query: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -80,7 +80,12 @@ WITH_A_NAME = {
         "%(by)s has paused the queue %(queue)s; %(count)d job waits in it.",
         "%(by)s has paused the queue %(queue)s; %(count)d jobs wait in it.",
         "count",
-    )
+    ),
+    "schedule-paused": ngettext_lazy(
+        "%(by)s has paused %(count)d schedule: %(name)s.",
+        "%(count)d schedules are paused, the first by %(by)s: %(name)s.",
+        "count",
+    ),
 }
 
 
@@ -204,5 +209,61 @@ TEXTS: dict[str, tuple[Any, Any]] = {
             "count",
         ),
         _("They are tried again by themselves. Read the error of one of them."),
+    ),
+    "schedule-late": (
+        ngettext_lazy(
+            "%(count)d schedule is late, by %(span)s: %(name)s.",
+            "%(count)d schedules are late, the first by %(span)s: %(name)s.",
+            "count",
+        ),
+        _("No running worker knows its task, or maintenance lags: look into the log of bgworker."),
+    ),
+    "schedule-unknown-task": (
+        ngettext_lazy(
+            "%(count)d schedule fires nothing, for its task cannot be imported: %(name)s.",
+            "%(count)d schedules fire nothing, for their tasks cannot be imported: %(name)s first.",
+            "count",
+        ),
+        _("Bring the task back, make its path an alias of the new one, or delete the schedule."),
+    ),
+    "schedule-undeclared": (
+        ngettext_lazy(
+            "%(count)d schedule fires nothing, for the code does not declare it: %(name)s.",
+            "%(count)d schedules fire nothing, for the code does not declare them: %(name)s first.",
+            "count",
+        ),
+        _("Delete it, or declare it again."),
+    ),
+    "schedule-failing": (
+        ngettext_lazy(
+            "The last job of %(count)d schedule has failed: %(name)s.",
+            "The last jobs of %(count)d schedules have failed: of %(name)s first.",
+            "count",
+        ),
+        _("Read its error, mend the cause, and run it now."),
+    ),
+    "schedule-refused": (
+        ngettext_lazy(
+            "%(count)d schedule has a tick without a job, %(name)s: %(why)s",
+            "%(count)d schedules have ticks without a job, the first is %(name)s: %(why)s",
+            "count",
+        ),
+        _("Mend the cause; what is still due is tried again by itself."),
+    ),
+    "schedule-ended": (
+        ngettext_lazy(
+            "%(count)d schedule never fires again, for no tick is left: %(name)s.",
+            "%(count)d schedules never fire again, for no tick is left: %(name)s first.",
+            "count",
+        ),
+        _("Give it another time, or delete it."),
+    ),
+    "schedule-paused": (
+        ngettext_lazy(
+            "%(count)d schedule is paused: %(name)s.",
+            "%(count)d schedules are paused: %(name)s first.",
+            "count",
+        ),
+        _("Let it go on: %(command)s"),
     ),
 }

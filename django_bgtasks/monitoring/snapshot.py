@@ -23,6 +23,7 @@ from ..transport.queues import is_suspended, lengths
 from . import queries
 from .failures import FailureWindow, take_failures
 from .health import WorkerHealth, worker_health, workers_of
+from .schedules import NO_SCHEDULES, SchedulesSnapshot, take_schedules
 
 # By the stored name of a backend and the queue.
 Depths = Mapping[tuple[str, str], queries.Depth]
@@ -198,6 +199,7 @@ class Snapshot:
     redis: RedisSnapshot = RedisSnapshot(used=False)
     unknown_backends: tuple[UnknownBackend, ...] = ()
     inline: bool = False
+    schedules: SchedulesSnapshot = NO_SCHEDULES
 
     @property
     def alive(self) -> int:
@@ -235,6 +237,7 @@ def take_snapshot(backend: str, using: str | None = None) -> Snapshot:
         failures=take_failures(backend, using),
         redis=redis,
         unknown_backends=_unknown_backends(counts[State.QUEUED], counts[State.SCHEDULED]),
+        schedules=take_schedules(backend, using),
     )
 
 

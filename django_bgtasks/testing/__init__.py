@@ -5,6 +5,7 @@ from __future__ import annotations
 from .assertions import assert_enqueued, assert_not_enqueued, enqueued
 from .inline import inline_jobs
 from .running import run_jobs, without_redis
+from .schedules import run_schedules
 
 __all__ = [
     "assert_enqueued",
@@ -12,5 +13,6 @@ __all__ = [
     "enqueued",
     "inline_jobs",
     "run_jobs",
+    "run_schedules",
     "without_redis",
 ]

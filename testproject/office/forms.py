@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
+from zoneinfo import available_timezones
 
 from django import forms
 from django.contrib.auth.forms import BaseUserCreationForm, PasswordResetForm
 from django.contrib.auth.models import User
 
+from django_bgtasks import Cron
+from django_bgtasks.models import Schedule
+
 from .tasks.emails import send_password_reset
 
 MEGABYTE = 1024**2
+DAYS = [
+    ("MON", "Monday"), ("TUE", "Tuesday"), ("WED", "Wednesday"), ("THU", "Thursday"),
+    ("FRI", "Friday"), ("SAT", "Saturday"), ("SUN", "Sunday"), ("*", "Every day"),
+]  # fmt: skip
+HOURS = [(hour, f"{hour:02}:00") for hour in range(24)]
 
 
 class SignUpForm(BaseUserCreationForm):  # type: ignore[type-arg]
@@ -71,3 +80,32 @@ class ContactsForm(PictureForm):
         widget=forms.FileInput(attrs={"accept": ".csv,text/csv"}),
     )
     max_bytes = 1024 * MEGABYTE
+
+
+class ReportScheduleForm(forms.Form):
+    """On which day and at which hour a member wants their report, by the clock where they live."""
+
+    day = forms.ChoiceField(choices=DAYS, initial="MON")
+    hour = forms.TypedChoiceField(label="Time", choices=HOURS, coerce=int, initial=8)
+    zone = forms.ChoiceField(
+        label="Time zone",
+        choices=lambda: [(name, name.replace("_", " ")) for name in sorted(available_timezones())],
+        initial="UTC",
+        help_text="Where the clocks change, the report comes at the same time of your day.",
+    )
+
+    @classmethod
+    def of(cls, schedule: Schedule | None) -> Self:
+        """The form as it was filled in before."""
+        if schedule is None:
+            form = cls()
+            # The site's script chooses the zone of the visitor's machine.
+            form.fields["zone"].widget.attrs["data-zone"] = ""
+            return form
+        _minute, hour, _, _, day = schedule.cron.split()
+        return cls(initial={"day": day, "hour": int(hour), "zone": schedule.zone})
+
+    def timing(self) -> Cron:
+        """What a valid form says."""
+        data = self.cleaned_data
+        return Cron(f"0 {data['hour']} * * {data['day']}", zone=data["zone"])

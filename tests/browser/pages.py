@@ -41,6 +41,18 @@ from .admins import (
     press_cancel,
 )
 from .dashboards import busy_dashboard, busy_queue, busy_task, empty_dashboard, press_retry
+from .schedules import (
+    admin_long_form,
+    admin_long_schedule,
+    admin_long_schedules,
+    admin_make_up,
+    admin_no_schedules,
+    admin_schedule,
+    admin_schedule_form,
+    admin_schedules,
+    count_ticks,
+    refuse,
+)
 
 IMPORT = "testproject.office.tasks.contacts.import_contacts"
 SIZES = "testproject.office.tasks.pictures.make_sizes"
@@ -127,6 +139,15 @@ SHOTS = (
     Shot("admin-long-list", admin_long_list),
     Shot("admin-long-workers", admin_long_workers),
     Shot("admin-long-records", admin_long_records),
+    Shot("admin-schedules", admin_schedules),
+    Shot("admin-no-schedules", admin_no_schedules),
+    Shot("admin-schedule", admin_schedule),
+    Shot("admin-schedule-form", admin_schedule_form),
+    Shot("admin-schedule-refused", admin_schedule_form, refuse),
+    Shot("admin-make-up", admin_make_up, count_ticks),
+    Shot("admin-long-schedules", admin_long_schedules),
+    Shot("admin-long-schedule", admin_long_schedule),
+    Shot("admin-long-schedule-form", admin_long_form),
     Shot("dashboard", busy_dashboard),
     Shot("dashboard-empty", empty_dashboard),
     Shot("dashboard-queue", busy_queue),

@@ -17,9 +17,7 @@ from .markdown import PAGES, ROOT, Block, blocks_of
 
 EXAMPLES = [block for page in PAGES for block in blocks_of(page) if block.kind != "test"]
 CONSOLES = [block for block in EXAMPLES if block.kind == "console"]
-OTHERS = {"crontab", "django-admin", "export", "systemctl"}
-# Of a site, in an example.
-NOT_OURS = {"enqueue_digest"}
+OTHERS = {"django-admin", "export", "systemctl"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 CHECKOUT = "../django-tasks"
@@ -36,8 +34,6 @@ def test_a_console_block_names_programs_that_are_known(block: Block) -> None:
 def test_a_management_command_takes_these_options(block: Block) -> None:
     for line in re.findall(r"manage\.py[\"', ]+(.*)", block.text):
         name, *arguments = shlex.split(re.sub(r"[\"',\]]+", " ", line))
-        if name in NOT_OURS:
-            continue
         # An example may have a database more than this site.
         arguments = ["default" if word == "jobs" else word for word in arguments]
         command = load_command_class(get_commands()[name], name)

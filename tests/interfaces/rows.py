@@ -7,7 +7,14 @@ from typing import Any
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import FINAL, State
-from django_bgtasks.models import Attempt, EffectState, IdempotencyRecord, Job, Worker
+from django_bgtasks.models import (
+    Attempt,
+    EffectState,
+    IdempotencyRecord,
+    Job,
+    Schedule,
+    Worker,
+)
 
 
 def make_job(state: str = State.QUEUED, **fields: Any) -> Job:
@@ -58,3 +65,25 @@ def make_worker(**fields: Any) -> Worker:
         "last_seen_at": now,
     }
     return Worker.objects.create(**{**defaults, **fields})
+
+
+def make_schedule(**fields: Any) -> Schedule:
+    """One that somebody has made: every hour, the next time in half an hour."""
+    now = clock.now()
+    defaults: dict[str, Any] = {
+        "name": "digest",
+        "backend": "default",
+        "task": "tests.app.tasks.add",
+        "args": [1, 2],
+        "every": 3600.0,
+        "anchor": now - timedelta(minutes=30),
+        "next_at": now + timedelta(minutes=30),
+    }
+    return Schedule.objects.create(**{**defaults, **fields})
+
+
+def make_cron_schedule(**fields: Any) -> Schedule:
+    """Each hour on the hour in Berlin, if the fields do not say otherwise."""
+    cron = "" if "every" in fields else "0 * * * *"
+    defaults = {"name": "hourly", "cron": cron, "every": None, "zone": "Europe/Berlin"}
+    return make_schedule(**{**defaults, **fields})

@@ -14,6 +14,7 @@ from django_bgtasks.monitoring.failures import FailureGroup, FailureWindow
 from django_bgtasks.monitoring.health import WorkerHealth
 from django_bgtasks.monitoring.histogram import BOUNDS, CLASSES, added, quantile
 from django_bgtasks.monitoring.problems import Target
+from django_bgtasks.monitoring.schedules import SchedulesSnapshot, ScheduleTrouble
 from django_bgtasks.monitoring.snapshot import (
     HeldJobs,
     MaintenanceSnapshot,
@@ -47,6 +48,11 @@ def failing(failed: int = 0, retrying: int = 0) -> FailureWindow:
     return FailureWindow(groups=(group,), failed=group.failed)
 
 
+def scheduled(code: str, count: int = 1, total: int = 1000, **fields: Any) -> Snapshot:
+    trouble = ScheduleTrouble(code, count, "digest", **fields)
+    return snapshot(schedules=SchedulesSnapshot(total, 60.0, (trouble,)))
+
+
 LOST = WorkerHealth.LOST
 NO_SPACE, REFUSED = (Reason("other", {"words": words}) for words in ("no space left", "refused"))
 SERVED = QueueSnapshot("letters", queued=1, oldest=60)
@@ -72,6 +78,13 @@ WRONG = [
     ("failed", snapshot(failures=FailureWindow(failed=10, ended=1000))),
     ("failed", snapshot(failures=FailureWindow(failed=300))),
     ("retrying", snapshot(failures=failing(retrying=500))),
+    ("schedule-late", scheduled("late", span=40.0)),
+    ("schedule-late", scheduled("late", 3, span=40.0)),
+    ("schedule-unknown-task", scheduled("unknown-task", task="shop.gone")),
+    ("schedule-refused", scheduled("refused", why="The queue emails is full.")),
+    ("schedule-ended", scheduled("ended")),
+    ("schedule-failing", scheduled("failing", of_code=1)),
+    ("schedule-failing", scheduled("failing", 10)),
 ]
 NOTES = [
     ("inline", snapshot(inline=True)),
@@ -79,6 +92,11 @@ NOTES = [
     ("failed", snapshot(failures=FailureWindow(failed=1))),
     ("failed", snapshot(failures=FailureWindow(failed=300, ended=100_000))),
     ("retrying", snapshot(failures=failing(retrying=2))),
+    ("schedule-paused", scheduled("paused", by="root")),
+    ("schedule-paused", scheduled("paused", 7)),
+    ("schedule-undeclared", scheduled("undeclared", of_code=1)),
+    ("schedule-failing", scheduled("failing", 9)),
+    ("schedule-failing", scheduled("failing", 10, 1001)),
 ]
 
 
@@ -97,7 +115,7 @@ def test_what_is_wrong_is_named_once_with_its_cure(code: str, found: Snapshot) -
 
 
 @pytest.mark.parametrize(("code", "found"), NOTES)
-def test_a_few_failures_are_told_and_wake_nobody(code: str, found: Snapshot) -> None:
+def test_what_is_no_reason_for_alarm_is_told_and_wakes_nobody(code: str, found: Snapshot) -> None:
     problems = diagnose(found)
     assert [(problem.code, problem.level) for problem in problems] == [(code, "info")]
     assert level_of(problems) == "info"
@@ -133,6 +151,7 @@ def test_a_worker_that_was_started_again_is_not_missed() -> None:
     [
         (snapshot(QueueSnapshot("a b", queued=9, paused=True)), "python manage.py bgresume 'a b'"),
         (snapshot(QueueSnapshot("x;y", queued=9, oldest=31)), "python manage.py bgworker 'x;y'"),
+        (scheduled("paused"), "python manage.py bgschedules resume digest"),
     ],
 )
 def test_the_command_of_a_cure_can_be_pasted_into_a_shell(found: Snapshot, command: str) -> None:
@@ -200,3 +219,10 @@ def test_a_quantile_lies_in_the_class_that_holds_it() -> None:
 def test_histograms_add_up_class_by_class_whatever_an_older_version_kept() -> None:
     assert added([histogram(c1=2), [1, 1]])[:3] == [1, 3, 0]
     assert len(added([[1] * 30])) == CLASSES
+
+
+def test_without_a_worker_no_schedule_is_called_late_besides() -> None:
+    late = scheduled("late").schedules
+    assert [p.code for p in diagnose(snapshot(schedules=late, workers=()))] == ["no-worker"]
+    inline = diagnose(snapshot(schedules=late, workers=(), inline=True))
+    assert [p.code for p in inline] == ["schedule-late", "inline"]

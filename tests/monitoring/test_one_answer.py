@@ -23,7 +23,7 @@ from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.ledger.workers import INLINE_WORKER
 from testproject.servers import RedisServer
-from tests.interfaces.rows import make_attempt, make_job, make_worker
+from tests.interfaces.rows import make_attempt, make_job, make_schedule, make_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TOKEN = "only-machines-know-this-one"
@@ -127,6 +127,55 @@ def held_job() -> None:
     make_job("scheduled", task="a.b", run_after=clock.now() + timedelta(minutes=5), **fields)
 
 
+def late_schedule() -> None:
+    """And one that is as late, and waits for its earlier job as it should."""
+    make_worker()
+    due = clock.now() - timedelta(minutes=2)
+    make_schedule(next_at=due)
+    waiting = make_schedule(name="waiting", next_at=due, overlap="wait")
+    make_job("queued", schedule=waiting.pk, tick=due - timedelta(hours=1), enqueued_at=clock.now())
+
+
+def schedule_of_a_task_that_is_gone() -> None:
+    make_worker()
+    make_schedule(task="tests.app.tasks.removed", next_at=clock.now() - timedelta(minutes=2))
+
+
+def schedule_that_the_code_does_not_declare_any_more() -> None:
+    make_worker()
+    make_schedule(source="code", next_at=clock.now() - timedelta(minutes=2))
+
+
+def failing_schedule() -> None:
+    """Its last job; of the other one only an earlier job has failed."""
+    make_worker()
+    for name, states in (("bad", ("succeeded", "failed")), ("good", ("failed", "succeeded"))):
+        row = make_schedule(name=name)
+        for hours, state in zip((2, 1), states, strict=True):
+            tick = clock.now() - timedelta(hours=hours)
+            make_job(state, schedule=row.pk, tick=tick, finished_at=tick, attempt=1)
+
+
+def refused_schedule() -> None:
+    make_worker()
+    make_schedule(error="The queue emails is full.")
+
+
+def ended_schedule() -> None:
+    make_worker()
+    make_schedule(next_at=None)
+
+
+def paused_schedules() -> None:
+    """Nothing else is told of what somebody has paused."""
+    make_worker()
+    past = clock.now() - timedelta(hours=2)
+    for number in range(12):
+        make_schedule(
+            name=f"report-{number}", paused_at=past, paused_by="ada", next_at=past, error="No."
+        )
+
+
 SITES: list[tuple[str, Callable[[], Any], Problems]] = [
     ("nothing is wrong", make_worker, set()),
     ("no worker", lambda: None, {("critical", "no-worker")}),
@@ -150,6 +199,25 @@ SITES: list[tuple[str, Callable[[], Any], Problems]] = [
     ("overrun", overrun, {("warning", "overrun")}),
     ("held job", held_job, {("warning", "held")}),
     ("unknown backend", unknown_backend, {("warning", "unknown-backend")}),
+    ("late schedule", late_schedule, {("warning", "schedule-late")}),
+    (
+        "schedule of a task that is gone",
+        schedule_of_a_task_that_is_gone,
+        {("warning", "schedule-unknown-task")},
+    ),
+    (
+        "schedule that the code does not declare any more",
+        schedule_that_the_code_does_not_declare_any_more,
+        {("info", "schedule-undeclared")},
+    ),
+    (
+        "failing schedule",
+        failing_schedule,
+        {("info", "schedule-failing"), ("info", "failed")},
+    ),
+    ("refused schedule", refused_schedule, {("warning", "schedule-refused")}),
+    ("ended schedule", ended_schedule, {("warning", "schedule-ended")}),
+    ("paused schedules", paused_schedules, {("info", "schedule-paused")}),
 ]
 
 

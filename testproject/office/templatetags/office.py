@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from django import template
 
-from django_bgtasks.models import Attempt, Job
+from django_bgtasks.models import Attempt, Job, Schedule
+
+from ..forms import DAYS
 
 register = template.Library()
 
@@ -16,6 +18,7 @@ TITLES = {
     "send_password_reset": "Send a password reset",
     "deliver_email": "Deliver an email",
     "add_to_tally": "Count",
+    "send_summary": "Send the summary of a day",
 }
 
 
@@ -76,3 +79,11 @@ def sent_by(job: Job) -> str:
 def size(count: int) -> str:
     """A number of bytes for people."""
     return f"{count / 10**6:.1f} MB" if count >= 10**6 else f"{max(1, count // 1000)} kB"
+
+
+@register.filter
+def words_of(schedule: Schedule) -> str:
+    """When a member's report comes, as they have chosen it."""
+    _minute, hour, _, _, day = schedule.cron.split()
+    days = dict(DAYS)[day].replace("Every day", "day")
+    return f"every {days} at {int(hour):02}:00, {schedule.zone.replace('_', ' ')}"

@@ -125,6 +125,11 @@ document.querySelectorAll("form[data-upload]").forEach((form) => {
     send(form);
   });
 });
+// Who has not chosen a time zone yet probably means the one of this machine.
+document.querySelectorAll("select[data-zone]").forEach((select) => {
+  const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if ([...select.options].some((option) => option.value === here)) select.value = here;
+});
 document.querySelectorAll("form[data-once]").forEach((form) => {
   form.addEventListener("submit", () => {
     form.querySelector("button:not([type])").disabled = true;

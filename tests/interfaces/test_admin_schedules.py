@@ -1,0 +1,275 @@
+"""The admin of schedules: what the list and the pages say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_bgtasks.core import clock
+from django_bgtasks.core.states import State
+from django_bgtasks.models import Schedule
+
+from .rows import make_cron_schedule, make_job
+
+pytestmark = pytest.mark.django_db
+Staff = Callable[..., Client]
+LIST = "/admin/django_bgtasks/schedule/"
+SOON = datetime(2027, 1, 15, 12, tzinfo=UTC)
+
+
+def html_of(client: Client, url: str) -> str:
+    response = client.get(url)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def names_in(html: str) -> list[str]:
+    return re.findall(r'schedule/[0-9a-f-]+/change/[^"]*">([\w<>-]+?)<span', html)
+
+
+def test_an_empty_list_says_how_schedules_come(admin_client: Client) -> None:
+    html = html_of(admin_client, LIST)
+    assert "No schedules yet" in html
+    assert "set_schedule(…)" in html
+    assert "No schedule matches" in html_of(admin_client, f"{LIST}?state=paused")
+
+
+def test_the_list_shows_the_next_five_times_in_both_zones(admin_client: Client) -> None:
+    make_cron_schedule(
+        cron="0 8 * * *", zone="Asia/Tokyo", next_at=datetime(2027, 1, 15, 23, tzinfo=UTC)
+    )
+    with timezone.override("America/New_York"):
+        html = html_of(admin_client, LIST)
+    for day in (16, 17, 18, 19, 20):
+        assert f"Jan. {day}, 2027 08:00 JST" in html
+        assert f"Jan. {day - 1}, 2027 18:00 EST" in html
+    assert "Jan. 21, 2027 08:00" not in html
+    assert '<th scope="col">Asia/Tokyo</th>' in html
+    assert '<th scope="col">America/New_York</th>' in html
+
+
+def test_an_hour_that_comes_twice_is_told_apart_by_the_name_of_its_zone(
+    admin_client: Client,
+) -> None:
+    make_cron_schedule(cron="30 * * * *", next_at=datetime(2027, 10, 31, 0, 30, tzinfo=UTC))
+    html = html_of(admin_client, LIST)
+    assert "02:30 CEST" in html
+    assert "02:30 CET" in html
+
+
+def test_the_list_says_how_the_last_job_ended_and_links_to_it(admin_client: Client) -> None:
+    row, now = make_cron_schedule(), clock.now()
+    make_job(State.SUCCEEDED, schedule=row.pk, tick=now - timedelta(hours=2))
+    failed = make_job(State.FAILED, schedule=row.pk, tick=now - timedelta(hours=1))
+    make_cron_schedule(name="another")
+    html = html_of(admin_client, LIST)
+    [cell] = re.findall(r'field-last_run">(<a.*?)</td>', html, re.DOTALL)
+    assert str(failed.pk) in cell
+    assert "Failed" in cell
+    assert "1 hour ago" in cell.replace("\xa0", " ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "badge"),
+    [
+        ({}, "active"),
+        ({"paused_at": SOON, "paused_by": "ada"}, "paused"),
+        ({"next_at": clock.now() - timedelta(hours=3)}, "late"),
+        ({"next_at": None}, "over"),
+        # Maintenance looks each second: that is not late.
+        ({"next_at": clock.now() + timedelta(seconds=-1)}, "active"),
+    ],
+)
+def test_the_state_of_a_schedule(admin_client: Client, fields: Any, badge: str) -> None:
+    row = make_cron_schedule(**fields)
+    for url in (LIST, f"{LIST}{row.pk}/change/"):
+        html = html_of(admin_client, url)
+        assert f"bgtasks-is-{badge}" in html
+        assert ("ada" in html) is (badge == "paused")
+
+
+def test_a_tick_that_waits_for_an_earlier_job_is_not_late(admin_client: Client) -> None:
+    overdue = clock.now() - timedelta(hours=3)
+    row = make_cron_schedule(name="patient", overlap="wait", next_at=overdue)
+    make_job(State.RUNNING, schedule=row.pk, tick=overdue - timedelta(hours=1))
+    for url in (LIST, f"{LIST}{row.pk}/change/", f"{LIST}?state=active"):
+        assert "bgtasks-is-active" in html_of(admin_client, url)
+    assert names_in(html_of(admin_client, f"{LIST}?state=late")) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("state=paused", ["paused"]),
+        ("state=late", ["late"]),
+        ("state=over", ["over"]),
+        ("state=active", ["active", "failing", "overridden"]),
+        ("state=overridden", ["overridden"]),
+        ("state=failing", ["failing"]),
+        ("source=code", ["overridden"]),
+        ("task=shop.tasks.send", ["late"]),
+        ("q=AIL", ["failing"]),
+        ("q=shop.tasks", ["late"]),
+        ("q=ada", ["over"]),
+        ("q=da", []),
+        ("task=%00", []),
+    ],
+)
+def test_filters_and_search_find(
+    admin_client: Client, django_user_model: Any, query: str, found: list[str]
+) -> None:
+    ada, now = django_user_model.objects.create_user("ada"), clock.now()
+    make_cron_schedule(name="active")
+    make_cron_schedule(name="paused", paused_at=now, next_at=now - timedelta(days=3))
+    make_cron_schedule(name="late", next_at=now - timedelta(hours=3), task="shop.tasks.send")
+    make_cron_schedule(name="over", next_at=None, owner=ada)
+    make_cron_schedule(name="overridden", source="code", overridden=True)
+    failing = make_cron_schedule(name="failing")
+    make_job(State.SUCCEEDED, schedule=failing.pk, tick=now - timedelta(hours=2))
+    make_job(State.FAILED, schedule=failing.pk, tick=now - timedelta(hours=1))
+    assert names_in(html_of(admin_client, f"{LIST}?{query}")) == found
+
+
+@pytest.mark.parametrize("query", ["", "?state=failing", "?state=late", "?q=few"])
+def test_more_schedules_cost_the_list_no_more_statements(admin_client: Client, query: str) -> None:
+    counts = []
+    for number in (3, 40):
+        for n in range(number):
+            row = make_cron_schedule(name=f"few-{number}-{n}")
+            make_job(State.FAILED, schedule=row.pk, tick=clock.now())
+        with CaptureQueriesContext(connection) as captured:
+            html_of(admin_client, f"{LIST}{query}")
+        counts.append(len(captured))
+    assert counts[1] <= counts[0] <= 12
+
+
+def test_the_page_of_a_schedule_shows_all_of_it(admin_client: Client, admin_user: Any) -> None:
+    row = make_cron_schedule(
+        owner=admin_user, about=admin_user, options={"queue_name": "reports"}, skipped=1234,
+        error="QueueFull: the queue reports is full", catch_up="all", overlap="wait", grace=7200.0,
+        jitter=30.0, when="shop.days.is_workday",
+    )  # fmt: skip
+    job = make_job(State.FAILED, schedule=row.pk, tick=clock.now())
+    html = html_of(admin_client, f"{LIST}{row.pk}/change/")
+    for text in (
+        *("tests.app.tasks.add", "reports", "1234", "QueueFull", "shop.days.is_workday"),
+        *("A job for each of them", "The tick waits until", "2 h", "30.0 s", "Europe/Berlin"),
+        *(f"job/{job.pk}/change/", f"job/?schedule={row.pk}", "user: admin"),
+    ):
+        assert text in html, text
+
+
+def test_a_task_that_is_gone_is_said_on_the_page(admin_client: Client) -> None:
+    row = make_cron_schedule(task="shop.gone.task")
+    assert "has no such task" in html_of(admin_client, f"{LIST}{row.pk}/change/")
+
+
+def test_a_job_has_its_schedule_and_tick_and_the_list_is_filtered_by_it(
+    admin_client: Client,
+) -> None:
+    row = make_cron_schedule(name="nightly-report")
+    job = make_job(State.FAILED, schedule=row.pk, tick=SOON)
+    other = make_job(State.FAILED)
+    page = html_of(admin_client, f"/admin/django_bgtasks/job/{job.pk}/change/")
+    assert f'href="{LIST}{row.pk}/change/">nightly-report</a>' in page
+    assert "Jan. 15, 2027 12:00:00" in page
+    jobs = html_of(admin_client, f"/admin/django_bgtasks/job/?schedule={row.pk}")
+    assert str(job.pk) in jobs
+    assert str(other.pk) not in jobs
+    assert ">nightly-report</a>" in jobs
+    Schedule.objects.all().delete()
+    assert str(row.pk) in html_of(admin_client, f"/admin/django_bgtasks/job/{job.pk}/change/")
+    for query in ("schedule=nonsense", "schedule=%00"):
+        assert "No job matches" in html_of(admin_client, f"/admin/django_bgtasks/job/?{query}")
+
+
+def test_who_may_not_see_jobs_sees_none_of_them_on_the_page(staff: Staff) -> None:
+    row = make_cron_schedule()
+    job = make_job(State.FAILED, schedule=row.pk, tick=SOON)
+    html = html_of(staff("view_schedule"), f"{LIST}{row.pk}/change/")
+    assert str(job.pk) not in html
+
+
+def test_sensitive_arguments_are_masked(staff: Staff) -> None:
+    row = make_cron_schedule(task="tests.app.tasks.echo", args=[], kwargs={"password": "hunter2"})
+    client = staff("view_schedule", "change_schedule")
+    for page in ("change", "edit"):
+        html = html_of(client, f"{LIST}{row.pk}/{page}/")
+        assert "hunter2" not in html
+        assert "********************" in html
+
+
+def test_a_rule_that_this_version_cannot_read_breaks_no_page(admin_client: Client) -> None:
+    row = make_cron_schedule(cron="0 0 1 1 nonsense", zone="Mars/Olympus")
+    for url in (LIST, f"{LIST}{row.pk}/change/", f"{LIST}{row.pk}/edit/", f"{LIST}?q=hourly"):
+        assert "nonsense" in html_of(admin_client, url)
+
+
+@pytest.mark.parametrize(
+    ("query", "texts"),
+    [
+        ("cron=0+8+*+*+MON&zone=Asia/Tokyo", ["Mon ", "08:00 JST", "Asia/Tokyo"]),
+        ("every_0=90&every_1=60", ["in 1 hour", "in 2 hours", "in 7 hours"]),
+        ("cron=61+*+*+*+*", ["The minute", "0 to 59"]),
+        ("cron=0+8+*+*+*&zone=Europe/Berlim", ["Europe/Berlin"]),
+        ("cron=0+8+*+*+*&every_0=5&every_1=60", ["not both"]),
+        ("cron=0+0+30+2+*", ["never"]),
+        ("cron=%00", ["Null characters are not allowed"]),
+        ("every_0=-1&every_1=60", ["greater than or equal to 0"]),
+        ("every_0=nonsense&every_1=60", ["Enter a number"]),
+        ("every_0=5&every_1=7", ["Select a valid choice"]),
+        ("every_0=0.1&every_1=1", ["interval"]),
+        ("", ["Fill in a cron expression or an interval"]),
+        ("cron=" + "9" * 300, ["at most 255 characters"]),
+        ("schedule=nonsense&cron=@daily", ["00:00"]),
+    ],
+)
+def test_the_preview_says_what_is_typed_or_what_is_wrong_with_it(
+    admin_client: Client, query: str, texts: list[str]
+) -> None:
+    html = html_of(admin_client, f"{LIST}preview/?{query}").replace("\xa0", " ")
+    for text in texts:
+        assert text in html, html
+
+
+def test_the_preview_of_an_edited_interval_goes_on_from_where_it_began(
+    admin_client: Client,
+) -> None:
+    anchor = clock.now().replace(minute=17, second=0, microsecond=0)
+    row = make_cron_schedule(every=3600.0, anchor=anchor)
+    query = f"every_0=2&every_1=3600&schedule={row.pk}"
+    html = html_of(admin_client, f"{LIST}preview/?{query}")
+    assert len(re.findall(r"\d\d:17 UTC", html)) == 5
+
+
+def test_the_preview_is_for_who_may_add_or_edit(staff: Staff) -> None:
+    client = staff("view_schedule")
+    assert client.get(f"{LIST}preview/?cron=@daily").status_code == 403
+    for page in ("add/", f"{make_cron_schedule().pk}/edit/"):
+        assert client.get(f"{LIST}{page}").status_code == 403
+
+
+def test_the_dashboard_shows_the_schedules_that_are_late_failing_or_paused(
+    admin_client: Client, staff: Staff
+) -> None:
+    url, now = "/admin/django_bgtasks/dashboard/", clock.now()
+    assert "bgtasks-schedules" not in html_of(admin_client, url)
+    make_cron_schedule(name="late-one", next_at=now - timedelta(hours=3))
+    make_cron_schedule(name="paused-one", paused_at=now, paused_by="ada")
+    failing = make_cron_schedule(name="failing-one")
+    make_job(State.FAILED, schedule=failing.pk, tick=now)
+    html = html_of(admin_client, url)
+    _before, _found, panel = html.partition('id="bgtasks-schedules"')
+    for state in ("late", "failing", "paused"):
+        assert f'{LIST}?state={state}">1</a> {state}-one' in panel
+    # Who may not see schedules sees no link and no name here.
+    _before, _found, panel = html_of(staff("view_dashboard"), url).partition("bgtasks-schedules")
+    assert LIST not in panel
