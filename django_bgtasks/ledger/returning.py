@@ -101,8 +101,9 @@ def current(rows: models.QuerySet[M]) -> M | None:
     for reading: others may look too.
     """
     connection: Any = connections[rows.db]
-    sees_the_past = connection.vendor == "mysql" and connection.isolation_level != "read committed"
-    if not (sees_the_past and connection.in_atomic_block):
+    if not (connection.vendor == "mysql" and connection.in_atomic_block):
+        return rows.first()
+    if connection.isolation_level == "read committed":
         return rows.first()
     statement, params = rows.order_by().query.get_compiler(using=rows.db).as_sql()
     query = rows.model._base_manager.using(rows.db).raw

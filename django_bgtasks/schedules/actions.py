@@ -197,8 +197,8 @@ def make_up(
                 f"The schedule {row.name!r} has more than {MOST} ticks in that time. Make up a "
                 f"shorter one."
             )
-        there = {in_utc(tick) for tick in schedules.ticks_with_a_job(row, ticks, using)}
-        missing = [tick for tick in ticks if tick not in there]
+        existing = schedules.ticks_with_a_job(row, ticks, using)
+        missing = [tick for tick in ticks if tick not in existing]
         return _enqueue(row, missing, using) if missing else []
 
     if in_utc(start) > in_utc(end):

@@ -19,8 +19,8 @@ from django.db import IntegrityError, transaction
 
 from ..core import clock
 from ..core.clock import in_utc
+from ..core.cron import check_cron
 from ..core.errors import JobTimeout, TaskNotFound
-from ..core.faultpoints import fault_point
 from ..core.outcomes import failure_of
 from ..core.payload import printable, redactor
 from ..core.timing import ON_TIME, Plan, Rule, plan
@@ -37,7 +37,8 @@ from .code import declared
 from .when import wants
 
 logger = logging.getLogger("django_bgtasks")
-PAGE = 100
+# So many schedules are fired in one transaction, and no more after so many seconds.
+PAGE, PAGE_SECONDS = 25, 0.25
 # For so many seconds a schedule of other code is not looked at.
 NOT_OURS = 60.0
 # Until what has failed is tried again: twice as long each time. And for what somebody else has.
@@ -78,17 +79,11 @@ class Firing:
         self._declared = declared(self.backend)
         enqueued, looked_at, end = 0, 0, clock.monotonic() + seconds
         while looked_at < limit and clock.monotonic() < end:
-            size = int(min(PAGE, limit - looked_at))
-            page = schedules.due(self.backend, self.using, size, now, self._resting, self._unknown)
+            page, count = self._fire_page(int(min(PAGE, limit - looked_at)), now)
             if not page:
                 break
-            # Others have the same page: they begin elsewhere.
-            clock.rng.shuffle(page)
-            for row in page:
-                enqueued += self._fire(row)
-                looked_at += 1
-                if clock.monotonic() >= end:
-                    break
+            looked_at += len(page)
+            enqueued += count
         return enqueued
 
     def seconds_to_next(self, *, later: bool = False) -> float | None:
@@ -108,8 +103,48 @@ class Firing:
                 if pk in self._trouble and self._trouble[pk].revision != revision:
                     del self._resting[pk], self._trouble[pk]
 
-    def _fire(self, row: Schedule) -> int:
-        """Fire one schedule. Raises only what says that the database is away."""
+    def _fire_page(self, size: int, now: datetime | None) -> tuple[list[Schedule], int]:
+        """Fire some of those that are due in one transaction, whose rows nobody else has then.
+
+        What goes wrong with one of them undoes all: then each has a transaction of its own. So has
+        one that asks the site's code first. Returns the rows, and how many jobs they got.
+        """
+        page: list[Schedule] = []
+        alone: list[Schedule] = []
+        fired: list[tuple[Schedule, AnyTask, list[Job]]] = []
+        begun: list[Schedule] = []
+        try:
+            with transaction.atomic(self.using):
+                page = alone = schedules.due(
+                    self.backend, self.using, size, now, self._resting, self._unknown, lock=True
+                )
+                end = clock.monotonic() + PAGE_SECONDS
+                for row in [row for row in page if not row.when]:
+                    if fired and clock.monotonic() > end:
+                        break
+                    begun.append(row)
+                    with deadline(BUILD_SECONDS):
+                        task = self._task_of(row)
+                    if task is not None:
+                        jobs = _write(row, task, plan_of(row), self.using)
+                        fired.append((row, task, jobs or []))
+            alone = [row for row in page if row.when]
+        except Exception as error:
+            if isinstance(error, DISCONNECTED) and not is_conflict(error):
+                raise
+            fired = []
+            if begun and not isinstance(error, IntegrityError):
+                alone = [row for row in page if row is not begun[-1]]
+                self._note(begun[-1], None, error)
+        for row, task, jobs in fired:
+            self._trouble.pop(row.pk, None)
+            announce_all(jobs, task)
+        return page, sum(len(jobs) for *_, jobs in fired) + sum(map(self._fire_alone, alone))
+
+    def _fire_alone(self, row: Schedule) -> int:
+        """Fire one schedule; how many jobs it got. Raises only what says that the database is
+        away.
+        """
         task = None
         try:
             with deadline(BUILD_SECONDS):
@@ -184,26 +219,39 @@ def fire_due(backend: str, using: str, now: datetime | None = None, limit: float
     return Firing(backend, using).fire_due(now, limit)
 
 
-@fault_point("fire")
 def fire(row: Schedule, task: AnyTask, using: str) -> list[Job] | None:
     """Fire a schedule that is due, in one transaction. Returns the jobs that were inserted.
 
     None if somebody else has moved, edited, paused or removed it: then nothing was written.
     `row.error` says then why a tick got no job that should have got one.
     """
-    moment = in_utc(row.moment)  # type: ignore[attr-defined]
-    next_at = in_utc(row.next_at) if row.next_at else None
-    planned = plan(Rule.of(row), next_at, moment, catch_up=row.catch_up, grace=row.grace)
-    planned = after_predicate(row, beside_live_jobs(row, planned, moment))
+    planned = after_predicate(row, plan_of(row))
     try:
-        return _write(row, task, planned, moment, using)
+        with transaction.atomic(using):
+            jobs = _write(row, task, planned, using, row.error)
     except IntegrityError:
         # A tick that was made up, or has a job from before a backup was restored.
-        existing = {in_utc(tick) for tick in schedules.ticks_with_a_job(row, planned.ticks, using)}
+        existing = schedules.ticks_with_a_job(row, planned.ticks, using)
         if not existing:
             raise
-    ticks = [tick for tick in planned.ticks if tick not in existing]
-    return _write(row, task, replace(planned, ticks=ticks), moment, using)
+        ticks = [tick for tick in planned.ticks if tick not in existing]
+        with transaction.atomic(using):
+            jobs = _write(row, task, replace(planned, ticks=ticks), using, row.error)
+    announce_all(jobs or (), task)
+    return jobs
+
+
+def plan_of(row: Schedule) -> Plan:
+    """What a schedule that is due does now, as its row says. `row.moment` is the time."""
+    moment = in_utc(row.moment)  # type: ignore[attr-defined]
+    next_at = in_utc(row.next_at) if row.next_at else None
+    try:
+        planned = plan(Rule.of(row), next_at, moment, catch_up=row.catch_up, grace=row.grace)
+    except ValueError:
+        if row.cron:
+            check_cron(row.cron)
+        raise
+    return beside_live_jobs(row, planned, moment)
 
 
 def beside_live_jobs(row: Schedule, planned: Plan, now: datetime) -> Plan:
@@ -242,22 +290,21 @@ def error_line(error: Exception, row: Schedule, task: AnyTask | None, prefix: st
 
 
 def _write(
-    row: Schedule, task: AnyTask, planned: Plan, moment: datetime, using: str
+    row: Schedule, task: AnyTask, planned: Plan, using: str, error: str = ""
 ) -> list[Job] | None:
+    """Move the schedule and insert its jobs, in the current transaction; see fire()."""
     jobs: list[Job] = []
     if planned.ticks:
         with deadline(BUILD_SECONDS):
-            jobs = jobs_of(row, task, planned.ticks, moment)
+            jobs = jobs_of(row, task, planned.ticks, in_utc(row.moment))  # type: ignore[attr-defined]
+    if not schedules.move(row, planned, using, error):
+        return None
     inserted: list[Job] = []
-    with transaction.atomic(using):
-        if not schedules.move(row, planned, using, row.error):
-            return None
-        if jobs:
-            with deadline(BUILD_SECONDS), carrying_of(row):
-                inserted = insert_built(jobs, task, using)
-        if duplicates := len(jobs) - len(inserted):
-            schedules.count_skipped(row, duplicates, using)
-    announce_all(inserted, task)
+    if jobs:
+        with deadline(BUILD_SECONDS), carrying_of(row):
+            inserted = insert_built(jobs, task, using)
+    if duplicates := len(jobs) - len(inserted):
+        schedules.count_skipped(row, duplicates, using)
     return inserted
 
 

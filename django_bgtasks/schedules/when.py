@@ -19,6 +19,7 @@ from ..core import clock
 from ..core.errors import InvalidSchedule, JobTimeout
 from ..models import Schedule
 from ..sandbox.call import deadline, run_in_sandbox
+from ..sandbox.restore import refresh_connections
 
 # How long a predicate may take; one that took longer is not asked again for a while, for all
 # schedules wait meanwhile.
@@ -40,6 +41,8 @@ def wants(row: Schedule, tick: datetime) -> bool:
     except JobTimeout:
         _slow[path] = clock.monotonic() + NOT_AGAIN
         raise JobTimeout(f"{path} gave no answer within {SECONDS:g} s.") from None
+    finally:
+        refresh_connections()
 
 
 def predicate_at(path: str) -> Any:
