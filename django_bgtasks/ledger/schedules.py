@@ -20,7 +20,7 @@ from ..core.options import stored_backends
 from ..core.timing import Plan, Rule
 from ..models import Job, Schedule
 from ..models.schedule import Overlap
-from .outages import retried
+from .connection import retried
 from .returning import current, insert_returning, skipping_locked
 from .times import Now, SecondsBetween, database_now
 

@@ -19,8 +19,8 @@ from ..jobs.actions import By, acting
 from ..jobs.discovery import try_to_discover
 from ..jobs.enqueue import insert_built
 from ..ledger import history, schedules
+from ..ledger.connection import in_transaction
 from ..ledger.lifecycle import ledger_database
-from ..ledger.outages import in_transaction
 from ..ledger.times import database_now
 from ..models import HistoryVerb, Job, Schedule
 from ..models.schedule import ScheduleSource

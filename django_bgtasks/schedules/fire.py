@@ -28,7 +28,8 @@ from ..jobs.carried import carrying
 from ..jobs.enqueue import insert_built
 from ..jobs.results import announce
 from ..ledger import schedules
-from ..ledger.outages import DISCONNECTED, begin_new_session, is_conflict
+from ..ledger.connection import begin_new_session
+from ..ledger.database_errors import DISCONNECTED, is_conflict
 from ..models import Job, Schedule
 from ..models.schedule import CatchUp, Overlap, ScheduleSource
 from ..sandbox.call import deadline

@@ -205,9 +205,14 @@ def test_a_move_without_its_job_does_not_exist() -> None:
     set_schedule("a", note, Every(hours=1))
     due = moved(by=-HOUR - MINUTE)
     [row] = schedules.due("default", DB, 10)
-    with pytest.raises(RuntimeError), transaction.atomic():
-        assert firing.fire(row, task_of(row), DB)
-        raise RuntimeError
+
+    def fire_and_fail() -> None:
+        with transaction.atomic():
+            assert firing.fire(row, task_of(row), DB)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fire_and_fail()
     assert not Job.objects.exists()
     assert next_of() == due
     assert fire() == 1
