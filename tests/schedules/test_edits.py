@@ -142,7 +142,7 @@ def test_who_has_read_a_schedule_before_an_edit_fires_nothing(edit: str) -> None
 
 
 def test_who_stood_still_across_a_tick_fires_it_once_with_the_others() -> None:
-    set_schedule("a", note, Every(hours=1))
+    set_schedule("a", note, Every(hours=1), overlap="allow")
     moved(by=-HOUR - MINUTE)
     [stale] = schedules.due("default", DB, 10)
     assert fire() == 1
