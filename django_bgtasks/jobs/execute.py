@@ -52,6 +52,7 @@ from ..ledger.lifecycle import (
 )
 from ..models import Job
 from ..sandbox.call import (
+    Limit,
     LimitedCoroutine,
     deadline,
     is_for_the_process,
@@ -191,8 +192,7 @@ def call(run: Run) -> Any:
     seconds = run.job.timeout
     if iscoroutinefunction(run.task.func):
         coroutine = LimitedCoroutine(partial(acall, run), seconds)
-        limit = on_cancellation(coroutine.cancel)
-        return run_in_sandbox(partial(async_to_sync(_run_here), coroutine), limit)
+        return run_in_sandbox(partial(_run_coroutine, coroutine), Limit())
     return run_in_sandbox(partial(_call, run), deadline(seconds))
 
 
@@ -233,6 +233,11 @@ async def _await_function(run: Run) -> Any:
 
 def _has_surroundings(job: Job) -> bool:
     return bool(middleware_of(job.backend) or carried_of(job.backend) or job.carried is not None)
+
+
+def _run_coroutine(coroutine: LimitedCoroutine) -> Any:
+    with on_cancellation(coroutine.cancel):
+        return async_to_sync(_run_here)(coroutine)
 
 
 async def _run_here(coroutine: LimitedCoroutine) -> Any:

@@ -19,12 +19,13 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import Context, copy_context
 from functools import partial
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from django import db
@@ -33,7 +34,7 @@ from django.core.cache.backends.base import BaseCache
 
 from ..core import clock
 from ..core.errors import Interruption, JobCancelled, JobTimeout
-from .restore import CANCEL_SIGNAL, SessionGuard, restore, set_handler
+from .restore import CANCEL_SIGNAL, SessionGuard, get_handler, restore, set_handler
 
 # So much earlier than the clock says an alarm may come.
 EARLY = 0.05
@@ -48,11 +49,11 @@ _pause: list[Callable[[Any], AbstractContextManager[object]]] = []
 _thread_limits: dict[int, ThreadLimit] = {}
 
 
-def run_in_sandbox(act: Callable[[], Any], limit: AbstractContextManager[Any]) -> Any:
+def run_in_sandbox(act: Callable[[], Any], limit: Limit) -> Any:
     """Return what act() returns, and put back what it has changed; inline and in threads alike.
 
-    limit: entered around act(), see timeouts. Raises what act() raises, and RuntimeError where it
-    left a transaction open.
+    limit: of the time that act() has. Raises what act() raises, and RuntimeError where it left a
+    transaction open.
     """
     with SessionGuard():
         here, context = os.getpid(), copy_context()
@@ -65,13 +66,12 @@ def run_in_sandbox(act: Callable[[], Any], limit: AbstractContextManager[Any]) -
             restore()
 
 
-def _run(act: Callable[[], Any], limit: AbstractContextManager[Any]) -> Any:
+def _run(act: Callable[[], Any], limit: Limit) -> Any:
     own_decimals()
     if settings.DEBUG:
         # As with each request: Django keeps them all.
         db.reset_queries()
-    with limit:
-        return act()
+    return limit.run(act)
 
 
 @contextmanager
@@ -139,45 +139,85 @@ def limits_paused(job: Any) -> AbstractContextManager[object]:
     return _pause[0](job) if _pause else nullcontext()
 
 
-@contextmanager
-def deadline(seconds: float) -> Iterator[None]:
-    """Raise JobTimeout in this block after so many seconds, JobCancelled at CANCEL_SIGNAL.
+def deadline(seconds: float) -> Limit:
+    """JobTimeout is raised after so many seconds, JobCancelled at a cancellation.
 
-    Signals reach only the main thread; in another one see ThreadLimit. A timer of somebody else's,
-    such as that of a job in whose time this one runs, goes on afterwards.
+    Signals reach only the main thread.
     """
-    if threading.current_thread() is not threading.main_thread():
-        with ThreadLimit(seconds):
-            yield
-        return
-    armed, until = True, clock.monotonic() + seconds - EARLY
+    in_main = threading.current_thread() is threading.main_thread()
+    return Alarm(seconds) if in_main else ThreadLimit(seconds)
 
-    def interrupt(signum: int, frame: FrameType | None) -> None:
+
+class Limit:
+    """What runs within it can be interrupted; by this one it is not."""
+
+    is_open = False
+
+    def run(self, act: Callable[[], Any]) -> Any:
+        """Return what act() returns, or raise what it raises. No interruption comes later."""
+        try:
+            self.open()
+            try:
+                return act()
+            finally:
+                self.is_open = False
+                self.close()
+        except Interruption as error:
+            # It may have come when act() had ended, and in the middle of close().
+            self.is_open = False
+            self.close()
+            self.explain(error)
+            raise
+
+    def open(self) -> None:
+        """Interrupt from now on."""
+
+    def close(self) -> None:
+        """Interrupt no more; safe to call again."""
+
+    def explain(self, error: Interruption) -> None:
+        """Give an interruption its text if it has none."""
+
+
+class Alarm(Limit):
+    """In the main thread: JobTimeout after so many seconds, JobCancelled at CANCEL_SIGNAL.
+
+    A timer of somebody else's, such as that of a job in whose time this one runs, goes on
+    afterwards.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._begin = seconds, clock.monotonic()
+        self._other = 0.0, 0.0
+        self._handlers: dict[int, Any] = {}
+
+    def open(self) -> None:
+        """Interrupt from now on."""
+        self.is_open = True
+        for number in (signal.SIGALRM, CANCEL_SIGNAL) if _is_cancelled else (signal.SIGALRM,):
+            self._handlers[number] = get_handler(number)
+            set_handler(number, self._interrupt)
+        self._other = signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def close(self) -> None:
+        """Interrupt no more: a late signal must not hit the settlement."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._handlers.items():
+            set_handler(number, handler)
+        if self._other[0]:
+            left = self._other[0] - (clock.monotonic() - self._begin)
+            signal.setitimer(signal.ITIMER_REAL, max(left, SHORTEST), self._other[1])
+
+    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         # Neither is meant for this job if it was sent to the whole process group, say.
         if signum == CANCEL_SIGNAL:
             is_due = all(ask() for ask in _is_cancelled)
         else:
-            is_due = clock.monotonic() >= until
-        if armed and is_due:
+            is_due = clock.monotonic() >= self._begin + self._seconds - EARLY
+        if self.is_open and is_due:
             for act in _before:
                 act()
-            raise _interruption(signum == CANCEL_SIGNAL, seconds)
-
-    numbers = (signal.SIGALRM, CANCEL_SIGNAL) if _is_cancelled else (signal.SIGALRM,)
-    before = {number: set_handler(number, interrupt) for number in numbers}
-    other = 0.0, 0.0
-    try:
-        other = signal.setitimer(signal.ITIMER_REAL, seconds)
-        yield
-    finally:
-        # From here on a late signal must not hit the settlement.
-        armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            set_handler(number, handler)
-        if other[0]:
-            spent = clock.monotonic() - (until - seconds + EARLY)
-            signal.setitimer(signal.ITIMER_REAL, max(other[0] - spent, SHORTEST), other[1])
+            raise _interruption(signum == CANCEL_SIGNAL, self._seconds)
 
 
 @contextmanager
@@ -233,8 +273,8 @@ def on_cancellation(act: Callable[[], None]) -> Iterator[None]:
         set_handler(CANCEL_SIGNAL, before)
 
 
-class ThreadLimit:
-    """A block of this thread that JobTimeout or JobCancelled can be raised in, and only there.
+class ThreadLimit(Limit):
+    """In this thread, whichever it is: somebody else calls interrupt().
 
     seconds: after which interrupt_overdue() raises JobTimeout in it.
     """
@@ -243,57 +283,63 @@ class ThreadLimit:
         self.seconds, self.until = seconds, clock.monotonic() + seconds
         self._thread, self._lock = threading.get_ident(), threading.Lock()
         self._raised: type[Interruption] | None = None
-        self._open, self._around = False, _thread_limits.get(self._thread)
+        self._around = _thread_limits.get(self._thread)
         self._is_deferred, self._later = False, list[type[Interruption]]()
 
-    def __enter__(self) -> None:
-        self._open = True
+    def open(self) -> None:
+        """Interrupt from now on."""
+        self.is_open = True
         _thread_limits[self._thread] = self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._lock:
-            self._open = False
-            if self._raised is not None:
-                # One that has not been raised yet must not hit the settlement.
-                _put(self._thread, None)
-        if self._around is None:
-            _thread_limits.pop(self._thread, None)
-        else:
-            _thread_limits[self._thread] = self._around
-        if error is not None and kind is self._raised and not error.args:
-            whole = _interruption(kind is JobCancelled, self.seconds)
-            error.args = whole.args
-            if isinstance(error, Interruption):
-                error.reason = whole.reason
+    def close(self) -> None:
+        """Interrupt no more."""
+        self._wait_for_others()
+        if self._raised is not None:
+            # One that has not been raised yet must not hit the settlement.
+            _put(self._thread, None)
+        if _thread_limits.get(self._thread) is self:
+            if self._around is None:
+                del _thread_limits[self._thread]
+            else:
+                _thread_limits[self._thread] = self._around
+
+    def explain(self, error: Interruption) -> None:
+        """Into a thread a class is put, which has no text."""
+        if type(error) is self._raised and not error.args:
+            whole = _interruption(self._raised is JobCancelled, self.seconds)
+            error.args, error.reason = whole.args, whole.reason
 
     def interrupt(self, kind: type[Interruption]) -> None:
-        """Raise this in the block, once, if it has not ended."""
+        """Raise this in what runs here, once, if it has not ended."""
         with self._lock:
             if self._is_deferred:
                 self._later.append(kind)
-            elif self._open and self._raised is None:
+            elif self.is_open and self._raised is None:
                 self._raised = kind
                 _put(self._thread, kind)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Raise nothing in this block, and what there was at its end."""
-        with self._lock:
-            self._is_deferred = True
+        self._is_deferred = True
+        self._wait_for_others()
         try:
             yield
         finally:
-            with self._lock:
-                self._is_deferred = False
+            self._is_deferred = False
+            self._wait_for_others()
             if clock.monotonic() > self.until:
                 self._later.append(JobTimeout)
             for kind in self._later[:1]:
                 self.interrupt(kind)
+
+    def _wait_for_others(self) -> None:
+        """Until nobody is in the middle of interrupt().
+
+        The lock is not taken here: with an interruption on its way nobody would give it back.
+        """
+        while self._lock.locked():
+            time.sleep(0)
 
     @property
     def outermost(self) -> ThreadLimit:

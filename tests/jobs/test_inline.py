@@ -351,8 +351,8 @@ def test_the_time_of_a_job_that_ends_while_another_runs_within_it_is_up_after_th
 def test_a_cancellation_is_of_the_job_that_a_worker_runs_and_not_of_one_within_it() -> None:
     confirm_cancellation(lambda: True)
     try:
-        with deadline(30), pytest.raises(JobCancelled):
-            tasks.cancels_who_runs_it.using(inline=True).enqueue()
+        with pytest.raises(JobCancelled):
+            deadline(30).run(tasks.cancels_who_runs_it.using(inline=True).enqueue)
     finally:
         _is_cancelled.clear()
     assert Job.objects.get().state == "succeeded"

@@ -77,10 +77,10 @@ class Lease:
     def _do(self, future: Future[Any], act: Callable[[], Any]) -> None:
         if not future.set_running_or_notify_cancel():
             return
+        self._limit = limit = ThreadLimit(inf)
         try:
-            self._limit = ThreadLimit(inf)
-            with self._limit, only_here():
-                value = act()
+            with only_here():
+                value = limit.run(act)
         except BaseException as error:
             future.set_exception(error)
             # The traceback of the error refers to this frame.
