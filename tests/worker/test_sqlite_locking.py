@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import chain, repeat
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -20,8 +23,12 @@ from django.db.utils import ConnectionHandler
 from django_bgtasks.core import clock
 from django_bgtasks.core.current import running
 from django_bgtasks.jobs.execute import Run
-from django_bgtasks.ledger import sqlite_locking
-from django_bgtasks.ledger.sqlite_locking import own_transactions_here, write_beside_nobody
+from django_bgtasks.ledger import sqlite_file, sqlite_locking
+from django_bgtasks.ledger.sqlite_locking import (
+    Gap,
+    own_transactions_here,
+    write_beside_nobody,
+)
 from django_bgtasks.models import Job
 from tests.waiting import wait_until
 
@@ -198,14 +205,33 @@ def test_between_its_writes_a_worker_leaves_the_database_to_others(
     session_to: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It is taken at 0.0, and given back at 0.05; at 0.06 the next one comes.
-    moments, rests = chain([0.0, 0.0, 0.0, 0.05, 0.06], repeat(0.1)), list[float]()
+    moments, rests = chain([0.0] * 4 + [0.05, 0.06], repeat(0.1)), list[float]()
     worker = session_to()
     with worker.cursor() as cursor:
-        monkeypatch.setattr(clock, "monotonic", lambda: next(moments))
+        here, monotonic = threading.current_thread(), clock.monotonic
+
+        def moment() -> float:
+            return next(moments) if threading.current_thread() is here else monotonic()
+
+        monkeypatch.setattr(clock, "monotonic", moment)
         monkeypatch.setattr(time, "sleep", rests.append)
         cursor.execute(INSERT)
         cursor.execute("DELETE FROM page")
     assert rests == [pytest.approx(0.04)]
+
+
+def test_a_worker_that_waited_for_another_one_lets_views_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_locking, "LONGEST_REST", 0.1)
+    gap, seen = Gap(), list[bool]()
+    free, is_read, is_written = fcntl.F_UNLCK, fcntl.F_RDLCK, fcntl.F_WRLCK
+    looks = [(0.0, free), (1.0, is_written), (1.05, is_written), (1.09, free), (1.1, is_read)]
+    looks += [(1.11, free), (2.0, is_written), (3.0, is_written), (3.09, free), (3.11, free)]
+    for now, lock in looks:
+        monkeypatch.setattr(clock, "monotonic", lambda now=now: now)
+        seen.append(gap.is_over(lock))
+    assert seen == [True, False, False, False, False, True, False, False, False, True]
 
 
 def begins_a_transaction_in_a_task(worker: Any) -> None:
@@ -221,17 +247,10 @@ def test_a_worker_looks_for_other_processes_without_a_lock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sqlite_locking, "PATIENCE", 600.0)
-    code = (
-        "import sqlite3, sys; view = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-        "view.execute('BEGIN'); view.execute('SELECT * FROM page').fetchall()\n"
-        "print('has read', flush=True); sys.stdin.readline()\n"
-        "view.execute('UPDATE page SET title = upper(title)'); view.execute('COMMIT')"
-    )
     worker = session_to()
-    with Popen([sys.executable, "-c", code, str(path)], text=True, stdin=PIPE, stdout=PIPE) as view:
-        assert view.stdout
-        assert view.stdin
-        assert view.stdout.readline() == "has read\n"
+    with view_beside(path) as view:
+        assert tell(view, "BEGIN") == "done"
+        assert tell(view, "SELECT * FROM page") == "done"
         sleeps, sleep = list[float](), time.sleep
 
         def note(seconds: float) -> None:
@@ -242,10 +261,9 @@ def test_a_worker_looks_for_other_processes_without_a_lock(
         with beside(write, worker) as (written, looks):
             wait_until(lambda: len(sleeps) >= 20)
             assert looks == []
-            view.stdin.write("\n")
-            view.stdin.flush()
+            assert tell(view, "UPDATE page SET title = upper(title)") == "done"
+            assert tell(view, "COMMIT") == "done"
             written.result(60)
-        assert view.wait(60) == 0
     assert titles(worker) == {"FIRST", "by the worker"}
 
 
@@ -261,35 +279,87 @@ def test_a_transaction_takes_the_database_with_its_first_statement(
     worker.connection.rollback()
 
 
-def test_the_transaction_of_a_task_keeps_no_reader_out(
-    session_to: Callable[..., Any], path: Path
-) -> None:
-    worker = session_to()
+def of_a_task(worker: Any) -> None:
+    with worker.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(INSERT)
+
+
+def in_a_job(worker: Any) -> None:
     token = running.set(Run(Job(task="shop.tasks.import_orders"), "default"))
     try:
-        with worker.cursor() as cursor:
-            cursor.execute("BEGIN")
-            cursor.execute(INSERT)
-            assert can_be_read(path)
+        of_a_task(worker)
     finally:
         running.reset(token)
+
+
+def in_a_tasks_own_thread(worker: Any) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(of_a_task, worker).result(60)
+
+
+each_place = pytest.mark.parametrize("begin", [in_a_job, in_a_tasks_own_thread])
+
+
+@each_place
+def test_a_view_that_comes_while_a_task_writes_waits_and_is_not_refused(
+    begin: Callable[[Any], None],
+    session_to: Callable[..., Any],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_file, "LONGEST_SHUT", 600.0)
+    worker = session_to()
+    begin(worker)
+    with view_beside(path, timeout=120) as view:
+        assert tell(view, "BEGIN") == "done"
+        assert ask(path) == "database is locked"
+        send(view, "SELECT * FROM page")
+        worker.connection.commit()
+        assert heard_from(view) == "done"
+        with ThreadPoolExecutor(1) as pool:
+            monkeypatch.setattr(sqlite_locking, "PATIENCE", 600.0)
+            written = pool.submit(in_a_job_and_commit, worker)
+            assert tell(view, "UPDATE page SET title = upper(title)") == "done"
+            assert tell(view, "COMMIT") == "done"
+            written.result(60)
+    assert titles(worker) == {"FIRST", "BY THE WORKER", "by the worker"}
+
+
+@each_place
+def test_the_long_transaction_of_a_task_lets_readers_in(
+    begin: Callable[[Any], None],
+    session_to: Callable[..., Any],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_file, "LONGEST_SHUT", 0.1)
+    worker = session_to()
+    for _ in range(2):
+        begin(worker)
+        wait_until(lambda: ask(path) == "done")
         worker.connection.rollback()
 
 
-def test_the_transaction_of_a_tasks_own_thread_keeps_no_reader_out(
-    session_to: Callable[..., Any], path: Path
+def test_a_transaction_lets_all_in_when_it_ends(
+    session_to: Callable[..., Any], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sqlite_file, "LONGEST_SHUT", 600.0)
     worker = session_to()
-
-    def begins_to_read() -> bool:
-        with worker.cursor() as cursor:
-            cursor.execute("BEGIN")
-            cursor.execute("SELECT * FROM page").fetchall()
-        return can_be_read(path)
-
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(begins_to_read).result(60)
-    worker.connection.rollback()
+    for end in ("rollback", "close", "commit"):
+        worker.ensure_connection()
+        in_a_job(worker)
+        getattr(worker.connection if end != "close" else worker, end)()
+        assert ask(path) == "done"
+    # One that has not written ends without a commit of SQLite's.
+    token = running.set(Run(Job(task="shop.tasks.import_orders"), "default"))
+    with worker.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT 1")
+        assert ask(path) == "database is locked"
+    running.reset(token)
+    worker.connection.commit()
+    assert ask(path) == "done"
 
 
 def test_a_statement_that_fails_leaves_nothing_behind(
@@ -405,7 +475,7 @@ class _Beside:
         looks: list[str] = []
 
         def note(statement: str) -> None:
-            if statement == "BEGIN EXCLUSIVE":
+            if statement in ("BEGIN EXCLUSIVE", "BEGIN IMMEDIATE"):
                 looks.append(statement)
 
         self._worker.ensure_connection()
@@ -414,6 +484,53 @@ class _Beside:
 
     def __exit__(self, *args: object) -> None:
         self._pool.shutdown()
+
+
+def in_a_job_and_commit(worker: Any) -> None:
+    in_a_job(worker)
+    worker.connection.commit()
+
+
+# Runs the statements that it reads, and says what came of each.
+VIEW = """
+import sqlite3, sys
+view = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=float(sys.argv[2]))
+for statement in sys.stdin:
+    try:
+        view.execute(statement).fetchall()
+        print("done", flush=True)
+    except sqlite3.OperationalError as error:
+        print(error, flush=True)
+"""
+
+
+@contextmanager
+def view_beside(path: Path, timeout: float = 0) -> Iterator[Any]:
+    """A session of another process, which waits so many seconds for a lock."""
+    command = [sys.executable, "-c", VIEW, str(path), str(timeout)]
+    with Popen(command, text=True, stdin=PIPE, stdout=PIPE) as view:
+        yield view
+        view.communicate()
+
+
+def send(view: Any, statement: str) -> None:
+    view.stdin.write(f"{statement}\n")
+    view.stdin.flush()
+
+
+def heard_from(view: Any) -> str:
+    return str(view.stdout.readline().strip())
+
+
+def tell(view: Any, statement: str) -> str:
+    send(view, statement)
+    return heard_from(view)
+
+
+def ask(path: Path) -> str:
+    """What comes of a look into the database from another process just now."""
+    with view_beside(path) as view:
+        return tell(view, "SELECT * FROM page")
 
 
 def titles(worker: Any) -> set[str]:
