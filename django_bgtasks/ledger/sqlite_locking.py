@@ -127,7 +127,8 @@ class Turn:
                         self.session.execute(f"BEGIN {mode}")
                         if keeps_others_out():
                             return True
-                        self.session.execute("COMMIT")
+                        # Not COMMIT: that would wait for who is in, with the lock.
+                        self.session.execute("ROLLBACK")
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                         raise

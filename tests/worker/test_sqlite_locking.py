@@ -326,6 +326,34 @@ def test_a_view_that_comes_while_a_task_writes_waits_and_is_not_refused(
     assert titles(worker) == {"FIRST", "BY THE WORKER", "by the worker"}
 
 
+def test_a_view_that_comes_just_before_a_tasks_transaction_goes_first(
+    session_to: Callable[..., Any], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_locking, "PATIENCE", 600.0)
+    worker, came = session_to(), threading.Event()
+    with view_beside(path) as view:
+
+        def come(statement: str) -> None:
+            # The worker has found nobody, and has no lock yet.
+            if statement == "BEGIN IMMEDIATE" and not came.is_set():
+                assert tell(view, "BEGIN") == tell(view, "SELECT * FROM page") == "done"
+                came.set()
+
+        with worker.cursor() as cursor:
+            cursor.execute("INSERT INTO page (title) VALUES ('second'), ('third')")
+            cursor.execute("SELECT title FROM page ORDER BY id")
+            first = cursor.fetchone()
+            worker.connection.set_trace_callback(come)
+            with ThreadPoolExecutor(1) as pool:
+                written = pool.submit(in_a_job_and_commit, worker)
+                assert came.wait(60)
+                wait_until(lambda: tell(view, "UPDATE page SET title = upper(title)") == "done")
+                assert tell(view, "ROLLBACK") == "done"
+                written.result(60)
+            assert [first, *cursor.fetchall()][:3] == [("first",), ("second",), ("third",)]
+    assert titles(worker) == {"first", "second", "third", "by the worker"}
+
+
 @each_place
 def test_the_long_transaction_of_a_task_lets_readers_in(
     begin: Callable[[Any], None],
