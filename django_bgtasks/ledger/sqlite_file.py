@@ -10,6 +10,7 @@ does not rely on it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -59,8 +60,9 @@ class SqliteFile:
         with self._changed:
             try:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, PENDING)
-            except OSError:
-                return False
+            except OSError as error:
+                # Where there are no locks, nobody can be kept out.
+                return error.errno not in (errno.EACCES, errno.EAGAIN)
             if self.lock_of_others() != fcntl.F_UNLCK:
                 self._open()
                 return False
@@ -69,9 +71,9 @@ class SqliteFile:
                 # Otherwise the thread looks in time, and need not be told of each transaction.
                 self._is_shut = True
                 self._changed.notify()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._open_in_time, name="door", daemon=True)
-            self._thread.start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._open_in_time, name="door", daemon=True)
+                self._thread.start()
         return True
 
     def _open(self) -> None:

@@ -80,18 +80,8 @@ class Turn:
         if not self.session.in_transaction:
             return
         self._used_at = clock.monotonic()
-        if since is None:
-            return
         if since == self.session.total_changes:
-            is_ours = running.get() is None and getattr(_here, "is_ours", False)
-            # Nothing is in it; a query from before, which a loop still reads, goes on.
-            self.session.execute("COMMIT")
-            try:
-                self.take() if is_ours else self._take_for_task()
-            except BaseException:
-                # For whoever began it, and rolls it back now.
-                self.session.execute("BEGIN")
-                raise
+            self._begin_anew()
 
     def take(self) -> None:
         """Begin a transaction that has the database for itself."""
@@ -101,6 +91,19 @@ class Turn:
         """Commit, and leave the database to others for as long as it was taken."""
         self.session.execute("COMMIT")
         self._used_at = clock.monotonic()
+
+    def _begin_anew(self) -> None:
+        """Take the database for a transaction in which nothing was done yet."""
+        is_ours = running.get() is None and getattr(_here, "is_ours", False)
+        try:
+            # A query from before, which a loop still reads, goes on.
+            self.session.execute("COMMIT")
+            self.take() if is_ours else self._take_for_task()
+        except BaseException:
+            # For whoever began it, and rolls it back now.
+            if not self.session.in_transaction:
+                self.session.execute("BEGIN")
+            raise
 
     def _take_for_task(self) -> None:
         """Begin a transaction that has the database at first, and later the lock for writing."""
@@ -127,7 +130,7 @@ class Turn:
                         self.session.execute(f"BEGIN {mode}")
                         if keeps_others_out():
                             return True
-                        # Not COMMIT: that would wait for who is in, with the lock.
+                        # A COMMIT would be refused beside a reader, and leave the transaction open.
                         self.session.execute("ROLLBACK")
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
@@ -204,16 +207,18 @@ class Cursor(SQLiteCursorWrapper):
             execute()
             turn.begun()
         elif text.startswith(WRITES):
-            turn.take()
             self._commit(execute)
         else:
             execute()
         return self
 
     def _commit(self, execute: Callable[[], Any]) -> None:
-        """What a statement returns is fetched before: it is not done until then."""
+        """Execute it in a transaction of its own. What it returns is fetched before the end: it is
+        not done until then.
+        """
         turn = self._turn
         try:
+            turn.take()
             execute()
             self._rows = iter(super().fetchall() if self.description else ())
             turn.give_back()

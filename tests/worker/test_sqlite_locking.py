@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import gc
+import os
 import sqlite3
 import sys
 import threading
@@ -35,6 +37,8 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("transactional_db")]
 INSERT = "INSERT INTO page (title) VALUES ('by the worker')"
 IMMEDIATE = {"transaction_mode": "IMMEDIATE"}
+LOCKED = "database is locked"
+TAKES = ("BEGIN EXCLUSIVE", "BEGIN IMMEDIATE")
 WAL = {"init_command": "PRAGMA journal_mode=WAL"}
 
 
@@ -118,6 +122,7 @@ def writes_in_a_savepoint(worker: Any) -> None:
 
 
 WAYS = (writes_at_once, writes_many, writes_and_reads_back, reads_and_writes, writes_in_a_savepoint)
+IN_A_TRANSACTION = (reads_and_writes, writes_in_a_savepoint)
 each_way = pytest.mark.parametrize("write", WAYS, ids=lambda way: way.__name__)
 
 
@@ -313,7 +318,7 @@ def test_a_view_that_comes_while_a_task_writes_waits_and_is_not_refused(
     begin(worker)
     with view_beside(path, timeout=120) as view:
         assert tell(view, "BEGIN") == "done"
-        assert ask(path) == "database is locked"
+        assert ask(path) == LOCKED
         send(view, "SELECT * FROM page")
         worker.connection.commit()
         assert heard_from(view) == "done"
@@ -347,9 +352,11 @@ def test_a_view_that_comes_just_before_a_tasks_transaction_goes_first(
             with ThreadPoolExecutor(1) as pool:
                 written = pool.submit(in_a_job_and_commit, worker)
                 assert came.wait(60)
-                wait_until(lambda: tell(view, "UPDATE page SET title = upper(title)") == "done")
-                assert tell(view, "ROLLBACK") == "done"
-                written.result(60)
+                try:
+                    wait_until(lambda: tell(view, "DELETE FROM page") == "done")
+                finally:
+                    tell(view, "ROLLBACK")
+                    written.result(60)
             assert [first, *cursor.fetchall()][:3] == [("first",), ("second",), ("third",)]
     assert titles(worker) == {"first", "second", "third", "by the worker"}
 
@@ -384,10 +391,35 @@ def test_a_transaction_lets_all_in_when_it_ends(
     with worker.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("SELECT 1")
-        assert ask(path) == "database is locked"
+        assert ask(path) == LOCKED
     running.reset(token)
     worker.connection.commit()
     assert ask(path) == "done"
+
+
+def test_the_locks_that_sqlite_has_are_not_lost(
+    session_to: Callable[..., Any], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A process loses all its locks on a file when it closes one descriptor of it.
+    monkeypatch.setattr(sqlite_file, "LONGEST_SHUT", 0.1)
+    worker, others = session_to(), [session_to() for _ in range(3)]
+    in_a_job(worker)
+    wait_until(lambda: ask(path) == "done")
+    for other in others:
+        assert titles(other) == {"first"}
+        other.close()
+    gc.collect()
+    with view_beside(path) as view:
+        assert tell(view, "SELECT * FROM page") == "done"
+        assert tell(view, "UPDATE page SET title = upper(title)") == LOCKED
+        worker.connection.commit()
+        assert tell(view, "UPDATE page SET title = upper(title)") == "done"
+
+
+def test_where_nobody_can_be_kept_out_a_task_writes_all_the_same(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    assert sqlite_file.SqliteFile(descriptor).shut()
+    os.close(descriptor)
 
 
 def test_a_statement_that_fails_leaves_nothing_behind(
@@ -458,6 +490,41 @@ def test_a_wait_that_is_interrupted_leaves_the_session_usable(
     assert titles(worker) == {"first", "by the worker"}
 
 
+@pytest.mark.parametrize("in_job", [False, True])
+@each_way
+def test_a_task_that_is_stopped_when_it_has_the_lock_gives_it_back(
+    write: Callable[[Any], None],
+    in_job: bool,
+    session_to: Callable[..., Any],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker, begun, monotonic = session_to(), list[str](), clock.monotonic
+    worker.ensure_connection()
+    worker.connection.set_trace_callback(
+        lambda statement: begun.append(statement) if statement in TAKES else None
+    )
+
+    def stop_when_begun() -> float:
+        # As its timeout does, between any two lines.
+        if begun:
+            begun.clear()
+            raise KeyboardInterrupt
+        return monotonic()
+
+    token = running.set(Run(Job(task="shop.tasks.import_orders"), "default") if in_job else None)
+    monkeypatch.setattr(clock, "monotonic", stop_when_begun)
+    with pytest.raises(KeyboardInterrupt):
+        write(worker)
+    running.reset(token)
+    worker.connection.set_trace_callback(None)
+    assert worker.connection.in_transaction == (write in IN_A_TRANSACTION)
+    worker.connection.rollback()
+    assert ask(path) == "done"
+    write(worker)
+    assert titles(worker) == {"first", "by the worker"}
+
+
 @pytest.mark.parametrize("by_sql", [True, False], ids=["by BEGIN", "without autocommit"])
 def test_a_transaction_that_a_task_began_by_itself_stays_its_own(
     by_sql: bool, session_to: Callable[..., Any], path: Path
@@ -503,7 +570,7 @@ class _Beside:
         looks: list[str] = []
 
         def note(statement: str) -> None:
-            if statement in ("BEGIN EXCLUSIVE", "BEGIN IMMEDIATE"):
+            if statement in TAKES:
                 looks.append(statement)
 
         self._worker.ensure_connection()
