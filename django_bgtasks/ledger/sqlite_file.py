@@ -4,8 +4,11 @@ SQLite asks the kernel for its locks (see its os_unix.c). Who begins to read ask
 then has SHARED until its transaction ends. Who writes has RESERVED, and at its commit waits with
 PENDING until no SHARED is left. PENDING can be taken beside SQLite too: then nobody begins to read.
 It can also be given back while a transaction is open, which SQLite cannot do with its own locks. At
-the end of its transaction SQLite unlocks all, this one too. To lose it early does no harm: a commit
-does not rely on it.
+the end of its transaction SQLite unlocks all, this one too.
+
+What is in the file is protected by RESERVED and SHARED, which are never taken or given back here.
+PENDING only keeps new readers out, for SQLite too: to lose it early, or to give back SQLite's, lets
+a reader in whom a commit waits for, and does no harm.
 """
 
 from __future__ import annotations
