@@ -115,7 +115,12 @@ class Turn:
             time.sleep(left)
         if not self._begin_when_alone(mode, keeps_others_out):
             self.session.execute(f"BEGIN {mode}")
-            keeps_others_out()
+            [journal] = self.session.execute("PRAGMA journal_mode").fetchone()
+            if journal in ROLLBACK_JOURNALS:
+                keeps_others_out()
+            else:
+                # It was changed meanwhile. Whoever has a connection has a lock then, for ever.
+                self._file = None
         self._taken_at = self._used_at = clock.monotonic()
 
     def _begin_when_alone(self, mode: str, keeps_others_out: Callable[[], bool]) -> bool:

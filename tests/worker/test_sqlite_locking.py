@@ -280,6 +280,22 @@ def test_a_wait_that_is_interrupted_leaves_the_session_usable(
     assert titles(worker) == {"first", "by the worker"}
 
 
+def test_a_worker_sees_that_the_site_has_got_write_ahead_logging(
+    session_to: Callable[..., Any], site_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_locking, "PATIENCE", 0.0)
+    worker = session_to()
+    worker.ensure_connection()
+    with view_beside(site_file) as view, worker.cursor() as cursor:
+        assert tell(view, "PRAGMA journal_mode=WAL") == "done"
+        assert tell(view, "SELECT * FROM page") == "done"
+        cursor.execute(INSERT)
+        monkeypatch.setattr(sqlite_locking, "PATIENCE", 600.0)
+        # For views that only stay connected it does not wait again.
+        cursor.execute("DELETE FROM page")
+        assert titles(worker) == set()
+
+
 @pytest.mark.parametrize("options", [IMMEDIATE, WAL], ids=["immediate", "wal"])
 def test_where_no_view_is_refused_all_is_as_ever(
     options: dict[str, Any], session_to: Callable[..., Any]
