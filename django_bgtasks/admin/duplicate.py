@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -18,8 +19,10 @@ from django.utils.translation import gettext_lazy
 
 from ..core.compat import InvalidTask
 from ..core.errors import BgTasksError, DuplicateJob, QueueFull
+from ..core.labels import label_of
 from ..core.options import backend_of
 from ..core.payload import MASK, may_see_secrets, refuse_wrong_call
+from ..core.retry import retry_of
 from ..core.values import loaded_class
 from ..jobs.carried import carrying
 from ..jobs.task import BackgroundTask, known_task
@@ -171,11 +174,34 @@ def _refusal_text(refusal: Exception) -> str:
 
 
 def _like(job: Job, task: Any) -> Any:
+    """The task with what `job` was enqueued with, as far as its row knows."""
     backend = backend_of(job.backend) or task.backend
     changes = {"queue_name": job.queue, "priority": job.priority, "backend": backend}
     if isinstance(task, BackgroundTask):
         changes |= {"owner": job.owner, "about": job.about}
+        changes |= {"timeout": job.timeout, "on_crash": job.on_crash}
+        if job.retry is not None:
+            changes["retry"] = retry_of(job.retry, task)
+        if job.expires_at is not None:
+            changes["expires"] = max(job.expires_at - job.enqueued_at, timedelta(seconds=1))
+        if job.label != _own_label(job, task):
+            # It is no template: the arguments are in it already.
+            changes["label"] = job.label.replace("{", "{{").replace("}", "}}") or None
     return task.using(**changes)
+
+
+def _own_label(job: Job, task: Any) -> str:
+    """What the definition of the task makes of the call of this job."""
+    if task.label is None:
+        return ""
+    args, kwargs = job.args, job.kwargs
+    try:
+        if job.types:
+            args, kwargs = value_of([args, kwargs], loaded_class)
+        return label_of(task, args, kwargs, (job.args, job.kwargs) if job.types else None)
+    except Exception:
+        # By what it likes. Then the new arguments may do.
+        return job.label
 
 
 def of_type(value: Any, kind: type[T], refusal: str) -> T:

@@ -5,8 +5,8 @@ somebody else has that lock just then, one of the two must give up, and SQLite t
 once: "database is locked", whatever its timeout. Whoever writes keeps the lock until all readers
 are gone, that view too. So a worker takes the whole database, or nothing: it looks whether it is
 alone, and if it is not, it waits without a lock. While it writes, views wait to read, which they do
-within their timeout. They would not outlast a task's long transaction: that one waits for its turn
-and then takes the lock for writing only.
+within their timeout. They would not outlast a task's long transaction: after a second that one lets
+them in to read, and has the lock for writing only.
 
 A site that begins its transactions with IMMEDIATE has no such views, and with WAL nobody waits for
 readers: there all is left as it is.
@@ -15,10 +15,7 @@ readers: there all is left as it is.
 from __future__ import annotations
 
 import fcntl
-import os
 import sqlite3
-import struct
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +27,7 @@ from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from ..core import clock
 from ..core.current import running
+from .sqlite_file import file_of
 
 # The modes in which a reader is in the way of a commit.
 ROLLBACK_JOURNALS = ("delete", "persist", "truncate")
@@ -37,11 +35,6 @@ WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
 BEGINS = ("BEGIN", "BEGIN DEFERRED")
 # Seconds between two looks. One that finds nobody and is wrong holds the lock for microseconds.
 FIRST_WAIT, LAST_WAIT = 0.005, 0.02
-# Where SQLite locks its file, for who writes and who reads: see its os.h. And as Linux has a lock.
-LOCK_BYTES = (0x40000000, 512)
-FLOCK = "@hhqqi"
-# By their paths, and never closed: to close one would end all locks of this process on the file.
-_files: dict[str, int | None] = {}
 # For so long others go first. Then no new reader is let in: a heartbeat must not wait for ever.
 PATIENCE = 3.0
 # `is_ours`: the transactions of this thread are the worker's own where no task runs.
@@ -67,10 +60,10 @@ class Turn:
     def __init__(self, session: sqlite3.Connection) -> None:
         self.session = session
         [self.timeout] = session.execute("PRAGMA busy_timeout").fetchone()
-        self._file = _file_of(session)
+        self._file = file_of(session)
         # What the session had written when it began a transaction in which nothing was done yet.
         self._unused_since: int | None = None
-        self._taken_at = self._next_at = 0.0
+        self._taken_at = self._used_at = 0.0
 
     @property
     def commits_by_itself(self) -> bool:
@@ -82,53 +75,68 @@ class Turn:
         self._unused_since = self.session.total_changes
 
     def use(self) -> None:
-        """A statement follows. With the first one a transaction of the worker's own takes the
-        database, and that of a task the lock for writing.
-        """
+        """A statement follows. With the first one a transaction takes the database."""
         since, self._unused_since = self._unused_since, None
-        if since is None or not self.session.in_transaction:
+        if not self.session.in_transaction:
             return
+        self._used_at = clock.monotonic()
         if since == self.session.total_changes:
-            is_ours = running.get() is None and getattr(_here, "is_ours", False)
-            # Nothing is in it; a query from before, which a loop still reads, goes on.
-            self.session.execute("COMMIT")
-            try:
-                self.take() if is_ours else self._take_for_writing()
-            except BaseException:
-                # For whoever began it, and rolls it back now.
-                self.session.execute("BEGIN")
-                raise
+            self._begin_anew()
 
     def take(self) -> None:
         """Begin a transaction that has the database for itself."""
-        if (rest := self._next_at - clock.monotonic()) > 0:
-            time.sleep(rest)
-        if not self._take_when_alone():
-            self.session.execute("BEGIN EXCLUSIVE")
-        self._taken_at = clock.monotonic()
+        self._begin("EXCLUSIVE", lambda: True)
 
     def give_back(self) -> None:
         """Commit, and leave the database to others for as long as it was taken."""
         self.session.execute("COMMIT")
-        now = clock.monotonic()
-        self._next_at = now + min(now - self._taken_at, LONGEST_REST)
+        self._used_at = clock.monotonic()
 
-    def _take_for_writing(self) -> None:
-        """Begin a transaction that keeps no reader out, and is not refused at its first write."""
-        deadline = clock.monotonic() + PATIENCE
-        while _is_in_use(self._file) and clock.monotonic() < deadline:
-            time.sleep(clock.rng.uniform(FIRST_WAIT, LAST_WAIT))
-        self.session.execute("BEGIN IMMEDIATE")
+    def _begin_anew(self) -> None:
+        """Take the database for a transaction in which nothing was done yet."""
+        is_ours = running.get() is None and getattr(_here, "is_ours", False)
+        try:
+            # A query from before, which a loop still reads, goes on.
+            self.session.execute("COMMIT")
+            self.take() if is_ours else self._take_for_task()
+        except BaseException:
+            # For whoever began it, and rolls it back now.
+            if not self.session.in_transaction:
+                self.session.execute("BEGIN")
+            raise
 
-    def _take_when_alone(self) -> bool:
+    def _take_for_task(self) -> None:
+        """Begin a transaction that has the database at first, and later the lock for writing."""
+        self._begin("IMMEDIATE", self._file.shut if self._file else lambda: True)
+
+    def _begin(self, mode: str, keeps_others_out: Callable[[], bool]) -> None:
+        rest = min(self._used_at - self._taken_at, LONGEST_REST)
+        if (left := self._used_at + rest - clock.monotonic()) > 0:
+            time.sleep(left)
+        if not self._begin_when_alone(mode, keeps_others_out):
+            self.session.execute(f"BEGIN {mode}")
+            [journal] = self.session.execute("PRAGMA journal_mode").fetchone()
+            if journal in ROLLBACK_JOURNALS:
+                keeps_others_out()
+            else:
+                # It was changed meanwhile. Whoever has a connection has a lock then, for ever.
+                self._file = None
+        self._taken_at = self._used_at = clock.monotonic()
+
+    def _begin_when_alone(self, mode: str, keeps_others_out: Callable[[], bool]) -> bool:
         deadline, longest = clock.monotonic() + PATIENCE, FIRST_WAIT
+        gap = Gap()
         self.session.execute("PRAGMA busy_timeout = 0")
         try:
             while True:
                 try:
-                    if not _is_in_use(self._file):
-                        self.session.execute("BEGIN EXCLUSIVE")
-                        return True
+                    lock = self._file.lock_of_others() if self._file else fcntl.F_UNLCK
+                    if gap.is_over(lock):
+                        self.session.execute(f"BEGIN {mode}")
+                        if keeps_others_out():
+                            return True
+                        # A COMMIT would be refused beside a reader, and leave the transaction open.
+                        self.session.execute("ROLLBACK")
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                         raise
@@ -138,6 +146,26 @@ class Turn:
                 longest = min(2 * longest, LAST_WAIT)
         finally:
             self.session.execute(f"PRAGMA busy_timeout = {self.timeout}")
+
+
+class Gap:
+    """The time between two transactions that write: as long as the first one was seen, for all who
+    wait for it. Views look less often than workers, and would come last each time.
+    """
+
+    def __init__(self) -> None:
+        self._seen_at: float | None = None
+        self._ends_at = 0.0
+
+    def is_over(self, lock: int) -> bool:
+        """Whether it may be taken now that others have this lock."""
+        now = clock.monotonic()
+        if lock == fcntl.F_WRLCK:
+            self._seen_at = now if self._seen_at is None else self._seen_at
+            self._ends_at = now + min(now - self._seen_at, LONGEST_REST)
+            return False
+        self._seen_at = None
+        return lock == fcntl.F_UNLCK and now >= self._ends_at
 
 
 class Cursor(SQLiteCursorWrapper):
@@ -184,47 +212,24 @@ class Cursor(SQLiteCursorWrapper):
             execute()
             turn.begun()
         elif text.startswith(WRITES):
-            turn.take()
             self._commit(execute)
         else:
             execute()
         return self
 
     def _commit(self, execute: Callable[[], Any]) -> None:
-        """What a statement returns is fetched before: it is not done until then."""
+        """Execute it in a transaction of its own. What it returns is fetched before the end: it is
+        not done until then.
+        """
         turn = self._turn
         try:
+            turn.take()
             execute()
             self._rows = iter(super().fetchall() if self.description else ())
             turn.give_back()
         except BaseException:
             turn.session.rollback()
             raise
-
-
-def _file_of(session: sqlite3.Connection) -> int | None:
-    """The database's file, of which the kernel tells who has locks; None where it may not."""
-    if sys.platform != "linux":
-        return None
-    [path] = (path for _, name, path in session.execute("PRAGMA database_list") if name == "main")
-    if path not in _files:
-        try:
-            _files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            _files[path] = None
-    return _files[path]
-
-
-def _is_in_use(file: int | None) -> bool:
-    """Whether another process has a lock on the file: SQLite itself can ask only with a lock."""
-    if file is None:
-        return False
-    lock = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, *LOCK_BYTES, 0)
-    try:
-        kind, *_ = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, lock))
-    except OSError:
-        return False
-    return bool(kind != fcntl.F_UNLCK)
 
 
 def _prepare(connection: Any, **kwargs: Any) -> None:

@@ -60,6 +60,11 @@ def with_its_name(order: dict[str, str]) -> None:
     """Its label needs a part of its argument."""
 
 
+@task(label="order {number}")
+def with_its_order(number: int) -> None:
+    """Its label names its argument."""
+
+
 @task(dedup_key="debounced", on_duplicate="replace")
 def debounced(a: int) -> int:
     return a

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from django_bgtasks import Middleware, add_middleware, remove_middleware, testing
+from django_bgtasks import Middleware, Retry, add_middleware, remove_middleware, testing
 from django_bgtasks.admin import bulk, selection
 from django_bgtasks.core.states import State
 from django_bgtasks.jobs.actions import delete_jobs
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.django_db
 Staff = Callable[..., Client]
 LIST = "/admin/django_bgtasks/job/"
 ADD = "tests.app.tasks.add"
+ONE_SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +49,33 @@ def test_a_copy_with_changed_arguments_is_a_new_job_in_the_same_queue(staff: Sta
     assert made.state == State.QUEUED
     [entry] = HistoryEntry.objects.all()
     assert (entry.verb, entry.job, entry.source) == ("duplicated", made.pk, job.pk)
+
+
+def test_a_copy_has_what_the_job_was_enqueued_with(admin_client: Client) -> None:
+    retry = Retry(delays=[1, 2, 3], jitter=0, on=LookupError)
+    given = {"timeout": 7.5, "retry": retry, "on_crash": "fail", "label": "for {{ada}}"}
+    task = tasks.with_its_order.using(expires=3600, priority=5, queue_name="emails", **given)
+    job = Job.objects.get(pk=task.enqueue(1).id)
+    copy(admin_client, job, "[2]")
+    made = Job.objects.exclude(pk=job.pk).get()
+    same = ("timeout", "retry", "max_attempts", "on_crash", "label", "priority", "queue")
+    assert [getattr(made, name) for name in same] == [getattr(job, name) for name in same]
+    assert (made.label, made.max_attempts, made.retry is None) == ("for {ada}", 4, False)
+    assert made.expires_at is not None
+    assert made.expires_at - made.enqueued_at == pytest.approx(timedelta(hours=1), abs=ONE_SECOND)
+    assert made.enqueued_at >= job.enqueued_at
+
+
+def test_a_copy_of_what_the_definition_says_has_what_it_says_of_the_new_arguments(
+    admin_client: Client,
+) -> None:
+    job = Job.objects.get(pk=tasks.with_its_order.enqueue(1).id)
+    copy(admin_client, job, "[2]")
+    made = Job.objects.exclude(pk=job.pk).get()
+    assert (job.label, made.label, made.retry) == ("order 1", "order 2", None)
+    unlabelled = Job.objects.get(pk=tasks.with_its_order.using(label=None).enqueue(3).id)
+    copy(admin_client, unlabelled, "[4]")
+    assert Job.objects.get(args=[4]).label == ""
 
 
 def test_a_copy_carries_what_the_job_carries_and_nothing_of_who_copies_it(

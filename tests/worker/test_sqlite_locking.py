@@ -2,116 +2,56 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, repeat
 from pathlib import Path
-from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError
 from django.db.backends.signals import connection_created
-from django.db.utils import ConnectionHandler
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.current import running
 from django_bgtasks.jobs.execute import Run
 from django_bgtasks.ledger import sqlite_locking
-from django_bgtasks.ledger.sqlite_locking import own_transactions_here, write_beside_nobody
+from django_bgtasks.ledger.sqlite_locking import (
+    Gap,
+    write_beside_nobody,
+)
 from django_bgtasks.models import Job
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("transactional_db")]
-INSERT = "INSERT INTO page (title) VALUES ('by the worker')"
+from .sqlite_sessions import (
+    INSERT,
+    WAYS,
+    beside,
+    can_be_read,
+    each_way,
+    reads_and_writes,
+    tell,
+    titles,
+    view_beside,
+    writes_at_once,
+)
+
+pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("transactional_db", "polite")]
 IMMEDIATE = {"transaction_mode": "IMMEDIATE"}
 WAL = {"init_command": "PRAGMA journal_mode=WAL"}
 
 
-@pytest.fixture(autouse=True)
-def polite() -> Iterator[None]:
-    """Connections that are made in the test are like those of a worker."""
-    write_beside_nobody()
-    yield
-    connection_created.disconnect(dispatch_uid="django_bgtasks.sqlite_locking")
-
-
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A database with one table and one row."""
-    path = tmp_path / "site.sqlite3"
-    with sqlite3.connect(path) as session:
-        session.execute("CREATE TABLE page (id INTEGER PRIMARY KEY, title TEXT UNIQUE)")
-        session.execute("INSERT INTO page (title) VALUES ('first')")
-    session.close()
-    return path
-
-
-@pytest.fixture
-def session_to(path: Path) -> Iterator[Callable[..., Any]]:
-    """Makes Django's connections to it, for any thread."""
-    made = []
-
-    def session(**options: Any) -> Any:
-        database = {"ENGINE": "django.db.backends.sqlite3", "NAME": path, "OPTIONS": options}
-        wrapper = ConnectionHandler({"default": database})["default"]
-        wrapper.inc_thread_sharing()
-        made.append(wrapper)
-        return wrapper
-
-    yield session
-    for wrapper in made:
-        wrapper.close()
-
-
-@pytest.fixture
-def view(path: Path) -> Iterator[sqlite3.Connection]:
+def view(site_file: Path) -> Iterator[sqlite3.Connection]:
     """A view's transaction, as Django begins it by default: it has read, and wants to write."""
-    session = sqlite3.connect(path, isolation_level=None, timeout=30)
+    session = sqlite3.connect(site_file, isolation_level=None, timeout=30)
     session.execute("BEGIN")
     session.execute("SELECT * FROM page").fetchall()
     yield session
     session.close()
-
-
-def writes_at_once(worker: Any) -> None:
-    with worker.cursor() as cursor:
-        cursor.execute(INSERT)
-
-
-def writes_many(worker: Any) -> None:
-    with worker.cursor() as cursor:
-        cursor.executemany("INSERT INTO page (title) VALUES (%s)", [["by the worker"]])
-
-
-def writes_and_reads_back(worker: Any) -> None:
-    with worker.cursor() as cursor:
-        cursor.execute(f"{INSERT} RETURNING title")
-        assert cursor.fetchone() == ("by the worker",)
-
-
-def reads_and_writes(worker: Any) -> None:
-    with worker.cursor() as cursor:
-        cursor.execute("BEGIN")
-        assert cursor.execute("SELECT * FROM page").fetchall()
-        cursor.execute(INSERT)
-    worker.connection.commit()
-
-
-def writes_in_a_savepoint(worker: Any) -> None:
-    with worker.cursor() as cursor:
-        cursor.execute("BEGIN DEFERRED")
-        cursor.execute("SAVEPOINT inner")
-        cursor.execute(INSERT)
-        cursor.execute("RELEASE inner")
-    worker.connection.commit()
-
-
-WAYS = (writes_at_once, writes_many, writes_and_reads_back, reads_and_writes, writes_in_a_savepoint)
-each_way = pytest.mark.parametrize("write", WAYS, ids=lambda way: way.__name__)
 
 
 @each_way
@@ -153,12 +93,12 @@ def test_a_session_that_is_made_anew_can_be_used_by_receivers_of_the_site_first(
 
 
 def test_without_that_the_view_would_be_refused_at_once(
-    session_to: Callable[..., Any], view: sqlite3.Connection, path: Path
+    session_to: Callable[..., Any], view: sqlite3.Connection, site_file: Path
 ) -> None:
     connection_created.disconnect(dispatch_uid="django_bgtasks.sqlite_locking")
     worker = session_to(timeout=60)
     with beside(writes_at_once, worker) as (written, _):
-        wait_until(lambda: not can_be_read(path))
+        wait_until(lambda: not can_be_read(site_file))
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             view.execute("INSERT INTO page (title) VALUES ('by the view')")
         view.rollback()
@@ -168,14 +108,14 @@ def test_without_that_the_view_would_be_refused_at_once(
 def test_readers_without_end_do_not_hold_up_a_worker_for_ever(
     session_to: Callable[..., Any],
     view: sqlite3.Connection,
-    path: Path,
+    site_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sqlite_locking, "PATIENCE", 0.0)
     worker = session_to(timeout=60)
     with beside(writes_at_once, worker) as (written, looks):
         # Now it keeps the lock, and nobody new comes in.
-        wait_until(lambda: not can_be_read(path))
+        wait_until(lambda: not can_be_read(site_file))
         view.rollback()
         written.result(60)
         assert len(looks) == 2
@@ -198,14 +138,33 @@ def test_between_its_writes_a_worker_leaves_the_database_to_others(
     session_to: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It is taken at 0.0, and given back at 0.05; at 0.06 the next one comes.
-    moments, rests = chain([0.0, 0.0, 0.0, 0.05, 0.06], repeat(0.1)), list[float]()
+    moments, rests = chain([0.0] * 4 + [0.05, 0.06], repeat(0.1)), list[float]()
     worker = session_to()
     with worker.cursor() as cursor:
-        monkeypatch.setattr(clock, "monotonic", lambda: next(moments))
+        here, monotonic = threading.current_thread(), clock.monotonic
+
+        def moment() -> float:
+            return next(moments) if threading.current_thread() is here else monotonic()
+
+        monkeypatch.setattr(clock, "monotonic", moment)
         monkeypatch.setattr(time, "sleep", rests.append)
         cursor.execute(INSERT)
         cursor.execute("DELETE FROM page")
     assert rests == [pytest.approx(0.04)]
+
+
+def test_a_worker_that_waited_for_another_one_lets_views_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_locking, "LONGEST_REST", 0.1)
+    gap, seen = Gap(), list[bool]()
+    free, is_read, is_written = fcntl.F_UNLCK, fcntl.F_RDLCK, fcntl.F_WRLCK
+    looks = [(0.0, free), (1.0, is_written), (1.05, is_written), (1.09, free), (1.1, is_read)]
+    looks += [(1.11, free), (2.0, is_written), (3.0, is_written), (3.09, free), (3.11, free)]
+    for now, lock in looks:
+        monkeypatch.setattr(clock, "monotonic", lambda now=now: now)
+        seen.append(gap.is_over(lock))
+    assert seen == [True, False, False, False, False, True, False, False, False, True]
 
 
 def begins_a_transaction_in_a_task(worker: Any) -> None:
@@ -217,21 +176,14 @@ def begins_a_transaction_in_a_task(worker: Any) -> None:
 def test_a_worker_looks_for_other_processes_without_a_lock(
     write: Callable[[Any], None],
     session_to: Callable[..., Any],
-    path: Path,
+    site_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sqlite_locking, "PATIENCE", 600.0)
-    code = (
-        "import sqlite3, sys; view = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-        "view.execute('BEGIN'); view.execute('SELECT * FROM page').fetchall()\n"
-        "print('has read', flush=True); sys.stdin.readline()\n"
-        "view.execute('UPDATE page SET title = upper(title)'); view.execute('COMMIT')"
-    )
     worker = session_to()
-    with Popen([sys.executable, "-c", code, str(path)], text=True, stdin=PIPE, stdout=PIPE) as view:
-        assert view.stdout
-        assert view.stdin
-        assert view.stdout.readline() == "has read\n"
+    with view_beside(site_file) as view:
+        assert tell(view, "BEGIN") == "done"
+        assert tell(view, "SELECT * FROM page") == "done"
         sleeps, sleep = list[float](), time.sleep
 
         def note(seconds: float) -> None:
@@ -242,65 +194,33 @@ def test_a_worker_looks_for_other_processes_without_a_lock(
         with beside(write, worker) as (written, looks):
             wait_until(lambda: len(sleeps) >= 20)
             assert looks == []
-            view.stdin.write("\n")
-            view.stdin.flush()
+            assert tell(view, "UPDATE page SET title = upper(title)") == "done"
+            assert tell(view, "COMMIT") == "done"
             written.result(60)
-        assert view.wait(60) == 0
     assert titles(worker) == {"FIRST", "by the worker"}
 
 
 def test_a_transaction_takes_the_database_with_its_first_statement(
-    session_to: Callable[..., Any], path: Path
+    session_to: Callable[..., Any], site_file: Path
 ) -> None:
     worker = session_to()
     with worker.cursor() as cursor:
         cursor.execute("BEGIN")
-        assert can_be_read(path)
+        assert can_be_read(site_file)
         cursor.execute("SELECT 1")
-        assert not can_be_read(path)
-    worker.connection.rollback()
-
-
-def test_the_transaction_of_a_task_keeps_no_reader_out(
-    session_to: Callable[..., Any], path: Path
-) -> None:
-    worker = session_to()
-    token = running.set(Run(Job(task="shop.tasks.import_orders"), "default"))
-    try:
-        with worker.cursor() as cursor:
-            cursor.execute("BEGIN")
-            cursor.execute(INSERT)
-            assert can_be_read(path)
-    finally:
-        running.reset(token)
-        worker.connection.rollback()
-
-
-def test_the_transaction_of_a_tasks_own_thread_keeps_no_reader_out(
-    session_to: Callable[..., Any], path: Path
-) -> None:
-    worker = session_to()
-
-    def begins_to_read() -> bool:
-        with worker.cursor() as cursor:
-            cursor.execute("BEGIN")
-            cursor.execute("SELECT * FROM page").fetchall()
-        return can_be_read(path)
-
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(begins_to_read).result(60)
+        assert not can_be_read(site_file)
     worker.connection.rollback()
 
 
 def test_a_statement_that_fails_leaves_nothing_behind(
-    session_to: Callable[..., Any], path: Path
+    session_to: Callable[..., Any], site_file: Path
 ) -> None:
     worker = session_to()
     with worker.cursor() as cursor:
         for again in ("", " RETURNING id"):
             with pytest.raises(IntegrityError):
                 cursor.execute(f"INSERT INTO page (title) VALUES ('new'), ('first'){again}")
-            assert can_be_read(path)
+            assert can_be_read(site_file)
         cursor.execute("UPDATE page SET title = 'changed'")
         assert cursor.rowcount == 1
     assert titles(worker) == {"changed"}
@@ -326,7 +246,7 @@ def test_what_a_statement_returns_is_fetched_as_from_any_cursor(
 
 @each_way
 def test_a_loop_reads_on_while_its_body_writes(
-    write: Callable[[Any], None], session_to: Callable[..., Any], path: Path
+    write: Callable[[Any], None], session_to: Callable[..., Any], site_file: Path
 ) -> None:
     worker = session_to()
     with worker.cursor() as cursor:
@@ -360,26 +280,20 @@ def test_a_wait_that_is_interrupted_leaves_the_session_usable(
     assert titles(worker) == {"first", "by the worker"}
 
 
-@pytest.mark.parametrize("by_sql", [True, False], ids=["by BEGIN", "without autocommit"])
-def test_a_transaction_that_a_task_began_by_itself_stays_its_own(
-    by_sql: bool, session_to: Callable[..., Any], path: Path
+def test_a_worker_sees_that_the_site_has_got_write_ahead_logging(
+    session_to: Callable[..., Any], site_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sqlite_locking, "PATIENCE", 0.0)
     worker = session_to()
     worker.ensure_connection()
-    with worker.cursor() as cursor:
-        if by_sql:
-            # One that was begun and not used comes before.
-            cursor.execute("BEGIN")
-            worker.connection.commit()
-            worker.connection.execute("BEGIN IMMEDIATE")
-            worker.connection.execute("INSERT INTO page (title) VALUES ('a')")
-        else:
-            worker.set_autocommit(False)
-            cursor.execute("INSERT INTO page (title) VALUES ('a')")
+    with view_beside(site_file) as view, worker.cursor() as cursor:
+        assert tell(view, "PRAGMA journal_mode=WAL") == "done"
+        assert tell(view, "SELECT * FROM page") == "done"
         cursor.execute(INSERT)
-        assert worker.connection.in_transaction
-        worker.connection.rollback()
-    assert titles(worker) == {"first"}
+        monkeypatch.setattr(sqlite_locking, "PATIENCE", 600.0)
+        # For views that only stay connected it does not wait again.
+        cursor.execute("DELETE FROM page")
+        assert titles(worker) == set()
 
 
 @pytest.mark.parametrize("options", [IMMEDIATE, WAL], ids=["immediate", "wal"])
@@ -389,46 +303,3 @@ def test_where_no_view_is_refused_all_is_as_ever(
     worker = session_to(**options)
     with worker.cursor() as cursor:
         assert not isinstance(cursor.cursor, sqlite_locking.Cursor)
-
-
-def beside(write: Callable[[Any], None], worker: Any) -> Any:
-    """Write in a thread; gives its future, and its looks whether it is alone."""
-    return _Beside(write, worker)
-
-
-class _Beside:
-    def __init__(self, write: Callable[[Any], None], worker: Any) -> None:
-        self._write, self._worker = write, worker
-        self._pool = ThreadPoolExecutor(1, initializer=own_transactions_here)
-
-    def __enter__(self) -> tuple[Future[None], list[str]]:
-        looks: list[str] = []
-
-        def note(statement: str) -> None:
-            if statement == "BEGIN EXCLUSIVE":
-                looks.append(statement)
-
-        self._worker.ensure_connection()
-        self._worker.connection.set_trace_callback(note)
-        return self._pool.submit(self._write, self._worker), looks
-
-    def __exit__(self, *args: object) -> None:
-        self._pool.shutdown()
-
-
-def titles(worker: Any) -> set[str]:
-    with worker.cursor() as cursor:
-        cursor.execute("SELECT title FROM page")
-        return {title for (title,) in cursor}
-
-
-def can_be_read(path: Path) -> bool:
-    """Whether somebody else may begin to read just now."""
-    session = sqlite3.connect(path, timeout=0)
-    try:
-        session.execute("SELECT * FROM page").fetchall()
-    except sqlite3.OperationalError:
-        return False
-    finally:
-        session.close()
-    return True
