@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from math import inf
 from uuid import UUID
 
@@ -124,8 +125,7 @@ class Firing:
                     if fired and clock.monotonic() > end:
                         break
                     begun.append(row)
-                    with deadline(BUILD_SECONDS):
-                        task = self._task_of(row)
+                    task = deadline(BUILD_SECONDS).run(partial(self._task_of, row))
                     if task is not None:
                         jobs = _write(row, task, plan_of(row), self.using)
                         fired.append((row, task, jobs or []))
@@ -148,8 +148,7 @@ class Firing:
         """
         task = None
         try:
-            with deadline(BUILD_SECONDS):
-                task = self._task_of(row)
+            task = deadline(BUILD_SECONDS).run(partial(self._task_of, row))
             if task is None:
                 return 0
             jobs = fire(row, task, self.using)
@@ -296,14 +295,14 @@ def _write(
     """Move the schedule and insert its jobs, in the current transaction; see fire()."""
     jobs: list[Job] = []
     if planned.ticks:
-        with deadline(BUILD_SECONDS):
-            jobs = jobs_of(row, task, planned.ticks, in_utc(row.moment))  # type: ignore[attr-defined]
+        now = in_utc(row.moment)  # type: ignore[attr-defined]
+        jobs = deadline(BUILD_SECONDS).run(partial(jobs_of, row, task, planned.ticks, now))
     if not schedules.move(row, planned, using, error):
         return None
     inserted: list[Job] = []
     if jobs:
-        with deadline(BUILD_SECONDS), carrying_of(row):
-            inserted = insert_built(jobs, task, using)
+        with carrying_of(row):
+            inserted = deadline(BUILD_SECONDS).run(partial(insert_built, jobs, task, using))
     if duplicates := len(jobs) - len(inserted):
         schedules.count_skipped(row, duplicates, using)
     return inserted
