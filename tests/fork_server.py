@@ -37,6 +37,8 @@ FREE = {
     *("BGTASKS_TEST_DB_NAME", "BGTASKS_TEST_DB_OPTIONS", "BGTASKS_TEST_ISOLATION"),
     *("BGTASKS_TEST_POSTGRES_URL", "BGTASKS_TEST_MYSQL_URL"),
 }
+# By the first query and the first connection to Redis; the last one by make_settings_anew().
+IMPORTED_LATER = ("django.db.models.sql.compiler", "encodings.idna", "django.test.signals")
 MADE_ANEW = ("TASKS", "CACHES")
 PR_SET_PDEATHSIG = 1
 
@@ -157,6 +159,7 @@ def serve(address: str) -> None:
 
 def load() -> None:
     """Import what a worker imports; nothing is asked and no connection opened."""
+    from django.core.checks import run_checks
     from django.core.management import get_commands, load_command_class
     from django.db.migrations.loader import MigrationLoader
     from django.utils.module_loading import autodiscover_modules
@@ -165,7 +168,10 @@ def load() -> None:
     load_command_class(get_commands()["bgworker"], "bgworker")
     MigrationLoader(None)
     autodiscover_modules("tasks")
-    importlib.import_module("django.test.signals")
+    # Each worker checks its site first: it imports the pages, the template tags and the cache.
+    run_checks()
+    for name in IMPORTED_LATER:
+        importlib.import_module(name)
 
 
 def forked(connected: socket.socket) -> None:

@@ -6,10 +6,9 @@ import ast
 import importlib.util
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 import django_bgtasks
 
@@ -57,19 +56,14 @@ TEMPLATES = sorted(
     for path in PACKAGE.rglob(f"*.{suffix}")
 )
 
-each_file = pytest.mark.parametrize("path", FILES, ids=str)
-each_written_file = pytest.mark.parametrize("path", WRITTEN, ids=str)
 
-
-@each_file
-def test_a_file_imports_only_from_its_own_floor_or_a_lower_one(path: Path) -> None:
-    own = floor_of(path)
-    above = {
-        f"line {line}: {module} (floor {floor_of(target)})"
+def test_a_file_imports_only_from_its_own_floor_or_a_lower_one() -> None:
+    assert not [
+        f"{path}:{line}: floor {floor_of(path)} imports {module} of floor {floor_of(target)}"
+        for path in FILES
         for line, module in imports_of(path)
-        if (target := file_of(module)) is not None and floor_of(target) > own
-    }
-    assert not above, f"{path} stands on floor {own} and reaches up"
+        if (target := file_of(module)) is not None and floor_of(target) > floor_of(path)
+    ]
 
 
 def test_no_circle_of_files() -> None:
@@ -101,12 +95,14 @@ def test_a_name_says_what_the_value_is() -> None:
     ]
 
 
-@each_file
-def test_only_transport_imports_rq_and_redis(path: Path) -> None:
-    if path.parts[0] in MAY_USE_REDIS:
-        return
-    libraries = {name for _, name in imports_of(path) if name.split(".")[0] in REDIS_LIBRARIES}
-    assert not libraries
+def test_only_transport_imports_rq_and_redis() -> None:
+    assert not [
+        f"{path}:{line}: {module}"
+        for path in FILES
+        if path.parts[0] not in MAY_USE_REDIS
+        for line, module in imports_of(path)
+        if module.split(".")[0] in REDIS_LIBRARIES
+    ]
 
 
 def test_core_imports_no_orm() -> None:
@@ -122,27 +118,35 @@ def test_core_imports_no_orm() -> None:
     assert not orm
 
 
-@each_written_file
-def test_no_file_is_longer_than_500_lines(path: Path) -> None:
-    assert len(source_of(path).splitlines()) <= FILE_LINES
+def test_no_file_is_longer_than_500_lines() -> None:
+    lengths = {str(path): len(source_of(path).splitlines()) for path in WRITTEN}
+    assert not {path: lines for path, lines in lengths.items() if lines > FILE_LINES}
 
 
-@each_written_file
-def test_no_function_is_longer_than_50_lines(path: Path) -> None:
-    long = {node.name: lines_of(node) for node in functions_of(path)}
-    assert not {name: lines for name, lines in long.items() if lines > FUNCTION_LINES}
+def test_no_function_is_longer_than_50_lines() -> None:
+    assert not [
+        f"{path}: {node.name} has {lines_of(node)} lines"
+        for path in WRITTEN
+        for node in functions_of(path)
+        if lines_of(node) > FUNCTION_LINES
+    ]
 
 
-@each_written_file
-def test_only_management_commands_print(path: Path) -> None:
-    calls = [node.func for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
-    prints = [f.lineno for f in calls if isinstance(f, ast.Name) and f.id == "print"]
-    assert not prints or path.parts[:2] == ("management", "commands")
+def test_only_management_commands_print() -> None:
+    assert not [
+        f"{path}:{node.lineno}"
+        for path in WRITTEN
+        if path.parts[:2] != ("management", "commands")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    ]
 
 
-@pytest.mark.parametrize("path", [*FILES, *TEMPLATES], ids=str)
-def test_nothing_is_left_to_be_done(path: Path) -> None:
-    assert not re.search(r"\b(TODO|FIXME|XXX)\b", source_of(path))
+def test_nothing_is_left_to_be_done() -> None:
+    left = re.compile(r"\b(TODO|FIXME|XXX)\b")
+    assert not [str(path) for path in [*FILES, *TEMPLATES] if left.search(source_of(path))]
 
 
 def floor_of(path: Path) -> int:
@@ -224,6 +228,7 @@ def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return lines
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     """The syntax tree of a file of the package."""
     return ast.parse(source_of(path))
