@@ -94,6 +94,9 @@ def json_value(
     """
     if value is None:
         return None
+    if type(value) is dict and not value:
+        # Most calls have no keyword arguments.
+        return {}
     try:
         copied = (copied_by or json_copy)(value, what, 0)
         size = len(_encode(copied).encode())

@@ -9,13 +9,13 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, overload
 from uuid import UUID
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
 from ..core import clock
@@ -162,7 +162,7 @@ def _insert_alike(first: Job, calls: Sequence[Call], task: AnyTask, using: str) 
         chunk = calls[start : start + CHUNK]
         insert_calls(first, chunk, using)
         if first.state == State.QUEUED and not runs_inline(task):
-            messages = [replace(message_for(first), job_id=call[0]) for call in chunk]
+            messages = [message_for(first)._replace(job_id=call[0]) for call in chunk]
             push_on_commit(messages, first.backend, using)
 
 
@@ -359,18 +359,18 @@ def push_on_commit(messages: list[Message], backend: str, using: str) -> None:
     # The first answer costs nothing.
     if not (needs_redis(home) or uses_redis(home)):
         return
-    last = _last_push(using)
+    connection: Any = connections[using]
+    last = _last_push(connection)
     if last is not None and last.backend == home:
         last.messages += messages
         return
     # Push after the commit: a crash here delays a job, never loses one, for maintenance finds its
     # row.
-    transaction.on_commit(_Push(messages, home, using), using=using, robust=True)
+    connection.on_commit(_Push(messages, home, using), robust=True)
 
 
-def _last_push(using: str) -> _Push | None:
+def _last_push(connection: Any) -> _Push | None:
     """The hook that was registered last, if it is a push that shares the fate of one made now."""
-    connection: Any = connections[using]
     if not connection.run_on_commit:
         return None
     savepoints, hook = connection.run_on_commit[-1][:2]

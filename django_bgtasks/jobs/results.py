@@ -75,6 +75,9 @@ class JobResult(TaskResult, Generic[T], metaclass=ForBoth):  # type: ignore[misc
     job: Job
     deduplicated: bool = field(default=False, compare=False)
 
+    def __post_init__(self) -> None:
+        """Django makes JSON of the arguments here, a copy for each result: these are JSON."""
+
     def __repr__(self) -> str:
         """Without the result, and with sensitive arguments masked: a log may quote it."""
         args, kwargs = masked_call(self.task, self.args, self.kwargs)

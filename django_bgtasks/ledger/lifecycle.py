@@ -45,9 +45,8 @@ def insert(job: Job, using: str) -> bool:
     """Insert the job. False if its dedup slot is taken: nothing was written then."""
     if_free = job.dedup_slot is not None
     dialect = dialect_of(using)
-    if dialect is not None and is_plain(job):
-        inserted = dialect.insert(job, if_free, using)
-    else:
+    inserted = None if dialect is None else dialect.insert(job, if_free, using)
+    if inserted is None:
         job.enqueued_at = Now()
         inserted = insert_returning(job, "enqueued_at", using, FREE_SLOT if if_free else "")
     job._state.adding, job._state.db = not inserted, using

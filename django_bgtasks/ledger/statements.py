@@ -99,9 +99,13 @@ class Dialect:
         """Execute the statement and return its rows. searches: it looks for rows."""
         return _run_plainly(sql, params, connections[using])
 
-    def insert(self, job: Job, if_free: bool, using: str) -> bool:
-        """Insert the row. False if it was left out, for its dedup slot is taken."""
+    def insert(self, job: Job, if_free: bool, using: str) -> bool | None:
+        """Insert the row. False if it was left out, for its dedup slot is taken. None if it has an
+        expression, which is for the ORM to write; then nothing was done.
+        """
         names = _own_values(job)
+        if not _are_values(job, names):
+            return None
         rows = self.run(insert_sql(self, names, if_free), _stored(job, names, using), using)
         for (moment,) in rows:
             convert = _converters(using).get(READ.index("enqueued_at"))
@@ -255,7 +259,7 @@ def unsaved(**values: Any) -> Job:
 
 def is_plain(job: Job) -> bool:
     """Whether the row holds values only: an expression is for the ORM to write."""
-    return not any(hasattr(value, "resolve_expression") for value in job.__dict__.values())
+    return _are_values(job, _own_values(job))
 
 
 def run_prepared(
@@ -336,7 +340,13 @@ def _quoted(value: str) -> str:
 def _own_values(job: Job) -> tuple[str, ...]:
     """The fields of which this row has a value of its own."""
     row = job.__dict__
-    return "id", *(name for name, default in DEFAULTS.items() if row[name] != default)
+    return "id", *[name for name, default in DEFAULTS.items() if row[name] != default]
+
+
+def _are_values(job: Job, names: Sequence[str]) -> bool:
+    """Whether none of these fields has an expression."""
+    row = job.__dict__
+    return not any(hasattr(row[name], "resolve_expression") for name in names)
 
 
 def _stored(job: Job, names: Sequence[str], using: str) -> list[Any]:
@@ -355,6 +365,8 @@ def _driver_value(field: Any, value: Any, using: str) -> Any:
         return str.__str__(value)
     if isinstance(value, int | float):
         return value
+    if isinstance(value, UUID):
+        return value.hex
     return field.get_db_prep_save(value, connections[using])
 
 

@@ -19,10 +19,10 @@ import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha1
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -53,6 +53,7 @@ TRY_SCRIPTS_EVERY = 60.0
 _without_until: WeakKeyDictionary[Redis, float] = WeakKeyDictionary()
 
 
+@lru_cache(maxsize=1024)
 def rq_queue_name(queue: str, priority: int) -> str:
     """Each priority in use is an RQ queue of its own: `emails`, `emails-p50`, `emails-m10`.
 
@@ -132,8 +133,7 @@ def _namespace_of(ledger: UUID, backend: str) -> Namespace:
 CACHED.append(_namespace_of)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """Where the message of one job goes, and what RQ's tools show of it."""
 
     job_id: UUID

@@ -20,11 +20,11 @@ import os
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import hiredis
 from redis import ConnectionPool, Redis, exceptions
@@ -55,6 +55,7 @@ READ_SIZE = 65536
 # So a Redis may say that it does not run a script. An answer without a type is of this very class.
 NOT_SCRIPTED = (exceptions.ResponseError, exceptions.NoPermissionError)
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -110,7 +111,7 @@ class Link:
         commands = list(outgoing.commands(self._by_script))
         outgoing.by_script, outgoing.is_refused = self._by_script, False
         outgoing.sent_at, outgoing.unanswered = clock.monotonic(), len(commands)
-        self._write(b"".join(self._connection.pack_commands(commands)))
+        self._write(b"".join(map(hiredis.pack_command, commands)))
         if outgoing.size > AT_ONCE:
             # Too many to be kept for another try.
             outgoing.commands = None
@@ -246,16 +247,20 @@ class Sender:
         end = clock.monotonic() + seconds
         if (connecting := self._connecting) is not None:
             connecting.wait(seconds)
+
+        def drain(link: Link | None) -> None:
+            if link is not None:
+                link.drain(end - clock.monotonic())
+
         try:
-            with self._taken_link() as link:
-                if link is not None:
-                    link.drain(end - clock.monotonic())
+            self._with_link(drain)
         except RedisError as error:
             self._fail(error)
 
     def _send(self, outgoing: Outgoing, can_wait: bool = False) -> bool:
         """Send it if there is a link. can_wait: or when there will be one."""
-        with self._taken_link() as link:
+
+        def send(link: Link | None) -> bool:
             if link is not None:
                 if link.read():
                     self._is_well, self._logged = True, ""
@@ -267,13 +272,14 @@ class Sender:
             self._room -= outgoing.size
             return True
 
-    @contextmanager
-    def _taken_link(self) -> Iterator[Link | None]:
-        """The link, for one thread at a time. Whatever is raised meanwhile has ended it."""
+        return self._with_link(send)
+
+    def _with_link(self, act: Callable[[Link | None], T]) -> T:
+        """Act with the link, for one thread at a time. What is raised meanwhile has ended it."""
         with self._lock:
             link, self._link = self._link, None
             try:
-                yield link
+                return act(link)
             except BaseException as error:
                 if link is not None:
                     link.close()
