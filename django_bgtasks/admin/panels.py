@@ -19,6 +19,7 @@ from ..core.messages import message
 from ..models import AttemptOutcome, Job, Schedule, Worker
 from ..monitoring.failures import FailureGroup, FailureWindow
 from ..monitoring.problems import Level, Problem, Target
+from ..monitoring.schedules import STATES
 from ..monitoring.series import ChartPoint
 from ..monitoring.snapshot import QueueSnapshot, RunningJob, Snapshot, WorkerSnapshot
 from . import charts
@@ -34,32 +35,11 @@ PROCESS_STATES = {
 # What a problem can be about.
 SUBJECTS = ("queue", "name", "task", "backend")
 INTERVALS = {1: gettext_lazy("minute"), 10: gettext_lazy("10 minutes"), 60: gettext_lazy("hour")}
-
-
 # Their badges.
 LEVELS = {
     Level.CRITICAL: ("failed", gettext_lazy("Critical")),
     Level.WARNING: ("late", gettext_lazy("Warning")),
     Level.INFO: ("info", gettext_lazy("Note")),
-}
-
-
-# The badges of what can be wrong with schedules, and the filters of their list.
-SCHEDULE_TROUBLES = {
-    "late": ("late", gettext_lazy("Late")),
-    "failing": ("failed", gettext_lazy("Failing")),
-    "paused": ("paused", gettext_lazy("Paused")),
-    "refused": ("late", gettext_lazy("Without a job")),
-    "ended": ("over", gettext_lazy("Over")),
-    "unknown-task": ("failed", gettext_lazy("Task unknown")),
-    "undeclared": ("info", gettext_lazy("Not in the code")),
-}
-FILTERED = {
-    "late": {"state": "late"},
-    "failing": {"state": "failing"},
-    "paused": {"state": "paused"},
-    "ended": {"state": "over"},
-    "undeclared": {"source": "code"},
 }
 
 
@@ -79,6 +59,16 @@ class DashboardViewer:
     def job(self, job_id: str) -> str | None:
         """The address of a job, for who may see jobs."""
         return show.page_of(self.site, Job, UUID(job_id)) if self.may_see_jobs else None
+
+    def schedules(self, **query: str) -> str | None:
+        """The address of the list of schedules with filters, for who may see them."""
+        url = show.list_of(self.site, Schedule) if self.may_see_schedules else None
+        return f"{url}?{urlencode(query)}" if url and query else url
+
+    def schedule(self, schedule_id: str) -> str | None:
+        """The address of a schedule, for who may see them."""
+        may_see = self.may_see_schedules
+        return show.page_of(self.site, Schedule, UUID(schedule_id)) if may_see else None
 
     def part(self, kind: str, name: str) -> str | None:
         """The address of the page of a queue or a task."""
@@ -102,15 +92,18 @@ def problems(found: Iterable[Problem], viewer: DashboardViewer) -> list[dict[str
 def _target(target: Target | None, viewer: DashboardViewer) -> str | None:
     if target is None:
         return None
-    if target.page == "jobs":
-        return viewer.jobs(**target.query)
-    if target.page == "queue":
-        return viewer.part("queue", target.query["name"])
-    if target.page == "schedules":
-        return show.list_of(viewer.site, Schedule)
-    if target.page == "worker":
-        return show.page_of(viewer.site, Worker, UUID(target.query["id"]))
-    return show.list_of(viewer.site, Worker)
+    query, pages = (
+        target.query,
+        {
+            "jobs": lambda: viewer.jobs(**query),
+            "queue": lambda: viewer.part("queue", query["name"]),
+            "schedule": lambda: viewer.schedule(query["id"]),
+            "schedules": lambda: viewer.schedules(**query),
+            "worker": lambda: show.page_of(viewer.site, Worker, UUID(query["id"])),
+            "workers": lambda: show.list_of(viewer.site, Worker),
+        },
+    )
+    return pages[target.page]()
 
 
 def tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
@@ -232,16 +225,17 @@ def _failure(
 def schedules(snapshot: Snapshot, viewer: DashboardViewer) -> dict[str, Any]:
     """How many schedules there are, when the next one is due, and how many are in which trouble."""
     found = snapshot.schedules
-    url = show.list_of(viewer.site, Schedule) if viewer.may_see_schedules else None
+    labels = {**STATES, "failing": _("Failing")}
     return {
-        "count": show.link(url, number(found.count)) if found.count else "",
+        "count": show.link(viewer.schedules(), number(found.count)) if found.count else "",
         "next": _("in %s") % duration(found.next_in) if found.next_in is not None else NOTHING,
         "troubles": [
             {
-                "badge": show.badge(*SCHEDULE_TROUBLES.get(trouble.code, ("info", trouble.code))),
-                "count": number(trouble.count),
-                "first": trouble.name if viewer.may_see_schedules else "",
-                "url": url and f"{url}?{urlencode(FILTERED.get(trouble.code, {}))}",
+                "badge": show.badge(trouble.code, labels[trouble.code]),
+                "count": show.link(viewer.schedules(state=trouble.code), number(trouble.count)),
+                "first": show.link(viewer.schedule(trouble.id), trouble.name)
+                if viewer.may_see_schedules
+                else "",
             }
             for trouble in found.troubles
         ],

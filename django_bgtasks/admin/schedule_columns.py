@@ -12,22 +12,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.formats import NOTHING, duration, number
-from ..models import Job, Overlap, Schedule, ScheduleSource
-from ..monitoring.schedules import LATE_AFTER
+from ..models import Job, Schedule, ScheduleSource
+from ..monitoring.schedules import STATES, state_of
 from . import formatting as show
 from .columns import state_badge
 from .schedule_times import ticks_of, words_of
 
-STATES = {
-    "paused": gettext_lazy("Paused"),
-    "late": gettext_lazy("Late"),
-    "over": gettext_lazy("Over"),
-    "active": gettext_lazy("Active"),
-}
-
 
 class ScheduleColumns:
-    """The columns. The rows have `late_by` and `is_live`, and in the list `last_job`."""
+    """The columns. The rows are read with_lateness(), and in the list have `last_job`."""
 
     admin_site: admin.AdminSite
 
@@ -84,17 +77,6 @@ class ScheduleColumns:
     def skipped_ticks(self, row: Schedule) -> str:
         """How many ticks got no job."""
         return number(row.skipped)
-
-
-def state_of(row: Any) -> str:
-    """One of STATES."""
-    if row.paused_at is not None:
-        return "paused"
-    if row.next_at is None:
-        return "over"
-    # The tick of one that waits is in the past until the earlier job has ended.
-    waits = row.overlap == Overlap.WAIT and row.is_live
-    return "late" if row.late_by > LATE_AFTER.total_seconds() and not waits else "active"
 
 
 def why_of(row: Any, kind: str) -> SafeString | str:

@@ -14,9 +14,10 @@ from ..core.formats import NOTHING, duration
 from ..core.payload import masked_call, may_see_secrets
 from ..jobs.task import known_task
 from ..models import Job, Schedule
+from ..monitoring.schedules import STATES, state_of
 from . import formatting as show
 from .columns import state_badge, trouble
-from .schedule_columns import STATES, source_of, state_of, why_of
+from .schedule_columns import source_of, why_of
 from .schedule_forms import CATCH_UP, OVERLAP
 
 JOBS = 20

@@ -11,8 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Schedule
-from ..monitoring.schedules import failing, late
-from .schedule_columns import STATES
+from ..monitoring.schedules import STATES, ScheduleStates
 
 Rows = QuerySet[Any]
 
@@ -55,18 +54,12 @@ CHOICES = 200
 
 def schedules_in_state(rows: Rows, value: str) -> Rows:
     """Those of one of STATES; changed by a person; or whose last job has failed."""
-    paused = Q(paused_at__isnull=False)
-    is_late = Q(pk__in=late(Schedule.objects.order_by()).order_by().values("pk"))
-    states = {
-        "paused": paused,
-        "late": ~paused & is_late,
-        "over": ~paused & Q(next_at__isnull=True),
-        "active": ~paused & Q(next_at__isnull=False) & ~is_late,
-        "overridden": Q(overridden=True),
-    }
-    if value == "failing":
-        return failing(rows)
-    return rows.filter(states[value]) if value in states else rows
+    if value == "overridden":
+        return rows.filter(overridden=True)
+    if value not in (*STATES, "failing"):
+        return rows
+    found = ScheduleStates(Schedule.objects.order_by()).rows_in(value)
+    return rows.filter(pk__in=found.order_by().values("pk"))
 
 
 def search_schedules(rows: Rows, term: str) -> Rows:

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http import HttpResponseRedirect as Redirect
 from django.template.response import TemplateResponse
@@ -16,9 +16,8 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..models import Job, Schedule
-from ..monitoring.health import seconds_since
-from ..monitoring.schedules import last_jobs
+from ..models import Schedule
+from ..monitoring.schedules import last_jobs, with_lateness
 from ..schedules.actions import save_schedule
 from . import formatting as show
 from .history import history_of_schedule
@@ -66,13 +65,8 @@ class ScheduleAdmin(ScheduleColumns, ScheduleFields, ScheduleActions):
         return ScheduleList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """With the seconds since the next tick by the database's clock, and whether a job of it is
-        not final.
-        """
-        rows: Any = super().get_queryset(request)
-        is_live = Exists(Job.objects.filter(schedule=OuterRef("pk"), finished_at=None))
-        found: QuerySet[Any] = rows.annotate(late_by=seconds_since("next_at"), is_live=is_live)
-        return found
+        """With what the state of each is made of."""
+        return with_lateness(super().get_queryset(request))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

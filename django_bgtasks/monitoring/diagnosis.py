@@ -149,12 +149,13 @@ def _schedules(snapshot: Snapshot) -> Iterator[Problem]:
         # Of a site without a worker nothing can be in time; that it has none is said.
         if code == "late" and not (snapshot.alive or snapshot.inline):
             continue
+        one = Target("schedule", {"id": trouble.id})
         command = to_type("bgschedules", snapshot.backend, "resume", trouble.name)
         yield Problem(
             _level_of_schedules(trouble, snapshot.schedules.count),
             f"schedule-{code}",
             values,
-            Target("schedules"),
+            one if trouble.count == 1 else Target("schedules", {"state": code}),
             command if code == "paused" else "",
         )
 

@@ -29,11 +29,11 @@ LEVELS = tuple(Level)
 class Target:
     """Where a problem can be looked at.
 
-    page: jobs, the list with the filters `query`; worker or queue, with its `id` or `name` in
-    `query`; workers or schedules, all of them.
+    page: jobs or schedules, the list with the filters `query`; worker, schedule or queue, with its
+    `id` or `name` in `query`; workers, all of them.
     """
 
-    page: Literal["jobs", "queue", "worker", "workers", "schedules"]
+    page: Literal["jobs", "queue", "worker", "workers", "schedule", "schedules"]
     query: Mapping[str, str] = field(default_factory=dict)
 
 

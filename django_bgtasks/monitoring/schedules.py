@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Subquery
+from django.utils.translation import gettext_lazy as _
 
-from ..core.options import stored_backends
+from ..core.options import backend_of, stored_backends
 from ..core.states import State
 from ..jobs.discovery import try_to_discover
 from ..jobs.task import known_task
 from ..ledger.times import Now, SecondsBetween, after
 from ..models import Job, Overlap, Schedule, ScheduleSource
-from ..schedules.code import declared
+from ..schedules.code import declared, declares
+from .health import seconds_since
 
 # Maintenance fires a tick within a second of its time.
 LATE_AFTER = timedelta(seconds=10)
 ACTIVE = Q(paused_at__isnull=True)
+# In what state a schedule is: the first of these that is so.
+STATES = {
+    "paused": _("Paused"),
+    "unknown-task": _("Task unknown"),
+    "undeclared": _("Not in the code"),
+    "refused": _("Without a job"),
+    "ended": _("Over"),
+    "late": _("Late"),
+    "active": _("Active"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleTrouble:
-    """Schedules that have the same trouble: how many, and the first of them.
+    """Schedules that have the same trouble: how many, and the first of them, its id and name.
 
-    code: late, unknown-task, undeclared, refused, failing, ended or paused. of_code: how many of
-    them the code declares. task: if all have the same. span: how late, in seconds. by: who has
-    paused it. why: why a tick has no job.
+    code: one of STATES, or failing. of_code: how many of them the code declares. task: if all have
+    the same. span: how late, in seconds. by: who has paused it. why: why a tick has no job.
     """
 
     code: str
     count: int
+    id: str
     name: str
     task: str = ""
     of_code: int = 0
@@ -62,29 +74,88 @@ def take_schedules(backend: str, using: str) -> SchedulesSnapshot:
         paused=Count("pk", filter=~ACTIVE),
         ended=Count("pk", filter=ACTIVE & Q(next_at__isnull=True)),
         refused=Count("pk", filter=ACTIVE & ~Q(error="")),
-        next_in=SecondsBetween(Now(), Min("next_at", filter=ACTIVE)),
+        next_in=SecondsBetween(Now(), Min("next_at", filter=ACTIVE & Q(next_at__gt=Now()))),
     ))  # fmt: skip
     if not tasks:
         return NO_SCHEDULES
-    active = rows.filter(ACTIVE)
-    unknown = [task["task"] for task in tasks if known_task(task["task"]) is None]
-    undeclared = _undeclared(active.exclude(task__in=unknown), backend)
-    healthy = active.exclude(task__in=unknown).exclude(pk__in=undeclared)
-    found = {
-        "late": late(healthy.filter(error="")),
-        "unknown-task": active.filter(task__in=unknown),
-        "undeclared": active.filter(pk__in=undeclared),
-        "failing": failing(healthy),
-    }
-    others = {"refused": healthy.exclude(error=""), "ended": healthy.filter(next_at=None)}
-    others["paused"] = rows.exclude(ACTIVE)
-    found |= {code: those for code, those in others.items() if any(task[code] for task in tasks)}
-    troubles = (_trouble(code, those) for code, those in found.items())
+    states = ScheduleStates(rows, [task["task"] for task in tasks])
+    codes = [
+        code
+        for code in ("late", "unknown-task", "undeclared", "failing", "refused", "ended", "paused")
+        if any(task.get(code, True) for task in tasks)
+    ]
+    troubles = (_trouble(code, states.rows_in(code)) for code in codes)
+    nexts = [
+        task["next_in"]
+        for task in tasks
+        if task["next_in"] is not None and task["task"] not in states.unknown
+    ]
     return SchedulesSnapshot(
         sum(task["number"] for task in tasks),
-        min((task["next_in"] for task in tasks if task["next_in"] is not None), default=None),
+        min(nexts, default=None),
         tuple(trouble for trouble in troubles if trouble is not None),
     )
+
+
+class ScheduleStates:
+    """Which of some schedules are in which state. tasks: theirs, if they are known already.
+
+    unknown: the tasks that the code of this process does not have. undeclared: the schedules of the
+    code that it does not declare.
+    """
+
+    def __init__(self, rows: QuerySet[Schedule], tasks: Iterable[str] | None = None) -> None:
+        self.rows, active = rows, rows.filter(ACTIVE)
+        try_to_discover()
+        if tasks is None:
+            tasks = active.order_by().values_list("task", flat=True).distinct()
+        self.unknown = [task for task in tasks if known_task(task) is None]
+        self.undeclared = _undeclared(active.exclude(task__in=self.unknown))
+
+    def rows_in(self, state: str) -> QuerySet[Schedule]:
+        """Those in one of STATES, or whose last job has failed: "failing"."""
+        active = self.rows.filter(ACTIVE)
+        known = active.exclude(task__in=self.unknown).exclude(pk__in=self.undeclared)
+        well = known.filter(error="")
+        states: dict[str, Callable[[], QuerySet[Schedule]]] = {
+            "paused": lambda: self.rows.exclude(ACTIVE),
+            "unknown-task": lambda: active.filter(task__in=self.unknown),
+            "undeclared": lambda: active.filter(pk__in=self.undeclared),
+            "refused": lambda: known.exclude(error=""),
+            "failing": lambda: failing(known),
+            "ended": lambda: known.filter(next_at=None),
+            "late": lambda: late(well),
+            "active": lambda: well.filter(next_at__isnull=False).exclude(
+                pk__in=late(well).order_by().values("pk")
+            ),
+        }
+        return states[state]()
+
+
+def with_lateness(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """With `late_by`, seconds since the next tick by the database's clock, and `is_live`, whether a
+    job of it is not final: state_of() asks both.
+    """
+    is_live = Exists(Job.objects.filter(schedule=OuterRef("pk"), finished_at=None))
+    found: QuerySet[Any] = rows.annotate(late_by=seconds_since("next_at"), is_live=is_live)
+    return found
+
+
+def state_of(row: Any) -> str:
+    """One of STATES, of a row that is read with_lateness()."""
+    if row.paused_at is not None:
+        return "paused"
+    if known_task(row.task) is None:
+        return "unknown-task"
+    if row.source == ScheduleSource.CODE and not declares(row):
+        return "undeclared"
+    if row.error:
+        return "refused"
+    if row.next_at is None:
+        return "ended"
+    # The tick of one that waits is in the past until the earlier job has ended.
+    waits = row.overlap == Overlap.WAIT and row.is_live
+    return "late" if row.late_by > LATE_AFTER.total_seconds() and not waits else "active"
 
 
 def schedules_of(backend: str, using: str) -> QuerySet[Schedule]:
@@ -118,14 +189,18 @@ def _last_job(field: str) -> Subquery:
     return Subquery(jobs.values(field)[:1])
 
 
-def _undeclared(rows: QuerySet[Schedule], backend: str) -> list[UUID]:
+def _undeclared(rows: QuerySet[Schedule]) -> list[UUID]:
     """Those of the code that the code of this process does not have."""
-    of_code = list(rows.filter(source=ScheduleSource.CODE).values_list("pk", "name", "task"))
-    if not of_code:
-        return []
-    try_to_discover()
-    here = {(one.name, one.task.module_path) for one in declared(backend).values()}
-    return [pk for pk, name, task in of_code if (name, task) not in here]
+    of_code = rows.filter(source=ScheduleSource.CODE).values_list("pk", "backend", "name", "task")
+    here: dict[str, set[tuple[str, str]]] = {}
+    found = []
+    for pk, backend, name, task in of_code:
+        if backend not in here:
+            ones = declared(backend_of(backend) or backend).values()
+            here[backend] = {(one.name, one.task.module_path) for one in ones}
+        if (name, task) not in here[backend]:
+            found.append(pk)
+    return found
 
 
 def _trouble(code: str, rows: QuerySet[Schedule]) -> ScheduleTrouble | None:
@@ -140,6 +215,7 @@ def _trouble(code: str, rows: QuerySet[Schedule]) -> ScheduleTrouble | None:
     return ScheduleTrouble(
         code,
         sums["count"],
+        str(first.pk),
         first.name,
         first.task if sums["tasks"] == 1 else "",
         sums["of_code"],

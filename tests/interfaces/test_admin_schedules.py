@@ -17,7 +17,7 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
 from django_bgtasks.models import Schedule
 
-from .rows import make_cron_schedule, make_job
+from .rows import make_cron_schedule, make_job, make_worker
 
 pytestmark = pytest.mark.django_db
 Staff = Callable[..., Client]
@@ -81,16 +81,21 @@ def test_the_list_says_how_the_last_job_ended_and_links_to_it(admin_client: Clie
     ("fields", "badge"),
     [
         ({}, "active"),
-        ({"paused_at": SOON, "paused_by": "ada"}, "paused"),
+        ({"paused_at": SOON, "paused_by": "ada", "task": "shop.gone.task"}, "paused"),
         ({"next_at": timedelta(hours=-3)}, "late"),
-        ({"next_at": None}, "over"),
+        ({"next_at": None}, "ended"),
+        ({"task": "shop.gone.task", "next_at": timedelta(hours=-3)}, "unknown-task"),
+        ({"source": "code", "next_at": timedelta(hours=-3)}, "undeclared"),
+        ({"error": "QueueFull: full", "next_at": timedelta(hours=-3)}, "refused"),
     ],
 )
-def test_the_state_of_a_schedule(admin_client: Client, fields: Any, badge: str) -> None:
+def test_the_state_of_a_schedule_is_what_keeps_it_from_firing(
+    admin_client: Client, fields: Any, badge: str
+) -> None:
     if isinstance(ahead := fields.get("next_at"), timedelta):
         fields = {**fields, "next_at": clock.now() + ahead}
     row = make_cron_schedule(**fields)
-    for url in (LIST, f"{LIST}{row.pk}/change/"):
+    for url in (LIST, f"{LIST}{row.pk}/change/", f"{LIST}?state={badge}"):
         html = html_of(admin_client, url)
         assert f"bgtasks-is-{badge}" in html
         assert ("ada" in html) is (badge == "paused")
@@ -110,14 +115,17 @@ def test_a_tick_that_waits_for_an_earlier_job_is_not_late(admin_client: Client) 
     [
         ("state=paused", ["paused"]),
         ("state=late", ["late"]),
-        ("state=over", ["over"]),
-        ("state=active", ["active", "failing", "overridden"]),
+        ("state=ended", ["over"]),
+        ("state=unknown-task", ["gone"]),
+        ("state=undeclared", ["overridden"]),
+        ("state=refused", ["refused"]),
+        ("state=active", ["active", "failing"]),
         ("state=overridden", ["overridden"]),
         ("state=failing", ["failing"]),
         ("source=code", ["overridden"]),
-        ("task=shop.tasks.send", ["late"]),
+        ("task=tests.app.tasks.echo", ["late"]),
         ("q=AIL", ["failing"]),
-        ("q=shop.tasks", ["late"]),
+        ("q=shop.gone", ["gone"]),
         ("q=ada", ["over"]),
         ("q=da", []),
         ("task=%00", []),
@@ -129,8 +137,10 @@ def test_filters_and_search_find(
     ada, now = django_user_model.objects.create_user("ada"), clock.now()
     make_cron_schedule(name="active")
     make_cron_schedule(name="paused", paused_at=now, next_at=now - timedelta(days=3))
-    make_cron_schedule(name="late", next_at=now - timedelta(hours=3), task="shop.tasks.send")
+    make_cron_schedule(name="late", next_at=now - timedelta(hours=3), task="tests.app.tasks.echo")
     make_cron_schedule(name="over", next_at=None, owner=ada)
+    make_cron_schedule(name="gone", task="shop.gone.task", next_at=now - timedelta(hours=3))
+    make_cron_schedule(name="refused", error="QueueFull", next_at=now - timedelta(hours=3))
     make_cron_schedule(name="overridden", source="code", overridden=True)
     failing = make_cron_schedule(name="failing")
     make_job(State.SUCCEEDED, schedule=failing.pk, tick=now - timedelta(hours=2))
@@ -257,19 +267,37 @@ def test_the_preview_is_for_who_may_add_or_edit(staff: Staff) -> None:
         assert client.get(f"{LIST}{page}").status_code == 403
 
 
-def test_the_dashboard_shows_the_schedules_that_are_late_failing_or_paused(
+def test_the_dashboard_shows_what_is_wrong_with_schedules_one_click_from_its_cause(
     admin_client: Client, staff: Staff
 ) -> None:
     url, now = "/admin/django_bgtasks/dashboard/", clock.now()
     assert "bgtasks-schedules" not in html_of(admin_client, url)
-    make_cron_schedule(name="late-one", next_at=now - timedelta(hours=3))
-    make_cron_schedule(name="paused-one", paused_at=now, paused_by="ada")
-    failing = make_cron_schedule(name="failing-one")
-    make_job(State.FAILED, schedule=failing.pk, tick=now)
+    rows = {
+        "late": make_cron_schedule(name="late-one", next_at=now - timedelta(hours=3)),
+        "paused": make_cron_schedule(name="paused-one", paused_at=now, paused_by="ada"),
+        "unknown-task": make_cron_schedule(name="unknown-task-one", task="shop.gone.task"),
+        "failing": make_cron_schedule(name="failing-one"),
+    }
+    make_job(State.FAILED, schedule=rows["failing"].pk, tick=now)
+    make_worker()
     html = html_of(admin_client, url)
-    _before, _found, panel = html.partition('id="bgtasks-schedules"')
-    for state in ("late", "failing", "paused"):
-        assert f'{LIST}?state={state}">1</a> {state}-one' in panel
-    # Who may not see schedules sees no link and no name here.
-    _before, _found, panel = html_of(staff("view_dashboard"), url).partition("bgtasks-schedules")
-    assert LIST not in panel
+    problems, _found, panel = html.partition('id="bgtasks-schedules"')
+    for state, row in rows.items():
+        link = f'<a href="{LIST}{row.pk}/change/">'
+        assert f'{LIST}?state={state}">1</a> {link}{state}-one</a>' in panel
+        assert link in problems
+    make_cron_schedule(name="late-two", next_at=now - timedelta(hours=3))
+    assert f'<a href="{LIST}?state=late">2 schedules are late' in html_of(admin_client, url)
+    # Who may not see schedules sees no link here, and no name in the panel.
+    html = html_of(staff("view_dashboard"), url)
+    assert LIST not in html
+    assert "late-one" not in html.partition("bgtasks-schedules")[2]
+
+
+def test_the_next_tick_on_the_dashboard_is_one_to_come(admin_client: Client) -> None:
+    make_cron_schedule(name="late", next_at=clock.now() - timedelta(hours=3))
+    make_cron_schedule(name="soon", next_at=clock.now() + timedelta(hours=2, minutes=30))
+    soon = clock.now() + timedelta(minutes=5)
+    make_cron_schedule(name="gone", task="shop.gone.task", next_at=soon)
+    html = html_of(admin_client, "/admin/django_bgtasks/dashboard/")
+    assert "in 2 h 29 min" in html or "in 2 h 30 min" in html

@@ -27,8 +27,15 @@ def test_the_list_has_the_next_time_the_last_job_and_who_has_paused_it() -> None
         make_job(state, schedule=row.pk, tick=tick)
     make_schedule(name="report-7", paused_at=clock.now(), paused_by="ada", skipped=1234)
     make_schedule(name="unlucky", error="The queue emails is full.")
+    overdue = {"next_at": clock.now() - timedelta(hours=2)}
+    for name, task in (("a-gone", "tests.gone"), ("a-late", "tests.app.tasks.add")):
+        make_schedule(name=name, task=task, **overdue)
+    make_schedule(name="a-code", source="code", **overdue)
     text, code = run("bgschedules")
-    head, digest, paused, unlucky = text.splitlines()
+    head, of_code, gone, late, digest, paused, unlucky = text.splitlines()
+    assert "Task unknown" in gone
+    assert "Not in the code" in of_code
+    assert "late by 2 h" in late
     assert code == 0
     assert head.split()[0] == "schedule"
     assert "06:00" in digest
@@ -71,6 +78,7 @@ def test_json_has_plain_values_in_every_language() -> None:
     assert code == 0
     assert (digest["name"], digest["task"], digest["every"]) == ("digest", row.task, 3600.0)
     assert (digest["last_job"]["id"], digest["last_job"]["state"]) == (str(job.pk), "failed")
+    assert (digest["state"], paused["state"]) == ("active", "paused")
     assert digest["next_at"].endswith("+00:00")
     assert (paused["next_at"], paused["paused_by"], paused["last_job"]) == (None, "ada", None)
 

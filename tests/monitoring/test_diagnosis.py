@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -49,7 +50,7 @@ def failing(failed: int = 0, retrying: int = 0) -> FailureWindow:
 
 
 def scheduled(code: str, count: int = 1, total: int = 1000, **fields: Any) -> Snapshot:
-    trouble = ScheduleTrouble(code, count, "digest", **fields)
+    trouble = ScheduleTrouble(code, count, str(UUID(int=7)), "digest", **fields)
     return snapshot(schedules=SchedulesSnapshot(total, 60.0, (trouble,)))
 
 

@@ -16,11 +16,11 @@ from django.utils.translation import gettext_lazy, pgettext
 from ...core.compat import InvalidTask
 from ...core.cron_text import explain
 from ...core.errors import BgTasksError
-from ...core.formats import NOTHING, exact, number
+from ...core.formats import NOTHING, duration, exact, number
 from ...ledger.history import Actor
 from ...ledger.lifecycle import ledger_database
 from ...models import Job, Schedule
-from ...monitoring.schedules import last_jobs, schedules_of
+from ...monitoring.schedules import STATES, last_jobs, schedules_of, state_of, with_lateness
 from ...schedules.actions import pause_schedule, resume_schedule, run_schedule_now
 from ..arguments import Text
 from ..base import TranslatedCommand, shell_actor
@@ -104,7 +104,7 @@ def _refuse_unknown(names: list[str], rows: Any) -> None:
 
 
 def _as_table(rows: Any) -> str:
-    schedules = list(rows)
+    schedules = list(with_lateness(rows))
     jobs = last_jobs(schedules, ledger_database())
     heads = (
         _("schedule"), pgettext("of a schedule", "when"), pgettext("of a schedule", "next"),
@@ -126,15 +126,21 @@ def _line(row: Schedule, job: Job | None) -> tuple[str, ...]:
     )
 
 
-def _state(row: Schedule) -> str:
-    if row.paused_at:
+def _state(row: Any) -> str:
+    """What is not as it should be."""
+    state = state_of(row)
+    if state == "paused":
         return _("paused by %s") % row.paused_by if row.paused_by else _("paused")
-    return row.error
+    if state == "late":
+        return _("late by %s") % duration(row.late_by)
+    if state == "refused":
+        return str(row.error)
+    return "" if state == "active" else str(STATES[state])
 
 
 def _as_json(rows: Any) -> str:
     """A program reads it: it is the same in every language, and its times are in UTC."""
-    schedules = list(rows)
+    schedules = list(with_lateness(rows))
     jobs = last_jobs(schedules, ledger_database())
     return json.dumps([_as_dict(row, jobs.get(row.pk)) for row in schedules], indent=2)
 
@@ -145,7 +151,8 @@ def _as_dict(row: Schedule, job: Job | None) -> dict[str, Any]:
     if job is not None:
         last = {"id": str(job.pk), "state": job.state, "tick": _iso(job.tick)}
         last |= {"enqueued_at": _iso(job.enqueued_at), "finished_at": _iso(job.finished_at)}
-    return {**{name: getattr(row, name) for name in COLUMNS}, **times, "last_job": last}
+    values = {name: getattr(row, name) for name in COLUMNS}
+    return {"state": state_of(row), **values, **times, "last_job": last}
 
 
 def _iso(moment: Any) -> str | None:
