@@ -39,7 +39,8 @@ from .code import declared
 from .when import wants
 
 logger = logging.getLogger("django_bgtasks")
-# So many schedules are fired in one transaction, and no more after so many seconds.
+# So many schedules are fired in one transaction, and no more after so many seconds. That is so for
+# those that are fired one by one, and for the ticks that a predicate is asked for.
 PAGE, PAGE_SECONDS = 25, 0.25
 # For so many seconds a schedule of other code is not looked at.
 NOT_OURS = 60.0
@@ -75,17 +76,22 @@ class Firing:
         """Enqueue the jobs of the schedules that are due. Returns how many jobs that were.
 
         now: in place of the database's clock, for tests. limit: so many schedules at most.
-        seconds: it ends soon after them.
+        seconds: it ends soon after them, and after some schedules at least.
         """
         self._wake()
         self._declared = declared(self.backend)
         enqueued, looked_at, end = 0, 0, clock.monotonic() + seconds
-        while looked_at < limit and clock.monotonic() < end:
-            page, count = self._fire_page(int(min(PAGE, limit - looked_at)), now)
-            if not page:
-                break
-            looked_at += len(page)
-            enqueued += count
+        # Those that have failed come last: they may take all the time that there is.
+        for with_troubled in (False, True) if self._trouble else (True,):
+            while looked_at < limit:
+                size = int(min(PAGE, limit - looked_at))
+                page, count = self._fire_page(size, now, with_troubled)
+                looked_at += len(page)
+                enqueued += count
+                if clock.monotonic() >= end:
+                    return enqueued
+                if not page:
+                    break
         return enqueued
 
     def seconds_to_next(self, *, later: bool = False) -> float | None:
@@ -99,13 +105,15 @@ class Firing:
         now = clock.monotonic()
         self._unknown = {task: until for task, until in self._unknown.items() if until > now}
         self._resting = {pk: until for pk, until in self._resting.items() if until > now}
-        if self._resting:
-            rows = Schedule.objects.using(self.using).filter(pk__in=list(self._resting))
+        if troubled := self._resting.keys() & self._trouble.keys():
+            rows = Schedule.objects.using(self.using).filter(pk__in=list(troubled))
             for pk, revision in rows.values_list("pk", "revision"):
-                if pk in self._trouble and self._trouble[pk].revision != revision:
+                if self._trouble[pk].revision != revision:
                     del self._resting[pk], self._trouble[pk]
 
-    def _fire_page(self, size: int, now: datetime | None) -> tuple[list[Schedule], int]:
+    def _fire_page(
+        self, size: int, now: datetime | None, with_troubled: bool
+    ) -> tuple[list[Schedule], int]:
         """Fire some of those that are due in one transaction, whose rows nobody else has then.
 
         What goes wrong with one of them undoes all: then each has a transaction of its own. So has
@@ -115,10 +123,11 @@ class Firing:
         alone: list[Schedule] = []
         fired: list[tuple[Schedule, AnyTask, list[Job]]] = []
         begun: list[Schedule] = []
+        without = self._resting.keys() | (() if with_troubled else self._trouble.keys())
         try:
             with transaction.atomic(self.using):
                 page = alone = schedules.due(
-                    self.backend, self.using, size, now, self._resting, self._unknown, lock=True
+                    self.backend, self.using, size, now, without, self._unknown, lock=True
                 )
                 end = clock.monotonic() + PAGE_SECONDS
                 for row in [row for row in page if not row.when]:
@@ -128,10 +137,12 @@ class Firing:
                     task = deadline(BUILD_SECONDS).run(partial(self._task_of, row))
                     if task is not None:
                         jobs = _write(row, task, plan_of(row), self.using)
+                        if jobs is None:
+                            self._rest(row, LOST)
                         fired.append((row, task, jobs or []))
             alone = [row for row in page if row.when]
         except Exception as error:
-            if isinstance(error, DISCONNECTED) and not is_conflict(error):
+            if not begun and not is_conflict(error):
                 raise
             fired = []
             if begun and not isinstance(error, IntegrityError):
@@ -140,7 +151,12 @@ class Firing:
         for row, task, jobs in fired:
             self._trouble.pop(row.pk, None)
             announce_all(jobs, task)
-        return page, sum(len(jobs) for *_, jobs in fired) + sum(map(self._fire_alone, alone))
+        count, end = sum(len(jobs) for *_, jobs in fired), clock.monotonic() + PAGE_SECONDS
+        for row in alone:
+            count += self._fire_alone(row)
+            if clock.monotonic() > end:
+                break
+        return page, count
 
     def _fire_alone(self, row: Schedule) -> int:
         """Fire one schedule; how many jobs it got. Raises only what says that the database is
@@ -153,8 +169,6 @@ class Firing:
                 return 0
             jobs = fire(row, task, self.using)
         except Exception as error:
-            if isinstance(error, DISCONNECTED) and not is_conflict(error):
-                raise
             self._note(row, task, error)
             return 0
         if jobs is None:
@@ -182,7 +196,14 @@ class Firing:
             return None
 
     def _note(self, row: Schedule, task: AnyTask | None, error: Exception) -> None:
-        """The tick stays due, and is tried again: later each time."""
+        """The tick stays due, and is tried again: later each time.
+
+        Raises what says that the database is away. That may come of this very row: others are to
+        have their turn before it.
+        """
+        if isinstance(error, DISCONNECTED) and not is_conflict(error):
+            self._rest(row, FIRST_REST)
+            raise error
         text = error_line(error, row, task)
         trouble = self._log(row, text, error)
         self._rest(row, min(FIRST_REST * 2.0 ** min(trouble.tries, 20), LONGEST_REST))
@@ -269,18 +290,27 @@ def beside_live_jobs(row: Schedule, planned: Plan, now: datetime) -> Plan:
 
 
 def after_predicate(row: Schedule, planned: Plan) -> Plan:
-    """What the predicate of the schedule leaves of a plan. `row.error` says what it has raised."""
+    """What the predicate of the schedule leaves of a plan. `row.error` says what it has raised.
+
+    Ticks that it was not asked for, for it takes long, stay due.
+    """
     row.error = ""
     if not row.when:
         return planned
-    ticks = []
-    for tick in planned.ticks:
+    ticks, end = [], clock.monotonic() + PAGE_SECONDS
+    next_at = planned.next_at
+    for asked, tick in enumerate(planned.ticks):
+        if asked and clock.monotonic() > end:
+            next_at = tick
+            break
         try:
             if wants(row, tick):
                 ticks.append(tick)
         except Exception as error:
             row.error = error_line(error, row, None, "when: ")
-    return Plan(ticks, planned.next_at, planned.skipped + len(planned.ticks) - len(ticks))
+    else:
+        asked = len(planned.ticks)
+    return Plan(ticks, next_at, planned.skipped + asked - len(ticks))
 
 
 def error_line(error: Exception, row: Schedule, task: AnyTask | None, prefix: str = "") -> str:
@@ -309,9 +339,10 @@ def _write(
 
 
 def announce_all(jobs: Iterable[Job], task: AnyTask) -> None:
-    """Tell receivers of the jobs, after their commit."""
+    """Tell receivers of the jobs, after their commit. They have as long as what builds a job."""
     for job in jobs:
-        announce("task_enqueued", job, task)
+        with deadline(BUILD_SECONDS):
+            announce("task_enqueued", job, task)
 
 
 def carrying_of(row: Schedule) -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...core import clock
 from ...schedules.code import write_declared
 from ...schedules.fire import Firing
 
@@ -26,6 +27,10 @@ class Schedules:
             self._is_written = True
         wait = self._firing.seconds_to_next()
         if wait == 0:
+            end = clock.monotonic() + SECONDS
             self._firing.fire_due(seconds=SECONDS)
+            if clock.monotonic() >= end:
+                # There may be more.
+                return 0.0
             wait = self._firing.seconds_to_next(later=True)
         return LONGEST_WAIT if wait is None else min(LONGEST_WAIT, wait)
