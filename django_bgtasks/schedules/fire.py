@@ -299,8 +299,8 @@ def after_predicate(row: Schedule, planned: Plan) -> Plan:
         return planned
     ticks, end = [], clock.monotonic() + PAGE_SECONDS
     next_at = planned.next_at
-    for asked, tick in enumerate(planned.ticks):
-        if asked and clock.monotonic() > end:
+    for number, tick in enumerate(planned.ticks):
+        if number and clock.monotonic() > end:
             next_at = tick
             break
         try:
@@ -309,8 +309,8 @@ def after_predicate(row: Schedule, planned: Plan) -> Plan:
         except Exception as error:
             row.error = error_line(error, row, None, "when: ")
     else:
-        asked = len(planned.ticks)
-    return Plan(ticks, next_at, planned.skipped + asked - len(ticks))
+        number = len(planned.ticks)
+    return Plan(ticks, next_at, planned.skipped + number - len(ticks))
 
 
 def error_line(error: Exception, row: Schedule, task: AnyTask | None, prefix: str = "") -> str:
@@ -341,8 +341,7 @@ def _write(
 def announce_all(jobs: Iterable[Job], task: AnyTask) -> None:
     """Tell receivers of the jobs, after their commit. They have as long as what builds a job."""
     for job in jobs:
-        with deadline(BUILD_SECONDS):
-            announce("task_enqueued", job, task)
+        deadline(BUILD_SECONDS).run(partial(announce, "task_enqueued", job, task))
 
 
 def carrying_of(row: Schedule) -> AbstractContextManager[None]:
