@@ -214,16 +214,21 @@ def settle_interrupted(job: Job, words: str, using: str) -> None:
 
 @contextmanager
 def _caller_undisturbed() -> Iterator[None]:
-    """Leave the caller's connections as old, and their sessions as used, as they were."""
+    """Leave the caller's connections as old, and their sessions as used and set, as they were."""
     before = [
-        (session, session.used, session.sent)
+        (session, session.driver, session.used, session.sent, session.sets)
         for session in map(session_of, connections.all(initialized_only=True))
     ]
+    for session, *_ in before:
+        # What the caller has set is not the job's, and is not to end with it.
+        session.driver = None
     try:
         yield
     finally:
-        for session, used, sent in before:
+        for session, driver, used, sent, sets in before:
+            session.driver = session.driver or driver
             session.used, session.sent = session.used or used, session.sent or sent
+            session.sets = session.sets or sets
         for connection in connections.all(initialized_only=True):
             # The sandbox keeps such a connection for the next job; here it is for one request.
             if connection.settings_dict["CONN_MAX_AGE"] == 0 and connection.close_at is None:

@@ -10,8 +10,10 @@ have idled for long. In somebody's transaction nothing is repeated: more than ou
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -73,7 +75,15 @@ MYSQL = "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE(), RELEASE_ALL_LOCKS(),
 # The same settings have other names there.
 MARIADB_EXTRA = ", @@SESSION.tx_isolation, @@SESSION.tx_read_only"
 MYSQL_EXTRA = ", @@SESSION.transaction_isolation, @@SESSION.transaction_read_only"
-SQLITE_PRAGMAS = ("foreign_keys", "query_only", "database_list", "defer_foreign_keys")
+SQLITE_PRAGMAS = (
+    *("foreign_keys", "query_only", "database_list", "defer_foreign_keys"),
+    *("locking_mode", "busy_timeout"),
+)
+# What sets something for the session. PostgreSQL and MySQL have settings that they do not list,
+# which rules about rows ask for: `SET app.tenant = '7'`, `SET @tenant = 7`.
+SETTING = re.compile(r"\s*SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)", re.IGNORECASE)
+LATER_SETTING = re.compile(f";{SETTING.pattern}", re.IGNORECASE)
+FOR_THE_TRANSACTION = re.compile(r"set_config\s*\(.*,\s*true\s*\)", re.IGNORECASE | re.DOTALL)
 # The threads of this process that have begun sessions, and with which connection.
 _begun: list[tuple[threading.Thread, ref[Any]]] = []
 _counting = threading.Lock()
@@ -85,14 +95,16 @@ class Session:
     """What is noted of a connection's session: how it began, and whether somebody has used it.
 
     used: whether statements may have been sent since it was set to False; sent: whether one was,
-    by Django. The note stands in the connection's execute_wrappers, through which Django sends all
-    but the ledger's own statements, where psycopg makes cursors, and where MySQL's driver sends.
+    by Django; sets: whether one of these has set something that the session keeps. The note stands
+    in the connection's execute_wrappers, through which Django sends all but the ledger's own
+    statements, where psycopg makes cursors, and where MySQL's driver sends.
     """
 
-    __slots__ = ("driver", "own", "sent", "servers", "used")
+    __slots__ = ("driver", "own", "sent", "servers", "sets", "used")
 
     def __init__(self, connection: Any) -> None:
         self.used = self.sent = True
+        self.sets = False
         self.driver: Any = None
         self.own: Any = None
         self.servers: Any = None
@@ -104,6 +116,8 @@ class Session:
     ) -> Any:
         """Note the use, and send the statement."""
         self.used = self.sent = True
+        if self.driver is not None and not self.sets:
+            self.sets = _sets_session(sql, params, context["connection"])
         return execute(sql, params, many, context)
 
     def begin(self, connection: Any) -> None:
@@ -123,6 +137,7 @@ class Session:
             if getattr(connection, "pool", None) is not None:
                 setattr(driver, ATTRIBUTE, began)
             self.driver, (self.own, self.servers) = driver, began
+            self.sets = False
 
     def is_changed(self, connection: Any) -> bool:
         """Whether the session is set otherwise than when it began, as far as that is remembered.
@@ -133,7 +148,7 @@ class Session:
         if self.driver is None or self.driver is not connection.connection:
             return False
         try:
-            if self.own != _own_settings(connection.vendor, self.driver):
+            if self.sets or self.own != _own_settings(connection.vendor, self.driver):
                 return True
             return self.used and bool(self.servers != _servers_settings(connection))
         except Exception:
@@ -348,6 +363,7 @@ def end_session(connection: Any) -> None:
         return
     with suppress(Exception):
         if connection.vendor == "sqlite":
+            _close_cursors(connection)
             # Django does not close a database in memory.
             session.rollback()
             session.isolation_level = None
@@ -386,6 +402,29 @@ def _remember(connection: Any, **kwargs: Any) -> None:
             end_session(unused)
 
 
+def _sets_session(sql: Any, params: Any, connection: Any) -> bool:
+    """Whether this statement sets something for longer than its transaction."""
+    if connection.vendor == "sqlite":
+        return False
+    if not isinstance(sql, str):
+        # psycopg composes statements of several parts.
+        sql = sql.as_string(connection.connection) if hasattr(sql, "as_string") else str(sql)
+    if "set_config" in sql or "SET_CONFIG" in sql:
+        values = params.values() if isinstance(params, dict) else params or ()
+        return not (FOR_THE_TRANSACTION.search(sql) or any(value is True for value in values))
+    return bool(SETTING.match(sql) or (";" in sql and LATER_SETTING.search(sql)))
+
+
+def _close_cursors(connection: Any) -> None:
+    """A query that was not read to its end keeps SQLite's lock, also when its session is closed.
+
+    Nobody but the collector of garbage knows the cursors of a session.
+    """
+    for one in gc.get_referrers(connection.connection):
+        if isinstance(one, connection.Database.Cursor):
+            one.close()
+
+
 def _ways_of_use(vendor: str, driver: Any) -> tuple[str, ...]:
     if vendor == "postgresql" and hasattr(driver, "pgconn"):
         return PSYCOPG_CURSORS
@@ -397,6 +436,9 @@ def _own_settings(vendor: str, driver: Any) -> Any:
     if vendor == "postgresql":
         return os.fstat(driver.fileno()).st_ino, _of_psycopg(driver)
     if vendor == "sqlite":
+        # In force for the next statement, which raises, while a query is not read to its end.
+        driver.interrupt()
+        driver.execute("SELECT 1").fetchall()
         # The last of them raises if the session is closed.
         return _of_sqlite(driver)
     return (bool(driver.open), driver.get_autocommit()) if vendor == "mysql" else None

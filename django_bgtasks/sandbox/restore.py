@@ -111,12 +111,14 @@ class SessionGuard:
 
     def __init__(self) -> None:
         self._blocks: dict[str, int] = {}
+        self._wrappers: dict[str, list[Any]] = {}
         for connection in connections.all(initialized_only=True):
             blocks = self._blocks[connection.alias] = len(_blocks(connection))
             if not blocks:
                 _end_open_transaction(connection)
             session = session_of(connection)
-            session.used = session.sent = False
+            session.used = session.sent = session.sets = False
+            self._wrappers[connection.alias] = connection.execute_wrappers[:]
 
     def __enter__(self) -> None:
         return
@@ -137,6 +139,10 @@ class SessionGuard:
         """
         left_open = False
         for connection in connections.all(initialized_only=True):
+            wrappers = self._wrappers.get(connection.alias)
+            if wrappers is not None and connection.execute_wrappers != wrappers:
+                # All statements of the next job would go through those that were left.
+                connection.execute_wrappers[:] = wrappers
             before = self._blocks.get(connection.alias, 0)
             if len(_blocks(connection)) > before:
                 left_open |= _leave_blocks(connection, before)

@@ -19,6 +19,7 @@ VENDORS: dict[str, frozenset[str]] = {}
 ALL = ("sqlite", "postgres", "mysql")
 ONCE = Retry(max_attempts=1)
 left: list[object] = []
+MANY_ROWS = "WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 10000)"
 
 
 def leaves_open(*vendors: str) -> Callable[[Kind], Kind]:
@@ -277,6 +278,42 @@ def puts_temporary_tables_in_front_of_sqlite() -> None:
     )
 
 
+@changes("sqlite")
+def leaves_a_query_half_read() -> None:
+    """Who was interested in the first row only, and has the rest still in hand."""
+    cursor = connection.cursor()
+    cursor.execute(f"{MANY_ROWS} SELECT n FROM many, django_bgtasks_job")
+    cursor.fetchone()
+    left.append(cursor)
+
+
+@changes("sqlite")
+def leaves_a_query_half_read_at_the_driver() -> None:
+    left.append(raw().execute(f"{MANY_ROWS} SELECT n FROM many, django_bgtasks_job"))
+
+
+@changes("sqlite")
+def keeps_the_lock_of_the_database() -> None:
+    sql("PRAGMA locking_mode = EXCLUSIVE")
+
+
+@changes("sqlite")
+def waits_for_no_lock() -> None:
+    sql("PRAGMA busy_timeout = 0")
+
+
+@changes()
+def lets_no_statement_through() -> None:
+    """As libraries do that forbid queries in templates, and this one is never left."""
+    block = connection.execute_wrapper(refuse)
+    block.__enter__()
+    left.append(block)
+
+
+def refuse(*args: Any) -> None:
+    raise LookupError("no queries here")
+
+
 @changes("mysql")
 def goes_to_another_database() -> None:
     sql("CREATE DATABASE IF NOT EXISTS bgtasks_elsewhere", "USE bgtasks_elsewhere")
@@ -311,6 +348,16 @@ LOCK_LIMITS = {
     "postgresql": "SET lock_timeout = 30000",
     "mysql": "SET SESSION lock_wait_timeout = 30",
     "sqlite": "PRAGMA query_only = 0",
+}
+FOR_CUSTOMER_7 = {
+    "SET": "SET app.customer = '7'",
+    "set_config": "SELECT set_config('app.customer', '7', false)",
+    "later": "SELECT 1; SET SESSION app.customer TO '7'",
+    "variable": "SET @customer = '7'",
+}
+SHOW_CUSTOMER = {
+    "postgresql": "SELECT current_setting('app.customer', true)",
+    "mysql": "SELECT @customer",
 }
 SHOW_LOCK_LIMIT = {
     "postgresql": "SHOW lock_timeout",
@@ -374,6 +421,19 @@ def waits_half_a_minute_for_locks() -> None:
 def waits_for_locks_after_the_commit() -> None:
     """The same, by what runs when the worker has committed."""
     transaction.on_commit(waits_half_a_minute_for_locks.func)
+
+
+@task
+def is_for_customer_7(name: str) -> None:
+    """What rules of the database about rows ask for, and what no list of settings has."""
+    sql(FOR_CUSTOMER_7[name])
+
+
+@task
+def whose_rows_are_seen() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(SHOW_CUSTOMER[connection.vendor])
+        return str(cursor.fetchone()[0] or "")
 
 
 @task

@@ -24,6 +24,7 @@ SHORT = {
     *("begins", "turns_autocommit_off", "turns_the_drivers_autocommit_off"),
     *("enters_the_drivers_transaction", "goes_to_an_empty_schema", "sets_a_role", "discards_all"),
     *("makes_the_session_read_only", "allows_only_queries", "goes_to_another_database"),
+    *("leaves_a_query_half_read", "lets_no_statement_through"),
 }
 
 
@@ -177,6 +178,22 @@ def test_what_an_atomic_task_sets_in_its_session_is_not_its_neighbours(
     after = case.enqueue(tasks.lock_limit)
     assert ended(case, changes).state == "succeeded"
     assert ended(case, after).result == ended(case, before).result
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.postgres) for name in ("SET", "set_config")),
+        pytest.param("later", marks=[pytest.mark.postgres, long]),
+        pytest.param("variable", marks=pytest.mark.mysql),
+    ],
+)
+def test_whose_rows_a_task_may_see_is_not_its_neighbours(case: Case, name: str) -> None:
+    case.row("Isolation", "Tasks that set something of the site's in their session")
+    case.worker()
+    jobs = [case.enqueue(tasks.is_for_customer_7, name), case.enqueue(tasks.whose_rows_are_seen)]
+    assert [ended(case, job).state for job in jobs] == ["succeeded"] * 2
+    assert case.job(jobs[1]).result == ""
 
 
 @pytest.mark.parametrize("name", tasks.EMPTY_HANDED)
