@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -76,11 +77,18 @@ class JobDuplication(JobActions):
         return allowed and self.has_view_permission(request)
 
 
+LONE = re.compile("[\ud800-\udfff]")
+
+
 class Indented(json.JSONEncoder):
     """JSON as the page of a job shows it."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "indent": 2})
+
+    def encode(self, value: Any) -> str:
+        """A lone surrogate, which is no text of a page, stays as it was typed."""
+        return LONE.sub(lambda found: f"\\u{ord(found[0]):04x}", super().encode(value))
 
 
 class CallForm(forms.Form):

@@ -31,7 +31,7 @@ from ..core.values import TYPED, loaded_class
 from ..jobs.discovery import try_to_discover
 from ..jobs.task import RETRIES, known_task, queues_of
 from ..jobs.typed import value_of
-from ..models import CatchUp, Job, Overlap, Schedule
+from ..models import CatchUp, HistoryEntry, Job, Overlap, Schedule
 from ..schedules.actions import MOST, check_row
 from ..schedules.call import CARRIED, row_of, task_of
 from .duplicate import Indented, of_type
@@ -296,9 +296,9 @@ class ScheduleForm(TimesForm):
         super().clean()
         data, row = self.cleaned_data, self.row
         if row is not None and data.get("revision") not in (None, row.revision):
-            self.add_error(
-                None, _("Somebody has changed this schedule meanwhile: look at it again.")
-            )
+            # Who saves once more has been told.
+            self.data = {**self.data.dict(), "revision": str(row.revision)}
+            self.add_error(None, self._change_meanwhile(row))
         task = self._task()
         if task is None or self.timing is None or self.errors:
             return data
@@ -308,6 +308,21 @@ class ScheduleForm(TimesForm):
         except (BgTasksError, InvalidTask, TypeError, ValueError) as refusal:
             self.add_error(_refused_field(refusal), refusal_text(refusal))
         return data
+
+    def _change_meanwhile(self, row: Schedule) -> str:
+        last = HistoryEntry.objects.filter(schedule=row.pk).order_by("-id").first()
+        text = _(
+            "%s has changed this schedule since you opened this page. Look at it in another tab; "
+            "saving once more replaces it by what is here."
+        )
+        return text % (last.by if last and last.by else _("Somebody"))
+
+    def clean_grace(self) -> float | None:
+        """Not so short that no tick is in time."""
+        grace: float | None = self.cleaned_data["grace"]
+        if grace is not None and grace < 1:
+            raise ValidationError(_("At least one second. Leave it empty for no limit."))
+        return grace
 
     def _task(self) -> Any:
         data, row = self.cleaned_data, self.row

@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http import HttpResponseRedirect as Redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -115,6 +115,8 @@ class ScheduleAdmin(ScheduleColumns, ScheduleFields, ScheduleActions):
         """The form with what the schedule is; a schedule of the code is the person's from then."""
         if not self.may_edit(request):
             raise PermissionDenied
+        if request.method == "POST" and not Schedule.objects.filter(pk=object_id).exists():
+            return self._form_of_what_is_gone(request)
         return self._form(request, self._row(object_id), _("Edit schedule"))
 
     def preview_view(self, request: HttpRequest) -> HttpResponse:
@@ -159,7 +161,22 @@ class ScheduleAdmin(ScheduleColumns, ScheduleFields, ScheduleActions):
             saved = save_schedule(form.draft, by=actor_of(request.user))
             messages.success(request, _("The schedule %s is saved.") % saved.name)
             return Redirect(self._url("_change", saved))
+        return self._page_of_form(request, form, row, title)
+
+    def _form_of_what_is_gone(self, request: HttpRequest) -> HttpResponse:
+        """What was typed, to be saved as a new schedule."""
+        if not self.has_add_permission(request):
+            raise Http404(_("There is no such schedule."))
+        form = ScheduleForm(request.user, None, request.POST)
+        gone = _("Somebody has deleted this schedule meanwhile. Save it here as a new one.")
+        form.add_error(None, gone)
+        return self._page_of_form(request, form, None, _("Add schedule"))
+
+    def _page_of_form(
+        self, request: HttpRequest, form: ScheduleForm, row: Schedule | None, title: str
+    ) -> HttpResponse:
         context = {
+            "form_url": "" if row else self._url("_add"),
             **self.page_context(request, title),
             "original": row,
             "form": form,

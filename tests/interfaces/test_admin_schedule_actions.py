@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -67,6 +68,16 @@ def html_of(response: Any) -> str:
 def send(client: Client, path: str, **changes: str) -> str:
     """Send the form of a schedule; the page that it leads to."""
     return html_of(client.post(f"{LIST}{path}", {**FORM, **changes}, follow=True))
+
+
+def fields_of(html: str) -> dict[str, str]:
+    """What a browser would send of the page's form: the values of inputs, as they are."""
+    found = {}
+    for tag in re.findall(r"<input[^>]*>", html.partition("bgtasks-call")[2]):
+        attributes = dict(re.findall(r'(\w+)="([^"]*)"', tag))
+        if attributes.get("type") != "submit" and "name" in attributes and " disabled" not in tag:
+            found[attributes["name"]] = attributes.get("value", "")
+    return {**FORM, **found, "args": "[1, 2]"}
 
 
 def verbs() -> list[str]:
@@ -135,6 +146,13 @@ def test_an_interval_is_given_in_a_unit_and_shown_in_the_largest_that_fits(
         ({"queue": "no\0name"}, "queue", "Null characters"),
         ({"priority": "101"}, "priority", "less than or equal to 100"),
         ({"catch_up": "some"}, "catch_up", "Select a valid choice"),
+        ({"args": '["\\ud800", 1]'}, "args", "contains a lone surrogate"),
+        ({"cron": "0 25 * * *"}, "cron", "The hour"),
+        ({"cron": "0 0 30 2 *"}, "cron", "never comes"),
+        ({"cron": "*/7 * * *"}, "cron", "needs five fields"),
+        ({"zone": "Berlin"}, "zone", "Europe/Berlin"),
+        ({"args": "[]"}, "args", "missing a required argument"),
+        ({"grace_0": "0"}, "grace", "At least one second"),
         ({"grace_0": "-1"}, "grace", "greater than or equal to 0"),
         ({"jitter_0": "inf"}, "jitter", "Enter a number."),
         ({"jitter_0": "500", "jitter_1": "86400"}, "jitter", "longer than 400 days"),
@@ -189,13 +207,38 @@ def test_an_edit_that_changes_nothing_keeps_the_next_tick_and_writes_no_history(
     assert verbs() == []
 
 
-def test_who_edits_what_somebody_else_has_changed_meanwhile_is_told_so(
+def test_of_two_tabs_the_second_is_told_of_the_first_and_loses_nothing_typed(
     admin_client: Client,
 ) -> None:
-    row = make_cron_schedule(name="report", revision=2)
-    html = send(admin_client, f"{row.pk}/edit/", revision="1")
-    assert "Somebody has changed this schedule meanwhile" in html
-    assert Schedule.objects.get().cron == "0 * * * *"
+    row = make_cron_schedule(name="report", args=[1, 2])
+    url = f"{LIST}{row.pk}/edit/"
+    first, second = (fields_of(html_of(admin_client.get(url))) for _tab in range(2))
+    admin_client.post(url, {**first, "cron": "0 9 * * *"})
+    html = html_of(admin_client.post(url, {**second, "cron": "0 10 * * *"}))
+    assert "admin has changed this schedule since you opened this page" in html
+    assert Schedule.objects.get().cron == "0 9 * * *"
+    again = fields_of(html)
+    assert again["cron"] == "0 10 * * *"
+    html_of(admin_client.post(url, again, follow=True))
+    assert Schedule.objects.get().cron == "0 10 * * *"
+
+
+def test_an_edit_of_what_is_deleted_meanwhile_can_be_saved_as_a_new_one(
+    admin_client: Client, staff: Staff
+) -> None:
+    row = make_cron_schedule(name="report")
+    url = f"{LIST}{row.pk}/edit/"
+    fields = {**FORM, **fields_of(html_of(admin_client.get(url))), "cron": "0 10 * * *"}
+    row.delete()
+    html = html_of(admin_client.post(url, fields))
+    assert "Somebody has deleted this schedule meanwhile" in html
+    assert f'action="{LIST}add/"' in html
+    assert not Schedule.objects.exists()
+    assert fields_of(html)["cron"] == "0 10 * * *"
+    html_of(admin_client.post(f"{LIST}add/", {**FORM, **fields_of(html)}, follow=True))
+    assert Schedule.objects.get().cron == "0 10 * * *"
+    client = staff("view_schedule", "change_schedule")
+    assert client.post(f"{LIST}{clock.new_id()}/edit/", fields).status_code == 404
 
 
 def test_an_edit_of_a_schedule_of_the_code_stays_until_it_is_given_back(
@@ -377,6 +420,19 @@ def test_several_are_paused_resumed_and_run_at_once(admin_client: Client) -> Non
     assert Job.objects.count() == 3
 
 
+@pytest.mark.parametrize("name", ["a b/c?d#e", "🦊 <i>\"'&", "n" * 200, "../x", "%s %(name)s"])
+def test_a_name_may_be_any_text(admin_client: Client, name: str) -> None:
+    assert "is saved" in send(admin_client, "add/", name=name)
+    row = Schedule.objects.get(name=name)
+    for path in ("change", "edit", "make-up", "delete"):
+        assert "<i>" not in html_of(admin_client.get(f"{LIST}{row.pk}/{path}/"))
+    for path in ("pause", "resume", "run-now"):
+        admin_client.post(f"{LIST}{row.pk}/{path}/", follow=True)
+    html = html_of(admin_client.get(LIST))
+    assert f"{LIST}{row.pk}/change/" in html
+    assert verbs() == ["schedule_set", "schedule_paused", "schedule_resumed", "schedule_run"]
+
+
 @pytest.mark.parametrize(
     ("path", "right"),
     [
@@ -407,8 +463,9 @@ def test_nothing_is_done_by_get(admin_client: Client, path: str) -> None:
 
 def test_what_is_gone_is_not_found(admin_client: Client) -> None:
     gone = clock.new_id()
-    for path in ("pause", "run-now", "make-up", "edit"):
+    for path in ("pause", "run-now", "make-up"):
         assert admin_client.post(f"{LIST}{gone}/{path}/", FORM).status_code == 404
+    assert admin_client.get(f"{LIST}{gone}/edit/").status_code == 404
 
 
 def test_the_history_of_a_schedule_is_on_its_page_and_in_the_list_of_all(
