@@ -33,7 +33,7 @@ from ..ledger.connection import begin_new_session
 from ..ledger.database_errors import DISCONNECTED, is_conflict
 from ..models import Job, Schedule
 from ..models.schedule import CatchUp, Overlap, ScheduleSource
-from ..sandbox.call import deadline
+from ..sandbox.call import deadline, is_for_the_process
 from .call import CARRIED, AnyTask, jobs_of, task_of
 from .code import declared
 from .when import wants
@@ -141,8 +141,8 @@ class Firing:
                             self._rest(row, LOST)
                         fired.append((row, task, jobs or []))
             alone = [row for row in page if row.when]
-        except Exception as error:
-            if not begun and not is_conflict(error):
+        except BaseException as error:
+            if is_for_the_process(error) or not (begun or is_conflict(error)):
                 raise
             fired = []
             if begun and not isinstance(error, IntegrityError):
@@ -168,7 +168,10 @@ class Firing:
             if task is None:
                 return 0
             jobs = fire(row, task, self.using)
-        except Exception as error:
+        except BaseException as error:
+            # The site's code may say sys.exit(), or have a coroutine cancelled.
+            if is_for_the_process(error):
+                raise
             self._note(row, task, error)
             return 0
         if jobs is None:
@@ -195,7 +198,7 @@ class Firing:
             logger.info(text, printable(row.name), error)
             return None
 
-    def _note(self, row: Schedule, task: AnyTask | None, error: Exception) -> None:
+    def _note(self, row: Schedule, task: AnyTask | None, error: BaseException) -> None:
         """The tick stays due, and is tried again: later each time.
 
         Raises what says that the database is away. That may come of this very row: others are to
@@ -215,7 +218,7 @@ class Firing:
         if not is_conflict(error) or trouble.tries > 1:
             schedules.write_error(row, text, self.using)
 
-    def _log(self, row: Schedule, text: str, error: Exception | None) -> _Trouble:
+    def _log(self, row: Schedule, text: str, error: BaseException | None) -> _Trouble:
         """Log it, once."""
         trouble = self._trouble.get(row.pk)
         if trouble is None or trouble.revision != row.revision:
@@ -299,21 +302,23 @@ def after_predicate(row: Schedule, planned: Plan) -> Plan:
         return planned
     ticks, end = [], clock.monotonic() + PAGE_SECONDS
     next_at = planned.next_at
-    for number, tick in enumerate(planned.ticks):
-        if number and clock.monotonic() > end:
+    for count, tick in enumerate(planned.ticks):
+        if count and clock.monotonic() > end:
             next_at = tick
             break
         try:
             if wants(row, tick):
                 ticks.append(tick)
-        except Exception as error:
+        except BaseException as error:
+            if is_for_the_process(error):
+                raise
             row.error = error_line(error, row, None, "when: ")
     else:
-        number = len(planned.ticks)
-    return Plan(ticks, next_at, planned.skipped + number - len(ticks))
+        count = len(planned.ticks)
+    return Plan(ticks, next_at, planned.skipped + count - len(ticks))
 
 
-def error_line(error: Exception, row: Schedule, task: AnyTask | None, prefix: str = "") -> str:
+def error_line(error: BaseException, row: Schedule, task: AnyTask | None, prefix: str = "") -> str:
     """The error in one line, without the sensitive arguments of the call."""
     redact = redactor(task, row.args, row.kwargs)
     return (prefix + failure_of(error).redacted(redact).line)[: schedules.LONGEST_ERROR]

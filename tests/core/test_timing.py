@@ -123,6 +123,28 @@ def test_a_change_of_two_hours() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("cron", "zone", "after", "expected"),
+    [
+        ("0 */2 * * *", "Europe/London", "2024-10-27 00:00",
+         ["10-27 02:00+0000", "10-27 04:00+0000"]),
+        ("30 * * * *", "Europe/Helsinki", "2017-10-29 02:45",
+         ["10-29 03:30+0300", "10-29 03:30+0200"]),
+        ("0 0 * * 0-4", "US/Central", "2021-03-12 00:00",
+         ["03-14 00:00-0600", "03-15 00:00-0500"]),
+        ("0 2 * * *", "US/Eastern", "2013-03-10 01:00",
+         ["03-10 03:00-0400", "03-11 02:00-0400"]),
+        ("0 8 * * *", "Europe/Berlin", "2016-03-26 21:00",
+         ["03-27 08:00+0200", "03-28 08:00+0200"]),
+    ],
+)  # fmt: skip
+def test_changes_of_clocks_that_other_schedulers_fail_at(
+    cron: str, zone: str, after: str, expected: list[str]
+) -> None:
+    """Of APScheduler, issues 980, 1021, 529, 1059 and 115: loops, skipped days, another hour."""
+    assert shown(cron, zone, after, 2) == expected
+
+
 def test_seconds_change_nothing_of_what_a_change_of_clocks_does() -> None:
     assert shown("0 30 2 * * *", "Europe/Berlin", "2026-10-25 01:00", 2) == [
         "10-25 02:30+0200",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from asyncio import CancelledError
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,11 +20,14 @@ from django_bgtasks.models import Job, Schedule
 from django_bgtasks.schedules import fire as firing
 from django_bgtasks.schedules.fire import Firing
 from django_bgtasks.worker.maintenance import schedules as maintenance
+from django_bgtasks.worker.maintenance.process import MaintenanceTask
 from django_bgtasks.worker.maintenance.schedules import Schedules
 from tests.statements import statements
 from tests.threads import in_threads
+from tests.waiting import wait_until
 
 from .rows import DB, MINUTE, START, again, each_minute, fire, ticks, waits_for
+from .tasks import digest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,6 +129,43 @@ def test_one_whose_insert_ends_the_session_is_in_no_others_way() -> None:
     assert fire() == 1
 
 
+class Exits(Middleware):
+    """It ends the process where it is asked to, as `sys.exit()` and a cancelled coroutine do."""
+
+    def on_enqueue(self, jobs: Sequence[Job]) -> None:
+        exceptions = {"exit": SystemExit, "cancel": CancelledError}
+        if jobs[0].args and (kind := exceptions.get(jobs[0].args[0])):
+            raise kind
+
+
+def exits(tick: datetime) -> bool:
+    sys.exit("no calendar")
+
+
+async def is_cancelled(tick: datetime) -> bool:
+    raise CancelledError
+
+
+def test_what_is_no_mere_exception_is_one_schedule_s_trouble_and_not_maintenance_s() -> None:
+    rows = {
+        "SystemExit": each_minute("middleware", args=["exit"]),
+        "CancelledError": each_minute("coroutine", args=["cancel"]),
+        "when: SystemExit: no calendar": each_minute("asks", when=f"{__name__}.exits"),
+        "when: CancelledError": each_minute("awaits", when=f"{__name__}.is_cancelled"),
+    }
+    other = each_minute("other")
+    middleware = Exits()
+    add_middleware(middleware)
+    try:
+        assert fire() == 1
+    finally:
+        remove_middleware(middleware)
+    assert ticks(other) == [0]
+    for text, row in rows.items():
+        assert again(row).error.startswith(text), row.name
+    assert [waits_for(row) for row in rows.values()] == [0, 0, 1, 1]
+
+
 def test_a_receiver_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(firing, "BUILD_SECONDS", 0.2)
     heard = []
@@ -178,6 +220,45 @@ def test_maintenance_comes_back_at_once_to_what_it_had_no_time_for(
     while task.run_once() == 0:
         pass
     assert Job.objects.count() == firing.PAGE + 1
+
+
+def test_schedules_of_the_code_are_written_once_the_database_answers() -> None:
+    """It was away when the worker started."""
+
+    def fails(execute: Any, sql: str, *rest: Any) -> Any:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    task = MaintenanceTask("fire schedules", 0.0, Schedules("default", DB).run_once)
+    with connection.execute_wrapper(fails):
+        task.run()
+    assert not Schedule.objects.exists()
+    task.due = 0.0
+    task.run()
+    assert Schedule.objects.filter(source="code", task=digest.module_path).exists()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="has no server")
+def test_it_goes_on_when_the_server_has_ended_its_session() -> None:
+    """As at each restart of the database."""
+    task = MaintenanceTask("fire schedules", 0.0, Schedules("default", DB).run_once)
+    row = each_minute()
+    task.run()
+    with connection.cursor() as cursor:
+        postgres = connection.vendor == "postgresql"
+        cursor.execute(f"SELECT {'pg_backend_pid()' if postgres else 'CONNECTION_ID()'}")
+        [session] = cursor.fetchone()
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute(f"SELECT pg_terminate_backend({session})" if postgres else f"KILL {session}")
+        cursor.execute("UPDATE django_bgtasks_schedule SET next_at = CURRENT_TIMESTAMP")
+    other.close()
+
+    def is_fired() -> bool:
+        task.due = 0.0
+        task.run()
+        return bool(ticks(row))
+
+    wait_until(is_fired)
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
