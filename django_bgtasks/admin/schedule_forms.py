@@ -297,7 +297,7 @@ class ScheduleForm(TimesForm):
         data, row = self.cleaned_data, self.row
         if row is not None and data.get("revision") not in (None, row.revision):
             # Who saves once more has been told.
-            self.data = {**self.data.dict(), "revision": str(row.revision)}
+            self.data = dict(self.data.items()) | {"revision": str(row.revision)}
             self.add_error(None, self._change_meanwhile(row))
         task = self._task()
         if task is None or self.timing is None or self.errors:

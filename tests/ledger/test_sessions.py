@@ -158,7 +158,7 @@ def test_what_a_task_has_set_in_its_session_outlives_a_job_that_it_runs_inline()
         with connection.cursor() as cursor:
             cursor.execute(changes)
         changed = value(connection, show)
-        sleep.using(inline=True).enqueue("of its own")
+        sleep.using(inline=True).enqueue(0)
         assert value(connection, show) == changed
         assert session_of(connection).is_changed(connection)
     finally:
