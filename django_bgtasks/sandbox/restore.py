@@ -9,6 +9,7 @@ Database connections are looked after around a job as Django does it around a re
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import locale
 import logging
@@ -62,7 +63,17 @@ STANDARD = (0, 1, 2)
 # The exit code by which the supervisor knows a process that a task took the descriptors from.
 EXIT_FDS_CLOSED = 113
 # A limit on these, left by a task, would kill other jobs or make them fail.
-LIMITS = (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_FSIZE)
+LIMITS = (
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_NOFILE,
+    resource.RLIMIT_AS,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_STACK,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NPROC,
+)
+# What comes from the last two, of a profiler say, ends a process that does not expect it.
+TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 # Of the descriptors that the process may have. A task that leaks them has soon used them up.
 USED_UP = 0.9
 # The loggers that a task which configures logging must not silence.
@@ -209,6 +220,7 @@ def restore() -> None:
 
     Not by one of several threads: it would take from the others what they stand on.
     """
+    _forget_closed_loop()
     if _process and threading.current_thread() is threading.main_thread():
         _process[0].restore()
 
@@ -304,7 +316,9 @@ class ProcessState:
                 os.dup2(copy, number)
 
     def _restore_signals(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer in TIMERS:
+            signal.setitimer(timer, 0)
+        faulthandler.cancel_dump_traceback_later()
         signal.set_wakeup_fd(-1)
         for number, handler in self.handlers.items():
             set_handler(number, handler)
@@ -369,6 +383,14 @@ class _Logger:
             # dictConfig() closes all handlers.
             handler.target = target
         return configured
+
+
+def _forget_closed_loop() -> None:
+    """asyncio.get_event_loop() would give it to the next task of this thread."""
+    local: Any = getattr(asyncio.events._event_loop_policy, "_local", None)  # type: ignore[attr-defined]
+    loop = getattr(local, "_loop", None)
+    if loop is not None and loop.is_closed():
+        vars(local).clear()
 
 
 def _open_directory() -> int:

@@ -288,8 +288,9 @@ class JobProcess:
     def _prepare(self) -> None:
         unix_signals.listen(self._stop)
         # Outside of a task a cancellation comes too late to matter, and so does an alarm. They are
-        # not ignored: that would be inherited by the programs that tasks start.
-        for number in (CANCEL_SIGNAL, signal.SIGALRM):
+        # not ignored: that would be inherited by the programs that tasks start. Nor does the timer
+        # of a profiler end the process, which one of several threads may have left.
+        for number in (CANCEL_SIGNAL, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
             signal.signal(number, unix_signals.do_nothing)
         before_interruption(log_handlers.flush)
         write_beside_nobody()

@@ -22,6 +22,7 @@ OF_A_THREAD = [
     pytest.param("sets_the_url_conf", marks=long),
     pytest.param("sets_a_context_variable", marks=long),
     pytest.param("changes_the_decimal_context", marks=long),
+    pytest.param("closes_the_loop_that_it_set", marks=long),
 ]
 OF_THE_LOG = [
     "configures_the_log",
@@ -32,6 +33,9 @@ OF_THE_PROCESS = [
     pytest.param("changes_its_locale", marks=long),
     pytest.param("makes_errors_of_warnings", marks=long),
     pytest.param("limits_its_seconds", marks=long),
+    pytest.param("limits_its_memory_and_threads", marks=long),
+    pytest.param("leaves_timers", marks=long),
+    pytest.param("leaves_a_watchdog", marks=long),
     pytest.param("is_nice", marks=long),
     pytest.param("handles_quit_and_hang_up", marks=long),
 ]

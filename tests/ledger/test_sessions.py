@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 
 from django_bgtasks.ledger.connection import remember_new_sessions, session_of
-from tests.app.tasks import sleep
+from tests.app.tasks import write
 
 from .rows import DB
 
@@ -158,7 +158,7 @@ def test_what_a_task_has_set_in_its_session_outlives_a_job_that_it_runs_inline()
         with connection.cursor() as cursor:
             cursor.execute(changes)
         changed = value(connection, show)
-        sleep.using(inline=True).enqueue(0)
+        write.using(inline=True).enqueue("of its own")
         assert value(connection, show) == changed
         assert session_of(connection).is_changed(connection)
     finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import decimal
+import faulthandler
 import locale
 import logging
 import logging.config
@@ -26,6 +28,18 @@ tenant: ContextVar[str] = ContextVar("tenant", default="none")
 request = Local()
 
 
+LIMITS = (resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_STACK, resource.RLIMIT_NPROC)
+TIMERS = (signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
+
+def is_given_a_closed_loop() -> bool:
+    """What a task finds that asks for a loop, and makes one where there is none."""
+    try:
+        return asyncio.get_event_loop().is_closed()
+    except RuntimeError:
+        return False
+
+
 def inherited() -> dict[str, Any]:
     """All of it that this task finds."""
     return {
@@ -38,7 +52,9 @@ def inherited() -> dict[str, Any]:
         "decimals": decimal.getcontext().prec,
         "locale": locale.setlocale(locale.LC_ALL),
         "errors of warnings": [one for one in warnings.filters if one[0] == "error"],
-        "seconds of CPU": resource.getrlimit(resource.RLIMIT_CPU),
+        "limits": [resource.getrlimit(limit) for limit in LIMITS],
+        "timers": [signal.getitimer(timer) for timer in TIMERS],
+        "closed loop": is_given_a_closed_loop(),
         "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         "quit": str(signal.getsignal(signal.SIGQUIT)),
         "level": logging.getLogger().level,
@@ -87,6 +103,34 @@ def makes_errors_of_warnings() -> None:
 def limits_its_seconds() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (2, most))
+
+
+@kind
+def limits_its_memory_and_threads() -> None:
+    for limit in (resource.RLIMIT_DATA, resource.RLIMIT_STACK, resource.RLIMIT_NPROC):
+        _, most = resource.getrlimit(limit)
+        low = 2**20 if most == resource.RLIM_INFINITY else min(2**20, most - 1)
+        resource.setrlimit(limit, (low, most))
+
+
+@kind
+def leaves_timers() -> None:
+    """As a profiler that is not stopped."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.2)
+    signal.setitimer(signal.ITIMER_PROF, 0.2)
+
+
+@kind
+def leaves_a_watchdog() -> None:
+    """It ends its process: at once where the next job takes as long."""
+    faulthandler.dump_traceback_later(1, exit=True)
+
+
+@kind
+def closes_the_loop_that_it_set() -> None:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.close()
 
 
 @kind
