@@ -16,7 +16,7 @@ from testproject.servers import RedisServer
 
 from . import session
 from .selection import DATABASE, PARTS, file_is_left_out, left_out, skip_elsewhere
-from .workers import WorkerFactory, WorkerProcess, environment, reap
+from .workers import WorkerFactory, WorkerProcess, environment, reap, share_fork_servers
 
 # Here and not in a hook: conftest modules further down may import models.
 session.start()
@@ -34,6 +34,12 @@ empty_tables.install()
 def pytest_report_header() -> str:
     """What this session runs on, at the top of its output."""
     return f"bgtasks: Python {platform.python_version()}, Django {django.__version__}, {DATABASE}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start what the processes of xdist share."""
+    if config.getoption("numprocesses", None):
+        share_fork_servers()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

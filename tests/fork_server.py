@@ -6,6 +6,9 @@ output, from the same code on: `execute_from_command_line()`.
 
 A worker whose environment differs in more than FREE from that of the test session is started in
 the usual way, as are those with settings, a directory or a network of their own.
+
+The processes of xdist share the servers that their controller starts. A server loads the site when
+it is asked for its first worker.
 """
 
 from __future__ import annotations
@@ -26,12 +29,15 @@ from pathlib import Path
 from typing import Any
 
 import django
+from django.apps import apps
 
 from testproject.servers.processes import spawn, wait_for
 
 ROOT = Path(__file__).parents[1]
 # Read while a process runs, or by those settings that are made anew after the fork.
 FREE = {
+    *("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"),
+    *("BGTASKS_TEST_DIR", "BGTASKS_TEST_STARTED", "BGTASKS_TEST_FORK_SERVERS", "COLUMNS", "LINES"),
     *("BGTASKS_TEST_WORKER", "BGTASKS_TEST_EFFECTS", "BGTASKS_TEST_STRIKE", "PYTEST_CURRENT_TEST"),
     *("BGTASKS_TEST_OPTIONS", "BGTASKS_TEST_REDIS_URL", "BGTASKS_TEST_CACHE_OPTIONS"),
     *("BGTASKS_TEST_DB_NAME", "BGTASKS_TEST_DB_OPTIONS", "BGTASKS_TEST_ISOLATION"),
@@ -39,7 +45,9 @@ FREE = {
 }
 # By the first query and the first connection to Redis; the last one by make_settings_anew().
 IMPORTED_LATER = ("django.db.models.sql.compiler", "encodings.idna", "django.test.signals")
-MADE_ANEW = ("TASKS", "CACHES")
+MADE_ANEW = ("TASKS", "CACHES", "DIR", "MEDIA_ROOT")
+# The directory of the servers that the processes of xdist share.
+SHARED = "BGTASKS_TEST_FORK_SERVERS"
 PR_SET_PDEATHSIG = 1
 
 
@@ -49,7 +57,9 @@ class ForkedProcess:
     def __init__(self, connected: socket.socket, arguments: Sequence[str]) -> None:
         self.args = arguments
         self._connected = connected
-        self.pid = int(read_line(connected))
+        if not (pid := read_line(connected)):
+            raise RuntimeError("The fork server has ended: what it printed is in `log` beside it.")
+        self.pid = int(pid)
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -83,9 +93,10 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """A fork server of the session, started with the first of its workers."""
+    """A fork server of the session, started with the first of its workers or by `share()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: str) -> None:
+        self.settings = settings
         self.environ: dict[str, str] = {}
         self.address = ""
 
@@ -109,12 +120,27 @@ class ForkServer:
             self._start(usual)
         return fixed(env) == self.environ
 
+    def share(self, directory: Path, env: Mapping[str, str]) -> None:
+        """Start it for other processes, which find it in this directory."""
+        shared = directory / self.settings
+        shared.mkdir()
+        (shared / "environ").write_text(json.dumps(fixed(env)))
+        self._spawn(shared, env)
+
     def _start(self, env: Mapping[str, str]) -> None:
-        directory = Path(tempfile.mkdtemp(prefix="bgtasks-fork-", dir=env["BGTASKS_TEST_DIR"]))
-        self.address, self.environ = str(directory / "socket"), fixed(env)
+        if directory := env.get(SHARED):
+            shared = Path(directory) / self.settings
+            self.environ = json.loads((shared / "environ").read_text())
+            self.address = str(shared / "socket")
+        else:
+            own = Path(tempfile.mkdtemp(prefix="bgtasks-fork-", dir=env["BGTASKS_TEST_DIR"]))
+            self.environ = fixed(env)
+            self._spawn(own, env)
+
+    def _spawn(self, directory: Path, env: Mapping[str, str]) -> None:
+        self.address, log = str(directory / "socket"), directory / "log"
         command = [sys.executable, "-m", "tests.fork_server", self.address]
-        log = directory / "log"
-        server = spawn(command, output=log, cwd=ROOT, env=self.environ)
+        server = spawn(command, output=log, cwd=ROOT, env=env)
         listens = Path(self.address).exists
         if (
             not wait_for(lambda: listens() or server.poll() is not None, timeout=60)
@@ -137,18 +163,19 @@ def fixed(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def serve(address: str) -> None:
-    """Load the site, and fork until the test session is gone; returns in the forked workers."""
-    load()
+    """Load the site once it is asked, and fork; returns in the forked workers."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
-    listener.listen(20)
+    listener.listen(100)
     Path(f"{address}.new").rename(address)
     # Nobody waits for the processes that wait for the workers.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    gc.freeze()
+    server = os.getpid()
     while True:
         connected, _ = listener.accept()
-        server = os.getpid()
+        if not apps.ready:
+            load()
+            gc.freeze()
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listener.close()

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +21,14 @@ from django.db import connection
 
 from testproject.servers.processes import end, spawn
 
-from .fork_server import ForkedProcess, ForkServer
+from .fork_server import SHARED, ForkedProcess, ForkServer
 from .waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = "DJANGO_SETTINGS_MODULE"
 TOKEN = "BGTASKS_TEST_WORKER"
 # By the settings of their workers.
-FORK_SERVERS = {"tests.settings": ForkServer(), "tests.faults.armed": ForkServer()}
+FORK_SERVERS = {name: ForkServer(name) for name in ("tests.settings", "tests.faults.armed")}
 
 
 class WorkerFactory(Protocol):
@@ -145,6 +146,14 @@ def environment() -> dict[str, str]:
         "BGTASKS_TEST_REDIS_URL": str(settings.CACHES["default"]["LOCATION"]),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def share_fork_servers() -> None:
+    """Start them here, for the processes of xdist that this one is about to start."""
+    directory = Path(tempfile.mkdtemp(prefix="bgtasks-forks-", dir=os.environ["BGTASKS_TEST_DIR"]))
+    for name, server in FORK_SERVERS.items():
+        server.share(directory, {**environment(), SETTINGS: name})
+    os.environ[SHARED] = str(directory)
 
 
 def reap(workers: Sequence[WorkerProcess]) -> None:
