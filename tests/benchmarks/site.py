@@ -9,19 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from testproject.servers import DatabaseServer, PostgresServer, RedisServer
+from testproject.servers import DatabaseServer, MariaDBServer, PostgresServer, RedisServer
 
 
 @contextmanager
 def site(database: str) -> Iterator[Path]:
     """Django is set up and migrated in here; yields a directory for files.
 
-    database: "sqlite" or "postgres". Servers that the environment names are used, and emptied.
+    database: "sqlite", "postgres" or "mysql", a MariaDB without fsync. Servers that the environment
+    names are used, and emptied.
     """
     directory = Path(tempfile.mkdtemp(prefix="bgtasks-bench-"))
     servers: list[RedisServer | DatabaseServer] = [RedisServer()]
     if database == "postgres":
         servers.append(PostgresServer(durable=True))
+    if database == "mysql":
+        servers.append(MariaDBServer())
     try:
         for server in servers:
             os.environ[server.variable] = server.start().url

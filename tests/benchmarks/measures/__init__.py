@@ -11,6 +11,7 @@ from .failures import failures
 from .memory import job_process, memory
 from .mixed import mixed
 from .pickup import pickup
+from .schedules import schedules
 from .silent_redis import silent_redis
 from .start import start
 from .statements import statements
@@ -33,4 +34,5 @@ BENCHMARKS = {
     "dashboard": dashboard,
     "failures": failures,
     "admin": admin,
+    "schedules": schedules,
 }

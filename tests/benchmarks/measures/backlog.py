@@ -49,12 +49,12 @@ def backlog(directory: Path) -> Figures:
 def maintenance(directory: Path) -> Figures:
     """The share of a core that an idle worker takes, beside 1,000,000 final rows."""
     emptied()
-    figures = {"empty table, % of a core": _idle(directory)}
+    figures = {"empty table, % of a core": idle(directory)}
     fill()
     settled()
-    figures["1,000,000 final rows, % of a core"] = _idle(directory)
+    figures["1,000,000 final rows, % of a core"] = idle(directory)
     add.using(queue_name="reports").enqueue_many([(number, 1) for number in range(QUEUED)])
-    figures["and 100,000 queued elsewhere, % of a core"] = _idle(directory, "default")
+    figures["and 100,000 queued elsewhere, % of a core"] = idle(directory, "default")
     emptied()
     return figures
 
@@ -76,7 +76,8 @@ def _rate(directory: Path, behind: int = 0) -> float:
     return rate(slice(before + FIRST, before + FIRST + COUNTED))
 
 
-def _idle(directory: Path, *queues: str) -> float:
+def idle(directory: Path, *queues: str) -> float:
+    """The share of a core that an idle worker takes."""
     with worker(directory, *queues, "--processes", 1, "--verbosity", 0) as started:
         time.sleep(5)
         processes = family(started.family())
