@@ -431,10 +431,10 @@ class SpanOfTicksForm(forms.Form):
             return data
 
     def _with_ticks(self, data: dict[str, Any]) -> dict[str, Any]:
+        start, end = (self._in_zone(data[name]) for name in ("start", "end"))
         if self.row.cron:
             # Another version may have written what this one cannot read.
             check_cron(self.row.cron)
-        start, end = (self._in_zone(data[name]) for name in ("start", "end"))
         data |= {"start": start, "end": end}
         if start > end:
             self.add_error("end", _("This is before the start."))
