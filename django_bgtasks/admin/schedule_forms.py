@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from ..core import clock
 from ..core.compat import InvalidTask
-from ..core.cron import zone_of
+from ..core.cron import check_cron, zone_of
 from ..core.errors import (
     BgTasksError,
     InvalidArguments,
@@ -404,9 +404,16 @@ class SpanOfTicksForm(forms.Form):
     end = forms.DateTimeField(label=gettext_lazy("To"), widget=_moment())
 
     def __init__(self, row: Schedule, data: Any = None) -> None:
-        super().__init__(data)
         self.row, self.missing = row, list[datetime]()
         self.zone = row.zone or settings.TIME_ZONE
+        super().__init__(data, initial=self._last_day())
+
+    def _last_day(self) -> dict[str, datetime]:
+        try:
+            now = clock.now().astimezone(zone_of(self.zone)).replace(microsecond=0, tzinfo=None)
+        except InvalidSchedule:
+            return {}
+        return {"start": now - timedelta(days=1), "end": now}
 
     def full_clean(self) -> None:
         """The times are read as they stand: in the reader's zone there may be no such time."""
@@ -417,7 +424,17 @@ class SpanOfTicksForm(forms.Form):
         data = self.cleaned_data
         if self.errors:
             return data
+        try:
+            return self._with_ticks(data)
+        except InvalidSchedule as refusal:
+            self.add_error(None, refusal_text(refusal))
+            return data
+
+    def _with_ticks(self, data: dict[str, Any]) -> dict[str, Any]:
         start, end = (self._in_zone(data[name]) for name in ("start", "end"))
+        if self.row.cron:
+            # Another version may have written what this one cannot read.
+            check_cron(self.row.cron)
         data |= {"start": start, "end": end}
         if start > end:
             self.add_error("end", _("This is before the start."))

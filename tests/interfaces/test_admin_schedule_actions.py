@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -341,7 +342,12 @@ def test_make_up_counts_first_and_enqueues_only_what_is_missing(staff: Staff) ->
     make_job(schedule=row.pk, tick=datetime(2026, 11, 20, 3, tzinfo=UTC))
     client, url = staff("view_schedule", "run_schedule"), f"{LIST}{row.pk}/make-up/"
     span = {"start": "2026-11-20T10:00:00", "end": "2026-11-20T15:00"}
-    assert "Asia/Tokyo" in html_of(client.get(url))
+    html = html_of(client.get(url))
+    assert "Asia/Tokyo" in html
+    # It begins with the last day, by the schedule's clock.
+    begun = re.findall(r'name="start" value="([^"]*)"', html)
+    start = datetime.fromisoformat(begun[0]).replace(tzinfo=ZoneInfo("Asia/Tokyo"))
+    assert timedelta(days=1) <= clock.now() - start < timedelta(days=1, minutes=10)
     html = html_of(client.post(url, span))
     assert "5 ticks have no job there" in html
     assert Job.objects.count() == 1

@@ -221,6 +221,11 @@ def test_a_rule_that_this_version_cannot_read_breaks_no_page(admin_client: Clien
     row = make_cron_schedule(cron="0 0 1 1 nonsense", zone="Mars/Olympus")
     for url in (LIST, f"{LIST}{row.pk}/change/", f"{LIST}{row.pk}/edit/", f"{LIST}?q=hourly"):
         assert "nonsense" in html_of(admin_client, url)
+    url, day = f"{LIST}{row.pk}/make-up/", {"start": "2026-11-20T00:00", "end": "2026-11-21T00:00"}
+    assert "Mars/Olympus" in html_of(admin_client, url)
+    assert "There is no time zone" in admin_client.post(url, day).content.decode()
+    Schedule.objects.update(zone="UTC")
+    assert "nonsense" in admin_client.post(url, day).content.decode()
 
 
 @pytest.mark.parametrize(
