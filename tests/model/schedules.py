@@ -2,7 +2,9 @@
 
 The times are those of core.timing: the model asks the package what a turn does. A transaction holds
 the schedule's row from its UPDATE to its COMMIT, who else wants to write it waits; a process that
-dies before the COMMIT has written nothing.
+dies before the COMMIT has written nothing. In a page of several schedules the row is locked when it
+is read, and who else wants a page goes without it; what fails in another row of the page undoes
+all, and then the row is fired alone, as it was read.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ STEPS = (2, 3)
 # Where a process is.
 IDLE = "idle"
 READ = "read"  # it has read the row and decided
+LOCKED = "locked"  # so it has in a page: in a transaction that holds the row from then on
 MOVED = "moved"  # its UPDATE has moved next_at: it holds the row
 INSERTED = "inserted"  # its jobs are inserted too
 COMMITTED = "committed"  # it has yet to push
@@ -154,7 +157,7 @@ def _later(world: World) -> World:
 
 
 def _is_locked(world: World) -> bool:
-    return any(process.at in (MOVED, INSERTED) for process in world.processes)
+    return any(process.at in (LOCKED, MOVED, INSERTED) for process in world.processes)
 
 
 def _turn(model: Model, world: World, index: int) -> Iterator[Step]:
@@ -170,8 +173,11 @@ def _turn(model: Model, world: World, index: int) -> Iterator[Step]:
         if row.next_at <= world.now and not row.paused:
             ticks, next_at = planned(row.step, row.next_at, world.now, rules.catch_up)
             yield Step(True, f"{who} reads", becomes(Process(READ, row, ticks, next_at)))
-    elif process.at == READ:
-        if not _is_locked(world):
+            if not _is_locked(world):
+                locked = Process(LOCKED, row, ticks, next_at)
+                yield Step(True, f"{who} reads and locks", becomes(locked))
+    elif process.at in (READ, LOCKED):
+        if process.at == LOCKED or not _is_locked(world):
             moves = _matches(rules, row, process.row)
             after = becomes(process._replace(at=MOVED) if moves else Process())
             yield Step(True, f"{who} moves next_at: {'one row' if moves else 'none'}", after)
@@ -190,6 +196,9 @@ def _turn(model: Model, world: World, index: int) -> Iterator[Step]:
         pushed = {(process.row.id, tick) for tick in process.ticks} & world.jobs
         after = becomes(Process(), world._replace(sent=world.sent | pushed))
         yield Step(True, f"{who} pushes", after)
+    if process.at in (LOCKED, MOVED, INSERTED):
+        undone = becomes(process._replace(at=READ))
+        yield Step(False, f"{who} is undone by another row of its page", undone)
     if world.faults and process.at != IDLE:
         dead = becomes(Process(), world._replace(faults=world.faults - 1))
         yield Step(False, f"{who} dies", dead)

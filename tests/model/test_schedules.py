@@ -18,9 +18,9 @@ COMPARES = Rules().compares
 
 # What a search visits at least: with fewer states a kind of step is missing.
 SIZES = {
-    "an edit and a death": (14_000, Model()),
-    "an edit and a death, the latest only": (14_000, Model(rules=Rules(catch_up="latest"))),
-    "without the index: the move alone is enough": (14_000, Model(rules=Rules(unique=False))),
+    "an edit and a death": (25_000, Model()),
+    "an edit and a death, the latest only": (25_000, Model(rules=Rules(catch_up="latest"))),
+    "without the index: the move alone is enough": (25_000, Model(rules=Rules(unique=False))),
 }
 LONG_SIZES = {
     "two edits and a death": (170_000, Model(wishes=2)),
