@@ -101,6 +101,14 @@ def test_the_state_of_a_schedule_is_what_keeps_it_from_firing(
         assert ("ada" in html) is (badge == "paused")
 
 
+def test_the_list_says_how_many_ticks_got_no_job(admin_client: Client) -> None:
+    make_cron_schedule(skipped=1)
+    make_cron_schedule(name="more", skipped=1234)
+    html = html_of(admin_client, LIST)
+    assert "1 tick skipped" in html
+    assert re.search(r"1.?234 ticks skipped", html)
+
+
 def test_a_tick_that_waits_for_an_earlier_job_is_not_late(admin_client: Client) -> None:
     overdue = clock.now() - timedelta(hours=3)
     row = make_cron_schedule(name="patient", overlap="wait", next_at=overdue)
