@@ -185,6 +185,13 @@ def test_the_page_of_a_schedule_shows_all_of_it(admin_client: Client, admin_user
         assert text in html, text
 
 
+def test_the_last_jobs_have_their_ticks_by_the_clock_of_the_schedule(admin_client: Client) -> None:
+    row = make_cron_schedule(cron="0 2 * * *", zone="Asia/Tokyo")
+    make_job(State.FAILED, schedule=row.pk, tick=datetime(2027, 1, 14, 17, tzinfo=UTC))
+    html = html_of(admin_client, f"{LIST}{row.pk}/change/")
+    assert "Fri Jan. 15, 2027 02:00 JST</a>" in html
+
+
 def test_a_task_that_is_gone_is_said_on_the_page(admin_client: Client) -> None:
     row = make_cron_schedule(task="shop.gone.task")
     assert "has no such task" in html_of(admin_client, f"{LIST}{row.pk}/change/")
