@@ -19,6 +19,7 @@ from . import formatting as show
 from .columns import state_badge, trouble
 from .schedule_columns import source_of, why_of
 from .schedule_forms import CATCH_UP, OVERLAP
+from .schedule_times import tick_in_zone
 
 JOBS = 20
 
@@ -114,9 +115,7 @@ def job_rows(row: Schedule, site: str) -> list[dict[str, Any]]:
     jobs = Job.objects.filter(schedule=row.pk, tick__isnull=False).order_by("-tick")[:JOBS]
     return [
         {
-            "tick": show.link(
-                show.page_of(site, Job, job.pk), show.at(job.tick or job.enqueued_at)
-            ),
+            "tick": show.link(show.page_of(site, Job, job.pk), tick_in_zone(row, job.tick)),
             "badge": show.badge(*state_badge(job)),
             "error": trouble(job),
         }

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from typing import Any
 
 from cronsim import CronSimError
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from ..core import clock
 from ..core.cron import zone_of
@@ -96,7 +95,10 @@ def in_zone(moment: datetime, zone: tzinfo) -> str:
     return f"{date_format(local, 'D')} {date} {local:%H:%M}{seconds} {local:%Z}"
 
 
-def time_element(tick: NextTick) -> SafeString:
-    """In how long it is; the exact time on hover."""
-    html = '<time datetime="{}" title="{}">{}</time>'
-    return format_html(html, tick.at.isoformat(), tick.here, tick.relative)
+def tick_in_zone(row: Schedule, tick: Any) -> str:
+    """A tick as the clock of the schedule shows it; as the reader's does if that is not known."""
+    try:
+        zone = zone_of(row.zone) if row.zone else timezone.get_current_timezone()
+    except InvalidSchedule:
+        zone = timezone.get_current_timezone()
+    return in_zone(clock.in_utc(tick), zone)

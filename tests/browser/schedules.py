@@ -14,6 +14,7 @@ from tests.interfaces.rows import make_cron_schedule, make_job, make_worker
 
 URL = "/admin/django_bgtasks/schedule/"
 REPORT = "testproject.office.tasks.reports.build_report"
+SUMMARY = "testproject.office.tasks.summaries.send_summary"
 
 
 def admin_no_schedules(user: User) -> str:
@@ -36,10 +37,12 @@ def some_schedules(user: User) -> Schedule:
         paused_by="anna", skipped=3,
     )  # fmt: skip
     make_cron_schedule(name="once-in-february", cron="0 0 29 2 *", next_at=None)
+    make_cron_schedule(name="import-prices", cron="0 5 * * *", task="shop.gone.import_prices")
     row = make_cron_schedule(
-        name="tests.app.tasks.add", source="code", overridden=True, skipped=12,
+        name=f"{SUMMARY}:summary", task=SUMMARY, args=[], source="code", overridden=True,
+        skipped=12,
         error="QueueFull: the queue reports holds its max_depth of 1000 waiting jobs.",
-        kwargs={"full": True}, options={"queue_name": "reports", "priority": 5},
+        options={"queue_name": "reports", "priority": 5},
     )  # fmt: skip
     for hours, state in ((3, State.SUCCEEDED), (2, State.SUCCEEDED), (1, State.FAILED)):
         tick = now - timedelta(hours=hours)

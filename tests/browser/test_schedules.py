@@ -25,6 +25,15 @@ def no_redis() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def within_the_policy(page: Page) -> Iterator[None]:
+    """The strict Content-Security-Policy of the site refuses nothing of these pages."""
+    refused: list[str] = []
+    page.on("console", lambda line: refused.append(line.text) if line.type == "error" else None)
+    yield
+    assert not [text for text in refused if "Content Security Policy" in text]
+
+
 def test_a_schedule_is_added_previewed_edited_paused_run_and_made_up(
     wsgi: str, page: Page, boss: User, log_in: LogIn
 ) -> None:

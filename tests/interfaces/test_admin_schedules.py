@@ -101,6 +101,14 @@ def test_the_state_of_a_schedule_is_what_keeps_it_from_firing(
         assert ("ada" in html) is (badge == "paused")
 
 
+def test_the_list_says_how_many_ticks_got_no_job(admin_client: Client) -> None:
+    make_cron_schedule(skipped=1)
+    make_cron_schedule(name="more", skipped=1234)
+    html = html_of(admin_client, LIST)
+    assert "1 tick skipped" in html
+    assert re.search(r"1.?234 ticks skipped", html)
+
+
 def test_a_tick_that_waits_for_an_earlier_job_is_not_late(admin_client: Client) -> None:
     overdue = clock.now() - timedelta(hours=3)
     row = make_cron_schedule(name="patient", overlap="wait", next_at=overdue)
@@ -175,6 +183,13 @@ def test_the_page_of_a_schedule_shows_all_of_it(admin_client: Client, admin_user
         *(f"job/{job.pk}/change/", f"job/?schedule={row.pk}", "user: admin"),
     ):
         assert text in html, text
+
+
+def test_the_last_jobs_have_their_ticks_by_the_clock_of_the_schedule(admin_client: Client) -> None:
+    row = make_cron_schedule(cron="0 2 * * *", zone="Asia/Tokyo")
+    make_job(State.FAILED, schedule=row.pk, tick=datetime(2027, 1, 14, 17, tzinfo=UTC))
+    html = html_of(admin_client, f"{LIST}{row.pk}/change/")
+    assert "Fri Jan. 15, 2027 02:00 JST</a>" in html
 
 
 def test_a_task_that_is_gone_is_said_on_the_page(admin_client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -9,11 +10,14 @@ import redis
 from django.core.management import call_command
 from pytest_django import Settings
 
+from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.ledger.times import Now
 from django_bgtasks.models import Job, Worker
 from testproject.servers import RedisServer
 from tests.app.tasks import add
+
+from .rows import make_schedule
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -109,3 +113,20 @@ def test_what_the_dashboard_warns_of_is_a_finding_too(redis_client: redis.Redis)
     assert code == 0
     assert "The queue emails is paused; 0 jobs wait in it." in text
     assert "python manage.py bgresume emails" in text
+
+
+def test_schedules_that_fire_nothing_are_named_with_their_cure(redis_client: redis.Redis) -> None:
+    alive()
+    make_schedule(name="gone", task="shop.removed.task")
+    make_schedule(name="old", source="code")
+    make_schedule(name="once", next_at=None)
+    make_schedule(name="behind", next_at=clock.now() - timedelta(hours=2))
+    make_schedule(name="well")
+    text, code = doctor()
+    text = " ".join(text.split())
+    assert code == 0
+    assert "fires nothing, for its task cannot be imported: gone. Bring the task back" in text
+    assert "fires nothing, for the code does not declare it: old. Delete it" in text
+    assert "never fires again, for no tick is left: once. Give it another time" in text
+    assert "1 schedule is late, by 2 h" in text
+    assert "well" not in text
