@@ -9,7 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+from pytest_django import Settings
 
+from django_bgtasks.worker.preflight import unapplied
 from tests.workers import WorkerFactory
 
 
@@ -74,3 +77,19 @@ def test_an_option_out_of_range_is_refused(
     assert worker.wait() in (1, 2)
     assert str(arguments[0]) in worker.output
     assert "Traceback" not in worker.output
+
+
+@pytest.mark.django_db
+def test_a_migration_that_the_database_does_not_record_is_missing() -> None:
+    assert unapplied("default") == []
+    MigrationRecorder(connection).record_unapplied("django_bgtasks", "0001_initial")
+    assert unapplied("default") == ["0001_initial"]
+
+
+@pytest.mark.django_db
+def test_an_app_that_the_settings_leave_without_migrations_misses_none(
+    settings: Settings,
+) -> None:
+    MigrationRecorder(connection).record_unapplied("django_bgtasks", "0001_initial")
+    settings.MIGRATION_MODULES = {"django_bgtasks": None}
+    assert unapplied("default") == []
