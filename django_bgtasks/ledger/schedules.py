@@ -36,6 +36,7 @@ NAME_TAKEN = "(backend, name)"
 # How often a row is looked at again that changes at the same moment.
 LOOKS = 20
 LONGEST_ERROR = 255
+NO_ERROR: dict[str, Any] = {"error": "", "refused_at": None}
 
 
 def named(name: str, backend: str, using: str) -> Schedule | None:
@@ -77,7 +78,7 @@ def upsert(
         if not changes.keys().isdisjoint(TIMES):
             rule = Rule(draft.cron, draft.every, draft.zone, Rule.of(row).anchor)
             changes["next_at"] = rule.next_after(database_now(using))
-        if _changed(row, using, error="", **changes):
+        if _changed(row, using, **NO_ERROR, **changes):
             return Schedule.objects.using(using).get(pk=row.pk), True
     raise RuntimeError(f"The schedule {draft.name!r} changes all the time; try again.")
 
@@ -107,7 +108,7 @@ def resume_row(row: Schedule, using: str) -> bool:
         if found is None or found.paused_at is None:
             return False
         next_at = Rule.of(found).next_after(database_now(using))
-        if _changed(found, using, paused_at=None, paused_by="", error="", next_at=next_at):
+        if _changed(found, using, paused_at=None, paused_by="", **NO_ERROR, next_at=next_at):
             return True
     raise RuntimeError(f"The schedule {row.name!r} changes all the time; try again.")
 
@@ -170,7 +171,7 @@ def move(row: Schedule, plan: Plan, using: str, error: str = "") -> bool:
     here = Schedule.objects.using(using).filter(
         pk=row.pk, next_at=row.next_at, revision=row.revision, paused_at=None
     )
-    changes: dict[str, Any] = {"next_at": plan.next_at, "error": error[:LONGEST_ERROR]}
+    changes: dict[str, Any] = {"next_at": plan.next_at, **_refusal(error)}
     if plan.ticks:
         changes["last_tick"] = plan.ticks[-1]
     if plan.skipped:
@@ -187,9 +188,9 @@ def count_skipped(row: Schedule, count: int, using: str) -> None:
 
 @retried
 def write_error(row: Schedule, error: str, using: str) -> None:
-    """Say why the tick that is due gets no job yet, if that is not what the row says."""
+    """Say why the tick that is due gets no job yet."""
     rows = Schedule.objects.using(using).filter(pk=row.pk, revision=row.revision)
-    rows.exclude(error=error[:LONGEST_ERROR]).update(error=error[:LONGEST_ERROR])
+    rows.update(**_refusal(error))
 
 
 def ticks_with_a_job(row: Schedule, ticks: Collection[datetime], using: str) -> set[datetime]:
@@ -198,6 +199,10 @@ def ticks_with_a_job(row: Schedule, ticks: Collection[datetime], using: str) -> 
     """
     jobs = Job.objects.using(using).filter(schedule=row.pk, tick__in=list(ticks))
     return {in_utc(tick) for tick in jobs.values_list("tick", flat=True) if tick is not None}
+
+
+def _refusal(error: str) -> dict[str, Any]:
+    return {"error": error[:LONGEST_ERROR], "refused_at": Now()} if error else NO_ERROR
 
 
 def _changed(row: Schedule, using: str, **changes: Any) -> bool:

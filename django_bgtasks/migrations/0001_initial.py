@@ -1105,6 +1105,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "refused_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="refused at"
+                    ),
+                ),
+                (
                     "about_key",
                     django_bgtasks.models.fields.ExactCharField(
                         blank=True, default="", max_length=255

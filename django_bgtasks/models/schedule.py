@@ -46,7 +46,8 @@ class Schedule(models.Model):
     set_schedule() or in the admin. overridden: what a person has changed stays, whatever the code
     says. revision: counts edits, so that no tick is computed from what is no longer so.
     anchor: from when the ticks of `every` count. next_at: NULL if none is left.
-    skipped: ticks that got no job. error: why the last tick got none, if it should have got one.
+    skipped: ticks that got no job. error: why the last tick got none, if it should have got one;
+    refused_at: when that was.
     """
 
     id = models.UUIDField(_("id"), primary_key=True, default=clock.new_id, editable=False)
@@ -83,6 +84,7 @@ class Schedule(models.Model):
     paused_by = UnicodeCharField(_("paused by"), max_length=150, blank=True, default="")
     skipped = models.PositiveBigIntegerField(_("skipped ticks"), default=0)
     error = UnicodeCharField(_("error"), max_length=255, blank=True, default="")
+    refused_at = UTCDateTimeField(_("refused at"), null=True, blank=True)
     owner = LooseForeignKey(
         settings.AUTH_USER_MODEL,
         set_null,

@@ -73,7 +73,7 @@ def take_schedules(backend: str, using: str) -> SchedulesSnapshot:
         number=Count("pk"),
         paused=Count("pk", filter=~ACTIVE),
         ended=Count("pk", filter=ACTIVE & Q(next_at__isnull=True)),
-        refused=Count("pk", filter=ACTIVE & ~Q(error="")),
+        refused=Count("pk", filter=ACTIVE & Q(refused_at__isnull=False)),
         next_in=SecondsBetween(Now(), Min("next_at", filter=ACTIVE & Q(next_at__gt=Now()))),
     ))  # fmt: skip
     if not tasks:
@@ -116,12 +116,12 @@ class ScheduleStates:
         """Those in one of STATES, or whose last job has failed: "failing"."""
         active = self.rows.filter(ACTIVE)
         known = active.exclude(task__in=self.unknown).exclude(pk__in=self.undeclared)
-        well = known.filter(error="")
+        well = known.filter(refused_at=None)
         states: dict[str, Callable[[], QuerySet[Schedule]]] = {
             "paused": lambda: self.rows.exclude(ACTIVE),
             "unknown-task": lambda: active.filter(task__in=self.unknown),
             "undeclared": lambda: active.filter(pk__in=self.undeclared),
-            "refused": lambda: known.exclude(error=""),
+            "refused": lambda: known.filter(refused_at__isnull=False),
             "failing": lambda: failing(known),
             "ended": lambda: known.filter(next_at=None),
             "late": lambda: late(well),
@@ -149,7 +149,7 @@ def state_of(row: Any) -> str:
         return "unknown-task"
     if row.source == ScheduleSource.CODE and not declares(row):
         return "undeclared"
-    if row.error:
+    if row.refused_at is not None:
         return "refused"
     if row.next_at is None:
         return "ended"

@@ -13,12 +13,9 @@ from django_bgtasks import Cron
 from django_bgtasks.models import Schedule
 
 from .tasks.emails import send_password_reset
+from .weekdays import DAYS
 
 MEGABYTE = 1024**2
-DAYS = [
-    ("MON", "Monday"), ("TUE", "Tuesday"), ("WED", "Wednesday"), ("THU", "Thursday"),
-    ("FRI", "Friday"), ("SAT", "Saturday"), ("SUN", "Sunday"), ("*", "Every day"),
-]  # fmt: skip
 HOURS = [(hour, f"{hour:02}:00") for hour in range(24)]
 
 

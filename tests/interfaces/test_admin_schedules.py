@@ -86,7 +86,7 @@ def test_the_list_says_how_the_last_job_ended_and_links_to_it(admin_client: Clie
         ({"next_at": None}, "ended"),
         ({"task": "shop.gone.task", "next_at": timedelta(hours=-3)}, "unknown-task"),
         ({"source": "code", "next_at": timedelta(hours=-3)}, "undeclared"),
-        ({"error": "QueueFull: full", "next_at": timedelta(hours=-3)}, "refused"),
+        ({"error": "QueueFull", "refused_at": SOON, "next_at": timedelta(hours=-3)}, "refused"),
     ],
 )
 def test_the_state_of_a_schedule_is_what_keeps_it_from_firing(
@@ -148,7 +148,9 @@ def test_filters_and_search_find(
     make_cron_schedule(name="late", next_at=now - timedelta(hours=3), task="tests.app.tasks.echo")
     make_cron_schedule(name="over", next_at=None, owner=ada)
     make_cron_schedule(name="gone", task="shop.gone.task", next_at=now - timedelta(hours=3))
-    make_cron_schedule(name="refused", error="QueueFull", next_at=now - timedelta(hours=3))
+    make_cron_schedule(
+        name="refused", error="QueueFull", refused_at=now, next_at=now - timedelta(hours=3)
+    )
     make_cron_schedule(name="overridden", source="code", overridden=True)
     failing = make_cron_schedule(name="failing")
     make_job(State.SUCCEEDED, schedule=failing.pk, tick=now - timedelta(hours=2))

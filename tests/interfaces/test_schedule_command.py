@@ -26,7 +26,7 @@ def test_the_list_has_the_next_time_the_last_job_and_who_has_paused_it() -> None
         tick = clock.now() - timedelta(hours=hours)
         make_job(state, schedule=row.pk, tick=tick)
     make_schedule(name="report-7", paused_at=clock.now(), paused_by="ada", skipped=1234)
-    make_schedule(name="unlucky", error="The queue emails is full.")
+    make_schedule(name="unlucky", error="The queue emails is full.", refused_at=clock.now())
     overdue = {"next_at": clock.now() - timedelta(hours=2)}
     for name, task in (("a-gone", "tests.gone"), ("a-late", "tests.app.tasks.add")):
         make_schedule(name=name, task=task, **overdue)

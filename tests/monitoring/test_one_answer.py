@@ -158,7 +158,7 @@ def failing_schedule() -> None:
 
 def refused_schedule() -> None:
     make_worker()
-    make_schedule(error="The queue emails is full.")
+    make_schedule(error="The queue emails is full.", refused_at=clock.now())
 
 
 def ended_schedule() -> None:
@@ -172,7 +172,12 @@ def paused_schedules() -> None:
     past = clock.now() - timedelta(hours=2)
     for number in range(12):
         make_schedule(
-            name=f"report-{number}", paused_at=past, paused_by="ada", next_at=past, error="No."
+            name=f"report-{number}",
+            paused_at=past,
+            paused_by="ada",
+            next_at=past,
+            error="No.",
+            refused_at=past,
         )
 
 

@@ -1,5 +1,7 @@
-"""The site's tasks, one kind of work a file. Workers import this package: it imports them all."""
+"""The site's tasks, one kind of work a file. A worker imports this package, and with it those that
+have a schedule; the others when the first of their jobs comes.
+"""
 
-from . import contacts, emails, pictures, reports, summaries, tallies
+from . import summaries
 
-__all__ = ["contacts", "emails", "pictures", "reports", "summaries", "tallies"]
+__all__ = ["summaries"]

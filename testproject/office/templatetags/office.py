@@ -6,7 +6,7 @@ from django import template
 
 from django_bgtasks.models import Attempt, Job, Schedule
 
-from ..forms import DAYS
+from ..weekdays import DAYS
 
 register = template.Library()
 
