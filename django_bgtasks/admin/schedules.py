@@ -168,8 +168,8 @@ class ScheduleAdmin(ScheduleColumns, ScheduleFields, ScheduleActions):
         if not self.has_add_permission(request):
             raise Http404(_("There is no such schedule."))
         form = ScheduleForm(request.user, None, request.POST)
-        text = _("Somebody has deleted this schedule meanwhile. Save it here as a new one.")
-        form.add_error(None, text)
+        refusal = _("Somebody has deleted this schedule meanwhile. Save it here as a new one.")
+        form.add_error(None, refusal)
         return self._page_of_form(request, form, None, _("Add schedule"))
 
     def _page_of_form(

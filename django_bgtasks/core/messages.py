@@ -118,6 +118,10 @@ TEMPLATES = {
         "The policy %(policy)s of a schedule is a length of time (a timedelta or seconds) of at "
         "most 100 years, not %(value)s."
     ),
+    "grace_range": gettext_noop(
+        "The grace of a schedule is at least 1 second, for each tick is a little late, not "
+        "%(value)s."
+    ),
     "schedule_name": gettext_noop(
         "The name of a schedule is a text of at most %(length)s characters."
     ),

@@ -65,7 +65,11 @@ class Policies:
                     "policy_choice", policy=policy, choices=", ".join(choices), value=repr(value)
                 )
         if self.grace is not None:
-            object.__setattr__(self, "grace", _span("grace", self.grace))
+            grace = _span("grace", self.grace)
+            if grace < SECOND:
+                # Each tick is a little late.
+                raise InvalidSchedule.of("grace_range", value=str(grace))
+            object.__setattr__(self, "grace", grace)
         object.__setattr__(self, "jitter", _span("jitter", self.jitter).total_seconds())
         if not (self.when is None or callable(self.when) or _is_path(self.when)):
             raise InvalidSchedule.of("schedule_when", value=repr(self.when))

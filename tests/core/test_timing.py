@@ -498,6 +498,8 @@ def test_what_is_no_zone_at_all_is_refused_the_same_way(zone: str) -> None:
         {"catch_up": "some"},
         {"overlap": None},
         {"grace": -1},
+        {"grace": 0},
+        {"grace": timedelta(milliseconds=999)},
         {"grace": "1h"},
         {"jitter": float("nan")},
         {"jitter": -1},

@@ -6,16 +6,19 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 
+from django_bgtasks import testing
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
-from django_bgtasks.models import Schedule
+from django_bgtasks.models import Job, Schedule
 
 from .rows import make_cron_schedule, make_job, make_worker
 
@@ -323,3 +326,24 @@ def test_the_next_tick_on_the_dashboard_is_one_to_come(admin_client: Client) -> 
     make_cron_schedule(name="gone", task="shop.gone.task", next_at=soon)
     html = html_of(admin_client, "/admin/django_bgtasks/dashboard/")
     assert "in 2 h 29 min" in html or "in 2 h 30 min" in html
+
+
+def test_a_site_without_time_zones_sees_and_makes_up_the_same_ticks(
+    admin_client: Client, settings: Settings
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = False, "America/New_York"
+    # Without time zones a row has the site's clock.
+    due = (clock.now() + timedelta(hours=1)).astimezone(ZoneInfo("America/New_York"))
+    moments = {"anchor": datetime(2026, 1, 1), "next_at": due.replace(tzinfo=None)}  # noqa: DTZ001
+    row = make_cron_schedule(cron="0 8 * * *", zone="Asia/Tokyo", **moments)
+    url, span = f"{LIST}{row.pk}/", {"start": "2026-11-20T07:00", "end": "2026-11-20T09:00"}
+    for page in (LIST, f"{url}change/", f"{url}edit/", f"{url}make-up/"):
+        assert "Asia/Tokyo" in html_of(admin_client, page)
+    assert "1 tick has no job there" in admin_client.post(f"{url}make-up/", span).content.decode()
+    with testing.without_redis():
+        admin_client.post(f"{url}make-up/", {**span, "confirm": "1"})
+    tick = Job.objects.get().tick
+    assert tick is not None
+    assert clock.in_utc(tick) == datetime(2026, 11, 19, 23, tzinfo=UTC)
+    assert "Nothing is missing there." in admin_client.post(f"{url}make-up/", span).content.decode()
+    assert "Fri Nov. 20, 2026 08:00 JST" in html_of(admin_client, f"{url}change/")
