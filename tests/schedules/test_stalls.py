@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from django.db import DataError, OperationalError, connection
-from django.tasks.signals import task_enqueued
 from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks import Middleware, add_middleware, remove_middleware
 from django_bgtasks.core import clock
+from django_bgtasks.core.compat import api_signals
 from django_bgtasks.models import Job, Schedule
 from django_bgtasks.schedules import fire as firing
 from django_bgtasks.schedules.fire import Firing
@@ -175,11 +175,11 @@ def test_a_receiver_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None
         time.sleep(60)
 
     rows = [each_minute(name) for name in "ab"]
-    task_enqueued.connect(hangs)
+    api_signals.task_enqueued.connect(hangs)
     try:
         assert fire() == 2
     finally:
-        task_enqueued.disconnect(hangs)
+        api_signals.task_enqueued.disconnect(hangs)
     assert len(heard) == 2
     assert [ticks(row) for row in rows] == [[0], [0]]
 
