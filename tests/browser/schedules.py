@@ -9,6 +9,7 @@ from playwright.sync_api import Page
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
+from django_bgtasks.core.timing import Rule
 from django_bgtasks.models import Schedule
 from tests.interfaces.rows import make_cron_schedule, make_job, make_worker
 
@@ -28,7 +29,7 @@ def some_schedules(user: User) -> Schedule:
     now = clock.now()
     make_worker(dead_after=86_400.0)
     tokyo = {"cron": "0 8 * * MON", "zone": "Asia/Tokyo", "owner": user}
-    make_cron_schedule(name="report-42", task=REPORT, args=[42], **tokyo)
+    goes_on(make_cron_schedule(name="report-42", task=REPORT, args=[42], **tokyo))
     make_cron_schedule(
         name="nightly-clean-up", every=600.0, zone="", next_at=now - timedelta(hours=2, minutes=5)
     )
@@ -37,17 +38,24 @@ def some_schedules(user: User) -> Schedule:
         paused_by="anna", skipped=3,
     )  # fmt: skip
     make_cron_schedule(name="once-in-february", cron="0 0 29 2 *", next_at=None)
-    make_cron_schedule(name="import-prices", cron="0 5 * * *", task="shop.gone.import_prices")
+    goes_on(make_cron_schedule(name="import-prices", cron="0 5 * * *", task="shop.gone.prices"))
     row = make_cron_schedule(
         name=f"{SUMMARY}:summary", task=SUMMARY, args=[], source="code", overridden=True,
         skipped=12,
         error="QueueFull: the queue reports holds its max_depth of 1000 waiting jobs.",
+        refused_at=now,
         options={"queue_name": "reports", "priority": 5},
     )  # fmt: skip
     for hours, state in ((3, State.SUCCEEDED), (2, State.SUCCEEDED), (1, State.FAILED)):
         tick = now - timedelta(hours=hours)
         make_job(state, task=row.task, schedule=row.pk, tick=tick, attempt=1)
     return row
+
+
+def goes_on(row: Schedule) -> None:
+    """Let its next tick be one of its own."""
+    row.next_at = Rule.of(row).next_after(clock.now())
+    row.save()
 
 
 def admin_schedules(user: User) -> str:
