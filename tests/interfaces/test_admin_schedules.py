@@ -101,7 +101,7 @@ def test_the_state_of_a_schedule_is_what_keeps_it_from_firing(
     for url in (LIST, f"{LIST}{row.pk}/change/", f"{LIST}?state={badge}"):
         html = html_of(admin_client, url)
         assert f"bgtasks-is-{badge}" in html
-        assert ("ada" in html) is (badge == "paused")
+        assert ("by ada" in html) is (badge == "paused")
 
 
 def test_the_list_says_how_many_ticks_got_no_job(admin_client: Client) -> None:
