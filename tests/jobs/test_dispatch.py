@@ -48,7 +48,8 @@ def test_a_redis_that_is_not_there_costs_a_view_next_to_nothing(
     redis_at: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     redis_at(port := free_port())
-    assert seconds_to_enqueue(20) < 1
+    # A wait of a quarter of a second for each would be seen, also where others use the machine.
+    assert seconds_to_enqueue(20) < 5
     assert [job.state for job in Job.objects.all()] == ["queued"] * 20
     [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert f"Redis at 127.0.0.1:{port}/0 is away" in warning
