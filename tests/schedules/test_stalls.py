@@ -23,7 +23,6 @@ from django_bgtasks.worker.maintenance import schedules as maintenance
 from django_bgtasks.worker.maintenance.process import MaintenanceTask
 from django_bgtasks.worker.maintenance.schedules import Schedules
 from tests.statements import statements
-from tests.threads import in_threads
 from tests.waiting import wait_until
 
 from .rows import DB, MINUTE, START, again, each_minute, fire, ticks, waits_for
@@ -259,24 +258,6 @@ def test_it_goes_on_when_the_server_has_ended_its_session() -> None:
         return bool(ticks(row))
 
     wait_until(is_fired)
-
-
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
-def test_each_tick_is_one_job_where_the_database_cannot_skip_rows_that_are_locked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As MariaDB before 10.6."""
-    monkeypatch.setattr(type(connection.features), "has_select_for_update_skip_locked", False)
-    rows = [each_minute(f"schedule {number}", overlap="allow") for number in range(30)]
-
-    def fire_all() -> int:
-        return sum(fire(minute) for minute in range(4))
-
-    assert sum(in_threads(*[fire_all] * 4)) == Job.objects.count()
-    for row in rows:
-        found = ticks(row)
-        assert len(found) == len(set(found))
-        assert (len(found) + again(row).skipped, waits_for(row), again(row).error) == (4, 4, "")
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="others lock single rows")
