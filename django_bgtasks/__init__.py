@@ -25,6 +25,7 @@ from .core.errors import (
     TaskNotFound,
     Unreadable,
 )
+from .core.limits import Limit
 from .core.outcomes import Outcome
 from .core.retry import Retry
 from .core.timing import Cron, Every
@@ -101,6 +102,7 @@ __all__ = [
     "JobContext",
     "JobResult",
     "JobTimeout",
+    "Limit",
     "Middleware",
     "ObjectGone",
     "Outcome",

@@ -9,12 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 from .aliases import oldest_path
-from .errors import InvalidArguments
-from .labels import formatted
-from .payload import bind, json_value
+from .labels import key_from
 
 DedupKey = str | Callable[..., str | None] | None
-MAX_KEY = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +39,7 @@ def key_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | N
     """Format the task's key over the arguments of the call, or ask its callable."""
     if task.dedup_key is None:
         return None
-    if callable(task.dedup_key):
-        key = task.dedup_key(*args, **kwargs)
-    else:
-        key = formatted("dedup_key", task.dedup_key, task, bind(task, args, kwargs))
-    if key is not None and not isinstance(key, str):
-        raise InvalidArguments(
-            f"The dedup_key of {task.module_path} must give a string or None, not {type(key)}."
-        )
-    if key is not None and len(key) > MAX_KEY:
-        raise InvalidArguments(
-            f"The dedup key of {task.module_path} is {len(key)} characters long; at most {MAX_KEY} "
-            f"are kept. Use a hash of it."
-        )
-    return json_value(key, "the key", f"The dedup key of {task.module_path}") if key else None
+    return key_from("dedup key", task.dedup_key, task, args, kwargs)
 
 
 def slot_of(task_path: str, key: str) -> str:

@@ -12,13 +12,23 @@ from django.utils.functional import Promise
 from .compat import InvalidTask
 from .errors import InvalidArguments
 from .options import backend_settings
-from .payload import MASK, bind, clipped, masked_call, plain, printable, redact, to_json
+from .payload import (
+    MASK,
+    bind,
+    clipped,
+    json_value,
+    masked_call,
+    plain,
+    printable,
+    redact,
+    to_json,
+)
 from .tags import simplified
 from .values import TYPED, is_reference, typed_copy
 
 Label = str | Callable[..., str | None] | None
 Stored = tuple[list[Any], dict[str, Any]]
-MAX_LABEL = 255
+MAX_LABEL = MAX_KEY = 255
 
 
 def label_of(
@@ -51,11 +61,38 @@ def check_label(task: Any) -> None:
     name, label = task.module_path, task.label
     if not (label is None or isinstance(label, str) or callable(label)):
         raise InvalidTask(f"{name}: label is a format string or a callable, not {label!r}.")
-    if secret := sorted(_names_in(label) & set(task.sensitive)):
+    if secret := sorted(names_in(label) & set(task.sensitive)):
         raise InvalidTask(
             f"{name}: its label names {', '.join(secret)}, which is sensitive: everybody who sees "
             f"the list of jobs would read it. Name another argument."
         )
+
+
+def key_from(
+    what: str,
+    key: str | Callable[..., str | None],
+    task: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> str | None:
+    """A key that is made of a call: a format string over its arguments, or a callable of them.
+
+    what: its name, for messages. None where the call has no key.
+    """
+    if callable(key):
+        text = key(*args, **kwargs)
+    else:
+        text = formatted(what, key, task, bind(task, args, kwargs))
+    if text is not None and not isinstance(text, str):
+        raise InvalidArguments(
+            f"The {what} of {task.module_path} must give a string or None, not {type(text)}."
+        )
+    if text is not None and len(text) > MAX_KEY:
+        raise InvalidArguments(
+            f"The {what} of {task.module_path} is {len(text)} characters long; at most {MAX_KEY} "
+            f"are kept. Use a hash of it."
+        )
+    return json_value(text, "the key", f"The {what} of {task.module_path}") if text else None
 
 
 def formatted(what: str, template: str, task: Any, arguments: Mapping[str, Any]) -> str:
@@ -71,7 +108,7 @@ def formatted(what: str, template: str, task: Any, arguments: Mapping[str, Any])
         ) from None
 
 
-def _names_in(label: Label) -> set[str]:
+def names_in(label: Label) -> set[str]:
     """The arguments that a format string names."""
     if not isinstance(label, str):
         return set()

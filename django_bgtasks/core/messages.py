@@ -49,6 +49,10 @@ TEMPLATES = {
         "Skipped: the %(model)s with the key %(key)s does not exist any more, and the task says "
         "missing='skip'."
     ),
+    "busy": gettext_noop("Skipped: no place was free at its limit."),
+    "holds_no_sequence": gettext_noop(
+        "Job %(job)s holds no sequence: only a job that has failed can, while its sequence waits."
+    ),
     # Why a job is held.
     "value_unreadable": gettext_noop("A value of its call cannot be read here: %(why)s"),
     "task_not_imported": gettext_noop("The task %(task)s cannot be imported: %(why)s"),

@@ -142,6 +142,12 @@ def outcome_of_expiry() -> Outcome:
     return Outcome(Transition.EXPIRE, failure=failure, charged=False, begun=False)
 
 
+def outcome_of_busy() -> Outcome:
+    """What becomes of a job that is skipped while its limit is full: there was no attempt."""
+    failure = Failure.of("cancelled", Reason("busy"))
+    return Outcome(Transition.SKIP, failure=failure, charged=False, begun=False)
+
+
 def outcome_of_exception(
     error: BaseException, attempt: int, max_attempts: int, retry: Retry, rng: Random
 ) -> Outcome:

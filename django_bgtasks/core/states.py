@@ -25,6 +25,12 @@ class State(models.TextChoices):
     CANCELLED = "cancelled", _("Cancelled")
 
 
+class WaitsFor(models.TextChoices):
+    """What a blocked job waits for."""
+
+    LANE = "lane", _("a place at its limit")
+
+
 WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
 LIVE = WAITING | {State.RUNNING}
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
@@ -37,7 +43,9 @@ class Transition(Enum):
     A new job begins as blocked, scheduled or queued.
     """
 
+    # What a blocked job waited for is there; and what makes another one wait.
     UNBLOCK = "unblock", {State.BLOCKED}, State.QUEUED
+    BLOCK = "block", {State.SCHEDULED, State.QUEUED, State.FAILED, State.CANCELLED}, State.BLOCKED
     PROMOTE = "promote", {State.SCHEDULED}, State.QUEUED
     POSTPONE = "postpone", WAITING, State.SCHEDULED
     CLAIM = "claim", {State.QUEUED}, State.RUNNING
@@ -48,6 +56,7 @@ class Transition(Enum):
     RELEASE = "release", {State.RUNNING}, State.QUEUED
     CANCEL_RUNNING = "cancel_running", {State.RUNNING}, State.CANCELLED
     CANCEL_WAITING = "cancel_waiting", WAITING, State.CANCELLED
+    SKIP = "skip", {State.BLOCKED}, State.CANCELLED
     EXPIRE = "expire", WAITING, State.CANCELLED
     RETRY = "retry", {State.FAILED, State.CANCELLED}, State.QUEUED
 
@@ -74,6 +83,9 @@ STATUS = {
 REFUSALS = {
     Transition.PROMOTE: _(
         "Job %(job)s is %(state)s: only a job that is %(allowed)s can be run now."
+    ),
+    Transition.UNBLOCK: _(
+        "Job %(job)s is %(state)s: only a job that is %(allowed)s can be run without a place."
     ),
     Transition.RETRY: _("Job %(job)s is %(state)s: only a job that is %(allowed)s can be retried."),
     Transition.CANCEL_WAITING: _(

@@ -10,9 +10,11 @@ from ..core.states import State
 from ..ledger import history, prune, queues, transitions
 from ..ledger.connection import in_transaction
 from ..ledger.history import Actor
+from ..ledger.lanes import lanes_of_queue, take_places
 from ..ledger.lifecycle import ledger_database
 from ..models import HistoryVerb, Job, QueuePause
 from .discovery import try_to_discover
+from .enqueue import admit_on_commit, dispatch_on_commit
 from .inline import run_again_on_commit
 
 # Who does it, for the history; of a name alone the site's own code speaks.
@@ -51,17 +53,21 @@ def cancel_job(job_id: UUID | str, using: str | None = None, by: By = None) -> s
     using = using or ledger_database()
 
     def cancel() -> tuple[HistoryVerb, Job]:
-        state = transitions.cancel(_uuid(job_id), using)
-        ended = state == State.CANCELLED
-        verb = HistoryVerb.CANCELLED if ended else HistoryVerb.ASKED_TO_STOP
-        return verb, _job_of(job_id, using) if by else Job(pk=job_id)
+        job = transitions.cancel(_uuid(job_id), using)
+        ended = job.state == State.CANCELLED
+        if ended and job.lane:
+            admit_on_commit({job.lane: ()}, using)
+        return HistoryVerb.CANCELLED if ended else HistoryVerb.ASKED_TO_STOP, job
 
     verb, _job = _recorded(cancel, by, using)
     return "cancelled" if verb is HistoryVerb.CANCELLED else "requested"
 
 
 def run_job_now(job_id: UUID | str, using: str | None = None, by: By = None) -> Job:
-    """Queue a scheduled job now. Raises InvalidMove when it is not scheduled, Job.DoesNotExist."""
+    """Queue a scheduled job now; with a limit or a sequence it waits for its place.
+
+    Raises InvalidMove when it is not scheduled, Job.DoesNotExist.
+    """
     using = using or ledger_database()
 
     def run() -> tuple[HistoryVerb, Job]:
@@ -72,6 +78,37 @@ def run_job_now(job_id: UUID | str, using: str | None = None, by: By = None) -> 
     return _recorded(run, by, using)[1]
 
 
+def run_job_anyway(job_id: UUID | str, using: str | None = None, by: By = None) -> Job:
+    """Queue a job that waits for a place at its limit or in its sequence, without a place.
+
+    One more than the limit allows may run then. Raises InvalidMove when the job does not wait,
+    Job.DoesNotExist.
+    """
+    using = using or ledger_database()
+
+    def run() -> tuple[HistoryVerb, Job]:
+        job = transitions.run_anyway(_uuid(job_id), using)
+        dispatch_on_commit([job], using)
+        return HistoryVerb.RUN_ANYWAY, job
+
+    return _recorded(run, by, using)[1]
+
+
+def release_sequence(job_id: UUID | str, using: str | None = None, by: By = None) -> Job:
+    """Let a sequence go on that waits behind this job, which has failed: the next one begins.
+
+    Raises InvalidMove when the job holds no sequence, Job.DoesNotExist.
+    """
+    using = using or ledger_database()
+
+    def release() -> tuple[HistoryVerb, Job]:
+        job = transitions.release_place(_uuid(job_id), using)
+        admit_on_commit({job.lane or "": ()}, using)
+        return HistoryVerb.SEQUENCE_RELEASED, job
+
+    return _recorded(release, by, using)[1]
+
+
 def delete_jobs(seen: Mapping[UUID, str], using: str | None = None, by: By = None) -> list[Job]:
     """Delete those of these jobs that do not run and are still in the state in which they were
     seen: one that somebody has retried meanwhile stays. Returns what they were.
@@ -80,6 +117,8 @@ def delete_jobs(seen: Mapping[UUID, str], using: str | None = None, by: By = Non
 
     def delete() -> list[Job]:
         jobs = prune.delete_seen_jobs(seen, using)
+        if lanes := {job.lane: () for job in jobs if job.lane}:
+            admit_on_commit(lanes, using)
         if actor := acting(by):
             history.record_jobs(HistoryVerb.DELETED, actor, jobs, using)
         return jobs
@@ -96,6 +135,8 @@ def pause_queue(queue: str, backend: str | None = None, by: By = None) -> QueueP
 
     def pause() -> QueuePause | None:
         row = queues.pause(queue, known, actor.name if actor else "", using)
+        if lanes := take_places(queue, known, using):
+            admit_on_commit(lanes, using)
         if row is not None and actor is not None:
             history.record(HistoryVerb.PAUSED, actor, [{"queue": queue}], using)
         return row
@@ -109,6 +150,8 @@ def resume_queue(queue: str, backend: str | None = None, by: By = None) -> Queue
 
     def resume() -> QueuePause | None:
         row = queues.resume(queue, known, using)
+        if lanes := lanes_of_queue(queue, known, using):
+            admit_on_commit(lanes, using)
         if row is not None and actor is not None:
             history.record(HistoryVerb.RESUMED, actor, [{"queue": queue}], using)
         return row
@@ -135,10 +178,6 @@ def _recorded(
 def acting(by: By) -> Actor | None:
     """Who that is; None if nobody said it."""
     return by if isinstance(by, Actor) else Actor(by) if by else None
-
-
-def _job_of(job_id: UUID | str, using: str) -> Job:
-    return Job.objects.using(using).only("task", "queue").get(pk=job_id)
 
 
 def _known(backend: str | None) -> str:

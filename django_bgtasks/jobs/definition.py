@@ -14,6 +14,7 @@ from ..core.aliases import check_aliases
 from ..core.compat import InvalidTask
 from ..core.errors import InvalidArguments, InvalidSchedule
 from ..core.labels import check_label
+from ..core.limits import check_limit
 from ..core.options import TYPES
 from ..core.payload import check_sensitive, fault_of, json_value, refuse_wrong_call
 from ..core.retry import Retry, exceptions
@@ -66,6 +67,7 @@ def validate(task: Any) -> None:
             f"{name}: a job with run_after waits for a worker, and inline=True says that none "
             f"runs it. Leave out one of the two."
         )
+    check_limit(task)
     _check_types(name, task)
     _check_expires(name, task.expires)
     check_aliases(name, task.aliases)

@@ -9,9 +9,10 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, overload
+from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 from django.contrib.contenttypes.models import ContentType
@@ -23,12 +24,14 @@ from ..core.compat import InvalidTask
 from ..core.dedup import dedup_of
 from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
 from ..core.labels import label_of
+from ..core.limits import LaneMode, lane_of
 from ..core.options import backend_of, backend_settings
 from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong_call
 from ..core.spans import span_of
-from ..core.states import State
+from ..core.states import WAITING, State
 from ..core.values import COPIED_BY, TYPED
 from ..ledger.connection import in_transaction, retry_on_conflict
+from ..ledger.lanes import Admitted, admit
 from ..ledger.lifecycle import (
     Call,
     estimate_expiry,
@@ -38,6 +41,7 @@ from ..ledger.lifecycle import (
     job_of,
     ledger_database,
     set_dedup,
+    set_lane,
     waiting_in,
 )
 from ..ledger.statements import unsaved
@@ -47,9 +51,10 @@ from ..models import Job
 from ..transport.connection import needs_redis, reason, uses_redis
 from ..transport.messages import Message, namespace_of
 from ..transport.sender import senders
+from .busy import cancel_busy
 from .carried import carried_of, carry
 from .middleware import middleware_of
-from .results import JobResult, Results, announce, is_heard, result_of
+from .results import JobResult, Results, UnsavedJobs, announce, is_heard, result_of
 from .task import RETRIES, BackgroundTask, own_retry, runs_inline
 
 logger = logging.getLogger("django_bgtasks.dispatch")
@@ -58,7 +63,6 @@ CHUNK = 1000
 LONGEST_KEY = 255
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
-WAITING_TO_RUN = (State.QUEUED, State.SCHEDULED)
 _without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
 AnyTask = BackgroundTask[Any, Any]
 
@@ -116,9 +120,9 @@ def _enqueue_alike(
     ]
     # As a middleware sees it, it has the id of its row.
     first.pk = calls[0][0]
-    if task.label is not None:
+    if task.label is not None or has_lane(task):
         calls = [
-            (*call[:3], label_of(task, args, kwargs, call[1:3] if first.types else None))
+            (*call, *_own_values(task, args, kwargs, call[1:3] if first.types else None))
             for call, (args, kwargs) in zip(calls, split, strict=True)
         ]
     if carried_of(first.backend):
@@ -134,26 +138,13 @@ def _enqueue_alike(
     return results
 
 
-class UnsavedJobs(Sequence[Job]):
-    """The jobs of calls that differ in their arguments only, as a middleware sees them."""
-
-    def __init__(self, first: Job, calls: Sequence[Call]) -> None:
-        self._first, self._calls = first, calls
-
-    def __len__(self) -> int:
-        return len(self._calls)
-
-    @overload
-    def __getitem__(self, index: int) -> Job: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Job]: ...
-
-    def __getitem__(self, index: int | slice) -> Job | list[Job]:
-        numbers = range(len(self))[index]
-        if isinstance(numbers, range):
-            return [self[number] for number in numbers]
-        return job_of(self._first, self._calls[numbers]) if numbers else self._first
+def _own_values(task: AnyTask, args: Any, kwargs: Any, typed: Any) -> tuple[Any, ...]:
+    """The label of a call, and its lane if the task has some; see ledger.statements.OWN."""
+    label = "" if task.label is None else label_of(task, args, kwargs, typed)
+    if not has_lane(task):
+        return (label,)
+    lane = lane_of(task, args, kwargs)
+    return (label, None, None) if lane is None else (label, lane.key, lane.at_once)
 
 
 def _insert_alike(first: Job, calls: Sequence[Call], task: AnyTask, using: str) -> None:
@@ -161,7 +152,11 @@ def _insert_alike(first: Job, calls: Sequence[Call], task: AnyTask, using: str) 
     for start in range(0, len(calls), CHUNK):
         chunk = calls[start : start + CHUNK]
         insert_calls(first, chunk, using)
-        if first.state == State.QUEUED and not runs_inline(task):
+        if runs_inline(task):
+            continue
+        if has_lane(task):
+            dispatch_on_commit([job_of(first, call) for call in chunk], using)
+        elif first.state == State.QUEUED:
             messages = [message_for(first)._replace(job_id=call[0]) for call in chunk]
             push_on_commit(messages, first.backend, using)
 
@@ -211,6 +206,8 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
         job.label = label_of(task, args, kwargs, (job.args, job.kwargs) if types else None)
     if task.expires is not None:
         job.expires_at = _expiry(task)
+    if has_lane(task) and (lane := lane_of(task, args, kwargs)) is not None:
+        set_lane(job, lane)
     _attach(job, task)
     return job
 
@@ -267,7 +264,7 @@ def _holder(job: Job, task: AnyTask, using: str) -> Job:
                 return job
         elif task.on_duplicate == "raise":
             raise _refused(job, task, f"Job {holder.pk} ({holder.state}) holds", holder.pk)
-        elif task.on_duplicate != "replace" or holder.state not in WAITING_TO_RUN:
+        elif task.on_duplicate != "replace" or holder.state not in WAITING:
             return holder
         elif replace_call(holder, job, using):
             holder.refresh_from_db(using=using)
@@ -341,11 +338,81 @@ def _wrong(task: AnyTask, why: str) -> InvalidArguments:
     return InvalidArguments(f"{task.module_path}: {why}.")
 
 
+def has_lane(task: AnyTask) -> bool:
+    """Whether calls of the task may have a limit or a sequence; one that runs inline has none."""
+    return (task.limit is not None or task.sequence is not None) and not runs_inline(task)
+
+
 def dispatch_on_commit(jobs: list[Job], using: str) -> None:
-    """Push the queued jobs after the commit of the current transaction."""
+    """After the commit of the current transaction push those of these jobs that are queued, and
+    give places to those that wait for one.
+    """
     messages = [message_for(job) for job in jobs if job.state == State.QUEUED]
     if messages:
         push_on_commit(messages, jobs[0].backend, using)
+    waiting = [job for job in jobs if job.lane and job.state == State.BLOCKED]
+    if waiting:
+        impatient = [job.id for job in waiting if job.lane_mode == LaneMode.SKIP]
+        admit_on_commit({job.lane or "": () for job in waiting}, using, impatient)
+
+
+def admit_on_commit(
+    freed: Mapping[str, Sequence[int]], using: str, impatient: Sequence[UUID] = ()
+) -> None:
+    """Give the free places of these lanes to the next jobs, after the commit.
+
+    freed: for each lane the numbers that the current transaction frees. impatient: the jobs that
+    are cancelled if they do not get one.
+    """
+    connection: Any = connections[using]
+    last = connection.run_on_commit[-1] if connection.run_on_commit else None
+    if last and isinstance(last[1], _Admission) and last[0] == set(connection.savepoint_ids):
+        last[1].add(freed, impatient)
+        return
+    admission = _Admission(using)
+    admission.add(freed, impatient)
+    connection.on_commit(admission, robust=True)
+
+
+@dataclass(slots=True)
+class _Admission:
+    """What a transaction has to look for when it has committed."""
+
+    using: str
+    freed: dict[str, list[int]] = field(default_factory=dict)
+    impatient: list[UUID] = field(default_factory=list)
+
+    def add(self, freed: Mapping[str, Sequence[int]], impatient: Sequence[UUID]) -> None:
+        for lane, numbers in freed.items():
+            self.freed.setdefault(lane, []).extend(numbers)
+        self.impatient += impatient
+
+    def __call__(self) -> None:
+        try:
+            admit_now(self.freed, self.using, self.impatient)
+        except Exception:
+            logger.exception("Jobs that wait for a place are left to maintenance.")
+
+
+def admit_now(
+    freed: Mapping[str, Sequence[int]], using: str, impatient: Sequence[UUID] = ()
+) -> int:
+    """admit_on_commit(), of what is committed. Returns how many jobs got a place."""
+    admitted = admit(freed, using)
+    send_now(admitted)
+    if impatient:
+        cancel_busy(impatient, using)
+    return len(admitted)
+
+
+def send_now(jobs: Iterable[Job | Admitted]) -> None:
+    """Dispatch queued jobs now, in the order in which they were enqueued."""
+    ordered = sorted(jobs, key=lambda job: (job.backend, job.id))
+    for stored, group in groupby(ordered, key=lambda job: job.backend):
+        backend = backend_of(stored)
+        # For one that TASKS does not have, those send who know it.
+        if backend is not None and uses_redis(backend) and not _without_dispatch.get():
+            dispatch([message_for(job) for job in group], backend)
 
 
 def push_on_commit(messages: list[Message], backend: str, using: str) -> None:
@@ -405,9 +472,9 @@ def dispatch(messages: Sequence[Message], backend: str, using: str | None = None
     return senders.of(backend).send(messages, namespace, using)
 
 
-def message_for(job: Job) -> Message:
+def message_for(job: Job | Admitted) -> Message:
     """The message of a job's row."""
-    return Message(job.pk, job.queue, job.priority, job.task)
+    return Message(job.id, job.queue, job.priority, job.task)
 
 
 def fresh_context() -> Context:

@@ -24,6 +24,7 @@ from ..core import clock
 from ..core.current import running
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
+from ..core.limits import gives_up_place
 from ..core.messages import CRASHES, Reason
 from ..core.options import keeps_logs
 from ..core.outcomes import (
@@ -52,8 +53,8 @@ from ..ledger.lifecycle import (
 )
 from ..models import Job
 from ..sandbox.call import (
-    Limit,
     LimitedCoroutine,
+    TimeLimit,
     deadline,
     is_for_the_process,
     limits_paused,
@@ -78,6 +79,7 @@ from .on_failure import call_on_failure
 from .results import announce
 from .task import find_task
 from .typed import NotToRun, acall_of, call_of
+from .waiting import pass_on_places
 
 logger = logging.getLogger("django_bgtasks")
 OUT_OF_SIGHT = (
@@ -192,7 +194,7 @@ def call(run: Run) -> Any:
     seconds = run.job.timeout
     if iscoroutinefunction(run.task.func):
         coroutine = LimitedCoroutine(partial(acall, run), seconds)
-        return run_in_sandbox(partial(_run_coroutine, coroutine), Limit())
+        return run_in_sandbox(partial(_run_coroutine, coroutine), TimeLimit())
     return run_in_sandbox(partial(_call, run), deadline(seconds))
 
 
@@ -307,9 +309,12 @@ def settle_runs(runs: Sequence[Run], using: str, patient: bool = True) -> list[R
             raise
         # It refuses one of them: this one fails, and the others stand.
         return [run for run in runs if not run.open or _settle_alone(run)]
+    placed = [run for run in runs if run.open and run.job.lane and run.job.pk in settled]
+    if placed:
+        pass_on_places([(run.job, run.outcome) for run in placed], using)
     for run in runs:
         if run.open and run.job.pk in settled:
-            _follow_up(run)
+            _tell(run)
         elif run.open:
             logger.warning("%s", lost_claim(run.job))
     return [run for run in runs if not run.open or run.job.pk in settled]
@@ -446,6 +451,12 @@ def _logged(run: Run, outcome: Outcome) -> Outcome:
 @fault_point("announce")
 def _follow_up(run: Run) -> None:
     """After the settlement: dispatch what runs again, send the signals, and call the middleware."""
+    if run.job.lane is not None:
+        pass_on_places([(run.job, run.outcome)], run.using)
+    _tell(run)
+
+
+def _tell(run: Run) -> None:
     job, outcome = run.job, run.outcome
     reflect_outcome(job, outcome)
     if job.state == State.QUEUED and not run.of_caller:
@@ -481,5 +492,7 @@ def reflect_outcome(job: Job, outcome: Outcome) -> None:
     job.__dict__.update(NO_ERROR if is_clean else outcome.error_columns)
     if job.state in FINAL:
         job.result, job.finished_at = outcome.result, clock.now_as_stored()
+    if job.lane is not None and gives_up_place(job.lane_mode, outcome.transition):
+        job.place = None
     if not outcome.charged:
         job.attempt -= 1

@@ -166,6 +166,28 @@ class Results(Sequence[JobResult[Any]]):
         return result_of(job, self._task)
 
 
+class UnsavedJobs(Sequence[Job]):
+    """The jobs of calls that differ in their arguments only, as a middleware sees them."""
+
+    def __init__(self, first: Job, calls: Sequence[Call]) -> None:
+        self._first, self._calls = first, calls
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Job]: ...
+
+    def __getitem__(self, index: int | slice) -> Job | list[Job]:
+        numbers = range(len(self))[index]
+        if isinstance(numbers, range):
+            return [self[number] for number in numbers]
+        return job_of(self._first, self._calls[numbers]) if numbers else self._first
+
+
 def result_of(job: Job, task: Any, *, deduplicated: bool = False) -> JobResult[Any]:
     """The result that a row stands for. Earlier attempts are read only where there were any."""
     earlier, status = _attempts(job), STATUS[State(job.state)]

@@ -83,5 +83,7 @@ def _ended() -> dict[str, Any]:
         "state": outcome.state,
         "finished_at": Now(),
         "dedup_slot": None,
+        "place": None,
+        "waits_for": "",
         **outcome.error_columns,
     }

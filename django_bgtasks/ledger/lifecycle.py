@@ -20,19 +20,21 @@ from ..core import clock
 from ..core.dedup import Dedup, slot_of
 from ..core.errors import ClaimLost
 from ..core.faultpoints import fault_point
+from ..core.limits import IN_ORDER, Lane, gives_up_place
 from ..core.options import stored_backends
 from ..core.outcomes import Failure, Log, Outcome, outcome_of_release
 from ..core.progress import Progress
-from ..core.states import FINAL, WAITING, State, Transition
+from ..core.states import FINAL, WAITING, State, Transition, WaitsFor
 from ..models import Attempt, AttemptLog, Job
 from .connection import begin_new_session, retried, retry_until_connected
 from .expiry import free_expired_slot, not_expired
 from .returning import current, insert_returning, skipping_locked, update_returning
-from .statements import FREE_SLOT, dialect_of, is_plain
+from .statements import FREE_SLOT, OWN, dialect_of, is_plain
 from .times import After, Now, after
 
-# The id and the arguments of a call, and its label if the task has some.
-Call = tuple[UUID, list[Any], dict[str, Any]] | tuple[UUID, list[Any], dict[str, Any], str]
+# The id and the arguments of a call; its label, if the task has some; the key of its lane and how
+# many it takes at once, if it has one.
+Call = tuple[Any, ...]
 
 
 def ledger_database() -> str:
@@ -85,10 +87,20 @@ def estimate_expiry(job: Job, enqueued_at: datetime) -> None:
 def job_of(first: Job, call: Call) -> Job:
     """The job of one such call."""
     job = copy(first)
-    job.pk, job.args, job.kwargs, *label = call
-    if label:
-        job.label = label[0]
+    for name, value in zip(OWN, call, strict=False):
+        setattr(job, name, value)
+    if job.lane is None and job.state == State.BLOCKED:
+        # Its key says that it has no limit.
+        job.state, job.waits_for = State.QUEUED, ""
     return job
+
+
+def set_lane(job: Job, lane: Lane) -> None:
+    """Put the key of a limit or sequence onto an unsaved row, which then waits for its place."""
+    job.lane, job.at_once, job.lane_mode = lane.key, lane.at_once, lane.mode.value
+    job.turn = 0 if lane.mode in IN_ORDER else -job.priority
+    if job.state == State.QUEUED:
+        job.state, job.waits_for = State.BLOCKED, WaitsFor.LANE.value
 
 
 def set_dedup(job: Job, dedup: Dedup) -> None:
@@ -359,7 +371,8 @@ def _write(job: Job, outcome: Outcome, using: str) -> None:
     if outcome.transition is Transition.SUCCEED:
         written = bool(_succeed([(job, outcome.result)], using))
     else:
-        written = bool(_updated(owned(job, using), job, _values(outcome)))
+        values = _values(outcome) | _place_after(job, outcome)
+        written = bool(_updated(owned(job, using), job, values))
     if not written:
         raise lost_claim(job)
 
@@ -369,7 +382,10 @@ def _succeed(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
     dialect, worker = dialect_of(using), done[0][0].worker
     if dialect is not None and worker is not None:
         return dialect.settle(done, worker, using)
-    ends = [(job, _values(Outcome(Transition.SUCCEED, result=result))) for job, result in done]
+    ends = [
+        (job, {**_values(Outcome(Transition.SUCCEED, result=result)), "place": None})
+        for job, result in done
+    ]
     with transaction.atomic(using) if len(done) > 1 else nullcontext():
         return {job.pk for job, values in ends if owned(job, using).update(**values)}
 
@@ -398,6 +414,12 @@ def _values(outcome: Outcome) -> dict[str, Any]:
     if state in FINAL:
         values |= {"finished_at": Now(), "dedup_slot": slot_after_end(), "result": outcome.result}
     return values
+
+
+def _place_after(job: Job, outcome: Outcome) -> dict[str, Any]:
+    if job.lane is None or not gives_up_place(job.lane_mode, outcome.transition):
+        return {}
+    return {"place": None}
 
 
 def _record(job: Job, failure: Failure, using: str) -> None:

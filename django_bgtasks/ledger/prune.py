@@ -41,9 +41,8 @@ def delete_seen_jobs(seen: Mapping[UUID, str], using: str) -> list[Job]:
     with transaction.atomic(using):
         rows = Job.objects.using(using).filter(pk__in=list(seen)).exclude(state=State.RUNNING)
         # Locked: none of them may be claimed, or retried, before it is gone.
-        idle = [
-            job for job in locked(rows).only("task", "queue", "state") if job.state == seen[job.pk]
-        ]
+        found = locked(rows).only("task", "queue", "state", "lane")
+        idle = [job for job in found if job.state == seen[job.pk]]
         Job.objects.using(using).filter(pk__in=[job.pk for job in idle]).delete()
     return idle
 
@@ -72,7 +71,7 @@ def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) ->
     # is compared with the database's clock.
     old = jobs.filter(
         pk__lt=clock.id_floor(clock.now() - age), state=state, finished_at__lt=after(-age)
-    )
+    ).filter(place__isnull=True)  # A failed job that holds its sequence waits for a person.
     # Without a lock, for mostly there is nothing to delete.
     ids = list(old.order_by("pk").values_list("pk", flat=True)[:chunk])
     if not ids:

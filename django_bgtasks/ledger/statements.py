@@ -36,14 +36,15 @@ FIELDS = {field.attname: field for field in Job._meta.concrete_fields}
 WRITTEN = [name for name in FIELDS if name != "enqueued_at"]
 # What a row has of which nobody says otherwise.
 DEFAULTS = {name: FIELDS[name].get_default() for name in WRITTEN if name != "id"}
-# What many calls of a task have in common.
-SHARED = [name for name in WRITTEN if name not in ("id", "args", "kwargs")]
-UNLABELLED = [name for name in SHARED if name != "label"]
+# What each of many calls of a task has of its own: the first three always, and then none of the
+# others, the label, or all of them.
+OWN = ("id", "args", "kwargs", "label", "lane", "at_once")
+OF_OWN = ("value ->> 0", "value -> 1", "value -> 2", "value ->> 3", "value ->> 4", "value ->> 5")
 # What a run does not need of its job's row: it is read if somebody asks for it.
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
     *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
-    *("label", "expires_at", "schedule"),
+    *("label", "expires_at", "schedule", "at_once", "turn", "waits_for"),
 }
 READ = [name for name in FIELDS if name not in UNREAD]
 BLANK = {"enqueued_at": None, **DEFAULTS}
@@ -93,6 +94,10 @@ class Dialect:
         ends = [(job, None if result is None else to_json(result)) for job, result in done]
         return [json.dumps([[job.pk.hex, job.claims, result] for job, result in ends])]
 
+    def columns(self, pairs: Sequence[tuple[str, Any]]) -> list[str]:
+        """The parameters of rows of two columns."""
+        return [json.dumps(pairs)]
+
     def run(
         self, sql: str, params: Sequence[Any], using: str, *, searches: bool = False
     ) -> list[Any]:
@@ -113,13 +118,13 @@ class Dialect:
         return bool(rows)
 
     def insert_calls(self, first: Job, calls: Sequence[Any], using: str) -> None:
-        """Insert a row for each (id, args, kwargs), or (id, args, kwargs, label); everything else
-        is as in `first`.
+        """Insert a row for each of the calls, which have the first of OWN; everything else is as in
+        `first`.
         """
-        labelled = len(calls[0]) > 3
-        shared = UNLABELLED if labelled else SHARED
-        array = to_json([[job_id.hex, *own] for job_id, *own in calls])
-        statement = insert_calls_sql(self, using, labelled)
+        own = len(calls[0])
+        shared = [name for name in WRITTEN if name not in OWN[:own]]
+        array = to_json([[job_id.hex, *values] for job_id, *values in calls])
+        statement = insert_calls_sql(self, using, own)
         with connections[using].cursor() as cursor:
             cursor.execute(statement, [*_stored(first, shared, using), array])
 
@@ -160,14 +165,12 @@ VALUES ({", ".join(values)}, {dialect.now})
 
 
 @cache
-def insert_calls_sql(dialect: Dialect, using: str, labelled: bool) -> str:
-    """A row for each value of one JSON array."""
-    shared = UNLABELLED if labelled else SHARED
-    types = [str(FIELDS[name].db_type(connections[using])) for name in shared]
-    own = [("value ->> 0", "uuid"), ("value -> 1", "jsonb"), ("value -> 2", "jsonb")]
-    own += [("value ->> 3", "text")] if labelled else []
-    names = ["id", "args", "kwargs", *(["label"] if labelled else []), *shared]
-    values = [dialect.cast(*each) for each in [*own, *(("%s", kind) for kind in types)]]
+def insert_calls_sql(dialect: Dialect, using: str, own: int) -> str:
+    """A row for each value of one JSON array, which has the first `own` of OWN."""
+    names = [*OWN[:own], *(name for name in WRITTEN if name not in OWN[:own])]
+    types = [str(FIELDS[name].db_type(connections[using])) for name in names]
+    sources = [*OF_OWN[:own], *["%s"] * (len(names) - own)]
+    values = [dialect.cast(*each) for each in zip(sources, types, strict=True)]
     return f"""\
 INSERT INTO {TABLE} ({_columns(names)}, enqueued_at)
 SELECT {", ".join(values)}, {dialect.now}
@@ -200,7 +203,7 @@ def settle_sql(dialect: Dialect) -> str:
     return f"""\
 UPDATE {TABLE} SET state = '{target}', error = '', error_code = '', error_params = NULL,
     finished_at = {dialect.now}, result = {dialect.cast("done.result", "jsonb")},
-    dedup_slot = CASE WHEN {window} THEN dedup_slot END
+    dedup_slot = CASE WHEN {window} THEN dedup_slot END, place = NULL
 FROM {dialect.ends}
 WHERE {TABLE}.id = done.id AND {TABLE}.claims = done.claims
     AND {dialect.state} = '{source}' AND worker = {dialect.cast("%s", "uuid")}
@@ -234,6 +237,9 @@ class PostgreSQL(Dialect):
             self.array(str(job.claims) for job, _ in done),
             self.array(results),
         ]
+
+    def columns(self, pairs: Sequence[tuple[str, Any]]) -> list[str]:
+        return [self.array(first for first, _ in pairs), self.array(str(last) for _, last in pairs)]
 
     def run(
         self, sql: str, params: Sequence[Any], using: str, *, searches: bool = False

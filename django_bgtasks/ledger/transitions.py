@@ -6,19 +6,20 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connections, transaction
-from django.db.models import Case, F, QuerySet, Value, When
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Greatest
 from django.utils.translation import gettext as _
 
 from ..core.dedup import slot_of
-from ..core.errors import DuplicateJob
+from ..core.errors import DuplicateJob, InvalidMove
 from ..core.faultpoints import fault_point
 from ..core.formats import exact
 from ..core.options import known_backends
-from ..core.states import WAITING, State, Transition, in_words, refuse
+from ..core.states import State, Transition, WaitsFor, in_words, refuse
 from ..models import Job
 from .connection import retried
 from .expiry import that_expire
+from .lanes import queued_or_blocked
 from .lifecycle import holder_of, slot_after_end
 from .returning import current, skipping_locked, update_returning
 from .times import Now, SecondsBetween
@@ -30,7 +31,9 @@ LOOKS = 20
 @retried
 @fault_point("promote")
 def promote(limit: int, using: str) -> list[Job]:
-    """Queue scheduled jobs that are due, oldest first; at most `limit` at once.
+    """Queue scheduled jobs that are due, oldest first; at most `limit` at once. Returns them.
+
+    Those with a limit or a sequence are blocked now, unless they have kept their place.
 
     Those of backends that TASKS does not have wait: who knows their backend queues and sends them.
     """
@@ -44,14 +47,14 @@ def promote(limit: int, using: str) -> list[Job]:
         if not ids:
             return []
         # The due time is checked again: without row locks the job may have been postponed.
-        return update_returning(due.filter(pk__in=ids), {"state": Transition.PROMOTE.target})
+        return update_returning(due.filter(pk__in=ids), queued_or_blocked())
 
 
 @retried
 def promote_if_due(job_id: UUID, using: str) -> bool:
-    """Queue this job if it is scheduled and due. False if it is not."""
+    """Queue this job, or let it wait for its place, if it is scheduled and due. False if not."""
     due = _scheduled(using).filter(pk=job_id, run_after__lte=Now())
-    return bool(due.update(state=Transition.PROMOTE.target))
+    return bool(due.update(**queued_or_blocked()))
 
 
 def next_due(using: str) -> tuple[float | None, float | None]:
@@ -94,7 +97,7 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
     False if it has started or ended meanwhile: then nothing was written.
     """
     waiting = Job.objects.using(using).filter(
-        pk=holder.pk, dedup_slot=job.dedup_slot, state__in=sorted(WAITING - {State.BLOCKED})
+        pk=holder.pk, dedup_slot=job.dedup_slot, state__in=Transition.POSTPONE.sources
     )
     # One that was for later waits from now on, and not since it was enqueued.
     since = Case(When(state=State.SCHEDULED, then=Now()), default=F("run_after"))
@@ -102,32 +105,48 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
     values: dict[str, Any] = {name: getattr(job, name) for name in copied}
     values["run_after"] = job.run_after or since
     values["max_attempts"] = Greatest(Value(job.max_attempts), F("attempt") + 1)
-    target = Transition.POSTPONE.target if job.run_after else State.QUEUED
     if job.dedup_scope == "window":
         values["dedup_until"] = job.dedup_until
     values |= {"priority": job.priority, "queue": job.queue}
-    # The state comes last: on MariaDB an assignment sees those before it.
-    return bool(waiting.update(**values, state=target))
+    # On MariaDB an assignment sees those before it: what reads a column comes before it is written.
+    values |= _state_of_call(job)
+    values |= {name: getattr(job, name) for name in ("lane", "at_once", "lane_mode", "turn")}
+    return bool(waiting.update(**values))
+
+
+def _state_of_call(job: Job) -> dict[str, Any]:
+    """The state in which a new call puts a job that waits. A place in the same lane it keeps."""
+    if job.run_after is not None:
+        return {"waits_for": "", "state": Transition.POSTPONE.target, "place": None}
+    if job.lane is None:
+        return {"waits_for": "", "state": State.QUEUED, "place": None}
+    has_place = Q(lane=job.lane, place__isnull=False)
+    return {
+        "waits_for": Case(When(has_place, then=Value("")), default=Value(WaitsFor.LANE)),
+        "state": Case(When(has_place, then=Value(State.QUEUED)), default=Value(State.BLOCKED)),
+        "place": Case(When(has_place, then=F("place")), default=None),
+    }
 
 
 @retried
-def cancel(job_id: UUID, using: str) -> State:
+def cancel(job_id: UUID, using: str) -> Job:
     """Cancel a job that has not started; ask for the end of one that runs.
 
-    Returns the state that this led to: cancelled, or running when its worker is to stop it.
+    Returns the job as it is then: cancelled, or running when its worker is to stop it.
     Raises Job.DoesNotExist, or InvalidMove for a job that is final.
     """
     transition = Transition.CANCEL_WAITING
     row = Job.objects.using(using).filter(pk=job_id)
     for _look in range(LOOKS):
         waiting = row.filter(state__in=transition.sources)
-        ended = {"finished_at": Now(), "dedup_slot": slot_after_end()}
-        if waiting.update(state=transition.target, cancel_requested_at=Now(), **ended):
-            return transition.target
+        ended: dict[str, Any] = {"finished_at": Now(), "dedup_slot": slot_after_end(), "place": None}
+        ended |= {"waits_for": "", "cancel_requested_at": Now(), "state": transition.target}
+        if cancelled := update_returning(waiting, ended):
+            return cancelled[0]
         # Whoever asks again changes nothing.
-        first_request = Coalesce("cancel_requested_at", Now())
-        if row.filter(state=State.RUNNING).update(cancel_requested_at=first_request):
-            return State.RUNNING
+        first_request = {"cancel_requested_at": Coalesce("cancel_requested_at", Now())}
+        if asked := update_returning(row.filter(state=State.RUNNING), first_request):
+            return asked[0]
         job = _row(job_id, using)
         # It moved between the two updates, say from running back to queued: look again.
         if job.is_final:
@@ -139,14 +158,15 @@ def cancel(job_id: UUID, using: str) -> State:
 def retry(job_id: UUID, using: str) -> Job:
     """Queue a failed or cancelled job again, for at least one more attempt.
 
-    It takes its dedup key again. Raises DuplicateJob when another live job holds it,
-    InvalidMove when the job is in another state, Job.DoesNotExist when there is none.
+    With a limit or a sequence it waits for a place, if it has not kept its own. It takes its dedup
+    key again. Raises DuplicateJob when another live job holds it, InvalidMove when the job is in
+    another state, Job.DoesNotExist when there is none.
     """
     job = Job.objects.using(using).get(pk=job_id)
     slot = slot_of(job.task, job.dedup_key) if job.dedup_key else None
     ended = Job.objects.using(using).filter(pk=job_id, state__in=Transition.RETRY.sources)
     queued = {
-        "state": Transition.RETRY.target,
+        **queued_or_blocked(),
         "finished_at": None,
         # It waits from now on, not since it was enqueued.
         "run_after": Now(),
@@ -180,12 +200,41 @@ def _queued_again(job: Job, ended: QuerySet[Job], values: dict[str, Any], using:
 
 @retried
 def run_now(job_id: UUID, using: str) -> Job:
-    """Queue a scheduled job now. InvalidMove when it is not scheduled."""
+    """Queue a scheduled job now: with a limit or a sequence, it waits for a place.
+
+    InvalidMove when it is not scheduled.
+    """
     scheduled = Job.objects.using(using).filter(pk=job_id, state__in=Transition.PROMOTE.sources)
-    moved = scheduled.update(state=Transition.PROMOTE.target, run_after=Now(), held_reason="")
+    moved = scheduled.update(**queued_or_blocked(), run_after=Now(), held_reason="")
     job = _row(job_id, using)
     if not moved:
         raise refuse(Transition.PROMOTE, job.state, job_id)
+    return job
+
+
+@retried
+def run_anyway(job_id: UUID, using: str) -> Job:
+    """Queue a job that waits for a place, without one. InvalidMove when it does not wait."""
+    transition = Transition.UNBLOCK
+    blocked = Job.objects.using(using).filter(pk=job_id, state__in=transition.sources)
+    moved = blocked.update(waits_for="", state=transition.target)
+    job = _row(job_id, using)
+    if not moved:
+        raise refuse(transition, job.state, job_id)
+    return job
+
+
+@retried
+def release_place(job_id: UUID, using: str) -> Job:
+    """Take from a failed job the place with which it holds its sequence.
+
+    InvalidMove when it holds none.
+    """
+    failed = Job.objects.using(using).filter(pk=job_id, state=State.FAILED, place__isnull=False)
+    moved = failed.update(place=None)
+    job = _row(job_id, using)
+    if not moved:
+        raise InvalidMove.of("holds_no_sequence", job=str(job_id), state=job.state)
     return job
 
 

@@ -373,6 +373,39 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "lane",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, max_length=255, null=True, verbose_name="limit key"
+                    ),
+                ),
+                (
+                    "place",
+                    models.PositiveSmallIntegerField(
+                        blank=True, editable=False, null=True, verbose_name="place"
+                    ),
+                ),
+                (
+                    "at_once",
+                    models.PositiveSmallIntegerField(
+                        blank=True, editable=False, null=True, verbose_name="at once"
+                    ),
+                ),
+                (
+                    "lane_mode",
+                    models.CharField(blank=True, default="", editable=False, max_length=4),
+                ),
+                ("turn", models.SmallIntegerField(default=0, editable=False)),
+                (
+                    "waits_for",
+                    models.CharField(
+                        blank=True,
+                        choices=[("lane", "a place at its limit")],
+                        default="",
+                        max_length=4,
+                        verbose_name="waits for",
+                    ),
+                ),
+                (
                     "result",
                     models.JSONField(
                         blank=True,
@@ -620,6 +653,49 @@ class Migration(migrations.Migration):
             bases=("django_bgtasks.job",),
         ),
         migrations.CreateModel(
+            name="LimitOverride",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "key",
+                    django_bgtasks.models.fields.ExactCharField(max_length=255, verbose_name="key"),
+                ),
+                (
+                    "is_prefix",
+                    models.BooleanField(
+                        default=False, verbose_name="for all keys with this prefix"
+                    ),
+                ),
+                ("at_once", models.PositiveSmallIntegerField(verbose_name="at once")),
+                (
+                    "by",
+                    django_bgtasks.models.fields.UnicodeCharField(
+                        blank=True, default="", max_length=150, verbose_name="changed by"
+                    ),
+                ),
+                (
+                    "changed_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="changed at"),
+                ),
+            ],
+            options={
+                "verbose_name": "changed limit",
+                "verbose_name_plural": "changed limits",
+                "permissions": (("change_limit", "Can change limits"),),
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("key", "is_prefix"), name="bgtasks_limit_changed_once"
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="QueuePause",
             fields=[
                 (
@@ -679,6 +755,9 @@ class Migration(migrations.Migration):
                         choices=[
                             ("retried", "retried"),
                             ("run_now", "ran now instead of later"),
+                            ("run_anyway", "ran without a place at its limit"),
+                            ("sequence_let_go", "let the sequence go on behind"),
+                            ("limit_changed", "changed the limit"),
                             ("cancelled", "cancelled"),
                             ("asked_to_stop", "asked to stop"),
                             ("deleted", "deleted"),
@@ -889,6 +968,22 @@ class Migration(migrations.Migration):
                 condition=models.Q(("finished_at__isnull", True), ("schedule__isnull", False)),
                 fields=["schedule", "finished_at"],
                 name="bgtasks_job_of_schedule",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("waits_for", "lane")),
+                fields=["waits_for", "lane", "turn", "enqueued_at", "id"],
+                name="bgtasks_job_lane",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="job",
+            constraint=django_bgtasks.models.indexes.UniqueWhereSet(
+                condition=models.Q(("place__isnull", False)),
+                fields=("lane", "place"),
+                name="bgtasks_job_place",
             ),
         ),
         migrations.AddIndex(

@@ -7,6 +7,7 @@ from .history import HistoryEntry, HistoryVerb
 from .idempotency import EffectState, IdempotencyRecord
 from .job import Job
 from .ledger import Ledger
+from .limit import LimitOverride
 from .pause import QueuePause
 from .schedule import CatchUp, Overlap, Schedule, ScheduleSource
 from .worker import Worker
@@ -24,6 +25,7 @@ __all__ = [
     "IdempotencyRecord",
     "Job",
     "Ledger",
+    "LimitOverride",
     "Overlap",
     "QueuePause",
     "RollUp",

@@ -16,6 +16,12 @@ class HistoryVerb(models.TextChoices):
 
     RETRIED = "retried", pgettext_lazy("who did what", "retried")
     RUN_NOW = "run_now", pgettext_lazy("who did what", "ran now instead of later")
+    RUN_ANYWAY = "run_anyway", pgettext_lazy("who did what", "ran without a place at its limit")
+    SEQUENCE_RELEASED = (
+        "sequence_let_go",
+        pgettext_lazy("who did what", "let the sequence go on behind"),
+    )
+    LIMIT_CHANGED = "limit_changed", pgettext_lazy("who did what", "changed the limit")
     CANCELLED = "cancelled", pgettext_lazy("who did what", "cancelled")
     ASKED_TO_STOP = "asked_to_stop", pgettext_lazy("who did what", "asked to stop")
     DELETED = "deleted", pgettext_lazy("who did what", "deleted")

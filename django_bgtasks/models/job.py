@@ -14,7 +14,7 @@ from ..core import clock
 from ..core.labels import MAX_LABEL
 from ..core.payload import StoredJSON
 from ..core.progress import shown_figure
-from ..core.states import FINAL, LIVE, WAITING, State
+from ..core.states import FINAL, LIVE, WAITING, State, WaitsFor
 from .fields import ExactCharField, UnicodeCharField, UTCDateTimeField
 from .indexes import PartialIndex, UniqueWhereSet
 from .loose import LooseForeignKey, LooseGenericForeignKey, set_null
@@ -68,6 +68,17 @@ class Job(models.Model):
     dedup_slot = models.CharField(max_length=64, null=True, blank=True, editable=False)
     dedup_scope = models.CharField(_("dedup scope"), max_length=6, blank=True, default="")
     dedup_until = UTCDateTimeField(_("dedup until"), null=True, blank=True)
+    # The key of its limit or sequence, and the number that it holds there: see ledger/lanes.py.
+    lane = ExactCharField(_("limit key"), max_length=255, null=True, blank=True)
+    place = models.PositiveSmallIntegerField(_("place"), null=True, blank=True, editable=False)
+    at_once = models.PositiveSmallIntegerField(_("at once"), null=True, blank=True, editable=False)
+    lane_mode = models.CharField(max_length=4, blank=True, default="", editable=False)
+    # Within its lane: the lower goes first.
+    turn = models.SmallIntegerField(default=0, editable=False)
+    # A code, empty unless the job is blocked.
+    waits_for = models.CharField(
+        _("waits for"), max_length=4, choices=WaitsFor.choices, blank=True, default=""
+    )
     result = models.JSONField(_("result"), null=True, blank=True, encoder=StoredJSON)
     progress_done = models.FloatField(_("progress"), null=True, blank=True)
     progress_total = models.FloatField(_("progress total"), null=True, blank=True)
@@ -128,6 +139,11 @@ class Job(models.Model):
             # With unique=True PostgreSQL would write two indexes at each move of each job.
             UniqueWhereSet(fields=("dedup_slot",), name="bgtasks_job_dedup_slot"),
             UniqueWhereSet(fields=("schedule", "tick"), name="bgtasks_job_schedule_tick"),
+            UniqueWhereSet(
+                fields=("lane", "place"),
+                name="bgtasks_job_place",
+                condition=Q(place__isnull=False),
+            ),
             models.CheckConstraint(
                 name="bgtasks_job_finished_iff_final",
                 condition=Q(finished_at__isnull=False, state__in=sorted(FINAL))
@@ -181,6 +197,11 @@ class Job(models.Model):
             ),
             PartialIndex(
                 fields=("id",), name="bgtasks_job_cancelled", condition=Q(state=State.CANCELLED)
+            ),
+            PartialIndex(
+                fields=("waits_for", "lane", "turn", "enqueued_at", "id"),
+                name="bgtasks_job_lane",
+                condition=Q(waits_for=WaitsFor.LANE),
             ),
             PartialIndex(
                 fields=("id",), name="bgtasks_job_blocked", condition=Q(state=State.BLOCKED)

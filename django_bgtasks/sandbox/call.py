@@ -49,7 +49,7 @@ _pause: list[Callable[[Any], AbstractContextManager[object]]] = []
 _thread_limits: dict[int, ThreadLimit] = {}
 
 
-def run_in_sandbox(act: Callable[[], Any], limit: Limit) -> Any:
+def run_in_sandbox(act: Callable[[], Any], limit: TimeLimit) -> Any:
     """Return what act() returns, and put back what it has changed; inline and in threads alike.
 
     limit: of the time that act() has. Raises what act() raises, and RuntimeError where it left a
@@ -66,7 +66,7 @@ def run_in_sandbox(act: Callable[[], Any], limit: Limit) -> Any:
             restore()
 
 
-def _run(act: Callable[[], Any], limit: Limit) -> Any:
+def _run(act: Callable[[], Any], limit: TimeLimit) -> Any:
     own_decimals()
     if settings.DEBUG:
         # As with each request: Django keeps them all.
@@ -139,7 +139,7 @@ def limits_paused(job: Any) -> AbstractContextManager[object]:
     return _pause[0](job) if _pause else nullcontext()
 
 
-def deadline(seconds: float) -> Limit:
+def deadline(seconds: float) -> TimeLimit:
     """JobTimeout is raised after so many seconds, JobCancelled at a cancellation.
 
     Signals reach only the main thread.
@@ -148,7 +148,7 @@ def deadline(seconds: float) -> Limit:
     return Alarm(seconds) if in_main else ThreadLimit(seconds)
 
 
-class Limit:
+class TimeLimit:
     """What runs within it can be interrupted; by this one it is not."""
 
     is_open = False
@@ -179,7 +179,7 @@ class Limit:
         """Give an interruption its text if it has none."""
 
 
-class Alarm(Limit):
+class Alarm(TimeLimit):
     """In the main thread: JobTimeout after so many seconds, JobCancelled at CANCEL_SIGNAL.
 
     A timer of somebody else's, such as that of a job in whose time this one runs, goes on
@@ -273,7 +273,7 @@ def on_cancellation(act: Callable[[], None]) -> Iterator[None]:
         set_handler(CANCEL_SIGNAL, before)
 
 
-class ThreadLimit(Limit):
+class ThreadLimit(TimeLimit):
     """In this thread, whichever it is: somebody else calls interrupt().
 
     seconds: after which interrupt_overdue() raises JobTimeout in it.

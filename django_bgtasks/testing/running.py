@@ -14,9 +14,9 @@ from ..jobs.enqueue import without_dispatch
 from ..jobs.execute import run_claimed
 from ..jobs.expiry import expire_jobs
 from ..jobs.inline import settle_interrupted
+from ..jobs.waiting import admit_waiting, promote_jobs
 from ..ledger.expiry import not_expired
 from ..ledger.lifecycle import claim_next, ledger_database
-from ..ledger.transitions import promote
 from ..ledger.workers import running_of
 from ..models import Job
 
@@ -45,7 +45,7 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
     using, worker = ledger_database(), clock.new_id()
     ran: list[UUID] = []
     with without_dispatch(), _interruptible(worker, using):
-        while expire_jobs(1000, using) or promote(1000, using) or _queues(queues, using):
+        while _makes_ready(using) or _queues(queues, using):
             waiting = _queues(queues, using)
             if len(ran) >= limit and waiting:
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
@@ -55,6 +55,11 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
                 ran.append(job.pk)
     rows = Job.objects.using(using).in_bulk(ran)
     return [rows[job_id] for job_id in ran if job_id in rows]
+
+
+def _makes_ready(using: str) -> int:
+    """Do to jobs that wait what maintenance does. How many it moved."""
+    return expire_jobs(1000, using) or promote_jobs(1000, using) or admit_waiting(using, 0.0)
 
 
 @contextmanager

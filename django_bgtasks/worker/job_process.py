@@ -23,10 +23,11 @@ from ..core.payload import printable
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
 from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
+from ..jobs.waiting import promote_jobs
 from ..ledger.connection import remember_new_sessions, retry_until_connected
 from ..ledger.lifecycle import claim_next, release
 from ..ledger.sqlite_locking import write_beside_nobody
-from ..ledger.transitions import next_due, promote
+from ..ledger.transitions import next_due
 from ..models import Job
 from ..sandbox import restore
 from ..sandbox.call import before_interruption, confirm_cancellation, pause_limits_by
@@ -208,7 +209,7 @@ class JobProcess:
         names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]
         goes_on = False
         if config.burst:
-            for act in (expire_jobs, promote):
+            for act in (expire_jobs, promote_jobs):
                 retry_until_connected(partial(act, BURST_PROMOTE, config.using), config.using)
             # Somebody else may just be queueing the last one. Before the look for a job, which
             # finds what has been queued until here.

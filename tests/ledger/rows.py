@@ -9,7 +9,7 @@ from uuid import UUID
 from django_bgtasks.core import clock
 from django_bgtasks.core.dedup import Dedup, slot_of
 from django_bgtasks.core.outcomes import Failure, Outcome
-from django_bgtasks.core.states import State, Transition
+from django_bgtasks.core.states import State, Transition, WaitsFor
 from django_bgtasks.ledger.lifecycle import claim, insert, set_dedup, settle
 from django_bgtasks.ledger.transitions import cancel
 from django_bgtasks.models import Attempt, Job
@@ -58,6 +58,8 @@ def in_state(state: str, **fields: Any) -> Job:
         return settled(Outcome(Transition.FAIL, failure=BROKE), **fields)
     if state == State.SCHEDULED:
         fields.setdefault("run_after", clock.now() + timedelta(hours=1))
+    if state == State.BLOCKED:
+        fields = {"lane": f"k:{clock.new_id()}", "waits_for": WaitsFor.LANE, "at_once": 1, **fields}
     job = added(state=state if state == State.BLOCKED else State.QUEUED, **fields)
     if state == State.CANCELLED:
         cancel(job.pk, DB)

@@ -124,8 +124,8 @@ VERBS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Any]] = {
     "release": (claimed, lambda job: release([job], DB), 1),
     "progress": (claimed, lambda job: write_progress(job, progress_of(1, 2, ""), DB), True),
     "ask": (claimed, lambda job: is_cancelled(job, DB), False),
-    "cancel": (added, lambda job: transitions.cancel(job.pk, DB), "cancelled"),
-    "stop": (claimed, lambda job: transitions.cancel(job.pk, DB), "running"),
+    "cancel": (added, lambda job: transitions.cancel(job.pk, DB).state, "cancelled"),
+    "stop": (claimed, lambda job: transitions.cancel(job.pk, DB).state, "running"),
     "retry": (
         lambda: in_state("failed"), lambda job: transitions.retry(job.pk, DB).state, "queued",
     ),

@@ -41,7 +41,7 @@ def test_a_move_is_made_from_the_states_of_the_table_and_from_no_other(
         VERBS[move](job.pk, DB)
         assert now(job).state == transition.target
     elif (move, state) == ("cancel_waiting", State.RUNNING):
-        assert cancel(job.pk, DB) == State.RUNNING
+        assert cancel(job.pk, DB).state == State.RUNNING
     else:
         with pytest.raises(InvalidMove, match=rf"Job {job.pk} is {state}: only a job that is"):
             VERBS[move](job.pk, DB)

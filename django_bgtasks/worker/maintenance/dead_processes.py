@@ -26,9 +26,11 @@ from ...core.outcomes import (
 from ...core.payload import printable
 from ...core.retry import retry_of
 from ...core.states import State, Transition
+from ...jobs.enqueue import send_now
 from ...jobs.execute import Run, announce_outcome, reflect_outcome
 from ...jobs.results import announce
 from ...jobs.task import known_task
+from ...jobs.waiting import pass_on_places
 from ...ledger import workers
 from ...ledger.connection import retry_on_conflict
 from ...ledger.database_errors import DISCONNECTED, is_conflict
@@ -37,7 +39,6 @@ from ...models import Job
 from ..config import WorkerConfig
 from .orders import Orders
 from .pipes import Pipe
-from .promote import send
 from .redispatch import Redispatch
 from .rq_registry import RQRegistry
 
@@ -142,7 +143,7 @@ def settle_death(
         return False
     if job.state == State.QUEUED:
         # It died between the pop and the claim: the message is gone, the job is not.
-        send([job])
+        send_now([job])
         return False
     if not _is_of(job, death, held_by_others):
         return False
@@ -183,6 +184,7 @@ def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
 
 
 def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
+    pass_on_places([(job, outcome)], using)
     reflect_outcome(job, outcome)
     logger.warning(
         "job=%s task=%s attempt=%d outcome=%s: %s %s",
@@ -194,7 +196,7 @@ def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
         f"It is {job.state} now.",
     )
     if job.state == State.QUEUED:
-        send([job])
+        send_now([job])
     task = known_task(job.task)
     announce("job_rescued", job, task)
     if death.begun:

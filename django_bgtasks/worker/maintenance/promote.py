@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-
-from ...core.options import backend_of
-from ...jobs.enqueue import dispatch, message_for
 from ...jobs.expiry import expire_jobs
+from ...jobs.waiting import promote_jobs
 from ...ledger.transitions import next_due
-from ...ledger.transitions import promote as promote_due
-from ...models import Job
-from ...transport.connection import uses_redis
 
 CHUNK = 1000
 
 
 def run_once(using: str) -> int:
     """Promote one chunk of due jobs and dispatch them. Returns how many there were."""
-    jobs = promote_due(CHUNK, using)
-    send(jobs)
-    return len(jobs)
+    return promote_jobs(CHUNK, using)
 
 
 def run_when_due(using: str) -> float:
@@ -36,13 +28,3 @@ def run_when_due(using: str) -> float:
     if due_in == 0:
         waits[0] = 0.0 if run_once(using) else 0.1
     return min(waits)
-
-
-def send(jobs: list[Job]) -> None:
-    """Dispatch queued jobs now, in the order in which they were enqueued."""
-    ordered = sorted(jobs, key=lambda job: (job.backend, job.pk))
-    for stored, group in groupby(ordered, key=lambda job: job.backend):
-        backend = backend_of(stored)
-        # For one that TASKS does not have, those send who know it.
-        if backend is not None and uses_redis(backend):
-            dispatch([message_for(job) for job in group], backend)

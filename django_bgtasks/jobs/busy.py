@@ -1,0 +1,29 @@
+"""Cancel jobs that do not wait for a place at their limit, and tell of jobs that never began."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from uuid import UUID
+
+from ..core.outcomes import Outcome, outcome_of_busy
+from ..ledger.lanes import skip_busy
+from ..models import Job
+from .context import context_of
+from .middleware import middleware_of, report_outcome
+from .results import announce
+from .task import known_task
+
+
+def cancel_busy(job_ids: Collection[UUID], using: str) -> None:
+    """Cancel those of these jobs that have no place and do not wait for one; see skip_busy()."""
+    for job in skip_busy(job_ids, using):
+        announce_unbegun(job, outcome_of_busy(), using)
+
+
+def announce_unbegun(job: Job, outcome: Outcome, using: str) -> None:
+    """Tell of a job that was cancelled before it began: task_finished, and the middleware."""
+    task = known_task(job.task)
+    announce("task_finished", job, task, level=logging.INFO)
+    if middleware_of(job.backend):
+        report_outcome(context_of(job, task, using), outcome)

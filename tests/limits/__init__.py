@@ -1,0 +1,1 @@
+"""Limits and sequences: who may run, and who waits."""
