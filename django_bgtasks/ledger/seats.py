@@ -1,7 +1,7 @@
 """The starts of a rate: when a seat is free, and who begins with it.
 
 A job that is queued has a seat of its rate, and no other job can have that. Before it begins, the
-seat is taken for a whole period, so that in no period there are more starts than seats.
+seat is periods for a whole period, so that in no period there are more starts than seats.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TABLE = Seat._meta.db_table
 # a hundred, and not by more seconds than this.
 MARGIN, LONGEST_MARGIN = 0.03, 0.05
 
-# Of each database: a seat is taken from when it is free, or from now.
+# Of each database: a seat is periods from when it is free, or from now.
 TAKE = {
     "postgresql": f"""\
 INSERT INTO {TABLE} AS s (rate, number, free_at)
@@ -48,19 +48,19 @@ def take_seats(jobs: Sequence[Job], using: str) -> float:
     Returns the seconds until the last of them is free: none of the jobs may begin before.
     """
     connection = connections[using]
-    taken = {(str(job.rate), job.seat): (job.per or 0.0) + margin_of(job) for job in jobs}
+    periods = {(str(job.rate), job.seat): (job.per or 0.0) + margin_of(job) for job in jobs}
     with transaction.atomic(using):
         with connection.cursor() as cursor:
-            rows = [(*seat, period, period) for seat, period in sorted(taken.items())]
+            rows = [(*seat, period, period) for seat, period in sorted(periods.items())]
             cursor.executemany(TAKE[connection.vendor], rows)
         # Others can have them from now on, when they are free again.
         Job.objects.using(using).filter(pk__in=[job.pk for job in jobs]).update(seat=None)
-        seats = Seat.objects.using(using).filter(rate__in={rate for rate, _ in taken})
+        seats = Seat.objects.using(using).filter(rate__in={rate for rate, _ in periods})
         free_in = seats.annotate(wait=SecondsBetween(Now(), "free_at"))
         waits = [
-            wait - taken[rate, number]
+            wait - periods[rate, number]
             for rate, number, wait in free_in.values_list("rate", "number", "wait")
-            if (rate, number) in taken
+            if (rate, number) in periods
         ]
     return max(0.0, *waits)
 
@@ -83,5 +83,5 @@ def next_free(rates: Sequence[str], ahead: float, using: str) -> float:
 
 
 def margin_of(job: Job) -> float:
-    """How much longer than its period a seat is taken for a start of this job, in seconds."""
+    """How much longer than its period a seat is periods for a start of this job, in seconds."""
     return min(MARGIN * (job.per or 0.0), LONGEST_MARGIN)
