@@ -1,0 +1,159 @@
+"""Limits and sequences keep their promises in every interleaving; their twins do not.
+
+The promises: a place has one holder. At most N jobs hold one as soon as no more do, whatever N is
+set to, and nobody goes on without a place but who is run anyway. In a sequence no job begins before
+an earlier one is over, or was overtaken as its mode or a person says. When all processes are at
+rest nobody waits while a place is free, after crashes as soon as a sweep has come. Who does not
+want to wait is cancelled only where all places were taken. A job that waits is admitted once, no
+more, and every history ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .lane_state import Model, Plan, Rules
+from .lanes import search
+from .search import Counterexample
+
+# Where others come between: one that runs already, and those that are enqueued or wait.
+HOLDER, ONE = Plan(runs_at=1), Plan()
+OF_TWO, WAITS_OF_TWO = Plan(at_once=2), Plan(at_once=2, waits=True)
+TWO_HOLDERS = (Plan(at_once=2, runs_at=1), Plan(at_once=2, runs_at=2))
+HOLDS, PASSES, SKIPS = Plan("hold"), Plan("pass"), Plan("skip")
+FIRST_HOLDS, FIRST_PASSES = Plan("hold", runs_at=1), Plan("pass", runs_at=1)
+PAUSABLE = Plan(is_pausable=True)
+
+ENDS = ("succeeds", "fails")
+LATER = ("succeeds", "retries later")
+ALL = ("succeeds", "fails", "retries", "retries later")
+
+
+def people(*wants: str, wishes: int = 1) -> dict[str, Any]:
+    return {"wants": wants, "wishes": wishes}
+
+
+# A group of two runs, and as many wait as two statements can lock.
+GROUP = (HOLDER, HOLDER._replace(lane=1), *[Plan(lane=lane, waits=True) for lane in (0, 1, 0, 1)])
+
+
+MODELS = {
+    "one place": Model((ONE, ONE, ONE)),
+    "two places": Model((*TWO_HOLDERS[:1], OF_TWO, OF_TWO)),
+    "each outcome": Model((HOLDER, ONE), ALL),
+    "a crash": Model((HOLDER, ONE, ONE), faults=1),
+    "N is changed": Model((*TWO_HOLDERS, OF_TWO), overrides=(1, 2), wishes=2),
+    "N is zero for a while": Model((HOLDER, ONE), overrides=(0, 1), wishes=2),
+    "one that waits is cancelled": Model((HOLDER, ONE, ONE), **people("cancel")),
+    "a sweep beside all": Model((HOLDER, ONE, ONE), **people("sweep")),
+    "who does not wait": Model((SKIPS._replace(runs_at=1), SKIPS), **people("sweep", "cancel")),
+    "a sequence that holds": Model((FIRST_HOLDS, HOLDS, HOLDS), ENDS, **people("retry", "release")),
+    "a sequence that goes on": Model((FIRST_PASSES, PASSES, PASSES), LATER),
+    "a sequence, slow statements": Model((FIRST_PASSES, PASSES, PASSES), apart=True),
+    "run anyway": Model((HOLDER, ONE, ONE), **people("anyway")),
+    "a pause": Model((HOLDER, PAUSABLE), ("succeeds", "retries"), **people("pause", wishes=2)),
+    "a sequence is paused": Model(
+        (FIRST_PASSES, PASSES._replace(is_pausable=True)),
+        ("succeeds", "retries"),
+        **people("pause", wishes=2),
+    ),
+    "two lanes of a group": Model(GROUP, group=(0, 1), any_order=True, **people("sweep")),
+    "a sequence and a limit of one key": Model((FIRST_PASSES, Plan(at_once=3), PASSES)),
+}
+
+TWINS = {
+    "it looks before its commit": (Model((HOLDER, ONE), rules=Rules(looks="before")), "is stuck"),
+    "it only skips locked rows": (
+        Model((HOLDER, ONE), rules=Rules(looks_again=False), **people("cancel")),
+        "is stuck",
+    ),
+    "it gives up when the index refuses it": (
+        Model((*TWO_HOLDERS[:1], OF_TWO, OF_TWO), rules=Rules(tries_again=False)),
+        "is stuck",
+    ),
+    "no unique index": (Model((ONE, ONE), rules=Rules(unique=False)), "two holders of one place"),
+    "a row is not asked whether it still waits": (
+        Model((ONE, ONE), apart=True, rules=Rules(asks_state=False)),
+        "is admitted while it is",
+    ),
+    "a number above a lowered N is handed on": (
+        Model(
+            (*TWO_HOLDERS, WAITS_OF_TWO, WAITS_OF_TWO),
+            overrides=(1,),
+            wishes=1,
+            rules=Rules(within_n=False),
+        ),
+        "2 are admitted where 1 may be",
+    ),
+    "those above a lowered N are not counted": (
+        Model((*TWO_HOLDERS, OF_TWO), overrides=(1,), wishes=1, rules=Rules(counts_all=False)),
+        "2 are admitted where 1 may be",
+    ),
+    "nobody looks when N is raised": (
+        Model((*TWO_HOLDERS, OF_TWO), overrides=(1, 2), wishes=2, rules=Rules(raise_looks=False)),
+        "is stuck",
+    ),
+    "all are admitted by the N of the first": (
+        Model((FIRST_PASSES, Plan(at_once=3), PASSES), rules=Rules(own_n=False)),
+        "2 are admitted where 1 may be",
+    ),
+    "a zombie passes its place on": (
+        Model((HOLDER, ONE), faults=1, rules=Rules(fences=False)),
+        "goes on without a place",
+    ),
+    "no sweep after a crash": (
+        Model((HOLDER, ONE), faults=1, rules=Rules(sweeps=False)),
+        "is stuck",
+    ),
+    "a cancel looks only if it had seen a place": (
+        Model((HOLDER, ONE, ONE), rules=Rules(cancel_looks=False), **people("cancel")),
+        "is stuck",
+    ),
+    "a sequence skips locked rows": (
+        Model((PASSES, PASSES), rules=Rules(waits_for=())),
+        "goes before",
+    ),
+    "a sequence gives up its place for a later attempt": (
+        Model((FIRST_HOLDS, HOLDS), LATER, rules=Rules(keeps=False)),
+        "goes before",
+    ),
+    "a retry goes by the place that it had read": (
+        Model(
+            (FIRST_HOLDS, HOLDS),
+            ENDS,
+            rules=Rules(asks_place=False),
+            **people("retry", "release", wishes=2),
+        ),
+        "goes on without a place",
+    ),
+    "a pause leaves places": (
+        Model((HOLDER, PAUSABLE), rules=Rules(takes="never"), **people("pause")),
+        "a paused queue holds a place",
+    ),
+    "a pause takes places only once": (
+        Model((HOLDER, PAUSABLE), rules=Rules(takes="once"), **people("pause")),
+        "a paused queue holds a place",
+    ),
+    "a sweep takes all that wait for busy": (
+        Model((SKIPS, SKIPS), rules=Rules(asks_busy=False), **people("sweep")),
+        "as busy though a place was free",
+    ),
+    "who has enqueued it cancels a later attempt": (
+        Model((SKIPS, SKIPS), LATER, rules=Rules(asks_attempt=False)),
+        "as busy though a place was free",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_limits_and_sequences_hold_in_every_interleaving(name: str) -> None:
+    search(MODELS[name])
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_without_one_of_its_rules_breaks_a_promise(name: str) -> None:
+    model, text = TWINS[name]
+    with pytest.raises(Counterexample, match=text):
+        search(model)
