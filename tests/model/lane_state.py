@@ -164,6 +164,11 @@ class Model:
     def lanes(self) -> int:
         return 1 + max(plan.lane for plan in self.plans)
 
+    @property
+    def has_choice(self) -> bool:
+        """Of several numbers one may be preferred."""
+        return max(*self.overrides, *(plan.at_once for plan in self.plans)) > 1
+
 
 class Broken(Exception):
     """A property does not hold."""
@@ -259,7 +264,8 @@ def freed(model: Model, world: World, index: int, state: str) -> World:
     """It gives up its place, and who did it looks after the commit."""
     place = world.jobs[index].place
     world = with_job(world, index, state=state, place=0, late=False, is_forced=False)
-    return with_agents(world, Agent(lanes=(model.plans[index].lane,), freed=(place,) * bool(place)))
+    numbers = (place,) if place and model.has_choice else ()
+    return with_agents(world, Agent(lanes=(model.plans[index].lane,), freed=numbers))
 
 
 def is_full(model: Model, world: World, row: int) -> bool:

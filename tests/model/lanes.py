@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from .lane_agents import agent_steps, committed, deadlocks, describe, is_last, look_inside
 from .lane_state import (
     BLOCKED,
+    CANCELLED,
     FAILED,
     LOST,
     NEW,
@@ -91,6 +92,8 @@ def settlements(model: Model, world: World, index: int) -> Iterator[tuple[str, W
             yield "succeeds", freed(model, world, index, SUCCEEDED)
     if "fails" in model.outcomes:
         yield "fails", failed(model, world, index)
+    if "is cancelled" in model.outcomes:
+        yield "is cancelled", freed(model, world, index, CANCELLED)
     if job.retries < model.retries:
         again = with_job(world, index, retries=job.retries + 1)
         if "retries" in model.outcomes:
@@ -105,12 +108,13 @@ def settlements(model: Model, world: World, index: int) -> Iterator[tuple[str, W
 def group_steps(model: Model, world: World) -> Iterator[Step]:
     """One transaction settles several jobs, and one statement admits for all their lanes."""
     if model.group and all(world.jobs[index].state == RUNNING for index in model.group):
-        numbers = sorted({world.jobs[index].place for index in model.group})
+        places = sorted({world.jobs[index].place for index in model.group})
+        numbers = tuple(places) if model.has_choice else ()
         for index in model.group:
             world = with_job(world, index, state=SUCCEEDED, place=0)
         lanes = tuple(sorted({model.plans[index].lane for index in model.group}))
         yield Step(
-            True, "the group succeeds", with_agents(world, Agent(lanes=lanes, freed=tuple(numbers)))
+            True, "the group succeeds", with_agents(world, Agent(lanes=lanes, freed=numbers))
         )
 
 
