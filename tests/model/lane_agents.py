@@ -280,10 +280,9 @@ def _retry(model: Model, world: World, me: Agent) -> tuple[str, World]:
 
 def look_inside(model: Model, world: World, index: int) -> World:
     """A twin: the settlement's own transaction chooses who comes next."""
-    settled = freed(model, world, index, SUCCEEDED)
-    (agent,) = [one for one in settled.agents if one not in world.agents]
-    me = agent._replace(kind="inside", at="look", job=index)
-    seen = lock(model, with_agents(settled, me, without=agent), me, look(model, settled, me))
+    settled = with_job(world, index, state=SUCCEEDED, place=0)
+    me = Agent("inside", lanes=(model.plans[index].lane,), job=index)
+    seen = lock(model, with_agents(settled, me), me, look(model, settled, me))
     return with_agents(world, seen._replace(at="inside"))
 
 
