@@ -51,7 +51,7 @@ SIZES = {
         Model((TWO_HOLDERS[0], OF_TWO, OF_TWO), rules=Rules(prefers=False)),
     ),
     "each outcome": (4_400, Model((HOLDER, ONE), ALL)),
-    "a crash": (450, Model((HOLDER, ONE), ENDS, faults=1)),
+    "a crash": (380, Model((HOLDER, ONE), ENDS, faults=1)),
     "a crash, two wait": (3_600, Model((HOLDER, ONE, ONE), faults=1)),
     "N is changed": (4_700, Model((*TWO_HOLDERS, WAITS_OF_TWO), overrides=(1, 2), wishes=2)),
     "N is zero for a while": (400, Model((HOLDER, ONE), overrides=(0, 1), wishes=2)),
@@ -87,9 +87,9 @@ LONG_SIZES = {
         61_000,
         Model((*TWO_HOLDERS, WAITS_OF_TWO), overrides=(1, 2), wishes=2, faults=1),
     ),
-    "who does not wait, and is retried": (0, Model((SKIPS_FIRST, SKIPS), LATER)),
+    "who does not wait, and is retried": (88_000, Model((SKIPS_FIRST, SKIPS), LATER)),
     "a sequence that holds, of three": (
-        0,
+        7_700,
         Model((FIRST_HOLDS, HOLDS, HOLDS), ENDS, **people("retry", "release")),
     ),
     "a sequence that holds, and a crash": (
@@ -97,10 +97,10 @@ LONG_SIZES = {
         Model((FIRST_HOLDS, HOLDS), ENDS, faults=1, **people("retry", "release", wishes=2)),
     ),
     "a sequence that goes on, and a crash": (
-        0,
+        11_000,
         Model((FIRST_PASSES, PASSES), LATER, faults=1, **people("cancel")),
     ),
-    "a pause of three": (0, Model((HOLDER, PAUSABLE, ONE), **people("pause"))),
+    "a pause of three": (2_800, Model((HOLDER, PAUSABLE, ONE), **people("pause"))),
     "limits of one key": (5_400, Model((HOLDER, Plan(at_once=3), Plan(at_once=2)))),
 }
 
