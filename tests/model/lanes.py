@@ -1,0 +1,308 @@
+"""All that happens to limits and sequences, and an exhaustive search of it.
+
+Workers are as many as there are jobs: one with its message may begin at any time. A sweep comes
+after a crash only, so that whatever needs it without one is found.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from .lane_agents import agent_steps, committed, deadlocks, describe, is_last, look_inside
+from .lane_state import (
+    BLOCKED,
+    CANCELLED,
+    FAILED,
+    LOST,
+    NEW,
+    QUEUED,
+    RUNNING,
+    SCHEDULED,
+    SENT,
+    SUCCEEDED,
+    Agent,
+    Broken,
+    Model,
+    Step,
+    World,
+    first,
+    freed,
+    is_full,
+    is_sequence,
+    is_stopped,
+    lined_up,
+    overtaken,
+    waiting,
+    with_agents,
+    with_job,
+)
+from .search import Counterexample
+
+
+def job_steps(model: Model, world: World, index: int) -> Iterator[Step]:
+    """What may happen to a job next."""
+    job, who = world.jobs[index], f"job {index}"
+    if job.state == NEW:
+        yield Step(True, f"{who} is enqueued", lined_up_and_look(model, world, index))
+    elif job.state == SENT and not is_stopped(model, world, index):
+        if not is_locked(world, index):
+            yield Step(True, f"{who} begins", with_job(world, index, state=RUNNING))
+    elif job.state == SCHEDULED:
+        if job.place:
+            yield Step(True, f"{who} is due", with_job(world, index, state=SENT))
+        else:
+            yield Step(True, f"{who} is due and lines up", lined_up_and_look(model, world, index))
+    elif job.state == RUNNING:
+        for what, after in settlements(model, world, index):
+            yield Step(True, f"{who} {what}", after)
+    elif job.state == LOST:
+        yield Step(True, f"{who} is rescued", with_job(world, index, state=SENT))
+        yield Step(True, f"{who} is failed by its rescue", failed(model, world, index))
+
+
+def lined_up_and_look(model: Model, world: World, index: int) -> World:
+    plan = model.plans[index]
+    mine = Agent(lanes=(plan.lane,))
+    if plan.mode == "skip":
+        mine = mine._replace(job=index, attempt=world.jobs[index].retries)
+    return with_agents(lined_up(model, world, index), mine)
+
+
+def is_locked(world: World, index: int) -> bool:
+    return any(
+        index == one.job if one.at == "locked" else any(index == row for row, _ in one.pairs)
+        for one in world.agents
+    )
+
+
+def failed(model: Model, world: World, index: int) -> World:
+    if model.plans[index].mode == "hold" and world.jobs[index].place:
+        return with_job(world, index, state=FAILED)
+    return freed(model, world, index, FAILED)
+
+
+def settlements(model: Model, world: World, index: int) -> Iterator[tuple[str, World]]:
+    """How an attempt ends, in one UPDATE."""
+    job, rules = world.jobs[index], model.rules
+    if "succeeds" in model.outcomes:
+        if rules.looks == "before":
+            yield "succeeds, not committed", look_inside(model, world, index)
+        else:
+            yield "succeeds", freed(model, world, index, SUCCEEDED)
+    if "fails" in model.outcomes:
+        yield "fails", failed(model, world, index)
+    if "is cancelled" in model.outcomes:
+        yield "is cancelled", freed(model, world, index, CANCELLED)
+    if job.retries < model.retries:
+        again = with_job(world, index, retries=job.retries + 1)
+        if "retries" in model.outcomes:
+            yield "is retried at once", with_job(again, index, state=SENT)
+        if "retries later" in model.outcomes:
+            if is_sequence(model, index) and rules.keeps:
+                yield "is retried later", with_job(again, index, state=SCHEDULED)
+            else:
+                yield "is retried later", freed(model, again, index, SCHEDULED)
+
+
+def group_steps(model: Model, world: World) -> Iterator[Step]:
+    """One transaction settles several jobs, and one statement admits for all their lanes."""
+    if model.group and all(world.jobs[index].state == RUNNING for index in model.group):
+        places = sorted({world.jobs[index].place for index in model.group})
+        numbers = tuple(places) if model.has_choice else ()
+        for index in model.group:
+            world = with_job(world, index, state=SUCCEEDED, place=0)
+        lanes = tuple(sorted({model.plans[index].lane for index in model.group}))
+        yield Step(
+            True, "the group succeeds", with_agents(world, Agent(lanes=lanes, freed=numbers))
+        )
+
+
+def wishes(model: Model, world: World) -> Iterator[tuple[str, World]]:
+    """What people do, and a sweep that nobody needs."""
+    everyone = Agent(lanes=tuple(range(model.lanes)))
+    for number in model.overrides:
+        if number != world.overrides[0]:
+            after = world._replace(overrides=(number, *world.overrides[1:]))
+            looks = [Agent()] * model.rules.raise_looks
+            yield f"N is set to {number}", with_agents(after, *looks)
+    if "pause" in model.wants and not world.is_paused:
+        after = world._replace(is_paused=True)
+        if model.rules.takes != "never":
+            after = places_taken(model, after)
+        yield "the queue is paused", with_agents(after, everyone)
+    if "pause" in model.wants and world.is_paused:
+        yield "the queue is resumed", with_agents(world._replace(is_paused=False), everyone)
+    if "sweep" in model.wants:
+        yield "a sweep begins", with_agents(world, everyone._replace(kind="sweep"))
+    for index, job in enumerate(world.jobs):
+        lanes, who = (model.plans[index].lane,), f"job {index}"
+        reader = Agent("", "read", lanes, (job.place,) * bool(job.place), index)
+        if "cancel" in model.wants and job.state in (BLOCKED, QUEUED, SENT):
+            yield f"{who} is to be cancelled", with_agents(world, reader._replace(kind="cancel"))
+        if "retry" in model.wants and job.state == FAILED:
+            yield f"{who} is to be retried", with_agents(world, reader._replace(kind="retry"))
+        if "release" in model.wants and job.state == FAILED and job.place:
+            yield f"{who} lets go of its sequence", freed(model, world, index, FAILED)
+        if "anyway" in model.wants and job.state == BLOCKED and not is_locked(world, index):
+            after = with_job(overtaken(world, index), index, state=SENT, is_forced=True)
+            yield f"{who} is run anyway", after
+
+
+def places_taken(model: Model, world: World) -> World:
+    """The limited jobs of a paused queue that have not begun wait in their lanes again."""
+    for index in stopped_holders(model, world):
+        world = with_job(world, index, state=BLOCKED, place=0, late=False)
+    return world
+
+
+def stopped_holders(model: Model, world: World) -> list[int]:
+    return [
+        index
+        for index, job in enumerate(world.jobs)
+        if job.state in (QUEUED, SENT)
+        and job.place
+        and is_stopped(model, world, index)
+        and not is_sequence(model, index)
+    ]
+
+
+def steps(model: Model, world: World) -> Iterator[Step]:
+    """All that can happen next."""
+    for index in range(len(world.jobs)):
+        yield from job_steps(model, world, index)
+    yield from group_steps(model, world)
+    for agent in dict.fromkeys(world.agents):
+        for what, after in agent_steps(model, world, agent):
+            yield Step(True, f"{describe(agent)} {what}", after)
+    for what, after in deadlocks(model, world):
+        yield Step(True, what, after)
+    yield from maintenance(model, world)
+    if world.faults:
+        yield from deaths(model, world._replace(faults=world.faults - 1))
+    if world.wishes:
+        for what, after in wishes(model, world._replace(wishes=world.wishes - 1)):
+            yield Step(False, what, after)
+
+
+def maintenance(model: Model, world: World) -> Iterator[Step]:
+    sweep = Agent("sweep", lanes=tuple(range(model.lanes)))
+    if world.is_dirty and model.rules.sweeps:
+        after = with_agents(world._replace(is_dirty=False), sweep)
+        for index, job in enumerate(world.jobs):
+            if job.state == QUEUED:
+                after = with_job(after, index, state=SENT)
+        yield Step(True, "a sweep sends what is queued, and begins", after)
+    if model.rules.takes == "always" and stopped_holders(model, world):
+        after = with_agents(places_taken(model, world), sweep)
+        yield Step(True, "a sweep takes the places of the paused queue, and begins", after)
+
+
+def deaths(model: Model, world: World) -> Iterator[Step]:
+    """A process dies; a transaction that it had open is rolled back."""
+    for index, job in enumerate(world.jobs):
+        if job.state == RUNNING:
+            lost = with_job(world, index, state=LOST)
+            yield Step(False, f"the holder of job {index} dies", lost)
+            zombie = Agent("zombie", "late", (model.plans[index].lane,), job=index)
+            taken = with_agents(with_job(world, index, state=SENT), zombie)
+            yield Step(False, f"job {index} is rescued from one that lives", taken)
+    dirty = world._replace(is_dirty=True)
+    for agent in dict.fromkeys(world.agents):
+        yield Step(False, f"{describe(agent)} dies", with_agents(dirty, without=agent))
+        if is_last(model, world, agent):
+            dead = committed(model, dirty, agent, QUEUED)
+            yield Step(False, f"{describe(agent)} commits and dies", dead)
+
+
+def search(model: Model) -> int:
+    """Visit every state; how many there are. Raises Counterexample at the first that is wrong."""
+    start = first(model)
+    seen, worlds, came_from, by = {start: 0}, [start], array("l", [0]), [""]
+    calm: list[set[int]] = []
+
+    def trace(index: int) -> list[str]:
+        lines = []
+        while index:
+            lines.append(by[index])
+            index = came_from[index]
+        return lines[::-1]
+
+    for index, world in enumerate(worlds):  # it grows
+        after: set[int] = set()
+        try:
+            _confirm(model, world)
+            for step in steps(model, world):
+                next_world = noted(model, step.world)
+                number = seen.setdefault(next_world, len(worlds))
+                if number == len(worlds):
+                    worlds.append(next_world)
+                    came_from.append(index)
+                    by.append(step.what)
+                if step.calm:
+                    after.add(number)
+            if not after:
+                _confirm_end(model, world)
+        except Broken as broken:
+            raise Counterexample(str(broken), trace(index)) from None
+        calm.append(after)
+    circling = circle(calm)
+    if circling is not None:
+        raise Counterexample("a circle of calm steps", trace(circling))
+    return len(worlds)
+
+
+def noted(model: Model, world: World) -> World:
+    """Who has a message begins at once, but where that makes a difference."""
+    begins = not {"cancel", "pause"} & set(model.wants)
+    for index, job in enumerate(world.jobs):
+        if begins and job.state == SENT:
+            world = with_job(world, index, state=RUNNING)
+        skips = model.plans[index].mode == "skip" and job.state == BLOCKED and not job.was_busy
+        if skips and is_full(model, world, index):
+            world = with_job(world, index, was_busy=True)
+    return world
+
+
+def _confirm(model: Model, world: World) -> None:
+    """Nobody goes on without a place. When all are at rest, none is free that one waits for."""
+    for index, job in enumerate(world.jobs):
+        if job.state in (QUEUED, SENT, RUNNING, LOST) and not job.place and not job.is_forced:
+            raise Broken(f"job {index} goes on without a place")
+    at_rest = not world.agents and not world.is_dirty
+    for lane in range(model.lanes) if at_rest else ():
+        rows = waiting(model, world, lane)
+        if rows and not is_full(model, world, rows[0]):
+            raise Broken(f"job {rows[0]} is stuck: it waits while a place is free")
+        if any(model.plans[row].mode == "skip" for row in rows):
+            raise Broken(f"job {rows[0]} was not to wait")
+
+
+def _confirm_end(model: Model, world: World) -> None:
+    """Nothing more happens: all is over, or waits for a person."""
+    for index, job in enumerate(world.jobs):
+        is_lost = job.state in (SCHEDULED, QUEUED, RUNNING, LOST)
+        if is_lost or (job.state == SENT and not is_stopped(model, world, index)):
+            raise Broken(f"job {index} is lost while it is {job.state}")
+    if world.agents:
+        raise Broken(f"a process waits for ever: {describe(world.agents[0])}")
+    if world.is_dirty and model.rules.sweeps:
+        raise Broken("no sweep came")
+    _confirm(model, world._replace(is_dirty=False))
+    if stopped_holders(model, world):
+        raise Broken("a paused queue holds a place")
+
+
+def circle(calm: list[set[int]]) -> int | None:
+    """A state that calm steps come back to for ever, if there is one."""
+    incoming = array("l", [0]) * len(calm)
+    for after in calm:
+        for number in after:
+            incoming[number] += 1
+    ready = [number for number, count in enumerate(incoming) if not count]
+    while ready:
+        for number in calm[ready.pop()]:
+            incoming[number] -= 1
+            if not incoming[number]:
+                ready.append(number)
+    return next((number for number, count in enumerate(incoming) if count), None)

@@ -1,0 +1,208 @@
+"""Limits and sequences keep their promises in every interleaving; their twins do not.
+
+The promises: a place has one holder. At most N jobs hold one as soon as no more do, whatever N is
+set to, and nobody goes on without a place but who is run anyway. In a sequence no job begins before
+an earlier one is over, or was overtaken as its mode or a person says. When all processes are at
+rest nobody waits while a place is free, after crashes as soon as a sweep has come. Who does not
+want to wait is cancelled only where all places were taken. A job that waits is admitted once, no
+more, and every history ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .lane_state import Model, Plan, Rules
+from .lanes import search
+from .search import Counterexample
+
+# Where others come between: one that runs already, and those that are enqueued or wait.
+HOLDER, ONE = Plan(runs_at=1), Plan()
+OF_TWO, WAITS_OF_TWO = Plan(at_once=2), Plan(at_once=2, waits=True)
+TWO_HOLDERS = (Plan(at_once=2, runs_at=1), Plan(at_once=2, runs_at=2))
+HOLDS, PASSES, SKIPS = Plan("hold"), Plan("pass"), Plan("skip")
+FIRST_HOLDS, FIRST_PASSES = Plan("hold", runs_at=1), Plan("pass", runs_at=1)
+WAITS = Plan(waits=True)
+SKIPS_FIRST = Plan("skip", runs_at=1)
+PAUSABLE, PAUSABLE_PASSES = Plan(is_pausable=True), Plan("pass", is_pausable=True)
+
+ENDS = ("succeeds", "fails")
+LATER = ("succeeds", "retries later")
+RETRIES = ("succeeds", "retries")
+ALL = ("succeeds", "fails", "is cancelled", "retries", "retries later")
+
+
+def people(*wants: str, wishes: int = 1) -> dict[str, Any]:
+    return {"wants": wants, "wishes": wishes}
+
+
+# A group of two runs, and as many wait as two statements can lock.
+GROUP = (HOLDER, HOLDER._replace(lane=1), *[Plan(lane=lane, waits=True) for lane in (0, 1, 0, 1)])
+
+
+# What a search visits at least: with fewer states a kind of step is missing.
+SIZES = {
+    "one place": (900, Model((ONE, ONE, ONE))),
+    "two places": (5_300, Model((TWO_HOLDERS[0], OF_TWO, OF_TWO))),
+    "two places, the freed number is not preferred": (
+        5_300,
+        Model((TWO_HOLDERS[0], OF_TWO, OF_TWO), rules=Rules(prefers=False)),
+    ),
+    "each outcome": (4_400, Model((HOLDER, ONE), ALL)),
+    "a crash": (380, Model((HOLDER, ONE), ENDS, faults=1)),
+    "a crash, two wait": (3_600, Model((HOLDER, ONE, ONE), faults=1)),
+    "N is changed": (4_700, Model((*TWO_HOLDERS, WAITS_OF_TWO), overrides=(1, 2), wishes=2)),
+    "N is zero for a while": (400, Model((HOLDER, ONE), overrides=(0, 1), wishes=2)),
+    "one that waits is cancelled": (4_300, Model((HOLDER, ONE, ONE), **people("cancel"))),
+    "a sweep beside all": (3_800, Model((HOLDER, ONE, ONE), **people("sweep"))),
+    "who does not wait": (1_200, Model((SKIPS_FIRST, SKIPS), **people("sweep", "cancel"))),
+    "a sequence that holds": (
+        4_700,
+        Model((FIRST_HOLDS, HOLDS), ALL, **people("retry", "release", "cancel", "anyway")),
+    ),
+    "a sequence that goes on": (9_400, Model((FIRST_PASSES, PASSES, PASSES), LATER)),
+    "a sequence, slow statements": (5_200, Model((FIRST_PASSES, PASSES, PASSES), apart=True)),
+    "run anyway": (600, Model((HOLDER, ONE, ONE), **people("anyway"))),
+    "a pause": (3_200, Model((HOLDER, PAUSABLE), RETRIES, **people("pause", wishes=2))),
+    "a sequence is paused": (
+        1_000,
+        Model((FIRST_PASSES, PAUSABLE_PASSES), RETRIES, **people("pause", wishes=2)),
+    ),
+    "two lanes of a group": (
+        11_000,
+        Model(GROUP, group=(0, 1), any_order=True, **people("sweep")),
+    ),
+    "a sequence and a limit of one key": (2_700, Model((FIRST_PASSES, Plan(at_once=3), PASSES))),
+}
+LONG_SIZES = {
+    "three of two places": (79_000, Model((*TWO_HOLDERS, OF_TWO, OF_TWO))),
+    "two places, slow statements": (38_000, Model((TWO_HOLDERS[0], OF_TWO, OF_TWO), apart=True)),
+    "each outcome of three": (10_000, Model((HOLDER, WAITS, WAITS), ("fails", "retries later"))),
+    "each outcome and a crash": (38_000, Model((HOLDER, ONE), ALL, faults=1)),
+    "two crashes": (23_000, Model((HOLDER, ONE, ONE), faults=2)),
+    "N is changed": (89_000, Model((*TWO_HOLDERS, OF_TWO), overrides=(1, 2), wishes=3)),
+    "N is changed, and a crash": (
+        61_000,
+        Model((*TWO_HOLDERS, WAITS_OF_TWO), overrides=(1, 2), wishes=2, faults=1),
+    ),
+    "who does not wait, and is retried": (88_000, Model((SKIPS_FIRST, SKIPS), LATER)),
+    "a sequence that holds, of three": (
+        7_700,
+        Model((FIRST_HOLDS, HOLDS, HOLDS), ENDS, **people("retry", "release")),
+    ),
+    "a sequence that holds, and a crash": (
+        20_000,
+        Model((FIRST_HOLDS, HOLDS), ENDS, faults=1, **people("retry", "release", wishes=2)),
+    ),
+    "a sequence that goes on, and a crash": (
+        11_000,
+        Model((FIRST_PASSES, PASSES), LATER, faults=1, **people("cancel")),
+    ),
+    "a pause of three": (2_800, Model((HOLDER, PAUSABLE, ONE), **people("pause"))),
+    "limits of one key": (5_400, Model((HOLDER, Plan(at_once=3), Plan(at_once=2)))),
+}
+
+TWINS = {
+    "it looks before its commit": (Model((HOLDER, ONE), rules=Rules(looks="before")), "is stuck"),
+    "it only skips locked rows": (
+        Model((HOLDER, ONE), rules=Rules(looks_again=False), **people("cancel")),
+        "is stuck",
+    ),
+    "it gives up when the index refuses it": (
+        Model((*TWO_HOLDERS[:1], OF_TWO, OF_TWO), rules=Rules(tries_again=False)),
+        "is stuck",
+    ),
+    "no unique index": (Model((ONE, ONE), rules=Rules(unique=False)), "two holders of one place"),
+    "a row is not asked whether it still waits": (
+        Model((ONE, ONE), apart=True, rules=Rules(asks_state=False)),
+        "is admitted while it is",
+    ),
+    "a number above a lowered N is handed on": (
+        Model(
+            (*TWO_HOLDERS, WAITS_OF_TWO, WAITS_OF_TWO),
+            overrides=(1,),
+            wishes=1,
+            rules=Rules(within_n=False),
+        ),
+        "2 are admitted where 1 may be",
+    ),
+    "those above a lowered N are not counted": (
+        Model((*TWO_HOLDERS, OF_TWO), overrides=(1,), wishes=1, rules=Rules(counts_all=False)),
+        "2 are admitted where 1 may be",
+    ),
+    "nobody looks when N is raised": (
+        Model((*TWO_HOLDERS, OF_TWO), overrides=(1, 2), wishes=2, rules=Rules(raise_looks=False)),
+        "is stuck",
+    ),
+    "all are admitted by the N of the first": (
+        Model((FIRST_PASSES, Plan(at_once=3), PASSES), rules=Rules(own_n=False)),
+        "2 are admitted where 1 may be",
+    ),
+    "a zombie passes its place on": (
+        Model((HOLDER, ONE), faults=1, rules=Rules(fences=False)),
+        "goes on without a place",
+    ),
+    "no sweep after a crash": (
+        Model((HOLDER, ONE), faults=1, rules=Rules(sweeps=False)),
+        "is stuck",
+    ),
+    "a cancel looks only if it had seen a place": (
+        Model((HOLDER, ONE, ONE), rules=Rules(cancel_looks=False), **people("cancel")),
+        "is stuck",
+    ),
+    "a sequence skips locked rows": (
+        Model((PASSES, PASSES), rules=Rules(waits_for=())),
+        "goes before",
+    ),
+    "a sequence gives up its place for a later attempt": (
+        Model((FIRST_HOLDS, HOLDS), LATER, rules=Rules(keeps=False)),
+        "goes before",
+    ),
+    "a retry goes by the place that it had read": (
+        Model(
+            (FIRST_HOLDS, HOLDS),
+            ENDS,
+            rules=Rules(asks_place=False),
+            **people("retry", "release", wishes=2),
+        ),
+        "goes on without a place",
+    ),
+    "a pause leaves places": (
+        Model((HOLDER, PAUSABLE), rules=Rules(takes="never"), **people("pause")),
+        "a paused queue holds a place",
+    ),
+    "a pause takes places only once": (
+        Model((HOLDER, PAUSABLE), rules=Rules(takes="once"), **people("pause")),
+        "a paused queue holds a place",
+    ),
+    "a sweep takes all that wait for busy": (
+        Model((SKIPS, SKIPS), rules=Rules(asks_busy=False), **people("sweep")),
+        "as busy though a place was free",
+    ),
+    "who has enqueued it cancels a later attempt": (
+        Model((SKIPS, SKIPS), LATER, rules=Rules(asks_attempt=False)),
+        "as busy though a place was free",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_limits_and_sequences_hold_in_every_interleaving(name: str) -> None:
+    states, model = SIZES[name]
+    assert search(model) >= states
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", LONG_SIZES)
+def test_limits_and_sequences_hold_with_more_jobs_and_faults(name: str) -> None:
+    states, model = LONG_SIZES[name]
+    assert search(model) >= states
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_without_one_of_its_rules_breaks_a_promise(name: str) -> None:
+    model, text = TWINS[name]
+    with pytest.raises(Counterexample, match=text):
+        search(model)
