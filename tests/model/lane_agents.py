@@ -1,10 +1,11 @@
-"""Processes between two steps: a statement that admits, a cancel, a person's retry, a zombie.
+"""Processes between two steps: a statement that admits, what people do, a zombie.
 
-READ COMMITTED. A statement that admits looks (its snapshot), locks rows one after the other, each
-as it is by then, and writes them one after the other. What it has written is seen at its COMMIT,
-but the unique index (lane, place) sees it at once: who writes the same number waits for that COMMIT
-and is refused. It does not matter whether one statement does all this or several of a transaction.
-Other statements are one step; a cancel locks first. Who dies has written nothing.
+READ COMMITTED. A statement that admits looks (its snapshot), locks those of the first rows that
+nobody else has locked, each as it is by then, and writes them one after the other. What it has
+written is seen at its COMMIT, but the unique index (lane, place) sees it at once: who writes the
+same number waits for that COMMIT and is refused. Nobody waits for a row that is locked: who has
+locked it looks after its own commit. Settlements are one step; what a view does locks first, and
+may be rolled back. Who dies has written nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from .lane_state import (
     freed,
     holders,
     is_ahead,
-    is_full,
     lined_up,
     most,
+    overtaken,
     waiting,
     with_agents,
     with_job,
@@ -36,43 +37,40 @@ from .lane_state import (
 
 
 def look(model: Model, world: World, agent: Agent) -> Agent:
-    """The snapshot of a statement that admits: hoped for is what fits, of those that wait."""
-    lines, hoped = [], 0
+    """The snapshot of a statement that admits: of each lane the first that wait, and no more than
+    there is room for.
+    """
+    lines, missed = [], False
     for lane in agent.lanes:
-        places = [world.jobs[index].place for index in holders(model, world, lane)]
-        rows = tuple(waiting(model, world, lane))
-        end = max((most(model, world.overrides, row) for row in rows), default=0)
-        if not model.rules.within_n:
-            end = max(end, *agent.freed, 0)
-        numbers = [number for number in range(1, end + 1) if number not in places]
-        if model.rules.prefers:
-            numbers.sort(key=lambda number: (number not in agent.freed, number))
-        line = Line(rows[0] if rows else -1, rows, tuple(numbers), len(places))
-        lines.append(line)
-        for row in rows:
-            number = fitting(model, world.overrides, line, row)
-            if not number:
-                break
-            line, hoped = taken(line, number), hoped + 1
+        if rows := waiting(model, world, lane):
+            line, is_next_wider = seen_of(model, world, agent, rows)
+            lines.append(line)
+            missed = missed or is_next_wider
     return agent._replace(
-        at="lock", lines=tuple(lines), hoped=hoped, pairs=(), overrides=world.overrides
-    )
+        at="lock", lines=tuple(lines), missed=missed, looks=agent.looks + 1, pairs=(),
+        overrides=world.overrides,
+    )  # fmt: skip
 
 
-def fitting(model: Model, overrides: tuple[int, ...], line: Line, row: int) -> int:
-    """The number that the next row of a line gets, or 0."""
-    rules = model.rules
-    n = most(model, overrides, row if rules.own_n else line.first)
-    held = line.held if rules.counts_all else 0
-    if held >= n:
-        return 0
-    allowed = (number for number in line.numbers if number <= n or not rules.within_n)
-    return next(allowed, 0)
-
-
-def taken(line: Line, number: int) -> Line:
-    rest = tuple(other for other in line.numbers if other != number)
-    return line._replace(numbers=rest, held=line.held + 1)
+def seen_of(model: Model, world: World, agent: Agent, rows: list[int]) -> tuple[Line, bool]:
+    """A lane, and whether one behind the line has a place too, because its N is greater."""
+    rules, lane = model.rules, model.plans[rows[0]].lane
+    places = [world.jobs[index].place for index in holders(model, world, lane)]
+    n = most(model, world.overrides, rows[0])
+    end = n if rules.within_n else max(n, *agent.freed, 0)
+    numbers = [number for number in range(1, end + 1) if number not in places]
+    if rules.prefers:
+        numbers.sort(key=lambda number: (number not in agent.freed, number))
+    held = sum(rules.counts_all or place <= n for place in places)
+    room = max(0, min(len(numbers), n - held))
+    fits = [
+        not rules.own_n or held + rank <= most(model, world.overrides, row)
+        for rank, row in enumerate(rows, 1)
+    ]
+    fitting = (*fits, False).index(False)
+    considered = rows[: min(room, fitting)] if rules.stays else rows
+    is_next_wider = rules.sees_next and bool(room) and fitting > room
+    return Line(tuple(considered), tuple(numbers), room), is_next_wider
 
 
 def lock_owner(world: World, row: int, but: Agent) -> Agent | None:
@@ -80,88 +78,97 @@ def lock_owner(world: World, row: int, but: Agent) -> Agent | None:
     rest = list(world.agents)
     rest.remove(but)
     for agent in rest:
-        if agent.at in ("lock", "write", "inside") and any(row == mine for mine, _ in agent.pairs):
-            return agent
-        if agent.at == "locked" and agent.job == row:
+        is_locked = any(row == mine for mine, _ in agent.pairs) or row in agent.idle
+        if is_locked or (agent.at, agent.job) == ("locked", row):
             return agent
     return None
 
 
 def lock(model: Model, world: World, me: Agent, agent: Agent) -> Agent:
-    """Lock the rows one after the other, as far as it goes; at "write" when it has them all."""
-    lines = agent.lines
-    while lines:
-        line, *rest = lines
-        row = line.rows[0] if line.rows else -1
-        number = fitting(model, agent.overrides, line, row) if line.rows else 0
-        if not number:
-            lines = tuple(rest)
-            continue
-        if lock_owner(world, row, me) is not None:
-            if not agent.skips or model.plans[row].mode in model.rules.waits_for:
-                return agent._replace(lines=lines)
-        elif world.jobs[row].state == BLOCKED or not model.rules.asks_state:
-            line = taken(line, number)
-            agent = agent._replace(pairs=(*agent.pairs, (row, number)))
-        lines = (line._replace(rows=line.rows[1:]), *rest)
-    return agent._replace(at="write", lines=(), written=0)
+    """Lock the rows that nobody has locked, as they are by then, and pair them with the numbers."""
+    pairs, idle, missed = [], [], agent.missed
+    for line in agent.lines:
+        locked = [
+            row
+            for row in line.rows
+            if (world.jobs[row].state == BLOCKED or not model.rules.asks_state)
+            and lock_owner(world, row, me) is None
+        ]
+        found = [
+            (row, number)
+            for row, number in zip(locked[: line.room], line.numbers, strict=False)
+            if number <= most(model, agent.overrides, row) or not model.rules.within_n
+        ]
+        pairs += found
+        idle += [row for row in locked if row not in dict(found)]
+        missed = missed or len(found) < min(len(line.rows), line.room)
+    return agent._replace(
+        at="write", lines=(), missed=missed, pairs=tuple(pairs), idle=tuple(idle), written=0
+    )
 
 
 def writer(model: Model, world: World, me: Agent) -> Agent | None:
-    """Who has written the number that this one is to write, and has not committed yet."""
+    """Who has written the number that this one is to write, or takes it from a job, and has not
+    committed yet.
+    """
     row, number = me.pairs[me.written]
-    rest = list(world.agents)
+    rest, lane = list(world.agents), model.plans[row].lane
     rest.remove(me)
     for agent in rest:
         for other, written in agent.pairs[: agent.written]:
-            same_lane = model.plans[other].lane == model.plans[row].lane
-            if agent.at == "write" and written == number and same_lane:
+            if agent.at == "write" and (model.plans[other].lane, written) == (lane, number):
                 return agent
+        held = (model.plans[agent.job].lane, world.jobs[agent.job].place)
+        if agent.at == "locked" and held == (lane, number):
+            return agent
     return None
 
 
-def again_or_end(model: Model, agent: Agent, got: int, *, refused: bool = False) -> list[Agent]:
+def again_or_end(model: Model, agent: Agent, *, refused: bool = False) -> list[Agent]:
     """After a statement: what there is to do next."""
-    rules, blank = (
-        model.rules,
-        Agent(agent.kind, "look", agent.lanes, agent.freed, agent.job, agent.attempt),
-    )
-    if rules.tries_again if refused else got < agent.hoped and rules.looks_again:
-        return [blank._replace(skips=not rules.looks_again)]
+    rules = model.rules
+    blank = Agent(agent.kind, "look", agent.lanes, agent.freed, agent.job)
+    if refused and rules.tries_again:
+        return [blank._replace(looks=agent.looks - 1)]
+    if agent.missed and not refused and agent.looks < rules.most_looks:
+        return [blank._replace(looks=agent.looks, freed=())]
     if agent.kind == "sweep" or (agent.job >= 0 and model.plans[agent.job].mode == "skip"):
-        return [blank._replace(at="busy")]
+        return [blank._replace(at="busy", freed=())]
     return []
 
 
 def agent_steps(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]:
     """What an agent does next, if it waits for nobody."""
-
-    def becomes(*agents: Agent, world: World = world) -> World:
-        return with_agents(world, *agents, without=me)
-
     if me.at == "look" and model.apart:
-        yield "looks", becomes(look(model, world, me))
+        yield "looks", with_agents(world, look(model, world, me), without=me)
     elif me.at in ("look", "lock"):
-        seen = look(model, world, me) if me.at == "look" else me
-        after = lock(model, world, me, seen)
-        if after.at == "write" and not after.pairs:
-            yield "finds no row", becomes(*again_or_end(model, after, 0))
-        elif after != me:
-            yield f"locks {after.pairs}", becomes(after)
-            if model.any_order and after.at == "write" and len(after.pairs) > 1:
-                yield f"locks {after.pairs}", becomes(after._replace(pairs=after.pairs[::-1]))
+        yield from _lock(model, world, me)
     elif me.at == "write":
         yield from _write(model, world, me)
-    elif me.at == "busy":
+    elif me.at in ("busy", "busy locked"):
         yield from _cancel_busy(model, world, me)
     elif me.at == "inside":
         yield "commits", _commit_inside(model, world, me)
     elif me.kind == "retry":
         yield _retry(model, world, me)
-    elif me.kind == "cancel":
-        yield from _cancel(model, world, me)
+    elif me.kind in ("cancel", "anyway"):
+        yield from _move_one(model, world, me)
+    elif me.kind == "resume":
+        resumed = with_agents(world, Agent(lanes=me.lanes), without=me)
+        yield "commits", resumed._replace(is_paused=False)
     elif me.kind == "zombie":
         yield from _settle_late(model, world, me)
+
+
+def _lock(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]:
+    after = lock(model, world, me, look(model, world, me) if me.at == "look" else me)
+    if not after.pairs:
+        yield "finds no row", with_agents(world, *again_or_end(model, after), without=me)
+        return
+    orders = {after.pairs, after.pairs[::-1]} if model.any_order else {after.pairs}
+    for pairs in sorted(orders):
+        locked = after._replace(pairs=pairs)
+        yield f"locks {pairs}", with_agents(world, locked, without=me)
 
 
 def _write(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]:
@@ -169,13 +176,13 @@ def _write(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]
         return
     row, number = me.pairs[me.written]
     if is_refused(model, world, me):
-        again = again_or_end(model, me, 0, refused=True)
+        again = again_or_end(model, me, refused=True)
         yield f"is refused number {number}", with_agents(world, *again, without=me)
     elif me.written + 1 < len(me.pairs):
         after = me._replace(written=me.written + 1)
         yield f"writes {row, number}", with_agents(world, after, without=me)
     else:
-        next_ = again_or_end(model, me, len(me.pairs))
+        next_ = again_or_end(model, me)
         after_commit = with_agents(committed(model, world, me, SENT), *next_)
         yield f"commits {me.pairs} and sends", after_commit
 
@@ -223,40 +230,56 @@ def admitted(model: Model, world: World, me: Agent, row: int, number: int) -> Wo
 
 
 def _cancel_busy(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]:
-    """when_busy="skip": its own job, or in a sweep each one whose lane is full, does not wait."""
-    rows = [me.job] if me.kind == "admit" else range(len(world.jobs))
-    after = with_agents(world, without=me)
-    for row in rows:
-        if world.jobs[row].state != BLOCKED or model.plans[row].mode != "skip":
-            continue
-        if lock_owner(world, row, me) is not None:
-            return
-        if me.kind == "sweep" and model.rules.asks_busy and not is_full(model, world, row):
-            continue
-        is_other = me.kind == "admit" and world.jobs[row].retries != me.attempt
-        if is_other and model.rules.asks_attempt:
-            continue
-        if not world.jobs[row].was_busy:
-            raise Broken(f"job {row} is cancelled as busy though a place was free")
-        after = with_job(after, row, state=CANCELLED)
-    yield "cancels who does not wait", after
-
-
-def _cancel(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]:
-    """One that is not running: it is read, locked as it is by then, and written."""
-    job = world.jobs[me.job]
-    if me.at == "read":
-        if lock_owner(world, me.job, me) is None:
-            yield "locks the row", with_agents(world, me._replace(at="locked"), without=me)
+    """when_busy="skip": its own job, or in a sweep each one, does not wait where somebody has a
+    place. One statement: it locks the rows, or waits until they are not locked, and writes them.
+    """
+    if me.at == "busy locked":
+        after, lanes = with_agents(world, without=me), set()
+        for row, _ in me.pairs:
+            if not world.jobs[row].was_busy:
+                raise Broken(f"job {row} is cancelled as busy though a place was free")
+            after = overtaken(with_job(after, row, state=CANCELLED), row)
+            lanes.add(model.plans[row].lane)
+        looks = [Agent(lanes=tuple(sorted(lanes)))] * model.rules.busy_looks
+        yield "commits, and the job is cancelled", with_agents(after, *looks)
         return
-    rest = with_agents(world, without=me)
-    # Not a crash: the transaction of who cancels may be rolled back, and nobody looks then.
-    yield "is rolled back", rest
-    if job.state in (BLOCKED, QUEUED, SENT):
-        if model.rules.cancel_looks or me.freed:
-            yield "commits", freed(model, rest, me.job, CANCELLED)
-        else:
-            yield "commits", with_job(rest, me.job, state=CANCELLED, place=0)
+    rows = [me.job] if me.kind == "admit" else range(len(world.jobs))
+    found = tuple((row, 0) for row in rows if _is_impatient(model, world, row))
+    if not found:
+        yield "cancels nobody", with_agents(world, without=me)
+    elif not any(lock_owner(world, row, me) for row, _ in found):
+        locked = me._replace(at="busy locked", pairs=found)
+        yield "locks who does not wait", with_agents(world, locked, without=me)
+
+
+def _is_impatient(model: Model, world: World, row: int) -> bool:
+    job, plan, rules = world.jobs[row], model.plans[row], model.rules
+    is_first = not job.has_begun or not rules.asks_claims
+    is_busy = bool(holders(model, world, plan.lane)) or not rules.asks_busy
+    return plan.mode == "skip" and job.state == BLOCKED and is_first and is_busy
+
+
+def _move_one(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]:
+    """A view cancels one that is not running, or runs one anyway that waits: its transaction locks
+    the row, as it is by then, and is committed later, or rolled back.
+    """
+    sources = (BLOCKED, QUEUED, SENT) if me.kind == "cancel" else (BLOCKED,)
+    rest, rules = with_agents(world, without=me), model.rules
+    if me.at == "read":
+        if world.jobs[me.job].state not in sources:
+            yield "finds no row", rest
+        elif lock_owner(world, me.job, me) is None:
+            yield "locks the row", with_agents(rest, me._replace(at="locked"))
+        return
+    yield "is rolled back", rest._replace(is_dirty=True)
+    if me.kind == "anyway":
+        forced = with_job(overtaken(rest, me.job), me.job, state=SENT, is_forced=True)
+        looks = [Agent(lanes=me.lanes)] * rules.anyway_looks
+        yield "commits, and sends it", with_agents(forced, *looks)
+    elif rules.cancel_looks or me.freed:
+        yield "commits", freed(model, rest, me.job, CANCELLED)
+    else:
+        yield "commits", with_job(rest, me.job, state=CANCELLED, place=0)
 
 
 def _settle_late(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]:
@@ -298,22 +321,17 @@ def deadlocks(model: Model, world: World) -> Iterator[tuple[str, World]]:
     for me in world.agents:
         other = waits_for(model, world, me)
         if other is not None and waits_for(model, world, other) == me:
-            again = again_or_end(model, me, 0, refused=True)
+            again = again_or_end(model, me, refused=True)
             undone = with_agents(world, *again, without=me)
             for what, after in agent_steps(model, undone, other):
                 yield f"{describe(me)} is aborted by a deadlock, {describe(other)} {what}", after
 
 
 def waits_for(model: Model, world: World, me: Agent) -> Agent | None:
-    if me.at == "lock" and me.lines and me.lines[0].rows:
-        return lock_owner(world, me.lines[0].rows[0], me)
-    if me.at == "write" and model.rules.unique:
-        return writer(model, world, me)
-    return None
+    """Whose commit it waits for; to lock a row no statement that admits waits."""
+    return writer(model, world, me) if me.at == "write" and model.rules.unique else None
 
 
 def describe(agent: Agent) -> str:
     whose = f" of job {agent.job}" if agent.job >= 0 else ""
-    return (
-        f"{agent.kind}{whose} ({agent.at}, freed {agent.freed}{'' if agent.skips else ', again'})"
-    )
+    return f"{agent.kind}{whose} ({agent.at}, freed {agent.freed}, {agent.looks} looks)"

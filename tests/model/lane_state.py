@@ -34,6 +34,7 @@ class Job(NamedTuple):
 
     earlier: the jobs of its sequence that must be over before it begins. late: admitted by a
     statement that had looked before N was lowered. was_busy: its lane was full while it waited.
+    has_begun: noted of those only that do not wait for their first attempt.
     """
 
     state: str = NEW
@@ -43,26 +44,27 @@ class Job(NamedTuple):
     is_forced: bool = False
     late: bool = False
     was_busy: bool = False
+    has_begun: bool = False
 
 
 class Line(NamedTuple):
-    """What a statement has seen of a lane: who waits, the free numbers, how many are held.
-
-    rows lose those that are dealt with; first is who was the first of them.
+    """What a statement has seen of a lane: whom it considers, the numbers for them in their order,
+    and for how many there is room.
     """
 
-    first: int
     rows: tuple[int, ...]
     numbers: tuple[int, ...]
-    held: int
+    room: int
 
 
 class Agent(NamedTuple):
     """A process between two steps, mostly one that admits.
 
-    kind: "admit", "sweep", "cancel" or "zombie". freed: numbers that it prefers. written: how many
-    of its pairs the index knows. overrides: those of its snapshot. job: whose it is, or -1, and
-    which of its attempts is to come.
+    kind: "admit", "sweep", "cancel", "anyway", "resume", "retry", "zombie" or "inside". freed: the
+    numbers that it prefers. job: whose it is, or -1. looks: how many it has made. missed: somebody
+    was not admitted for whom there is room. pairs: the rows that it has locked, with their numbers.
+    written: how many of them the index knows. idle: rows that it has locked for nothing. overrides:
+    those of its snapshot.
     """
 
     kind: str = "admit"
@@ -70,19 +72,20 @@ class Agent(NamedTuple):
     lanes: tuple[int, ...] = (0,)
     freed: tuple[int, ...] = ()
     job: int = -1
-    attempt: int = 0
-    skips: bool = True
+    looks: int = 0
     lines: tuple[Line, ...] = ()
-    hoped: int = 0
+    missed: bool = False
     pairs: tuple[tuple[int, int], ...] = ()
     written: int = 0
+    idle: tuple[int, ...] = ()
     overrides: tuple[int, ...] = ()
 
 
 class World(NamedTuple):
     """A state of the model.
 
-    wishes, faults: how many more there may be. is_dirty: a sweep is due after a crash.
+    wishes, faults: how many more there may be. is_dirty: a sweep is due, after a crash or after a
+    transaction was rolled back that had locked a row.
     """
 
     jobs: tuple[Job, ...]
@@ -106,36 +109,42 @@ class Step(NamedTuple):
 class Rules:
     """The protocol, or it without one of its rules.
 
-    looks: "after" the commit, or "before" it. looks_again: without skipping, when there are fewer
-    rows than hoped for. tries_again: when the index or a deadlock has refused it. waits_for: modes
-    whose locked rows are never skipped. unique: the index. asks_state: a row that is locked must
-    still wait. counts_all: numbers above N are held too. within_n: none above N is handed on.
-    own_n: each row is admitted by its own N, not by that of the first. prefers: the freed number.
-    fences: a zombie writes nothing. sweeps: after a crash. keeps: a sequence keeps its place until
-    a later attempt. takes: a paused queue loses its places "always", "once" when it is paused, or
-    "never". cancel_looks, raise_looks: after their commit too. asks_busy: the sweep cancels only
-    where a lane is full. asks_attempt: who has enqueued one cancels it only if it has not begun.
+    looks: "after" the commit, or "before" it. most_looks: that one process makes, if rows are
+    locked. tries_again: when the index or a deadlock has refused it. stays: it does not look behind
+    the first rows. unique: the index. asks_state: a row that is locked must still wait. counts_all:
+    numbers above N are held too. within_n: none above N is handed on. own_n: each row is admitted
+    by its own N, not by that of the first. sees_next: it looks again if the first has let the next
+    in, whose N is greater. prefers: the freed numbers. fences: a zombie writes nothing. sweeps:
+    after a crash and after a rollback. keeps: a sequence keeps its place until a later attempt.
+    takes: a paused queue loses its places "always", "once" when it is paused, or "never".
+    resumes: who resumes reads the lanes "after" its commit, or "before" it. cancel_looks,
+    raise_looks, anyway_looks, busy_looks: after their commit too. asks_busy: only where somebody
+    has a place one is cancelled that does not wait. asks_claims: only if it has never begun.
     asks_place: a retry goes by the place that it finds when it writes.
     """
 
     looks: str = "after"
-    looks_again: bool = True
+    most_looks: int = 3
     tries_again: bool = True
-    waits_for: tuple[str, ...] = SEQUENCES
+    stays: bool = True
     unique: bool = True
     asks_state: bool = True
     counts_all: bool = True
     within_n: bool = True
     own_n: bool = True
+    sees_next: bool = True
     prefers: bool = True
     fences: bool = True
     sweeps: bool = True
     keeps: bool = True
     takes: str = "always"
+    resumes: str = "after"
     cancel_looks: bool = True
     raise_looks: bool = True
+    anyway_looks: bool = True
+    busy_looks: bool = True
     asks_busy: bool = True
-    asks_attempt: bool = True
+    asks_claims: bool = True
     asks_place: bool = True
 
 
@@ -167,7 +176,7 @@ class Model:
     @property
     def has_choice(self) -> bool:
         """Of several numbers one may be preferred."""
-        return max(*self.overrides, *(plan.at_once for plan in self.plans)) > 1
+        return max((*self.overrides, *(plan.at_once for plan in self.plans))) > 1
 
 
 class Broken(Exception):
@@ -230,7 +239,7 @@ def with_agents(world: World, *agents: Agent, without: Agent | None = None) -> W
 
 
 def lined_up(model: Model, world: World, index: int) -> World:
-    """It waits in its lane: behind those of its sequence that are there and not over.
+    """It waits in its lane: behind those of its sequence that wait there or have the place.
 
     Whom it overtook before, by a mode or by a person, need not wait for it again.
     """
@@ -241,7 +250,7 @@ def lined_up(model: Model, world: World, index: int) -> World:
         if is_sequence(model, index)
         and is_sequence(model, other)
         and model.plans[other].lane == lane
-        and is_ahead(jobs[other])
+        and (jobs[other].state == BLOCKED or jobs[other].place)
     )
     world = overtaken(world, index)
     return with_job(world, index, state=BLOCKED, place=0, earlier=earlier, was_busy=False)

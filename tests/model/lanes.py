@@ -32,7 +32,6 @@ from .lane_state import (
     is_sequence,
     is_stopped,
     lined_up,
-    overtaken,
     waiting,
     with_agents,
     with_job,
@@ -47,7 +46,7 @@ def job_steps(model: Model, world: World, index: int) -> Iterator[Step]:
         yield Step(True, f"{who} is enqueued", lined_up_and_look(model, world, index))
     elif job.state == SENT and not is_stopped(model, world, index):
         if not is_locked(world, index):
-            yield Step(True, f"{who} begins", with_job(world, index, state=RUNNING))
+            yield Step(True, f"{who} begins", begun(model, world, index))
     elif job.state == SCHEDULED:
         if job.place:
             yield Step(True, f"{who} is due", with_job(world, index, state=SENT))
@@ -65,15 +64,16 @@ def lined_up_and_look(model: Model, world: World, index: int) -> World:
     plan = model.plans[index]
     mine = Agent(lanes=(plan.lane,))
     if plan.mode == "skip":
-        mine = mine._replace(job=index, attempt=world.jobs[index].retries)
+        mine = mine._replace(job=index)
     return with_agents(lined_up(model, world, index), mine)
 
 
+def begun(model: Model, world: World, index: int) -> World:
+    return with_job(world, index, state=RUNNING, has_begun=model.plans[index].mode == "skip")
+
+
 def is_locked(world: World, index: int) -> bool:
-    return any(
-        index == one.job if one.at == "locked" else any(index == row for row, _ in one.pairs)
-        for one in world.agents
-    )
+    return any((one.at, one.job) == ("locked", index) for one in world.agents)
 
 
 def failed(model: Model, world: World, index: int) -> World:
@@ -126,13 +126,8 @@ def wishes(model: Model, world: World) -> Iterator[tuple[str, World]]:
             after = world._replace(overrides=(number, *world.overrides[1:]))
             looks = [Agent()] * model.rules.raise_looks
             yield f"N is set to {number}", with_agents(after, *looks)
-    if "pause" in model.wants and not world.is_paused:
-        after = world._replace(is_paused=True)
-        if model.rules.takes != "never":
-            after = places_taken(model, after)
-        yield "the queue is paused", with_agents(after, everyone)
-    if "pause" in model.wants and world.is_paused:
-        yield "the queue is resumed", with_agents(world._replace(is_paused=False), everyone)
+    if "pause" in model.wants:
+        yield from pauses(model, world)
     if "sweep" in model.wants:
         yield "a sweep begins", with_agents(world, everyone._replace(kind="sweep"))
     for index, job in enumerate(world.jobs):
@@ -144,9 +139,24 @@ def wishes(model: Model, world: World) -> Iterator[tuple[str, World]]:
             yield f"{who} is to be retried", with_agents(world, reader._replace(kind="retry"))
         if "release" in model.wants and job.state == FAILED and job.place:
             yield f"{who} lets go of its sequence", freed(model, world, index, FAILED)
-        if "anyway" in model.wants and job.state == BLOCKED and not is_locked(world, index):
-            after = with_job(overtaken(world, index), index, state=SENT, is_forced=True)
-            yield f"{who} is run anyway", after
+        if "anyway" in model.wants and job.state == BLOCKED:
+            anyway = reader._replace(kind="anyway")
+            yield f"{who} is to be run anyway", with_agents(world, anyway)
+
+
+def pauses(model: Model, world: World) -> Iterator[tuple[str, World]]:
+    everyone = Agent(lanes=tuple(range(model.lanes)))
+    if not world.is_paused:
+        after = world._replace(is_paused=True)
+        if model.rules.takes != "never":
+            after = places_taken(model, after)
+        yield "the queue is paused", with_agents(after, everyone)
+    elif model.rules.resumes == "after":
+        yield "the queue is resumed", with_agents(world._replace(is_paused=False), everyone)
+    else:
+        waits = [index for index, job in enumerate(world.jobs) if job.state == BLOCKED]
+        lanes = tuple(sorted({model.plans[index].lane for index in waits}))
+        yield "the queue is being resumed", with_agents(world, Agent("resume", "read", lanes))
 
 
 def places_taken(model: Model, world: World) -> World:
@@ -187,7 +197,8 @@ def steps(model: Model, world: World) -> Iterator[Step]:
 
 def maintenance(model: Model, world: World) -> Iterator[Step]:
     sweep = Agent("sweep", lanes=tuple(range(model.lanes)))
-    if world.is_dirty and model.rules.sweeps:
+    is_due = world.is_dirty or (not world.agents and impatient(model, world))
+    if is_due and model.rules.sweeps:
         after = with_agents(world._replace(is_dirty=False), sweep)
         for index, job in enumerate(world.jobs):
             if job.state == QUEUED:
@@ -196,6 +207,16 @@ def maintenance(model: Model, world: World) -> Iterator[Step]:
     if model.rules.takes == "always" and stopped_holders(model, world):
         after = with_agents(places_taken(model, world), sweep)
         yield Step(True, "a sweep takes the places of the paused queue, and begins", after)
+
+
+def impatient(model: Model, world: World) -> list[int]:
+    """Who waits and was not to."""
+    return [
+        row
+        for lane in range(model.lanes)
+        for row in waiting(model, world, lane)
+        if model.plans[row].mode == "skip" and not world.jobs[row].has_begun
+    ]
 
 
 def deaths(model: Model, world: World) -> Iterator[Step]:
@@ -257,7 +278,7 @@ def noted(model: Model, world: World) -> World:
     begins = not {"cancel", "pause"} & set(model.wants)
     for index, job in enumerate(world.jobs):
         if begins and job.state == SENT:
-            world = with_job(world, index, state=RUNNING)
+            world = begun(model, world, index)
         skips = model.plans[index].mode == "skip" and job.state == BLOCKED and not job.was_busy
         if skips and is_full(model, world, index):
             world = with_job(world, index, was_busy=True)
@@ -274,8 +295,6 @@ def _confirm(model: Model, world: World) -> None:
         rows = waiting(model, world, lane)
         if rows and not is_full(model, world, rows[0]):
             raise Broken(f"job {rows[0]} is stuck: it waits while a place is free")
-        if any(model.plans[row].mode == "skip" for row in rows):
-            raise Broken(f"job {rows[0]} was not to wait")
 
 
 def _confirm_end(model: Model, world: World) -> None:
@@ -289,6 +308,8 @@ def _confirm_end(model: Model, world: World) -> None:
     if world.is_dirty and model.rules.sweeps:
         raise Broken("no sweep came")
     _confirm(model, world._replace(is_dirty=False))
+    for index in impatient(model, world):
+        raise Broken(f"job {index} was not to wait")
     if stopped_holders(model, world):
         raise Broken("a paused queue holds a place")
 

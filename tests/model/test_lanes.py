@@ -41,6 +41,15 @@ def people(*wants: str, wishes: int = 1) -> dict[str, Any]:
 # A group of two runs, and as many wait as two statements can lock.
 GROUP = (HOLDER, HOLDER._replace(lane=1), *[Plan(lane=lane, waits=True) for lane in (0, 1, 0, 1)])
 
+# Two numbers are freed at once, and the second is above the N of the second that waits.
+FREED_THREE = (
+    Plan(at_once=3, runs_at=1),
+    Plan(at_once=3, runs_at=3),
+    Plan(at_once=3, runs_at=2),
+    Plan(at_once=3, waits=True),
+    WAITS_OF_TWO,
+)
+
 
 # What a search visits at least: with fewer states a kind of step is missing.
 SIZES = {
@@ -74,6 +83,12 @@ SIZES = {
         11_000,
         Model(GROUP, group=(0, 1), any_order=True, **people("sweep")),
     ),
+    "a view's transaction, a skipped row": (1, Model((SKIPS_FIRST, SKIPS, ONE))),
+    "three of a sequence, two wishes": (
+        1,
+        Model((HOLDS, HOLDS, HOLDS), **people("cancel", "anyway", wishes=2)),
+    ),
+    "numbers above the N of some": (1, Model(FREED_THREE, group=(0, 1))),
     "a sequence and a limit of one key": (2_700, Model((FIRST_PASSES, Plan(at_once=3), PASSES))),
 }
 LONG_SIZES = {
@@ -106,8 +121,24 @@ LONG_SIZES = {
 
 TWINS = {
     "it looks before its commit": (Model((HOLDER, ONE), rules=Rules(looks="before")), "is stuck"),
-    "it only skips locked rows": (
-        Model((HOLDER, ONE), rules=Rules(looks_again=False), **people("cancel")),
+    "it looks once, and a freed number is too high for the second": (
+        Model(FREED_THREE, group=(0, 1), rules=Rules(most_looks=1)),
+        "is stuck",
+    ),
+    "who was enqueued with a greater N is not seen behind the first": (
+        Model((HOLDER, Plan(), Plan(at_once=3)), rules=Rules(sees_next=False)),
+        "is stuck",
+    ),
+    "who runs one anyway does not look": (
+        Model((HOLDER, WAITS, WAITS), rules=Rules(anyway_looks=False), **people("anyway")),
+        "is stuck",
+    ),
+    "who cancels one as busy does not look": (
+        Model((HOLDER, SKIPS, ONE), rules=Rules(busy_looks=False)),
+        "is stuck",
+    ),
+    "who resumes a queue looks at the lanes of before": (
+        Model((PAUSABLE,), rules=Rules(resumes="before"), **people("pause", wishes=2)),
         "is stuck",
     ),
     "it gives up when the index refuses it": (
@@ -121,7 +152,7 @@ TWINS = {
     ),
     "a number above a lowered N is handed on": (
         Model(
-            (*TWO_HOLDERS, WAITS_OF_TWO, WAITS_OF_TWO),
+            (*TWO_HOLDERS, OF_TWO, WAITS_OF_TWO),
             overrides=(1,),
             wishes=1,
             rules=Rules(within_n=False),
@@ -152,8 +183,8 @@ TWINS = {
         Model((HOLDER, ONE, ONE), rules=Rules(cancel_looks=False), **people("cancel")),
         "is stuck",
     ),
-    "a sequence skips locked rows": (
-        Model((PASSES, PASSES), rules=Rules(waits_for=())),
+    "it looks behind a row that is locked": (
+        Model((PASSES, PASSES), rules=Rules(stays=False)),
         "goes before",
     ),
     "a sequence gives up its place for a later attempt": (
@@ -182,7 +213,7 @@ TWINS = {
         "as busy though a place was free",
     ),
     "who has enqueued it cancels a later attempt": (
-        Model((SKIPS, SKIPS), LATER, rules=Rules(asks_attempt=False)),
+        Model((SKIPS, SKIPS), LATER, rules=Rules(asks_claims=False)),
         "as busy though a place was free",
     ),
 }
