@@ -87,6 +87,7 @@ def lock_owner(world: World, row: int, but: Agent) -> Agent | None:
 def lock(model: Model, world: World, me: Agent, agent: Agent) -> Agent:
     """Lock the rows that nobody has locked, as they are by then, and pair them with the numbers."""
     pairs, idle, missed = [], [], agent.missed
+    asks_number = model.rules.within_n and model.rules.own_n
     for line in agent.lines:
         locked = [
             row
@@ -97,7 +98,7 @@ def lock(model: Model, world: World, me: Agent, agent: Agent) -> Agent:
         found = [
             (row, number)
             for row, number in zip(locked[: line.room], line.numbers, strict=False)
-            if number <= most(model, agent.overrides, row) or not model.rules.within_n
+            if number <= most(model, agent.overrides, row) or not asks_number
         ]
         pairs += found
         idle += [row for row in locked if row not in dict(found)]
@@ -236,6 +237,8 @@ def _cancel_busy(model: Model, world: World, me: Agent) -> Iterator[tuple[str, W
     if me.at == "busy locked":
         after, lanes = with_agents(world, without=me), set()
         for row, _ in me.pairs:
+            if world.jobs[row].has_begun:
+                raise Broken(f"job {row} is cancelled as busy though it has begun")
             if not world.jobs[row].was_busy:
                 raise Broken(f"job {row} is cancelled as busy though a place was free")
             after = overtaken(with_job(after, row, state=CANCELLED), row)

@@ -1,7 +1,8 @@
 """All that happens to limits and sequences, and an exhaustive search of it.
 
 Workers are as many as there are jobs: one with its message may begin at any time. A sweep comes
-after a crash only, so that whatever needs it without one is found.
+after a crash or a rollback only, and for one that was not to wait, so that whatever else needs it
+is found.
 """
 
 from __future__ import annotations
