@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .explore import Broken
 from .lane_state import (
     BLOCKED,
     CANCELLED,
@@ -20,7 +21,6 @@ from .lane_state import (
     SENT,
     SUCCEEDED,
     Agent,
-    Broken,
     Line,
     Model,
     World,

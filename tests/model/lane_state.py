@@ -97,14 +97,6 @@ class World(NamedTuple):
     is_dirty: bool = False
 
 
-class Step(NamedTuple):
-    """A move to another state. calm: neither a fault nor a wish."""
-
-    calm: bool
-    what: str
-    world: World
-
-
 @dataclass(frozen=True)
 class Rules:
     """The protocol, or it without one of its rules.
@@ -177,10 +169,6 @@ class Model:
     def has_choice(self) -> bool:
         """Of several numbers one may be preferred."""
         return max((*self.overrides, *(plan.at_once for plan in self.plans))) > 1
-
-
-class Broken(Exception):
-    """A property does not hold."""
 
 
 def first(model: Model) -> World:

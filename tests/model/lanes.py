@@ -7,9 +7,10 @@ is found.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
+from functools import partial
 
+from .explore import Broken, Step, explore
 from .lane_agents import agent_steps, committed, deadlocks, describe, is_last, look_inside
 from .lane_state import (
     BLOCKED,
@@ -23,9 +24,7 @@ from .lane_state import (
     SENT,
     SUCCEEDED,
     Agent,
-    Broken,
     Model,
-    Step,
     World,
     first,
     freed,
@@ -37,7 +36,6 @@ from .lane_state import (
     with_agents,
     with_job,
 )
-from .search import Counterexample
 
 
 def job_steps(model: Model, world: World, index: int) -> Iterator[Step]:
@@ -239,39 +237,12 @@ def deaths(model: Model, world: World) -> Iterator[Step]:
 
 def search(model: Model) -> int:
     """Visit every state; how many there are. Raises Counterexample at the first that is wrong."""
-    start = first(model)
-    seen, worlds, came_from, by = {start: 0}, [start], array("l", [0]), [""]
-    calm: list[set[int]] = []
 
-    def trace(index: int) -> list[str]:
-        lines = []
-        while index:
-            lines.append(by[index])
-            index = came_from[index]
-        return lines[::-1]
+    def next_steps(world: World) -> Iterator[Step]:
+        for step in steps(model, world):
+            yield step._replace(world=noted(model, step.world))
 
-    for index, world in enumerate(worlds):  # it grows
-        after: set[int] = set()
-        try:
-            _confirm(model, world)
-            for step in steps(model, world):
-                next_world = noted(model, step.world)
-                number = seen.setdefault(next_world, len(worlds))
-                if number == len(worlds):
-                    worlds.append(next_world)
-                    came_from.append(index)
-                    by.append(step.what)
-                if step.calm:
-                    after.add(number)
-            if not after:
-                _confirm_end(model, world)
-        except Broken as broken:
-            raise Counterexample(str(broken), trace(index)) from None
-        calm.append(after)
-    circling = circle(calm)
-    if circling is not None:
-        raise Counterexample("a circle of calm steps", trace(circling))
-    return len(worlds)
+    return explore(first(model), next_steps, partial(_confirm, model), partial(_confirm_end, model))
 
 
 def noted(model: Model, world: World) -> World:
@@ -313,18 +284,3 @@ def _confirm_end(model: Model, world: World) -> None:
         raise Broken(f"job {index} was not to wait")
     if stopped_holders(model, world):
         raise Broken("a paused queue holds a place")
-
-
-def circle(calm: list[set[int]]) -> int | None:
-    """A state that calm steps come back to for ever, if there is one."""
-    incoming = array("l", [0]) * len(calm)
-    for after in calm:
-        for number in after:
-            incoming[number] += 1
-    ready = [number for number, count in enumerate(incoming) if not count]
-    while ready:
-        for number in calm[ready.pop()]:
-            incoming[number] -= 1
-            if not incoming[number]:
-                ready.append(number)
-    return next((number for number, count in enumerate(incoming) if count), None)
