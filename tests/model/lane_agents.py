@@ -59,7 +59,7 @@ def seen_of(model: Model, world: World, agent: Agent, rows: list[int]) -> tuple[
     n = most(model, world.overrides, rows[0])
     end = n if rules.within_n else max(n, *agent.freed, 0)
     numbers = [number for number in range(1, end + 1) if number not in places]
-    if rules.prefers:
+    if rules.prefers and not (rules.same_numbers and max(places, default=0) > n):
         numbers.sort(key=lambda number: (number not in agent.freed, number))
     held = sum(rules.counts_all or place <= n for place in places)
     room = max(0, min(len(numbers), n - held))

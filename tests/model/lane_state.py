@@ -106,7 +106,8 @@ class Rules:
     the first rows. unique: the index. asks_state: a row that is locked must still wait. counts_all:
     numbers above N are held too. within_n: none above N is handed on. own_n: each row is admitted
     by its own N, not by that of the first. sees_next: it looks again if the first has let the next
-    in, whose N is greater. prefers: the freed numbers. fences: a zombie writes nothing. sweeps:
+    in, whose N is greater. prefers: the freed numbers. same_numbers: not while one above N is held,
+    so that all want the same ones. fences: a zombie writes nothing. sweeps:
     after a crash and after a rollback. keeps: a sequence keeps its place until a later attempt.
     takes: a paused queue loses its places "always", "once" when it is paused, or "never".
     resumes: who resumes reads the lanes "after" its commit, or "before" it. cancel_looks,
@@ -126,6 +127,7 @@ class Rules:
     own_n: bool = True
     sees_next: bool = True
     prefers: bool = True
+    same_numbers: bool = True
     fences: bool = True
     sweeps: bool = True
     keeps: bool = True

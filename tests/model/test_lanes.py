@@ -43,13 +43,8 @@ def people(*wants: str, wishes: int = 1) -> dict[str, Any]:
 GROUP = (HOLDER, HOLDER._replace(lane=1), *[Plan(lane=lane, waits=True) for lane in (0, 1, 0, 1)])
 
 # Two numbers are freed at once, and the second is above the N of the second that waits.
-FREED_THREE = (
-    Plan(at_once=3, runs_at=1),
-    Plan(at_once=3, runs_at=3),
-    Plan(at_once=3, runs_at=2),
-    Plan(at_once=3, waits=True),
-    WAITS_OF_TWO,
-)
+THREE_HOLDERS = tuple(Plan(at_once=3, runs_at=place) for place in (1, 3, 2))
+FREED_THREE = (*THREE_HOLDERS, Plan(at_once=3, waits=True), WAITS_OF_TWO)
 
 
 # What a search visits at least: with fewer states a kind of step is missing.
@@ -104,6 +99,14 @@ LONG_SIZES = {
     "N is changed, and a crash": (
         20_000,
         Model((*TWO_HOLDERS, WAITS_OF_TWO), overrides=(1, 2), wishes=2, faults=1),
+    ),
+    "N is lowered below a held number": (
+        97_000,
+        Model(
+            (*THREE_HOLDERS, Plan(at_once=3), Plan(at_once=3, waits=True)),
+            overrides=(2,),
+            wishes=1,
+        ),
     ),
     "who does not wait, and is retried": (36_000, Model((SKIPS_FIRST, SKIPS), LATER)),
     "a sequence that holds, of three, and two wishes": (
@@ -163,6 +166,15 @@ TWINS = {
     "those above a lowered N are not counted": (
         Model((*TWO_HOLDERS, OF_TWO), overrides=(1,), wishes=1, rules=Rules(counts_all=False)),
         "2 are admitted where 1 may be",
+    ),
+    "a freed number is preferred while one above a lowered N is held": (
+        Model(
+            (*THREE_HOLDERS, Plan(at_once=3), Plan(at_once=3, waits=True)),
+            overrides=(2,),
+            wishes=1,
+            rules=Rules(same_numbers=False),
+        ),
+        "3 are admitted where 2 may be",
     ),
     "nobody looks when N is raised": (
         Model((*TWO_HOLDERS, OF_TWO), overrides=(1, 2), wishes=2, rules=Rules(raise_looks=False)),
