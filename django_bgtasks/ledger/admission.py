@@ -9,7 +9,7 @@ overtaken.
 
 from __future__ import annotations
 
-from ..core.limits import IN_ORDER
+from ..core.limits import IN_ORDER, MAX_PLACES
 from ..core.states import Transition, WaitsFor
 from ..models import LimitOverride, QueuePause
 from .statements import TABLE
@@ -32,7 +32,7 @@ head AS (
     FROM asked JOIN {TABLE} j ON j.id = (
         SELECT j.id FROM {TABLE} j WHERE j.lane = asked.lane AND {WAITS} {LINE} LIMIT 1)
 ), bounded AS (
-    SELECT lane, CASE WHEN lane_mode IN ({MODES_IN_ORDER}) AND allowed > 1 THEN 1 ELSE allowed END
+    SELECT lane, CASE WHEN allowed > 1 AND lane_mode IN ({MODES_IN_ORDER}) THEN 1 ELSE allowed END
         AS allowed
     FROM head
 ), open AS (
@@ -54,13 +54,17 @@ PLACED = f"state = '{QUEUED}', waits_for = '', place = free.place"
 RETURNED = ", ".join(f"{TABLE}.{name}" for name in ("id", "queue", "priority", "task", "backend"))
 
 POSTGRESQL = f"""\
-WITH RECURSIVE asked AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS asked(lane, prefix)),
-own AS (SELECT * FROM unnest(%s::text[], %s::int[]) AS own(lane, place)),
-{ROOM}, line AS (
+WITH RECURSIVE asked AS (
+    SELECT * FROM unnest((SELECT %s::text[]), (SELECT %s::text[])) AS asked(lane, prefix)
+), own AS (
+    SELECT * FROM unnest((SELECT %s::text[]), (SELECT %s::int[])) AS own(lane, place)
+), {ROOM}, line AS (
     SELECT open.lane, first.id
     FROM open CROSS JOIN LATERAL (
-        SELECT j.id FROM {TABLE} j WHERE j.lane = open.lane AND {WAITS}
-        {LINE} LIMIT GREATEST(open.room, 0)
+        SELECT most.id FROM (
+            SELECT j.id, j.turn, j.enqueued_at FROM {TABLE} j
+            WHERE j.lane = open.lane AND {WAITS} {LINE} LIMIT {MAX_PLACES}
+        ) AS most LIMIT GREATEST(open.room, 0)
     ) AS first
 ), unlocked AS (
     SELECT line.lane, j.id, ROW_NUMBER() OVER (PARTITION BY line.lane {LINE}) AS number
