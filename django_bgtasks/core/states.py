@@ -29,6 +29,7 @@ class WaitsFor(models.TextChoices):
     """What a blocked job waits for."""
 
     LANE = "lane", _("a place at its limit")
+    RATE = "rate", _("the next start that its rate allows")
 
 
 WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
@@ -43,9 +44,8 @@ class Transition(Enum):
     A new job begins as blocked, scheduled or queued.
     """
 
-    # What a blocked job waited for is there; and what makes another one wait.
     UNBLOCK = "unblock", {State.BLOCKED}, State.QUEUED
-    BLOCK = "block", {State.SCHEDULED, State.QUEUED, State.FAILED, State.CANCELLED}, State.BLOCKED
+    BLOCK = "block", {State.SCHEDULED, State.QUEUED}, State.BLOCKED
     PROMOTE = "promote", {State.SCHEDULED}, State.QUEUED
     POSTPONE = "postpone", WAITING, State.SCHEDULED
     CLAIM = "claim", {State.QUEUED}, State.RUNNING
@@ -53,12 +53,16 @@ class Transition(Enum):
     FAIL = "fail", {State.RUNNING}, State.FAILED
     RETRY_NOW = "retry_now", {State.RUNNING}, State.QUEUED
     RETRY_AT = "retry_at", {State.RUNNING}, State.SCHEDULED
+    # Of a job whose next attempt needs a seat of its rate.
+    WAIT = "wait", {State.RUNNING}, State.BLOCKED
     RELEASE = "release", {State.RUNNING}, State.QUEUED
     CANCEL_RUNNING = "cancel_running", {State.RUNNING}, State.CANCELLED
     CANCEL_WAITING = "cancel_waiting", WAITING, State.CANCELLED
     SKIP = "skip", {State.BLOCKED}, State.CANCELLED
     EXPIRE = "expire", WAITING, State.CANCELLED
     RETRY = "retry", {State.FAILED, State.CANCELLED}, State.QUEUED
+    # Of a job that needs a place first.
+    RETRY_BLOCKED = "retry_blocked", {State.FAILED, State.CANCELLED}, State.BLOCKED
 
     sources: tuple[State, ...]
     target: State

@@ -28,14 +28,15 @@ from ..core.outcomes import Failure, outcome_of_interruption
 from ..core.payload import printable
 from ..core.states import State
 from ..ledger.connection import session_of
-from ..ledger.lifecycle import claim, ledger_database, settle
+from ..ledger.lifecycle import claim, ledger_database, reflect_outcome, settle
 from ..ledger.queues import paused_by
 from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
 from ..sandbox.call import interrupt_overdue, limits_held
-from .enqueue import dispatch_on_commit, enqueue, enqueue_many, fresh_context
-from .execute import Run, announce_outcome, reflect_outcome, run_claimed
+from .enqueue import dispatch_on_commit, enqueue, fresh_context
+from .enqueue_many import enqueue_many
+from .execute import Run, announce_outcome, run_claimed
 from .expiry import expire_jobs
 from .results import JobResult
 from .task import forced_inline, known_task
@@ -85,7 +86,9 @@ def run_again_on_commit(job: Job, using: str) -> None:
     """A job is queued once more by a person: run it inline or send it to the workers."""
     home = backend_of(job.backend)
     mode_is_inline = home is not None and backend_settings(home).options.is_inline
-    if forced_inline or (mode_is_inline and not is_worker()):
+    here = forced_inline or (mode_is_inline and not is_worker())
+    # What waits for a place is let in by others, and run by workers.
+    if here and job.state != State.BLOCKED:
         run_on_commit([(job, partial(job.refresh_from_db, using=using))], using)
     else:
         dispatch_on_commit([job], using)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from django_bgtasks.ledger.admission import LANE
 from django_bgtasks.ledger.lanes import admit
 from django_bgtasks.ledger.lifecycle import ledger_database
 from django_bgtasks.models import Job
@@ -80,7 +81,7 @@ def _admissions() -> Figures:
         for _ in range(LOOKS):
             Job.objects.filter(lane=f"one:{count}", place=1).delete()
             start = time.perf_counter()
-            assert len(admit({f"one:{count}": [1]}, using)) == 1
+            assert len(admit(LANE, {f"one:{count}": [1]}, using)) == 1
             took.append((time.perf_counter() - start) * 1000)
         figures[count] = statistics.median(took)
     return {
