@@ -95,9 +95,9 @@ head AS (
         EXISTS (SELECT 1 FROM own WHERE own.key = head.key AND own.n = numbers.n)
         THEN 0 ELSE 1 END, n) AS turn
     FROM head JOIN numbers ON n <= allowed
-    WHERE NOT {kind.busy.format(soon=SOON[vendor])} AND NOT EXISTS (
-        SELECT 1 FROM {TABLE} h WHERE h.{kind.key} = head.key AND h.{kind.number} = n)
-), counted AS (
+    WHERE NOT {kind.busy.format(soon=SOON[vendor])} AND (
+        SELECT h.id FROM {TABLE} h WHERE h.{kind.key} = head.key AND h.{kind.number} = n) IS NULL
+), counted AS MATERIALIZED (
     SELECT key, (SELECT COUNT(*) FROM free WHERE free.key = head.key) AS free, allowed - (
         SELECT COUNT(*) FROM {TABLE} h WHERE h.{kind.key} = head.key
         AND h.{kind.number} IS NOT NULL) AS unused
@@ -110,8 +110,10 @@ head AS (
 
 
 def _postgresql(kind: Kind, free: str, waits: str) -> str:
-    """The numbers of rows that it expects do not depend on the parameters, nor on how many wait:
-    so it is planned once for all of them, and seems too cheap to be compiled by JIT.
+    """The numbers of rows that it expects depend neither on the parameters nor on how many wait: so
+    it has one plan for all keys, and seems too cheap to be compiled by JIT. What looks a row up by
+    its key is written such that the plan cannot read the whole table, or all that wait, instead:
+    the table may be known as it was when it was empty.
     """
     return f"""\
 WITH RECURSIVE keys AS (
@@ -130,7 +132,7 @@ WITH RECURSIVE keys AS (
     SELECT line.key, j.id, ROW_NUMBER() OVER (PARTITION BY line.key {ORDER}) AS turn
     FROM line CROSS JOIN LATERAL (
         SELECT j.id, j.turn, j.enqueued_at FROM {TABLE} j
-        WHERE j.id = line.id AND j.waits_for = '{kind.waits_for}' FOR UPDATE SKIP LOCKED
+        WHERE j.id = line.id AND j.waits_for || '' = '{kind.waits_for}' FOR UPDATE SKIP LOCKED
     ) AS j
 ), moved AS (
     UPDATE {TABLE} SET {kind.placed}
