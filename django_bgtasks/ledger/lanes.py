@@ -124,10 +124,11 @@ def _admit_by_orm(
             has_number = {kind.key: key, f"{kind.number}__isnull": False}
             in_use = Job.objects.using(using).filter(**has_number)
             numbers = set(in_use.values_list(kind.number, flat=True))
-            room = max(0, allowed - len(numbers))
+            room, most = max(0, allowed - len(numbers)), max(numbers, default=0)
             numbers |= _busy(kind, key, using)
             free = [number for number in range(1, allowed + 1) if number not in numbers]
-            free.sort(key=lambda number: (key, number) not in own)
+            if most <= allowed:
+                free.sort(key=lambda number: (key, number) not in own)
             first = list(waiting.values_list("pk", flat=True)[: min(room, len(free))])
             rows = skipping_locked(_line(kind, key, using).filter(pk__in=first)) if first else []
             for job, number in zip(rows, free, strict=False):

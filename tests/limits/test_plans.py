@@ -96,6 +96,7 @@ def test_sqlite_finds_lines_and_places_by_their_indexes(is_known: bool) -> None:
 
 
 @pytest.mark.mysql
+@pytest.mark.django_db(transaction=True)
 def test_mariadb_finds_the_first_of_a_line_by_its_index() -> None:
     fill(500)
     with connection.cursor() as cursor:
