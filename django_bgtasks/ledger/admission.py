@@ -6,6 +6,10 @@ has for it. free: those of them that are free. room: for how many more there is 
 first that wait, as many as there is room for; each may have been enqueued with another limit, and
 the first one that does not fit ends the line. Nobody behind these is looked at, even where one of
 them is locked: a sequence is not overtaken.
+
+What the caller has freed goes first, so that two callers take different numbers. Not where somebody
+has a number above the limit, which was lowered: the numbers below it are too many then, and two
+callers must want the same ones, so that the unique pair stops one of them.
 """
 
 from __future__ import annotations
@@ -93,7 +97,9 @@ head AS (
     SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < (SELECT MAX(allowed) FROM head)
 ), free AS (
     SELECT head.key, n, ROW_NUMBER() OVER (PARTITION BY head.key ORDER BY CASE WHEN
-        EXISTS (SELECT 1 FROM own WHERE own.key = head.key AND own.n = numbers.n)
+        EXISTS (SELECT 1 FROM own WHERE own.key = head.key AND own.n = numbers.n) AND (
+            SELECT h.id FROM {TABLE} h WHERE h.{kind.key} = head.key
+            AND h.{kind.number} > allowed LIMIT 1) IS NULL
         THEN 0 ELSE 1 END, n) AS turn
     FROM head JOIN numbers ON n <= allowed
     WHERE NOT {kind.busy.format(soon=SOON[vendor])} AND (

@@ -126,11 +126,12 @@ def _admit_by_orm(
             has_number = {kind.key: key, f"{kind.number}__isnull": False}
             in_use = Job.objects.using(using).filter(**has_number)
             numbers = set(in_use.values_list(kind.number, flat=True))
-            room = max(0, allowed - len(numbers))
-            used = len(numbers)
+            used, most = len(numbers), max(numbers, default=0)
+            room = max(0, allowed - used)
             numbers |= _busy(kind, key, using)
             free = [number for number in range(1, allowed + 1) if number not in numbers]
-            free.sort(key=lambda number: (key, number) not in own)
+            if most <= allowed:
+                free.sort(key=lambda number: (key, number) not in own)
             first: list[UUID] = []
             for job in waiting[: min(room, len(free))]:
                 if used + len(first) >= _allowed(kind, job, prefix, using):
