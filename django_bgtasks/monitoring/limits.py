@@ -133,8 +133,8 @@ def find_lanes(using: str, search: str = "") -> Lanes:
         # Beyond those that are looked at: the key itself, and what begins with it.
         waiting = {**waiting, **_walk(WAIT, COUNTED, search, using)}
         held = {**held, **_walk(HOLD, COUNTED, search, using)}
-    wanted = search.casefold()
-    keys = [key for key in {**waiting, **held} if wanted in key.casefold()]
+    term = search.casefold()
+    keys = [key for key in {**waiting, **held} if term in key.casefold()]
     keys.sort(key=lambda key: (-waiting.get(key, 0), key))
     return Lanes(tuple(keys), {key: _counted(waiting.get(key, 0)) for key in keys}, is_more)
 
@@ -183,7 +183,7 @@ def longest_waits(limit: int, using: str) -> list[LaneFigures]:
 
     They are looked for among the FIRST that were enqueued of all that wait.
     """
-    rows = Job.objects.using(using).filter(state=State.BLOCKED, waits_for=WaitsFor.LANE)
+    rows: Any = Job.objects.using(using).filter(state=State.BLOCKED, waits_for=WaitsFor.LANE)
     rows = rows.annotate(seconds=SecondsBetween(DUE, Now())).order_by("pk")
     longest: dict[str, float] = {}
     for lane, seconds in rows.values_list("lane", "seconds")[:FIRST]:
@@ -200,14 +200,14 @@ def standing_of(job: Job, using: str) -> Standing | None:
     rows = Job.objects.using(using).filter(waits_for=WaitsFor.LANE, lane=job.lane).order_by(*LINE)
     # Values, not models: it may be asked often, for 1,000 rows.
     line = rows.values_list("pk", "lane_mode", "at_once", "backend", "queue")[: COUNTED + 1]
-    before, head = 0, None
+    before, seen, head = 0, 0, None
     for pk, mode, at_once, backend, queue in line:
         gets_place = mode in IN_ORDER or (backend, queue) not in paused
         if head is None and gets_place:
             head = mode, at_once
         if pk == job.pk:
             break
-        before += gets_place
+        before, seen = before + gets_place, seen + 1
     holders = _holders([job.lane], using)
     mode, at_once = head or (job.lane_mode, job.at_once)
     is_sequence = mode in IN_ORDER
@@ -217,7 +217,7 @@ def standing_of(job: Job, using: str) -> Standing | None:
     return Standing(
         job.lane, is_sequence, allowed, job.place, len(holders),
         tuple(_holder(row) for row in holders[:NAMED]),
-        _counted(before), is_paused,
+        Counted(min(before, COUNTED), seen > COUNTED), is_paused,
     )  # fmt: skip
 
 
@@ -259,12 +259,12 @@ def allowed_now(
 
     changed: see overrides_of().
     """
-    said, by = at_once, ""
+    number, by = at_once, ""
     if (prefix_of(key), True) in changed:
-        said, by = changed[prefix_of(key), True], "prefix"
+        number, by = changed[prefix_of(key), True], "prefix"
     if (key, False) in changed:
-        said, by = changed[key, False], "key"
-    return (min(1, said) if is_sequence and said is not None else said), by
+        number, by = changed[key, False], "key"
+    return (min(1, number) if is_sequence and number is not None else number), by
 
 
 def _walk(condition: str, cap: int, after: str, using: str) -> dict[str, int]:

@@ -150,7 +150,7 @@ def test_the_lanes_in_which_most_wait_come_first() -> None:
 
 def test_nothing_is_found_where_nobody_uses_limits() -> None:
     assert find_lanes(DB).keys == ()
-    assert lane_figures([], DB) == longest_waits(5, DB) == prefix_totals(DB) == []
+    assert [lane_figures([], DB), longest_waits(5, DB), prefix_totals(DB)] == [[], [], []]
 
 
 def test_a_key_beyond_those_that_are_looked_at_is_found_by_how_it_begins(
