@@ -290,9 +290,9 @@ def _waiting(keys: Sequence[str], using: str) -> dict[str, tuple[int, Any, Any]]
     if _can_cap(using):
         first = f"SELECT id, run_after, enqueued_at {line} {IN_LINE} LIMIT {COUNTED}"
         oldest = f"SELECT id FROM ({first}) AS first_ones ORDER BY {longest} LIMIT 1"
-    given = " UNION ALL ".join(["SELECT %s"] * len(keys))
+    each_key = " UNION ALL ".join(["SELECT %s"] * len(keys))
     statement = f"""\
-WITH found(lane) AS ({given})
+WITH found(lane) AS ({each_key})
 SELECT lane, {_count(WAIT, COUNTED, using)}, (SELECT id {line} {IN_LINE} LIMIT 1), ({oldest})
 FROM found"""
     with connections[using].cursor() as cursor:
