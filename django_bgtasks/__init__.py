@@ -44,7 +44,14 @@ if TYPE_CHECKING:
     from .http import accepted, job_status, refuse_when_full, status_url
     from .idempotency.once import once
     from .idempotency.view import idempotent
-    from .jobs.actions import cancel_job, get_job, retry_job, run_job_now
+    from .jobs.actions import (
+        cancel_job,
+        get_job,
+        release_sequence,
+        retry_job,
+        run_job_anyway,
+        run_job_now,
+    )
     from .jobs.context import JobContext, current_job
     from .jobs.results import JobResult
     from .monitoring.status import is_served, oldest_age, queue_depths, workers
@@ -73,9 +80,11 @@ _LATER = {
     "pause_schedule": "schedules.actions",
     "queue_depths": "monitoring.status",
     "refuse_when_full": "http",
+    "release_sequence": "jobs.actions",
     "remove_schedule": "schedules.actions",
     "resume_schedule": "schedules.actions",
     "retry_job": "jobs.actions",
+    "run_job_anyway": "jobs.actions",
     "run_job_now": "jobs.actions",
     "set_schedule": "schedules.actions",
     "status_url": "http",
@@ -129,10 +138,12 @@ __all__ = [
     "process_stopping",
     "queue_depths",
     "refuse_when_full",
+    "release_sequence",
     "remove_middleware",
     "remove_schedule",
     "resume_schedule",
     "retry_job",
+    "run_job_anyway",
     "run_job_now",
     "set_schedule",
     "status_url",
