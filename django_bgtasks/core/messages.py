@@ -51,7 +51,7 @@ TEMPLATES = {
     ),
     "busy": gettext_noop("Skipped: no place was free at its limit."),
     "holds_no_sequence": gettext_noop(
-        "Job %(job)s holds no sequence: only a job that has failed can, while its sequence waits."
+        "Job %(job)s is %(state)s and holds no sequence: only a job that has failed can."
     ),
     # Why a job is held.
     "value_unreadable": gettext_noop("A value of its call cannot be read here: %(why)s"),

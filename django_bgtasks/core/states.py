@@ -43,9 +43,8 @@ class Transition(Enum):
     A new job begins as blocked, scheduled or queued.
     """
 
-    # What a blocked job waited for is there; and what makes another one wait.
     UNBLOCK = "unblock", {State.BLOCKED}, State.QUEUED
-    BLOCK = "block", {State.SCHEDULED, State.QUEUED, State.FAILED, State.CANCELLED}, State.BLOCKED
+    BLOCK = "block", {State.SCHEDULED, State.QUEUED}, State.BLOCKED
     PROMOTE = "promote", {State.SCHEDULED}, State.QUEUED
     POSTPONE = "postpone", WAITING, State.SCHEDULED
     CLAIM = "claim", {State.QUEUED}, State.RUNNING
@@ -59,6 +58,8 @@ class Transition(Enum):
     SKIP = "skip", {State.BLOCKED}, State.CANCELLED
     EXPIRE = "expire", WAITING, State.CANCELLED
     RETRY = "retry", {State.FAILED, State.CANCELLED}, State.QUEUED
+    # Of a job that needs a place first.
+    RETRY_BLOCKED = "retry_blocked", {State.FAILED, State.CANCELLED}, State.BLOCKED
 
     sources: tuple[State, ...]
     target: State

@@ -85,7 +85,9 @@ def run_again_on_commit(job: Job, using: str) -> None:
     """A job is queued once more by a person: run it inline or send it to the workers."""
     home = backend_of(job.backend)
     mode_is_inline = home is not None and backend_settings(home).options.is_inline
-    if forced_inline or (mode_is_inline and not is_worker()):
+    here = forced_inline or (mode_is_inline and not is_worker())
+    # What waits for a place is let in by others, and run by workers.
+    if here and job.state != State.BLOCKED:
         run_on_commit([(job, partial(job.refresh_from_db, using=using))], using)
     else:
         dispatch_on_commit([job], using)

@@ -90,25 +90,24 @@ def admit(freed: Mapping[str, Sequence[int]], using: str) -> list[Admitted]:
 @fault_point("admit")
 def _admit(freed: Mapping[str, Sequence[int]], using: str) -> tuple[list[Admitted], bool]:
     """One look: who was admitted, and whether there was somebody else for whom a place is free."""
-    lanes = sorted(freed)
-    asked = [(lane, prefix_of(lane)) for lane in lanes]
-    own = [(lane, number) for lane in lanes for number in freed[lane]]
+    lanes = [(lane, prefix_of(lane)) for lane in sorted(freed)]
+    own = [(lane, number) for lane, _ in lanes for number in freed[lane]]
     dialect, vendor = dialect_of(using), connections[using].vendor
     if dialect is None:
-        return _admit_by_orm(asked, own, using)
-    params = [*dialect.columns(asked), *dialect.columns(own)]
+        return _admit_by_orm(lanes, own, using)
+    params = [*dialect.columns(lanes), *dialect.columns(own)]
     rows = dialect.run(STATEMENTS[vendor], params, using, searches=True)
     admitted = [Admitted(_uuid(row[0]), *row[1:]) for row in rows if row[0] is not None]
     return admitted, len(admitted) < len(rows)
 
 
 def _admit_by_orm(
-    asked: Sequence[tuple[str, str]], own: Sequence[tuple[str, int]], using: str
+    lanes: Sequence[tuple[str, str]], own: Sequence[tuple[str, int]], using: str
 ) -> tuple[list[Admitted], bool]:
     """The same where there is no statement for it."""
     admitted, missed = [], False
     with transaction.atomic(using):
-        for lane, prefix in asked:
+        for lane, prefix in lanes:
             waiting = _line(lane, using)
             head = waiting.first()
             if head is None:
@@ -145,11 +144,11 @@ def _line(lane: str, using: str) -> QuerySet[Job]:
 
 def _allowed(head: Job, prefix: str, using: str) -> int:
     rows = LimitOverride.objects.using(using)
-    said = dict(
+    overrides = dict(
         rows.filter(Q(key=head.lane, is_prefix=False) | Q(key=prefix, is_prefix=True))
         .values_list("is_prefix", "at_once")
     )  # fmt: skip
-    allowed = said.get(False, said.get(True, head.at_once or 0))
+    allowed = overrides.get(False, overrides.get(True, head.at_once or 0))
     return min(1, allowed) if head.lane_mode in IN_ORDER else allowed
 
 

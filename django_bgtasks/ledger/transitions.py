@@ -139,14 +139,18 @@ def cancel(job_id: UUID, using: str) -> Job:
     row = Job.objects.using(using).filter(pk=job_id)
     for _look in range(LOOKS):
         waiting = row.filter(state__in=transition.sources)
-        ended: dict[str, Any] = {"finished_at": Now(), "dedup_slot": slot_after_end(), "place": None}
+        ended: dict[str, Any] = {
+            "finished_at": Now(),
+            "dedup_slot": slot_after_end(),
+            "place": None,
+        }
         ended |= {"waits_for": "", "cancel_requested_at": Now(), "state": transition.target}
         if cancelled := update_returning(waiting, ended):
             return cancelled[0]
         # Whoever asks again changes nothing.
         first_request = {"cancel_requested_at": Coalesce("cancel_requested_at", Now())}
-        if asked := update_returning(row.filter(state=State.RUNNING), first_request):
-            return asked[0]
+        if running := update_returning(row.filter(state=State.RUNNING), first_request):
+            return running[0]
         job = _row(job_id, using)
         # It moved between the two updates, say from running back to queued: look again.
         if job.is_final:

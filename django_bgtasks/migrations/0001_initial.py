@@ -980,6 +980,17 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "blocked"), models.Q(("waits_for", ""), _negated=True)),
+                    models.Q(models.Q(("state", "blocked"), _negated=True), ("waits_for", "")),
+                    _connector="OR",
+                ),
+                name="bgtasks_job_blocked_says_why",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="job",
             constraint=django_bgtasks.models.indexes.UniqueWhereSet(
                 condition=models.Q(("place__isnull", False)),
                 fields=("lane", "place"),

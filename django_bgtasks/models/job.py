@@ -149,6 +149,11 @@ class Job(models.Model):
                 condition=Q(finished_at__isnull=False, state__in=sorted(FINAL))
                 | Q(finished_at__isnull=True, state__in=sorted(LIVE)),
             ),
+            models.CheckConstraint(
+                name="bgtasks_job_blocked_says_why",
+                condition=(Q(state=State.BLOCKED) & ~Q(waits_for=""))
+                | (~Q(state=State.BLOCKED) & Q(waits_for="")),
+            ),
         )
         indexes = (
             PartialIndex(

@@ -11,6 +11,8 @@ from django_bgtasks.core.states import FINAL, LIVE, STATUS, WAITING, State, Tran
 # The diagram of the documents, arrow by arrow.
 ARROWS = {
     "unblock": "blocked → queued",
+    "block": "scheduled queued → blocked",
+    "skip": "blocked → cancelled",
     "promote": "scheduled → queued",
     "postpone": "blocked scheduled queued → scheduled",
     "claim": "queued → running",
@@ -23,6 +25,7 @@ ARROWS = {
     "cancel_waiting": "blocked scheduled queued → cancelled",
     "expire": "blocked scheduled queued → cancelled",
     "retry": "failed cancelled → queued",
+    "retry_blocked": "failed cancelled → blocked",
 }
 
 
@@ -39,7 +42,10 @@ def test_a_transition_leads_where_the_diagram_says(name: str) -> None:
 
 
 def test_only_a_retry_leaves_a_final_state() -> None:
-    assert [one for one in Transition if FINAL & set(one.sources)] == [Transition.RETRY]
+    assert [one for one in Transition if FINAL & set(one.sources)] == [
+        Transition.RETRY,
+        Transition.RETRY_BLOCKED,
+    ]
 
 
 def test_a_job_that_succeeded_stays_so() -> None:

@@ -173,7 +173,8 @@ def test_what_nobody_claims_in_time_is_cancelled_with_a_code_and_told_once(
     state: str, seen: list[Any]
 ) -> None:
     job = late(soon.enqueue().job)
-    Job.objects.filter(pk=job.pk).update(state=state)
+    waits_for = "lane" if state == "blocked" else ""
+    Job.objects.filter(pk=job.pk).update(state=state, waits_for=waits_for)
     told: list[Any] = []
 
     def hear(task_result: Any, **kwargs: Any) -> None:
