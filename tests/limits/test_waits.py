@@ -121,7 +121,7 @@ def test_it_is_read_in_the_language_of_the_visitor(ada: User) -> None:
     waits = ahead.jobs_ahead(Job.objects.get(pk=job.id), "default")
     assert waits is not None
     with translation.override("de"):
-        assert waits.text == "Er wartet auf einen Platz: 2 Jobs sind vor ihm."
+        assert waits.text == "Sie wartet auf einen Platz: 2 Aufgaben sind vor ihr."
 
 
 def test_the_progress_bar_says_what_it_waits_for(ada: User) -> None:
