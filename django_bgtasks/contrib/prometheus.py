@@ -122,7 +122,7 @@ def _limits(is_any_waiting: bool) -> Iterator[Metric]:
     those with the fewest jobs are one: a site may have a key for each user.
     """
     using, labels = ledger_database(), ("prefix",)
-    held = GaugeMetricFamily("bgtasks_limit_held", "Places that are taken.", labels=labels)
+    in_use = GaugeMetricFamily("bgtasks_limit_held", "Places that are taken.", labels=labels)
     waiting = GaugeMetricFamily(
         "bgtasks_limit_waiting", "Jobs that wait for a place.", labels=labels
     )
@@ -133,10 +133,10 @@ def _limits(is_any_waiting: bool) -> Iterator[Metric]:
     found = prefix_totals(using) if is_any_waiting or is_any_place_taken(using) else []
     for total in found:
         prefix = (total.prefix or OTHERS,)
-        held.add_metric(prefix, total.held)
+        in_use.add_metric(prefix, total.held)
         waiting.add_metric(prefix, total.waiting)
         oldest.add_metric(prefix, total.oldest)
-    yield from (held, waiting, oldest)
+    yield from (in_use, waiting, oldest)
 
 
 def _problems(snapshots: dict[str, Snapshot]) -> Metric:

@@ -182,7 +182,7 @@ def _waits(snapshot: Snapshot) -> ScreenTable:
             lane.key,
             f"{number(lane.waiting)}{'+' if lane.is_more else ''}",
             duration(lane.oldest),
-            number(lane.held),
+            number(lane.in_use),
             NOTHING if lane.allowed is None else number(lane.allowed),
             _state_of(lane),
         )

@@ -22,12 +22,13 @@ COUNTED = 100
 class Waits(StrEnum):
     """What a blocked job waits for.
 
-    held: in a sequence, behind a job that has failed. paused: its queue is.
+    behind_failed: for the decision about a failed job that holds its sequence. paused: for its
+    queue.
     """
 
     LIMIT = "limit"
     SEQUENCE = "sequence"
-    HELD = "held"
+    BEHIND_FAILED = "behind_failed"
     PAUSED = "paused"
 
 
@@ -45,7 +46,7 @@ class Ahead:
     @property
     def text(self) -> str:
         """The same for people, in the language of who reads it."""
-        if self.code is Waits.HELD:
+        if self.code is Waits.BEHIND_FAILED:
             return _("It waits: a job before it has failed, and somebody must look into that.")
         if self.code is Waits.PAUSED:
             return _("It waits: its queue is paused.")
@@ -76,7 +77,7 @@ def jobs_ahead(job: Job, using: str) -> Ahead | None:
     if not is_more and not line[len(ahead)][1]:
         return Ahead(Waits.PAUSED, before)
     if line[0][2]:
-        return Ahead(Waits.HELD, before, is_more)
+        return Ahead(Waits.BEHIND_FAILED, before, is_more)
     code = Waits.SEQUENCE if job.lane_mode in IN_ORDER else Waits.LIMIT
     return Ahead(code, before, is_more)
 

@@ -25,14 +25,15 @@ class WaitingLane:
     """One limit or sequence in which jobs wait. oldest: seconds that one has waited.
 
     allowed: how many may run at once, None if nobody says so just now; changed: whether a person
-    has. waiting: at least so many, if is_more. held_by: the failed job that holds the sequence.
+    has. in_use: how many places are. waiting: at least so many, if is_more. held_by: the failed job
+    that holds the sequence.
     """
 
     key: str
     is_sequence: bool
     allowed: int | None
     changed: bool
-    held: int
+    in_use: int
     waiting: int
     is_more: bool
     oldest: float
@@ -69,13 +70,13 @@ def take_waits(using: str) -> WaitsSnapshot:
     lanes = tuple(_lane(figures) for figures in longest_waits(LISTED, using))
     if not lanes:
         return NOBODY_WAITS
-    held = _held_sequences(using)
-    first: Any = held.annotate(seconds=SecondsBetween("finished_at", Now())).first()
+    sequences = _held_sequences(using)
+    first: Any = sequences.annotate(seconds=SecondsBetween("finished_at", Now())).first()
     if first is None:
         return WaitsSnapshot(lanes)
     seconds = max(0.0, first.seconds or 0.0)
     one = HeldSequence(first.lane, str(first.pk), first.task, seconds)
-    return WaitsSnapshot(lanes, held.order_by()[:COUNTED].count(), one)
+    return WaitsSnapshot(lanes, sequences.order_by()[:COUNTED].count(), one)
 
 
 def is_any_place_taken(using: str) -> bool:

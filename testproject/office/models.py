@@ -128,6 +128,10 @@ class City(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def get_absolute_url(self) -> str:
+        """The page that lists it."""
+        return reverse("office:cities")
+
     @property
     def position(self) -> str:
         """Such as "45.76° N, 4.84° E"; empty until it is known."""
@@ -135,10 +139,6 @@ class City(models.Model):
             return ""
         north, east = "N" if self.latitude >= 0 else "S", "E" if self.longitude >= 0 else "W"
         return f"{abs(self.latitude):.2f}° {north}, {abs(self.longitude):.2f}° {east}"
-
-    def get_absolute_url(self) -> str:
-        """The page that lists it."""
-        return reverse("office:cities")
 
 
 class Report(models.Model):

@@ -96,12 +96,11 @@ def test_in_a_sequence_that_a_failed_job_holds_it_says_so(browser: Client, ada: 
     first = apply_event.using(owner=ada).enqueue("o", 1, fails=True)
     second, third = (apply_event.using(owner=ada).enqueue("o", n) for n in (2, 3))
     assert asked(browser, second)["waits"]["text"] == "It waits for its turn, which comes next."
-    assert (
-        asked(browser, third)["waits"]["text"]
-        == "It waits for its turn: 1 job is before it."
-    )
+    assert asked(browser, third)["waits"]["text"] == "It waits for its turn: 1 job is before it."
     run_jobs()
-    assert [asked(browser, job)["waits"]["code"] for job in (second, third)] == ["held", "held"]
+    assert [asked(browser, job)["waits"]["code"] for job in (second, third)] == [
+        "behind_failed"
+    ] * 2
     release_sequence(first.id)
     run_jobs()
     assert asked(browser, third)["state"] == "succeeded"

@@ -57,7 +57,7 @@ def scheduled(code: str, count: int = 1, total: int = 1000, **fields: Any) -> Sn
 
 def lane(**fields: Any) -> WaitingLane:
     usual: dict[str, Any] = {
-        "key": "api:a", "is_sequence": False, "allowed": 2, "changed": False, "held": 2,
+        "key": "api:a", "is_sequence": False, "allowed": 2, "changed": False, "in_use": 2,
         "waiting": 900, "is_more": False, "oldest": 86_400.0,
     }  # fmt: skip
     return WaitingLane(**{**usual, **fields})
@@ -65,7 +65,7 @@ def lane(**fields: Any) -> WaitingLane:
 
 def held(seconds: float, count: int = 1) -> WaitsSnapshot:
     first = HeldSequence("order:7", str(UUID(int=7)), "shop.apply_event", seconds)
-    one = lane(key="order:7", is_sequence=True, allowed=1, held=1, held_by=first.job)
+    one = lane(key="order:7", is_sequence=True, allowed=1, in_use=1, held_by=first.job)
     return WaitsSnapshot((one,), count, first)
 
 
@@ -200,7 +200,7 @@ def test_many_problems_of_one_kind_do_not_hide_the_others_of_their_level() -> No
         snapshot(QueueSnapshot("emails", ended=9, failed=9)),
         snapshot(QueueSnapshot("emails", ended=100, failed=49)),
         snapshot(redis=RedisSnapshot(used=False)),
-        snapshot(waits=WaitsSnapshot((lane(), lane(key="api:b", held=0)))),
+        snapshot(waits=WaitsSnapshot((lane(), lane(key="api:b", in_use=0)))),
         snapshot(waits=held(299.0)),
         snapshot(SERVED, workers=(worker(serves_all=True),)),
         snapshot(SERVED, workers=(worker(busy_queues=("letters",)),)),

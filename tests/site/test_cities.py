@@ -85,9 +85,8 @@ def test_a_members_cities_are_theirs_alone(
 
 
 def test_the_provider_refuses_a_third_call() -> None:
-    with geocoder.line(), geocoder.line():
-        with pytest.raises(geocoder.TooManyCallsError):
-            geocoder.locate("Porto")
+    with geocoder.line(), geocoder.line(), pytest.raises(geocoder.TooManyCallsError):
+        geocoder.locate("Porto")
     assert geocoder.locate("Porto") == (41.15, -8.61)
 
 
@@ -102,7 +101,7 @@ def test_uploads_of_a_member_are_done_one_at_a_time_in_their_order(
     other = Client()
     other.force_login(User.objects.create_user("ben"))
     theirs = upload(other, "/contacts/", "a.csv", samples.contacts(3))
-    assert "Waits for its turn" in browser.get(f"/jobs/{ids[2]}/").text
+    assert "It waits for its turn: 2 jobs are before it." in browser.get(f"/jobs/{ids[2]}/").text
     ran = [str(job.pk) for job in jobs.run_jobs()]
     assert [job_id for job_id in ran if job_id in ids] == ids
     states = dict(Job.objects.values_list("pk", "state"))
