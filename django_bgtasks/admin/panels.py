@@ -33,7 +33,7 @@ PROCESS_STATES = {
     "suspended": gettext_lazy("suspended"),
 }
 # What a problem can be about.
-SUBJECTS = ("queue", "name", "task", "backend")
+SUBJECTS = ("queue", "name", "task", "backend", "key")
 INTERVALS = {1: gettext_lazy("minute"), 10: gettext_lazy("10 minutes"), 60: gettext_lazy("hour")}
 # Their badges.
 LEVELS = {
@@ -95,6 +95,7 @@ def _target(target: Target | None, viewer: DashboardViewer) -> str | None:
     query, pages = (
         target.query,
         {
+            "job": lambda: viewer.job(query["id"]),
             "jobs": lambda: viewer.jobs(**query),
             "queue": lambda: viewer.part("queue", query["name"]),
             "schedule": lambda: viewer.schedule(query["id"]),

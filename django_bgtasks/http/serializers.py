@@ -15,6 +15,7 @@ from ..core.tags import simplified
 from ..ledger.history import is_of_user, who_cancelled
 from ..ledger.lifecycle import ledger_database
 from ..models import Job
+from ..monitoring.ahead import jobs_ahead
 from .auth import Viewer
 
 
@@ -34,6 +35,7 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
         "state": job.state,
         "label": job.get_state_display(),
         "status": str(STATUS[State(job.state)]),
+        "waits": _waits(job),
         "progress": job.progress,
         "result": result if job.state == State.SUCCEEDED else None,
         "error": error,
@@ -42,6 +44,15 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     }
     text = json.dumps(facts, sort_keys=True, default=str)
     return {**facts, "version": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def _waits(job: Job) -> dict[str, Any] | None:
+    """What a blocked job waits for; a job without a limit or a sequence costs no statement."""
+    ahead = jobs_ahead(job, ledger_database()) if job.waits_for else None
+    if ahead is None:
+        return None
+    values = {"code": str(ahead.code), "before": ahead.before, "more": ahead.is_more}
+    return {**values, "text": ahead.text}
 
 
 def error_for_owner(job: Job) -> str:

@@ -37,7 +37,10 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
 
     Probes take a snapshot of workers and maintenance only: healthz tells what is critical there.
     """
-    parts = (_mode, _workers, _redis, _maintenance, _schedules, _overrun, _unknown_backends, _held)
+    parts = (
+        *(_mode, _workers, _redis, _maintenance, _schedules, _overrun, _unknown_backends, _held),
+        _waits,
+    )
     found = [problem for part in parts for problem in part(snapshot)]
     found += _failures(snapshot.failures)
     for queue in sorted(snapshot.queues, key=lambda queue: -(queue.oldest or 0)):
@@ -194,6 +197,26 @@ def _held(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.held_others:
         target = Target("jobs", {"state": "held"})
         yield Problem(Level.WARNING, "held-others", {"count": snapshot.held_others}, target)
+
+
+def _waits(snapshot: Snapshot) -> Iterator[Problem]:
+    """Sequences that wait for a person, and limits that let nothing run."""
+    held = snapshot.waits.first_held
+    if held is not None and held.seconds > LONG_WAIT:
+        values = {
+            "count": snapshot.waits.held_sequences,
+            "key": held.key,
+            "job": held.job,
+            "task": held.task,
+            "span": held.seconds,
+        }
+        command = f"python manage.py bgretry {held.job}"
+        target = Target("job", {"id": held.job})
+        yield Problem(Level.WARNING, "sequence-held", values, target, command)
+    if closed := [lane for lane in snapshot.waits.lanes if lane.allowed == 0]:
+        values = {"count": len(closed), "key": closed[0].key}
+        target = Target("jobs", {"state": "blocked"})
+        yield Problem(Level.WARNING, "limit-closed", values, target)
 
 
 def _failures(window: FailureWindow, **part: str) -> Iterator[Problem]:

@@ -29,11 +29,11 @@ LEVELS = tuple(Level)
 class Target:
     """Where a problem can be looked at.
 
-    page: jobs or schedules, the list with the filters `query`; worker, schedule or queue, with its
-    `id` or `name` in `query`; workers, all of them.
+    page: jobs or schedules, the list with the filters `query`; job, worker, schedule or queue, with
+    its `id` or `name` in `query`; workers, all of them.
     """
 
-    page: Literal["jobs", "queue", "worker", "workers", "schedule", "schedules"]
+    page: Literal["job", "jobs", "queue", "worker", "workers", "schedule", "schedules"]
     query: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -169,6 +169,24 @@ TEXTS: dict[str, tuple[Any, Any]] = {
             "count",
         ),
         _("They run by themselves once the causes are mended."),
+    ),
+    "sequence-held": (
+        ngettext_lazy(
+            "The sequence %(key)s waits behind the job %(job)s of %(task)s, which failed %(span)s "
+            "ago.",
+            "%(count)d sequences wait behind jobs that have failed; %(key)s waits longest, for "
+            "the job %(job)s of %(task)s failed %(span)s ago.",
+            "count",
+        ),
+        _("Release it in the admin, or mend the cause and retry the job: %(command)s"),
+    ),
+    "limit-closed": (
+        ngettext_lazy(
+            "The limit %(key)s is 0: nothing runs there, and jobs wait.",
+            "%(count)d limits are 0: nothing runs there, and jobs wait; %(key)s waits longest.",
+            "count",
+        ),
+        _("Change it in the admin, or let the at_once of its tasks give another number."),
     ),
     "paused": (
         ngettext_lazy(
