@@ -25,7 +25,7 @@ from .core.errors import (
     TaskNotFound,
     Unreadable,
 )
-from .core.limits import Limit
+from .core.limits import Limit, Rate
 from .core.outcomes import Outcome
 from .core.retry import Retry
 from .core.timing import Cron, Every
@@ -119,6 +119,7 @@ __all__ = [
     "ObjectGone",
     "Outcome",
     "QueueFull",
+    "Rate",
     "Retry",
     "RetryLater",
     "TaskNotFound",

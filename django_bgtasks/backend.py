@@ -127,11 +127,13 @@ class RQBackend(BaseTaskBackend):
 
     def enqueue_many(self, task: Any, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
         """Enqueue many calls at once; all of them or none."""
-        from .jobs import enqueue, inline
+        from .jobs import enqueue_many, inline
 
         background_task = self._of_this_backend(task)
         insert = (
-            inline.enqueue_many_inline if runs_inline(background_task) else enqueue.enqueue_many
+            inline.enqueue_many_inline
+            if runs_inline(background_task)
+            else enqueue_many.enqueue_many
         )
         return insert(background_task, calls, task)
 

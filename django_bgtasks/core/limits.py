@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 from .compat import InvalidTask
 from .errors import InvalidArguments
 from .labels import key_from, names_in
+from .spans import span_of
 from .states import FINAL, Transition
 
 LimitKey = str | Callable[..., str | None]
 OnFailed = Literal["hold", "skip"]
 MAX_PLACES = 1000
+LONGEST_PERIOD = timedelta(days=31)
 WAYS = ("wait", "skip")
 ON_FAILED = ("hold", "skip")
 
@@ -65,6 +68,20 @@ def gives_up_place(mode: str, transition: Transition) -> bool:
     return transition.target in FINAL
 
 
+@dataclass(frozen=True)
+class Rate:
+    """At most so many starts in any period of this length, across all workers and tasks.
+
+    key: a format string over the call's arguments, or a callable of them; None for no rate.
+    count: how many starts, from 1 to 1,000: they may be at once. per: the period, in seconds or as
+    a timedelta. Each attempt is a start.
+    """
+
+    key: LimitKey
+    count: int
+    per: timedelta | float
+
+
 class Lane(NamedTuple):
     """Where a call waits for its turn; see the columns of Job."""
 
@@ -86,6 +103,11 @@ def lane_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Lane |
     return Lane(key, _places(task, limit.at_once, key), LaneMode(limit.when_busy))
 
 
+def rate_of(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """The key of the rate of this call of the task; None if it has none."""
+    return key_from("key of the rate", task.rate.key, task, args, kwargs)
+
+
 def prefix_of(key: str) -> str:
     """What keys of one kind have in common: what stands before the first colon."""
     return key.partition(":")[0]
@@ -103,6 +125,8 @@ def check_limit(task: Any) -> None:
         raise InvalidTask(f"{name}: on_failed is 'hold' or 'skip', not {task.on_failed!r}.")
     if sequence is not None:
         _check_key(task, "sequence", sequence)
+    if task.rate is not None:
+        _check_rate(task)
     if limit is None:
         return
     if not isinstance(limit, Limit):
@@ -118,6 +142,24 @@ def check_limit(task: Any) -> None:
         )
     if limit.when_busy not in WAYS:
         raise InvalidTask(f"{name}: when_busy is 'wait' or 'skip', not {limit.when_busy!r}.")
+
+
+def _check_rate(task: Any) -> None:
+    name, rate = task.module_path, task.rate
+    if not isinstance(rate, Rate):
+        raise InvalidTask(f'{name}: rate takes a Rate, such as Rate("stripe", 100, per=60).')
+    _check_key(task, "the key of its rate", rate.key)
+    if not is_at_once(rate.count, least=1):
+        raise InvalidTask(
+            f"{name}: the count of a rate is a whole number from 1 to {MAX_PLACES:,}, not "
+            f"{rate.count!r}. For more give a shorter period: 6,000 a minute are 100 a second."
+        )
+    try:
+        span = span_of(rate.per, "per")
+    except (TypeError, ValueError) as error:
+        raise InvalidTask(f"{name}: {error}") from None
+    if not timedelta(0) < span <= LONGEST_PERIOD:
+        raise InvalidTask(f"{name}: the period of a rate is above 0 s and at most 31 days.")
 
 
 def is_at_once(value: object, least: int = 0) -> bool:

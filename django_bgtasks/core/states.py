@@ -29,6 +29,7 @@ class WaitsFor(models.TextChoices):
     """What a blocked job waits for."""
 
     LANE = "lane", _("a place at its limit")
+    RATE = "rate", _("the next start that its rate allows")
 
 
 WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
@@ -52,6 +53,8 @@ class Transition(Enum):
     FAIL = "fail", {State.RUNNING}, State.FAILED
     RETRY_NOW = "retry_now", {State.RUNNING}, State.QUEUED
     RETRY_AT = "retry_at", {State.RUNNING}, State.SCHEDULED
+    # Of a job whose next attempt needs a seat of its rate.
+    WAIT = "wait", {State.RUNNING}, State.BLOCKED
     RELEASE = "release", {State.RUNNING}, State.QUEUED
     CANCEL_RUNNING = "cancel_running", {State.RUNNING}, State.CANCELLED
     CANCEL_WAITING = "cancel_waiting", WAITING, State.CANCELLED

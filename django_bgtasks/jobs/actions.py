@@ -14,7 +14,7 @@ from ..ledger.lanes import lanes_of_queue, take_places
 from ..ledger.lifecycle import ledger_database
 from ..models import HistoryVerb, Job, QueuePause
 from .discovery import try_to_discover
-from .enqueue import admit_on_commit, dispatch_on_commit
+from .enqueue import admit_next, admit_on_commit, dispatch_on_commit
 from .inline import run_again_on_commit
 
 # Who does it, for the history; of a name alone the site's own code speaks.
@@ -55,8 +55,8 @@ def cancel_job(job_id: UUID | str, using: str | None = None, by: By = None) -> s
     def cancel() -> tuple[HistoryVerb, Job]:
         job = transitions.cancel(_uuid(job_id), using)
         ended = job.state == State.CANCELLED
-        if ended and job.lane:
-            admit_on_commit({job.lane: ()}, using)
+        if ended:
+            admit_next([job], using)
         return HistoryVerb.CANCELLED if ended else HistoryVerb.ASKED_TO_STOP, job
 
     verb, _job = _recorded(cancel, by, using)
@@ -103,7 +103,7 @@ def release_sequence(job_id: UUID | str, using: str | None = None, by: By = None
 
     def release() -> tuple[HistoryVerb, Job]:
         job = transitions.release_place(_uuid(job_id), using)
-        admit_on_commit({job.lane or "": ()}, using)
+        admit_next([job], using)
         return HistoryVerb.SEQUENCE_RELEASED, job
 
     return _recorded(release, by, using)[1]
@@ -117,8 +117,7 @@ def delete_jobs(seen: Mapping[UUID, str], using: str | None = None, by: By = Non
 
     def delete() -> list[Job]:
         jobs = prune.delete_seen_jobs(seen, using)
-        if lanes := {job.lane: () for job in jobs if job.lane}:
-            admit_on_commit(lanes, using)
+        admit_next(jobs, using)
         if actor := acting(by):
             history.record_jobs(HistoryVerb.DELETED, actor, jobs, using)
         return jobs
@@ -136,7 +135,7 @@ def pause_queue(queue: str, backend: str | None = None, by: By = None) -> QueueP
     def pause() -> QueuePause | None:
         row = queues.pause(queue, known, actor.name if actor else "", using)
         if lanes := take_places(queue, known, using):
-            admit_on_commit(lanes, using)
+            admit_on_commit(lanes, (), using)
         if row is not None and actor is not None:
             history.record(HistoryVerb.PAUSED, actor, [{"queue": queue}], using)
         return row
@@ -151,7 +150,7 @@ def resume_queue(queue: str, backend: str | None = None, by: By = None) -> Queue
     def resume() -> QueuePause | None:
         row = queues.resume(queue, known, using)
         if lanes := lanes_of_queue(queue, known, using):
-            admit_on_commit(lanes, using)
+            admit_on_commit(lanes, (), using)
         if row is not None and actor is not None:
             history.record(HistoryVerb.RESUMED, actor, [{"queue": queue}], using)
         return row

@@ -6,7 +6,7 @@ Next: worker/job_process.py (4 the pop).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
@@ -20,28 +20,24 @@ from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
 from ..core import clock
-from ..core.compat import InvalidTask
 from ..core.dedup import dedup_of
 from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
 from ..core.labels import label_of
-from ..core.limits import LaneMode, lane_of
+from ..core.limits import LaneMode, lane_of, rate_of
 from ..core.options import backend_of, backend_settings
 from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong_call
 from ..core.spans import span_of
-from ..core.states import WAITING, State
+from ..core.states import WAITING, State, WaitsFor
 from ..core.values import COPIED_BY, TYPED
-from ..ledger.connection import in_transaction, retry_on_conflict
+from ..ledger.admission import LANE, RATE
+from ..ledger.connection import retry_on_conflict
 from ..ledger.lanes import Admitted, admit
 from ..ledger.lifecycle import (
-    Call,
-    estimate_expiry,
     holder_of,
     insert,
-    insert_calls,
-    job_of,
     ledger_database,
     set_dedup,
-    set_lane,
+    set_limits,
     waiting_in,
 )
 from ..ledger.statements import unsaved
@@ -54,7 +50,7 @@ from ..transport.sender import senders
 from .busy import cancel_busy
 from .carried import carried_of, carry
 from .middleware import middleware_of
-from .results import JobResult, Results, UnsavedJobs, announce, is_heard, result_of
+from .results import JobResult, announce, result_of
 from .task import RETRIES, BackgroundTask, own_retry, runs_inline
 
 logger = logging.getLogger("django_bgtasks.dispatch")
@@ -74,7 +70,7 @@ def enqueue(
     using = ledger_database()
     job = build(task, args, kwargs)
     try:
-        _refuse_when_full(job.backend, job.queue, 1, using)
+        check_depth(job.backend, job.queue, 1, using)
     except QueueFull:
         # A duplicate adds nothing to the queue.
         if job.dedup_slot is None or holder_of(job.dedup_slot, using) is None:
@@ -83,82 +79,15 @@ def enqueue(
         carry([job], job.backend, job.task)
     for middleware in middleware_of(job.backend):
         middleware.on_enqueue([job])
-    return _result(job, _insert(job, task, using), django_task)
+    return result_for(job, _insert(job, task, using), django_task)
 
 
-def enqueue_many(task: AnyTask, calls: Iterable[Any], django_task: Any) -> Sequence[JobResult[Any]]:
-    """Insert a job for each call; all of them or none. django_task: the task of the results."""
-    using = ledger_database()
-    split = [_split(call, task) for call in calls]
-    if not split:
-        return []
-    if task.dedup_key is not None:
-        jobs = [build(task, *call) for call in split]
-        if carried_of(task.backend):
-            carry(jobs, task.backend, task.module_path)
-        for middleware in middleware_of(task.backend):
-            middleware.on_enqueue(jobs)
-        found = in_transaction(lambda: _insert_keyed(jobs, task, using), using)
-        return [_result(job, found[job.pk], django_task) for job in jobs]
-    return _enqueue_alike(build(task, *split[0]), split, task, django_task, using)
-
-
-def _enqueue_alike(
-    first: Job, split: Sequence[Any], task: AnyTask, django_task: Any, using: str
-) -> Sequence[JobResult[Any]]:
-    """Enqueue calls that differ in their arguments and labels only. first: the job of the first."""
-    for args, kwargs in split:
-        refuse_wrong_call(task, args, kwargs)
-    where, copied_by = task.module_path, COPIED_BY.get(first.types)
-    calls: list[Call] = [
-        (
-            clock.new_id(),
-            json_value(list(args), "args", where, InvalidArguments, copied_by),
-            json_value(kwargs, "kwargs", where, InvalidArguments, copied_by),
-        )
-        for args, kwargs in split
-    ]
-    # As a middleware sees it, it has the id of its row.
-    first.pk = calls[0][0]
-    if task.label is not None or has_lane(task):
-        calls = [
-            (*call, *_own_values(task, args, kwargs, call[1:3] if first.types else None))
-            for call, (args, kwargs) in zip(calls, split, strict=True)
-        ]
-    if carried_of(first.backend):
-        carry([first], first.backend, where)
-    for middleware in middleware_of(first.backend):
-        middleware.on_enqueue(UnsavedJobs(first, calls))
-    in_transaction(lambda: _insert_alike(first, calls, task, using), using)
-    estimate_expiry(first, clock.now_as_stored())
-    results = Results(first, calls, django_task, using)
-    if is_heard("task_enqueued"):
-        for result in results:
-            announce("task_enqueued", result.job, django_task, result)
-    return results
-
-
-def _own_values(task: AnyTask, args: Any, kwargs: Any, typed: Any) -> tuple[Any, ...]:
-    """The label of a call, and its lane if the task has some; see ledger.statements.OWN."""
-    label = "" if task.label is None else label_of(task, args, kwargs, typed)
-    if not has_lane(task):
-        return (label,)
-    lane = lane_of(task, args, kwargs)
-    return (label, None, None) if lane is None else (label, lane.key, lane.at_once)
-
-
-def _insert_alike(first: Job, calls: Sequence[Call], task: AnyTask, using: str) -> None:
-    _refuse_when_full(first.backend, first.queue, len(calls), using)
-    for start in range(0, len(calls), CHUNK):
-        chunk = calls[start : start + CHUNK]
-        insert_calls(first, chunk, using)
-        if runs_inline(task):
-            continue
-        if has_lane(task):
-            dispatch_on_commit([job_of(first, call) for call in chunk], using)
-        elif first.state == State.QUEUED:
-            messages = [message_for(first)._replace(job_id=call[0]) for call in chunk]
-            push_on_commit(messages, first.backend, using)
+def limit_call(job: Job, task: AnyTask, args: Any, kwargs: Any) -> None:
+    """Put the limits of a call onto its row."""
+    has_lane = task.limit is not None or task.sequence is not None
+    lane = lane_of(task, args, kwargs) if has_lane else None
+    rate = None if task.rate is None else rate_of(task, args, kwargs)
+    set_limits(job, lane, rate, task.rate)
 
 
 def insert_built(jobs: Sequence[Job], task: AnyTask, using: str) -> list[Job]:
@@ -166,7 +95,7 @@ def insert_built(jobs: Sequence[Job], task: AnyTask, using: str) -> list[Job]:
     its commit. Returns those that were inserted: for the others live ones stand.
     """
     backend = jobs[0].backend
-    _refuse_when_full(backend, jobs[0].queue, len(jobs), using)
+    check_depth(backend, jobs[0].queue, len(jobs), using)
     if carried_of(backend):
         carry(jobs, backend, task.module_path)
     for middleware in middleware_of(backend):
@@ -206,8 +135,8 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
         job.label = label_of(task, args, kwargs, (job.args, job.kwargs) if types else None)
     if task.expires is not None:
         job.expires_at = _expiry(task)
-    if has_lane(task) and (lane := lane_of(task, args, kwargs)) is not None:
-        set_lane(job, lane)
+    if is_limited(task):
+        limit_call(job, task, args, kwargs)
     _attach(job, task)
     return job
 
@@ -235,32 +164,22 @@ def _aware(moment: datetime) -> datetime:
     return timezone.make_aware(moment, timezone.get_default_timezone())
 
 
-def _insert_keyed(jobs: list[Job], task: AnyTask, using: str) -> dict[UUID, Job]:
-    """Insert these jobs. For each its id, and the job that stands for it."""
-    _refuse_when_full(jobs[0].backend, jobs[0].queue, len(jobs), using)
-    # All calls take their keys in the same order, so that no two of them wait for each other.
-    ordered = sorted(jobs, key=lambda job: job.dedup_slot or "")
-    inserted = {job.pk for job in ordered if insert(job, using)}
-    _send([job for job in jobs if job.pk in inserted], task, using)
-    return {job.pk: job if job.pk in inserted else _holder(job, task, using) for job in ordered}
-
-
 def _insert(job: Job, task: AnyTask, using: str) -> Job:
     """Insert the job, or find the live one that stands for it, and return that."""
     if not retry_on_conflict(lambda: insert(job, using), using):
-        return _holder(job, task, using)
-    _send([job], task, using)
+        return find_holder(job, task, using)
+    send_on_commit([job], task, using)
     return job
 
 
-def _holder(job: Job, task: AnyTask, using: str) -> Job:
+def find_holder(job: Job, task: AnyTask, using: str) -> Job:
     """The job that holds the key of this one, after what `on_duplicate` asks for."""
     for _look in range(LOOKS):
         holder = holder_of(job.dedup_slot or "", using)
         if holder is None:
             # It ended between our insert and our look: the key is free again.
             if retry_on_conflict(lambda: insert(job, using), using):
-                _send([job], task, using)
+                send_on_commit([job], task, using)
                 return job
         elif task.on_duplicate == "raise":
             raise _refused(job, task, f"Job {holder.pk} ({holder.state}) holds", holder.pk)
@@ -268,12 +187,12 @@ def _holder(job: Job, task: AnyTask, using: str) -> Job:
             return holder
         elif replace_call(holder, job, using):
             holder.refresh_from_db(using=using)
-            _send([holder], task, using)
+            send_on_commit([holder], task, using)
             return holder
     raise _refused(job, task, f"After {LOOKS} looks no job was found that holds")
 
 
-def _send(jobs: list[Job], task: AnyTask, using: str) -> None:
+def send_on_commit(jobs: list[Job], task: AnyTask, using: str) -> None:
     """Send them to workers after the commit, unless this process runs them: see inline.py."""
     if not runs_inline(task):
         dispatch_on_commit(jobs, using)
@@ -287,29 +206,18 @@ def _refused(job: Job, task: AnyTask, who: str, holder: UUID | None = None) -> D
     )
 
 
-def _result(job: Job, stands: Job, task: Any) -> JobResult[Any]:
+def result_for(job: Job, stands: Job, task: Any) -> JobResult[Any]:
     """The result of the call that would be `job`. Sends the signal that goes with it."""
     result = result_of(stands, task, deduplicated=stands is not job)
     announce("task_enqueued" if stands is job else "job_deduplicated", stands, task, result)
     return result
 
 
-def _refuse_when_full(backend: str, queue: str, count: int, using: str) -> None:
+def check_depth(backend: str, queue: str, count: int, using: str) -> None:
     options = backend_settings(backend).options
     limit = None if options.max_depth is None else options.depth_of(queue)
     if limit is not None and waiting_in(queue, backend, limit, using) + count > limit:
         raise QueueFull(queue, limit)
-
-
-def _split(call: Any, task: AnyTask) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    if isinstance(call, Mapping):
-        return (), call
-    if isinstance(call, tuple | list):
-        return call, {}
-    raise InvalidTask(
-        f"{task.module_path}.enqueue_many() takes for each job a tuple of arguments or a dict of "
-        f"keyword arguments, not {type(call)}."
-    )
 
 
 def _attach(job: Job, task: AnyTask) -> None:
@@ -338,39 +246,53 @@ def _wrong(task: AnyTask, why: str) -> InvalidArguments:
     return InvalidArguments(f"{task.module_path}: {why}.")
 
 
-def has_lane(task: AnyTask) -> bool:
-    """Whether calls of the task may have a limit or a sequence; one that runs inline has none."""
-    return (task.limit is not None or task.sequence is not None) and not runs_inline(task)
+def is_limited(task: AnyTask) -> bool:
+    """Whether calls of the task may have a limit, a sequence or a rate; inline ones have none."""
+    limits = (task.limit, task.sequence, task.rate)
+    return limits != (None, None, None) and not runs_inline(task)
 
 
 def dispatch_on_commit(jobs: list[Job], using: str) -> None:
     """After the commit of the current transaction push those of these jobs that are queued, and
-    give places to those that wait for one.
+    give places and seats to those that wait for them.
     """
     messages = [message_for(job) for job in jobs if job.state == State.QUEUED]
     if messages:
         push_on_commit(messages, jobs[0].backend, using)
-    waiting = [job for job in jobs if job.lane and job.state == State.BLOCKED]
-    if waiting:
+    if waiting := [job for job in jobs if job.state == State.BLOCKED]:
         impatient = [job.id for job in waiting if job.lane_mode == LaneMode.SKIP]
-        admit_on_commit({job.lane or "": () for job in waiting}, using, impatient)
+        lanes = {job.lane or "": () for job in waiting if job.waits_for == WaitsFor.LANE}
+        rates = {job.rate or "" for job in waiting if job.waits_for == WaitsFor.RATE}
+        admit_on_commit(lanes, rates, using, impatient)
+
+
+def admit_next(jobs: Sequence[Job], using: str) -> None:
+    """After the commit let in those that wait behind these jobs, which have ended."""
+    lanes = {job.lane: () for job in jobs if job.lane}
+    rates = {job.rate for job in jobs if job.rate}
+    if lanes or rates:
+        admit_on_commit(lanes, rates, using)
 
 
 def admit_on_commit(
-    freed: Mapping[str, Sequence[int]], using: str, impatient: Sequence[UUID] = ()
+    lanes: Mapping[str, Sequence[int]],
+    rates: Collection[str],
+    using: str,
+    impatient: Sequence[UUID] = (),
 ) -> None:
-    """Give the free places of these lanes to the next jobs, after the commit.
+    """Give the free places of these lanes, and the free seats of these rates, to the next jobs,
+    after the commit.
 
-    freed: for each lane the numbers that the current transaction frees. impatient: the jobs that
-    are cancelled if they do not get one.
+    lanes: for each the numbers that the current transaction frees. impatient: the jobs that are
+    cancelled if they do not get a place.
     """
     connection: Any = connections[using]
     last = connection.run_on_commit[-1] if connection.run_on_commit else None
     if last and isinstance(last[1], _Admission) and last[0] == set(connection.savepoint_ids):
-        last[1].add(freed, impatient)
+        last[1].add(lanes, rates, impatient)
         return
     admission = _Admission(using)
-    admission.add(freed, impatient)
+    admission.add(lanes, rates, impatient)
     connection.on_commit(admission, robust=True)
 
 
@@ -379,30 +301,44 @@ class _Admission:
     """What a transaction has to look for when it has committed."""
 
     using: str
-    freed: dict[str, list[int]] = field(default_factory=dict)
+    lanes: dict[str, list[int]] = field(default_factory=dict)
+    rates: set[str] = field(default_factory=set)
     impatient: list[UUID] = field(default_factory=list)
 
-    def add(self, freed: Mapping[str, Sequence[int]], impatient: Sequence[UUID]) -> None:
-        for lane, numbers in freed.items():
-            self.freed.setdefault(lane, []).extend(numbers)
+    def add(
+        self,
+        lanes: Mapping[str, Sequence[int]],
+        rates: Collection[str],
+        impatient: Sequence[UUID],
+    ) -> None:
+        for lane, numbers in lanes.items():
+            self.lanes.setdefault(lane, []).extend(numbers)
+        self.rates.update(rates)
         self.impatient += impatient
 
     def __call__(self) -> None:
         try:
-            admit_now(self.freed, self.using, self.impatient)
+            admit_now(self.lanes, self.rates, self.using, self.impatient)
         except Exception:
             logger.exception("Jobs that wait for a place are left to maintenance.")
 
 
 def admit_now(
-    freed: Mapping[str, Sequence[int]], using: str, impatient: Sequence[UUID] = ()
+    lanes: Mapping[str, Sequence[int]],
+    rates: Collection[str],
+    using: str,
+    impatient: Sequence[UUID] = (),
 ) -> int:
-    """admit_on_commit(), of what is committed. Returns how many jobs got a place."""
-    admitted = admit(freed, using)
-    send_now(admitted)
+    """admit_on_commit(), of what is committed. Returns how many jobs were let in."""
+    placed = admit(LANE, lanes, using) if lanes else []
+    ready = [job for job in placed if not job.waits_for]
+    rates = {*rates, *(job.rate or "" for job in placed if job.waits_for)}
+    if rates:
+        ready += admit(RATE, dict.fromkeys(rates, ()), using)
+    send_now(ready)
     if impatient:
         cancel_busy(impatient, using)
-    return len(admitted)
+    return len(ready)
 
 
 def send_now(jobs: Iterable[Job | Admitted]) -> None:

@@ -24,11 +24,9 @@ from ..core import clock
 from ..core.current import running
 from ..core.errors import ClaimLost, Interruption, TaskNotFound
 from ..core.faultpoints import fault_point
-from ..core.limits import gives_up_place
 from ..core.messages import CRASHES, Reason
 from ..core.options import keeps_logs
 from ..core.outcomes import (
-    NO_ERROR,
     Outcome,
     is_expected,
     outcome_of_exception,
@@ -48,6 +46,7 @@ from ..ledger.lifecycle import (
     is_cancelled,
     is_settled,
     lost_claim,
+    reflect_outcome,
     settle,
     settle_many,
 )
@@ -79,7 +78,7 @@ from .on_failure import call_on_failure
 from .results import announce
 from .task import find_task
 from .typed import NotToRun, acall_of, call_of
-from .waiting import pass_on_places
+from .waiting import await_seats, pass_on, put_off_if_late
 
 logger = logging.getLogger("django_bgtasks")
 OUT_OF_SIGHT = (
@@ -139,7 +138,10 @@ def claim_jobs(
     """
     refresh_connections()
     claim = partial(claim_many, job_ids, worker, using, queues, backend)
-    return retry_until_connected(claim, using)
+    jobs = retry_until_connected(claim, using)
+    if seated := [job for job in jobs if job.seat is not None]:
+        await_seats(seated, using)
+    return jobs
 
 
 def run_claimed(job: Job, using: str, grouped: bool = False, of_caller: bool = False) -> Run | None:
@@ -183,6 +185,8 @@ def begin_run(run: Run) -> bool:
     if keeps_log or (keeps_log is None and keeps_logs(job.backend)):
         run.log = JobLog(redactor(run.task, job.args, job.kwargs))
     announce("task_started", job, run.task)
+    if job.seat_taken is not None:
+        put_off_if_late(job, run.using)
     return True
 
 
@@ -309,9 +313,9 @@ def settle_runs(runs: Sequence[Run], using: str, patient: bool = True) -> list[R
             raise
         # It refuses one of them: this one fails, and the others stand.
         return [run for run in runs if not run.open or _settle_alone(run)]
-    placed = [run for run in runs if run.open and run.job.lane and run.job.pk in settled]
-    if placed:
-        pass_on_places([(run.job, run.outcome) for run in placed], using)
+    limited = [run for run in runs if run.open and run.job.lane and run.job.pk in settled]
+    if limited:
+        pass_on([(run.job, run.outcome) for run in limited], using)
     for run in runs:
         if run.open and run.job.pk in settled:
             _tell(run)
@@ -451,15 +455,15 @@ def _logged(run: Run, outcome: Outcome) -> Outcome:
 @fault_point("announce")
 def _follow_up(run: Run) -> None:
     """After the settlement: dispatch what runs again, send the signals, and call the middleware."""
-    if run.job.lane is not None:
-        pass_on_places([(run.job, run.outcome)], run.using)
+    if run.job.lane is not None or run.job.rate is not None:
+        pass_on([(run.job, run.outcome)], run.using)
     _tell(run)
 
 
 def _tell(run: Run) -> None:
     job, outcome = run.job, run.outcome
     reflect_outcome(job, outcome)
-    if job.state == State.QUEUED and not run.of_caller:
+    if job.state in (State.QUEUED, State.BLOCKED) and not run.of_caller:
         dispatch_on_commit([job], run.using)
     if outcome.failure is not None and job.state not in FINAL:
         announce("job_retrying", job, run.task)
@@ -483,16 +487,3 @@ def announce_outcome(run: Run) -> None:
         report_outcome(run.context, run.outcome, run.exception)
     if job.state == State.FAILED and getattr(task, "on_failure", None):
         call_on_failure(run.context, run.outcome, run.exception)
-
-
-def reflect_outcome(job: Job, outcome: Outcome) -> None:
-    """Bring the row in memory to where the settlement put it."""
-    job.state = outcome.transition.target
-    is_clean = outcome.failure is None and outcome.hold is None
-    job.__dict__.update(NO_ERROR if is_clean else outcome.error_columns)
-    if job.state in FINAL:
-        job.result, job.finished_at = outcome.result, clock.now_as_stored()
-    if job.lane is not None and gives_up_place(job.lane_mode, outcome.transition):
-        job.place = None
-    if not outcome.charged:
-        job.attempt -= 1

@@ -7,7 +7,7 @@ from uuid import UUID
 from ..core.outcomes import outcome_of_expiry
 from ..ledger.expiry import expire
 from .busy import announce_unbegun
-from .enqueue import admit_on_commit
+from .enqueue import admit_next
 
 
 def expire_jobs(limit: int, using: str, job_id: UUID | None = None) -> int:
@@ -17,8 +17,7 @@ def expire_jobs(limit: int, using: str, job_id: UUID | None = None) -> int:
     middleware. What they held at limits goes to the next ones.
     """
     jobs = expire(limit, using, job_id)
-    if lanes := {job.lane: () for job in jobs if job.lane}:
-        admit_on_commit(lanes, using)
+    admit_next(jobs, using)
     for job in jobs:
         announce_unbegun(job, outcome_of_expiry(), using)
     return len(jobs)

@@ -28,14 +28,15 @@ from ..core.outcomes import Failure, outcome_of_interruption
 from ..core.payload import printable
 from ..core.states import State
 from ..ledger.connection import session_of
-from ..ledger.lifecycle import claim, ledger_database, settle
+from ..ledger.lifecycle import claim, ledger_database, reflect_outcome, settle
 from ..ledger.queues import paused_by
 from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
 from ..sandbox.call import interrupt_overdue, limits_held
-from .enqueue import dispatch_on_commit, enqueue, enqueue_many, fresh_context
-from .execute import Run, announce_outcome, reflect_outcome, run_claimed
+from .enqueue import dispatch_on_commit, enqueue, fresh_context
+from .enqueue_many import enqueue_many
+from .execute import Run, announce_outcome, run_claimed
 from .expiry import expire_jobs
 from .results import JobResult
 from .task import forced_inline, known_task

@@ -29,7 +29,7 @@ from ..core.current import is_worker
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
 from ..core.labels import Label
-from ..core.limits import Limit, LimitKey, OnFailed
+from ..core.limits import Limit, LimitKey, OnFailed, Rate
 from ..core.options import (
     IMPLICIT,
     IMPLICIT_BACKEND,
@@ -72,7 +72,10 @@ TEXTS = (
     *("queue_name", "backend", "label"),
     *("dedup_key", "dedup_scope", "on_duplicate", "on_crash", "on_failed"),
 )
-CAN_BE_NONE = {*("dedup_key", "timeout", "owner", "about", "expires", "label"), "limit", "sequence"}
+CAN_BE_NONE = {
+    *("dedup_key", "timeout", "owner", "about", "expires", "label"),
+    *("limit", "sequence", "rate"),
+}
 Call = tuple[Any, ...] | Mapping[str, Any]
 # By the path of each task, the policy of its definition.
 RETRIES: dict[str, Retry] = {}
@@ -114,6 +117,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     limit: a Limit, so many jobs of one key at once across all workers; None for no limit.
     sequence: jobs of one key one after another, in the order in which they were enqueued: a format
         string over the call's arguments, or a callable of them.
+    rate: a Rate, so many starts of one key in any period across all workers; None for no rate.
     on_failed: what a job of a sequence does when it has failed for good: it "hold"s the sequence
         until a person decides, or the others "skip" it.
     schedule: a Cron or an Every, or a list of them: when a job of the task is enqueued by itself.
@@ -141,6 +145,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     log: bool | None = None
     limit: Limit | None = None
     sequence: LimitKey | None = None
+    rate: Rate | None = None
     on_failed: OnFailed = "hold"
     schedule: Timing | Sequence[Timing] | None = None
 
@@ -195,8 +200,8 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     def using(self, **changes: Any) -> BackgroundTask[P, T]:
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
-        None takes away a dedup_key, a timeout, an owner, an about, an expiry, a label, a limit or a
-        sequence; elsewhere it changes nothing.
+        None takes away a dedup_key, a timeout, an owner, an about, an expiry, a label, a limit, a
+        sequence or a rate; elsewhere it changes nothing.
         `atomic`, `takes_context`, `sensitive`, `aliases`, `expected`, `types`, `missing`, `log`,
         `on_failure` and `schedule` are the definition's, and read there.
         """

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from functools import partial
 
+from ..core import clock
 from ..core.limits import gives_up_place
 from ..core.outcomes import Outcome
 from ..core.states import State
-from ..ledger.lanes import PATIENCE, impatient_jobs, lanes_with_waiting
+from ..ledger.admission import AHEAD, LANE, RATE
+from ..ledger.connection import retry_until_connected
+from ..ledger.lanes import PATIENCE, impatient_jobs, keys_with_waiting
+from ..ledger.seats import margin_of, next_free, put_off, take_seats
 from ..ledger.transitions import promote
 from ..models import Job
 from .enqueue import admit_now, admit_on_commit, dispatch_on_commit, send_now
@@ -16,17 +22,40 @@ from .enqueue import admit_now, admit_on_commit, dispatch_on_commit, send_now
 PAGE = 100
 
 
-def pass_on_places(ended: Sequence[tuple[Job, Outcome]], using: str) -> None:
+def pass_on(ended: Sequence[tuple[Job, Outcome]], using: str) -> None:
     """Give the places that these jobs have held to the next ones, after their settlement.
 
     ended: each as it was before, with what it came to.
     """
-    freed: dict[str, list[int]] = {}
+    lanes: dict[str, list[int]] = {}
     for job, outcome in ended:
         if job.lane is not None and gives_up_place(job.lane_mode, outcome.transition):
-            freed.setdefault(job.lane, []).extend([job.place] if job.place else [])
-    if freed:
-        admit_on_commit(freed, using)
+            lanes.setdefault(job.lane, []).extend([job.place] if job.place else [])
+    rates = {job.rate for job, _ in ended if job.rate and job.seat}
+    if lanes or rates:
+        admit_on_commit(lanes, rates, using)
+
+
+def await_seats(jobs: Sequence[Job], using: str) -> None:
+    """Take the seats of these claimed jobs, and wait until they are free.
+
+    They are free in AHEAD seconds at most: nobody gets one earlier than that.
+    """
+    start = clock.monotonic()
+    wait = retry_until_connected(partial(take_seats, jobs, using), using)
+    time.sleep(min(wait, AHEAD))
+    for job in jobs:
+        job.seat_taken, job.seat = (job.seat or 0, start + wait), None
+
+
+def put_off_if_late(job: Job, using: str) -> None:
+    """If a job begins much later than its seat was taken for, keep the seat so much longer: the
+    period is one between the starts themselves.
+    """
+    number, begin = job.seat_taken or (0, 0.0)
+    late = clock.monotonic() - begin
+    if late > margin_of(job) / 2:
+        retry_until_connected(partial(put_off, job, number, late, using), using)
 
 
 def promote_jobs(limit: int, using: str) -> int:
@@ -41,14 +70,27 @@ def promote_jobs(limit: int, using: str) -> int:
 
 
 def admit_waiting(using: str, patience: float = PATIENCE) -> int:
-    """Give places to all that wait where some are free: what a crash between the commit and the
-    look has left. Returns how many got one.
+    """Give places and seats to all that wait where some are free: what a crash between the commit
+    and the look has left. Returns how many were let in.
 
     patience: seconds after which a job that does not wait for a place is cancelled.
     """
     count, after = 0, ""
-    while lanes := lanes_with_waiting(after, PAGE, using):
+    while lanes := keys_with_waiting(LANE, after, PAGE, using):
         impatient = impatient_jobs(lanes, patience, using)
-        count += admit_now(dict.fromkeys(lanes, ()), using, impatient)
+        count += admit_now(dict.fromkeys(lanes, ()), (), using, impatient)
         after = lanes[-1]
-    return count
+    return count + start_rated(using)[0]
+
+
+def start_rated(using: str) -> tuple[int, float | None]:
+    """Give the seats that are free to the jobs that wait for them.
+
+    Returns how many got one, and the seconds until the next one is free; None if nobody waits.
+    """
+    count, after, waits = 0, "", list[float]()
+    while rates := keys_with_waiting(RATE, after, PAGE, using):
+        count += admit_now({}, rates, using)
+        waits.append(next_free(rates, AHEAD, using))
+        after = rates[-1]
+    return count, min(waits, default=None)

@@ -1,100 +1,159 @@
-"""The statement that admits: it pairs the free places of lanes with the first jobs that wait there.
+"""The statement that admits: it pairs the free numbers of keys with the first jobs that wait there.
 
-asked: the lanes. own: the numbers that the caller has freed. head: the first that waits; it says
-how many the lane may have at once, if no override does. open: how many jobs a lane may have, and
-for how many more there is room. free: its free numbers. line: the first that wait, as many as there
-is room for. Nobody behind these is looked at, even where one of them is locked: a sequence is not
-overtaken.
+The same for the places of limits and sequences and for the seats of rates. keys: those to look at.
+own: the numbers that the caller has freed. head: the first that waits. open: how many numbers a key
+has. free: those of them that are free. room: for how many more there is room. line: the first that
+wait, as many as there is room for. Nobody behind these is looked at, even where one of them is
+locked: a sequence is not overtaken.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from typing import NamedTuple
+
 from ..core.limits import IN_ORDER
 from ..core.states import Transition, WaitsFor
-from ..models import LimitOverride, QueuePause
+from ..models import LimitOverride, QueuePause, Seat
 from .statements import TABLE
 
-OVERRIDES, PAUSES = LimitOverride._meta.db_table, QueuePause._meta.db_table
+OVERRIDES, PAUSES, SEATS = (model._meta.db_table for model in (LimitOverride, QueuePause, Seat))
 MODES_IN_ORDER = ", ".join(f"'{mode.value}'" for mode in sorted(IN_ORDER))
 [BLOCKED], QUEUED = Transition.UNBLOCK.sources, Transition.UNBLOCK.target
+ORDER = "ORDER BY j.turn, j.enqueued_at, j.id"
+RETURNED = ", ".join(
+    f"{TABLE}.{name}"
+    for name in ("id", "queue", "priority", "task", "backend", "waits_for", "rate")
+)
+# A job gets its seat so many seconds before it is free, and begins on time.
+AHEAD = 0.1
+SOON = {
+    "postgresql": f"STATEMENT_TIMESTAMP() + INTERVAL '{AHEAD} s'",
+    "sqlite": f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', '{AHEAD} seconds')",
+}
 
-# In a limit, a paused queue takes no places; in a sequence its jobs keep their turn.
-WAITS = f"""\
-j.waits_for = '{WaitsFor.LANE}' AND (j.lane_mode IN ({MODES_IN_ORDER}) OR NOT EXISTS (
-        SELECT 1 FROM {PAUSES} p WHERE p.queue = j.queue AND p.backend = j.backend))"""
-LINE = "ORDER BY j.turn, j.enqueued_at, j.id"
-ROOM = f"""\
+
+class Kind(NamedTuple):
+    """What jobs wait for, and where it stands in their rows.
+
+    key, number: the columns. allowed: how many numbers the key of `keys` has, as the first job `j`
+    that waits for one says. busy: the condition that number `n` of the key of `head` cannot be had
+    yet, though no job has it. placed: what is written into the row of a job that gets one.
+    """
+
+    waits_for: WaitsFor
+    key: str
+    number: str
+    allowed: str
+    busy: str
+    placed: str
+
+
+OF_KEY = f"SELECT o.at_once FROM {OVERRIDES} o WHERE o.key = keys"
+LANE = Kind(
+    WaitsFor.LANE,
+    "lane",
+    "place",
+    f"""CASE WHEN j.lane_mode IN ({MODES_IN_ORDER}) THEN
+        COALESCE(({OF_KEY}.key AND NOT o.is_prefix AND o.at_once = 0), 1)
+        ELSE COALESCE(({OF_KEY}.key AND NOT o.is_prefix),
+        ({OF_KEY}.prefix AND o.is_prefix), j.at_once) END""",
+    "1 = 0",
+    f"""place = free.n, state = CASE WHEN rate IS NULL THEN '{QUEUED}' ELSE '{BLOCKED}' END,
+        waits_for = CASE WHEN rate IS NULL THEN '' ELSE '{WaitsFor.RATE}' END""",
+)
+RATE = Kind(
+    WaitsFor.RATE,
+    "rate",
+    "seat",
+    "j.starts",
+    f"""EXISTS (SELECT 1 FROM {SEATS} s
+        WHERE s.rate = head.key AND s.number = n AND s.free_at > {{soon}})""",
+    f"seat = free.n, state = '{QUEUED}', waits_for = ''",
+)
+
+
+@cache
+def admit_sql(kind: Kind, vendor: str) -> str:
+    """The statement for jobs that wait for this; its parameters are the keys and the own numbers.
+
+    It returns a row for each job that it considered, with NULLs for one that got nothing.
+    """
+    # In a limit, a paused queue takes no places; in a sequence its jobs keep their turn.
+    waits = f"""\
+j.waits_for = '{kind.waits_for}' AND (j.lane_mode IN ({MODES_IN_ORDER}) OR NOT EXISTS (
+            SELECT 1 FROM {PAUSES} p WHERE p.queue = j.queue AND p.backend = j.backend))"""
+    free = f"""\
 head AS (
-    SELECT asked.lane, j.lane_mode, COALESCE(
-        (SELECT o.at_once FROM {OVERRIDES} o WHERE o.key = asked.lane AND NOT o.is_prefix),
-        (SELECT o.at_once FROM {OVERRIDES} o WHERE o.key = asked.prefix AND o.is_prefix),
-        j.at_once) AS allowed
-    FROM asked JOIN {TABLE} j ON j.id = (
-        SELECT j.id FROM {TABLE} j WHERE j.lane = asked.lane AND {WAITS} {LINE} LIMIT 1)
-), bounded AS (
-    SELECT lane, CASE WHEN lane_mode IN ({MODES_IN_ORDER}) AND allowed > 1 THEN 1 ELSE allowed END
-        AS allowed
-    FROM head
-), open AS (
-    SELECT lane, allowed, allowed - (
-        SELECT COUNT(*) FROM {TABLE} h WHERE h.lane = bounded.lane AND h.place IS NOT NULL
-    ) AS room
-    FROM bounded
+    SELECT keys.key, {kind.allowed} AS allowed
+    FROM keys JOIN {TABLE} j ON j.id = (
+        SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = keys.key AND {waits} {ORDER} LIMIT 1)
 ), numbers(n) AS (
-    SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < (SELECT MAX(allowed) FROM open)
+    SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < (SELECT MAX(allowed) FROM head)
 ), free AS (
-    SELECT open.lane, n AS place, ROW_NUMBER() OVER (PARTITION BY open.lane ORDER BY CASE WHEN
-        EXISTS (SELECT 1 FROM own WHERE own.lane = open.lane AND own.place = n)
-        THEN 0 ELSE 1 END, n) AS number
-    FROM open JOIN numbers ON n <= allowed
-    WHERE room > 0 AND NOT EXISTS (
-        SELECT 1 FROM {TABLE} h WHERE h.lane = open.lane AND h.place = n)
+    SELECT head.key, n, ROW_NUMBER() OVER (PARTITION BY head.key ORDER BY CASE WHEN
+        EXISTS (SELECT 1 FROM own WHERE own.key = head.key AND own.n = numbers.n)
+        THEN 0 ELSE 1 END, n) AS turn
+    FROM head JOIN numbers ON n <= allowed
+    WHERE NOT {kind.busy.format(soon=SOON[vendor])} AND NOT EXISTS (
+        SELECT 1 FROM {TABLE} h WHERE h.{kind.key} = head.key AND h.{kind.number} = n)
+), counted AS (
+    SELECT key, (SELECT COUNT(*) FROM free WHERE free.key = head.key) AS free, allowed - (
+        SELECT COUNT(*) FROM {TABLE} h WHERE h.{kind.key} = head.key
+        AND h.{kind.number} IS NOT NULL) AS unused
+    FROM head
+), room AS (
+    SELECT key, CASE WHEN free < unused THEN free ELSE unused END AS room FROM counted
 )"""
-PLACED = f"state = '{QUEUED}', waits_for = '', place = free.place"
-RETURNED = ", ".join(f"{TABLE}.{name}" for name in ("id", "queue", "priority", "task", "backend"))
+    build = _postgresql if vendor == "postgresql" else _sqlite
+    return build(kind, free, waits)
 
-POSTGRESQL = f"""\
-WITH RECURSIVE asked AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS asked(lane, prefix)),
-own AS (SELECT * FROM unnest(%s::text[], %s::int[]) AS own(lane, place)),
-{ROOM}, line AS (
-    SELECT open.lane, first.id
-    FROM open CROSS JOIN LATERAL (
-        SELECT j.id FROM {TABLE} j WHERE j.lane = open.lane AND {WAITS}
-        {LINE} LIMIT GREATEST(open.room, 0)
+
+def _postgresql(kind: Kind, free: str, waits: str) -> str:
+    return f"""\
+WITH RECURSIVE keys AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS keys(key, prefix)),
+own AS (SELECT * FROM unnest(%s::text[], %s::int[]) AS own(key, n)),
+{free}, line AS (
+    SELECT room.key, first.id
+    FROM room CROSS JOIN LATERAL (
+        SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = room.key AND {waits}
+        {ORDER} LIMIT GREATEST(room.room, 0)
     ) AS first
 ), unlocked AS (
-    SELECT line.lane, j.id, ROW_NUMBER() OVER (PARTITION BY line.lane {LINE}) AS number
+    SELECT line.key, j.id, ROW_NUMBER() OVER (PARTITION BY line.key {ORDER}) AS turn
     FROM line CROSS JOIN LATERAL (
         SELECT j.id, j.turn, j.enqueued_at FROM {TABLE} j
-        WHERE j.id = line.id AND j.waits_for = '{WaitsFor.LANE}' FOR UPDATE SKIP LOCKED
+        WHERE j.id = line.id AND j.waits_for = '{kind.waits_for}' FOR UPDATE SKIP LOCKED
     ) AS j
 ), moved AS (
-    UPDATE {TABLE} SET {PLACED}
-    FROM unlocked JOIN free ON free.lane = unlocked.lane AND free.number = unlocked.number
+    UPDATE {TABLE} SET {kind.placed}
+    FROM unlocked JOIN free ON free.key = unlocked.key AND free.turn = unlocked.turn
     WHERE {TABLE}.id = unlocked.id AND {TABLE}.state || '' = '{BLOCKED}'
     RETURNING {RETURNED}
 )
 SELECT moved.* FROM line LEFT JOIN moved ON moved.id = line.id
 """
 
-SQLITE = f"""\
-WITH RECURSIVE asked(lane, prefix) AS (SELECT value ->> 0, value ->> 1 FROM json_each(%s)),
-own(lane, place) AS (SELECT value ->> 0, value ->> 1 FROM json_each(%s)),
-{ROOM}, line(lane, room, number, id, turn, enqueued_at) AS (
-    SELECT open.lane, room, 1, j.id, j.turn, j.enqueued_at
-    FROM open JOIN {TABLE} j ON j.id = (
-        SELECT j.id FROM {TABLE} j WHERE j.lane = open.lane AND {WAITS} {LINE} LIMIT 1)
+
+def _sqlite(kind: Kind, free: str, waits: str) -> str:
+    """It has no LATERAL: each job of the line is found behind the one before."""
+    return f"""\
+WITH RECURSIVE keys(key, prefix) AS (SELECT value ->> 0, value ->> 1 FROM json_each(%s)),
+own(key, n) AS (SELECT value ->> 0, value ->> 1 FROM json_each(%s)),
+{free}, line(key, room, number, id, turn, enqueued_at) AS (
+    SELECT room.key, room, 1, j.id, j.turn, j.enqueued_at
+    FROM room JOIN {TABLE} j ON j.id = (
+        SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = room.key AND {waits} {ORDER} LIMIT 1)
     WHERE room > 0
     UNION ALL
-    SELECT line.lane, room, number + 1, j.id, j.turn, j.enqueued_at
+    SELECT line.key, room, number + 1, j.id, j.turn, j.enqueued_at
     FROM line JOIN {TABLE} j ON j.id = (
-        SELECT j.id FROM {TABLE} j WHERE j.lane = line.lane AND {WAITS}
-        AND (j.turn, j.enqueued_at, j.id) > (line.turn, line.enqueued_at, line.id) {LINE} LIMIT 1)
+        SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = line.key AND {waits}
+        AND (j.turn, j.enqueued_at, j.id) > (line.turn, line.enqueued_at, line.id) {ORDER} LIMIT 1)
     WHERE number < room
 )
-UPDATE {TABLE} SET {PLACED}
-FROM line JOIN free ON free.lane = line.lane AND free.number = line.number
+UPDATE {TABLE} SET {kind.placed}
+FROM line JOIN free ON free.key = line.key AND free.turn = line.number
 WHERE {TABLE}.id = line.id AND {TABLE}.state = '{BLOCKED}'
 RETURNING {RETURNED}
 """
-STATEMENTS = {"postgresql": POSTGRESQL, "sqlite": SQLITE}

@@ -84,6 +84,7 @@ def _ended() -> dict[str, Any]:
         "finished_at": Now(),
         "dedup_slot": None,
         "place": None,
+        "seat": None,
         "waits_for": "",
         **outcome.error_columns,
     }

@@ -22,8 +22,8 @@ from ..core.limits import IN_ORDER, LaneMode, prefix_of
 from ..core.options import stored_backends
 from ..core.outcomes import outcome_of_busy
 from ..core.states import State, Transition, WaitsFor
-from ..models import Job, LimitOverride, QueuePause
-from .admission import STATEMENTS
+from ..models import Job, LimitOverride, QueuePause, Seat
+from .admission import AHEAD, LANE, RATE, Kind, admit_sql
 from .connection import retried
 from .returning import skipping_locked, update_returning
 from .statements import dialect_of
@@ -36,49 +36,55 @@ CONFLICTS, LOOKS = 100, 3
 PATIENCE = 5.0
 # In this order jobs wait in a lane.
 LINE = ("turn", "enqueued_at", "id")
-UNPLACED = Q(lane__isnull=False, place__isnull=True)
 
 
 class Admitted(NamedTuple):
-    """A job that has got a place: what its message needs."""
+    """A job that has got what it waited for.
+
+    waits_for: what it waits for now; without that it is queued, and its message can be sent.
+    """
 
     id: UUID
     queue: str
     priority: int
     task: str
     backend: str
-
-
-def state_before_claim(job: Job) -> State:
-    """Where an unsaved job begins: it waits for its time, then for its place."""
-    if job.run_after is not None:
-        return State.SCHEDULED
-    return State.QUEUED if job.lane is None else State.BLOCKED
+    waits_for: str
+    rate: str | None
 
 
 def queued_or_blocked() -> dict[str, Any]:
-    """What is written into the row of a job whose time has come: it may need a place first."""
+    """What is written into the row of a job whose time has come: it may need a place first, and
+    then a seat.
+    """
+    needs_place = Q(lane__isnull=False, place__isnull=True)
+    needs_seat = Q(rate__isnull=False, seat__isnull=True)
+    waits_for = (
+        When(needs_place, then=Value(LANE.waits_for)),
+        When(needs_seat, then=Value(RATE.waits_for)),
+    )
+    is_blocked = When(needs_place | needs_seat, then=Value(State.BLOCKED))
     return {
-        "waits_for": Case(When(UNPLACED, then=Value(WaitsFor.LANE)), default=Value("")),
-        "state": Case(When(UNPLACED, then=Value(State.BLOCKED)), default=Value(State.QUEUED)),
+        "waits_for": Case(*waits_for, default=Value("")),
+        "state": Case(is_blocked, default=Value(State.QUEUED)),
     }
 
 
 @retried
-def admit(freed: Mapping[str, Sequence[int]], using: str) -> list[Admitted]:
-    """Give the free places of these lanes to the first jobs that wait there.
+def admit(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Admitted]:
+    """Give the free places of these lanes, or seats of these rates, to the first that wait there.
 
-    freed: for each lane the numbers that the caller has freed; they are taken first, so that two
-    callers of one lane are in each other's way as little as can be. To be called after the commit
+    freed: for each key the numbers that the caller has freed; they are taken first, so that two
+    callers with one key are in each other's way as little as can be. To be called after the commit
     of what the caller has changed. It never waits for a row that somebody has locked.
     """
     admitted: list[Admitted] = []
     looks = LOOKS
     for _conflict in range(CONFLICTS):
         try:
-            found, missed = _admit(freed, using)
+            found, missed = _admit(kind, freed, using)
         except IntegrityError:
-            # Somebody else has taken one of these places: nothing was written.
+            # Somebody else has taken one of these numbers: nothing was written.
             continue
         admitted += found
         looks -= 1
@@ -88,68 +94,89 @@ def admit(freed: Mapping[str, Sequence[int]], using: str) -> list[Admitted]:
 
 
 @fault_point("admit")
-def _admit(freed: Mapping[str, Sequence[int]], using: str) -> tuple[list[Admitted], bool]:
-    """One look: who was admitted, and whether there was somebody else for whom a place is free."""
-    lanes = [(lane, prefix_of(lane)) for lane in sorted(freed)]
-    own = [(lane, number) for lane, _ in lanes for number in freed[lane]]
+def _admit(
+    kind: Kind, freed: Mapping[str, Sequence[int]], using: str
+) -> tuple[list[Admitted], bool]:
+    """One look: who was admitted, and whether somebody was not for whom there is room."""
+    keys = [(key, prefix_of(key)) for key in sorted(freed)]
+    own = [(key, number) for key, _ in keys for number in freed[key]]
     dialect, vendor = dialect_of(using), connections[using].vendor
     if dialect is None:
-        return _admit_by_orm(lanes, own, using)
-    params = [*dialect.columns(lanes), *dialect.columns(own)]
-    rows = dialect.run(STATEMENTS[vendor], params, using, searches=True)
+        return _admit_by_orm(kind, keys, own, using)
+    params = [*dialect.columns(keys), *dialect.columns(own)]
+    rows = dialect.run(admit_sql(kind, vendor), params, using, searches=True)
     admitted = [Admitted(_uuid(row[0]), *row[1:]) for row in rows if row[0] is not None]
     return admitted, len(admitted) < len(rows)
 
 
 def _admit_by_orm(
-    lanes: Sequence[tuple[str, str]], own: Sequence[tuple[str, int]], using: str
+    kind: Kind, keys: Sequence[tuple[str, str]], own: Sequence[tuple[str, int]], using: str
 ) -> tuple[list[Admitted], bool]:
     """The same where there is no statement for it."""
     admitted, missed = [], False
     with transaction.atomic(using):
-        for lane, prefix in lanes:
-            waiting = _line(lane, using)
+        for key, prefix in keys:
+            waiting = _line(kind, key, using)
             head = waiting.first()
             if head is None:
                 continue
-            allowed = _allowed(head, prefix, using)
-            in_use = set(
-                Job.objects.using(using).filter(lane=lane, place__isnull=False)
-                .values_list("place", flat=True)
-            )  # fmt: skip
-            free = [number for number in range(1, allowed + 1) if number not in in_use]
-            free.sort(key=lambda number: (lane, number) not in own)
-            room = max(0, allowed - len(in_use))
-            first = list(waiting.values_list("pk", flat=True)[:room])
-            rows = skipping_locked(_line(lane, using).filter(pk__in=first)) if first else []
+            allowed = _allowed(kind, head, prefix, using)
+            has_number = {kind.key: key, f"{kind.number}__isnull": False}
+            in_use = Job.objects.using(using).filter(**has_number)
+            numbers = set(in_use.values_list(kind.number, flat=True))
+            room = max(0, allowed - len(numbers))
+            numbers |= _busy(kind, key, using)
+            free = [number for number in range(1, allowed + 1) if number not in numbers]
+            free.sort(key=lambda number: (key, number) not in own)
+            first = list(waiting.values_list("pk", flat=True)[: min(room, len(free))])
+            rows = skipping_locked(_line(kind, key, using).filter(pk__in=first)) if first else []
             for job, number in zip(rows, free, strict=False):
-                got = {"place": number, "waits_for": "", "state": Transition.UNBLOCK.target}
-                if _line(lane, using).filter(pk=job.pk).update(**got):
-                    admitted.append(
-                        Admitted(job.pk, job.queue, job.priority, job.task, job.backend)
-                    )
+                if moved := _place(kind, job, number, using):
+                    admitted.append(moved)
                     first.remove(job.pk)
             missed = missed or bool(first)
     return admitted, missed
 
 
-def _line(lane: str, using: str) -> QuerySet[Job]:
-    """Those that wait in a lane, in their order. In a limit, none of a paused queue."""
+def _place(kind: Kind, job: Job, number: int, using: str) -> Admitted | None:
+    setattr(job, kind.number, number)
+    needs_seat = kind is LANE and job.rate is not None
+    job.waits_for = RATE.waits_for if needs_seat else ""
+    job.state = State.BLOCKED if needs_seat else Transition.UNBLOCK.target
+    names = (kind.number, "waits_for", "state")
+    row = _line(kind, getattr(job, kind.key), using).filter(pk=job.pk)
+    if not row.update(**{name: getattr(job, name) for name in names}):
+        return None
+    return Admitted(*(getattr(job, name) for name in Admitted._fields))
+
+
+def _line(kind: Kind, key: str, using: str) -> QuerySet[Job]:
+    """Those that wait for a number of a key, in their order; in a limit, none of a paused queue."""
     pause = QueuePause.objects.using(using).filter(
         queue=OuterRef("queue"), backend=OuterRef("backend")
     )
-    rows = Job.objects.using(using).filter(waits_for=WaitsFor.LANE, lane=lane)
+    rows = Job.objects.using(using).filter(**{"waits_for": kind.waits_for, kind.key: key})
     return rows.filter(Q(lane_mode__in=sorted(IN_ORDER)) | ~Exists(pause)).order_by(*LINE)
 
 
-def _allowed(head: Job, prefix: str, using: str) -> int:
+def _allowed(kind: Kind, head: Job, prefix: str, using: str) -> int:
+    if kind is RATE:
+        return head.starts or 0
     rows = LimitOverride.objects.using(using)
     overrides = dict(
         rows.filter(Q(key=head.lane, is_prefix=False) | Q(key=prefix, is_prefix=True))
         .values_list("is_prefix", "at_once")
     )  # fmt: skip
-    allowed = overrides.get(False, overrides.get(True, head.at_once or 0))
-    return min(1, allowed) if head.lane_mode in IN_ORDER else allowed
+    if head.lane_mode in IN_ORDER:
+        return min(1, overrides.get(False, 1))
+    return overrides.get(False, overrides.get(True, head.at_once or 0))
+
+
+def _busy(kind: Kind, key: str, using: str) -> set[int]:
+    if kind is LANE:
+        return set()
+    seats = Seat.objects.using(using).filter(rate=key, free_at__gt=After(AHEAD))
+    return set(seats.values_list("number", flat=True))
 
 
 @retried
@@ -201,23 +228,23 @@ def lanes_of_queue(queue: str, backend: str, using: str) -> dict[str, list[int]]
     return {lane or "": [] for lane in lanes.distinct()}
 
 
-def lanes_with_waiting(after: str, limit: int, using: str) -> list[str]:
-    """The next lanes after this one in which jobs wait, in order; at most `limit`.
+def keys_with_waiting(kind: Kind, after: str, limit: int, using: str) -> list[str]:
+    """The next keys after this one for which jobs wait, in order; at most `limit`.
 
     A step through the index for each: DISTINCT would read all that waits.
     """
-    table, column = Job._meta.db_table, "waits_for"
-    step = f"SELECT MIN(lane) FROM {table} WHERE {column} = %s AND lane > "
+    table, code = Job._meta.db_table, kind.waits_for.value
+    step = f"SELECT MIN({kind.key}) FROM {table} WHERE waits_for = '{code}' AND {kind.key} > "
     statement = f"""\
-WITH RECURSIVE found(lane, number) AS (
+WITH RECURSIVE found(name, number) AS (
     SELECT ({step} %s), 1
     UNION ALL
-    SELECT ({step} found.lane), number + 1 FROM found WHERE lane IS NOT NULL AND number < %s
+    SELECT ({step} found.name), number + 1 FROM found WHERE name IS NOT NULL AND number < %s
 )
-SELECT lane FROM found WHERE lane IS NOT NULL"""
+SELECT name FROM found WHERE name IS NOT NULL"""
     with connections[using].cursor() as cursor:
-        cursor.execute(statement, [WaitsFor.LANE.value, after, WaitsFor.LANE.value, limit])
-        return [lane for (lane,) in cursor.fetchall()]
+        cursor.execute(statement, [after, limit])
+        return [name for (name,) in cursor.fetchall()]
 
 
 def _uuid(value: Any) -> UUID:

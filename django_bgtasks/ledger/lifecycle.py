@@ -20,10 +20,11 @@ from ..core import clock
 from ..core.dedup import Dedup, slot_of
 from ..core.errors import ClaimLost
 from ..core.faultpoints import fault_point
-from ..core.limits import IN_ORDER, Lane, gives_up_place
+from ..core.limits import IN_ORDER, Lane, Rate, gives_up_place
 from ..core.options import stored_backends
-from ..core.outcomes import Failure, Log, Outcome, outcome_of_release
+from ..core.outcomes import NO_ERROR, Failure, Log, Outcome, outcome_of_release
 from ..core.progress import Progress
+from ..core.spans import span_of
 from ..core.states import FINAL, WAITING, State, Transition, WaitsFor
 from ..models import Attempt, AttemptLog, Job
 from .connection import begin_new_session, retried, retry_until_connected
@@ -89,18 +90,24 @@ def job_of(first: Job, call: Call) -> Job:
     job = copy(first)
     for name, value in zip(OWN, call, strict=False):
         setattr(job, name, value)
-    if job.lane is None and job.state == State.BLOCKED:
-        # Its key says that it has no limit.
-        job.state, job.waits_for = State.QUEUED, ""
     return job
 
 
-def set_lane(job: Job, lane: Lane) -> None:
-    """Put the key of a limit or sequence onto an unsaved row, which then waits for its place."""
-    job.lane, job.at_once, job.lane_mode = lane.key, lane.at_once, lane.mode.value
-    job.turn = 0 if lane.mode in IN_ORDER else -job.priority
-    if job.state == State.QUEUED:
-        job.state, job.waits_for = State.BLOCKED, WaitsFor.LANE.value
+def set_limits(job: Job, lane: Lane | None, rate: str | None, allowed: Rate | None) -> None:
+    """Put what a call has of limits onto its unsaved row, which then waits for a place or a seat.
+
+    rate: the key of its rate; allowed: how many starts that allows.
+    """
+    job.turn = -job.priority
+    if rate is not None and allowed is not None:
+        job.rate, job.starts = rate, allowed.count
+        job.per = span_of(allowed.per, "per").total_seconds()
+    if lane is not None:
+        job.lane, job.at_once, job.lane_mode = lane.key, lane.at_once, lane.mode.value
+        job.turn = 0 if lane.mode in IN_ORDER else -job.priority
+    if job.state == State.QUEUED and (lane or rate):
+        job.state = State.BLOCKED
+        job.waits_for = (WaitsFor.LANE if lane else WaitsFor.RATE).value
 
 
 def set_dedup(job: Job, dedup: Dedup) -> None:
@@ -238,9 +245,10 @@ def settle_many(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
 @retried
 def release(jobs: Sequence[Job], using: str) -> int:
     """Queue claimed jobs again whose tasks have not begun: they cost no attempt. How many moved."""
-    with_key = [job for job in jobs if job.dedup_scope == "queued"]
-    moved = sum(_released_with_its_key(job, using) for job in with_key)
-    others = [job for job in jobs if job.dedup_scope != "queued"]
+    # These take a key again, or wait for their next seat.
+    alone = [job for job in jobs if job.dedup_scope == "queued" or job.rate is not None]
+    moved = sum(_released_alone(job, using) for job in alone)
+    others = [job for job in jobs if job not in alone]
     for claims in sorted({job.claims for job in others}):
         ids = [job.pk for job in others if job.claims == claims]
         claimed = Job.objects.using(using).filter(
@@ -358,7 +366,7 @@ def _settle_or_find_settled(job: Job, outcome: Outcome, using: str) -> None:
             raise
 
 
-def _released_with_its_key(job: Job, using: str) -> bool:
+def _released_alone(job: Job, using: str) -> bool:
     """It takes the key again that it gave up when it was claimed, if nobody else has it now."""
     try:
         apply_outcome(job, outcome_of_release(), using)
@@ -371,7 +379,7 @@ def _write(job: Job, outcome: Outcome, using: str) -> None:
     if outcome.transition is Transition.SUCCEED:
         written = bool(_succeed([(job, outcome.result)], using))
     else:
-        values = _values(outcome) | _place_after(job, outcome)
+        values = _values(outcome) | _limits_after(job, outcome)
         written = bool(_updated(owned(job, using), job, values))
     if not written:
         raise lost_claim(job)
@@ -383,7 +391,7 @@ def _succeed(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
     if dialect is not None and worker is not None:
         return dialect.settle(done, worker, using)
     ends = [
-        (job, {**_values(Outcome(Transition.SUCCEED, result=result)), "place": None})
+        (job, {**_values(Outcome(Transition.SUCCEED, result=result)), "place": None, "seat": None})
         for job, result in done
     ]
     with transaction.atomic(using) if len(done) > 1 else nullcontext():
@@ -402,6 +410,23 @@ def _updated(row: models.QuerySet[Job], job: Job, values: dict[str, Any]) -> int
         return row.update(**values)
 
 
+def reflect_outcome(job: Job, outcome: Outcome) -> None:
+    """Bring the row in memory to where the settlement put it."""
+    job.state = outcome.transition.target
+    is_clean = outcome.failure is None and outcome.hold is None
+    job.__dict__.update(NO_ERROR if is_clean else outcome.error_columns)
+    if job.state in FINAL:
+        job.result, job.finished_at = outcome.result, clock.now_as_stored()
+    if job.lane is not None and gives_up_place(job.lane_mode, outcome.transition):
+        job.place = None
+    if job.rate is not None:
+        job.seat = None
+        if job.state == State.QUEUED:
+            job.state, job.waits_for = Transition.WAIT.target, WaitsFor.RATE
+    if not outcome.charged:
+        job.attempt -= 1
+
+
 def _values(outcome: Outcome) -> dict[str, Any]:
     state = outcome.transition.target
     values: dict[str, Any] = {"state": state, **outcome.error_columns}
@@ -416,10 +441,17 @@ def _values(outcome: Outcome) -> dict[str, Any]:
     return values
 
 
-def _place_after(job: Job, outcome: Outcome) -> dict[str, Any]:
-    if job.lane is None or not gives_up_place(job.lane_mode, outcome.transition):
-        return {}
-    return {"place": None}
+def _limits_after(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """What an outcome writes of the limits of a job."""
+    values: dict[str, Any] = {}
+    if job.lane is not None and gives_up_place(job.lane_mode, outcome.transition):
+        values["place"] = None
+    if job.rate is not None:
+        values["seat"] = None
+        if outcome.state == State.QUEUED:
+            # Each attempt is a start.
+            values |= {"state": Transition.WAIT.target, "waits_for": WaitsFor.RATE}
+    return values
 
 
 def _record(job: Job, failure: Failure, using: str) -> None:

@@ -41,7 +41,7 @@ def delete_seen_jobs(seen: Mapping[UUID, str], using: str) -> list[Job]:
     with transaction.atomic(using):
         rows = Job.objects.using(using).filter(pk__in=list(seen)).exclude(state=State.RUNNING)
         # Locked: none of them may be claimed, or retried, before it is gone.
-        found = locked(rows).only("task", "queue", "state", "lane")
+        found = locked(rows).only("task", "queue", "state", "lane", "rate")
         idle = [job for job in found if job.state == seen[job.pk]]
         Job.objects.using(using).filter(pk__in=[job.pk for job in idle]).delete()
     return idle

@@ -38,13 +38,13 @@ WRITTEN = [name for name in FIELDS if name != "enqueued_at"]
 DEFAULTS = {name: FIELDS[name].get_default() for name in WRITTEN if name != "id"}
 # What each of many calls of a task has of its own: the first three always, and then none of the
 # others, the label, or all of them.
-OWN = ("id", "args", "kwargs", "label", "lane", "at_once")
-OF_OWN = ("value ->> 0", "value -> 1", "value -> 2", "value ->> 3", "value ->> 4", "value ->> 5")
+OWN = ("id", "args", "kwargs", "label", "state", "waits_for", "lane", "at_once", "rate")
+OF_OWN = ("value ->> 0", "value -> 1", "value -> 2", *(f"value ->> {n}" for n in range(3, 9)))
 # What a run does not need of its job's row: it is read if somebody asks for it.
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
     *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
-    *("label", "expires_at", "schedule", "at_once", "turn", "waits_for"),
+    *("label", "expires_at", "schedule", "at_once", "turn", "waits_for", "starts"),
 }
 READ = [name for name in FIELDS if name not in UNREAD]
 BLANK = {"enqueued_at": None, **DEFAULTS}
@@ -203,7 +203,7 @@ def settle_sql(dialect: Dialect) -> str:
     return f"""\
 UPDATE {TABLE} SET state = '{target}', error = '', error_code = '', error_params = NULL,
     finished_at = {dialect.now}, result = {dialect.cast("done.result", "jsonb")},
-    dedup_slot = CASE WHEN {window} THEN dedup_slot END, place = NULL
+    dedup_slot = CASE WHEN {window} THEN dedup_slot END, place = NULL, seat = NULL
 FROM {dialect.ends}
 WHERE {TABLE}.id = done.id AND {TABLE}.claims = done.claims
     AND {dialect.state} = '{source}' AND worker = {dialect.cast("%s", "uuid")}

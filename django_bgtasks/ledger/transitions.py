@@ -26,6 +26,9 @@ from .times import Now, SecondsBetween
 
 # How often a job is looked at again that changes its state at the same moment.
 LOOKS = 20
+# What a job has no more that has given up what it had of its limits, and what a call has of them.
+NO_NUMBERS: dict[str, Any] = {"place": None, "seat": None}
+OF_LIMITS = ("lane", "at_once", "lane_mode", "turn", "rate", "starts", "per")
 
 
 @retried
@@ -110,21 +113,23 @@ def replace_call(holder: Job, job: Job, using: str) -> bool:
     values |= {"priority": job.priority, "queue": job.queue}
     # On MariaDB an assignment sees those before it: what reads a column comes before it is written.
     values |= _state_of_call(job)
-    values |= {name: getattr(job, name) for name in ("lane", "at_once", "lane_mode", "turn")}
+    values |= {name: getattr(job, name) for name in OF_LIMITS}
     return bool(waiting.update(**values))
 
 
 def _state_of_call(job: Job) -> dict[str, Any]:
     """The state in which a new call puts a job that waits. A place in the same lane it keeps."""
     if job.run_after is not None:
-        return {"waits_for": "", "state": Transition.POSTPONE.target, "place": None}
+        return {"waits_for": "", "state": Transition.POSTPONE.target, **NO_NUMBERS}
     if job.lane is None:
-        return {"waits_for": "", "state": State.QUEUED, "place": None}
+        return {"waits_for": job.waits_for, "state": job.state, **NO_NUMBERS}
     has_place = Q(lane=job.lane, place__isnull=False)
+    waits_for, state = (WaitsFor.RATE, State.BLOCKED) if job.rate else ("", State.QUEUED)
     return {
-        "waits_for": Case(When(has_place, then=Value("")), default=Value(WaitsFor.LANE)),
-        "state": Case(When(has_place, then=Value(State.QUEUED)), default=Value(State.BLOCKED)),
+        "waits_for": Case(When(has_place, then=Value(waits_for)), default=Value(WaitsFor.LANE)),
+        "state": Case(When(has_place, then=Value(state)), default=Value(State.BLOCKED)),
         "place": Case(When(has_place, then=F("place")), default=None),
+        "seat": None,
     }
 
 
@@ -140,11 +145,13 @@ def cancel(job_id: UUID, using: str) -> Job:
     for _look in range(LOOKS):
         waiting = row.filter(state__in=transition.sources)
         ended: dict[str, Any] = {
+            **NO_NUMBERS,
+            "waits_for": "",
             "finished_at": Now(),
             "dedup_slot": slot_after_end(),
-            "place": None,
+            "cancel_requested_at": Now(),
+            "state": transition.target,
         }
-        ended |= {"waits_for": "", "cancel_requested_at": Now(), "state": transition.target}
         if cancelled := update_returning(waiting, ended):
             return cancelled[0]
         # Whoever asks again changes nothing.
@@ -218,7 +225,10 @@ def run_now(job_id: UUID, using: str) -> Job:
 
 @retried
 def run_anyway(job_id: UUID, using: str) -> Job:
-    """Queue a job that waits for a place, without one. InvalidMove when it does not wait."""
+    """Queue a job that waits for a place or a seat, without one.
+
+    InvalidMove when it does not wait.
+    """
     transition = Transition.UNBLOCK
     blocked = Job.objects.using(using).filter(pk=job_id, state__in=transition.sources)
     moved = blocked.update(waits_for="", state=transition.target)

@@ -396,10 +396,22 @@ class Migration(migrations.Migration):
                 ),
                 ("turn", models.SmallIntegerField(default=0, editable=False)),
                 (
+                    "rate",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, max_length=255, null=True, verbose_name="rate key"
+                    ),
+                ),
+                ("seat", models.PositiveSmallIntegerField(blank=True, editable=False, null=True)),
+                ("starts", models.PositiveSmallIntegerField(blank=True, editable=False, null=True)),
+                ("per", models.FloatField(blank=True, editable=False, null=True)),
+                (
                     "waits_for",
                     models.CharField(
                         blank=True,
-                        choices=[("lane", "a place at its limit")],
+                        choices=[
+                            ("lane", "a place at its limit"),
+                            ("rate", "the next start that its rate allows"),
+                        ],
                         default="",
                         max_length=4,
                         verbose_name="waits for",
@@ -696,6 +708,26 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Seat",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("rate", django_bgtasks.models.fields.ExactCharField(max_length=255)),
+                ("number", models.PositiveSmallIntegerField()),
+                ("free_at", django_bgtasks.models.fields.UTCDateTimeField()),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(fields=("rate", "number"), name="bgtasks_seat_once"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="QueuePause",
             fields=[
                 (
@@ -988,6 +1020,22 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="bgtasks_job_blocked_says_why",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("waits_for", "rate")),
+                fields=["waits_for", "rate", "turn", "enqueued_at", "id"],
+                name="bgtasks_job_rate",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="job",
+            constraint=django_bgtasks.models.indexes.UniqueWhereSet(
+                condition=models.Q(("seat__isnull", False)),
+                fields=("rate", "seat"),
+                name="bgtasks_job_seat",
             ),
         ),
         migrations.AddConstraint(

@@ -7,7 +7,7 @@ from .history import HistoryEntry, HistoryVerb
 from .idempotency import EffectState, IdempotencyRecord
 from .job import Job
 from .ledger import Ledger
-from .limit import LimitOverride
+from .limit import LimitOverride, Seat
 from .pause import QueuePause
 from .schedule import CatchUp, Overlap, Schedule, ScheduleSource
 from .worker import Worker
@@ -31,5 +31,6 @@ __all__ = [
     "RollUp",
     "Schedule",
     "ScheduleSource",
+    "Seat",
     "Worker",
 ]

@@ -75,6 +75,11 @@ class Job(models.Model):
     lane_mode = models.CharField(max_length=4, blank=True, default="", editable=False)
     # Within its lane: the lower goes first.
     turn = models.SmallIntegerField(default=0, editable=False)
+    # The key of its rate, so many starts in so many seconds, and the seat that it will start with.
+    rate = ExactCharField(_("rate key"), max_length=255, null=True, blank=True)
+    seat = models.PositiveSmallIntegerField(null=True, blank=True, editable=False)
+    starts = models.PositiveSmallIntegerField(null=True, blank=True, editable=False)
+    per = models.FloatField(null=True, blank=True, editable=False)
     # A code, empty unless the job is blocked.
     waits_for = models.CharField(
         _("waits for"), max_length=4, choices=WaitsFor.choices, blank=True, default=""
@@ -123,6 +128,10 @@ class Job(models.Model):
     # The span that enqueued it, as the header traceparent has it; NULL if none was recorded.
     trace = models.CharField(max_length=55, null=True, blank=True, editable=False)
 
+    # Of a job that a worker is about to begin: the seat that it has taken, and when it was to begin
+    # by this host's monotonic clock.
+    seat_taken: tuple[int, float] | None = None
+
     objects = JobQuerySet.as_manager()
 
     class Meta:
@@ -139,6 +148,11 @@ class Job(models.Model):
             # With unique=True PostgreSQL would write two indexes at each move of each job.
             UniqueWhereSet(fields=("dedup_slot",), name="bgtasks_job_dedup_slot"),
             UniqueWhereSet(fields=("schedule", "tick"), name="bgtasks_job_schedule_tick"),
+            UniqueWhereSet(
+                fields=("rate", "seat"),
+                name="bgtasks_job_seat",
+                condition=Q(seat__isnull=False),
+            ),
             UniqueWhereSet(
                 fields=("lane", "place"),
                 name="bgtasks_job_place",
@@ -202,6 +216,11 @@ class Job(models.Model):
             ),
             PartialIndex(
                 fields=("id",), name="bgtasks_job_cancelled", condition=Q(state=State.CANCELLED)
+            ),
+            PartialIndex(
+                fields=("waits_for", "rate", "turn", "enqueued_at", "id"),
+                name="bgtasks_job_rate",
+                condition=Q(waits_for=WaitsFor.RATE),
             ),
             PartialIndex(
                 fields=("waits_for", "lane", "turn", "enqueued_at", "id"),

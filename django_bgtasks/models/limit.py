@@ -1,4 +1,4 @@
-"""How many jobs of a key may run at once, where a person has changed what the code says."""
+"""What limits and rates need besides the rows of their jobs."""
 
 from __future__ import annotations
 
@@ -32,3 +32,23 @@ class LimitOverride(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class Seat(models.Model):
+    """One of the starts that a rate allows in a period: nobody starts with it before `free_at`.
+
+    A rate of N has the seats 1 to N; one that has no row was never used.
+    """
+
+    rate = ExactCharField(max_length=255)
+    number = models.PositiveSmallIntegerField()
+    free_at = UTCDateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(fields=("rate", "number"), name="bgtasks_seat_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.rate} {self.number}"

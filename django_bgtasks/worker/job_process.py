@@ -20,10 +20,11 @@ from uuid import UUID
 
 from ..core import clock
 from ..core.payload import printable
+from ..jobs.enqueue import admit_now
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
 from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
-from ..jobs.waiting import promote_jobs
+from ..jobs.waiting import await_seats, promote_jobs
 from ..ledger.connection import remember_new_sessions, retry_until_connected
 from ..ledger.lifecycle import claim_next, release
 from ..ledger.sqlite_locking import write_beside_nobody
@@ -232,6 +233,8 @@ class JobProcess:
                 self._pause(POLL_SECONDS)
             return goes_on
         self.fetcher.begin(job.pk)
+        if job.seat is not None:
+            await_seats([job], config.using)
         self._run([job])
         return True
 
@@ -345,6 +348,9 @@ class ProcessSettler(Settler):
             retry_until_connected(lambda: release(jobs, self.using), self.using)
         else:
             release(jobs, self.using)
+        # Those with a rate wait for their next seats.
+        if rates := {job.rate for job in jobs if job.rate}:
+            admit_now({}, rates, self.using)
         self.put_back([job.pk for job in jobs])
 
     def put_back(self, ids: list[UUID]) -> None:

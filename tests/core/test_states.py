@@ -20,6 +20,7 @@ ARROWS = {
     "fail": "running → failed",
     "retry_now": "running → queued",
     "retry_at": "running → scheduled",
+    "wait": "running → blocked",
     "release": "running → queued",
     "cancel_running": "running → cancelled",
     "cancel_waiting": "blocked scheduled queued → cancelled",

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from django_bgtasks import DuplicateJob, InvalidArguments, QueueFull
 from django_bgtasks.core.compat import InvalidTask
-from django_bgtasks.jobs import enqueue
+from django_bgtasks.jobs import enqueue_many
 from django_bgtasks.models import Job
 from tests.app.tasks import add, echo
 from tests.named import waiting_in
@@ -44,7 +44,7 @@ def test_no_call_is_no_job() -> None:
 
 
 def test_a_chunk_is_one_insert(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enqueue, "CHUNK", 20)
+    monkeypatch.setattr(enqueue_many, "CHUNK", 20)
     with CaptureQueriesContext(connection) as queries:
         add.enqueue_many((n, 1) for n in range(50))
     inserts = [query for query in queries if query["sql"].startswith("INSERT")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django_bgtasks import Limit, Retry, RetryLater, task
+import time
+
+from django_bgtasks import Limit, Rate, Retry, RetryLater, task
 
 
 @task(limit=Limit("api:{account}", at_once=2))
@@ -32,3 +34,23 @@ def read_feed(feed: str, fails: bool = False) -> str:
 @task(limit=Limit("api:{account}", at_once=2))
 def ask_again(account: str) -> None:
     raise RetryLater(3600)
+
+
+@task(rate=Rate("mail:{host}", 3, per=60))
+def send_mail(host: str) -> str:
+    return host
+
+
+@task(limit=Limit("crawl:{host}", at_once=2), rate=Rate("crawl:{host}", 3, per=60))
+def crawl(host: str) -> str:
+    return host
+
+
+@task(rate=Rate("flaky", 3, per=60), retry=Retry(max_attempts=5, delays=[0]))
+def flaky() -> None:
+    raise ValueError("broke")
+
+
+@task(rate=Rate("quick", 2, per=0.2))
+def quick() -> float:
+    return time.time()

@@ -26,15 +26,15 @@ from ...core.outcomes import (
 from ...core.payload import printable
 from ...core.retry import retry_of
 from ...core.states import State, Transition
-from ...jobs.enqueue import send_now
-from ...jobs.execute import Run, announce_outcome, reflect_outcome
+from ...jobs.enqueue import dispatch_on_commit, send_now
+from ...jobs.execute import Run, announce_outcome
 from ...jobs.results import announce
 from ...jobs.task import known_task
-from ...jobs.waiting import pass_on_places
+from ...jobs.waiting import pass_on
 from ...ledger import workers
 from ...ledger.connection import retry_on_conflict
 from ...ledger.database_errors import DISCONNECTED, is_conflict
-from ...ledger.lifecycle import apply_outcome, crashes_of
+from ...ledger.lifecycle import apply_outcome, crashes_of, reflect_outcome
 from ...models import Job
 from ..config import WorkerConfig
 from .orders import Orders
@@ -184,7 +184,7 @@ def _outcome_of(job: Job, death: Death, using: str) -> Outcome:
 
 
 def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
-    pass_on_places([(job, outcome)], using)
+    pass_on([(job, outcome)], using)
     reflect_outcome(job, outcome)
     logger.warning(
         "job=%s task=%s attempt=%d outcome=%s: %s %s",
@@ -195,8 +195,8 @@ def _announce(job: Job, outcome: Outcome, death: Death, using: str) -> None:
         death.end,
         f"It is {job.state} now.",
     )
-    if job.state == State.QUEUED:
-        send_now([job])
+    if job.state in (State.QUEUED, State.BLOCKED):
+        dispatch_on_commit([job], using)
     task = known_task(job.task)
     announce("job_rescued", job, task)
     if death.begun:

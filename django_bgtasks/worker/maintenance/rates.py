@@ -1,0 +1,15 @@
+"""Maintenance task: let in the jobs that wait for the next start of their rate."""
+
+from __future__ import annotations
+
+from ...jobs.waiting import start_rated
+
+EVERY = 1.0
+# A seat that is taken meanwhile may be free sooner than those that were known.
+SHORTEST = 0.01
+
+
+def run_once(using: str) -> float:
+    """Let in those for whom a seat is free. Returns the seconds until the next one is."""
+    _count, wait = start_rated(using)
+    return EVERY if wait is None else max(SHORTEST, wait)
