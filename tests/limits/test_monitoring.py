@@ -132,7 +132,7 @@ def test_a_job_that_has_waited_long_for_its_place_is_no_backlog_of_its_queue(
     redis_client: object,
 ) -> None:
     """A place that is free says nothing of the workers: they have had no time to take it up."""
-    first, second, _third, anyway = (call_api.enqueue("a", n) for n in range(4))
+    first, second, *_next, anyway = (call_api.enqueue("a", n) for n in range(5))
     Job.objects.update(enqueued_at=clock.now() - timedelta(hours=2))
     for ended in (first, second):
         cancel_job(ended.id)
