@@ -12,8 +12,9 @@ from ..core.payload import fault_of
 from ..jobs.actions import By, acting
 from ..jobs.enqueue import admit_now, admit_on_commit
 from ..ledger import history
+from ..ledger.admission import LANE
 from ..ledger.connection import in_transaction
-from ..ledger.lanes import lanes_with_waiting
+from ..ledger.lanes import keys_with_waiting
 from ..ledger.lifecycle import ledger_database
 from ..ledger.times import Now
 from ..models import HistoryVerb, LimitOverride
@@ -99,15 +100,15 @@ def _after_change(key: str, prefix: bool, using: str) -> None:
     if prefix:
         connections[using].on_commit(lambda: _admit_all(key, using), robust=True)
     else:
-        admit_on_commit({key: ()}, using)
+        admit_on_commit({key: ()}, (), using)
 
 
 def _admit_all(prefix: str, using: str) -> None:
     """Those that wait in a lane with this prefix. What fails is left to maintenance."""
     after = ""
-    while lanes := lanes_with_waiting(after, PAGE, using):
+    while lanes := keys_with_waiting(LANE, after, PAGE, using):
         if found := [lane for lane in lanes if prefix_of(lane) == prefix]:
-            admit_now(dict.fromkeys(found, ()), using)
+            admit_now(dict.fromkeys(found, ()), (), using)
         after = lanes[-1]
 
 
