@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from ..core.limits import IN_ORDER
+from ..core.limits import IN_ORDER, MAX_PLACES
 from ..core.states import Transition, WaitsFor
 from ..models import LimitOverride, QueuePause, Seat
 from .statements import TABLE
@@ -110,14 +110,21 @@ head AS (
 
 
 def _postgresql(kind: Kind, free: str, waits: str) -> str:
+    """The numbers of rows that it expects do not depend on the parameters, nor on how many wait:
+    so it is planned once for all of them, and seems too cheap to be compiled by JIT.
+    """
     return f"""\
-WITH RECURSIVE keys AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS keys(key, prefix)),
-own AS (SELECT * FROM unnest(%s::text[], %s::int[]) AS own(key, n)),
-{free}, line AS (
+WITH RECURSIVE keys AS (
+    SELECT * FROM unnest((SELECT %s::text[]), (SELECT %s::text[])) AS keys(key, prefix)
+), own AS (
+    SELECT * FROM unnest((SELECT %s::text[]), (SELECT %s::int[])) AS own(key, n)
+), {free}, line AS (
     SELECT room.key, first.id
     FROM room CROSS JOIN LATERAL (
-        SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = room.key AND {waits}
-        {ORDER} LIMIT GREATEST(room.room, 0)
+        SELECT most.id FROM (
+            SELECT j.id, j.turn, j.enqueued_at FROM {TABLE} j
+            WHERE j.{kind.key} = room.key AND {waits} {ORDER} LIMIT {MAX_PLACES}
+        ) AS most LIMIT GREATEST(room.room, 0)
     ) AS first
 ), unlocked AS (
     SELECT line.key, j.id, ROW_NUMBER() OVER (PARTITION BY line.key {ORDER}) AS turn

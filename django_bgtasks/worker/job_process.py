@@ -19,13 +19,15 @@ from types import FrameType
 from uuid import UUID
 
 from ..core import clock
+from ..core.options import backend_of
 from ..core.payload import printable
-from ..jobs.enqueue import admit_now
+from ..jobs.enqueue import admit_now, keeping
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
 from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
 from ..jobs.waiting import await_seats, promote_jobs
 from ..ledger.connection import remember_new_sessions, retry_until_connected
+from ..ledger.lanes import Admitted
 from ..ledger.lifecycle import claim_next, release
 from ..ledger.sqlite_locking import write_beside_nobody
 from ..ledger.transitions import next_due
@@ -74,6 +76,8 @@ class JobProcess:
         # Of each task; and of each queue, and RQ queue, that of its last job.
         self._by_task: dict[str, Executor] = {}
         self._by_queue: dict[str, Executor] = {}
+        # When the time is over for the messages in hand.
+        self._late = 0.0
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
@@ -115,17 +119,36 @@ class JobProcess:
 
     def run_messages(self, messages: list[UUID]) -> None:
         """Claim and run as many at a time as a batch may have; put back what comes too late."""
-        late = clock.monotonic() + self.config.options.group_budget
+        self._late = clock.monotonic() + self.config.options.group_budget
         # A job has one entry here: a second message of it would find none once the first is done.
         messages = list(dict.fromkeys(messages))
         for job_id in messages:
             self.shared.popped(job_id)
         prefetched = self.inline.prefetched
         prefetched.extend(messages)
-        while ids := prefetched.take(self.config.group_size):
-            self._run(self._claim(ids))
-            if self.stopping or clock.monotonic() > late:
-                self.settler.put_back(prefetched.take())
+        with keeping(self._keep):
+            while ids := prefetched.take(self.config.group_size):
+                self._run(self._claim(ids))
+                if self.stopping or clock.monotonic() > self._late:
+                    self.settler.put_back(prefetched.take())
+
+    def _keep(self, admitted: list[Admitted]) -> list[Admitted]:
+        """Run jobs that have got the places of those that were run here, if there is time: they
+        need no message. Returns the others.
+        """
+        prefetched, source = self.inline.prefetched, self.fetcher.source
+        room = self.inline.capacity(source) - len(prefetched)
+        if room <= 0 or self.stopping or clock.monotonic() > self._late:
+            return admitted
+        kept = [job for job in admitted if self._is_of_source(job)][:room]
+        for job in kept:
+            self.shared.popped(job.id)
+        prefetched.extend(job.id for job in kept)
+        return [job for job in admitted if job not in kept]
+
+    def _is_of_source(self, job: Admitted) -> bool:
+        name = rq_queue_name(job.queue, job.priority)
+        return name == self.fetcher.source and backend_of(job.backend) == self.config.backend
 
     def _claim(self, ids: list[UUID]) -> list[Job]:
         config = self.config
