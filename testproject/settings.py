@@ -106,7 +106,7 @@ for directory in (MEDIA_ROOT, FILE_UPLOAD_TEMP_DIR):
     directory.mkdir(exist_ok=True)
 
 # The provider that knows cities: how long it takes, and where it counts its calls.
-GEOCODER_SECONDS = 1.5
+GEOCODER_SECONDS = 1.0
 GEOCODER_DIRECTORY = VAR / "geocoder"
 
 STATIC_URL = "static/"

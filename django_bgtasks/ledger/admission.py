@@ -25,6 +25,11 @@ RETURNED = ", ".join(
     f"{TABLE}.{name}"
     for name in ("id", "queue", "priority", "task", "backend", "waits_for", "rate")
 )
+# It can run from now on: what it has waited until here says nothing of its queue.
+CAN_RUN = {
+    "postgresql": "run_after = STATEMENT_TIMESTAMP()",
+    "sqlite": "run_after = STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
+}
 # A job gets its seat so many seconds before it is free, and begins on time.
 AHEAD = 0.1
 SOON = {
@@ -133,7 +138,7 @@ WITH RECURSIVE keys AS (
         WHERE j.id = line.id AND j.waits_for = '{kind.waits_for}' FOR UPDATE SKIP LOCKED
     ) AS j
 ), moved AS (
-    UPDATE {TABLE} SET {kind.placed}
+    UPDATE {TABLE} SET {kind.placed}, {CAN_RUN["postgresql"]}
     FROM unlocked JOIN free ON free.key = unlocked.key AND free.turn = unlocked.turn
     WHERE {TABLE}.id = unlocked.id AND {TABLE}.state || '' = '{BLOCKED}'
     RETURNING {RETURNED}
@@ -159,7 +164,7 @@ own(key, n) AS (SELECT value ->> 0, value ->> 1 FROM json_each(%s)),
         AND (j.turn, j.enqueued_at, j.id) > (line.turn, line.enqueued_at, line.id) {ORDER} LIMIT 1)
     WHERE number < room
 )
-UPDATE {TABLE} SET {kind.placed}
+UPDATE {TABLE} SET {kind.placed}, {CAN_RUN["sqlite"]}
 FROM line JOIN free ON free.key = line.key AND free.turn = line.number
 WHERE {TABLE}.id = line.id AND {TABLE}.state = '{BLOCKED}'
 RETURNING {RETURNED}

@@ -145,7 +145,7 @@ def _place(kind: Kind, job: Job, number: int, using: str) -> Admitted | None:
     job.state = State.BLOCKED if needs_seat else Transition.UNBLOCK.target
     names = (kind.number, "waits_for", "state")
     row = _line(kind, getattr(job, kind.key), using).filter(pk=job.pk)
-    if not row.update(**{name: getattr(job, name) for name in names}):
+    if not row.update(**{name: getattr(job, name) for name in names}, run_after=Now()):
         return None
     return Admitted(*(getattr(job, name) for name in Admitted._fields))
 

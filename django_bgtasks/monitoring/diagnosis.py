@@ -201,17 +201,17 @@ def _held(snapshot: Snapshot) -> Iterator[Problem]:
 
 def _waits(snapshot: Snapshot) -> Iterator[Problem]:
     """Sequences that wait for a person, and limits that let nothing run."""
-    held = snapshot.waits.first_held
-    if held is not None and held.seconds > LONG_WAIT:
+    first = snapshot.waits.first_held
+    if first is not None and first.seconds > LONG_WAIT:
         values = {
             "count": snapshot.waits.held_sequences,
-            "key": held.key,
-            "job": held.job,
-            "task": held.task,
-            "span": held.seconds,
+            "key": first.key,
+            "job": first.job,
+            "task": first.task,
+            "span": first.seconds,
         }
-        command = f"python manage.py bgretry {held.job}"
-        target = Target("job", {"id": held.job})
+        command = f"python manage.py bgretry {first.job}"
+        target = Target("job", {"id": first.job})
         yield Problem(Level.WARNING, "sequence-held", values, target, command)
     if closed := [lane for lane in snapshot.waits.lanes if lane.allowed == 0]:
         values = {"count": len(closed), "key": closed[0].key}

@@ -172,18 +172,18 @@ TEXTS: dict[str, tuple[Any, Any]] = {
     ),
     "sequence-held": (
         ngettext_lazy(
-            "The sequence %(key)s waits behind the job %(job)s of %(task)s, which failed %(span)s "
-            "ago.",
-            "%(count)d sequences wait behind jobs that have failed; %(key)s waits longest, for "
-            "the job %(job)s of %(task)s failed %(span)s ago.",
+            "%(count)d sequence waits for %(span)s behind a job that has failed: %(key)s behind "
+            "job %(job)s of %(task)s.",
+            "%(count)d sequences wait for up to %(span)s behind jobs that have failed: the first "
+            "is %(key)s behind job %(job)s of %(task)s.",
             "count",
         ),
         _("Release it in the admin, or mend the cause and retry the job: %(command)s"),
     ),
     "limit-closed": (
         ngettext_lazy(
-            "The limit %(key)s is 0: nothing runs there, and jobs wait.",
-            "%(count)d limits are 0: nothing runs there, and jobs wait; %(key)s waits longest.",
+            "%(count)d limit is 0, and jobs wait there: %(key)s.",
+            "%(count)d limits are 0, and jobs wait there: the first is %(key)s.",
             "count",
         ),
         _("Change it in the admin, or let the at_once of its tasks give another number."),

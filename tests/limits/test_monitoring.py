@@ -13,7 +13,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from django_bgtasks import oldest_age
 from django_bgtasks.core import clock
+from django_bgtasks.jobs.actions import cancel_job, run_job_anyway
 from django_bgtasks.models import Job, LimitOverride
 from django_bgtasks.monitoring import waits
 from django_bgtasks.monitoring.waits import NOBODY_WAITS, take_waits
@@ -124,3 +126,16 @@ def test_where_nobody_waits_it_is_one_statement(redis_client: Any) -> None:
     with CaptureQueriesContext(connection) as captured:
         assert take_waits("default") == NOBODY_WAITS
     assert len(captured) == 1
+
+
+def test_a_job_that_has_waited_long_for_its_place_is_no_backlog_of_its_queue(
+    redis_client: object,
+) -> None:
+    """A place that is free says nothing of the workers: they have had no time to take it up."""
+    first, second, *_next, anyway = (call_api.enqueue("a", n) for n in range(5))
+    Job.objects.update(enqueued_at=clock.now() - timedelta(hours=2))
+    for ended in (first, second):
+        cancel_job(ended.id)
+    run_job_anyway(anyway.id)
+    assert oldest_age("default") == pytest.approx(0, abs=60)
+    assert "Start more workers" not in bgstatus()

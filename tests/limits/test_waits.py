@@ -19,7 +19,7 @@ from django_bgtasks.monitoring import ahead
 from django_bgtasks.testing import enqueued, run_jobs, without_redis
 from tests.app.tasks import add
 
-from .tasks import apply_event, call_api
+from .tasks import apply_event, call_api, update_device
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -56,6 +56,7 @@ def test_its_owner_hears_how_many_are_before_it(browser: Client, ada: User) -> N
     assert [fact["waits"] and fact["waits"]["before"] for fact in facts] == [None, None, 0, 1, 2, 3]
     last = facts[-1]
     assert (last["state"], last["status"], last["finished"]) == ("blocked", "READY", False)
+    assert last["label"] == "Waiting"
     assert last["waits"] == {
         "code": "limit",
         "before": 3,
@@ -63,6 +64,13 @@ def test_its_owner_hears_how_many_are_before_it(browser: Client, ada: User) -> N
         "text": "It waits for a place: 3 jobs are before it.",
     }
     assert facts[2]["waits"]["text"] == "It waits for a place, and gets the next one."
+
+
+def test_the_owner_of_a_job_that_was_skipped_hears_why(browser: Client, ada: User) -> None:
+    _first, second = (update_device.using(owner=ada).enqueue("d") for _ in range(2))
+    facts = asked(browser, second)
+    assert (facts["state"], facts["error_code"]) == ("cancelled", "busy")
+    assert facts["error"] == "Skipped: no place was free at its limit."
 
 
 def test_whoever_follows_it_hears_when_the_line_moves(browser: Client, ada: User) -> None:
