@@ -8,12 +8,15 @@ as the ORM's forms in lifecycle.py, and one suite of tests holds for both.
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha1
+from itertools import count
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, connections, models
 from django.db.models.base import ModelState
@@ -26,7 +29,10 @@ from ..models import Job
 from . import pooler
 
 try:
-    from psycopg import Cursor
+    from psycopg import Cursor, generators
+    from psycopg.adapt import PyFormat, Transformer
+    from psycopg.errors import error_from_result
+    from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 except ImportError:
     Cursor = None  # type: ignore[assignment,misc]
 
@@ -53,10 +59,8 @@ FREE_SLOT = "(dedup_slot) WHERE dedup_slot IS NOT NULL"
 # PostgreSQL keeps the plan that it made while a table was small, until statistics are gathered:
 # reading all rows was the best way when the worker started, and is the worst a minute later.
 REPLAN_AFTER = 5.0
-# One psycopg cursor for each of Django's connections: it costs more to make than to use.
-_cursors: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-# When each connection last made its plans anew, by the monotonic clock.
-_planned: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+# Where psycopg's connection has what is prepared in its session.
+ATTRIBUTE = "bgtasks_prepared"
 
 
 class Dialect:
@@ -262,40 +266,112 @@ def is_plain(job: Job) -> bool:
     return _are_values(job, _own_values(job))
 
 
+@dataclass(slots=True)
+class Prepared:
+    """What is prepared in a session.
+
+    cursor: of psycopg, for it costs more to make than to use. planned: when the plans were last
+    made anew, by the monotonic clock. names: of the statements that go without the cursor. values:
+    what writes and reads their values.
+    """
+
+    cursor: Any
+    values: Any
+    planned: float
+    names: dict[str, bytes] = field(default_factory=dict)
+
+
 def run_prepared(
     sql: str, params: Sequence[Any], connection: Any, *, searches: bool = False
 ) -> list[Any]:
-    """Run a statement that psycopg prepares once a session and sends by the extended protocol.
+    """Run a statement that is prepared once a session, and is sent by the extended protocol.
 
     Django's cursors write the values into the text, which PostgreSQL then has to parse and to plan
     again each time. A site's wrappers and its log of queries see these statements like all others.
     searches: the statement looks for rows; its plan is made anew every REPLAN_AFTER seconds.
     """
     connection.ensure_connection()
-    own = None if Cursor is None or connection.queries_logged else _cursor(connection)
-    if own is None:
+    prepared = None if Cursor is None or connection.queries_logged else _prepared(connection)
+    if prepared is None:
         return _run_plainly(sql, params, connection)
-    cursor = connection.make_cursor(own)
-    try:
-        if searches:
-            _replan(connection, cursor)
-        session = connection.connection
-        # Django has psycopg prepare nothing; here it prepares at the first use.
-        before, session.prepare_threshold = session.prepare_threshold, 0
+    if searches:
+        _replan(connection, prepared)
+    if _is_alone(connection):
         try:
-            cursor.execute(sql, params)
-            return list(cursor.fetchall())
-        finally:
-            session.prepare_threshold = before
+            with connection.wrap_database_errors, connection.connection.lock:
+                return _run_alone(sql, params, connection.connection, prepared)
+        except DatabaseError as error:
+            if not pooler.is_pooler_error(error):
+                raise
+            # Somebody has had the session forget all, as psycopg does after a rollback.
+            prepared.names.clear()
+    try:
+        return _run_by_cursor(sql, params, connection, prepared)
     except DatabaseError as error:
         if not pooler.is_pooler_error(error):
             raise
         # It came after the first look, as with a failover. Nothing was executed.
         pooler.remember(connection)
-        _cursors.pop(connection, None)
+        delattr(connection.connection, ATTRIBUTE)
         if connection.in_atomic_block or not connection.get_autocommit():
             raise
         return _run_plainly(sql, params, connection)
+
+
+def _is_alone(connection: Any) -> bool:
+    """Whether a statement is a transaction of its own here, and nobody is to see it."""
+    session = connection.connection
+    return (
+        all(hasattr(wrapper, "only_notes") for wrapper in connection.execute_wrappers)
+        and session.autocommit
+        and session.pgconn.transaction_status == TransactionStatus.IDLE
+        and session.pgconn.pipeline_status == PipelineStatus.OFF
+    )
+
+
+def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared) -> list[Any]:
+    """Without a cursor: it and Django's around it take longer than the rest of a claim."""
+    pgconn, values = session.pgconn, prepared.values
+
+    def exchange() -> Generator[Any, Any, Any]:
+        name = prepared.names.get(sql)
+        if name is None:
+            numbers = count(1)
+            text = re.sub("%[s%]", lambda m: f"${next(numbers)}" if m[0] == "%s" else "%", sql)
+            # No other statement has it, should a pooler give this session to others.
+            name = f"bgtasks_{sha1(text.encode(), usedforsecurity=False).hexdigest()}".encode()
+            pgconn.send_prepare(name, text.encode())
+            yield from results(ExecStatus.COMMAND_OK)
+            prepared.names[sql] = name
+        pgconn.send_query_prepared(
+            name, values.dump_sequence(params, [PyFormat.TEXT] * len(params))
+        )
+        return (yield from results(ExecStatus.TUPLES_OK))
+
+    def results(wanted: ExecStatus) -> Generator[Any, Any, Any]:
+        result = (yield from generators.execute(pgconn))[-1]
+        if result.status != wanted:
+            raise error_from_result(result, encoding=session.info.encoding)
+        return result
+
+    result = session.wait(exchange())
+    values.set_pgresult(result)
+    rows: list[Any] = values.load_rows(0, result.ntuples, tuple)
+    values.set_pgresult(None)
+    return rows
+
+
+def _run_by_cursor(
+    sql: str, params: Sequence[Any], connection: Any, prepared: Prepared
+) -> list[Any]:
+    cursor, session = connection.make_cursor(prepared.cursor), connection.connection
+    # Django has psycopg prepare nothing; here it prepares at the first use.
+    before, session.prepare_threshold = session.prepare_threshold, 0
+    try:
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())
+    finally:
+        session.prepare_threshold = before
 
 
 def _run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
@@ -304,22 +380,22 @@ def _run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
         return list(cursor.fetchall())
 
 
-def _cursor(connection: Any) -> Any:
-    """The cursor of this session; None if nothing may be prepared in it."""
+def _prepared(connection: Any) -> Prepared | None:
+    """What is prepared in this session; None if nothing may be."""
     connection.validate_thread_sharing()
-    cursor = _cursors.get(connection)
-    if cursor is None or cursor.connection is not connection.connection:
-        if pooler.is_pooled(connection):
-            return None
-        cursor = _cursors[connection] = Cursor(connection.connection)
-    return cursor
+    session = connection.connection
+    found: Prepared | None = getattr(session, ATTRIBUTE, None)
+    if found is None and not pooler.is_pooled(connection):
+        found = Prepared(Cursor(session), Transformer(session), time.monotonic())
+        setattr(session, ATTRIBUTE, found)
+    return found
 
 
-def _replan(connection: Any, cursor: Any) -> None:
+def _replan(connection: Any, prepared: Prepared) -> None:
     moment = time.monotonic()
-    if moment - _planned.setdefault(connection, moment) > REPLAN_AFTER:
-        cursor.execute("DISCARD PLANS")
-        _planned[connection] = moment
+    if moment - prepared.planned > REPLAN_AFTER:
+        connection.make_cursor(prepared.cursor).execute("DISCARD PLANS")
+        prepared.planned = moment
 
 
 def _columns(names: Sequence[str]) -> str:
