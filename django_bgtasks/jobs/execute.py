@@ -133,9 +133,8 @@ def claim_jobs(
     """Claim the jobs of messages. Those that are not there to be claimed are left out.
 
     queues, backend: those that the worker serves; which list of Redis brought a message says
-    nothing.
+    nothing. A job waits for it: what the connections need is done before.
     """
-    refresh_connections()
     claim = partial(claim_many, job_ids, worker, using, queues, backend)
     return retry_until_connected(claim, using)
 

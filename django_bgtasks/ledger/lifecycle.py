@@ -151,6 +151,16 @@ def claim_many(
     return rows
 
 
+def plan_claims(worker: UUID, using: str, queues: Sequence[str], backend: str) -> None:
+    """Have the next claim find a plan that is made, and not too old. For one who has time.
+
+    Raises DatabaseError.
+    """
+    dialect = dialect_of(using)
+    if dialect is not None and dialect.has_old_plans(using):
+        dialect.claim([], worker, using, queues, stored_backends(backend))
+
+
 def claim(job_id: UUID, worker: UUID, using: str, queues: Sequence[str] = ()) -> Job | None:
     """Claim this job for a worker and return its row; None if it is not there to be claimed."""
     claimed = claim_many([job_id], worker, using, queues)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha1
 from itertools import count
+from math import inf
 from typing import Any
 from uuid import UUID
 
@@ -102,6 +103,10 @@ class Dialect:
     ) -> list[Any]:
         """Execute the statement and return its rows. searches: it looks for rows."""
         return _run_plainly(sql, params, connections[using])
+
+    def has_old_plans(self, using: str) -> bool:
+        """Whether a statement that searches is to be planned anew soon; it is, by the next one."""
+        return False
 
     def insert(self, job: Job, if_free: bool, using: str) -> bool | None:
         """Insert the row. False if it was left out, for its dedup slot is taken. None if it has an
@@ -244,6 +249,13 @@ class PostgreSQL(Dialect):
     ) -> list[Any]:
         """Prepared; the plan of a statement that searches is made anew now and then."""
         return run_prepared(sql, params, connections[using], searches=searches)
+
+    def has_old_plans(self, using: str) -> bool:
+        prepared = getattr(connections[using].connection, ATTRIBUTE, None)
+        if prepared is None or time.monotonic() - prepared.planned < REPLAN_AFTER / 2:
+            return False
+        prepared.planned = -inf
+        return True
 
 
 DIALECTS = {"postgresql": PostgreSQL(), "sqlite": Dialect()}

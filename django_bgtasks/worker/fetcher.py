@@ -18,6 +18,7 @@ from ..jobs.execute import Run
 from ..ledger import identity
 from ..ledger.connection import retry_until_connected
 from ..ledger.database_errors import DISCONNECTED
+from ..ledger.lifecycle import plan_claims
 from ..sandbox.connections import give_back_connections
 from ..transport.connection import (
     CLUSTER_ERRORS,
@@ -122,6 +123,7 @@ class MessageFetcher:
         if running is not None:
             self.begin(running)
         self.queues.look_for_pauses()
+        self._plan_claims()
         served = [name for name in worker.rq_queues if not self.queues.is_paused(name)]
         # First: who makes room from here on says so.
         self._waits_for_room = True
@@ -137,6 +139,13 @@ class MessageFetcher:
             return []
         self.begin(job_id)
         return [job_id]
+
+    def _plan_claims(self) -> None:
+        config = self.config
+        try:
+            plan_claims(config.worker, config.using, config.queues, config.backend)
+        except DISCONNECTED:
+            connections[config.using].close()
 
     def notify(self) -> None:
         """From another thread: there is room for more jobs than before."""
