@@ -27,6 +27,7 @@ from ..core.states import FINAL, WAITING, State, Transition
 from ..models import Attempt, AttemptLog, Job
 from .connection import begin_new_session, retried, retry_until_connected
 from .expiry import free_expired_slot, not_expired
+from .insert_calls import insert_rows
 from .returning import current, insert_returning, skipping_locked, update_returning
 from .statements import FREE_SLOT, dialect_of, is_plain
 from .times import After, Now, after
@@ -64,7 +65,7 @@ def insert_calls(first: Job, calls: Sequence[Call], using: str) -> None:
     """Insert jobs that differ from `first` in what a Call has, in one statement."""
     dialect = dialect_of(using)
     if dialect is not None and is_plain(first):
-        dialect.insert_calls(first, calls, using)
+        insert_rows(dialect, first, calls, using)
         return
     jobs = [job_of(first, call) for call in calls]
     for job in jobs:

@@ -43,9 +43,6 @@ FIELDS = {field.attname: field for field in Job._meta.concrete_fields}
 WRITTEN = [name for name in FIELDS if name != "enqueued_at"]
 # What a row has of which nobody says otherwise.
 DEFAULTS = {name: FIELDS[name].get_default() for name in WRITTEN if name != "id"}
-# What many calls of a task have in common.
-SHARED = [name for name in WRITTEN if name not in ("id", "args", "kwargs")]
-UNLABELLED = [name for name in SHARED if name != "label"]
 # What a run does not need of its job's row: it is read if somebody asks for it.
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
@@ -115,22 +112,11 @@ class Dialect:
         names = _own_values(job)
         if not _are_values(job, names):
             return None
-        rows = self.run(insert_sql(self, names, if_free), _stored(job, names, using), using)
+        rows = self.run(insert_sql(self, names, if_free), column_values(job, names, using), using)
         for (moment,) in rows:
             convert = _converters(using).get(READ.index("enqueued_at"))
             job.enqueued_at = moment if convert is None else convert(moment)
         return bool(rows)
-
-    def insert_calls(self, first: Job, calls: Sequence[Any], using: str) -> None:
-        """Insert a row for each (id, args, kwargs), or (id, args, kwargs, label); everything else
-        is as in `first`.
-        """
-        labelled = len(calls[0]) > 3
-        shared = UNLABELLED if labelled else SHARED
-        array = to_json([[job_id.hex, *own] for job_id, *own in calls])
-        statement = insert_calls_sql(self, using, labelled)
-        with connections[using].cursor() as cursor:
-            cursor.execute(statement, [*_stored(first, shared, using), array])
 
     def claim(
         self,
@@ -162,25 +148,9 @@ def insert_sql(dialect: Dialect, names: Sequence[str], if_free: bool) -> str:
     unless_taken = f"ON CONFLICT {FREE_SLOT} DO NOTHING" if if_free else ""
     values = [*["%s"] * len(names), *(_literal(DEFAULTS[name]) for name in others)]
     return f"""\
-INSERT INTO {TABLE} ({_columns([*names, *others])}, enqueued_at)
+INSERT INTO {TABLE} ({columns([*names, *others])}, enqueued_at)
 VALUES ({", ".join(values)}, {dialect.now})
 {unless_taken} RETURNING enqueued_at
-"""
-
-
-@cache
-def insert_calls_sql(dialect: Dialect, using: str, labelled: bool) -> str:
-    """A row for each value of one JSON array."""
-    shared = UNLABELLED if labelled else SHARED
-    types = [str(FIELDS[name].db_type(connections[using])) for name in shared]
-    own = [("value ->> 0", "uuid"), ("value -> 1", "jsonb"), ("value -> 2", "jsonb")]
-    own += [("value ->> 3", "text")] if labelled else []
-    names = ["id", "args", "kwargs", *(["label"] if labelled else []), *shared]
-    values = [dialect.cast(*each) for each in [*own, *(("%s", kind) for kind in types)]]
-    return f"""\
-INSERT INTO {TABLE} ({_columns(names)}, enqueued_at)
-SELECT {", ".join(values)}, {dialect.now}
-FROM {dialect.calls}
 """
 
 
@@ -284,13 +254,26 @@ class Prepared:
 
     cursor: of psycopg, for it costs more to make than to use. planned: when the plans were last
     made anew, by the monotonic clock. names: of the statements that go without the cursor. values:
-    what writes and reads their values.
+    what writes and reads their values. meanwhile: to be called while the next one is under way.
     """
 
     cursor: Any
     values: Any
     planned: float
     names: dict[str, bytes] = field(default_factory=dict)
+    meanwhile: Callable[[], object] | None = None
+
+
+def meanwhile(act: Callable[[], object], using: str) -> None:
+    """Call act() while the next statement is under way; now, where that cannot be. It raises
+    nothing.
+    """
+    connection: Any = connections[using]
+    prepared = getattr(connection.connection, ATTRIBUTE, None)
+    if prepared is None or connection.queries_logged or not _is_alone(connection):
+        act()
+    else:
+        prepared.meanwhile = act
 
 
 def run_prepared(
@@ -360,9 +343,9 @@ def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared
         )
         return (yield from results(ExecStatus.TUPLES_OK))
 
-    def results(wanted: ExecStatus) -> Generator[Any, Any, Any]:
+    def results(expected: ExecStatus) -> Generator[Any, Any, Any]:
         result = (yield from generators.execute(pgconn))[-1]
-        if result.status != wanted:
+        if result.status != expected:
             raise error_from_result(result, encoding=session.info.encoding)
         return result
 
@@ -410,7 +393,7 @@ def _replan(connection: Any, prepared: Prepared) -> None:
         prepared.planned = moment
 
 
-def _columns(names: Sequence[str]) -> str:
+def columns(names: Sequence[str]) -> str:
     return ", ".join(str(FIELDS[name].column) for name in names)
 
 
@@ -437,7 +420,7 @@ def _are_values(job: Job, names: Sequence[str]) -> bool:
     return not any(hasattr(row[name], "resolve_expression") for name in names)
 
 
-def _stored(job: Job, names: Sequence[str], using: str) -> list[Any]:
+def column_values(job: Job, names: Sequence[str], using: str) -> list[Any]:
     """The values of these fields as the driver takes them."""
     row = job.__dict__
     return [_driver_value(FIELDS[name], row[name], using) for name in names]

@@ -19,6 +19,7 @@ from ..ledger import identity
 from ..ledger.connection import retry_until_connected
 from ..ledger.database_errors import DISCONNECTED
 from ..ledger.lifecycle import plan_claims
+from ..ledger.statements import meanwhile
 from ..sandbox.connections import give_back_connections
 from ..transport.connection import (
     CLUSTER_ERRORS,
@@ -137,7 +138,7 @@ class MessageFetcher:
         if suspended:
             worker.put_back(source, [job_id])
             return []
-        self.begin(job_id)
+        meanwhile(partial(self.begin, job_id), self.config.using)
         return [job_id]
 
     def _plan_claims(self) -> None:
