@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -41,6 +42,14 @@ NO_APP = (
     "there are no tables for its jobs, and no workers."
 )
 ADD_IT = 'Add "django_bgtasks" to INSTALLED_APPS, then run `manage.py migrate`.'
+
+
+@cache
+def _ways() -> tuple[Any, Any]:
+    """The modules that enqueue. With them come the models, which are not there at first."""
+    from .jobs import enqueue, inline
+
+    return enqueue, inline
 
 
 class RQBackend(BaseTaskBackend):
@@ -113,8 +122,7 @@ class RQBackend(BaseTaskBackend):
 
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult[Any]:
         """Insert a job in the current transaction and dispatch it after the commit."""
-        from .jobs import enqueue, inline
-
+        enqueue, inline = _ways()
         background_task = self._of_this_backend(task)
         insert = inline.enqueue_inline if runs_inline(background_task) else enqueue.enqueue
         return insert(background_task, args, kwargs, task)
@@ -127,8 +135,7 @@ class RQBackend(BaseTaskBackend):
 
     def enqueue_many(self, task: Any, calls: Iterable[Any]) -> Sequence[JobResult[Any]]:
         """Enqueue many calls at once; all of them or none."""
-        from .jobs import enqueue, inline
-
+        enqueue, inline = _ways()
         background_task = self._of_this_backend(task)
         insert = (
             inline.enqueue_many_inline if runs_inline(background_task) else enqueue.enqueue_many

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from inspect import iscoroutinefunction
 from typing import Any
 from uuid import UUID
@@ -189,10 +189,15 @@ def call(run: Run) -> Any:
     It gets JobTimeout after the job's timeout.
     """
     seconds = run.job.timeout
-    if iscoroutinefunction(run.task.func):
+    if _is_coroutine(run.task.func):
         coroutine = LimitedCoroutine(partial(acall, run), seconds)
         return run_in_sandbox(partial(_run_coroutine, coroutine), Limit())
     return run_in_sandbox(partial(_call, run), deadline(seconds))
+
+
+@lru_cache(maxsize=1024)
+def _is_coroutine(func: Any) -> bool:
+    return iscoroutinefunction(func)
 
 
 def _call(run: Run) -> Any:

@@ -29,7 +29,7 @@ from .connection import begin_new_session, retried, retry_until_connected
 from .expiry import free_expired_slot, not_expired
 from .insert_calls import insert_rows
 from .returning import current, insert_returning, skipping_locked, update_returning
-from .statements import FREE_SLOT, dialect_of, is_plain
+from .statements import FREE_SLOT, dialect_of, do_meanwhile, is_plain
 from .times import After, Now, after
 
 # The id and the arguments of a call, and its label if the task has some.
@@ -146,6 +146,7 @@ def claim_many(
         queued = queued.filter(queue__in=queues) if queues else queued
         queued = queued.filter(backend__in=backends) if backends else queued
         rows = update_returning(queued, _claimed_by(worker))
+    do_meanwhile()
     if len(rows) > 1:
         order = {job_id: place for place, job_id in enumerate(dict.fromkeys(job_ids))}
         rows.sort(key=lambda job: order[job.pk])

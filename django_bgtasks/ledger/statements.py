@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha1
 from itertools import count
 from math import inf
@@ -59,6 +60,8 @@ FREE_SLOT = "(dedup_slot) WHERE dedup_slot IS NOT NULL"
 REPLAN_AFTER = 5.0
 # Where psycopg's connection has what is prepared in its session.
 ATTRIBUTE = "bgtasks_prepared"
+# What is to be called while the next claim is under way, or else after it. It raises nothing.
+meanwhile: deque[Callable[[], object]] = deque()
 
 
 class Dialect:
@@ -129,8 +132,8 @@ class Dialect:
         """Claim those of these jobs that are queued: in one of these queues, and with one of these
         names of a backend, if there are any.
         """
-        only = [self.array(names) for names in (queues, backends) if names]
-        params = [worker.hex, self.array(job_id.hex for job_id in job_ids), *only]
+        only = [_array_of(self, tuple(names)) for names in (queues, backends) if names]
+        params = [worker.hex, self.array([job_id.hex for job_id in job_ids]), *only]
         rows = self.run(claim_sql(self, bool(queues), bool(backends)), params, using, searches=True)
         return [_claimed(row, using) for row in rows]
 
@@ -139,6 +142,11 @@ class Dialect:
         params = [*self.array_of_ends(done), worker.hex]
         rows = self.run(settle_sql(self), params, using, searches=True)
         return {row[0] if isinstance(row[0], UUID) else UUID(row[0]) for row in rows}
+
+
+@lru_cache(maxsize=64)
+def _array_of(dialect: Dialect, names: tuple[str, ...]) -> str:
+    return dialect.array(names)
 
 
 @cache
@@ -254,26 +262,13 @@ class Prepared:
 
     cursor: of psycopg, for it costs more to make than to use. planned: when the plans were last
     made anew, by the monotonic clock. names: of the statements that go without the cursor. values:
-    what writes and reads their values. meanwhile: to be called while the next one is under way.
+    what writes and reads their values.
     """
 
     cursor: Any
     values: Any
     planned: float
     names: dict[str, bytes] = field(default_factory=dict)
-    meanwhile: Callable[[], object] | None = None
-
-
-def meanwhile(act: Callable[[], object], using: str) -> None:
-    """Call act() while the next statement is under way; now, where that cannot be. It raises
-    nothing.
-    """
-    connection: Any = connections[using]
-    prepared = getattr(connection.connection, ATTRIBUTE, None)
-    if prepared is None or connection.queries_logged or not _is_alone(connection):
-        act()
-    else:
-        prepared.meanwhile = act
 
 
 def run_prepared(
@@ -338,9 +333,9 @@ def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared
             pgconn.send_prepare(name, text.encode())
             yield from results(ExecStatus.COMMAND_OK)
             prepared.names[sql] = name
-        pgconn.send_query_prepared(
-            name, values.dump_sequence(params, [PyFormat.TEXT] * len(params))
-        )
+        texts = values.dump_sequence(params, [PyFormat.TEXT] * len(params))
+        pgconn.send_query_prepared(name, texts)
+        do_meanwhile()
         return (yield from results(ExecStatus.TUPLES_OK))
 
     def results(expected: ExecStatus) -> Generator[Any, Any, Any]:
@@ -354,6 +349,12 @@ def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared
     rows: list[Any] = values.load_rows(0, result.ntuples, tuple)
     values.set_pgresult(None)
     return rows
+
+
+def do_meanwhile() -> None:
+    """Call what waits for it."""
+    while meanwhile:
+        meanwhile.popleft()()
 
 
 def _run_by_cursor(

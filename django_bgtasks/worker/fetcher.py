@@ -138,7 +138,7 @@ class MessageFetcher:
         if suspended:
             worker.put_back(source, [job_id])
             return []
-        meanwhile(partial(self.begin, job_id), self.config.using)
+        meanwhile.append(partial(self.begin, job_id))
         return [job_id]
 
     def _plan_claims(self) -> None:

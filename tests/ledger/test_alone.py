@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection, transaction
+from psycopg.pq import TransactionStatus
 
 from django_bgtasks.core import clock
 from django_bgtasks.ledger import pooler
 from django_bgtasks.ledger.lifecycle import claim_many, insert, settle_many
+from django_bgtasks.ledger.statements import meanwhile
 from django_bgtasks.models import Job
 
 from .rows import DB, added, new
@@ -158,3 +160,14 @@ def test_a_session_that_was_ended_is_an_operational_error_and_the_next_one_is_fi
     assert not connection.is_usable()
     connection.close()
     run_one()
+
+
+def test_what_is_to_be_done_meanwhile_is_done_before_the_answer_to_a_claim_or_after_it() -> None:
+    job, seen = added(), list[int]()
+    meanwhile.append(lambda: seen.append(connection.connection.pgconn.transaction_status))
+    claim_many([job.pk], WORKER, DB)
+    assert seen == [TransactionStatus.ACTIVE]
+    with transaction.atomic():
+        meanwhile.append(lambda: seen.append(connection.connection.pgconn.transaction_status))
+        claim_many([added().pk], WORKER, DB)
+    assert seen == [TransactionStatus.ACTIVE, TransactionStatus.INTRANS]
