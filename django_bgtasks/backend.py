@@ -125,7 +125,8 @@ class RQBackend(BaseTaskBackend):
         enqueue, inline = _ways()
         background_task = self._of_this_backend(task)
         insert = inline.enqueue_inline if runs_inline(background_task) else enqueue.enqueue
-        return insert(background_task, args, kwargs, task)
+        result: JobResult[Any] = insert(background_task, args, kwargs, task)
+        return result
 
     async def aenqueue(
         self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -140,7 +141,8 @@ class RQBackend(BaseTaskBackend):
         insert = (
             inline.enqueue_many_inline if runs_inline(background_task) else enqueue.enqueue_many
         )
-        return insert(background_task, calls, task)
+        results: Sequence[JobResult[Any]] = insert(background_task, calls, task)
+        return results
 
     def get_result(self, result_id: str) -> JobResult[Any]:
         """The result of a job by its id.

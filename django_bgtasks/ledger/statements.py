@@ -312,7 +312,7 @@ def _is_alone(connection: Any) -> bool:
     """Whether a statement is a transaction of its own here, and nobody is to see it."""
     session = connection.connection
     return (
-        all(hasattr(wrapper, "only_notes") for wrapper in connection.execute_wrappers)
+        not [one for one in connection.execute_wrappers if not hasattr(one, "only_notes")]
         and session.autocommit
         and session.pgconn.transaction_status == TransactionStatus.IDLE
         and session.pgconn.pipeline_status == PipelineStatus.OFF
@@ -418,7 +418,7 @@ def _own_values(job: Job) -> tuple[str, ...]:
 def _are_values(job: Job, names: Sequence[str]) -> bool:
     """Whether none of these fields has an expression."""
     row = job.__dict__
-    return not any(hasattr(row[name], "resolve_expression") for name in names)
+    return not [name for name in names if hasattr(row[name], "resolve_expression")]
 
 
 def column_values(job: Job, names: Sequence[str], using: str) -> list[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from ..core import clock
 from ..core.faultpoints import fault_point
@@ -145,7 +145,8 @@ class MessageFetcher:
         config = self.config
         try:
             plan_claims(config.worker, config.using, config.queues, config.backend)
-        except DISCONNECTED:
+        except (DatabaseError, InterfaceError):
+            # Who claims a job will see what it is, and deal with it.
             connections[config.using].close()
 
     def notify(self) -> None:
