@@ -40,6 +40,8 @@ from .schedules import Schedules
 logger = logging.getLogger("django_bgtasks.worker")
 UNREACHABLE = (DatabaseError, InterfaceError, RedisError)
 LOOK_EVERY = 0.25
+# Where a worker has but one core, the first jobs have it first.
+BEGIN_AFTER = 0.5
 
 
 class MaintenanceProcess:
@@ -99,6 +101,9 @@ class MaintenanceProcess:
         announce_process(self.config.backend, "maintenance")
         # What a schedule asks is the site's own code.
         restore.remember_process(self.config.directory)
+        for task in self.tasks:
+            if task is not self.deaths:
+                task.due = clock.monotonic() + BEGIN_AFTER
         while not self.orders.stopping or self.orders.deaths:
             self.orders.receive(self._idle_seconds())
             for task in self.tasks:
