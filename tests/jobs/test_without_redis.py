@@ -206,7 +206,7 @@ def test_a_redis_that_comes_later_is_used_and_none_of_its_jobs_is_left_behind(
             add.enqueue(3, 4)
         assert process.step()
         [line] = [text for text in caplog.messages if "Redis" in text]
-        assert line.endswith("is back.")
+        assert line.endswith("was found.")
         add.enqueue(5, 6)
         assert client.llen(waiting_in("default")) == 1
         process.fetcher.leave()
