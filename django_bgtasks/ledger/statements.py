@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -24,11 +25,6 @@ from ..core.payload import to_json
 from ..core.states import Transition
 from ..models import Job
 from . import pooler
-
-try:
-    from psycopg import Cursor
-except ImportError:
-    Cursor = None  # type: ignore[assignment,misc]
 
 TABLE = Job._meta.db_table
 FIELDS = {field.attname: field for field in Job._meta.concrete_fields}
@@ -272,7 +268,7 @@ def run_prepared(
     searches: the statement looks for rows; its plan is made anew every REPLAN_AFTER seconds.
     """
     connection.ensure_connection()
-    own = None if Cursor is None or connection.queries_logged else _cursor(connection)
+    own = None if connection.queries_logged else _cursor(connection)
     if own is None:
         return _run_plainly(sql, params, connection)
     cursor = connection.make_cursor(own)
@@ -311,8 +307,19 @@ def _cursor(connection: Any) -> Any:
     if cursor is None or cursor.connection is not connection.connection:
         if pooler.is_pooled(connection):
             return None
-        cursor = _cursors[connection] = Cursor(connection.connection)
+        if (cursor_class := _cursor_class()) is None:
+            return None
+        cursor = _cursors[connection] = cursor_class(connection.connection)
     return cursor
+
+
+@cache
+def _cursor_class() -> Any:
+    """That of psycopg, which Django has loaded; None if it uses psycopg2."""
+    try:
+        return import_module("psycopg").Cursor
+    except ImportError:
+        return None
 
 
 def _replan(connection: Any, cursor: Any) -> None:

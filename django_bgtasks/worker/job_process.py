@@ -25,7 +25,7 @@ from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
 from ..ledger.connection import remember_new_sessions, retry_until_connected
 from ..ledger.lifecycle import claim_next, release
-from ..ledger.sqlite_locking import write_beside_nobody
+from ..ledger.own_transactions import write_beside_nobody
 from ..ledger.transitions import next_due, promote
 from ..models import Job
 from ..sandbox import restore

@@ -32,6 +32,7 @@ from ..core.messages import Reason
 from ..core.payload import printable
 from ..jobs.task import ensure_backend
 from ..ledger import identity
+from ..ledger.own_transactions import load_for
 from ..sandbox.connections import abandon_connections
 from ..sandbox.restore import EXIT_FDS_CLOSED
 from ..signals import process_started, process_stopping
@@ -77,6 +78,8 @@ def load_beforehand(backend: str, using: str) -> None:
     """Load what each process will need for its connections: once, and not in each of them."""
     import_module("encodings.idna")
     connections[using].ops.compiler("SQLCompiler")
+    for each in connections.all():
+        load_for(each)
     # Made, not connected. Who uses it says what is wrong with the settings.
     with suppress(ImproperlyConfigured):
         if needs_redis(backend):

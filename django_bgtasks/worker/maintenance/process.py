@@ -17,7 +17,7 @@ from ...jobs.task import queues_of
 from ...ledger import workers
 from ...ledger.database_errors import is_file_locked
 from ...ledger.lock_timeouts import limit_waits
-from ...ledger.sqlite_locking import write_beside_nobody
+from ...ledger.own_transactions import write_beside_nobody
 from ...models import Worker
 from ...sandbox import restore
 from ...sandbox.connections import give_back_connections
