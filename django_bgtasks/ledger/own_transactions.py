@@ -1,4 +1,4 @@
-"""Which transactions are a worker's own. On SQLite they wait for others: see sqlite_locking.py, which is
+"""Which transactions are a worker's own. On SQLite they wait for others: sqlite_locking.py, which is
 loaded only where a database is SQLite's.
 """
 
