@@ -1,5 +1,6 @@
-"""Which transactions are a worker's own. On SQLite they wait for others: sqlite_locking.py, which is
-loaded only where a database is SQLite's.
+"""Which transactions are a worker's own. On SQLite they wait for others: see sqlite_locking.py.
+
+That file is loaded only where a database is SQLite's.
 """
 
 from __future__ import annotations
