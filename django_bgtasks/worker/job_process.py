@@ -204,15 +204,15 @@ class JobProcess:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
         refresh_connections()
         config = self.config
-        served = self.queues.in_database()
-        names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]
         goes_on = False
         if config.burst:
             for act in (expire_jobs, promote):
                 retry_until_connected(partial(act, BURST_PROMOTE, config.using), config.using)
-            # Somebody else may just be queueing the last one. Before the look for a job, which
-            # finds what has been queued until here.
+            # Somebody else may just be queueing the last one. Before the looks for queues and for
+            # a job, which find what has been queued until here.
             goes_on = self._is_any_due()
+        served = self.queues.in_database()
+        names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]
         tried: list[UUID] = []
 
         def claiming(job_id: UUID) -> None:
