@@ -11,7 +11,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.errors import DuplicateJob, InvalidMove
 from ..core.states import LIVE, State, Transition
@@ -119,26 +119,34 @@ DELETE = JobAction(
 )
 TRANSITION_ACTIONS = (RETRY, RUN_NOW, RUN_ANYWAY, RELEASE, CANCEL)
 
-# What the user is told of so many jobs.
-DONE = {
-    "retried": ngettext_lazy("%d job will run again.", "%d jobs will run again."),
-    "run now": ngettext_lazy(
-        "%d job will run as soon as a worker is free.",
-        "%d jobs will run as soon as a worker is free.",
-    ),
-    "anyway": ngettext_lazy(
-        "%d job no longer waits for its limit: it will run as soon as a worker is free.",
-        "%d jobs no longer wait for their limits: they will run as soon as a worker is free.",
-    ),
-    "released": ngettext_lazy(
-        "%d sequence goes on without the job that failed.",
-        "%d sequences go on without the jobs that failed.",
-    ),
-    "cancelled": ngettext_lazy("%d job was cancelled.", "%d jobs were cancelled."),
-    "requested": ngettext_lazy(
-        "%d job is running: it was asked to stop.", "%d jobs are running: they were asked to stop."
-    ),
-}
+
+def _done(outcome: str, count: int) -> str:
+    """What the user is told of so many jobs."""
+    texts = {
+        "retried": ngettext("%d job will run again.", "%d jobs will run again.", count),
+        "run now": ngettext(
+            "%d job will run as soon as a worker is free.",
+            "%d jobs will run as soon as a worker is free.",
+            count,
+        ),
+        "anyway": ngettext(
+            "%d job no longer waits for its limit: it will run as soon as a worker is free.",
+            "%d jobs no longer wait for their limits: they will run as soon as a worker is free.",
+            count,
+        ),
+        "released": ngettext(
+            "%d sequence goes on without the job that failed.",
+            "%d sequences go on without the jobs that failed.",
+            count,
+        ),
+        "cancelled": ngettext("%d job was cancelled.", "%d jobs were cancelled.", count),
+        "requested": ngettext(
+            "%d job is running: it was asked to stop.",
+            "%d jobs are running: they were asked to stop.",
+            count,
+        ),
+    }
+    return texts[outcome] % count
 
 
 def apply_to_jobs(
@@ -154,7 +162,7 @@ def apply_to_jobs(
         except Job.DoesNotExist:
             refusals.append(_("Job %s no longer exists.") % job_id)
     for outcome, count in outcomes.items():
-        messages.success(request, DONE[outcome] % count)
+        messages.success(request, _done(outcome, count))
     show_refusals(request, refusals)
 
 

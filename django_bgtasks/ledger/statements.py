@@ -15,8 +15,10 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from hashlib import sha1
+from importlib import import_module
 from itertools import count
 from math import inf
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -29,14 +31,6 @@ from ..core.payload import to_json
 from ..core.states import Transition
 from ..models import Job
 from . import pooler
-
-try:
-    from psycopg import Cursor, generators
-    from psycopg.adapt import PyFormat, Transformer
-    from psycopg.errors import error_from_result
-    from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
-except ImportError:
-    Cursor = None  # type: ignore[assignment,misc]
 
 TABLE = Job._meta.db_table
 FIELDS = {field.attname: field for field in Job._meta.concrete_fields}
@@ -291,7 +285,7 @@ def run_prepared(
     searches: the statement looks for rows; its plan is made anew every REPLAN_AFTER seconds.
     """
     connection.ensure_connection()
-    prepared = None if Cursor is None or connection.queries_logged else _prepared(connection)
+    prepared = None if connection.queries_logged else _prepared(connection)
     if prepared is None:
         return _run_plainly(sql, params, connection)
     if searches:
@@ -320,18 +314,18 @@ def run_prepared(
 
 def _is_alone(connection: Any) -> bool:
     """Whether a statement is a transaction of its own here, and nobody is to see it."""
-    session = connection.connection
+    session, psycopg = connection.connection, _psycopg()
     return (
         not [one for one in connection.execute_wrappers if not hasattr(one, "only_notes")]
         and session.autocommit
-        and session.pgconn.transaction_status == TransactionStatus.IDLE
-        and session.pgconn.pipeline_status == PipelineStatus.OFF
+        and session.pgconn.transaction_status == psycopg.TransactionStatus.IDLE
+        and session.pgconn.pipeline_status == psycopg.PipelineStatus.OFF
     )
 
 
 def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared) -> list[Any]:
     """Without a cursor: it and Django's around it take longer than the rest of a claim."""
-    pgconn, values = session.pgconn, prepared.values
+    pgconn, values, psycopg = session.pgconn, prepared.values, _psycopg()
 
     def exchange() -> Generator[Any, Any, Any]:
         name = prepared.names.get(sql)
@@ -341,17 +335,17 @@ def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared
             # No other statement has it, should a pooler give this session to others.
             name = f"bgtasks_{sha1(text.encode(), usedforsecurity=False).hexdigest()}".encode()
             pgconn.send_prepare(name, text.encode())
-            yield from results(ExecStatus.COMMAND_OK)
+            yield from results(psycopg.ExecStatus.COMMAND_OK)
             prepared.names[sql] = name
-        texts = values.dump_sequence(params, [PyFormat.TEXT] * len(params))
+        texts = values.dump_sequence(params, [psycopg.PyFormat.TEXT] * len(params))
         pgconn.send_query_prepared(name, texts)
         do_meanwhile()
-        return (yield from results(ExecStatus.TUPLES_OK))
+        return (yield from results(psycopg.ExecStatus.TUPLES_OK))
 
-    def results(expected: ExecStatus) -> Generator[Any, Any, Any]:
-        result = (yield from generators.execute(pgconn))[-1]
+    def results(expected: Any) -> Generator[Any, Any, Any]:
+        result = (yield from psycopg.generators.execute(pgconn))[-1]
         if result.status != expected:
-            raise error_from_result(result, encoding=session.info.encoding)
+            raise psycopg.error_from_result(result, encoding=session.info.encoding)
         return result
 
     result = session.wait(exchange())
@@ -389,12 +383,22 @@ def _run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
 def _prepared(connection: Any) -> Prepared | None:
     """What is prepared in this session; None if nothing may be."""
     connection.validate_thread_sharing()
-    session = connection.connection
+    session, psycopg = connection.connection, _psycopg()
     found: Prepared | None = getattr(session, ATTRIBUTE, None)
-    if found is None and not pooler.is_pooled(connection):
-        found = Prepared(Cursor(session), Transformer(session), time.monotonic())
+    if found is None and psycopg is not None and not pooler.is_pooled(connection):
+        found = Prepared(psycopg.Cursor(session), psycopg.Transformer(session), time.monotonic())
         setattr(session, ATTRIBUTE, found)
     return found
+
+
+@cache
+def _psycopg() -> Any:
+    """What is used of psycopg, which Django has loaded; None if it uses psycopg2."""
+    try:
+        modules = [import_module(f"psycopg{name}") for name in ("", ".adapt", ".errors", ".pq")]
+    except ImportError:
+        return None
+    return SimpleNamespace(**{k: v for module in modules for k, v in vars(module).items()})
 
 
 def _replan(connection: Any, prepared: Prepared) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
+from django.utils.translation import ngettext
 
 from ..core.formats import duration, percent
 from ..core.messages import Reason
@@ -73,6 +73,21 @@ class Problem:
         words = {name: _word(name, value) for name, value in self.params.items()}
         return {**words, "command": self.command}
 
+
+class _Counted:
+    """A text with a plural. Django's own lazy one is a class for each text: 30 KiB and 0.3 ms."""
+
+    __slots__ = ("plural", "singular")
+
+    def __init__(self, singular: str, plural: str, number: Literal["count"]) -> None:
+        self.singular, self.plural = singular, plural
+
+    def __mod__(self, words: Mapping[str, Any]) -> str:
+        return ngettext(self.singular, self.plural, words["count"]) % words
+
+
+# By this name makemessages finds the texts.
+ngettext_lazy = _Counted
 
 # Of what is known who did it.
 WITH_A_NAME = {

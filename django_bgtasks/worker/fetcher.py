@@ -70,7 +70,7 @@ class MessageFetcher:
         self.worker: RQWorker | None = None
         self.suspended, self.source = False, ""
         self._retry_at = self._doubt_until = self._look_at = self._beat_at = self._name_at = 0.0
-        self._missed = self._waits_for_room = False
+        self._missed = self._does_without = self._waits_for_room = False
         self._queues_seen = 0
         self._finished = Finished()
         self._lock = threading.Lock()
@@ -248,13 +248,14 @@ class MessageFetcher:
         if self._missed:
             self._doubt_until = clock.monotonic() + DOUBT_SECONDS
         if self.once_flag.ends():
-            logger.info("Redis at %s is back.", describe(self.config.backend))
-        self._missed = False
+            text = "Redis at %s was found." if self._does_without else "Redis at %s is back."
+            logger.info(text, describe(self.config.backend))
+        self._missed = self._does_without = False
 
     def _do_without(self) -> None:
         """There is no Redis. Should one come, a site may not notice at once."""
         if not self._missed:
-            self._missed = True
+            self._missed = self._does_without = True
             self.once_flag.begins()
 
     def _away(self, error: RedisError) -> None:

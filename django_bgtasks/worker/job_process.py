@@ -29,7 +29,7 @@ from ..jobs.waiting import await_seats, promote_jobs
 from ..ledger.connection import remember_new_sessions, retry_until_connected
 from ..ledger.lanes import Admitted
 from ..ledger.lifecycle import claim_next, release
-from ..ledger.sqlite_locking import write_beside_nobody
+from ..ledger.own_transactions import write_beside_nobody
 from ..ledger.transitions import next_due
 from ..models import Job
 from ..sandbox import restore
@@ -232,15 +232,15 @@ class JobProcess:
     def _run_from_database(self) -> bool:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
         config = self.config
-        served = self.queues.in_database()
-        names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]
         goes_on = False
         if config.burst:
             for act in (expire_jobs, promote_jobs):
                 retry_until_connected(partial(act, BURST_PROMOTE, config.using), config.using)
-            # Somebody else may just be queueing the last one. Before the look for a job, which
-            # finds what has been queued until here.
+            # Somebody else may just be queueing the last one. Before the looks for queues and for
+            # a job, which find what has been queued until here.
             goes_on = self._is_any_due()
+        served = self.queues.in_database()
+        names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]
         tried: list[UUID] = []
 
         def claiming(job_id: UUID) -> None:
