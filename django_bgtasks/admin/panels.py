@@ -105,6 +105,7 @@ def _target(target: Target | None, viewer: DashboardViewer) -> str | None:
         {
             "job": lambda: viewer.job(query["id"]),
             "jobs": lambda: viewer.jobs(**query),
+            "limits": lambda: viewer.limits(**query),
             "queue": lambda: viewer.part("queue", query["name"]),
             "schedule": lambda: viewer.schedule(query["id"]),
             "schedules": lambda: viewer.schedules(**query),

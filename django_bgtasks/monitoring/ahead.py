@@ -22,12 +22,13 @@ COUNTED = 100
 class Waits(StrEnum):
     """What a blocked job waits for.
 
-    behind_failed: for the decision about a failed job that holds its sequence. paused: for its
-    queue.
+    rate: for the next start of its rate. behind_failed: for the decision about a failed job that
+    holds its sequence. paused: for its queue.
     """
 
     LIMIT = "limit"
     SEQUENCE = "sequence"
+    RATE = "rate"
     BEHIND_FAILED = "behind_failed"
     PAUSED = "paused"
 
@@ -54,17 +55,19 @@ class Ahead:
 
 
 def jobs_ahead(job: Job, using: str) -> Ahead | None:
-    """Who is ahead of this job; None if it does not wait for a place. One statement then."""
-    if job.waits_for != WaitsFor.LANE:
+    """Who is ahead of this job; None if it waits for no place and no start. One statement."""
+    if not job.waits_for:
         return None
+    is_rate = job.waits_for == WaitsFor.RATE
+    key = {"rate": job.rate} if is_rate else {"lane": job.lane}
     pause = QueuePause.objects.using(using).filter(
         queue=OuterRef("queue"), backend=OuterRef("backend")
     )
     failed = Job.objects.using(using).filter(
         lane=job.lane, place__isnull=False, state=State.FAILED, lane_mode__in=sorted(IN_ORDER)
     )
-    rows = Job.objects.using(using).filter(waits_for=WaitsFor.LANE, lane=job.lane).order_by(*LINE)
-    # As admit() has it: of a limit none of a paused queue gets a place.
+    rows = Job.objects.using(using).filter(waits_for=job.waits_for, **key).order_by(*LINE)
+    # As admit() has it: outside of sequences none of a paused queue gets one.
     gets_one = Q(lane_mode__in=sorted(IN_ORDER)) | ~Exists(pause)
     found = rows.annotate(gets_one=gets_one, is_held=Exists(failed))
     line = list(found.values_list("pk", "gets_one", "is_held")[: COUNTED + 1])
@@ -76,6 +79,8 @@ def jobs_ahead(job: Job, using: str) -> Ahead | None:
     before = min(COUNTED, sum(gets for _pk, gets, _is_held in ahead))
     if not is_more and not line[len(ahead)][1]:
         return Ahead(Waits.PAUSED, before)
+    if is_rate:
+        return Ahead(Waits.RATE, before, is_more)
     if line[0][2]:
         return Ahead(Waits.BEHIND_FAILED, before, is_more)
     code = Waits.SEQUENCE if job.lane_mode in IN_ORDER else Waits.LIMIT
@@ -87,6 +92,7 @@ def _text(ahead: Ahead) -> str:
         is_next = {
             Waits.SEQUENCE: _("It waits for its turn, which comes next."),
             Waits.LIMIT: _("It waits for a place, and gets the next one."),
+            Waits.RATE: _("It waits for the next start that its rate allows."),
         }
         return is_next[ahead.code]
     count, text = ahead.before, ""
@@ -94,6 +100,12 @@ def _text(ahead: Ahead) -> str:
         text = ngettext(
             "It waits for its turn: %(number)s job is before it.",
             "It waits for its turn: %(number)s jobs are before it.",
+            count,
+        )
+    elif ahead.code is Waits.RATE:
+        text = ngettext(
+            "It waits for a start that its rate allows: %(number)s job is before it.",
+            "It waits for a start that its rate allows: %(number)s jobs are before it.",
             count,
         )
     else:

@@ -212,10 +212,12 @@ def _waits(snapshot: Snapshot) -> Iterator[Problem]:
         }
         command = f"python manage.py bgretry {first.job}"
         target = Target("job", {"id": first.job})
+        if snapshot.waits.held_sequences > 1:
+            target = Target("jobs", {"state": "holding"})
         yield Problem(Level.WARNING, "sequence-held", values, target, command)
     if closed := [lane for lane in snapshot.waits.lanes if lane.allowed == 0]:
         values = {"count": len(closed), "key": closed[0].key}
-        target = Target("jobs", {"state": "blocked"})
+        target = Target("limits", {"q": closed[0].key} if len(closed) == 1 else {})
         yield Problem(Level.WARNING, "limit-closed", values, target)
 
 

@@ -29,11 +29,11 @@ LEVELS = tuple(Level)
 class Target:
     """Where a problem can be looked at.
 
-    page: jobs or schedules, the list with the filters `query`; job, worker, schedule or queue, with
-    its `id` or `name` in `query`; workers, all of them.
+    page: jobs, limits or schedules, the list with the filters `query`; job, worker, schedule or
+    queue, with its `id` or `name` in `query`; workers, all of them.
     """
 
-    page: Literal["job", "jobs", "queue", "worker", "workers", "schedule", "schedules"]
+    page: Literal["job", "jobs", "limits", "queue", "worker", "workers", "schedule", "schedules"]
     query: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from django_bgtasks.models import Job
-from django_bgtasks.testing import enqueued, run_jobs
+from django_bgtasks.testing import enqueued, inline_jobs, run_jobs
 
-from .tasks import apply_event, call_api, read_feed, update_device
+from .tasks import apply_event, call_api, read_feed, send_mail, update_device
 
 pytestmark = pytest.mark.django_db
 
@@ -37,6 +39,22 @@ def test_a_job_that_does_not_wait_is_skipped_in_its_order() -> None:
         update_device.enqueue("d")
     assert len(run_jobs()) == 1
     assert [job.state for job in enqueued(update_device)] == ["succeeded", *["cancelled"] * 2]
+
+
+def test_as_many_of_a_rate_run_as_may_start_now() -> None:
+    send_mail.enqueue_many([("a",)] * 5)
+    assert len(run_jobs()) == 3
+    assert [job.state for job in enqueued(send_mail)][3:] == ["blocked"] * 2
+
+
+def test_inline_jobs_have_no_limit_and_wait_for_nobody(
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    """Elsewhere they enqueue themselves again and again."""
+    with inline_jobs(), django_capture_on_commit_callbacks(execute=True):
+        for number in range(3):
+            call_api.enqueue("a", number)
+    assert [(job.state, job.lane) for job in enqueued(call_api)] == [("succeeded", None)] * 3
 
 
 def test_only_the_jobs_of_the_queues_that_are_named_run() -> None:

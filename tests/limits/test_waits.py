@@ -19,7 +19,7 @@ from django_bgtasks.monitoring import ahead
 from django_bgtasks.testing import enqueued, run_jobs, without_redis
 from tests.app.tasks import add
 
-from .tasks import apply_event, call_api, update_device
+from .tasks import apply_event, call_api, send_mail, update_device
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,6 +121,17 @@ def test_in_a_paused_queue_it_says_so_and_is_before_nobody(browser: Client, ada:
     pause_queue("emails")
     assert asked(browser, paused)["waits"]["code"] == "paused"
     assert asked(browser, other)["waits"]["before"] == 0
+
+
+def test_one_that_waits_for_its_rate_says_so(browser: Client, ada: User) -> None:
+    jobs = [send_mail.using(owner=ada).enqueue("a") for _ in range(5)]
+    waits = [asked(browser, job)["waits"] for job in jobs[2:]]
+    assert [one and (one["code"], one["before"]) for one in waits] == [
+        None,
+        ("rate", 0),
+        ("rate", 1),
+    ]
+    assert waits[1]["text"] == "It waits for the next start that its rate allows."
 
 
 def test_it_is_read_in_the_language_of_the_visitor(ada: User) -> None:
