@@ -385,7 +385,12 @@ def push_on_commit(messages: list[Message], backend: str, using: str) -> None:
         return
     # Push after the commit: a crash here delays a job, never loses one, for maintenance finds its
     # row.
-    connection.on_commit(_Push(messages, home, using), robust=True)
+    push = _Push(messages, home, using)
+    if connection.in_atomic_block or not connection.autocommit:
+        connection.on_commit(push, robust=True)
+    else:
+        # It is committed already.
+        push()
 
 
 def _last_push(connection: Any) -> _Push | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from ..core import clock
 from ..core.faultpoints import fault_point
@@ -18,6 +18,8 @@ from ..jobs.execute import Run
 from ..ledger import identity
 from ..ledger.connection import retry_until_connected
 from ..ledger.database_errors import DISCONNECTED
+from ..ledger.lifecycle import plan_claims
+from ..ledger.statements import meanwhile
 from ..sandbox.connections import give_back_connections
 from ..transport.connection import (
     CLUSTER_ERRORS,
@@ -122,6 +124,7 @@ class MessageFetcher:
         if running is not None:
             self.begin(running)
         self.queues.look_for_pauses()
+        self._plan_claims()
         served = [name for name in worker.rq_queues if not self.queues.is_paused(name)]
         # First: who makes room from here on says so.
         self._waits_for_room = True
@@ -135,8 +138,16 @@ class MessageFetcher:
         if suspended:
             worker.put_back(source, [job_id])
             return []
-        self.begin(job_id)
+        meanwhile.append(partial(self.begin, job_id))
         return [job_id]
+
+    def _plan_claims(self) -> None:
+        config = self.config
+        try:
+            plan_claims(config.worker, config.using, config.queues, config.backend)
+        except (DatabaseError, InterfaceError):
+            # Who claims a job will see what it is, and deal with it.
+            connections[config.using].close()
 
     def notify(self) -> None:
         """From another thread: there is room for more jobs than before."""

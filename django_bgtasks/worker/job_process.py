@@ -100,6 +100,8 @@ class JobProcess:
 
     def step(self) -> bool:
         """Run the next jobs, or wait a moment for one. False if there was none."""
+        # What the last ones have left; not later, when a job may wait for it.
+        refresh_connections()
         seconds = 0 if self.config.burst else FETCH_SECONDS
         running = self.runs.first() if self.runs.running else None
         messages = self.fetcher.fetch(self._capacity, seconds, running)
@@ -131,6 +133,8 @@ class JobProcess:
                 self._run(self._claim(ids))
                 if self.stopping or clock.monotonic() > self._late:
                     self.settler.put_back(prefetched.take())
+                elif prefetched:
+                    refresh_connections()
 
     def _keep(self, admitted: list[Admitted]) -> list[Admitted]:
         """Run jobs that have got the places of those that were run here, if there is time: they
@@ -140,11 +144,11 @@ class JobProcess:
         room = self.inline.capacity(source) - len(prefetched)
         if room <= 0 or self.stopping or clock.monotonic() > self._late:
             return admitted
-        kept = [job for job in admitted if self._is_of_source(job)][:room]
-        for job in kept:
+        own = [job for job in admitted if self._is_of_source(job)][:room]
+        for job in own:
             self.shared.popped(job.id)
-        prefetched.extend(job.id for job in kept)
-        return [job for job in admitted if job not in kept]
+        prefetched.extend(job.id for job in own)
+        return [job for job in admitted if job not in own]
 
     def _is_of_source(self, job: Admitted) -> bool:
         name = rq_queue_name(job.queue, job.priority)
@@ -227,7 +231,6 @@ class JobProcess:
 
     def _run_from_database(self) -> bool:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
-        refresh_connections()
         config = self.config
         served = self.queues.in_database()
         names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]

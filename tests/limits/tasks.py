@@ -51,7 +51,7 @@ def flaky() -> None:
     raise ValueError("broke")
 
 
-@task(rate=Rate("quick", 2, per=0.2))
+@task(rate=Rate("quick", 2, per=0.3))
 def quick() -> float:
     return time.time()
 
