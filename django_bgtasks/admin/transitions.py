@@ -90,7 +90,7 @@ RUN_ANYWAY = ManualTransition(
     "run_job_now",
     gettext_lazy("Run anyway"),
     Transition.UNBLOCK.sources,
-    gettext_lazy("For each of them one more may run than its limit or its sequence allows."),
+    gettext_lazy("For each job one more may run than its limit or its sequence allows."),
     apply=_run_anyway,
 )
 # Who may retry the failed job may also decide that the others go on without it.

@@ -18,7 +18,8 @@ from django.db.models.functions import Concat, Left, StrIndex
 
 from ..core.limits import IN_ORDER, prefix_of
 from ..core.states import State, WaitsFor
-from ..ledger.lanes import LINE
+from ..ledger.admission import LANE
+from ..ledger.lanes import LINE, keys_with_waiting
 from ..ledger.times import Now, SecondsBetween
 from ..models import Job, LimitOverride, QueuePause
 from .queries import DUE
@@ -181,13 +182,17 @@ def lane_figures(keys: Sequence[str], using: str) -> list[LaneFigures]:
 def longest_waits(limit: int, using: str) -> list[LaneFigures]:
     """The lanes in which somebody waits longest; one statement where nobody waits.
 
-    They are looked for among the FIRST that were enqueued of all that wait.
+    They are looked for among the FIRST that were enqueued of all that wait. If these are of few
+    lanes, some other lanes are looked at, too.
     """
     rows: Any = Job.objects.using(using).filter(state=State.BLOCKED, waits_for=WaitsFor.LANE)
     rows = rows.annotate(seconds=SecondsBetween(DUE, Now())).order_by("pk")
+    first = list(rows.values_list("lane", "seconds")[:FIRST])
     longest: dict[str, float] = {}
-    for lane, seconds in rows.values_list("lane", "seconds")[:FIRST]:
-        longest[lane or ""] = max(seconds or 0.0, longest.get(lane or "", 0.0))
+    if len(first) == FIRST and len({lane for lane, _seconds in first}) < limit:
+        first += _heads(keys_with_waiting(LANE, "", FIRST, using), using)
+    for lane, seconds in first:
+        longest[lane] = max(seconds or 0.0, longest.get(lane, 0.0))
     keys = sorted(longest, key=lambda key: -longest[key])[:limit]
     return lane_figures(keys, using)
 
@@ -301,6 +306,18 @@ FROM found"""
             lane: (number, _uuid(first), _uuid(last))
             for lane, number, first, last in cursor.fetchall()
         }
+
+
+def _heads(keys: Sequence[str], using: str) -> list[tuple[str, float]]:
+    """The first that waits in each of these lanes: since how many seconds."""
+    head = f"SELECT id FROM {TABLE} j WHERE j.{WAIT} AND j.lane = found.lane ORDER BY {IN_LINE}"
+    each_key = " UNION ALL ".join(["SELECT %s"] * len(keys))
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"WITH found(lane) AS ({each_key}) SELECT ({head} LIMIT 1) FROM found", list(keys)
+        )
+        ids = [pk for (value,) in cursor.fetchall() if (pk := _uuid(value)) is not None]
+    return [(row.lane, row.seconds) for row in _rows(ids, using).values()]
 
 
 def _count(condition: str, cap: int, using: str) -> str:

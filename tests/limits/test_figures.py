@@ -192,6 +192,16 @@ def test_no_more_statements_for_many_lanes_than_for_one() -> None:
         standing_of(last, DB)
 
 
+def test_many_on_one_key_do_not_hide_the_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FIRST", 5)
+    waiting_rows(20)
+    waiting_rows(2, lanes=2)
+    apply_event.enqueue("o", 1)
+    apply_event.enqueue("o", 2)
+    keys = {lane.key for lane in longest_waits(5, DB)}
+    assert keys == {"many:00000", "many:00001", "order:o"}
+
+
 def test_where_nobody_waits_the_longest_wait_costs_one_statement() -> None:
     with at_most(1):
         assert longest_waits(5, DB) == []
