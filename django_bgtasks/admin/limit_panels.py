@@ -111,9 +111,12 @@ def _place(job: Job, standing: Standing) -> list[str]:
 
 
 def _holder(holder: Holder, site: str | None) -> dict[str, Any]:
-    """A job that has a place: in which state it is, and since when."""
+    """A job that has a place: in which state it is, and since when.
+
+    site: None for who may not see jobs.
+    """
     page = show.page_of(site, Job, holder.id) if site else None
-    label = holder.label or holder.task.rpartition(".")[2]
+    label = (holder.label if site else "") or holder.task.rpartition(".")[2]
     return {
         "link": show.link(page, label),
         "badge": show.badge(holder.state, State(holder.state).label),

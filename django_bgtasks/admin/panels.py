@@ -262,6 +262,7 @@ def limits(snapshot: Snapshot, viewer: DashboardViewer) -> dict[str, Any] | None
     list_url = viewer.jobs(state="holding") if waits.held_sequences else None
     return {
         "url": viewer.limits(),
+        "waiting": viewer.jobs(state="waits"),
         "held_sequences": show.link(list_url, number(waits.held_sequences)),
         "is_any_held": waits.held_sequences > 0,
         "lanes": [_lane(lane, viewer) for lane in waits.lanes[:LANES_SHOWN]],

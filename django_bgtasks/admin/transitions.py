@@ -67,7 +67,7 @@ def _run_now(job_id: UUID, actor: Actor) -> str:
 
 def _run_anyway(job_id: UUID, actor: Actor) -> str:
     actions.run_job_anyway(job_id, by=actor)
-    return "run anyway"
+    return "anyway"
 
 
 def _release(job_id: UUID, actor: Actor) -> str:
@@ -126,7 +126,7 @@ DONE = {
         "%d job will run as soon as a worker is free.",
         "%d jobs will run as soon as a worker is free.",
     ),
-    "run anyway": ngettext_lazy(
+    "anyway": ngettext_lazy(
         "%d job no longer waits for its limit: it will run as soon as a worker is free.",
         "%d jobs no longer wait for their limits: they will run as soon as a worker is free.",
     ),

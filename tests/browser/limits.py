@@ -89,6 +89,11 @@ def refuse_a_key(page: Page) -> None:
     page.locator(".submit-row [type=submit]").click()
 
 
+def show_limits(page: Page) -> None:
+    """That part of the dashboard."""
+    page.locator("#bgtasks-limits").evaluate("part => part.scrollIntoView()")
+
+
 def press_run_anyway(page: Page) -> None:
     """The question before it."""
     page.get_by_role("button", name="Run anyway").click()

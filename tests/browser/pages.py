@@ -53,6 +53,7 @@ from .limits import (
     limits_on_the_dashboard,
     press_run_anyway,
     refuse_a_key,
+    show_limits,
 )
 from .schedules import (
     admin_long_form,
@@ -171,7 +172,7 @@ SHOTS = (
     Shot("admin-holding-job", admin_holding_job),
     Shot("admin-long-waiting-job", admin_long_waiting_job),
     Shot("admin-run-anyway", admin_waiting_job, press_run_anyway),
-    Shot("dashboard-limits", limits_on_the_dashboard),
+    Shot("dashboard-limits", limits_on_the_dashboard, show_limits),
     Shot("dashboard", busy_dashboard),
     Shot("dashboard-empty", empty_dashboard),
     Shot("dashboard-queue", busy_queue),

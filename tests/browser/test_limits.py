@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from testproject.office.models import Contact, Import
 from .axe import violations
 from .chromium import LOOKS
 from .conftest import PATIENCE, give_session
+from .limits import LIST, line
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +57,27 @@ def test_whoever_waits_for_a_place_sees_how_many_are_before_them(
     expect(page.get_by_text("Waiting for a worker.")).to_be_visible()
     expect(bar).not_to_contain_text(re.compile("waits for"))
     context.close()
+
+
+def test_a_limit_is_changed_by_keyboard_and_who_waits_gets_in(
+    wsgi: str, page: Page, boss: User, log_in: Callable[[User, str], None]
+) -> None:
+    """The strict Content-Security-Policy of the site refuses nothing of the page."""
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text))
+    line("stripe:42", 2, 3)
+    log_in(boss, wsgi)
+    page.goto(f"{wsgi}{LIST}")
+    number = page.get_by_label("How many jobs of stripe:42 may run at once")
+    number.focus()
+    number.fill("4")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("At most 4 jobs of stripe:42 run at once from now on.")).to_be_visible()
+    expect(page.get_by_role("row", name="stripe:42").first).to_contain_text("4 / 4")
+    assert Job.objects.filter(state="queued", place__isnull=False).count() == 2
+    page.get_by_role("button", name="Back to the code’s stripe:42").first.press("Enter")
+    expect(page.get_by_text("The code says again how many jobs of stripe:42")).to_be_visible()
+    assert [text for text in refused if "Content" in text] == []
 
 
 def shoot(page: Page, name: str) -> None:

@@ -79,10 +79,28 @@ def take_turn(key: str, number: int, seconds: float) -> int:
         return claim
 
 
-@task(limit=Limit("gate:{key}"), retry=OFTEN)
-def hold_until_gate(key: str) -> int:
-    """Runs until the test opens the gate."""
-    with one_of(f"gate-{key}", 1) as claim:
-        while not Path(f"{os.environ[VARIABLE]}.gate").exists():
-            time.sleep(0.01)
-        return claim
+@task(limit=Limit("line:{key}"), retry=OFTEN)
+def wait_in_line(key: str, name: str) -> None:
+    """Runs until the test opens the gate of this name."""
+    _wait(name)
+
+
+@task(limit=Limit("line:{key}"), on_crash="fail")
+def wait_carefully(key: str, name: str) -> None:
+    _wait(name)
+
+
+@task
+def wait_alone(key: str, name: str) -> None:
+    _wait(name)
+
+
+def gate_of(name: str) -> Path:
+    """The file for which a task with this name waits."""
+    return Path(f"{os.environ[VARIABLE]}.{name}.gate")
+
+
+def _wait(name: str) -> None:
+    note("begin", name)
+    while not gate_of(name).exists():
+        time.sleep(0.01)

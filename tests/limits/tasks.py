@@ -54,3 +54,8 @@ def flaky() -> None:
 @task(rate=Rate("quick", 2, per=0.2))
 def quick() -> float:
     return time.time()
+
+
+@task(limit=Limit("crowd", at_once=1))
+def enter() -> None:
+    """Nothing."""
