@@ -264,12 +264,12 @@ def allowed_now(
 
     changed: see overrides_of().
     """
-    number, by = at_once, ""
-    if (prefix_of(key), True) in changed:
-        number, by = changed[prefix_of(key), True], "prefix"
     if (key, False) in changed:
-        number, by = changed[key, False], "key"
-    return (min(1, number) if is_sequence and number is not None else number), by
+        number = changed[key, False]
+        return (min(1, number) if is_sequence else number), "key"
+    if (prefix_of(key), True) in changed and not is_sequence:
+        return changed[prefix_of(key), True], "prefix"
+    return at_once, ""
 
 
 def _walk(condition: str, cap: int, after: str, using: str) -> dict[str, int]:
