@@ -57,7 +57,7 @@ def put_off_if_late(job: Job, using: str) -> None:
     number, begin = job.seat_taken or (0, 0.0)
     for _look in range(LOOKS):
         late = clock.monotonic() - begin
-        if late <= margin_of(job) / 2:
+        if late <= margin_of(job) / 6:
             break
         # That may take long, too.
         retry_until_connected(partial(put_off, job, number, late, using), using)
