@@ -12,7 +12,7 @@ from ..core.outcomes import Outcome
 from ..core.states import State
 from ..ledger.admission import AHEAD, LANE, RATE
 from ..ledger.connection import retry_until_connected
-from ..ledger.lanes import PATIENCE, impatient_jobs, keys_with_waiting
+from ..ledger.lanes import PATIENCE, impatient_jobs, keys_with_waiting, take_places_of_paused
 from ..ledger.seats import margin_of, next_free, put_off, take_seats
 from ..ledger.transitions import promote
 from ..models import Job
@@ -81,7 +81,8 @@ def admit_waiting(using: str, patience: float = PATIENCE) -> int:
 
     patience: seconds after which a job that does not wait for a place is cancelled.
     """
-    count, after = 0, ""
+    count = admit_now(take_places_of_paused(using), (), using)
+    after = ""
     while lanes := keys_with_waiting(LANE, after, PAGE, using):
         impatient = impatient_jobs(lanes, patience, using)
         count += admit_now(dict.fromkeys(lanes, ()), (), using, impatient)

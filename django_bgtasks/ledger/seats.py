@@ -60,8 +60,8 @@ def take_seats(jobs: Sequence[Job], using: str) -> float:
     periods = {(str(job.rate), job.seat or 0): _period(job) for job in jobs}
     dialect, vendor = dialect_of(using), connections[using].vendor
     if dialect is not None and vendor == "postgresql":
-        wanted = sorted((*seat, period) for seat, period in periods.items())
-        columns = [dialect.array(map(str, column)) for column in zip(*wanted, strict=True)]
+        seats_for = sorted((*seat, period) for seat, period in periods.items())
+        columns = [dialect.array(map(str, column)) for column in zip(*seats_for, strict=True)]
         ids = dialect.array(job.pk.hex for job in jobs)
         rows = dialect.run(POSTGRESQL, [*columns, ids], using, searches=True)
         return max(0.0, float(rows[0][0]))

@@ -29,11 +29,11 @@ LEVELS = tuple(Level)
 class Target:
     """Where a problem can be looked at.
 
-    page: jobs or schedules, the list with the filters `query`; worker, schedule or queue, with its
-    `id` or `name` in `query`; workers, all of them.
+    page: jobs, limits or schedules, the list with the filters `query`; job, worker, schedule or
+    queue, with its `id` or `name` in `query`; workers, all of them.
     """
 
-    page: Literal["jobs", "queue", "worker", "workers", "schedule", "schedules"]
+    page: Literal["job", "jobs", "limits", "queue", "worker", "workers", "schedule", "schedules"]
     query: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -169,6 +169,24 @@ TEXTS: dict[str, tuple[Any, Any]] = {
             "count",
         ),
         _("They run by themselves once the causes are mended."),
+    ),
+    "sequence-held": (
+        ngettext_lazy(
+            "%(count)d sequence waits for %(span)s behind a job that has failed: %(key)s behind "
+            "job %(job)s of %(task)s.",
+            "%(count)d sequences wait for up to %(span)s behind jobs that have failed: the first "
+            "is %(key)s behind job %(job)s of %(task)s.",
+            "count",
+        ),
+        _("Release it in the admin, or mend the cause and retry the job: %(command)s"),
+    ),
+    "limit-closed": (
+        ngettext_lazy(
+            "%(count)d limit is 0, and jobs wait there: %(key)s.",
+            "%(count)d limits are 0, and jobs wait there: the first is %(key)s.",
+            "count",
+        ),
+        _("Change it in the admin, or let the at_once of its tasks give another number."),
     ),
     "paused": (
         ngettext_lazy(

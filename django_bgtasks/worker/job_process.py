@@ -140,11 +140,11 @@ class JobProcess:
         room = self.inline.capacity(source) - len(prefetched)
         if room <= 0 or self.stopping or clock.monotonic() > self._late:
             return admitted
-        kept = [job for job in admitted if self._is_of_source(job)][:room]
-        for job in kept:
+        own = [job for job in admitted if self._is_of_source(job)][:room]
+        for job in own:
             self.shared.popped(job.id)
-        prefetched.extend(job.id for job in kept)
-        return [job for job in admitted if job not in kept]
+        prefetched.extend(job.id for job in own)
+        return [job for job in admitted if job not in own]
 
     def _is_of_source(self, job: Admitted) -> bool:
         name = rq_queue_name(job.queue, job.priority)
