@@ -24,11 +24,11 @@ OPTIONS = ("--processes", 4, "--threads", 100)
 # A thread that settles a retry has a connection of its own, and PostgreSQL has a hundred.
 CONNECTED = ("--processes", 4, "--threads", 15)
 # Seconds of a job, and of the calm after the storm.
-EACH, CALM = 0.05, 120.0
+EACH, CALM = 0.05, 240.0
 SIZES = [
     pytest.param(200, 1, 1.5, id="200 jobs"),
-    pytest.param(3000, 1, 40, id="3,000 jobs", marks=pytest.mark.long),
-    pytest.param(3000, 2, 40, id="3,000 jobs, 2 workers", marks=pytest.mark.long),
+    pytest.param(2000, 1, 40, id="2,000 jobs", marks=pytest.mark.long),
+    pytest.param(2000, 2, 40, id="2,000 jobs, 2 workers", marks=pytest.mark.long),
 ]
 
 
