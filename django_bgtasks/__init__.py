@@ -44,9 +44,17 @@ if TYPE_CHECKING:
     from .http import accepted, job_status, refuse_when_full, status_url
     from .idempotency.once import once
     from .idempotency.view import idempotent
-    from .jobs.actions import cancel_job, get_job, retry_job, run_job_now
+    from .jobs.actions import (
+        cancel_job,
+        get_job,
+        release_sequence,
+        retry_job,
+        run_job_anyway,
+        run_job_now,
+    )
     from .jobs.context import JobContext, current_job
     from .jobs.results import JobResult
+    from .limits.actions import reset_limit, set_limit
     from .monitoring.status import is_served, oldest_age, queue_depths, workers
     from .schedules.actions import (
         pause_schedule,
@@ -73,10 +81,14 @@ _LATER = {
     "pause_schedule": "schedules.actions",
     "queue_depths": "monitoring.status",
     "refuse_when_full": "http",
+    "release_sequence": "jobs.actions",
     "remove_schedule": "schedules.actions",
+    "reset_limit": "limits.actions",
     "resume_schedule": "schedules.actions",
     "retry_job": "jobs.actions",
+    "run_job_anyway": "jobs.actions",
     "run_job_now": "jobs.actions",
+    "set_limit": "limits.actions",
     "set_schedule": "schedules.actions",
     "status_url": "http",
     "workers": "monitoring.status",
@@ -130,11 +142,15 @@ __all__ = [
     "process_stopping",
     "queue_depths",
     "refuse_when_full",
+    "release_sequence",
     "remove_middleware",
     "remove_schedule",
+    "reset_limit",
     "resume_schedule",
     "retry_job",
+    "run_job_anyway",
     "run_job_now",
+    "set_limit",
     "set_schedule",
     "status_url",
     "task",

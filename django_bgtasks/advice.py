@@ -25,7 +25,8 @@ ALIAS_LINES = f"""\
     }}"""
 CACHES_HINT = f"""Add an alias to CACHES that nothing else uses:
 {ALIAS_LINES}
-or set the environment variable REDIS_URL."""
+or set the environment variable REDIS_URL. A small site needs no Redis, if it says so:
+docs/settings.md#without-redis."""
 PICKLE_HINT = f"""Add an alias to CACHES that nothing else uses:
 {ALIAS_LINES}
 Let it name a Redis of its own, or a Redis user who may not write what the caches hold: see \

@@ -20,9 +20,10 @@ class BgTasksConfig(AppConfig):
         super().__init__(app_name, app_module)
         if sys.argv[1:2] == ["bgworker"]:
             # Django needs a second or two from here on; a stop meanwhile is no error.
-            from .worker import unix_signals
+            from .worker import garbage, unix_signals
 
             unix_signals.install()
+            garbage.put_off_collections()
 
     def ready(self) -> None:
         """Make the backend known and register the checks; no I/O."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -41,6 +42,14 @@ NO_APP = (
     "there are no tables for its jobs, and no workers."
 )
 ADD_IT = 'Add "django_bgtasks" to INSTALLED_APPS, then run `manage.py migrate`.'
+
+
+@cache
+def _ways() -> tuple[Any, Any]:
+    """The modules that enqueue. With them come the models, which are not there at first."""
+    from .jobs import enqueue, inline
+
+    return enqueue, inline
 
 
 class RQBackend(BaseTaskBackend):
@@ -113,11 +122,11 @@ class RQBackend(BaseTaskBackend):
 
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult[Any]:
         """Insert a job in the current transaction and dispatch it after the commit."""
-        from .jobs import enqueue, inline
-
+        enqueue, inline = _ways()
         background_task = self._of_this_backend(task)
         insert = inline.enqueue_inline if runs_inline(background_task) else enqueue.enqueue
-        return insert(background_task, args, kwargs, task)
+        result: JobResult[Any] = insert(background_task, args, kwargs, task)
+        return result
 
     async def aenqueue(
         self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -130,12 +139,9 @@ class RQBackend(BaseTaskBackend):
         from .jobs import enqueue_many, inline
 
         background_task = self._of_this_backend(task)
-        insert = (
-            inline.enqueue_many_inline
-            if runs_inline(background_task)
-            else enqueue_many.enqueue_many
-        )
-        return insert(background_task, calls, task)
+        if runs_inline(background_task):
+            return inline.enqueue_many_inline(background_task, calls, task)
+        return enqueue_many.enqueue_many(background_task, calls, task)
 
     def get_result(self, result_id: str) -> JobResult[Any]:
         """The result of a job by its id.

@@ -109,7 +109,9 @@ def _no_user_middleware(backend: str) -> Iterable[CheckMessage]:
 
 
 def _no_password(backend: str) -> Iterable[CheckMessage]:
-    if backend_settings(backend).options.redis_url is not None and not has_password(backend):
+    if backend_settings(backend).options.redis_url is None or not redis_is_named(backend):
+        return
+    if not has_password(backend):
         yield CheckWarning(
             f"The Redis of TASKS[{backend!r}] has no password.",
             hint="Set requirepass in Redis and put the password into LOCATION: "

@@ -105,6 +105,10 @@ UPLOAD_MAX_BYTES = 1024**3
 for directory in (MEDIA_ROOT, FILE_UPLOAD_TEMP_DIR):
     directory.mkdir(exist_ok=True)
 
+# The provider that knows cities: how long it takes, and where it counts its calls.
+GEOCODER_SECONDS = 1.0
+GEOCODER_DIRECTORY = VAR / "geocoder"
+
 STATIC_URL = "static/"
 
 # Emails become files. Whatever the site sends goes out in the background; "direct" is for tasks,

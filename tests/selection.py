@@ -8,7 +8,7 @@ whatever is long.
 `--part=versions` is for further versions of Python and Django: of that, no case of the fault plan
 and nothing slow, and of the tests with real workers those that run, wait side by side and stop.
 On MariaDB only those cases of the plan run that are about what tasks do to their session, and
-those of schedules.
+those of schedules and limits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PLAN = {HERE / "faults", HERE / "model"}
 WHOLE_PLAN = PLAN | {HERE / "worker", HERE / "ledger" / "test_state_machine.py"}
 ON_MARIADB = {
     *("test_coroutines.py", "test_other_places.py", "test_session_abuse.py"),
-    *("test_schedules.py", "test_settlements.py"),
+    *("test_limits.py", "test_schedules.py", "test_settlements.py"),
 }
 # About the text of this repository: the same wherever it runs.
 TEXTS = {HERE / "docs", HERE / "test_floors.py", HERE / "test_selection.py"}

@@ -24,6 +24,7 @@ FLOORS = {
     "idempotency": 3,
     "jobs": 4,
     "schedules": 5,
+    "limits": 5,
     "monitoring": 5,
     "worker": 6,
 }
@@ -38,10 +39,11 @@ EMPTY_NAME = re.compile(
     "|ours|yours|theirs|mine|his|hers|its|whose|them|they)_*",
     re.IGNORECASE,
 )
-# "Held" is the field's word for a job that waits for its task.
+# "Held" is the field's word for a job that waits for its task, and for a place at a limit.
 HELD_JOBS = {
     "admin/filters.py",
     "monitoring/diagnosis.py",
+    "monitoring/limits.py",
     "monitoring/queries.py",
     "monitoring/snapshot.py",
 }

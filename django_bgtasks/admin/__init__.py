@@ -1,9 +1,10 @@
-"""The dashboard, jobs, the history, idempotency records and workers in Django's admin."""
+"""The dashboard and the lists in Django's admin: jobs, schedules, limits, workers, and the rest."""
 
 from .dashboard import DashboardAdmin
 from .history import HistoryEntryAdmin
 from .idempotency import IdempotencyRecordAdmin
 from .jobs import JobAdmin
+from .limits import LimitAdmin
 from .schedules import ScheduleAdmin
 from .workers import WorkerAdmin
 
@@ -12,6 +13,7 @@ __all__ = [
     "HistoryEntryAdmin",
     "IdempotencyRecordAdmin",
     "JobAdmin",
+    "LimitAdmin",
     "ScheduleAdmin",
     "WorkerAdmin",
 ]

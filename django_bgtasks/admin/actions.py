@@ -28,16 +28,22 @@ PARTS = {
     "retrying": State.SCHEDULED,
     "held": State.SCHEDULED,
     "expired": State.CANCELLED,
+    "waits": State.BLOCKED,
+    "holding": State.FAILED,
 }
 
 
 class JobActions(JobSelection):
-    """Retry, cancel, run now and delete: each with its own permission, each in the history.
+    """Retry, cancel, run now and delete, and what is done to jobs that wait at a limit, or hold a
+    sequence: each with its own permission, each in the history.
 
     A job that runs is not deleted.
     """
 
-    actions = ("retry_selected", "run_now_selected", "cancel_selected", "delete_selected")
+    actions = (
+        *("retry_selected", "run_now_selected", "run_anyway_selected", "release_selected"),
+        *("cancel_selected", "delete_selected"),
+    )
 
     @admin.action(permissions=["retry"], description=gettext_lazy("Retry selected jobs"))
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
@@ -46,6 +52,19 @@ class JobActions(JobSelection):
     @admin.action(permissions=["run_now"], description=gettext_lazy("Run selected jobs now"))
     def run_now_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
         return self._perform(request, transitions.RUN_NOW, queryset)
+
+    @admin.action(
+        permissions=["run_now"], description=gettext_lazy("Run selected jobs whatever their limits")
+    )
+    def run_anyway_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
+        return self._perform(request, transitions.RUN_ANYWAY, queryset)
+
+    @admin.action(
+        permissions=["retry"],
+        description=gettext_lazy("Let the sequences of selected failed jobs go on"),
+    )
+    def release_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
+        return self._perform(request, transitions.RELEASE, queryset)
 
     @admin.action(permissions=["cancel"], description=gettext_lazy("Cancel selected jobs"))
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
@@ -129,17 +148,19 @@ class JobActions(JobSelection):
                 "url": self._url(request, f"_{transition.name}", job.pk),
             }
             for transition in transitions.TRANSITION_ACTIONS
-            if self._may(transition, request) and transition.allows(job.state)
+            if self._may(transition, request) and transition.allows(job)
         ]
 
     def buttons_for_all(self, request: HttpRequest) -> list[dict[str, Any]]:
         """What this user may do to all jobs of the state by which the list is filtered."""
-        state = request.GET.get("state", "")
-        state = PARTS.get(state, state)
+        part = request.GET.get("state", "")
+        state = PARTS.get(part, part)
         return [
             {"label": action.label, "name": f"{action.name.replace('-', '_')}_selected"}
             for action in (*transitions.TRANSITION_ACTIONS, transitions.DELETE)
-            if state in action.allowed and self._may(action, request)
+            if state in action.allowed
+            and self._may(action, request)
+            and (part == "holding" or not action.of_holders)
         ]
 
     def _perform(

@@ -33,7 +33,9 @@ def enqueue_for_all(action: transitions.JobAction, query: dict[str, str], user: 
 
 def matching(action: transitions.JobAction, query: Mapping[str, str], user: Any) -> QuerySet[Any]:
     """The jobs that match, as this user may search, and with which the action can be done."""
-    return filtered(Job.objects.filter(state__in=sorted(action.allowed)), query, user)
+    rows = Job.objects.filter(state__in=sorted(action.allowed))
+    rows = rows.filter(place__isnull=False) if action.of_holders else rows
+    return filtered(rows, query, user)
 
 
 # Safe to run again: what has been changed is not in the state any more that the action takes, and

@@ -12,10 +12,11 @@ from django.utils.translation import gettext_lazy
 
 from ..core import clock
 from ..core.formats import NOTHING, duration
+from ..core.limits import IN_ORDER
 from ..core.messages import error_message
 from ..core.options import backend_of
 from ..core.retry import retry_of
-from ..core.states import WAITING, State
+from ..core.states import WAITING, State, WaitsFor
 from ..jobs.task import known_task
 from ..models import Job
 from . import formatting as show
@@ -48,6 +49,9 @@ class JobColumns:
             parts.append(
                 format_html('<span class="bgtasks-below">{}</span>', show.ago(job.run_after))
             )
+        if text := wait_text(job):
+            cut = '<span class="bgtasks-below bgtasks-cut" title="{}">{}</span>'
+            parts.append(format_html(cut, text, text))
         if error := trouble(job):
             cut = '<span class="bgtasks-error" title="{}">{}</span>'
             parts.append(format_html(cut, error, error))
@@ -87,6 +91,19 @@ class JobColumns:
             return self.took(job)
         tries = _("attempt %s") % self.tries(job)
         return format_html('{}<span class="bgtasks-below">{}</span>', self.took(job), tries)
+
+
+def wait_text(job: Job) -> str:
+    """Where the job waits for a place; or that it has failed and holds its sequence."""
+    if job.state == State.FAILED and job.place is not None:
+        return _("holds the sequence %s") % job.lane
+    if job.waits_for == WaitsFor.RATE:
+        return _("waits for the next start that %s allows") % job.rate
+    if job.waits_for != WaitsFor.LANE:
+        return ""
+    if job.lane_mode in IN_ORDER:
+        return _("waits for its turn in %s") % job.lane
+    return _("waits for a place at %s") % job.lane
 
 
 def has_unknown_backend(job: Job) -> bool:

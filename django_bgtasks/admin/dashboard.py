@@ -128,6 +128,7 @@ class DashboardAdmin(FailureActions):
             "pictures": panels.pictures(series(viewer.backend, common["range"]), common["range"]),
             "workers": panels.worker_panels(snapshot.workers, snapshot, viewer),
             "failures": panels.failures(snapshot.failures, viewer),
+            "limits": panels.limits(snapshot, viewer),
             "schedules": panels.schedules(snapshot, viewer),
             "maintenance": panels.maintenance(snapshot),
         }

@@ -15,7 +15,7 @@ from ..core.formats import NOTHING
 from ..core.states import State
 from ..models import Job, Schedule, Worker
 from . import formatting as show
-from .columns import state_badge, trouble
+from .columns import state_badge, trouble, wait_text
 
 TIMES = [("time_enqueued", "time_due"), ("time_started", "time_finished", "took")]
 SETTINGS = [
@@ -40,11 +40,12 @@ class JobFields:
     @admin.display(description=gettext_lazy("state"))
     def state_now(self, job: Job) -> SafeString:
         """The state, and what it is waiting for."""
-        text = ""
         if job.state == State.RUNNING and job.cancel_requested_at:
             text = _("asked to stop %s") % show.relative_time(job.cancel_requested_at)
         elif job.state == State.SCHEDULED and job.run_after:
             text = _("runs %s") % show.relative_time(job.run_after)
+        else:
+            text = wait_text(job)
         badge = show.badge(*state_badge(job))
         return format_html('{} <span class="bgtasks-quiet">{}</span>', badge, text)
 
@@ -96,6 +97,11 @@ class JobFields:
         row = Schedule.objects.filter(pk=job.schedule).first() if job.schedule else None
         return show.link_to(self.admin_site.name, row, job.schedule)
 
+    @admin.display(description=gettext_lazy("limit or sequence"))
+    def lane_link(self, job: Job) -> SafeString | str:
+        """Its key, with a link to the jobs that have the same."""
+        return show.link(show.job_list(self.admin_site.name, lane=job.lane), job.lane)
+
     time_tick = show.column("tick", gettext_lazy("tick"), show.when)
     time_enqueued = show.column("enqueued_at", gettext_lazy("enqueued"), show.when)
     time_due = show.column("run_after", gettext_lazy("run after"), show.when)
@@ -122,7 +128,9 @@ def fieldsets_of(job: Job) -> list[Any]:
     if job.carried is not None:
         call.append("pretty_carried")
     enqueued, ran = TIMES
-    settings = [*SETTINGS, "own_retry"] if job.retry else SETTINGS
+    settings: list[Any] = [*SETTINGS, "own_retry"] if job.retry else [*SETTINGS]
+    if job.lane is not None:
+        settings.append("lane_link")
     times = [(*enqueued, "time_expires") if job.expires_at else enqueued, ran]
     return [
         (None, {"fields": state}),

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from ..core import clock
 from ..core.formats import exact
 from ..core.options import stored_backends
-from ..core.states import State
+from ..core.states import State, WaitsFor
 from ..ledger.times import Now, SecondsBetween, after
 from ..ledger.workers import has_live_worker
 from ..models import Attempt, HistoryEntry, HistoryVerb, Job, Schedule
@@ -76,7 +76,9 @@ class JobListFilter(admin.SimpleListFilter):
 
 
 class StateFilter(JobListFilter):
-    """By state, or by more than it: jobs that are tried again, held, expired or stuck."""
+    """By state, or by more than it: jobs that are tried again, held, expired or stuck, wait for a
+    place at a limit, have one, or have failed and hold their sequence.
+    """
 
     title = _("state")
     parameter_name = "state"
@@ -86,7 +88,12 @@ class StateFilter(JobListFilter):
         choices: list[tuple[str, Any]] = list(State.choices)
         after_queued = 1 + State.values.index(State.QUEUED)
         choices[after_queued:after_queued] = [("retrying", _("Retrying")), ("held", _("Held"))]
-        return [*choices, ("expired", _("Expired")), ("stuck", _("Stuck"))]
+        of_limits = [
+            ("waits", _("Waits for a place")),
+            ("place", _("Has a place")),
+            ("holding", _("Failed, holds its sequence")),
+        ]
+        return [*choices, ("expired", _("Expired")), ("stuck", _("Stuck")), *of_limits]
 
 
 class QueueFilter(JobListFilter):
@@ -161,6 +168,16 @@ class ScheduleFilter(JobListFilter):
         return self.choices_with_current((), _schedule_name)
 
 
+class LaneFilter(JobListFilter):
+    """By the key of their limit or sequence; only there while one is chosen."""
+
+    title = _("limit or sequence")
+    parameter_name = "lane"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return self.choices_with_current(())
+
+
 def _schedule_name(value: str) -> str:
     try:
         row = Schedule.objects.filter(pk=UUID(value)).only("name").first()
@@ -201,9 +218,8 @@ def frozen(query: Mapping[str, str]) -> dict[str, str]:
 
 
 def by_state(rows: Jobs, value: str) -> Jobs:
-    """One state, or what several share, or a part of one: retrying, held, stuck; expired."""
-    special = {"retrying": _retrying, "held": _held, "stuck": _stuck, "expired": _expired}
-    found: Jobs = special[value](rows) if value in special else rows.filter(state=value)
+    """One state, or what several share, or a part of one: see PARTS."""
+    found: Jobs = PARTS[value](rows) if value in PARTS else rows.filter(state=value)
     return found
 
 
@@ -300,6 +316,24 @@ def _stuck(rows: Jobs) -> Jobs:
     )
 
 
+def _waits(rows: Jobs) -> Jobs:
+    """For a place. The state is said for the index of those that are blocked."""
+    return rows.filter(state=State.BLOCKED, waits_for=WaitsFor.LANE)
+
+
+def _holding(rows: Jobs) -> Jobs:
+    return rows.filter(state=State.FAILED, place__isnull=False)
+
+
+PARTS: dict[str, Callable[[Jobs], Jobs]] = {
+    "retrying": _retrying,
+    "held": _held,
+    "stuck": _stuck,
+    "expired": _expired,
+    "waits": _waits,
+    "place": lambda rows: rows.filter(place__isnull=False),
+    "holding": _holding,
+}
 FILTERS: dict[str, Callable[[Jobs, str], Jobs]] = {
     "state": by_state,
     "queue": lambda rows, value: rows.filter(queue=value),
@@ -309,6 +343,7 @@ FILTERS: dict[str, Callable[[Jobs, str], Jobs]] = {
     "error": by_error,
     "changed_by": by_changed,
     "schedule": by_schedule,
+    "lane": lambda rows, value: rows.filter(lane=value),
     "backend": lambda rows, value: rows.filter(backend__in=stored_backends(value)),
 }
 # With the search, which needs to know who searches.

@@ -22,6 +22,9 @@ from . import formatting as show
 from .listing import ReadOnlyAdmin
 
 LATEST = 50
+# So many of the newest entries are looked through for those of limits, which no index has.
+LOOKED_AT = 10_000
+OF_LIMITS = (HistoryVerb.LIMIT_CHANGED, HistoryVerb.LIMIT_RESET)
 VIA = {"admin": gettext_lazy("in the admin"), "site": gettext_lazy("on the site")}
 
 
@@ -82,7 +85,7 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
             page = show.page_of(self.admin_site.name, Schedule, entry.schedule)
             return show.link(page, show.clamped(entry.detail))
         if entry.job is None:
-            return _("queue %s") % entry.queue if entry.queue else entry.detail
+            return _("queue %s") % entry.queue if entry.queue else show.clamped(entry.detail)
         url = None
         if entry.verb != HistoryVerb.DELETED:
             url = show.page_of(self.admin_site.name, Job, entry.job)
@@ -113,9 +116,20 @@ def history_of_schedule(row: Schedule) -> list[dict[str, Any]]:
     return _entries(HistoryEntry.objects.filter(schedule=row.pk))
 
 
+def history_of_limits() -> list[dict[str, Any]]:
+    """What was done to limits lately, the newest first, at most LATEST of it."""
+    newest = HistoryEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    return _entries(HistoryEntry.objects.filter(pk__gt=newest - LOOKED_AT, verb__in=OF_LIMITS))
+
+
 def _entries(rows: QuerySet[HistoryEntry]) -> list[dict[str, Any]]:
     return [
-        {"when": show.when(entry.at), "who": who(entry), "what": entry.get_verb_display()}
+        {
+            "when": show.when(entry.at),
+            "who": who(entry),
+            "what": entry.get_verb_display(),
+            "which": entry.detail if entry.verb in OF_LIMITS else "",
+        }
         for entry in rows.order_by("-pk")[:LATEST]
     ]
 

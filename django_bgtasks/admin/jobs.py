@@ -21,6 +21,7 @@ from .filters import (
     ChangedByFilter,
     ErrorFilter,
     FinishedFilter,
+    LaneFilter,
     QueueFilter,
     ScheduleFilter,
     StateFilter,
@@ -28,6 +29,7 @@ from .filters import (
     filtered,
 )
 from .history import changed_by_url, history_of, tell_who_cancelled
+from .limit_panels import limit_of
 from .related_panels import attempts_of, batch_of, records_of
 from .search import small_calls
 
@@ -62,7 +64,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     list_display_links = ("task_and_call",)
     list_filter = (
         *(StateFilter, ErrorFilter, QueueFilter, TaskFilter),
-        *(FinishedFilter, AgeFilter, ChangedByFilter, ScheduleFilter),
+        *(FinishedFilter, AgeFilter, ChangedByFilter, ScheduleFilter, LaneFilter),
     )
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
@@ -112,6 +114,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
         job: Job = context["original"]
         context["bgtasks_buttons"] = self.buttons(request, job)
         context["bgtasks_duplicate"] = self.duplicate_url(request, job)
+        context["bgtasks_limit"] = limit_of(job, self.admin_site.name)
         context["bgtasks_batch"] = batch_of(job, self.admin_site.name)
         context["bgtasks_state"] = state_badge(job)[1]
         context["bgtasks_refresh"] = None if job.is_final else REFRESH_SECONDS

@@ -16,12 +16,13 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.formats import NOTHING, duration, number, percent
 from ..core.messages import message
-from ..models import AttemptOutcome, Job, Schedule, Worker
+from ..models import AttemptOutcome, Job, LimitOverride, Schedule, Worker
 from ..monitoring.failures import FailureGroup, FailureWindow
 from ..monitoring.problems import Level, Problem, Target
 from ..monitoring.schedules import STATES
 from ..monitoring.series import ChartPoint
 from ..monitoring.snapshot import QueueSnapshot, RunningJob, Snapshot, WorkerSnapshot
+from ..monitoring.waits import WaitingLane
 from . import charts
 from . import formatting as show
 from .choices import error_label
@@ -33,8 +34,10 @@ PROCESS_STATES = {
     "suspended": gettext_lazy("suspended"),
 }
 # What a problem can be about.
-SUBJECTS = ("queue", "name", "task", "backend")
+SUBJECTS = ("queue", "name", "task", "backend", "key")
 INTERVALS = {1: gettext_lazy("minute"), 10: gettext_lazy("10 minutes"), 60: gettext_lazy("hour")}
+# So many of the limits in which jobs wait longest.
+LANES_SHOWN = 5
 # Their badges.
 LEVELS = {
     Level.CRITICAL: ("failed", gettext_lazy("Critical")),
@@ -63,6 +66,11 @@ class DashboardViewer:
     def schedules(self, **query: str) -> str | None:
         """The address of the list of schedules with filters, for who may see them."""
         url = show.list_of(self.site, Schedule) if self.may_see_schedules else None
+        return f"{url}?{urlencode(query)}" if url and query else url
+
+    def limits(self, **query: str) -> str | None:
+        """The address of the page of limits with a search, for who may see jobs."""
+        url = show.list_of(self.site, LimitOverride) if self.may_see_jobs else None
         return f"{url}?{urlencode(query)}" if url and query else url
 
     def schedule(self, schedule_id: str) -> str | None:
@@ -95,7 +103,9 @@ def _target(target: Target | None, viewer: DashboardViewer) -> str | None:
     query, pages = (
         target.query,
         {
+            "job": lambda: viewer.job(query["id"]),
             "jobs": lambda: viewer.jobs(**query),
+            "limits": lambda: viewer.limits(**query),
             "queue": lambda: viewer.part("queue", query["name"]),
             "schedule": lambda: viewer.schedule(query["id"]),
             "schedules": lambda: viewer.schedules(**query),
@@ -239,6 +249,36 @@ def schedules(snapshot: Snapshot, viewer: DashboardViewer) -> dict[str, Any]:
             }
             for trouble in found.troubles
         ],
+    }
+
+
+def limits(snapshot: Snapshot, viewer: DashboardViewer) -> dict[str, Any] | None:
+    """Where jobs wait longest for a place, and how many sequences a failed job holds; None where
+    nobody waits.
+    """
+    waits = snapshot.waits
+    if not waits.lanes:
+        return None
+    list_url = viewer.jobs(state="holding") if waits.held_sequences else None
+    return {
+        "url": viewer.limits(),
+        "waiting": viewer.jobs(state="waits"),
+        "held_sequences": show.link(list_url, number(waits.held_sequences)),
+        "is_any_held": waits.held_sequences > 0,
+        "lanes": [_lane(lane, viewer) for lane in waits.lanes[:LANES_SHOWN]],
+    }
+
+
+def _lane(lane: WaitingLane, viewer: DashboardViewer) -> dict[str, Any]:
+    waiting = number(lane.waiting) + ("+" if lane.is_more else "")
+    return {
+        "key": lane.key,
+        "link": show.link(viewer.limits(q=lane.key), lane.key),
+        "places": f"{number(lane.in_use)} / "
+        f"{NOTHING if lane.allowed is None else number(lane.allowed)}",
+        "waiting": show.link(viewer.jobs(state="waits", lane=lane.key), waiting),
+        "oldest": duration(lane.oldest),
+        "held_by": show.link(viewer.job(lane.held_by), _("a failed job")) if lane.held_by else "",
     }
 
 

@@ -59,10 +59,13 @@ class JobSelection(WatchedAdmin):
         **context: Any,
     ) -> HttpResponse | None:
         """What to ask before it is done to these jobs; None if that is answered, or not needed."""
-        number = transitions.running_count(transition, job_ids)
-        if not number or CONFIRMED in request.POST:
+        if CONFIRMED in request.POST:
             return None
-        return self._ask(request, transition, "interrupt", number=number, **context)
+        question = transitions.question_about(transition, job_ids)
+        if question is None:
+            return None
+        name, number = question
+        return self._ask(request, transition, name, number=number, **context)
 
     def _ask(
         self, request: HttpRequest, action: transitions.JobAction, template: str, **context: Any

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.errors import DuplicateJob, InvalidMove
 from ..core.states import LIVE, State, Transition
@@ -24,17 +24,21 @@ REASONS_LISTED = 5
 
 @dataclass(frozen=True)
 class JobAction:
-    """One thing to do to jobs. warning: what of it cannot be undone."""
+    """One thing to do to jobs. warning: what of it cannot be undone.
+
+    of_holders: it is done to jobs that hold a place at a limit or in a sequence only.
+    """
 
     name: str
     permission: str
     label: Any
     allowed: Collection[State]
     warning: Any = ""
+    of_holders: bool = False
 
-    def allows(self, state: str) -> bool:
-        """Whether it can be done to a job in this state."""
-        return state in self.allowed
+    def allows(self, job: Job) -> bool:
+        """Whether it can be done to this job now."""
+        return job.state in self.allowed and not (self.of_holders and job.place is None)
 
     def permits(self, user: Any) -> bool:
         """Whether this user may do it."""
@@ -61,6 +65,16 @@ def _run_now(job_id: UUID, actor: Actor) -> str:
     return "run now"
 
 
+def _run_anyway(job_id: UUID, actor: Actor) -> str:
+    actions.run_job_anyway(job_id, by=actor)
+    return "anyway"
+
+
+def _release(job_id: UUID, actor: Actor) -> str:
+    actions.release_sequence(job_id, by=actor)
+    return "released"
+
+
 def _cancel(job_id: UUID, actor: Actor) -> str:
     return actions.cancel_job(job_id, by=actor)
 
@@ -70,6 +84,23 @@ RETRY = ManualTransition(
 )
 RUN_NOW = ManualTransition(
     "run-now", "run_job_now", gettext_lazy("Run now"), Transition.PROMOTE.sources, apply=_run_now
+)
+RUN_ANYWAY = ManualTransition(
+    "run-anyway",
+    "run_job_now",
+    gettext_lazy("Run anyway"),
+    Transition.UNBLOCK.sources,
+    gettext_lazy("For each job one more may run than its limit or its sequence allows."),
+    apply=_run_anyway,
+)
+# Who may retry the failed job may also decide that the others go on without it.
+RELEASE = ManualTransition(
+    "release",
+    "retry_job",
+    gettext_lazy("Let the sequence go on"),
+    frozenset({State.FAILED}),
+    of_holders=True,
+    apply=_release,
 )
 CANCEL = ManualTransition(
     "cancel",
@@ -86,20 +117,36 @@ DELETE = JobAction(
     frozenset(State) - {State.RUNNING},
     gettext_lazy("This cannot be undone. Jobs that are running stay."),
 )
-TRANSITION_ACTIONS = (RETRY, RUN_NOW, CANCEL)
+TRANSITION_ACTIONS = (RETRY, RUN_NOW, RUN_ANYWAY, RELEASE, CANCEL)
 
-# What the user is told of so many jobs.
-DONE = {
-    "retried": ngettext_lazy("%d job will run again.", "%d jobs will run again."),
-    "run now": ngettext_lazy(
-        "%d job will run as soon as a worker is free.",
-        "%d jobs will run as soon as a worker is free.",
-    ),
-    "cancelled": ngettext_lazy("%d job was cancelled.", "%d jobs were cancelled."),
-    "requested": ngettext_lazy(
-        "%d job is running: it was asked to stop.", "%d jobs are running: they were asked to stop."
-    ),
-}
+
+def _done(outcome: str, count: int) -> str:
+    """What the user is told of so many jobs."""
+    texts = {
+        "retried": ngettext("%d job will run again.", "%d jobs will run again.", count),
+        "run now": ngettext(
+            "%d job will run as soon as a worker is free.",
+            "%d jobs will run as soon as a worker is free.",
+            count,
+        ),
+        "anyway": ngettext(
+            "%d job no longer waits for its limit: it will run as soon as a worker is free.",
+            "%d jobs no longer wait for their limits: they will run as soon as a worker is free.",
+            count,
+        ),
+        "released": ngettext(
+            "%d sequence goes on without the job that failed.",
+            "%d sequences go on without the jobs that failed.",
+            count,
+        ),
+        "cancelled": ngettext("%d job was cancelled.", "%d jobs were cancelled.", count),
+        "requested": ngettext(
+            "%d job is running: it was asked to stop.",
+            "%d jobs are running: they were asked to stop.",
+            count,
+        ),
+    }
+    return texts[outcome] % count
 
 
 def apply_to_jobs(
@@ -115,7 +162,7 @@ def apply_to_jobs(
         except Job.DoesNotExist:
             refusals.append(_("Job %s no longer exists.") % job_id)
     for outcome, count in outcomes.items():
-        messages.success(request, DONE[outcome] % count)
+        messages.success(request, _done(outcome, count))
     show_refusals(request, refusals)
 
 
@@ -131,11 +178,15 @@ def delete(actor: Actor, seen: Mapping[UUID, str]) -> int:
     return len(actions.delete_jobs(seen, by=actor))
 
 
-def running_count(transition: ManualTransition, job_ids: Iterable[UUID]) -> int:
-    """How many of these jobs run, and would be interrupted."""
-    if transition is not CANCEL:
-        return 0
-    return Job.objects.filter(pk__in=list(job_ids), state=State.RUNNING).count()
+# What is asked before it is done to jobs that are in this state: the name of the question.
+QUESTIONS = {CANCEL.name: ("interrupt", State.RUNNING), RUN_ANYWAY.name: ("anyway", State.BLOCKED)}
+
+
+def question_about(transition: ManualTransition, job_ids: Iterable[UUID]) -> tuple[str, int] | None:
+    """What to ask before, and how many of these jobs it is about; None if there is none."""
+    name, state = QUESTIONS.get(transition.name, ("", None))
+    number = Job.objects.filter(pk__in=list(job_ids), state=state).count() if name else 0
+    return (name, number) if number else None
 
 
 def show_refusals(request: HttpRequest, reasons: list[str]) -> None:

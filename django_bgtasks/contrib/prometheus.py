@@ -23,9 +23,11 @@ from ..models import RollUp
 from ..monitoring.diagnosis import diagnose
 from ..monitoring.health import WorkerHealth
 from ..monitoring.histogram import BOUNDS
+from ..monitoring.limits import prefix_totals
 from ..monitoring.rollups import summed
 from ..monitoring.snapshot import Snapshot, take_snapshot
 from ..monitoring.totals import totals
+from ..monitoring.waits import is_any_place_taken
 
 ENDED_STATES = ("succeeded", "failed", "cancelled")
 HEALTH = (WorkerHealth.ALIVE, WorkerHealth.LATE, WorkerHealth.LOST)
@@ -54,6 +56,7 @@ class BgTasksCollector(Collector):
         yield from _queues(snapshots)
         yield from _workers(snapshots)
         yield from _maintenance(snapshots)
+        yield from _limits(any(one.waits.lanes for one in snapshots.values()))
         yield _problems(snapshots)
         yield from _ended({backend: _bounded(backend) for backend in backends})
 
@@ -112,6 +115,28 @@ def _maintenance(snapshots: dict[str, Snapshot]) -> Iterator[Metric]:
         if snapshot.redis.used:
             redis.add_metric((backend,), float(not snapshot.redis.problem))
     yield from (beat, overdue, orphans, redis)
+
+
+def _limits(is_any_waiting: bool) -> Iterator[Metric]:
+    """Of all backends together, for that is whose a key is. By the prefixes of the keys, of which
+    those with the fewest jobs are one: a site may have a key for each user.
+    """
+    using, labels = ledger_database(), ("prefix",)
+    in_use = GaugeMetricFamily("bgtasks_limit_held", "Places that are taken.", labels=labels)
+    waiting = GaugeMetricFamily(
+        "bgtasks_limit_waiting", "Jobs that wait for a place.", labels=labels
+    )
+    oldest = GaugeMetricFamily(
+        "bgtasks_limit_oldest_seconds", "How long one has waited for a place.", labels=labels
+    )
+    # Most sites have no limits, and pay one look.
+    found = prefix_totals(using) if is_any_waiting or is_any_place_taken(using) else []
+    for total in found:
+        prefix = (total.prefix or OTHERS,)
+        in_use.add_metric(prefix, total.held)
+        waiting.add_metric(prefix, total.waiting)
+        oldest.add_metric(prefix, total.oldest)
+    yield from (in_use, waiting, oldest)
 
 
 def _problems(snapshots: dict[str, Snapshot]) -> Metric:

@@ -15,12 +15,16 @@ from ..core.tags import simplified
 from ..ledger.history import is_of_user, who_cancelled
 from ..ledger.lifecycle import ledger_database
 from ..models import Job
+from ..monitoring.ahead import jobs_ahead
 from .auth import Viewer
+
+# Cancelled by nobody, before they began.
+UNBEGUN = ("expired", "busy")
 
 
 def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     """What the viewer may know of the job. `version` changes whenever anything else in it does."""
-    may_read = viewer.is_operator or job.state == State.FAILED or job.error_code == "expired"
+    may_read = viewer.is_operator or job.state == State.FAILED or job.error_code in UNBEGUN
     # Its owner gets what the task returned; an operator as much as in the admin.
     result = job.result if viewer.sees_result else masked(job.result)
     result = simplified(result) if job.types else result
@@ -29,11 +33,13 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
         error = gettext("You cancelled it.")
     elif viewer.is_operator:
         error = error_message(job.error_code, job.error_params, job.error)
+    waits = _waits(job)
     facts = {
         "id": str(job.pk),
         "state": job.state,
-        "label": job.get_state_display(),
+        "label": gettext("Waiting") if waits else job.get_state_display(),
         "status": str(STATUS[State(job.state)]),
+        "waits": waits,
         "progress": job.progress,
         "result": result if job.state == State.SUCCEEDED else None,
         "error": error,
@@ -44,12 +50,21 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     return {**facts, "version": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
+def _waits(job: Job) -> dict[str, Any] | None:
+    """What a blocked job waits for; a job without a limit or a sequence costs no statement."""
+    ahead = jobs_ahead(job, ledger_database()) if job.waits_for else None
+    if ahead is None:
+        return None
+    values = {"code": str(ahead.code), "before": ahead.before, "more": ahead.is_more}
+    return {**values, "text": ahead.text}
+
+
 def error_for_owner(job: Job) -> str:
-    """Why it failed, or that it has expired, for its owner.
+    """Why it failed, or never began, for its owner.
 
     An exception may name paths and addresses; what GiveUp says is meant to be read.
     """
-    if job.error_code == "expired":
+    if job.error_code in UNBEGUN:
         return message(job.error_code, job.error_params)
     if job.state != State.FAILED:
         return ""

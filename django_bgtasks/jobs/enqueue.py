@@ -6,7 +6,7 @@ Next: worker/job_process.py (4 the pop).
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
@@ -60,6 +60,9 @@ LONGEST_KEY = 255
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
 _without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
+_keep: ContextVar[Callable[[list[Admitted]], list[Admitted]] | None] = ContextVar(
+    "bgtasks_keep", default=None
+)
 AnyTask = BackgroundTask[Any, Any]
 
 
@@ -335,10 +338,23 @@ def admit_now(
     rates = {*rates, *(job.rate or "" for job in placed if job.waits_for)}
     if rates:
         ready += admit(RATE, dict.fromkeys(rates, ()), using)
-    send_now(ready)
+    keep = _keep.get()
+    send_now(ready if keep is None else keep(ready))
     if impatient:
         cancel_busy(impatient, using)
     return len(ready)
+
+
+@contextmanager
+def keeping(keep: Callable[[list[Admitted]], list[Admitted]]) -> Iterator[None]:
+    """Within it, `keep` gets the jobs that are given places here, and returns those to send: the
+    others this process runs itself.
+    """
+    token = _keep.set(keep)
+    try:
+        yield
+    finally:
+        _keep.reset(token)
 
 
 def send_now(jobs: Iterable[Job | Admitted]) -> None:
@@ -369,7 +385,12 @@ def push_on_commit(messages: list[Message], backend: str, using: str) -> None:
         return
     # Push after the commit: a crash here delays a job, never loses one, for maintenance finds its
     # row.
-    connection.on_commit(_Push(messages, home, using), robust=True)
+    push = _Push(messages, home, using)
+    if connection.in_atomic_block or not connection.autocommit:
+        connection.on_commit(push, robust=True)
+    else:
+        # It is committed already.
+        push()
 
 
 def _last_push(connection: Any) -> _Push | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from inspect import iscoroutinefunction
 from typing import Any
 from uuid import UUID
@@ -134,9 +134,8 @@ def claim_jobs(
     """Claim the jobs of messages. Those that are not there to be claimed are left out.
 
     queues, backend: those that the worker serves; which list of Redis brought a message says
-    nothing.
+    nothing. A job waits for it: what the connections need is done before.
     """
-    refresh_connections()
     claim = partial(claim_many, job_ids, worker, using, queues, backend)
     jobs = retry_until_connected(claim, using)
     if seated := [job for job in jobs if job.seat is not None]:
@@ -196,10 +195,15 @@ def call(run: Run) -> Any:
     It gets JobTimeout after the job's timeout.
     """
     seconds = run.job.timeout
-    if iscoroutinefunction(run.task.func):
+    if _is_coroutine(run.task.func):
         coroutine = LimitedCoroutine(partial(acall, run), seconds)
         return run_in_sandbox(partial(_run_coroutine, coroutine), TimeLimit())
     return run_in_sandbox(partial(_call, run), deadline(seconds))
+
+
+@lru_cache(maxsize=1024)
+def _is_coroutine(func: Any) -> bool:
+    return iscoroutinefunction(func)
 
 
 def _call(run: Run) -> Any:

@@ -12,7 +12,7 @@ from ..core.outcomes import Outcome
 from ..core.states import State
 from ..ledger.admission import AHEAD, LANE, RATE
 from ..ledger.connection import retry_until_connected
-from ..ledger.lanes import PATIENCE, impatient_jobs, keys_with_waiting
+from ..ledger.lanes import PATIENCE, impatient_jobs, keys_with_waiting, take_places_of_paused
 from ..ledger.seats import margin_of, next_free, put_off, take_seats
 from ..ledger.transitions import promote
 from ..models import Job
@@ -20,6 +20,8 @@ from .enqueue import admit_now, admit_on_commit, dispatch_on_commit, send_now
 
 # So many lanes in one statement.
 PAGE = 100
+# How often a start is put down as late, which is later still when that is done.
+LOOKS = 5
 
 
 def pass_on(ended: Sequence[tuple[Job, Outcome]], using: str) -> None:
@@ -53,9 +55,13 @@ def put_off_if_late(job: Job, using: str) -> None:
     period is one between the starts themselves.
     """
     number, begin = job.seat_taken or (0, 0.0)
-    late = clock.monotonic() - begin
-    if late > margin_of(job) / 2:
+    for _look in range(LOOKS):
+        late = clock.monotonic() - begin
+        if late <= margin_of(job) / 6:
+            break
+        # That may take long, too.
         retry_until_connected(partial(put_off, job, number, late, using), using)
+        begin += late
 
 
 def promote_jobs(limit: int, using: str) -> int:
@@ -75,7 +81,8 @@ def admit_waiting(using: str, patience: float = PATIENCE) -> int:
 
     patience: seconds after which a job that does not wait for a place is cancelled.
     """
-    count, after = 0, ""
+    count = admit_now(take_places_of_paused(using), (), using)
+    after = ""
     while lanes := keys_with_waiting(LANE, after, PAGE, using):
         impatient = impatient_jobs(lanes, patience, using)
         count += admit_now(dict.fromkeys(lanes, ()), (), using, impatient)

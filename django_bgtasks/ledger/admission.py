@@ -1,10 +1,15 @@
 """The statement that admits: it pairs the free numbers of keys with the first jobs that wait there.
 
 The same for the places of limits and sequences and for the seats of rates. keys: those to look at.
-own: the numbers that the caller has freed. head: the first that waits. open: how many numbers a key
-has. free: those of them that are free. room: for how many more there is room. line: the first that
-wait, as many as there is room for. Nobody behind these is looked at, even where one of them is
-locked: a sequence is not overtaken.
+own: the numbers that the caller has freed. head: the first that waits, and how many numbers its key
+has for it. free: those of them that are free. room: for how many more there is room. line: the
+first that wait, as many as there is room for; each may have been enqueued with another limit, and
+the first one that does not fit ends the line. Nobody behind these is looked at, even where one of
+them is locked: a sequence is not overtaken.
+
+What the caller has freed goes first, so that two callers take different numbers. Not where somebody
+has a number above the limit, which was lowered: the numbers below it are too many then, and two
+callers must want the same ones, so that the unique pair stops one of them.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from ..core.limits import IN_ORDER
+from ..core.limits import IN_ORDER, MAX_PLACES
 from ..core.states import Transition, WaitsFor
 from ..models import LimitOverride, QueuePause, Seat
 from .statements import TABLE
@@ -25,6 +30,11 @@ RETURNED = ", ".join(
     f"{TABLE}.{name}"
     for name in ("id", "queue", "priority", "task", "backend", "waits_for", "rate")
 )
+# It can run from now on: what it has waited until here says nothing of its queue.
+CAN_RUN = {
+    "postgresql": "run_after = STATEMENT_TIMESTAMP()",
+    "sqlite": "run_after = STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
+}
 # A job gets its seat so many seconds before it is free, and begins on time.
 AHEAD = 0.1
 SOON = {
@@ -92,42 +102,59 @@ head AS (
     SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < (SELECT MAX(allowed) FROM head)
 ), free AS (
     SELECT head.key, n, ROW_NUMBER() OVER (PARTITION BY head.key ORDER BY CASE WHEN
-        EXISTS (SELECT 1 FROM own WHERE own.key = head.key AND own.n = numbers.n)
+        EXISTS (SELECT 1 FROM own WHERE own.key = head.key AND own.n = numbers.n) AND (
+            SELECT h.id FROM {TABLE} h WHERE h.{kind.key} = head.key
+            AND h.{kind.number} > allowed LIMIT 1) IS NULL
         THEN 0 ELSE 1 END, n) AS turn
     FROM head JOIN numbers ON n <= allowed
-    WHERE NOT {kind.busy.format(soon=SOON[vendor])} AND NOT EXISTS (
-        SELECT 1 FROM {TABLE} h WHERE h.{kind.key} = head.key AND h.{kind.number} = n)
-), counted AS (
-    SELECT key, (SELECT COUNT(*) FROM free WHERE free.key = head.key) AS free, allowed - (
+    WHERE NOT {kind.busy.format(soon=SOON[vendor])} AND (
+        SELECT h.id FROM {TABLE} h WHERE h.{kind.key} = head.key AND h.{kind.number} = n) IS NULL
+), counted AS MATERIALIZED (
+    SELECT key, allowed, (SELECT COUNT(*) FROM free WHERE free.key = head.key) AS free, (
         SELECT COUNT(*) FROM {TABLE} h WHERE h.{kind.key} = head.key
-        AND h.{kind.number} IS NOT NULL) AS unused
+        AND h.{kind.number} IS NOT NULL) AS used
     FROM head
 ), room AS (
-    SELECT key, CASE WHEN free < unused THEN free ELSE unused END AS room FROM counted
+    SELECT key, used, CASE WHEN free < allowed - used THEN free ELSE allowed - used END AS room
+    FROM counted
 )"""
     build = _postgresql if vendor == "postgresql" else _sqlite
     return build(kind, free, waits)
 
 
 def _postgresql(kind: Kind, free: str, waits: str) -> str:
+    """The numbers of rows that it expects depend neither on the parameters nor on how many wait: so
+    it has one plan for all keys, and seems too cheap to be compiled by JIT. What looks a row up by
+    its key is written such that the plan cannot read the whole table, or all that wait, instead:
+    the table may be known as it was when it was empty.
+    """
     return f"""\
-WITH RECURSIVE keys AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS keys(key, prefix)),
-own AS (SELECT * FROM unnest(%s::text[], %s::int[]) AS own(key, n)),
-{free}, line AS (
-    SELECT room.key, first.id
-    FROM room CROSS JOIN LATERAL (
-        SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = room.key AND {waits}
-        {ORDER} LIMIT GREATEST(room.room, 0)
-    ) AS first
+WITH RECURSIVE keys AS (
+    SELECT * FROM unnest((SELECT %s::text[]), (SELECT %s::text[])) AS keys(key, prefix)
+), own AS (
+    SELECT * FROM unnest((SELECT %s::text[]), (SELECT %s::int[])) AS own(key, n)
+), {free}, first AS (
+    SELECT room.key, j.id, allowed, used + ROW_NUMBER() OVER (PARTITION BY room.key {ORDER}) AS used
+    FROM room JOIN keys ON keys.key = room.key CROSS JOIN LATERAL (
+        SELECT * FROM (
+            SELECT j.id, j.turn, j.enqueued_at, {kind.allowed} AS allowed FROM {TABLE} j
+            WHERE j.{kind.key} = room.key AND {waits} {ORDER} LIMIT {MAX_PLACES}
+        ) AS most LIMIT GREATEST(room.room, 0)
+    ) AS j
+), line AS (
+    SELECT key, id, allowed FROM (
+        SELECT *, BOOL_AND(used <= allowed) OVER (PARTITION BY key ORDER BY used) AS fits FROM first
+    ) AS first WHERE fits
 ), unlocked AS (
-    SELECT line.key, j.id, ROW_NUMBER() OVER (PARTITION BY line.key {ORDER}) AS turn
+    SELECT line.key, j.id, allowed, ROW_NUMBER() OVER (PARTITION BY line.key {ORDER}) AS turn
     FROM line CROSS JOIN LATERAL (
         SELECT j.id, j.turn, j.enqueued_at FROM {TABLE} j
-        WHERE j.id = line.id AND j.waits_for = '{kind.waits_for}' FOR UPDATE SKIP LOCKED
+        WHERE j.id = line.id AND j.waits_for || '' = '{kind.waits_for}' FOR UPDATE SKIP LOCKED
     ) AS j
 ), moved AS (
-    UPDATE {TABLE} SET {kind.placed}
+    UPDATE {TABLE} SET {kind.placed}, {CAN_RUN["postgresql"]}
     FROM unlocked JOIN free ON free.key = unlocked.key AND free.turn = unlocked.turn
+        AND free.n <= unlocked.allowed
     WHERE {TABLE}.id = unlocked.id AND {TABLE}.state || '' = '{BLOCKED}'
     RETURNING {RETURNED}
 )
@@ -140,20 +167,20 @@ def _sqlite(kind: Kind, free: str, waits: str) -> str:
     return f"""\
 WITH RECURSIVE keys(key, prefix) AS (SELECT value ->> 0, value ->> 1 FROM json_each(%s)),
 own(key, n) AS (SELECT value ->> 0, value ->> 1 FROM json_each(%s)),
-{free}, line(key, room, number, id, turn, enqueued_at) AS (
-    SELECT room.key, room, 1, j.id, j.turn, j.enqueued_at
-    FROM room JOIN {TABLE} j ON j.id = (
+{free}, line(key, used, room, number, id, turn, enqueued_at, allowed) AS (
+    SELECT room.key, used, room, 1, j.id, j.turn, j.enqueued_at, {kind.allowed}
+    FROM room JOIN keys ON keys.key = room.key JOIN {TABLE} j ON j.id = (
         SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = room.key AND {waits} {ORDER} LIMIT 1)
     WHERE room > 0
     UNION ALL
-    SELECT line.key, room, number + 1, j.id, j.turn, j.enqueued_at
-    FROM line JOIN {TABLE} j ON j.id = (
+    SELECT line.key, used, room, number + 1, j.id, j.turn, j.enqueued_at, {kind.allowed}
+    FROM line JOIN keys ON keys.key = line.key JOIN {TABLE} j ON j.id = (
         SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = line.key AND {waits}
         AND (j.turn, j.enqueued_at, j.id) > (line.turn, line.enqueued_at, line.id) {ORDER} LIMIT 1)
-    WHERE number < room
+    WHERE number < room AND used + number + 1 <= {kind.allowed}
 )
-UPDATE {TABLE} SET {kind.placed}
-FROM line JOIN free ON free.key = line.key AND free.turn = line.number
+UPDATE {TABLE} SET {kind.placed}, {CAN_RUN["sqlite"]}
+FROM line JOIN free ON free.key = line.key AND free.turn = line.number AND free.n <= line.allowed
 WHERE {TABLE}.id = line.id AND {TABLE}.state = '{BLOCKED}'
 RETURNING {RETURNED}
 """

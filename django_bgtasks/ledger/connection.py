@@ -101,6 +101,8 @@ class Session:
     """
 
     __slots__ = ("driver", "own", "sent", "servers", "sets", "used")
+    # The ledger's own statements need not go through it.
+    only_notes = True
 
     def __init__(self, connection: Any) -> None:
         self.used = self.sent = True

@@ -79,10 +79,10 @@ def admit(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Ad
     of what the caller has changed. It never waits for a row that somebody has locked.
     """
     admitted: list[Admitted] = []
-    looks = LOOKS
+    looks, own = LOOKS, freed
     for _conflict in range(CONFLICTS):
         try:
-            found, missed = _admit(kind, freed, using)
+            found, missed = _admit(kind, own, using)
         except IntegrityError:
             # Somebody else has taken one of these numbers: nothing was written.
             continue
@@ -90,6 +90,8 @@ def admit(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Ad
         looks -= 1
         if not missed or not looks:
             break
+        # What was freed may be too high a number for who is the next.
+        own = dict.fromkeys(freed, ())
     return admitted
 
 
@@ -124,13 +126,21 @@ def _admit_by_orm(
             has_number = {kind.key: key, f"{kind.number}__isnull": False}
             in_use = Job.objects.using(using).filter(**has_number)
             numbers = set(in_use.values_list(kind.number, flat=True))
-            room = max(0, allowed - len(numbers))
+            used, most = len(numbers), max(numbers, default=0)
+            room = max(0, allowed - used)
             numbers |= _busy(kind, key, using)
             free = [number for number in range(1, allowed + 1) if number not in numbers]
-            free.sort(key=lambda number: (key, number) not in own)
-            first = list(waiting.values_list("pk", flat=True)[: min(room, len(free))])
+            if most <= allowed:
+                free.sort(key=lambda number: (key, number) not in own)
+            first: list[UUID] = []
+            for job in waiting[: min(room, len(free))]:
+                if used + len(first) >= _allowed(kind, job, prefix, using):
+                    break
+                first.append(job.pk)
             rows = skipping_locked(_line(kind, key, using).filter(pk__in=first)) if first else []
             for job, number in zip(rows, free, strict=False):
+                if number > _allowed(kind, job, prefix, using):
+                    break
                 if moved := _place(kind, job, number, using):
                     admitted.append(moved)
                     first.remove(job.pk)
@@ -145,18 +155,16 @@ def _place(kind: Kind, job: Job, number: int, using: str) -> Admitted | None:
     job.state = State.BLOCKED if needs_seat else Transition.UNBLOCK.target
     names = (kind.number, "waits_for", "state")
     row = _line(kind, getattr(job, kind.key), using).filter(pk=job.pk)
-    if not row.update(**{name: getattr(job, name) for name in names}):
+    if not row.update(**{name: getattr(job, name) for name in names}, run_after=Now()):
         return None
     return Admitted(*(getattr(job, name) for name in Admitted._fields))
 
 
 def _line(kind: Kind, key: str, using: str) -> QuerySet[Job]:
     """Those that wait for a number of a key, in their order; in a limit, none of a paused queue."""
-    pause = QueuePause.objects.using(using).filter(
-        queue=OuterRef("queue"), backend=OuterRef("backend")
-    )
     rows = Job.objects.using(using).filter(**{"waits_for": kind.waits_for, kind.key: key})
-    return rows.filter(Q(lane_mode__in=sorted(IN_ORDER)) | ~Exists(pause)).order_by(*LINE)
+    is_let_in = Q(lane_mode__in=sorted(IN_ORDER)) | ~Exists(_pause_of_job(using))
+    return rows.filter(is_let_in).order_by(*LINE)
 
 
 def _allowed(kind: Kind, head: Job, prefix: str, using: str) -> int:
@@ -189,18 +197,33 @@ def skip_busy(job_ids: Collection[UUID], using: str) -> list[Job]:
     outcome = outcome_of_busy()
     ended = {"finished_at": Now(), "dedup_slot": None, "waits_for": "", "place": None}
     values = {**ended, **outcome.error_columns, "state": outcome.state}
-    return update_returning(_impatient(using).filter(pk__in=job_ids), values)
+    holders = Job.objects.using(using).filter(lane=OuterRef("lane"), place__isnull=False)
+    closed = LimitOverride.objects.using(using).filter(key=OuterRef("lane"), at_once=0)
+    # Asked again here: the last of them may have gone since.
+    busy = _impatient(using).filter(Exists(holders) | Exists(closed), pk__in=job_ids)
+    ids = list(busy.values_list("pk", flat=True))
+    return update_returning(_impatient(using).filter(pk__in=ids), values) if ids else []
 
 
 def impatient_jobs(lanes: Collection[str], patience: float, using: str) -> list[UUID]:
-    """The jobs of these lanes that skip_busy() is for, and that wait for longer than that."""
+    """The jobs of these lanes that skip_busy() is for, and that wait for longer than that.
+
+    Not those of a paused queue, which had their places before.
+    """
     rows = _impatient(using).filter(lane__in=lanes, enqueued_at__lt=After(-patience))
+    rows = rows.exclude(Exists(_pause_of_job(using)))
     return list(rows.values_list("pk", flat=True)[:1000])
 
 
 def _impatient(using: str) -> QuerySet[Job]:
-    rows = Job.objects.using(using).filter(waits_for=WaitsFor.LANE, attempt=0)
+    rows = Job.objects.using(using).filter(waits_for=WaitsFor.LANE, claims=0)
     return rows.filter(lane_mode=LaneMode.SKIP.value)
+
+
+def _pause_of_job(using: str) -> QuerySet[QueuePause]:
+    return QueuePause.objects.using(using).filter(
+        queue=OuterRef("queue"), backend=OuterRef("backend")
+    )
 
 
 @retried
@@ -218,6 +241,15 @@ def take_places(queue: str, backend: str, using: str) -> dict[str, list[int]]:
         waits = {"place": None, "waits_for": WaitsFor.LANE, "state": Transition.BLOCK.target}
         if holders.filter(pk=pk, place=place).update(**waits):
             freed.setdefault(lane or "", []).append(place or 0)
+    return freed
+
+
+def take_places_of_paused(using: str) -> dict[str, list[int]]:
+    """take_places() for all paused queues: of jobs that were let in, or queued again, meanwhile."""
+    freed: dict[str, list[int]] = {}
+    for queue, backend in list(QueuePause.objects.using(using).values_list("queue", "backend")):
+        for lane, numbers in take_places(queue, backend, using).items():
+            freed.setdefault(lane, []).extend(numbers)
     return freed
 
 

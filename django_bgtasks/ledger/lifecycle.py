@@ -29,8 +29,9 @@ from ..core.states import FINAL, WAITING, State, Transition, WaitsFor
 from ..models import Attempt, AttemptLog, Job
 from .connection import begin_new_session, retried, retry_until_connected
 from .expiry import free_expired_slot, not_expired
+from .insert_calls import insert_rows
 from .returning import current, insert_returning, skipping_locked, update_returning
-from .statements import FREE_SLOT, OWN, dialect_of, is_plain
+from .statements import FREE_SLOT, OWN, dialect_of, do_meanwhile, is_plain
 from .times import After, Now, after
 
 # The id and the arguments of a call; its label, if the task has some; the key of its lane and how
@@ -67,7 +68,7 @@ def insert_calls(first: Job, calls: Sequence[Call], using: str) -> None:
     """Insert jobs that differ from `first` in what a Call has, in one statement."""
     dialect = dialect_of(using)
     if dialect is not None and is_plain(first):
-        dialect.insert_calls(first, calls, using)
+        insert_rows(dialect, first, calls, using)
         return
     jobs = [job_of(first, call) for call in calls]
     for job in jobs:
@@ -164,10 +165,21 @@ def claim_many(
         queued = queued.filter(queue__in=queues) if queues else queued
         queued = queued.filter(backend__in=backends) if backends else queued
         rows = update_returning(queued, _claimed_by(worker))
+    do_meanwhile()
     if len(rows) > 1:
         order = {job_id: place for place, job_id in enumerate(dict.fromkeys(job_ids))}
         rows.sort(key=lambda job: order[job.pk])
     return rows
+
+
+def plan_claims(worker: UUID, using: str, queues: Sequence[str], backend: str) -> None:
+    """Have the next claim find a plan that is made, and not too old. For one who has time.
+
+    Raises DatabaseError.
+    """
+    dialect = dialect_of(using)
+    if dialect is not None and dialect.has_old_plans(using):
+        dialect.claim([], worker, using, queues, stored_backends(backend))
 
 
 def claim(job_id: UUID, worker: UUID, using: str, queues: Sequence[str] = ()) -> Job | None:

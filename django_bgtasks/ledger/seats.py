@@ -1,7 +1,7 @@
 """The starts of a rate: when a seat is free, and who begins with it.
 
 A job that is queued has a seat of its rate, and no other job can have that. Before it begins, the
-seat is periods for a whole period, so that in no period there are more starts than seats.
+seat is taken for a whole period, so that in no period there are more starts than seats.
 """
 
 from __future__ import annotations
@@ -10,34 +10,45 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import connections, transaction
+from django.db.models import F
 
 from ..core.faultpoints import fault_point
 from ..models import Job, Seat
 from .connection import retried
+from .statements import TABLE as JOBS
+from .statements import dialect_of
 from .times import After, Now, SecondsBetween
 
-TABLE = Seat._meta.db_table
+SEATS = Seat._meta.db_table
 # A task begins a moment after its seat was taken. By so much a period is longer: by three parts in
 # a hundred, and not by more seconds than this.
 MARGIN, LONGEST_MARGIN = 0.03, 0.05
 
-# Of each database: a seat is periods from when it is free, or from now.
-TAKE = {
-    "postgresql": f"""\
-INSERT INTO {TABLE} AS s (rate, number, free_at)
-VALUES (%s, %s, STATEMENT_TIMESTAMP() + %s * INTERVAL '1 s')
-ON CONFLICT (rate, number) DO UPDATE
-SET free_at = GREATEST(s.free_at, STATEMENT_TIMESTAMP()) + %s * INTERVAL '1 s'""",
-    "sqlite": f"""\
-INSERT INTO {TABLE} (rate, number, free_at)
-VALUES (%s, %s, STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', %s || ' seconds'))
-ON CONFLICT (rate, number) DO UPDATE SET free_at = STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f',
-    MAX(free_at, STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')), %s || ' seconds')""",
-    "mysql": f"""\
-INSERT INTO {TABLE} (rate, number, free_at)
-VALUES (%s, %s, UTC_TIMESTAMP(6) + INTERVAL %s SECOND)
-ON DUPLICATE KEY UPDATE free_at = GREATEST(free_at, UTC_TIMESTAMP(6)) + INTERVAL %s SECOND""",
-}
+# A seat is taken from when it is free, or from now. The row says how long that is from now.
+POSTGRESQL = f"""\
+WITH wanted AS (
+    SELECT * FROM unnest(%s::text[], %s::int[], %s::float8[]) AS wanted(rate, number, period)
+), seats AS (
+    INSERT INTO {SEATS} AS s (rate, number, free_at)
+    SELECT rate, number, STATEMENT_TIMESTAMP() + period * INTERVAL '1 s' FROM wanted
+    ON CONFLICT (rate, number) DO UPDATE SET free_at = GREATEST(s.free_at, STATEMENT_TIMESTAMP())
+        + (EXCLUDED.free_at - STATEMENT_TIMESTAMP())
+    RETURNING rate, number, free_at
+), jobs AS (
+    UPDATE {JOBS} SET seat = NULL WHERE id = ANY(%s::uuid[])
+)
+SELECT MAX(EXTRACT(EPOCH FROM seats.free_at - STATEMENT_TIMESTAMP())::float8 - wanted.period)
+FROM seats JOIN wanted USING (rate, number)
+"""
+NOW, LONGER = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')", "'%%Y-%%m-%%d %%H:%%M:%%f'"
+SQLITE = f"""\
+INSERT INTO {SEATS} (rate, number, free_at) VALUES (%s, %s, STRFTIME({LONGER}, {NOW}, %s))
+ON CONFLICT (rate, number) DO UPDATE SET free_at = STRFTIME({LONGER}, MAX(free_at, {NOW}), %s)
+"""
+MYSQL = f"""\
+INSERT INTO {SEATS} (rate, number, free_at) VALUES (%s, %s, UTC_TIMESTAMP(6) + INTERVAL %s SECOND)
+ON DUPLICATE KEY UPDATE free_at = GREATEST(free_at, UTC_TIMESTAMP(6)) + INTERVAL %s SECOND
+"""
 
 
 @retried
@@ -47,12 +58,19 @@ def take_seats(jobs: Sequence[Job], using: str) -> float:
 
     Returns the seconds until the last of them is free: none of the jobs may begin before.
     """
-    connection = connections[using]
-    periods = {(str(job.rate), job.seat): (job.per or 0.0) + margin_of(job) for job in jobs}
+    periods = {(str(job.rate), job.seat or 0): _period(job) for job in jobs}
+    dialect, vendor = dialect_of(using), connections[using].vendor
+    if dialect is not None and vendor == "postgresql":
+        seats_for = sorted((*seat, period) for seat, period in periods.items())
+        columns = [dialect.array(map(str, column)) for column in zip(*seats_for, strict=True)]
+        ids = dialect.array(job.pk.hex for job in jobs)
+        rows = dialect.run(POSTGRESQL, [*columns, ids], using, searches=True)
+        return max(0.0, float(rows[0][0]))
+    statement, unit = (SQLITE, " seconds") if vendor == "sqlite" else (MYSQL, "")
     with transaction.atomic(using):
-        with connection.cursor() as cursor:
-            rows = [(*seat, period, period) for seat, period in sorted(periods.items())]
-            cursor.executemany(TAKE[connection.vendor], rows)
+        with connections[using].cursor() as cursor:
+            for seat, period in sorted(periods.items()):
+                cursor.execute(statement, [*seat, *[f"{period}{unit}"] * 2])
         # Others can have them from now on, when they are free again.
         Job.objects.using(using).filter(pk__in=[job.pk for job in jobs]).update(seat=None)
         seats = Seat.objects.using(using).filter(rate__in={rate for rate, _ in periods})
@@ -68,10 +86,8 @@ def take_seats(jobs: Sequence[Job], using: str) -> float:
 @retried
 def put_off(job: Job, number: int, seconds: float, using: str) -> None:
     """Keep a seat of the job's rate so much longer."""
-    seats = Seat.objects.using(using).filter(rate=job.rate, number=number)
-    for seat in seats:
-        later = seat.free_at + timedelta(seconds=seconds)
-        seats.filter(free_at=seat.free_at).update(free_at=later)
+    seat = Seat.objects.using(using).filter(rate=job.rate, number=number)
+    seat.update(free_at=F("free_at") + timedelta(seconds=seconds))
 
 
 def next_free(rates: Sequence[str], ahead: float, using: str) -> float:
@@ -83,5 +99,9 @@ def next_free(rates: Sequence[str], ahead: float, using: str) -> float:
 
 
 def margin_of(job: Job) -> float:
-    """How much longer than its period a seat is periods for a start of this job, in seconds."""
+    """How much longer than its period a seat is taken for a start of this job, in seconds."""
     return min(MARGIN * (job.per or 0.0), LONGEST_MARGIN)
+
+
+def _period(job: Job) -> float:
+    return (job.per or 0.0) + margin_of(job)

@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from django.db.backends.signals import connection_created
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from ..core import clock
 from ..core.current import running
+from .own_transactions import here
 from .sqlite_file import file_of
 
 # The modes in which a reader is in the way of a commit.
@@ -37,21 +36,8 @@ BEGINS = ("BEGIN", "BEGIN DEFERRED")
 FIRST_WAIT, LAST_WAIT = 0.005, 0.02
 # For so long others go first. Then no new reader is let in: a heartbeat must not wait for ever.
 PATIENCE = 3.0
-# `is_ours`: the transactions of this thread are the worker's own where no task runs.
-_here = threading.local()
 # The longest rest between two writes of one session, in seconds.
 LONGEST_REST = 0.1
-
-
-def write_beside_nobody() -> None:
-    """From now on each new connection of this process to such an SQLite database does."""
-    connection_created.connect(_prepare, dispatch_uid="django_bgtasks.sqlite_locking")
-    own_transactions_here()
-
-
-def own_transactions_here() -> None:
-    """In this thread only the worker's own transactions begin, except while a task runs in it."""
-    _here.is_ours = True
 
 
 class Turn:
@@ -94,7 +80,7 @@ class Turn:
 
     def _begin_anew(self) -> None:
         """Take the database for a transaction in which nothing was done yet."""
-        is_ours = running.get() is None and getattr(_here, "is_ours", False)
+        is_ours = running.get() is None and getattr(here, "is_ours", False)
         try:
             # A query from before, which a loop still reads, goes on.
             self.session.execute("COMMIT")
@@ -232,9 +218,8 @@ class Cursor(SQLiteCursorWrapper):
             raise
 
 
-def _prepare(connection: Any, **kwargs: Any) -> None:
-    if connection.vendor != "sqlite":
-        return
+def prepare(connection: Any) -> None:
+    """For a new connection to SQLite: the worker's own transactions write beside nobody."""
     connection.__dict__.pop("create_cursor", None)
     session = connection.connection
     try:

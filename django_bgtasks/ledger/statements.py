@@ -8,12 +8,19 @@ as the ORM's forms in lifecycle.py, and one suite of tests holds for both.
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from hashlib import sha1
+from importlib import import_module
+from itertools import count
+from math import inf
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, connections, models
 from django.db.models.base import ModelState
@@ -25,11 +32,6 @@ from ..core.states import Transition
 from ..models import Job
 from . import pooler
 
-try:
-    from psycopg import Cursor
-except ImportError:
-    Cursor = None  # type: ignore[assignment,misc]
-
 TABLE = Job._meta.db_table
 FIELDS = {field.attname: field for field in Job._meta.concrete_fields}
 # The database's clock writes this one.
@@ -39,7 +41,6 @@ DEFAULTS = {name: FIELDS[name].get_default() for name in WRITTEN if name != "id"
 # What each of many calls of a task has of its own: the first three always, and then none of the
 # others, the label, or all of them.
 OWN = ("id", "args", "kwargs", "label", "state", "waits_for", "lane", "at_once", "rate")
-OF_OWN = ("value ->> 0", "value -> 1", "value -> 2", *(f"value ->> {n}" for n in range(3, 9)))
 # What a run does not need of its job's row: it is read if somebody asks for it.
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
@@ -54,10 +55,10 @@ FREE_SLOT = "(dedup_slot) WHERE dedup_slot IS NOT NULL"
 # PostgreSQL keeps the plan that it made while a table was small, until statistics are gathered:
 # reading all rows was the best way when the worker started, and is the worst a minute later.
 REPLAN_AFTER = 5.0
-# One psycopg cursor for each of Django's connections: it costs more to make than to use.
-_cursors: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-# When each connection last made its plans anew, by the monotonic clock.
-_planned: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+# Where psycopg's connection has what is prepared in its session.
+ATTRIBUTE = "bgtasks_prepared"
+# What is to be called while the next claim is under way, or else after it. It raises nothing.
+meanwhile: deque[Callable[[], object]] = deque()
 
 
 class Dialect:
@@ -104,6 +105,10 @@ class Dialect:
         """Execute the statement and return its rows. searches: it looks for rows."""
         return _run_plainly(sql, params, connections[using])
 
+    def has_old_plans(self, using: str) -> bool:
+        """Whether a statement that searches is to be planned anew soon; it is, by the next one."""
+        return False
+
     def insert(self, job: Job, if_free: bool, using: str) -> bool | None:
         """Insert the row. False if it was left out, for its dedup slot is taken. None if it has an
         expression, which is for the ORM to write; then nothing was done.
@@ -111,22 +116,11 @@ class Dialect:
         names = _own_values(job)
         if not _are_values(job, names):
             return None
-        rows = self.run(insert_sql(self, names, if_free), _stored(job, names, using), using)
+        rows = self.run(insert_sql(self, names, if_free), column_values(job, names, using), using)
         for (moment,) in rows:
             convert = _converters(using).get(READ.index("enqueued_at"))
             job.enqueued_at = moment if convert is None else convert(moment)
         return bool(rows)
-
-    def insert_calls(self, first: Job, calls: Sequence[Any], using: str) -> None:
-        """Insert a row for each of the calls, which have the first of OWN; everything else is as in
-        `first`.
-        """
-        own = len(calls[0])
-        shared = [name for name in WRITTEN if name not in OWN[:own]]
-        array = to_json([[job_id.hex, *values] for job_id, *values in calls])
-        statement = insert_calls_sql(self, using, own)
-        with connections[using].cursor() as cursor:
-            cursor.execute(statement, [*_stored(first, shared, using), array])
 
     def claim(
         self,
@@ -139,8 +133,8 @@ class Dialect:
         """Claim those of these jobs that are queued: in one of these queues, and with one of these
         names of a backend, if there are any.
         """
-        only = [self.array(names) for names in (queues, backends) if names]
-        params = [worker.hex, self.array(job_id.hex for job_id in job_ids), *only]
+        only = [_array_of(self, tuple(names)) for names in (queues, backends) if names]
+        params = [worker.hex, self.array([job_id.hex for job_id in job_ids]), *only]
         rows = self.run(claim_sql(self, bool(queues), bool(backends)), params, using, searches=True)
         return [_claimed(row, using) for row in rows]
 
@@ -151,6 +145,11 @@ class Dialect:
         return {row[0] if isinstance(row[0], UUID) else UUID(row[0]) for row in rows}
 
 
+@lru_cache(maxsize=64)
+def _array_of(dialect: Dialect, names: tuple[str, ...]) -> str:
+    return dialect.array(names)
+
+
 @cache
 def insert_sql(dialect: Dialect, names: Sequence[str], if_free: bool) -> str:
     """Most calls leave most columns as they are: these are constants of the statement."""
@@ -158,23 +157,9 @@ def insert_sql(dialect: Dialect, names: Sequence[str], if_free: bool) -> str:
     unless_taken = f"ON CONFLICT {FREE_SLOT} DO NOTHING" if if_free else ""
     values = [*["%s"] * len(names), *(_literal(DEFAULTS[name]) for name in others)]
     return f"""\
-INSERT INTO {TABLE} ({_columns([*names, *others])}, enqueued_at)
+INSERT INTO {TABLE} ({columns([*names, *others])}, enqueued_at)
 VALUES ({", ".join(values)}, {dialect.now})
 {unless_taken} RETURNING enqueued_at
-"""
-
-
-@cache
-def insert_calls_sql(dialect: Dialect, using: str, own: int) -> str:
-    """A row for each value of one JSON array, which has the first `own` of OWN."""
-    names = [*OWN[:own], *(name for name in WRITTEN if name not in OWN[:own])]
-    types = [str(FIELDS[name].db_type(connections[using])) for name in names]
-    sources = [*OF_OWN[:own], *["%s"] * (len(names) - own)]
-    values = [dialect.cast(*each) for each in zip(sources, types, strict=True)]
-    return f"""\
-INSERT INTO {TABLE} ({_columns(names)}, enqueued_at)
-SELECT {", ".join(values)}, {dialect.now}
-FROM {dialect.calls}
 """
 
 
@@ -247,6 +232,13 @@ class PostgreSQL(Dialect):
         """Prepared; the plan of a statement that searches is made anew now and then."""
         return run_prepared(sql, params, connections[using], searches=searches)
 
+    def has_old_plans(self, using: str) -> bool:
+        prepared = getattr(connections[using].connection, ATTRIBUTE, None)
+        if prepared is None or time.monotonic() - prepared.planned < REPLAN_AFTER / 2:
+            return False
+        prepared.planned = -inf
+        return True
+
 
 DIALECTS = {"postgresql": PostgreSQL(), "sqlite": Dialect()}
 
@@ -268,40 +260,118 @@ def is_plain(job: Job) -> bool:
     return _are_values(job, _own_values(job))
 
 
+@dataclass(slots=True)
+class Prepared:
+    """What is prepared in a session.
+
+    cursor: of psycopg, for it costs more to make than to use. planned: when the plans were last
+    made anew, by the monotonic clock. names: of the statements that go without the cursor. values:
+    what writes and reads their values.
+    """
+
+    cursor: Any
+    values: Any
+    planned: float
+    names: dict[str, bytes] = field(default_factory=dict)
+
+
 def run_prepared(
     sql: str, params: Sequence[Any], connection: Any, *, searches: bool = False
 ) -> list[Any]:
-    """Run a statement that psycopg prepares once a session and sends by the extended protocol.
+    """Run a statement that is prepared once a session, and is sent by the extended protocol.
 
     Django's cursors write the values into the text, which PostgreSQL then has to parse and to plan
     again each time. A site's wrappers and its log of queries see these statements like all others.
     searches: the statement looks for rows; its plan is made anew every REPLAN_AFTER seconds.
     """
     connection.ensure_connection()
-    own = None if Cursor is None or connection.queries_logged else _cursor(connection)
-    if own is None:
+    prepared = None if connection.queries_logged else _prepared(connection)
+    if prepared is None:
         return _run_plainly(sql, params, connection)
-    cursor = connection.make_cursor(own)
-    try:
-        if searches:
-            _replan(connection, cursor)
-        session = connection.connection
-        # Django has psycopg prepare nothing; here it prepares at the first use.
-        before, session.prepare_threshold = session.prepare_threshold, 0
+    if searches:
+        _replan(connection, prepared)
+    if _is_alone(connection):
         try:
-            cursor.execute(sql, params)
-            return list(cursor.fetchall())
-        finally:
-            session.prepare_threshold = before
+            with connection.wrap_database_errors, connection.connection.lock:
+                return _run_alone(sql, params, connection.connection, prepared)
+        except DatabaseError as error:
+            if not pooler.is_pooler_error(error):
+                raise
+            # Somebody has had the session forget all, as psycopg does after a rollback.
+            prepared.names.clear()
+    try:
+        return _run_by_cursor(sql, params, connection, prepared)
     except DatabaseError as error:
         if not pooler.is_pooler_error(error):
             raise
         # It came after the first look, as with a failover. Nothing was executed.
         pooler.remember(connection)
-        _cursors.pop(connection, None)
+        delattr(connection.connection, ATTRIBUTE)
         if connection.in_atomic_block or not connection.get_autocommit():
             raise
         return _run_plainly(sql, params, connection)
+
+
+def _is_alone(connection: Any) -> bool:
+    """Whether a statement is a transaction of its own here, and nobody is to see it."""
+    session, psycopg = connection.connection, _psycopg()
+    return (
+        not [one for one in connection.execute_wrappers if not hasattr(one, "only_notes")]
+        and session.autocommit
+        and session.pgconn.transaction_status == psycopg.TransactionStatus.IDLE
+        and session.pgconn.pipeline_status == psycopg.PipelineStatus.OFF
+    )
+
+
+def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared) -> list[Any]:
+    """Without a cursor: it and Django's around it take longer than the rest of a claim."""
+    pgconn, values, psycopg = session.pgconn, prepared.values, _psycopg()
+
+    def exchange() -> Generator[Any, Any, Any]:
+        name = prepared.names.get(sql)
+        if name is None:
+            numbers = count(1)
+            text = re.sub("%[s%]", lambda m: f"${next(numbers)}" if m[0] == "%s" else "%", sql)
+            # No other statement has it, should a pooler give this session to others.
+            name = f"bgtasks_{sha1(text.encode(), usedforsecurity=False).hexdigest()}".encode()
+            pgconn.send_prepare(name, text.encode())
+            yield from results(psycopg.ExecStatus.COMMAND_OK)
+            prepared.names[sql] = name
+        texts = values.dump_sequence(params, [psycopg.PyFormat.TEXT] * len(params))
+        pgconn.send_query_prepared(name, texts)
+        do_meanwhile()
+        return (yield from results(psycopg.ExecStatus.TUPLES_OK))
+
+    def results(expected: Any) -> Generator[Any, Any, Any]:
+        result = (yield from psycopg.generators.execute(pgconn))[-1]
+        if result.status != expected:
+            raise psycopg.error_from_result(result, encoding=session.info.encoding)
+        return result
+
+    result = session.wait(exchange())
+    values.set_pgresult(result)
+    rows: list[Any] = values.load_rows(0, result.ntuples, tuple)
+    values.set_pgresult(None)
+    return rows
+
+
+def do_meanwhile() -> None:
+    """Call what waits for it."""
+    while meanwhile:
+        meanwhile.popleft()()
+
+
+def _run_by_cursor(
+    sql: str, params: Sequence[Any], connection: Any, prepared: Prepared
+) -> list[Any]:
+    cursor, session = connection.make_cursor(prepared.cursor), connection.connection
+    # Django has psycopg prepare nothing; here it prepares at the first use.
+    before, session.prepare_threshold = session.prepare_threshold, 0
+    try:
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())
+    finally:
+        session.prepare_threshold = before
 
 
 def _run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
@@ -310,25 +380,35 @@ def _run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
         return list(cursor.fetchall())
 
 
-def _cursor(connection: Any) -> Any:
-    """The cursor of this session; None if nothing may be prepared in it."""
+def _prepared(connection: Any) -> Prepared | None:
+    """What is prepared in this session; None if nothing may be."""
     connection.validate_thread_sharing()
-    cursor = _cursors.get(connection)
-    if cursor is None or cursor.connection is not connection.connection:
-        if pooler.is_pooled(connection):
-            return None
-        cursor = _cursors[connection] = Cursor(connection.connection)
-    return cursor
+    session, psycopg = connection.connection, _psycopg()
+    found: Prepared | None = getattr(session, ATTRIBUTE, None)
+    if found is None and psycopg is not None and not pooler.is_pooled(connection):
+        found = Prepared(psycopg.Cursor(session), psycopg.Transformer(session), time.monotonic())
+        setattr(session, ATTRIBUTE, found)
+    return found
 
 
-def _replan(connection: Any, cursor: Any) -> None:
+@cache
+def _psycopg() -> Any:
+    """What is used of psycopg, which Django has loaded; None if it uses psycopg2."""
+    try:
+        modules = [import_module(f"psycopg{name}") for name in ("", ".adapt", ".errors", ".pq")]
+    except ImportError:
+        return None
+    return SimpleNamespace(**{k: v for module in modules for k, v in vars(module).items()})
+
+
+def _replan(connection: Any, prepared: Prepared) -> None:
     moment = time.monotonic()
-    if moment - _planned.setdefault(connection, moment) > REPLAN_AFTER:
-        cursor.execute("DISCARD PLANS")
-        _planned[connection] = moment
+    if moment - prepared.planned > REPLAN_AFTER:
+        connection.make_cursor(prepared.cursor).execute("DISCARD PLANS")
+        prepared.planned = moment
 
 
-def _columns(names: Sequence[str]) -> str:
+def columns(names: Sequence[str]) -> str:
     return ", ".join(str(FIELDS[name].column) for name in names)
 
 
@@ -352,10 +432,10 @@ def _own_values(job: Job) -> tuple[str, ...]:
 def _are_values(job: Job, names: Sequence[str]) -> bool:
     """Whether none of these fields has an expression."""
     row = job.__dict__
-    return not any(hasattr(row[name], "resolve_expression") for name in names)
+    return not [name for name in names if hasattr(row[name], "resolve_expression")]
 
 
-def _stored(job: Job, names: Sequence[str], using: str) -> list[Any]:
+def column_values(job: Job, names: Sequence[str], using: str) -> list[Any]:
     """The values of these fields as the driver takes them."""
     row = job.__dict__
     return [_driver_value(FIELDS[name], row[name], using) for name in names]

@@ -231,7 +231,7 @@ def run_anyway(job_id: UUID, using: str) -> Job:
     """
     transition = Transition.UNBLOCK
     blocked = Job.objects.using(using).filter(pk=job_id, state__in=transition.sources)
-    moved = blocked.update(waits_for="", state=transition.target)
+    moved = blocked.update(waits_for="", state=transition.target, run_after=Now())
     job = _row(job_id, using)
     if not moved:
         raise refuse(transition, job.state, job_id)

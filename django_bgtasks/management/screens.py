@@ -18,6 +18,7 @@ from ..monitoring.diagnosis import queues_by_trouble
 from ..monitoring.failures import FailureGroup
 from ..monitoring.problems import Level, Problem
 from ..monitoring.snapshot import Snapshot
+from ..monitoring.waits import WaitingLane
 
 LISTED = 10
 STYLES = {Level.CRITICAL: "bold red", Level.WARNING: "yellow", Level.INFO: "cyan"}
@@ -39,6 +40,8 @@ def tables(snapshot: Snapshot, problems: list[Problem]) -> Iterator[ScreenTable]
     yield _workers(snapshot)
     yield _running(snapshot)
     yield _failures(snapshot)
+    if snapshot.waits.lanes:
+        yield _waits(snapshot)
 
 
 def heading(snapshot: Snapshot) -> str:
@@ -167,6 +170,33 @@ def _running(snapshot: Snapshot) -> ScreenTable:
         for job in snapshot.running[:LISTED]
     ]
     return ScreenTable(_("Running jobs"), heads, rows, _("None."))
+
+
+def _waits(snapshot: Snapshot) -> ScreenTable:
+    """Limits and sequences in which jobs wait; nothing where none does."""
+    heads = (
+        _("key"), _("waiting"), _("oldest"), _("taken"), _("at once"), _("state"),
+    )  # fmt: skip
+    rows = [
+        (
+            lane.key,
+            f"{number(lane.waiting)}{'+' if lane.is_more else ''}",
+            duration(lane.oldest),
+            number(lane.in_use),
+            NOTHING if lane.allowed is None else number(lane.allowed),
+            _state_of(lane),
+        )
+        for lane in snapshot.waits.lanes
+    ]
+    return ScreenTable(_("Waiting for a place"), heads, rows, _("None."))
+
+
+def _state_of(lane: WaitingLane) -> str:
+    if lane.held_by:
+        return _("held by the failed job %s") % lane.held_by
+    if lane.allowed == 0:
+        return _("closed")
+    return _("sequence") if lane.is_sequence else ""
 
 
 def _failures(snapshot: Snapshot) -> ScreenTable:

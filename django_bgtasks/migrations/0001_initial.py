@@ -696,8 +696,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "changed limit",
-                "verbose_name_plural": "changed limits",
+                "verbose_name": "limit",
+                "verbose_name_plural": "limits",
                 "permissions": (("change_limit", "Can change limits"),),
                 "default_permissions": (),
                 "constraints": [
@@ -790,6 +790,7 @@ class Migration(migrations.Migration):
                             ("run_anyway", "ran without a place at its limit"),
                             ("sequence_let_go", "let the sequence go on behind"),
                             ("limit_changed", "changed the limit"),
+                            ("limit_reset", "gave back to the code the limit"),
                             ("cancelled", "cancelled"),
                             ("asked_to_stop", "asked to stop"),
                             ("deleted", "deleted"),

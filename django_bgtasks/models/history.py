@@ -22,6 +22,7 @@ class HistoryVerb(models.TextChoices):
         pgettext_lazy("who did what", "let the sequence go on behind"),
     )
     LIMIT_CHANGED = "limit_changed", pgettext_lazy("who did what", "changed the limit")
+    LIMIT_RESET = "limit_reset", pgettext_lazy("who did what", "gave back to the code the limit")
     CANCELLED = "cancelled", pgettext_lazy("who did what", "cancelled")
     ASKED_TO_STOP = "asked_to_stop", pgettext_lazy("who did what", "asked to stop")
     DELETED = "deleted", pgettext_lazy("who did what", "deleted")

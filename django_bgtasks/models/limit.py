@@ -22,8 +22,8 @@ class LimitOverride(models.Model):
     changed_at = UTCDateTimeField(_("changed at"))
 
     class Meta:
-        verbose_name = _("changed limit")
-        verbose_name_plural = _("changed limits")
+        verbose_name = _("limit")
+        verbose_name_plural = _("limits")
         default_permissions = ()
         permissions = (("change_limit", _("Can change limits")),)
         constraints = (

@@ -37,7 +37,10 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
 
     Probes take a snapshot of workers and maintenance only: healthz tells what is critical there.
     """
-    parts = (_mode, _workers, _redis, _maintenance, _schedules, _overrun, _unknown_backends, _held)
+    parts = (
+        *(_mode, _workers, _redis, _maintenance, _schedules, _overrun, _unknown_backends, _held),
+        _waits,
+    )
     found = [problem for part in parts for problem in part(snapshot)]
     found += _failures(snapshot.failures)
     for queue in sorted(snapshot.queues, key=lambda queue: -(queue.oldest or 0)):
@@ -194,6 +197,28 @@ def _held(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.held_others:
         target = Target("jobs", {"state": "held"})
         yield Problem(Level.WARNING, "held-others", {"count": snapshot.held_others}, target)
+
+
+def _waits(snapshot: Snapshot) -> Iterator[Problem]:
+    """Sequences that wait for a person, and limits that let nothing run."""
+    first = snapshot.waits.first_held
+    if first is not None and first.seconds > LONG_WAIT:
+        values = {
+            "count": snapshot.waits.held_sequences,
+            "key": first.key,
+            "job": first.job,
+            "task": first.task,
+            "span": first.seconds,
+        }
+        command = f"python manage.py bgretry {first.job}"
+        target = Target("job", {"id": first.job})
+        if snapshot.waits.held_sequences > 1:
+            target = Target("jobs", {"state": "holding"})
+        yield Problem(Level.WARNING, "sequence-held", values, target, command)
+    if closed := [lane for lane in snapshot.waits.lanes if lane.allowed == 0]:
+        values = {"count": len(closed), "key": closed[0].key}
+        target = Target("limits", {"q": closed[0].key} if len(closed) == 1 else {})
+        yield Problem(Level.WARNING, "limit-closed", values, target)
 
 
 def _failures(window: FailureWindow, **part: str) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
+from django.utils.translation import ngettext
 
 from ..core.formats import duration, percent
 from ..core.messages import Reason
@@ -29,11 +29,11 @@ LEVELS = tuple(Level)
 class Target:
     """Where a problem can be looked at.
 
-    page: jobs or schedules, the list with the filters `query`; worker, schedule or queue, with its
-    `id` or `name` in `query`; workers, all of them.
+    page: jobs, limits or schedules, the list with the filters `query`; job, worker, schedule or
+    queue, with its `id` or `name` in `query`; workers, all of them.
     """
 
-    page: Literal["jobs", "queue", "worker", "workers", "schedule", "schedules"]
+    page: Literal["job", "jobs", "limits", "queue", "worker", "workers", "schedule", "schedules"]
     query: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,6 +73,21 @@ class Problem:
         words = {name: _word(name, value) for name, value in self.params.items()}
         return {**words, "command": self.command}
 
+
+class _Counted:
+    """A text with a plural. Django's own lazy one is a class for each text: 30 KiB and 0.3 ms."""
+
+    __slots__ = ("plural", "singular")
+
+    def __init__(self, singular: str, plural: str, number: Literal["count"]) -> None:
+        self.singular, self.plural = singular, plural
+
+    def __mod__(self, words: Mapping[str, Any]) -> str:
+        return ngettext(self.singular, self.plural, words["count"]) % words
+
+
+# By this name makemessages finds the texts.
+ngettext_lazy = _Counted
 
 # Of what is known who did it.
 WITH_A_NAME = {
@@ -169,6 +184,24 @@ TEXTS: dict[str, tuple[Any, Any]] = {
             "count",
         ),
         _("They run by themselves once the causes are mended."),
+    ),
+    "sequence-held": (
+        ngettext_lazy(
+            "%(count)d sequence waits for %(span)s behind a job that has failed: %(key)s behind "
+            "job %(job)s of %(task)s.",
+            "%(count)d sequences wait for up to %(span)s behind jobs that have failed: the first "
+            "is %(key)s behind job %(job)s of %(task)s.",
+            "count",
+        ),
+        _("Release it in the admin, or mend the cause and retry the job: %(command)s"),
+    ),
+    "limit-closed": (
+        ngettext_lazy(
+            "%(count)d limit is 0, and jobs wait there: %(key)s.",
+            "%(count)d limits are 0, and jobs wait there: the first is %(key)s.",
+            "count",
+        ),
+        _("Change it in the admin, or let the at_once of its tasks give another number."),
     ),
     "paused": (
         ngettext_lazy(

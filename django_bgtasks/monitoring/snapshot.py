@@ -24,6 +24,7 @@ from . import queries
 from .failures import FailureWindow, take_failures
 from .health import WorkerHealth, worker_health, workers_of
 from .schedules import NO_SCHEDULES, SchedulesSnapshot, take_schedules
+from .waits import NOBODY_WAITS, WaitsSnapshot, take_waits
 
 # By the stored name of a backend and the queue.
 Depths = Mapping[tuple[str, str], queries.Depth]
@@ -200,6 +201,7 @@ class Snapshot:
     unknown_backends: tuple[UnknownBackend, ...] = ()
     inline: bool = False
     schedules: SchedulesSnapshot = NO_SCHEDULES
+    waits: WaitsSnapshot = NOBODY_WAITS
 
     @property
     def alive(self) -> int:
@@ -238,6 +240,7 @@ def take_snapshot(backend: str, using: str | None = None) -> Snapshot:
         redis=redis,
         unknown_backends=_unknown_backends(counts[State.QUEUED], counts[State.SCHEDULED]),
         schedules=take_schedules(backend, using),
+        waits=take_waits(using),
     )
 
 

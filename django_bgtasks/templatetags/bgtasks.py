@@ -63,10 +63,13 @@ def _share(facts: dict[str, Any]) -> str:
 
 
 def _message(facts: dict[str, Any]) -> str:
-    """What there is to read: why it failed, a text that it returned, or how far it is.
+    """What there is to read: what it waits for, why it failed, a text that it returned, or how far
+    it is.
 
     A job that runs may have the error of an earlier attempt.
     """
+    if facts["waits"]:
+        return str(facts["waits"]["text"])
     if facts["error"] and facts["state"] != State.RUNNING:
         return str(facts["error"])
     if isinstance(facts["result"], str):

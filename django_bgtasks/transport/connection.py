@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakSet
@@ -13,7 +15,7 @@ from weakref import WeakSet
 from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
-from redis import ConnectionPool, Redis
+from redis import ConnectionPool, Redis, __version__
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.exceptions import (
@@ -162,9 +164,20 @@ def new_pool(backend: str, reply_seconds: float = PUSH_SECONDS) -> ConnectionPoo
 
 def _limit(pool: ConnectionPool, site: Mapping[str, Any], connect: float, reply: float) -> None:
     """Try once, and wait at most so many seconds, or as long as the site's settings say."""
+    _tell_version(pool.connection_kwargs)
     for setting, seconds in {"socket_connect_timeout": connect, "socket_timeout": reply}.items():
         pool.connection_kwargs[setting] = max(site.get(setting) or 0, seconds)
     pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
+
+
+def _tell_version(kwargs: dict[str, Any]) -> None:
+    """Newer versions of redis-py look for their own among the installed packages, for each
+    connection: 5 ms, and the memory for a package's description.
+    """
+    if {"driver_info", "lib_name", "lib_version"}.isdisjoint(kwargs):
+        with suppress(ImportError):
+            driver_info = import_module("redis.driver_info").DriverInfo
+            kwargs["driver_info"] = driver_info(lib_version=__version__)
 
 
 def _limit_sentinels(manager: Sentinel) -> None:

@@ -276,12 +276,23 @@ def _parts(
     """The keys and arguments for messages of one task and RQ queue each, at most AT_ONCE."""
     # As RQ writes a time.
     now = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
-    for (rq_queue, task), group in groupby(messages, lambda one: (one.rq_queue, one.task)):
-        keys = [namespace.list_key(rq_queue), QUEUES_KEY, namespace.marker_key]
-        args = [*_CALL, task, namespace.rq_queue(rq_queue), now, MESSAGE_SECONDS]
+    for (rq_queue, task), group in groupby(messages, _queue_and_task):
+        keys, constants = _constants(namespace, rq_queue, task)
+        args = [*constants, now, MESSAGE_SECONDS]
         ids = [str(message.job_id) for message in group]
         for start in range(0, len(ids), AT_ONCE):
             yield keys, [*args, *ids[start : start + AT_ONCE]]
+
+
+def _queue_and_task(message: Message) -> tuple[str, str]:
+    return message.rq_queue, message.task
+
+
+@lru_cache(maxsize=1024)
+def _constants(namespace: Namespace, rq_queue: str, task: str) -> tuple[list[str], list[Any]]:
+    """The keys of such messages, and what their arguments begin with."""
+    keys = [namespace.list_key(rq_queue), QUEUES_KEY, namespace.marker_key]
+    return keys, [*_CALL, task, namespace.rq_queue(rq_queue)]
 
 
 # One round trip between two batches: forget the messages of the last, take the next. Atomic, and it

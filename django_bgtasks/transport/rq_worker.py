@@ -51,6 +51,8 @@ class RQWorker(SimpleWorker):
         self.namespace, self.rank = namespace, rank
         self.rq_queues = in_use(queues, namespace, redis, rank)
         self._wake_key = namespace.key(f"wake:{process}")
+        pool = redis.connection_pool
+        self._waiting = Redis(connection_pool=pool, single_connection_client=True)
         super().__init__(
             [namespace.rq_queue(rq_queue) for rq_queue in self.rq_queues],
             name=namespace.worker(process),
@@ -90,10 +92,18 @@ class RQWorker(SimpleWorker):
         message, so that nobody has to ask for it before the job begins.
         """
         keys = [*map(self.namespace.list_key, rq_queues), self._wake_key]
-        with self.connection.pipeline(transaction=False) as pipeline:
-            pipeline.blpop(keys, seconds)
-            pipeline.exists(SUSPENDED_KEY)
-            popped, suspended = pipeline.execute()
+        commands = [("BLPOP", *keys, seconds), ("EXISTS", SUSPENDED_KEY)]
+        # Not by a pipeline: between the message and its job are the two answers and nothing else.
+        connection: Any = self._waiting.connection
+        try:
+            if connection.can_read():
+                # It was closed meanwhile.
+                connection.disconnect()
+            connection.send_packed_command(connection.pack_commands(commands))
+            popped, suspended = connection.read_response(), connection.read_response()
+        except BaseException:
+            connection.disconnect()
+            raise
         if popped is None or popped[0] == self._wake_key.encode():
             return "", None, bool(suspended)
         source = popped[0].decode().removeprefix(self.namespace.list_key(""))

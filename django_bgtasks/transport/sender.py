@@ -1,8 +1,8 @@
 """Messages are sent without waiting for Redis: who enqueues a job, a view mostly, goes on at once.
 
-The sender of a backend has one connection. It writes commands there and goes on; before it writes
-the next ones it reads the answers that have come by then. Nothing depends on them: the row of the
-job stands, and maintenance sends again a message that Redis does not hold.
+The sender of a backend has one connection. It writes commands there, reads the answers to earlier
+ones that have come by then, and goes on. Nothing depends on them: the row of the job stands, and
+maintenance sends again a message that Redis does not hold.
 
 The connection is made, and made again, in a thread that ends with that: with its handshake, TLS and
 Sentinels it takes several trips, and a Redis that hangs answers none. Otherwise there is no thread;
@@ -64,7 +64,8 @@ class Outgoing:
 
     commands: what they are, by script or, where Redis runs none, without. size: of how many
     messages. using: the database of the ledger whose workers the last answer tells of.
-    sent_at: when; unanswered: how many have no answer yet. is_refused: Redis does not run scripts.
+    sent_at: when, 0 if they are not; unanswered: how many have no answer yet. is_refused: Redis
+    does not run scripts.
     """
 
     commands: Callable[[bool], Iterable[tuple[Any, ...]]] | None
@@ -109,9 +110,9 @@ class Link:
         if outgoing.commands is None:
             return
         commands = list(outgoing.commands(self._by_script))
+        self._write(b"".join(map(hiredis.pack_command, commands)))
         outgoing.by_script, outgoing.is_refused = self._by_script, False
         outgoing.sent_at, outgoing.unanswered = clock.monotonic(), len(commands)
-        self._write(b"".join(map(hiredis.pack_command, commands)))
         if outgoing.size > AT_ONCE:
             # Too many to be kept for another try.
             outgoing.commands = None
@@ -261,16 +262,26 @@ class Sender:
         """Send it if there is a link. can_wait: or when there will be one."""
 
         def send(link: Link | None) -> bool:
+            if outgoing.sent_at:
+                # Over a link that was lost; who connects sends it again with what else was.
+                return link is not None or self._connecting is not None
             if link is not None:
-                if link.read():
-                    self._is_well, self._logged = True, ""
+                if outgoing.size > AT_ONCE:
+                    # They are not kept for another try: this one has to be at a link that holds.
+                    read(link)
                 link.send(outgoing)
+                # Last: a worker may have the message by now.
+                read(link)
                 return True
             if not can_wait or self._connecting is None or outgoing.size > self._room:
                 return False
             self._waiting.append(outgoing)
             self._room -= outgoing.size
             return True
+
+        def read(link: Link) -> None:
+            if link.read():
+                self._is_well, self._logged = True, ""
 
         return self._with_link(send)
 

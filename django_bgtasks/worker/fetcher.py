@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from ..core import clock
 from ..core.faultpoints import fault_point
@@ -18,6 +18,8 @@ from ..jobs.execute import Run
 from ..ledger import identity
 from ..ledger.connection import retry_until_connected
 from ..ledger.database_errors import DISCONNECTED
+from ..ledger.lifecycle import plan_claims
+from ..ledger.statements import meanwhile
 from ..sandbox.connections import give_back_connections
 from ..transport.connection import (
     CLUSTER_ERRORS,
@@ -68,7 +70,7 @@ class MessageFetcher:
         self.worker: RQWorker | None = None
         self.suspended, self.source = False, ""
         self._retry_at = self._doubt_until = self._look_at = self._beat_at = self._name_at = 0.0
-        self._missed = self._waits_for_room = False
+        self._missed = self._does_without = self._waits_for_room = False
         self._queues_seen = 0
         self._finished = Finished()
         self._lock = threading.Lock()
@@ -122,6 +124,7 @@ class MessageFetcher:
         if running is not None:
             self.begin(running)
         self.queues.look_for_pauses()
+        self._plan_claims()
         served = [name for name in worker.rq_queues if not self.queues.is_paused(name)]
         # First: who makes room from here on says so.
         self._waits_for_room = True
@@ -135,8 +138,16 @@ class MessageFetcher:
         if suspended:
             worker.put_back(source, [job_id])
             return []
-        self.begin(job_id)
+        meanwhile.append(partial(self.begin, job_id))
         return [job_id]
+
+    def _plan_claims(self) -> None:
+        config = self.config
+        try:
+            plan_claims(config.worker, config.using, config.queues, config.backend)
+        except (DatabaseError, InterfaceError):
+            # Who claims a job will see what it is, and deal with it.
+            connections[config.using].close()
 
     def notify(self) -> None:
         """From another thread: there is room for more jobs than before."""
@@ -237,13 +248,14 @@ class MessageFetcher:
         if self._missed:
             self._doubt_until = clock.monotonic() + DOUBT_SECONDS
         if self.once_flag.ends():
-            logger.info("Redis at %s is back.", describe(self.config.backend))
-        self._missed = False
+            text = "Redis at %s was found." if self._does_without else "Redis at %s is back."
+            logger.info(text, describe(self.config.backend))
+        self._missed = self._does_without = False
 
     def _do_without(self) -> None:
         """There is no Redis. Should one come, a site may not notice at once."""
         if not self._missed:
-            self._missed = True
+            self._missed = self._does_without = True
             self.once_flag.begins()
 
     def _away(self, error: RedisError) -> None:

@@ -19,15 +19,17 @@ from types import FrameType
 from uuid import UUID
 
 from ..core import clock
+from ..core.options import backend_of
 from ..core.payload import printable
-from ..jobs.enqueue import admit_now
+from ..jobs.enqueue import admit_now, keeping
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
 from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
 from ..jobs.waiting import await_seats, promote_jobs
 from ..ledger.connection import remember_new_sessions, retry_until_connected
+from ..ledger.lanes import Admitted
 from ..ledger.lifecycle import claim_next, release
-from ..ledger.sqlite_locking import write_beside_nobody
+from ..ledger.own_transactions import write_beside_nobody
 from ..ledger.transitions import next_due
 from ..models import Job
 from ..sandbox import restore
@@ -74,6 +76,8 @@ class JobProcess:
         # Of each task; and of each queue, and RQ queue, that of its last job.
         self._by_task: dict[str, Executor] = {}
         self._by_queue: dict[str, Executor] = {}
+        # When the time is over for the messages in hand.
+        self._late = 0.0
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
@@ -96,6 +100,8 @@ class JobProcess:
 
     def step(self) -> bool:
         """Run the next jobs, or wait a moment for one. False if there was none."""
+        # What the last ones have left; not later, when a job may wait for it.
+        refresh_connections()
         seconds = 0 if self.config.burst else FETCH_SECONDS
         running = self.runs.first() if self.runs.running else None
         messages = self.fetcher.fetch(self._capacity, seconds, running)
@@ -115,17 +121,38 @@ class JobProcess:
 
     def run_messages(self, messages: list[UUID]) -> None:
         """Claim and run as many at a time as a batch may have; put back what comes too late."""
-        late = clock.monotonic() + self.config.options.group_budget
+        self._late = clock.monotonic() + self.config.options.group_budget
         # A job has one entry here: a second message of it would find none once the first is done.
         messages = list(dict.fromkeys(messages))
         for job_id in messages:
             self.shared.popped(job_id)
         prefetched = self.inline.prefetched
         prefetched.extend(messages)
-        while ids := prefetched.take(self.config.group_size):
-            self._run(self._claim(ids))
-            if self.stopping or clock.monotonic() > late:
-                self.settler.put_back(prefetched.take())
+        with keeping(self._keep):
+            while ids := prefetched.take(self.config.group_size):
+                self._run(self._claim(ids))
+                if self.stopping or clock.monotonic() > self._late:
+                    self.settler.put_back(prefetched.take())
+                elif prefetched:
+                    refresh_connections()
+
+    def _keep(self, admitted: list[Admitted]) -> list[Admitted]:
+        """Run jobs that have got the places of those that were run here, if there is time: they
+        need no message. Returns the others.
+        """
+        prefetched, source = self.inline.prefetched, self.fetcher.source
+        room = self.inline.capacity(source) - len(prefetched)
+        if room <= 0 or self.stopping or clock.monotonic() > self._late:
+            return admitted
+        own = [job for job in admitted if self._is_of_source(job)][:room]
+        for job in own:
+            self.shared.popped(job.id)
+        prefetched.extend(job.id for job in own)
+        return [job for job in admitted if job not in own]
+
+    def _is_of_source(self, job: Admitted) -> bool:
+        name = rq_queue_name(job.queue, job.priority)
+        return name == self.fetcher.source and backend_of(job.backend) == self.config.backend
 
     def _claim(self, ids: list[UUID]) -> list[Job]:
         config = self.config
@@ -204,17 +231,16 @@ class JobProcess:
 
     def _run_from_database(self) -> bool:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""
-        refresh_connections()
         config = self.config
-        served = self.queues.in_database()
-        names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]
         goes_on = False
         if config.burst:
             for act in (expire_jobs, promote_jobs):
                 retry_until_connected(partial(act, BURST_PROMOTE, config.using), config.using)
-            # Somebody else may just be queueing the last one. Before the look for a job, which
-            # finds what has been queued until here.
+            # Somebody else may just be queueing the last one. Before the looks for queues and for
+            # a job, which find what has been queued until here.
             goes_on = self._is_any_due()
+        served = self.queues.in_database()
+        names = [name for name in served if self._by_queue.get(name, self.inline).capacity(name)]
         tried: list[UUID] = []
 
         def claiming(job_id: UUID) -> None:

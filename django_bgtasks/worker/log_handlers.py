@@ -6,11 +6,12 @@ MemoryHandler's lines would come once from each process, or, at its end, not at 
 
 from __future__ import annotations
 
-import gc
 import logging
 import queue
+import threading
 import time
 import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 from logging.handlers import BufferingHandler, QueueHandler, QueueListener
 from typing import Any
@@ -28,9 +29,7 @@ def find_handlers() -> None:
     """For a process that is about to fork: note what there is. A listener by hand is found too."""
     _listeners.clear()
     _handlers.clear()
-    # An object refers to its class: to ask for that is faster than to look at all objects.
-    for thing in gc.get_referrers(*_with_subclasses(QueueListener, QueueHandler, BufferingHandler)):
-        # By type(): a lazy object would be made real by isinstance().
+    for thing in _all_of_logging():
         if issubclass(type(thing), QueueListener):
             _listeners.append(thing)
         elif issubclass(type(thing), QueueHandler | BufferingHandler):
@@ -41,12 +40,29 @@ def find_handlers() -> None:
             listener.start()
 
 
-def _with_subclasses(*classes: type) -> list[type]:
-    """These classes and all that derive from them."""
-    found = list(classes)
-    for cls in classes:
-        found += _with_subclasses(*cls.__subclasses__())
-    return found
+def _all_of_logging() -> Iterator[Any]:
+    """Each handler and listener: those that loggers and running threads have, and what is in them.
+
+    dictConfig() empties logging's own list, but handlers of before may still be in use.
+    """
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    todo = [ref() for ref in logging._handlerList]  # type: ignore[attr-defined]
+    todo += [handler for logger in loggers for handler in getattr(logger, "handlers", ())]
+    todo += [_owner_of(thread) for thread in threading.enumerate()]
+    seen: set[int] = set()
+    while todo:
+        thing = todo.pop()
+        # By type(): a lazy object would be made real by isinstance().
+        if issubclass(type(thing), logging.Handler | QueueListener) and id(thing) not in seen:
+            seen.add(id(thing))
+            yield thing
+            for inner in vars(thing).values():
+                todo += inner if type(inner) in (list, tuple) else [inner]
+
+
+def _owner_of(thread: threading.Thread) -> Any:
+    """Whose method a thread runs."""
+    return getattr(getattr(thread, "_target", None), "__self__", None)
 
 
 def restart_in_fork() -> None:

@@ -16,7 +16,6 @@ from pkgutil import iter_modules
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.recorder import MigrationRecorder
 
 from ..core.messages import Reason
 from ..jobs.carried import carried_of
@@ -28,7 +27,7 @@ from .heartbeat_file import TOUCH_EVERY, HeartbeatFile
 from .processes import end_of, fork
 
 logger = logging.getLogger("django_bgtasks.worker")
-APP = "django_bgtasks"
+APP, RECORD = "django_bgtasks", "django_migrations"
 NOT_MIGRATED, NO_DATABASE, MISCONFIGURED = 3, 4, 5
 TRY_EVERY = 2.0
 
@@ -95,12 +94,22 @@ def unapplied(using: str) -> list[str]:
 
     Django's executor reads those of all apps, of which a large site has a thousand.
     """
-    applied = MigrationRecorder(connections[using]).applied_migrations()
+    applied = _applied(using)
     # None: MIGRATION_MODULES says that this app has none.
     module, _ = MigrationLoader.migrations_module(APP)
     path = import_module(module).__path__ if module else ()
     names = [found.name for found in iter_modules(path) if found.name[0] not in "_~"]
-    return [name for name in sorted(names) if (APP, name) not in applied]
+    return [name for name in sorted(names) if name not in applied]
+
+
+def _applied(using: str) -> set[str]:
+    """As Django's recorder has it, without the model that it makes in each process."""
+    database = connections[using]
+    with database.cursor() as cursor:
+        if RECORD not in database.introspection.table_names(cursor):
+            return set()
+        cursor.execute(f"SELECT name FROM {RECORD} WHERE app = %s", [APP])  # noqa: S608
+        return {name for (name,) in cursor.fetchall()}
 
 
 def redis_silence(backend: str) -> Reason | None:

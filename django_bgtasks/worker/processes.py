@@ -7,7 +7,6 @@ does, for its interpreter was its parent's; or it is killed.
 from __future__ import annotations
 
 import ctypes
-import gc
 import logging
 import mmap
 import multiprocessing
@@ -21,22 +20,25 @@ from collections.abc import Callable
 from concurrent.futures import thread as pool_threads
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from ..core.messages import Reason
 from ..core.payload import printable
 from ..jobs.task import ensure_backend
 from ..ledger import identity
+from ..ledger.own_transactions import load_for
 from ..sandbox.connections import abandon_connections
 from ..sandbox.restore import EXIT_FDS_CLOSED
 from ..signals import process_started, process_stopping
-from ..transport.connection import close_in_fork, drop_clients
+from ..transport.connection import close_in_fork, connection, drop_clients, needs_redis
 from ..transport.sender import senders
-from . import log_handlers, unix_signals
+from . import garbage, log_handlers, unix_signals
 from .streams import flush_streams
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -72,6 +74,18 @@ class LastError:
         return self._memory[:].rstrip(b"\0").decode()
 
 
+def load_beforehand(backend: str, using: str) -> None:
+    """Load what each process will need for its connections: once, and not in each of them."""
+    import_module("encodings.idna")
+    connections[using].ops.compiler("SQLCompiler")
+    for each in connections.all():
+        load_for(each)
+    # Made, not connected. Who uses it says what is wrong with the settings.
+    with suppress(ImproperlyConfigured):
+        if needs_redis(backend):
+            connection(backend)
+
+
 def fork(main: Callable[[], None], last_error: LastError | None = None) -> int:
     """Run main() in a new process and return its pid. That exits when main returns.
 
@@ -80,7 +94,7 @@ def fork(main: Callable[[], None], last_error: LastError | None = None) -> int:
     """
     parent = os.getpid()
     flush_streams()
-    gc.freeze()
+    garbage.keep_what_is_loaded()
     # A stop that comes before the new process has handlers of its own must not end in its parent's.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_PARENT)
     try:

@@ -19,6 +19,7 @@ from types import FrameType
 from django.utils.autoreload import get_child_arguments, iter_all_python_module_files
 
 from . import unix_signals
+from .garbage import keep_what_is_loaded
 from .processes import die_with, signal_process
 
 logger = logging.getLogger("django_bgtasks.worker")
@@ -48,6 +49,7 @@ class _Reloader:
         self.worker: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
+        keep_what_is_loaded()
         unix_signals.listen(self._stop)
         life = FIRST
         while not self.stopping:

@@ -20,8 +20,9 @@ _BODY = struct.Struct("=16sId")
 _NUMBER, _CLAIM = struct.Struct("=I"), struct.Struct("=Id")
 _CLAIM_AT, _STATE_AT, _CANCEL_AT = 16, 28, 32
 SIZE = 48
-# As many as a batch, an event loop and the threads of a job process hold together at most.
-ENTRIES = 512
+# As many as a batch, those that take the places of its jobs, an event loop and the threads of a job
+# process hold together at most.
+ENTRIES = 640
 # Behind the entries: whether the job process has come to its work.
 _WORKS_AT = SIZE * ENTRIES
 

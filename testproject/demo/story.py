@@ -9,7 +9,7 @@ from email import message_from_bytes, policy
 
 from django_bgtasks.models import Job
 
-from ..office.models import Contact, Picture, PictureSize, Report
+from ..office.models import City, Contact, Picture, PictureSize, Report
 from . import samples
 from .browser import HTML, Answer, Browser
 from .stage import Stage, StageError
@@ -28,6 +28,7 @@ def play(stage: Stage, rows: int) -> list[str]:
     say("a worker with two processes starts: `manage.py bgworker --processes 2`")
     stage.start_worker()
     wait_for_jobs(stage)
+    cities(stage, people["ada"])
     report(stage, people)
     return list(wrong(stage, rows, people))
 
@@ -72,6 +73,19 @@ def password_reset(stage: Stage) -> None:
     say("ben has forgotten his password: that email has priority 50")
 
 
+def cities(stage: Stage, browser: Browser) -> None:
+    """Where the contacts are: more questions at once than the provider takes."""
+    browser.press("/cities/", {}, accept=HTML)
+    jobs = Job.objects.filter(lane="geocoder")
+    say(f"ada has {jobs.count()} cities found, by a provider who takes two calls at once")
+    most = 0
+    while jobs.live().exists():
+        stage.check()
+        most = max(most, jobs.filter(place__isnull=False).count())
+        time.sleep(0.05)
+    say(f"at most {most} of them ran at once; the provider has refused none")
+
+
 def report(stage: Stage, people: dict[str, Browser]) -> None:
     """A report of what was imported."""
     job_id = accepted(people["ada"].press("/reports/", {}))
@@ -99,6 +113,7 @@ def wrong(stage: Stage, rows: int, people: dict[str, Browser]) -> Iterator[str]:
     for job in Job.objects.exclude(state="succeeded"):
         yield f"{job.task} {job.pk} is {job.state}: {job.error}"
     counts = {"picture": (Picture, 1), "size": (PictureSize, 3), "contact": (Contact, rows)}
+    counts["city"] = (City, 7)
     for name, (model, expected) in counts.items():
         if (count := model._default_manager.count()) != expected:
             yield f"there should be {expected} of {name}, not {count}"

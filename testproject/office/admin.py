@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.http import HttpRequest
 
-from .models import Contact, Import, Picture, PictureSize, Report, Tally
+from .models import City, Contact, Import, Picture, PictureSize, Report, Tally
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -54,6 +54,14 @@ class ContactAdmin(ReadOnlyAdmin):
     list_display = ("name", "email", "company", "city")
     search_fields = ("=email",)
     show_full_result_count = False
+
+
+@admin.register(City)
+class CityAdmin(ReadOnlyAdmin):
+    """Cities of contacts."""
+
+    list_display = ("name", "owner", "position")
+    list_select_related = ("owner",)
 
 
 @admin.register(Report)

@@ -43,6 +43,11 @@ class Upload(models.Model):
         """The dedup key of the job for this content."""
         return f"{self.owner_id}:{self.digest}"
 
+    @property
+    def sequence(self) -> str:
+        """The key of the sequence of all uploads of this member: one at a time, in their order."""
+        return f"uploads:{self.owner_id}"
+
 
 class Picture(Upload):
     """A picture, from which a job makes three sizes."""
@@ -105,6 +110,35 @@ class Contact(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} <{self.email}>"
+
+
+class City(models.Model):
+    """A city of a member's contacts, and where it is: a job asks for that."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    name = models.CharField(max_length=100)
+    latitude = models.FloatField(null=True, blank=True)
+    longitude = models.FloatField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "cities"
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint(fields=("owner", "name"), name="city_once"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """The page that lists it."""
+        return reverse("office:cities")
+
+    @property
+    def position(self) -> str:
+        """Such as "45.76° N, 4.84° E"; empty until it is known."""
+        if self.latitude is None or self.longitude is None:
+            return ""
+        north, east = "N" if self.latitude >= 0 else "S", "E" if self.longitude >= 0 else "W"
+        return f"{abs(self.latitude):.2f}° {north}, {abs(self.longitude):.2f}° {east}"
 
 
 class Report(models.Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth import views as auth
 from django.urls import path, reverse_lazy
 
-from .views import accounts, contacts, home, jobs, pictures, reports
+from .views import accounts, cities, contacts, home, jobs, pictures, reports
 
 app_name = "office"
 
@@ -18,6 +18,7 @@ urlpatterns = [
     path("pictures/<uuid:picture_id>/<slug:name>.webp", pictures.picture_size, name="size"),
     path("contacts/", contacts.contacts, name="contacts"),
     path("contacts/<uuid:import_id>/", contacts.import_page, name="import"),
+    path("cities/", cities.cities, name="cities"),
     path("reports/", reports.reports, name="reports"),
     path("reports/schedule/", reports.schedule, name="report_schedule"),
     path("reports/schedule/remove/", reports.remove, name="remove_report_schedule"),

@@ -25,6 +25,7 @@ NAMES = (
     "failures",
     "admin",
     "schedules",
+    "limits",
 )
 # What the design promises: the figure must not be above it, or below it.
 AT_MOST = {
@@ -40,8 +41,15 @@ AT_MOST = {
     ("schedules", "500 of 10,000 due in a second, s until all are enqueued"): 2.0,
     ("schedules", "a tick is late by, p99 ms"): 300.0,
     ("maintenance", "1,000,000 final rows, % of a core"): 2.0,
+    ("limits", "free place taken, median ms"): 10.0,
+    ("limits", "a place for one of 100,000 ÷ of 100"): 1.5,
 }
-AT_LEAST = {("backlog", "final rows ÷ empty"): 0.9, ("backlog", "many queued ÷ few"): 0.95}
+AT_LEAST = {
+    ("backlog", "final rows ÷ empty"): 0.9,
+    ("backlog", "many queued ÷ few"): 0.95,
+    ("limits", "1,000 keys ÷ no limit"): 0.8,
+    ("limits", "one key ÷ --group-size 1"): 0.625,
+}
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from django_bgtasks import task
+from django_bgtasks import Limit, task
 from django_bgtasks.models import Job
 
 Waiting = Any
@@ -42,3 +42,28 @@ async def ask_async(seconds: float) -> None:
     for wait in (seconds, seconds, 0):
         await Job.objects.aexists()
         await asyncio.sleep(wait)
+
+
+@task
+def unlimited(key: str) -> None:
+    """Nothing."""
+
+
+@task(limit=Limit("many:{key}", at_once=5))
+def limited(key: str) -> None:
+    """Nothing, for at most five of a key at once."""
+
+
+@task(limit=Limit("one:{key}"))
+def one_at_once(key: str) -> None:
+    """Nothing, for one of a key at once."""
+
+
+@task(limit=Limit("turns"))
+def note_turn(log: str, seconds: float) -> None:
+    """Write when it began, sleep, and write when it ended."""
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{time.monotonic()!r}\n".encode())
+    time.sleep(seconds)
+    os.write(file, f"{time.monotonic()!r}\n".encode())
+    os.close(file)

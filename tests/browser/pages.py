@@ -41,6 +41,20 @@ from .admins import (
     press_cancel,
 )
 from .dashboards import busy_dashboard, busy_queue, busy_task, empty_dashboard, press_retry
+from .limits import (
+    admin_holding_job,
+    admin_limits,
+    admin_long_limits,
+    admin_long_waiting_job,
+    admin_many_limits,
+    admin_no_limits,
+    admin_waiting_job,
+    admin_waiting_jobs,
+    limits_on_the_dashboard,
+    press_run_anyway,
+    refuse_a_key,
+    show_limits,
+)
 from .schedules import (
     admin_long_form,
     admin_long_schedule,
@@ -148,6 +162,17 @@ SHOTS = (
     Shot("admin-long-schedules", admin_long_schedules),
     Shot("admin-long-schedule", admin_long_schedule),
     Shot("admin-long-schedule-form", admin_long_form),
+    Shot("admin-limits", admin_limits),
+    Shot("admin-no-limits", admin_no_limits),
+    Shot("admin-limit-refused", admin_limits, refuse_a_key),
+    Shot("admin-long-limits", admin_long_limits),
+    Shot("admin-many-limits", admin_many_limits),
+    Shot("admin-waiting-jobs", admin_waiting_jobs),
+    Shot("admin-waiting-job", admin_waiting_job),
+    Shot("admin-holding-job", admin_holding_job),
+    Shot("admin-long-waiting-job", admin_long_waiting_job),
+    Shot("admin-run-anyway", admin_waiting_job, press_run_anyway),
+    Shot("dashboard-limits", limits_on_the_dashboard, show_limits),
     Shot("dashboard", busy_dashboard),
     Shot("dashboard-empty", empty_dashboard),
     Shot("dashboard-queue", busy_queue),

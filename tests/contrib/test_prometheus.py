@@ -15,6 +15,7 @@ from pytest_django import Settings
 from django_bgtasks.contrib import prometheus
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
+from django_bgtasks.monitoring import limits
 from django_bgtasks.monitoring.histogram import BOUNDS
 from django_bgtasks.testing import without_redis
 from django_bgtasks.worker.maintenance import rollups
@@ -103,6 +104,47 @@ def test_many_tasks_make_no_more_series_than_prometheus_can_bear(
     }
     assert len(ended) == 4
     assert ended[prometheus.OTHERS] == 3
+
+
+def limited(key: str, *, waiting: int = 0, held: int = 0, minutes: int = 1) -> None:
+    since = clock.now() - timedelta(minutes=minutes)
+    for _ in range(waiting):
+        make_job("blocked", lane=key, lane_mode="wait", waits_for="lane", enqueued_at=since)
+    for place in range(1, held + 1):
+        make_job("queued", lane=key, lane_mode="wait", place=place)
+
+
+def test_places_are_told_by_the_prefixes_of_their_keys(client: Client) -> None:
+    limited("stripe:7", waiting=2, held=3, minutes=10)
+    limited("stripe:8", waiting=1, held=1)
+    limited("plain", held=1)
+    with without_redis():
+        found = scrape(client)
+    assert [found[f"bgtasks_limit_{name}", "stripe"] for name in ("held", "waiting")] == [4, 3]
+    assert found["bgtasks_limit_oldest_seconds", "stripe"] == pytest.approx(600, abs=60)
+    assert [
+        found[f"bgtasks_limit_{name}", "plain"] for name in ("held", "waiting", "oldest_seconds")
+    ] == [1, 0, 0]
+
+
+def test_a_key_for_each_user_makes_no_more_series_than_prometheus_can_bear(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PREFIXES", 3)
+    for user in range(6):
+        limited(f"user{user}", waiting=6 - user, held=1)
+    with without_redis():
+        found = scrape(client)
+    waiting = {key[1]: number for key, number in found.items() if key[0] == "bgtasks_limit_waiting"}
+    assert waiting == {"user0": 6, "user1": 5, "user2": 4, prometheus.OTHERS: 6}
+
+
+def test_a_scrape_of_a_site_without_limits_pays_one_look_for_them(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any, db: None
+) -> None:
+    with django_assert_num_queries(1):
+        families = list(prometheus._limits(is_any_waiting=False))
+    assert [family.samples for family in families] == [[], [], []]
 
 
 def test_a_site_adds_them_to_its_own_and_registering_asks_no_database(

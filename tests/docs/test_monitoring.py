@@ -28,6 +28,7 @@ def exposed(db: None) -> dict[str, set[str]]:
     """The names of all samples, each with the names of its labels."""
     make_job("succeeded", attempt=1)
     make_job(backend="removed")
+    make_job("queued", lane="stripe:7", lane_mode="wait", place=1)
     make_worker()
     rollups.run_once("default")
     registry = CollectorRegistry()

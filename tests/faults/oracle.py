@@ -23,7 +23,7 @@ from tests.app.models import Note
 from .effects import EffectsLog
 from .moves import violations
 
-WAITING = {State.QUEUED, State.SCHEDULED}
+WAITING = {State.BLOCKED, State.QUEUED, State.SCHEDULED}
 PAGES = 3
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from django_bgtasks.core import clock
-from django_bgtasks.core.states import FINAL, State
+from django_bgtasks.core.states import FINAL, State, WaitsFor
 from django_bgtasks.models import (
     Attempt,
     EffectState,
@@ -30,6 +30,8 @@ def make_job(state: str = State.QUEUED, **fields: Any) -> Job:
         "max_attempts": 3,
         "backend": "default",
     }
+    if state == State.BLOCKED:
+        defaults |= {"waits_for": WaitsFor.LANE, "lane": "stripe:42", "lane_mode": "wait"}
     return Job.objects.create(state=state, **{**defaults, **fields})
 
 

@@ -11,6 +11,7 @@ import redis
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
+from django_bgtasks.ledger.statements import ATTRIBUTE
 from django_bgtasks.models import Job
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess
@@ -82,6 +83,27 @@ def test_between_a_message_and_its_job_there_is_the_claim_and_nothing_else(
     assert statements(queries)[-2:] == ["update", "update"]
     # The answer that brought the message is the last one from Redis.
     assert statements_at_read[-1] == len(connection.queries_log) - 2
+
+
+@pytest.mark.postgres
+def test_a_job_after_a_pause_does_not_wait_for_the_plan_of_its_claim(process: JobProcess) -> None:
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        seen.append(sql.split(maxsplit=1)[0])
+        return execute(sql, params, many, context)
+
+    seen: list[str] = []
+    getattr(connection.connection, ATTRIBUTE).planned = 0.0
+    with connection.execute_wrapper(note):
+        # It has time for it while there is none.
+        while "DISCARD" not in seen:
+            assert not process.step()
+        seen.clear()
+        add.enqueue(1, 2)
+        while not process.step():
+            continue
+    assert seen[:1] == ["INSERT"]
+    assert seen[-2:] == ["UPDATE", "UPDATE"]
+    assert "DISCARD" not in seen
 
 
 def test_a_session_that_a_task_has_not_used_is_not_asked_what_is_left_in_it(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import Settings
 
 from django_bgtasks.jobs.actions import cancel_job, pause_queue
@@ -20,6 +22,7 @@ from django_bgtasks.transport.connection import uses_redis
 from django_bgtasks.worker import served_queues
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess
+from django_bgtasks.worker.maintenance import promote
 from django_bgtasks.worker.maintenance.handle import MaintenanceHandle
 from django_bgtasks.worker.maintenance.process import MaintenanceProcess
 from django_bgtasks.worker.shared_state import SharedState
@@ -188,6 +191,25 @@ def test_a_paused_queue_waits_and_a_job_is_cancelled(given: Given, process: JobP
     assert Job.objects.get(pk=paused.id).state == "cancelled"
 
 
+def test_a_burst_runs_what_maintenance_queues_while_it_looks_for_queues(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(redis_url=None)
+    process = JobProcess(WorkerConfig(DB, DB, burst=True), SharedState())
+    due = add.using(run_after=timezone.now() - timedelta(seconds=1)).enqueue(1, 2)
+    look = process.queues.in_database
+
+    def looked() -> tuple[str, ...]:
+        names = look()
+        promote.run_once(DB)
+        return names
+
+    monkeypatch.setattr(process.queues, "in_database", looked)
+    while process.step():
+        pass
+    assert Job.objects.get(pk=due.id).state == "succeeded"
+
+
 def test_a_redis_that_comes_later_is_used_and_none_of_its_jobs_is_left_behind(
     given: Given, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -206,7 +228,7 @@ def test_a_redis_that_comes_later_is_used_and_none_of_its_jobs_is_left_behind(
             add.enqueue(3, 4)
         assert process.step()
         [line] = [text for text in caplog.messages if "Redis" in text]
-        assert line.endswith("is back.")
+        assert line.endswith("was found.")
         add.enqueue(5, 6)
         assert client.llen(waiting_in("default")) == 1
         process.fetcher.leave()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 import pytest
 from django.db import connection
@@ -119,7 +118,8 @@ def test_statements_are_prepared_but_not_through_a_pooler(
 ) -> None:
     monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", pooled)
     # As at the begin of a session: that is when the settings are read.
-    monkeypatch.setattr(statements, "_cursors", WeakKeyDictionary())
+    connection.ensure_connection()
+    monkeypatch.delattr(connection.connection, statements.ATTRIBUTE, raising=False)
     with connection.cursor() as cursor:
         cursor.execute("DEALLOCATE ALL")
         jobs = claimed_jobs(2)

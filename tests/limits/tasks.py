@@ -51,6 +51,11 @@ def flaky() -> None:
     raise ValueError("broke")
 
 
-@task(rate=Rate("quick", 2, per=0.2))
+@task(rate=Rate("quick", 2, per=0.3))
 def quick() -> float:
     return time.time()
+
+
+@task(limit=Limit("crowd", at_once=1))
+def enter() -> None:
+    """Nothing."""

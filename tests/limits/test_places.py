@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from django_bgtasks import Limit
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import (
     cancel_job,
@@ -176,3 +177,45 @@ def test_the_sweep_finds_what_nobody_has_looked_for() -> None:
     Job.objects.filter(place=1).delete()
     assert admit_waiting(DB) == 1
     assert standing() == [("queued", 2), ("queued", 1)]
+
+
+def test_a_job_that_is_queued_again_in_a_paused_queue_gives_its_place_up_soon() -> None:
+    paused = call_api.using(queue_name="emails").enqueue("a")
+    pause_queue("emails")
+    other = call_api.using(queue_name="uploads")
+    other.enqueue_many([("a",)] * 3)
+    Job.objects.filter(place=2).delete()
+    # As by a worker that releases it, or by an admission that was under way.
+    Job.objects.filter(pk=paused.id).update(state="queued", waits_for="", place=2)
+    admit_waiting(DB)
+    assert Job.objects.get(pk=paused.id).state == "blocked"
+    assert Job.objects.filter(state="queued", queue="uploads").count() == 2
+
+
+def test_a_job_that_has_begun_waits_for_its_next_attempt_though_it_would_not_have_waited() -> None:
+    update_device.enqueue("d")
+    begun = update_device.using(run_after=clock.now() + timedelta(hours=1)).enqueue("d")
+    row = Job.objects.filter(pk=begun.id)
+    row.update(state="blocked", waits_for="lane", claims=1)
+    assert admit_waiting(DB, 0.0) == 0
+    assert row.get().state == "blocked"
+    row.update(claims=0)
+    admit_waiting(DB, 0.0)
+    assert row.get().state == "cancelled"
+
+
+def test_tasks_that_share_a_key_each_keep_to_their_own_number() -> None:
+    event = apply_event.using(sequence="shared")
+    call = call_api.using(limit=Limit("shared", at_once=3))
+    event.enqueue("o", 1)
+    call.enqueue_many([("a",)] * 2)
+    event.enqueue("o", 2)
+    call.enqueue("a")
+    assert [place for _, place in standing()] == [1, 2, 3, None, None]
+    for job in Job.objects.filter(place__gt=1):
+        cancel_job(job.pk)
+    # The next in line is of the sequence, whose other job has not ended; nobody passes it.
+    assert [place for _, place in standing()] == [1, None, None, None, None]
+    cancel_job(Job.objects.get(place=1).pk)
+    admit_waiting(DB)
+    assert [place for _, place in standing()] == [None, None, None, 1, 2]

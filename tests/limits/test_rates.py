@@ -84,7 +84,8 @@ def test_a_seat_that_is_free_in_a_moment_is_waited_for() -> None:
     first = clock.monotonic()
     while Job.objects.exclude(state="succeeded").exists():
         run_jobs()
-    assert clock.monotonic() - first > 0.4
+    assert clock.monotonic() - first > 0.55
     starts = sorted(float(str(job.result)) for job in Job.objects.all())
     gaps = [later - sooner for sooner, later in zip(starts, starts[2:], strict=False)]
-    assert min(gaps) > 0.2
+    # Without the wait it would be less by 0.1 s; a busy machine may begin a little late.
+    assert min(gaps) > 0.25

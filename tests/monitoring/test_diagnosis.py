@@ -25,6 +25,7 @@ from django_bgtasks.monitoring.snapshot import (
     UnknownBackend,
     WorkerSnapshot,
 )
+from django_bgtasks.monitoring.waits import HeldSequence, WaitingLane, WaitsSnapshot
 
 
 def worker(**fields: Any) -> WorkerSnapshot:
@@ -52,6 +53,20 @@ def failing(failed: int = 0, retrying: int = 0) -> FailureWindow:
 def scheduled(code: str, count: int = 1, total: int = 1000, **fields: Any) -> Snapshot:
     trouble = ScheduleTrouble(code, count, str(UUID(int=7)), "digest", **fields)
     return snapshot(schedules=SchedulesSnapshot(total, 60.0, (trouble,)))
+
+
+def lane(**fields: Any) -> WaitingLane:
+    usual: dict[str, Any] = {
+        "key": "api:a", "is_sequence": False, "allowed": 2, "changed": False, "in_use": 2,
+        "waiting": 900, "is_more": False, "oldest": 86_400.0,
+    }  # fmt: skip
+    return WaitingLane(**{**usual, **fields})
+
+
+def held(seconds: float, count: int = 1) -> WaitsSnapshot:
+    first = HeldSequence("order:7", str(UUID(int=7)), "shop.apply_event", seconds)
+    one = lane(key="order:7", is_sequence=True, allowed=1, in_use=1, held_by=first.job)
+    return WaitsSnapshot((one,), count, first)
 
 
 LOST = WorkerHealth.LOST
@@ -86,6 +101,10 @@ WRONG = [
     ("schedule-ended", scheduled("ended")),
     ("schedule-failing", scheduled("failing", of_code=1)),
     ("schedule-failing", scheduled("failing", 10)),
+    ("sequence-held", snapshot(waits=held(301.0))),
+    ("sequence-held", snapshot(waits=held(301.0, 40))),
+    ("limit-closed", snapshot(waits=WaitsSnapshot((lane(allowed=0),)))),
+    ("limit-closed", snapshot(waits=WaitsSnapshot((lane(allowed=0), lane(allowed=0))))),
 ]
 NOTES = [
     ("inline", snapshot(inline=True)),
@@ -153,6 +172,7 @@ def test_a_worker_that_was_started_again_is_not_missed() -> None:
         (snapshot(QueueSnapshot("a b", queued=9, paused=True)), "python manage.py bgresume 'a b'"),
         (snapshot(QueueSnapshot("x;y", queued=9, oldest=31)), "python manage.py bgworker 'x;y'"),
         (scheduled("paused"), "python manage.py bgschedules resume digest"),
+        (snapshot(waits=held(301.0)), f"python manage.py bgretry {UUID(int=7)}"),
     ],
 )
 def test_the_command_of_a_cure_can_be_pasted_into_a_shell(found: Snapshot, command: str) -> None:
@@ -180,6 +200,8 @@ def test_many_problems_of_one_kind_do_not_hide_the_others_of_their_level() -> No
         snapshot(QueueSnapshot("emails", ended=9, failed=9)),
         snapshot(QueueSnapshot("emails", ended=100, failed=49)),
         snapshot(redis=RedisSnapshot(used=False)),
+        snapshot(waits=WaitsSnapshot((lane(), lane(key="api:b", in_use=0)))),
+        snapshot(waits=held(299.0)),
         snapshot(SERVED, workers=(worker(serves_all=True),)),
         snapshot(SERVED, workers=(worker(busy_queues=("letters",)),)),
     ],

@@ -22,6 +22,7 @@ from django_bgtasks import is_served, oldest_age, queue_depths, workers
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
 from django_bgtasks.ledger.workers import INLINE_WORKER
+from django_bgtasks.models import LimitOverride
 from testproject.servers import RedisServer
 from tests.interfaces.rows import make_attempt, make_job, make_schedule, make_worker
 
@@ -181,6 +182,23 @@ def paused_schedules() -> None:
         )
 
 
+def held_sequence() -> None:
+    """And one that nobody waits in, and one that is held since a moment."""
+    make_worker()
+    long_ago = clock.now() - timedelta(minutes=10)
+    for key, ended in (("a", long_ago), ("b", long_ago), ("c", clock.now())):
+        of = {"lane": f"order:{key}", "lane_mode": "hold", "at_once": 1}
+        make_job("failed", attempt=1, finished_at=ended, place=1, **of)
+        if key != "b":
+            make_job("blocked", waits_for="lane", **of)
+
+
+def closed_limit() -> None:
+    make_worker()
+    LimitOverride.objects.create(key="api", is_prefix=True, at_once=0, changed_at=clock.now())
+    make_job("blocked", waits_for="lane", lane="api:a", lane_mode="wait", at_once=2)
+
+
 SITES: list[tuple[str, Callable[[], Any], Problems]] = [
     ("nothing is wrong", make_worker, set()),
     ("no worker", lambda: None, {("critical", "no-worker")}),
@@ -222,6 +240,8 @@ SITES: list[tuple[str, Callable[[], Any], Problems]] = [
     ),
     ("refused schedule", refused_schedule, {("warning", "schedule-refused")}),
     ("ended schedule", ended_schedule, {("warning", "schedule-ended")}),
+    ("held sequence", held_sequence, {("warning", "sequence-held"), ("info", "failed")}),
+    ("closed limit", closed_limit, {("warning", "limit-closed")}),
     ("paused schedules", paused_schedules, {("info", "schedule-paused")}),
 ]
 

@@ -83,6 +83,7 @@ def main() -> None:
     expect(client, f"{JOBS}{job.pk}/delete/", "Are you sure")
     expect(client, "/admin/django_bgtasks/dashboard/", "Queues", "Failures in the last")
     expect(client, "/admin/django_bgtasks/historyentry/", "history")
+    expect(client, "/admin/django_bgtasks/limitoverride/", "Limits and sequences in use")
     expect(client, "/admin/django_bgtasks/worker/", "db1:42")
     expect(client, f"/admin/django_bgtasks/worker/{worker.pk}/change/", "db1:42")
     expect(client, "/admin/django_bgtasks/idempotencyrecord/", "charge:7")

@@ -69,6 +69,7 @@ def test_the_demo_does_every_job_and_leaves_nothing(environment: dict[str, str])
         r"CSV \d+ kB, PDF \d+ kB",
     ):
         assert re.search(made, output), output
+    assert "at most 2 of them ran at once" in output
     assert "failed" not in output
 
 

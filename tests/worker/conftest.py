@@ -12,7 +12,7 @@ import pytest
 from django.db.backends.signals import connection_created
 from django.db.utils import ConnectionHandler
 
-from django_bgtasks.ledger.sqlite_locking import write_beside_nobody
+from django_bgtasks.ledger.own_transactions import write_beside_nobody
 
 # A worker that is called dead soon. The defaults are 3 s and 10 s.
 QUICK = {"BGTASKS_TEST_OPTIONS": json.dumps({"beat_every": 0.5, "dead_after": 1.5})}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from django_bgtasks.ledger.sqlite_locking import own_transactions_here
+from django_bgtasks.ledger.own_transactions import own_transactions_here
 
 INSERT = "INSERT INTO page (title) VALUES ('by the worker')"
 LOCKED = "database is locked"

@@ -123,7 +123,8 @@ def test_within_a_transaction_it_is_the_callers_error_and_the_next_one_is_fine(
 ) -> None:
     monkeypatch.setattr(pooler, "_has_another_pid", lambda connection: False)
     with site_behind(pgbouncer):
-        add.enqueue(1, 1)
+        with transaction.atomic():
+            add.enqueue(1, 1)
         with connection.cursor() as cursor:
             # As if the next transaction came to another server process.
             cursor.execute("DEALLOCATE ALL")

@@ -19,10 +19,8 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.current import running
 from django_bgtasks.jobs.execute import Run
 from django_bgtasks.ledger import sqlite_locking
-from django_bgtasks.ledger.sqlite_locking import (
-    Gap,
-    write_beside_nobody,
-)
+from django_bgtasks.ledger.own_transactions import write_beside_nobody
+from django_bgtasks.ledger.sqlite_locking import Gap
 from django_bgtasks.models import Job
 from tests.waiting import wait_until
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from pytest_django import Settings
 
 from django_bgtasks.worker.preflight import unapplied
-from tests.workers import WorkerFactory
+from tests.workers import ROOT, WorkerFactory, environment
 
 
 @pytest.fixture
@@ -93,3 +95,21 @@ def test_an_app_that_the_settings_leave_without_migrations_misses_none(
     MigrationRecorder(connection).record_unapplied("django_bgtasks", "0001_initial")
     settings.MIGRATION_MODULES = {"django_bgtasks": None}
     assert unapplied("default") == []
+
+
+LOADED = """
+import sys, django
+django.setup()
+import django_bgtasks.management.commands.bgworker
+print(*sys.modules)
+"""
+
+
+def test_a_worker_loads_nothing_of_databases_that_its_site_does_not_have() -> None:
+    command = [sys.executable, "-c", LOADED]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    loaded = done.stdout.decode().split()
+    assert "django_bgtasks.worker.supervisor" in loaded
+    of_sqlite = connection.vendor == "sqlite"
+    assert ("psycopg" in loaded) == (connection.vendor == "postgresql")
+    assert of_sqlite or "django_bgtasks.ledger.sqlite_locking" not in loaded

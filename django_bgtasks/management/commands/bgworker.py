@@ -29,6 +29,7 @@ from ...worker.config import (
 )
 from ...worker.heartbeat_file import HeartbeatFile, HeartbeatFileError
 from ...worker.logs import banner, set_up_logging
+from ...worker.processes import load_beforehand
 from ...worker.reload import is_restart, run_with_reload
 from ...worker.supervisor import Supervisor
 from ..arguments import COUNT, MOST, QUEUE, Number, Text
@@ -122,6 +123,7 @@ class Command(TranslatedCommand):
         # What the start of the site may have opened must not be shared with the job processes.
         close_for_good()
         log_handlers.find_handlers()
+        load_beforehand(config.backend, config.using)
         heartbeat = self._heartbeat(options["heartbeat_file"])
         try:
             code = preflight.check_database(config, heartbeat)

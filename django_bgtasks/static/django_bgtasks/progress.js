@@ -117,6 +117,7 @@ class BgtasksProgress extends HTMLElement {
   // What there is to read; the template tag says the same. A job that runs may have the error of an
   // earlier attempt.
   words(job) {
+    if (job.waits) return job.waits.text;
     if (job.error && job.state !== "running") return job.error;
     return typeof job.result === "string" ? job.result : job.progress?.message || "";
   }

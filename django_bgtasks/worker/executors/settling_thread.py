@@ -13,7 +13,7 @@ from math import inf
 
 from ...core import clock
 from ...jobs.execute import Run, settle_runs
-from ...ledger.sqlite_locking import own_transactions_here
+from ...ledger.own_transactions import own_transactions_here
 from ...sandbox.call import interrupt_overdue
 from ...sandbox.connections import give_back_connections
 from ...sandbox.restore import restore_log

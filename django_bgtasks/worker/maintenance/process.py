@@ -17,7 +17,7 @@ from ...jobs.task import queues_of
 from ...ledger import workers
 from ...ledger.database_errors import is_file_locked
 from ...ledger.lock_timeouts import limit_waits
-from ...ledger.sqlite_locking import write_beside_nobody
+from ...ledger.own_transactions import write_beside_nobody
 from ...models import Worker
 from ...sandbox import restore
 from ...sandbox.connections import give_back_connections
@@ -40,6 +40,8 @@ from .schedules import Schedules
 logger = logging.getLogger("django_bgtasks.worker")
 UNREACHABLE = (DatabaseError, InterfaceError, RedisError)
 LOOK_EVERY = 0.25
+# Where a worker has but one core, the first jobs have it first.
+BEGIN_AFTER = 0.5
 
 
 class MaintenanceProcess:
@@ -101,6 +103,9 @@ class MaintenanceProcess:
         announce_process(self.config.backend, "maintenance")
         # What a schedule asks is the site's own code.
         restore.remember_process(self.config.directory)
+        for task in self.tasks:
+            if task is not self.deaths:
+                task.due = clock.monotonic() + BEGIN_AFTER
         while not self.orders.stopping or self.orders.deaths:
             self.orders.receive(self._idle_seconds())
             for task in self.tasks:

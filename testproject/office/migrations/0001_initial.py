@@ -151,6 +151,32 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="City",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("latitude", models.FloatField(blank=True, null=True)),
+                ("longitude", models.FloatField(blank=True, null=True)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name_plural": "cities",
+                "ordering": ("name",),
+            },
+        ),
+        migrations.CreateModel(
             name="Report",
             fields=[
                 (
@@ -176,6 +202,10 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-created_at",),
             },
+        ),
+        migrations.AddConstraint(
+            model_name="city",
+            constraint=models.UniqueConstraint(fields=("owner", "name"), name="city_once"),
         ),
         migrations.AddConstraint(
             model_name="import",

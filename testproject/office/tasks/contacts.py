@@ -25,6 +25,8 @@ LIMITS = {"name": 200, "email": 254, "company": 200, "city": 100}
 @task(
     queue_name="uploads",
     dedup_scope=SAME_CONTENT,
+    # Of one member's uploads one at a time; a file that cannot be read stops none behind it.
+    on_failed="skip",
     timeout=3600,
     retry=Retry(max_attempts=5, delays=[1, 30, 300]),
     takes_context=True,

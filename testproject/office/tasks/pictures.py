@@ -23,6 +23,7 @@ SIZES = {"large": 1920, "medium": 960, "small": 320}  # the longest side, in pix
 @task(
     queue_name="uploads",
     dedup_scope=SAME_CONTENT,
+    on_failed="skip",
     timeout=60,
     retry=Retry(max_attempts=3, delays=[5, 60], on=OSError),
     takes_context=True,

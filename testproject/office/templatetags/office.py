@@ -14,6 +14,7 @@ TITLES = {
     "make_sizes": "Make picture sizes",
     "import_contacts": "Import contacts",
     "build_report": "Build a report",
+    "find_city": "Find a city",
     "send_welcome_email": "Send the welcome email",
     "send_password_reset": "Send a password reset",
     "deliver_email": "Deliver an email",
@@ -27,6 +28,12 @@ def title_of(job: Job) -> str:
     """What the job does, in words."""
     name = job.task.rpartition(".")[2]
     return TITLES.get(name, name.replace("_", " ").capitalize())
+
+
+@register.filter
+def state_of(job: Job) -> str:
+    """Where the job stands, in a word; the site's script says the same."""
+    return "waiting" if job.state == "blocked" else job.state
 
 
 @register.filter
@@ -59,6 +66,8 @@ def made_by(job: Job) -> str:
         skipped = result["skipped"]
         lines = f", {skipped:,} line{'' if skipped == 1 else 's'} skipped" if skipped else ""
         return f"{result['contacts']:,} contacts{lines}"
+    if "position" in result:
+        return str(result["position"])
     if "to" in result:
         return f"mail to {result['to']}"
     if "csv_bytes" in result:

@@ -33,8 +33,8 @@ def contacts(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return refuse(request, TEMPLATE, form, imports=imports)
     with row_of_upload(Import, owner, form.cleaned_data["file"]) as source:
-        job = import_contacts.using(dedup_key=source.content_key, owner=owner, about=source)
-        result = job.enqueue(str(source.pk))
+        job = import_contacts.using(dedup_key=source.content_key, sequence=source.sequence)
+        result = job.using(owner=owner, about=source).enqueue(str(source.pk))
     return answer(request, result)
 
 

@@ -32,8 +32,8 @@ def pictures(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return refuse(request, TEMPLATE, form, pictures=rows)
     with row_of_upload(Picture, owner, form.cleaned_data["file"]) as picture:
-        job = make_sizes.using(dedup_key=picture.content_key, owner=owner, about=picture)
-        result = job.enqueue(str(picture.pk))
+        job = make_sizes.using(dedup_key=picture.content_key, sequence=picture.sequence)
+        result = job.using(owner=owner, about=picture).enqueue(str(picture.pk))
     return answer(request, result)
 
 

@@ -8,6 +8,7 @@ from .dashboard import dashboard
 from .drain import drain
 from .enqueue import enqueue
 from .failures import failures
+from .limits import limits
 from .memory import job_process, memory
 from .mixed import mixed
 from .pickup import pickup
@@ -35,4 +36,5 @@ BENCHMARKS = {
     "failures": failures,
     "admin": admin,
     "schedules": schedules,
+    "limits": limits,
 }

@@ -26,8 +26,10 @@ def memory(directory: Path) -> Figures:
         family = sorted(started.family(), key=lambda process: process.pid)
         names = ["supervisor", "maintenance", "job process 1", "job process 2"]
         figures = {f"{name} MiB": pss(process) for name, process in zip(names, family, strict=True)}
+        total = sum(figures.values())
         figures["Pillow loaded"] = float(all(has_pillow(process) for process in family))
-    return {**figures, "sum MiB": sum(v for name, v in figures.items() if name.endswith("MiB"))}
+        own = sum(pss(process, "Pss_Anon") for process in family)
+    return {**figures, "of no file, sum MiB": own, "sum MiB": total}
 
 
 def job_process(directory: Path) -> Figures:

@@ -43,10 +43,13 @@ def share(ordered: list[float], part: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * part) - 1)]
 
 
-def pss(process: psutil.Process) -> float:
-    """Proportional set size: shared pages count by the number of their owners."""
+def pss(process: psutil.Process, part: str = "Pss") -> float:
+    """Proportional set size: shared pages count by the number of their owners.
+
+    part: "Pss_Anon" for what is no file's. Libraries are shared with every other Python here.
+    """
     rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-    [kib] = [line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")]
+    [kib] = [line.split()[1] for line in rollup.splitlines() if line.startswith(f"{part}:")]
     return int(kib) / 1024
 
 

@@ -54,8 +54,8 @@ function followRow(row) {
   return follow(row.dataset.statusUrl, (job) => {
     const place = row.querySelector(".state");
     place.className = `state ${job.state}`;
-    place.textContent = job.state;
-    if (job.progress) made.textContent = job.progress.message;
+    place.textContent = job.waits ? "waiting" : job.state;
+    made.textContent = job.waits ? job.waits.text : job.progress?.message || "";
   });
 }
 

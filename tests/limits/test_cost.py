@@ -1,0 +1,81 @@
+"""What a limit costs: a statement at the enqueue, and one when its place is free again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+
+from django_bgtasks.models import Job
+from django_bgtasks.worker.config import WorkerConfig
+from django_bgtasks.worker.job_process import JobProcess
+from django_bgtasks.worker.shared_state import SharedState
+from tests.app.tasks import add
+from tests.named import waiting_in
+from tests.statements import statements
+
+from .tasks import call_api
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor == "mysql", reason="there it takes more statements"),
+]
+# The statement that gives places begins with what it looks for.
+ADMIT = "with"
+
+
+@pytest.fixture
+def process(redis_client: redis.Redis, settings: Settings) -> Iterator[JobProcess]:
+    """A job process of a worker that has run its first job, and has time for a group."""
+    own = {**settings.TASKS["default"], "OPTIONS": {"group_budget": 30.0}}
+    settings.TASKS = {**settings.TASKS, "default": own}
+    worker = JobProcess(WorkerConfig("default", "default", queues=("default",)), SharedState())
+    add.enqueue(1, 2)
+    assert worker.step()
+    yield worker
+    worker.fetcher.leave()
+
+
+def test_a_job_with_a_limit_costs_one_statement_at_the_enqueue_and_one_at_the_end(
+    process: JobProcess,
+) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        call_api.enqueue("a")
+        assert process.step()
+    assert statements(queries) == ["insert", ADMIT, "update", "update", ADMIT]
+
+
+def test_many_jobs_of_many_keys_cost_no_more_statements(process: JobProcess) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        call_api.enqueue_many([(f"key{number}", 0) for number in range(50)])
+        assert process.step()
+    assert not Job.objects.exclude(state="succeeded").exists()
+    made = [verb for verb in statements(queries) if verb not in ("begin", "commit")]
+    assert made == ["insert", ADMIT, "update", "update", ADMIT]
+
+
+def test_who_frees_a_place_runs_the_next_job_itself_and_sends_no_message(
+    process: JobProcess, redis_client: redis.Redis
+) -> None:
+    call_api.enqueue_many([("a", number) for number in range(7)])
+    assert redis_client.llen(waiting_in("default")) == 2
+    with CaptureQueriesContext(connection) as queries:
+        assert process.step()
+    assert not Job.objects.exclude(state="succeeded").exists()
+    assert not redis_client.llen(waiting_in("default"))
+    # Two have places at a time: they are claimed, settled, and replaced together.
+    assert statements(queries) == ["update", "update", ADMIT] * 4
+
+
+def test_who_has_no_time_left_sends_the_message_of_the_next_job(
+    process: JobProcess, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process.inline.sizer, "size", lambda name: 0)
+    call_api.enqueue_many([("a", number) for number in range(3)])
+    process.run_messages(list(Job.objects.filter(place=1).values_list("pk", flat=True)))
+    assert redis_client.llen(waiting_in("default")) == 3
+    assert Job.objects.filter(task=call_api.module_path, state="succeeded").count() == 1

@@ -1,0 +1,114 @@
+"""Who gives a place to the first that waits reads a few rows, however many wait behind it."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from django_bgtasks.jobs.enqueue import without_dispatch
+from django_bgtasks.ledger import statements
+from django_bgtasks.ledger.admission import LANE, admit_sql
+from django_bgtasks.ledger.lanes import _line, admit, keys_with_waiting
+from django_bgtasks.models import Job
+
+from .tasks import apply_event, call_api
+
+pytestmark = pytest.mark.django_db
+DB, TABLE = "default", Job._meta.db_table
+WAITING = 5000
+
+
+@pytest.fixture(autouse=True)
+def _no_messages():  # type: ignore[no-untyped-def]
+    with without_dispatch():
+        yield
+
+
+def fill(count: int = WAITING) -> None:
+    """So many wait for one key, and some for others; within a transaction nobody has a place."""
+    call_api.enqueue_many([("a", number) for number in range(count)])
+    call_api.enqueue_many([(f"other{number}", 0) for number in range(100)])
+    apply_event.enqueue_many([("o", number) for number in range(count)])
+
+
+def rows_read() -> int:
+    """The rows of the jobs' table that this transaction has read so far."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = %s",
+            [TABLE],
+        )
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("is_known", [False, True])
+def test_postgresql_reads_no_more_rows_of_a_long_line_than_it_lets_in(
+    is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it has statistics of the table, or knows it as it was when it was empty."""
+    monkeypatch.setattr(statements, "REPLAN_AFTER", -1.0)
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {TABLE} CASCADE")
+        fill()
+        if is_known:
+            cursor.execute(f"ANALYZE {TABLE}")
+    before = rows_read()
+    assert len(admit(LANE, {"api:a": [], "order:o": [], "api:none": []}, DB)) == 3
+    # Those that get places three times: in the line, to lock, and to write them.
+    assert rows_read() - before < 30
+
+
+@pytest.mark.postgres
+def test_postgresql_has_one_plan_for_all_keys_and_does_not_compile_it() -> None:
+    """Its costs are the same with each parameter, and far below those at which JIT begins."""
+    fill()
+    costs = []
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {TABLE}")
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            cursor.execute(f"SET LOCAL plan_cache_mode = {mode}")
+            numbered = admit_sql(LANE, "postgresql") % ("$1", "$2", "$3", "$4")
+            cursor.execute(f"PREPARE look(text[], text[], text[], int[]) AS {numbered}")
+            cursor.execute("EXPLAIN (FORMAT JSON) EXECUTE look('{api:a}', '{api}', '{}', '{}')")
+            costs.append(cursor.fetchone()[0][0]["Plan"]["Total Cost"])
+            cursor.execute("DEALLOCATE look")
+    assert costs[0] == pytest.approx(costs[1])
+    assert max(costs) < 50_000
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("is_known", [False, True])
+def test_sqlite_finds_lines_and_places_by_their_indexes(is_known: bool) -> None:
+    fill(500)
+    with connection.cursor() as cursor:
+        if is_known:
+            cursor.execute("ANALYZE")
+        statement = admit_sql(LANE, "sqlite").replace("%s", "NULL").replace("%%", "%")
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}")
+        plan = [row[3] for row in cursor.fetchall()]
+    assert not [line for line in plan if line in (f"SCAN {TABLE}", "SCAN j", "SCAN h")]
+    text = "\n".join(plan)
+    in_line = "INDEX bgtasks_job_lane (waits_for=? AND lane=?"
+    assert f"{in_line})" in text
+    assert f"{in_line} AND (turn,enqueued_at)>(?,?))" in text
+    assert "INDEX bgtasks_job_place (lane=? AND place=?)" in text
+
+
+@pytest.mark.mysql
+@pytest.mark.django_db(transaction=True)
+def test_mariadb_finds_the_first_of_a_line_by_its_index() -> None:
+    fill(500)
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE TABLE {TABLE}")
+        cursor.fetchall()
+    plan = _line(LANE, "api:a", DB)[:5].explain()
+    assert "bgtasks_job_lane" in plan
+    assert "filesort" not in plan
+
+
+def test_keys_that_wait_are_found_one_by_one() -> None:
+    fill(50)
+    first = keys_with_waiting(LANE, "", 3, DB)
+    assert first == sorted(first)
+    assert len(keys_with_waiting(LANE, "", 1000, DB)) == 102
