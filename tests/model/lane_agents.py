@@ -40,20 +40,14 @@ def look(model: Model, world: World, agent: Agent) -> Agent:
     """The snapshot of a statement that admits: of each lane the first that wait, and no more than
     there is room for.
     """
-    lines, missed = [], False
-    for lane in agent.lanes:
-        if rows := waiting(model, world, lane):
-            line, is_next_wider = seen_of(model, world, agent, rows)
-            lines.append(line)
-            missed = missed or is_next_wider
+    lanes = [waiting(model, world, lane) for lane in agent.lanes]
+    lines = tuple(seen_of(model, world, agent, rows) for rows in lanes if rows)
     return agent._replace(
-        at="lock", lines=tuple(lines), missed=missed, looks=agent.looks + 1, pairs=(),
-        overrides=world.overrides,
-    )  # fmt: skip
+        at="lock", lines=lines, looks=agent.looks + 1, pairs=(), overrides=world.overrides
+    )
 
 
-def seen_of(model: Model, world: World, agent: Agent, rows: list[int]) -> tuple[Line, bool]:
-    """A lane, and whether one behind the line has a place too, because its N is greater."""
+def seen_of(model: Model, world: World, agent: Agent, rows: list[int]) -> Line:
     rules, lane = model.rules, model.plans[rows[0]].lane
     places = [world.jobs[index].place for index in holders(model, world, lane)]
     n = most(model, world.overrides, rows[0])
@@ -68,9 +62,7 @@ def seen_of(model: Model, world: World, agent: Agent, rows: list[int]) -> tuple[
         for rank, row in enumerate(rows, 1)
     ]
     fitting = (*fits, False).index(False)
-    considered = rows[: min(room, fitting)] if rules.stays else rows
-    is_next_wider = rules.sees_next and bool(room) and fitting > room
-    return Line(tuple(considered), tuple(numbers), room), is_next_wider
+    return Line(tuple(rows[: min(room, fitting)] if rules.stays else rows), tuple(numbers), room)
 
 
 def lock_owner(world: World, row: int, but: Agent) -> Agent | None:
@@ -86,7 +78,7 @@ def lock_owner(world: World, row: int, but: Agent) -> Agent | None:
 
 def lock(model: Model, world: World, me: Agent, agent: Agent) -> Agent:
     """Lock the rows that nobody has locked, as they are by then, and pair them with the numbers."""
-    pairs, idle, missed = [], [], agent.missed
+    pairs, idle, missed = [], [], False
     asks_number = model.rules.within_n and model.rules.own_n
     for line in agent.lines:
         locked = [

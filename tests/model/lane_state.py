@@ -105,15 +105,14 @@ class Rules:
     locked. tries_again: when the index or a deadlock has refused it. stays: it does not look behind
     the first rows. unique: the index. asks_state: a row that is locked must still wait. counts_all:
     numbers above N are held too. within_n: none above N is handed on. own_n: each row is admitted
-    by its own N, not by that of the first. sees_next: it looks again if the first has let the next
-    in, whose N is greater. prefers: the freed numbers. same_numbers: not while one above N is held,
-    so that all want the same ones. fences: a zombie writes nothing. sweeps:
-    after a crash and after a rollback. keeps: a sequence keeps its place until a later attempt.
-    takes: a paused queue loses its places "always", "once" when it is paused, or "never".
-    resumes: who resumes reads the lanes "after" its commit, or "before" it. cancel_looks,
-    raise_looks, anyway_looks, busy_looks: after their commit too. asks_busy: only where somebody
-    has a place one is cancelled that does not wait. asks_claims: only if it has never begun.
-    asks_place: a retry goes by the place that it finds when it writes.
+    by its own N, not by that of the first. prefers: the freed numbers. same_numbers: not while one
+    above N is held, so that all want the same ones. fences: a zombie writes nothing. sweeps: after
+    a crash, after a rollback, and where N differs within a lane. keeps: a sequence keeps its place
+    until a later attempt. takes: a paused queue loses its places "always", "once" when it is
+    paused, or "never". resumes: who resumes reads the lanes "after" its commit, or "before" it.
+    cancel_looks, raise_looks, anyway_looks, busy_looks: after their commit too. asks_busy: only
+    where somebody has a place one is cancelled that does not wait. asks_claims: only if it has
+    never begun. asks_place: a retry goes by the place that it finds when it writes.
     """
 
     looks: str = "after"
@@ -125,7 +124,6 @@ class Rules:
     counts_all: bool = True
     within_n: bool = True
     own_n: bool = True
-    sees_next: bool = True
     prefers: bool = True
     same_numbers: bool = True
     fences: bool = True

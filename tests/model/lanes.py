@@ -1,8 +1,8 @@
 """All that happens to limits and sequences, and an exhaustive search of it.
 
 Workers are as many as there are jobs: one with its message may begin at any time. A sweep comes
-after a crash or a rollback only, and for one that was not to wait, so that whatever else needs it
-is found.
+after a crash or a rollback only, for one that was not to wait, and for one that stood behind one
+with a smaller N, so that whatever else needs it is found.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .lane_state import (
     FAILED,
     LOST,
     NEW,
+    NOT_SET,
     QUEUED,
     RUNNING,
     SCHEDULED,
@@ -32,6 +33,7 @@ from .lane_state import (
     is_sequence,
     is_stopped,
     lined_up,
+    most,
     waiting,
     with_agents,
     with_job,
@@ -196,7 +198,8 @@ def steps(model: Model, world: World) -> Iterator[Step]:
 
 def maintenance(model: Model, world: World) -> Iterator[Step]:
     sweep = Agent("sweep", lanes=tuple(range(model.lanes)))
-    is_due = world.is_dirty or (not world.agents and impatient(model, world))
+    is_calm = not world.agents
+    is_due = world.is_dirty or (is_calm and (impatient(model, world) or delayed(model, world)))
     if is_due and model.rules.sweeps:
         after = with_agents(world._replace(is_dirty=False), sweep)
         for index, job in enumerate(world.jobs):
@@ -216,6 +219,19 @@ def impatient(model: Model, world: World) -> list[int]:
         for row in waiting(model, world, lane)
         if model.plans[row].mode == "skip" and not world.jobs[row].has_begun
     ]
+
+
+def delayed(model: Model, world: World) -> list[int]:
+    """Who could begin, but stood behind one with a smaller N in the last look."""
+    lanes = [waiting(model, world, lane) for lane in range(model.lanes)]
+    firsts = [rows[0] for rows in lanes if rows]
+    return [row for row in firsts if has_mixed_n(model, row) and not is_full(model, world, row)]
+
+
+def has_mixed_n(model: Model, row: int) -> bool:
+    lane, unset = model.plans[row].lane, (NOT_SET,) * model.lanes
+    rows = [index for index, plan in enumerate(model.plans) if plan.lane == lane]
+    return len({most(model, unset, index) for index in rows}) > 1
 
 
 def deaths(model: Model, world: World) -> Iterator[Step]:
@@ -265,7 +281,8 @@ def _confirm(model: Model, world: World) -> None:
     at_rest = not world.agents and not world.is_dirty
     for lane in range(model.lanes) if at_rest else ():
         rows = waiting(model, world, lane)
-        if rows and not is_full(model, world, rows[0]):
+        comes = model.rules.sweeps and rows and has_mixed_n(model, rows[0])
+        if rows and not comes and not is_full(model, world, rows[0]):
             raise Broken(f"job {rows[0]} is stuck: it waits while a place is free")
 
 
@@ -280,7 +297,7 @@ def _confirm_end(model: Model, world: World) -> None:
     if world.is_dirty and model.rules.sweeps:
         raise Broken("no sweep came")
     _confirm(model, world._replace(is_dirty=False))
-    for index in impatient(model, world):
+    for index in (*impatient(model, world), *delayed(model, world)):
         raise Broken(f"job {index} was not to wait")
     if stopped_holders(model, world):
         raise Broken("a paused queue holds a place")

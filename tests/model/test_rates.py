@@ -34,12 +34,16 @@ SIZES = {
     "three jobs and a crash": (14_000, Model((ONE, ONE, ONE), faults=1)),
     "two crashes": (10_000, Model((RETRIED, ONE), faults=2)),
     "a crash with a place": (1_600, Model((LIMITED_RETRIED, LIMITED), faults=1)),
+    "a pause and a crash of two": (
+        1,
+        Model((PAUSABLE_LIMITED, LIMITED), wants=PAUSES, wishes=2, faults=1),
+    ),
+}
+LONG_SIZES = {
     "a pause and a crash": (
         33_000,
         Model((PAUSABLE_LIMITED, LIMITED, ONE), wants=PAUSES, wishes=2, faults=1),
     ),
-}
-LONG_SIZES = {
     "three jobs of two seats": (47_000, Model((RETRIED, ONE, ONE), seats=2)),
     "two seats and a crash": (212_000, Model((ONE, ONE, ONE), seats=2, faults=1)),
     "three jobs, too early ones go back": (
