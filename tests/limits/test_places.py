@@ -179,9 +179,7 @@ def test_the_sweep_finds_what_nobody_has_looked_for() -> None:
     assert standing() == [("queued", 2), ("queued", 1)]
 
 
-def test_a_job_that_is_queued_again_in_a_paused_queue_gives_its_place_up_soon() -> (
-    None
-):
+def test_a_job_that_is_queued_again_in_a_paused_queue_gives_its_place_up_soon() -> None:
     paused = call_api.using(queue_name="emails").enqueue("a")
     pause_queue("emails")
     other = call_api.using(queue_name="uploads")
