@@ -11,6 +11,7 @@ from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue, resume_queue
 from django_bgtasks.jobs.waiting import admit_waiting
 from django_bgtasks.models import Job
+from django_bgtasks.monitoring.ahead import Waits, jobs_ahead
 
 from .tasks import apply_payment, call_api, crawl_alone, send_mail, update_device
 
@@ -47,9 +48,13 @@ def test_in_a_paused_queue_a_sequence_keeps_its_turn_and_no_seat() -> None:
     pause_queue("emails")
     apply_payment.using(queue_name="uploads").enqueue("b")
     assert standing() == [("blocked", "rate"), ("queued", "")]
-    assert Job.objects.filter(place=1).count() == 2
+    paused, other = Job.objects.order_by("pk")
+    assert (paused.place, other.place) == (1, 1)
     admit_waiting(DB)
     assert standing() == [("blocked", "rate"), ("queued", "")]
+    ahead = jobs_ahead(paused, DB)
+    assert ahead is not None
+    assert ahead.code is Waits.PAUSED
 
 
 def test_a_call_that_goes_to_another_lane_or_later_lets_the_next_one_in() -> None:
