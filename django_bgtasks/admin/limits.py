@@ -15,10 +15,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from ..core.labels import MAX_KEY
 from ..core.limits import MAX_PLACES
 from ..core.payload import fault_of
 from ..ledger.lifecycle import ledger_database
-from ..limits.actions import KEY_LENGTH, reset_limit, set_limit
+from ..limits.actions import reset_limit, set_limit
 from ..models import LimitOverride
 from ..monitoring.limits import find_lanes, lane_figures
 from . import formatting as show
@@ -36,12 +37,12 @@ class KeyField(forms.CharField):
     """A key as it is: a space at its end is a part of it."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(strip=False, max_length=KEY_LENGTH, **kwargs)
+        super().__init__(strip=False, max_length=MAX_KEY, **kwargs)
 
     def validate(self, value: Any) -> None:
         """Also that each database can store it."""
         super().validate(value)
-        if fault_of(value, KEY_LENGTH):
+        if fault_of(value, MAX_KEY):
             raise forms.ValidationError(_("This is no key that a job can have."))
 
 

@@ -8,9 +8,10 @@ from uuid import UUID
 from ..core.options import backend_settings, default_backend
 from ..core.states import State
 from ..ledger import history, prune, queues, transitions
+from ..ledger.admission import LANE, RATE
 from ..ledger.connection import in_transaction
 from ..ledger.history import Actor
-from ..ledger.lanes import lanes_of_queue, take_places
+from ..ledger.lanes import keys_of_queue, take_places
 from ..ledger.lifecycle import ledger_database
 from ..models import HistoryVerb, Job, QueuePause
 from .discovery import try_to_discover
@@ -134,8 +135,7 @@ def pause_queue(queue: str, backend: str | None = None, by: By = None) -> QueueP
 
     def pause() -> QueuePause | None:
         row = queues.pause(queue, known, actor.name if actor else "", using)
-        if lanes := take_places(queue, known, using):
-            admit_on_commit(lanes, (), using)
+        admit_next(take_places(queue, known, using), using)
         if row is not None and actor is not None:
             history.record(HistoryVerb.PAUSED, actor, [{"queue": queue}], using)
         return row
@@ -149,8 +149,9 @@ def resume_queue(queue: str, backend: str | None = None, by: By = None) -> Queue
 
     def resume() -> QueuePause | None:
         row = queues.resume(queue, known, using)
-        if lanes := lanes_of_queue(queue, known, using):
-            admit_on_commit(lanes, (), using)
+        lanes, rates = (keys_of_queue(kind, queue, known, using) for kind in (LANE, RATE))
+        if lanes or rates:
+            admit_on_commit(lanes, rates, using)
         if row is not None and actor is not None:
             history.record(HistoryVerb.RESUMED, actor, [{"queue": queue}], using)
         return row

@@ -55,7 +55,6 @@ from .task import RETRIES, BackgroundTask, own_retry, runs_inline
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
-CHUNK = 1000
 LONGEST_KEY = 255
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
@@ -189,6 +188,8 @@ def find_holder(job: Job, task: AnyTask, using: str) -> Job:
         elif task.on_duplicate != "replace" or holder.state not in WAITING:
             return holder
         elif replace_call(holder, job, using):
+            # What it had of its limits before may be for others now.
+            admit_next([holder], using)
             holder.refresh_from_db(using=using)
             send_on_commit([holder], task, using)
             return holder
@@ -270,7 +271,9 @@ def dispatch_on_commit(jobs: list[Job], using: str) -> None:
 
 
 def admit_next(jobs: Sequence[Job], using: str) -> None:
-    """After the commit let in those that wait behind these jobs, which have ended."""
+    """After the commit let in those that wait behind these jobs, which have ended or gone
+    elsewhere.
+    """
     lanes = {job.lane: () for job in jobs if job.lane}
     rates = {job.rate for job in jobs if job.rate}
     if lanes or rates:

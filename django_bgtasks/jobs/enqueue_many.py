@@ -23,6 +23,7 @@ from ..ledger.lifecycle import (
     job_of,
     ledger_database,
 )
+from ..ledger.statements import DEFAULTS, OF_LIMITS
 from ..models import Job
 from .carried import carried_of, carry
 from .enqueue import (
@@ -105,9 +106,9 @@ def _own_values(first: Job, task: AnyTask, args: Any, kwargs: Any, call: Any) ->
         return (label,)
     job = copy(first)
     job.state, job.waits_for = State.SCHEDULED if first.run_after else State.QUEUED, ""
-    job.lane = job.at_once = job.rate = None
+    job.__dict__.update({name: DEFAULTS[name] for name in OF_LIMITS})
     limit_call(job, task, args, kwargs)
-    return label, job.state, job.waits_for, job.lane, job.at_once, job.rate
+    return label, job.state, job.waits_for, *(getattr(job, name) for name in OF_LIMITS)
 
 
 def _insert_alike(first: Job, calls: Sequence[Call], task: AnyTask, using: str) -> None:

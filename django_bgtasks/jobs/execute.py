@@ -456,15 +456,16 @@ def _logged(run: Run, outcome: Outcome) -> Outcome:
     return replace(outcome, log=run.log.lines())
 
 
-@fault_point("announce")
 def _follow_up(run: Run) -> None:
-    """After the settlement: dispatch what runs again, send the signals, and call the middleware."""
+    """After the settlement: let in who waits behind the job, and tell of it."""
     if run.job.lane is not None or run.job.rate is not None:
         pass_on([(run.job, run.outcome)], run.using)
     _tell(run)
 
 
+@fault_point("announce")
 def _tell(run: Run) -> None:
+    """Dispatch what runs again, send the signals, and call the middleware."""
     job, outcome = run.job, run.outcome
     reflect_outcome(job, outcome)
     if job.state in (State.QUEUED, State.BLOCKED) and not run.of_caller:

@@ -40,6 +40,7 @@ from .execute import Run, announce_outcome, run_claimed
 from .expiry import expire_jobs
 from .results import JobResult
 from .task import forced_inline, known_task
+from .waiting import pass_on
 
 logger = logging.getLogger("django_bgtasks")
 # A job that a job enqueues runs within it. Deeper than this it runs when the others have ended: a
@@ -209,6 +210,7 @@ def settle_interrupted(job: Job, words: str, using: str) -> None:
     # In a transaction that is broken nothing can be written, and nothing will be committed.
     with suppress(DatabaseError, ClaimLost):
         settle(job, outcome, using)
+        pass_on([(job, outcome)], using)
         reflect_outcome(job, outcome)
         run = Run(job, using, known_task(job.task))
         run.outcome = outcome

@@ -81,8 +81,8 @@ def admit_waiting(using: str, patience: float = PATIENCE) -> int:
 
     patience: seconds after which a job that does not wait for a place is cancelled.
     """
-    count = admit_now(take_places_of_paused(using), (), using)
-    after = ""
+    take_places_of_paused(using)
+    count, after = 0, ""
     while lanes := keys_with_waiting(LANE, after, PAGE, using):
         impatient = impatient_jobs(lanes, patience, using)
         count += admit_now(dict.fromkeys(lanes, ()), (), using, impatient)

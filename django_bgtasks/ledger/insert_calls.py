@@ -13,7 +13,8 @@ from ..models import Job
 from .statements import FIELDS, OWN, TABLE, WRITTEN, Dialect, column_values, columns
 
 # Where each of OWN stands in the array of a call.
-SOURCES = ("value ->> 0", "value -> 1", "value -> 2", *(f"value ->> {n}" for n in range(3, 9)))
+OF_JSON = ("value -> 1", "value -> 2")
+SOURCES = ("value ->> 0", *OF_JSON, *(f"value ->> {n}" for n in range(3, len(OWN))))
 
 
 def insert_rows(dialect: Dialect, first: Job, calls: Sequence[Any], using: str) -> None:

@@ -161,9 +161,13 @@ def _place(kind: Kind, job: Job, number: int, using: str) -> Admitted | None:
 
 
 def _line(kind: Kind, key: str, using: str) -> QuerySet[Job]:
-    """Those that wait for a number of a key, in their order; in a limit, none of a paused queue."""
+    """Those that wait for a number of a key, in their order; of a paused queue none but those that
+    wait for their turn in a sequence.
+    """
     rows = Job.objects.using(using).filter(**{"waits_for": kind.waits_for, kind.key: key})
-    is_let_in = Q(lane_mode__in=sorted(IN_ORDER)) | ~Exists(_pause_of_job(using))
+    is_let_in = Q(~Exists(_pause_of_job(using)))
+    if kind is LANE:
+        is_let_in |= Q(lane_mode__in=sorted(IN_ORDER))
     return rows.filter(is_let_in).order_by(*LINE)
 
 
@@ -198,10 +202,13 @@ def skip_busy(job_ids: Collection[UUID], using: str) -> list[Job]:
     ended = {"finished_at": Now(), "dedup_slot": None, "waits_for": "", "place": None}
     values = {**ended, **outcome.error_columns, "state": outcome.state}
     holders = Job.objects.using(using).filter(lane=OuterRef("lane"), place__isnull=False)
-    closed = LimitOverride.objects.using(using).filter(key=OuterRef("lane"), at_once=0)
-    # Asked again here: the last of them may have gone since.
-    busy = _impatient(using).filter(Exists(holders) | Exists(closed), pk__in=job_ids)
-    ids = list(busy.values_list("pk", flat=True))
+    waiting = _impatient(using).filter(pk__in=job_ids).annotate(is_used=Exists(holders))
+    # Asked again here: the last of those that had places may have gone since.
+    ids = [
+        job.pk
+        for job in waiting.only("lane", "lane_mode", "at_once")
+        if job.is_used or not _allowed(LANE, job, prefix_of(job.lane or ""), using)
+    ]
     return update_returning(_impatient(using).filter(pk__in=ids), values) if ids else []
 
 
@@ -227,37 +234,31 @@ def _pause_of_job(using: str) -> QuerySet[QueuePause]:
 
 
 @retried
-def take_places(queue: str, backend: str, using: str) -> dict[str, list[int]]:
-    """Let the queued jobs of a paused queue wait again, whose places others can use meanwhile.
-
-    Returns the numbers that are free now, by their lanes. In a sequence they keep their places.
+def take_places(queue: str, backend: str, using: str) -> list[Job]:
+    """Let the queued jobs of a paused queue wait again, whose places and seats others can use
+    meanwhile. Returns those that do. In a sequence they keep their places.
     """
-    holders = Job.objects.using(using).filter(
-        queue=queue, backend__in=stored_backends(backend), state=State.QUEUED, place__isnull=False
+    queued = Job.objects.using(using).filter(
+        queue=queue, backend__in=stored_backends(backend), state=State.QUEUED
     )
-    holders = holders.exclude(lane_mode__in=sorted(IN_ORDER))
-    freed: dict[str, list[int]] = {}
-    for pk, lane, place in list(holders.values_list("pk", "lane", "place")):
-        waits = {"place": None, "waits_for": WaitsFor.LANE, "state": Transition.BLOCK.target}
-        if holders.filter(pk=pk, place=place).update(**waits):
-            freed.setdefault(lane or "", []).append(place or 0)
-    return freed
+    waits = {"seat": None, "state": Transition.BLOCK.target}
+    of_limits = queued.filter(place__isnull=False).exclude(lane_mode__in=sorted(IN_ORDER))
+    jobs = update_returning(of_limits, {**waits, "place": None, "waits_for": LANE.waits_for})
+    of_rates = queued.filter(seat__isnull=False)
+    return jobs + update_returning(of_rates, {**waits, "waits_for": RATE.waits_for})
 
 
-def take_places_of_paused(using: str) -> dict[str, list[int]]:
+def take_places_of_paused(using: str) -> None:
     """take_places() for all paused queues: of jobs that were let in, or queued again, meanwhile."""
-    freed: dict[str, list[int]] = {}
     for queue, backend in list(QueuePause.objects.using(using).values_list("queue", "backend")):
-        for lane, numbers in take_places(queue, backend, using).items():
-            freed.setdefault(lane, []).extend(numbers)
-    return freed
+        take_places(queue, backend, using)
 
 
-def lanes_of_queue(queue: str, backend: str, using: str) -> dict[str, list[int]]:
-    """The lanes in which jobs of a queue wait."""
-    rows = Job.objects.using(using).filter(waits_for=WaitsFor.LANE, queue=queue)
-    lanes = rows.filter(backend__in=stored_backends(backend)).values_list("lane", flat=True)
-    return {lane or "": [] for lane in lanes.distinct()}
+def keys_of_queue(kind: Kind, queue: str, backend: str, using: str) -> dict[str, list[int]]:
+    """The keys for which jobs of a queue wait, as admit() takes them."""
+    rows = Job.objects.using(using).filter(waits_for=kind.waits_for, queue=queue)
+    keys = rows.filter(backend__in=stored_backends(backend)).values_list(kind.key, flat=True)
+    return {key: [] for key in keys.distinct()}
 
 
 def keys_with_waiting(kind: Kind, after: str, limit: int, using: str) -> list[str]:

@@ -34,8 +34,8 @@ from .returning import current, insert_returning, skipping_locked, update_return
 from .statements import FREE_SLOT, OWN, dialect_of, do_meanwhile, is_plain
 from .times import After, Now, after
 
-# The id and the arguments of a call; its label, if the task has some; the key of its lane and how
-# many it takes at once, if it has one.
+# The first values of statements.OWN: the id and the arguments of a call; its label, if the task has
+# some, or if it has limits; and what it has of these.
 Call = tuple[Any, ...]
 
 
@@ -260,7 +260,7 @@ def release(jobs: Sequence[Job], using: str) -> int:
     # These take a key again, or wait for their next seat.
     alone = [job for job in jobs if job.dedup_scope == "queued" or job.rate is not None]
     moved = sum(_released_alone(job, using) for job in alone)
-    others = [job for job in jobs if job not in alone]
+    others = [job for job in jobs if job.dedup_scope != "queued" and job.rate is None]
     for claims in sorted({job.claims for job in others}):
         ids = [job.pk for job in others if job.claims == claims]
         claimed = Job.objects.using(using).filter(

@@ -11,12 +11,14 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from ..core import clock
 from ..core.states import FINAL, State
-from ..models import Attempt, AttemptLog, Blob, Job
+from ..models import Attempt, AttemptLog, Blob, Job, Seat
 from .connection import in_transaction, retried
 from .returning import locked
 from .times import Now, after
 
 CHUNK = 1000
+# A seat without a row is free; it has one so much longer than it needs it.
+SEATS_KEPT = timedelta(hours=1)
 
 
 def prune_jobs(
@@ -64,6 +66,14 @@ def prune_blobs(using: str, chunk: int = CHUNK) -> int:
     old = Blob.objects.using(using).filter(~Exists(job))
     ids = list(old.values_list("pk", flat=True)[:chunk])
     return old.filter(pk__in=ids)._raw_delete(using) if ids else 0
+
+
+@retried
+def prune_seats(using: str, chunk: int = CHUNK) -> int:
+    """Delete the rows of seats that have been free for long; one chunk."""
+    free = Seat.objects.using(using).filter(free_at__lt=after(-SEATS_KEPT))
+    ids = list(free.values_list("pk", flat=True)[:chunk])
+    return free.filter(pk__in=ids)._raw_delete(using) if ids else 0
 
 
 def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) -> int:

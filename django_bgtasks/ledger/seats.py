@@ -13,13 +13,16 @@ from django.db import connections, transaction
 from django.db.models import F
 
 from ..core.faultpoints import fault_point
+from ..core.states import Transition
 from ..models import Job, Seat
 from .connection import retried
+from .lifecycle import owned
 from .statements import TABLE as JOBS
 from .statements import dialect_of
 from .times import After, Now, SecondsBetween
 
 SEATS = Seat._meta.db_table
+[RUNNING] = Transition.SUCCEED.sources
 # A task begins a moment after its seat was taken. By so much a period is longer: by three parts in
 # a hundred, and not by more seconds than this.
 MARGIN, LONGEST_MARGIN = 0.03, 0.05
@@ -35,7 +38,8 @@ WITH wanted AS (
         + (EXCLUDED.free_at - STATEMENT_TIMESTAMP())
     RETURNING rate, number, free_at
 ), jobs AS (
-    UPDATE {JOBS} SET seat = NULL WHERE id = ANY(%s::uuid[])
+    UPDATE {JOBS} SET seat = NULL FROM unnest(%s::uuid[], %s::int[]) AS claimed(id, claims)
+    WHERE {JOBS}.id = claimed.id AND {JOBS}.claims = claimed.claims AND state || '' = '{RUNNING}'
 )
 SELECT MAX(EXTRACT(EPOCH FROM seats.free_at - STATEMENT_TIMESTAMP())::float8 - wanted.period)
 FROM seats JOIN wanted USING (rate, number)
@@ -63,8 +67,8 @@ def take_seats(jobs: Sequence[Job], using: str) -> float:
     if dialect is not None and vendor == "postgresql":
         seats_for = sorted((*seat, period) for seat, period in periods.items())
         columns = [dialect.array(map(str, column)) for column in zip(*seats_for, strict=True)]
-        ids = dialect.array(job.pk.hex for job in jobs)
-        rows = dialect.run(POSTGRESQL, [*columns, ids], using, searches=True)
+        claims = dialect.columns([(job.pk.hex, job.claims) for job in jobs])
+        rows = dialect.run(POSTGRESQL, [*columns, *claims], using, searches=True)
         return max(0.0, float(rows[0][0]))
     statement, unit = (SQLITE, " seconds") if vendor == "sqlite" else (MYSQL, "")
     with transaction.atomic(using):
@@ -72,7 +76,8 @@ def take_seats(jobs: Sequence[Job], using: str) -> float:
             for seat, period in sorted(periods.items()):
                 cursor.execute(statement, [*seat, *[f"{period}{unit}"] * 2])
         # Others can have them from now on, when they are free again.
-        Job.objects.using(using).filter(pk__in=[job.pk for job in jobs]).update(seat=None)
+        for job in jobs:
+            owned(job, using).update(seat=None)
         seats = Seat.objects.using(using).filter(rate__in={rate for rate, _ in periods})
         free_in = seats.annotate(wait=SecondsBetween(Now(), "free_at"))
         waits = [

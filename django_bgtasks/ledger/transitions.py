@@ -22,13 +22,13 @@ from .expiry import that_expire
 from .lanes import queued_or_blocked
 from .lifecycle import holder_of, slot_after_end
 from .returning import current, skipping_locked, update_returning
+from .statements import OF_LIMITS
 from .times import Now, SecondsBetween
 
 # How often a job is looked at again that changes its state at the same moment.
 LOOKS = 20
-# What a job has no more that has given up what it had of its limits, and what a call has of them.
+# What a job has no more that has given up what it had of its limits.
 NO_NUMBERS: dict[str, Any] = {"place": None, "seat": None}
-OF_LIMITS = ("lane", "at_once", "lane_mode", "turn", "rate", "starts", "per")
 
 
 @retried

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import connections
 
 from ..core.errors import InvalidArguments
+from ..core.labels import MAX_KEY
 from ..core.limits import MAX_PLACES, is_at_once, prefix_of
 from ..core.payload import fault_of
 from ..jobs.actions import By, acting
@@ -19,7 +20,6 @@ from ..ledger.lifecycle import ledger_database
 from ..ledger.times import Now
 from ..models import HistoryVerb, LimitOverride
 
-KEY_LENGTH = 255
 # Of a key in the history, before the number.
 KEY_IN_HISTORY = 240
 # So many lanes are looked at in one statement.
@@ -76,7 +76,7 @@ def reset_limit(key: str, *, prefix: bool = False, by: By = None) -> bool:
 
 def key_fault(key: Any, prefix: bool = False) -> str:
     """Why that is no key of a limit, or no prefix; it goes on from "The key …". Empty if it is."""
-    if fault := fault_of(key, KEY_LENGTH):
+    if fault := fault_of(key, MAX_KEY):
         return fault
     if prefix and prefix_of(key) != key:
         return f"stands before the first colon: it is {prefix_of(key)!r}."

@@ -21,7 +21,7 @@ from uuid import UUID
 from ..core import clock
 from ..core.options import backend_of
 from ..core.payload import printable
-from ..jobs.enqueue import admit_now, keeping
+from ..jobs.enqueue import admit_on_commit, keeping
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
 from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
@@ -374,9 +374,9 @@ class ProcessSettler(Settler):
             retry_until_connected(lambda: release(jobs, self.using), self.using)
         else:
             release(jobs, self.using)
-        # Those with a rate wait for their next seats.
+        # Those with a rate wait for their next seats. What fails is left to maintenance.
         if rates := {job.rate for job in jobs if job.rate}:
-            admit_now({}, rates, self.using)
+            admit_on_commit({}, rates, self.using)
         self.put_back([job.pk for job in jobs])
 
     def put_back(self, ids: list[UUID]) -> None:

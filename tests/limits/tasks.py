@@ -46,6 +46,16 @@ def crawl(host: str) -> str:
     return host
 
 
+@task(limit=Limit("alone:{host}"), rate=Rate("alone:{host}", 1, per=60))
+def crawl_alone(host: str) -> str:
+    return host
+
+
+@task(sequence="payment:{payer}", rate=Rate("bank", 1, per=60))
+def apply_payment(payer: str) -> str:
+    return payer
+
+
 @task(rate=Rate("flaky", 3, per=60), retry=Retry(max_attempts=5, delays=[0]))
 def flaky() -> None:
     raise ValueError("broke")

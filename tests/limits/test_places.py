@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from django_bgtasks import Limit
+from django_bgtasks import Limit, Rate
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import (
     cancel_job,
@@ -20,7 +20,7 @@ from django_bgtasks.jobs.waiting import admit_waiting
 from django_bgtasks.models import Job, LimitOverride
 from django_bgtasks.testing import run_jobs, without_redis
 
-from .tasks import apply_event, ask_again, call_api, read_feed, update_device
+from .tasks import apply_event, apply_payment, ask_again, call_api, read_feed, update_device
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DB = "default"
@@ -219,3 +219,18 @@ def test_tasks_that_share_a_key_each_keep_to_their_own_number() -> None:
     cancel_job(Job.objects.get(place=1).pk)
     admit_waiting(DB)
     assert [place for _, place in standing()] == [None, None, None, 1, 2]
+
+
+def test_calls_without_a_key_change_nothing_for_those_that_follow_them() -> None:
+    """Each of many calls has what a call alone has."""
+    mixed = apply_payment.using(
+        sequence=lambda payer: payer or None, rate=Rate(lambda payer: payer or None, 1, per=60)
+    )
+    mixed.using(priority=3).enqueue_many([("",), ("a",), ("a",)])
+    mixed.using(priority=3).enqueue("a")
+    mixed.using(priority=3).enqueue("")
+    columns = ("lane", "lane_mode", "at_once", "turn", "rate", "starts", "per")
+    rows = list(Job.objects.order_by("pk").values_list(*columns))
+    assert rows[0] == rows[4]
+    assert rows[1] == rows[2] == rows[3]
+    assert [place for _, place in standing()] == [None, 1, None, None, None]

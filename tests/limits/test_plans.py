@@ -7,11 +7,11 @@ from django.db import connection
 
 from django_bgtasks.jobs.enqueue import without_dispatch
 from django_bgtasks.ledger import statements
-from django_bgtasks.ledger.admission import LANE, admit_sql
+from django_bgtasks.ledger.admission import LANE, RATE, admit_sql
 from django_bgtasks.ledger.lanes import _line, admit, keys_with_waiting
 from django_bgtasks.models import Job
 
-from .tasks import apply_event, call_api
+from .tasks import apply_event, call_api, send_mail
 
 pytestmark = pytest.mark.django_db
 DB, TABLE = "default", Job._meta.db_table
@@ -29,6 +29,7 @@ def fill(count: int = WAITING) -> None:
     call_api.enqueue_many([("a", number) for number in range(count)])
     call_api.enqueue_many([(f"other{number}", 0) for number in range(100)])
     apply_event.enqueue_many([("o", number) for number in range(count)])
+    send_mail.enqueue_many([("a",)] * count)
 
 
 def rows_read() -> int:
@@ -56,6 +57,9 @@ def test_postgresql_reads_no_more_rows_of_a_long_line_than_it_lets_in(
     before = rows_read()
     assert len(admit(LANE, {"api:a": [], "order:o": [], "api:none": []}, DB)) == 3
     # Those that get places three times: in the line, to lock, and to write them.
+    assert rows_read() - before < 30
+    before = rows_read()
+    assert len(admit(RATE, {"mail:a": [], "mail:none": []}, DB)) == 3
     assert rows_read() - before < 30
 
 

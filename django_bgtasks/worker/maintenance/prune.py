@@ -30,6 +30,7 @@ def run_once(using: str, backends: Iterable[str] | None = None) -> int:
         deleted += prune.prune_jobs(ages, stored_backends(backend), using)
     deleted += records.prune(using)
     deleted += prune.prune_blobs(using)
+    deleted += prune.prune_seats(using)
     deleted += prune_history(HISTORY_KEPT, using)
     return deleted + prune_workers(WORKERS_KEPT, using)
 
