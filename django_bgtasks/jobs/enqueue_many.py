@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from ..ledger.lifecycle import (
     job_of,
     ledger_database,
 )
+from ..ledger.statements import OWN_LIMITS, unsaved
 from ..models import Job
 from .carried import carried_of, carry
 from .enqueue import (
@@ -103,11 +103,11 @@ def _own_values(first: Job, task: AnyTask, args: Any, kwargs: Any, call: Any) ->
     label = "" if task.label is None else label_of(task, args, kwargs, typed)
     if not is_limited(task):
         return (label,)
-    job = copy(first)
-    job.state, job.waits_for = State.SCHEDULED if first.run_after else State.QUEUED, ""
-    job.lane = job.at_once = job.rate = None
+    # The first call may have another limit, or none.
+    job = unsaved(priority=first.priority)
+    job.state = State.SCHEDULED if first.run_after else State.QUEUED
     limit_call(job, task, args, kwargs)
-    return label, job.state, job.waits_for, job.lane, job.at_once, job.rate
+    return label, *(getattr(job, name) for name in OWN_LIMITS)
 
 
 def _insert_alike(first: Job, calls: Sequence[Call], task: AnyTask, using: str) -> None:

@@ -38,8 +38,12 @@ WRITTEN = [name for name in FIELDS if name != "enqueued_at"]
 DEFAULTS = {name: FIELDS[name].get_default() for name in WRITTEN if name != "id"}
 # What each of many calls of a task has of its own: the first three always, and then none of the
 # others, the label, or all of them.
-OWN = ("id", "args", "kwargs", "label", "state", "waits_for", "lane", "at_once", "rate")
-OF_OWN = ("value ->> 0", "value -> 1", "value -> 2", *(f"value ->> {n}" for n in range(3, 9)))
+OWN_LIMITS = ("state", "waits_for", "lane", "at_once", "lane_mode", "turn", "rate", "starts", "per")
+OWN = ("id", "args", "kwargs", "label", *OWN_LIMITS)
+OF_OWN = (
+    *("value ->> 0", "value -> 1", "value -> 2"),
+    *(f"value ->> {n}" for n in range(3, len(OWN))),
+)
 # What a run does not need of its job's row: it is read if somebody asks for it.
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
