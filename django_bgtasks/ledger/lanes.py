@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, connections, transaction
-from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce, Concat, StrIndex, Substr
 
 from ..core.faultpoints import fault_point
 from ..core.limits import IN_ORDER, LaneMode, prefix_of
@@ -198,11 +199,20 @@ def skip_busy(job_ids: Collection[UUID], using: str) -> list[Job]:
     ended = {"finished_at": Now(), "dedup_slot": None, "waits_for": "", "place": None}
     values = {**ended, **outcome.error_columns, "state": outcome.state}
     holders = Job.objects.using(using).filter(lane=OuterRef("lane"), place__isnull=False)
-    closed = LimitOverride.objects.using(using).filter(key=OuterRef("lane"), at_once=0)
+    # What stands before the first colon of the key.
+    prefix = Substr("lane", 1, StrIndex(Concat("lane", Value(":")), Value(":")) - 1)
+    of_key = _said_of("lane", False, using)
+    allowed = Coalesce(of_key, _said_of("prefix", True, using), "at_once")
+    rows = _impatient(using).annotate(prefix=prefix).annotate(allowed=allowed)
     # Asked again here: the last of them may have gone since.
-    busy = _impatient(using).filter(Exists(holders) | Exists(closed), pk__in=job_ids)
+    busy = rows.filter(Exists(holders) | Q(allowed=0), pk__in=job_ids)
     ids = list(busy.values_list("pk", flat=True))
     return update_returning(_impatient(using).filter(pk__in=ids), values) if ids else []
+
+
+def _said_of(key: str, is_prefix: bool, using: str) -> Subquery:
+    rows = LimitOverride.objects.using(using).filter(key=OuterRef(key), is_prefix=is_prefix)
+    return Subquery(rows.values("at_once"))
 
 
 def impatient_jobs(lanes: Collection[str], patience: float, using: str) -> list[UUID]:
