@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -189,8 +190,15 @@ def find_holder(job: Job, task: AnyTask, using: str) -> Job:
         elif task.on_duplicate != "replace" or holder.state not in WAITING:
             return holder
         elif replace_call(holder, job, using):
+            before = copy(holder)
             holder.refresh_from_db(using=using)
             send_on_commit([holder], task, using)
+            if holder.state == State.SCHEDULED or (holder.lane, holder.rate) != (
+                before.lane,
+                before.rate,
+            ):
+                # It has left the line in which it stood, and its place there.
+                admit_next([before], using)
             return holder
     raise _refused(job, task, f"After {LOOKS} looks no job was found that holds")
 
