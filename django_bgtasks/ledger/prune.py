@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from ..core import clock
 from ..core.states import FINAL, State
-from ..models import Attempt, AttemptLog, Blob, Job
+from ..models import Attempt, AttemptLog, Blob, Job, Seat
 from .connection import in_transaction, retried
 from .returning import locked
 from .times import Now, after
@@ -64,6 +64,17 @@ def prune_blobs(using: str, chunk: int = CHUNK) -> int:
     old = Blob.objects.using(using).filter(~Exists(job))
     ids = list(old.values_list("pk", flat=True)[:chunk])
     return old.filter(pk__in=ids)._raw_delete(using) if ids else 0
+
+
+@retried
+def prune_seats(age: timedelta, using: str, chunk: int = CHUNK) -> int:
+    """Delete the seats of rates that have been free for so long; one chunk.
+
+    A seat without a row is free too.
+    """
+    free = Seat.objects.using(using).filter(free_at__lt=after(-age))
+    ids = list(free.values_list("pk", flat=True)[:chunk])
+    return free.filter(pk__in=ids)._raw_delete(using) if ids else 0
 
 
 def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) -> int:

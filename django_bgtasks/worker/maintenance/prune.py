@@ -14,6 +14,7 @@ from ...ledger.workers import prune_workers
 from .rest import rest_after
 
 WORKERS_KEPT, HISTORY_KEPT = timedelta(days=1), timedelta(days=90)
+SEATS_KEPT = timedelta(hours=1)
 EVERY, LONGEST_REST = 60.0, 600.0
 
 
@@ -30,6 +31,7 @@ def run_once(using: str, backends: Iterable[str] | None = None) -> int:
         deleted += prune.prune_jobs(ages, stored_backends(backend), using)
     deleted += records.prune(using)
     deleted += prune.prune_blobs(using)
+    deleted += prune.prune_seats(SEATS_KEPT, using)
     deleted += prune_history(HISTORY_KEPT, using)
     return deleted + prune_workers(WORKERS_KEPT, using)
 
