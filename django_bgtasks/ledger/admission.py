@@ -89,9 +89,10 @@ def admit_sql(kind: Kind, vendor: str) -> str:
 
     It returns a row for each job that it considered, with NULLs for one that got nothing.
     """
-    # In a limit, a paused queue takes no places; in a sequence its jobs keep their turn.
+    # A paused queue takes no places and no seats; in a sequence its jobs keep their turn.
+    keeps_turn = f"j.lane_mode IN ({MODES_IN_ORDER}) OR " if kind is LANE else ""
     waits = f"""\
-j.waits_for = '{kind.waits_for}' AND (j.lane_mode IN ({MODES_IN_ORDER}) OR NOT EXISTS (
+j.waits_for = '{kind.waits_for}' AND ({keeps_turn}NOT EXISTS (
             SELECT 1 FROM {PAUSES} p WHERE p.queue = j.queue AND p.backend = j.backend))"""
     free = f"""\
 head AS (

@@ -162,9 +162,13 @@ def _place(kind: Kind, job: Job, number: int, using: str) -> Admitted | None:
 
 
 def _line(kind: Kind, key: str, using: str) -> QuerySet[Job]:
-    """Those that wait for a number of a key, in their order; in a limit, none of a paused queue."""
+    """Those that wait for a number of a key, in their order. Of a paused queue only those that wait
+    for their place in a sequence.
+    """
     rows = Job.objects.using(using).filter(**{"waits_for": kind.waits_for, kind.key: key})
-    is_let_in = Q(lane_mode__in=sorted(IN_ORDER)) | ~Exists(_pause_of_job(using))
+    is_let_in = Q(~Exists(_pause_of_job(using)))
+    if kind is LANE:
+        is_let_in |= Q(lane_mode__in=sorted(IN_ORDER))
     return rows.filter(is_let_in).order_by(*LINE)
 
 
@@ -238,19 +242,23 @@ def _pause_of_job(using: str) -> QuerySet[QueuePause]:
 
 @retried
 def take_places(queue: str, backend: str, using: str) -> dict[str, list[int]]:
-    """Let the queued jobs of a paused queue wait again, whose places others can use meanwhile.
+    """Let the queued jobs of a paused queue wait again, whose places and seats others can use
+    meanwhile.
 
-    Returns the numbers that are free now, by their lanes. In a sequence they keep their places.
+    Returns the numbers of the places that are free now, by their lanes. In a sequence they keep
+    their places. Maintenance finds the seats within a second.
     """
-    holders = Job.objects.using(using).filter(
-        queue=queue, backend__in=stored_backends(backend), state=State.QUEUED, place__isnull=False
+    queued = Job.objects.using(using).filter(
+        queue=queue, backend__in=stored_backends(backend), state=State.QUEUED
     )
-    holders = holders.exclude(lane_mode__in=sorted(IN_ORDER))
+    holders = queued.filter(place__isnull=False).exclude(lane_mode__in=sorted(IN_ORDER))
     freed: dict[str, list[int]] = {}
+    waits = {"seat": None, "state": Transition.BLOCK.target}
     for pk, lane, place in list(holders.values_list("pk", "lane", "place")):
-        waits = {"place": None, "waits_for": WaitsFor.LANE, "state": Transition.BLOCK.target}
-        if holders.filter(pk=pk, place=place).update(**waits):
+        row = holders.filter(pk=pk, place=place)
+        if row.update(**waits, place=None, waits_for=WaitsFor.LANE):
             freed.setdefault(lane or "", []).append(place or 0)
+    queued.filter(seat__isnull=False).update(**waits, waits_for=WaitsFor.RATE)
     return freed
 
 
