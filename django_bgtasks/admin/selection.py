@@ -38,7 +38,8 @@ class JobSelection(WatchedAdmin):
         return ALL in request.POST and CONFIRMED not in request.POST
 
     def _selected_ids(self, queryset: QuerySet[Job]) -> list[UUID]:
-        return list(queryset.values_list("pk", flat=True)[:PAGE_LIMIT])
+        """The oldest first: of a sequence that is retried they run in their order."""
+        return sorted(queryset.values_list("pk", flat=True)[:PAGE_LIMIT])
 
     def _apply_to_all(self, request: HttpRequest, action: transitions.JobAction) -> HttpResponse:
         if CONFIRMED not in request.POST:
