@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from uuid import UUID
+
+from django.db import connections
 
 from ..core.options import backend_settings, default_backend
 from ..core.states import State
@@ -15,7 +18,7 @@ from ..ledger.lanes import keys_of_queue, take_places
 from ..ledger.lifecycle import ledger_database
 from ..models import HistoryVerb, Job, QueuePause
 from .discovery import try_to_discover
-from .enqueue import admit_next, admit_on_commit, dispatch_on_commit
+from .enqueue import admit_next, admit_now, dispatch_on_commit
 from .inline import run_again_on_commit
 
 # Who does it, for the history; of a name alone the site's own code speaks.
@@ -90,6 +93,8 @@ def run_job_anyway(job_id: UUID | str, using: str | None = None, by: By = None) 
     def run() -> tuple[HistoryVerb, Job]:
         job = transitions.run_anyway(_uuid(job_id), using)
         dispatch_on_commit([job], using)
+        # Who has looked while it was being moved has found it locked.
+        admit_next([job], using)
         return HistoryVerb.RUN_ANYWAY, job
 
     return _recorded(run, by, using)[1]
@@ -149,14 +154,18 @@ def resume_queue(queue: str, backend: str | None = None, by: By = None) -> Queue
 
     def resume() -> QueuePause | None:
         row = queues.resume(queue, known, using)
-        lanes, rates = (keys_of_queue(kind, queue, known, using) for kind in (LANE, RATE))
-        if lanes or rates:
-            admit_on_commit(lanes, rates, using)
+        connections[using].on_commit(partial(_admit_queue, queue, known, using), robust=True)
         if row is not None and actor is not None:
             history.record(HistoryVerb.RESUMED, actor, [{"queue": queue}], using)
         return row
 
     return in_transaction(resume, using)
+
+
+def _admit_queue(queue: str, backend: str, using: str) -> None:
+    lanes, rates = (keys_of_queue(kind, queue, backend, using) for kind in (LANE, RATE))
+    if lanes or rates:
+        admit_now(lanes, rates, using)
 
 
 def _recorded(

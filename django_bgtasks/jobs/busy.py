@@ -15,10 +15,15 @@ from .results import announce
 from .task import known_task
 
 
-def cancel_busy(job_ids: Collection[UUID], using: str) -> None:
-    """Cancel those of these jobs that have no place and do not wait for one; see skip_busy()."""
-    for job in skip_busy(job_ids, using):
+def cancel_busy(job_ids: Collection[UUID], using: str) -> set[str]:
+    """Cancel those of these jobs that have no place and do not wait for one; see skip_busy().
+
+    Returns their lanes: who has looked there meanwhile may have found them locked.
+    """
+    jobs = skip_busy(job_ids, using)
+    for job in jobs:
         announce_unbegun(job, outcome_of_busy(), using)
+    return {job.lane or "" for job in jobs}
 
 
 def announce_unbegun(job: Job, outcome: Outcome, using: str) -> None:

@@ -343,8 +343,8 @@ def admit_now(
         ready += admit(RATE, dict.fromkeys(rates, ()), using)
     keep = _keep.get()
     send_now(ready if keep is None else keep(ready))
-    if impatient:
-        cancel_busy(impatient, using)
+    if impatient and (left := cancel_busy(impatient, using)):
+        admit_now(dict.fromkeys(left, ()), (), using)
     return len(ready)
 
 

@@ -138,8 +138,8 @@ def claim_jobs(
     """
     claim = partial(claim_many, job_ids, worker, using, queues, backend)
     jobs = retry_until_connected(claim, using)
-    if seated := [job for job in jobs if job.seat is not None]:
-        await_seats(seated, using)
+    if [job for job in jobs if job.seat is not None]:
+        jobs = await_seats(jobs, using)
     return jobs
 
 

@@ -13,6 +13,7 @@ from ..core.states import State
 from ..ledger.admission import AHEAD, LANE, RATE
 from ..ledger.connection import retry_until_connected
 from ..ledger.lanes import PATIENCE, impatient_jobs, keys_with_waiting, take_places_of_paused
+from ..ledger.lifecycle import release
 from ..ledger.seats import margin_of, next_free, put_off, take_seats
 from ..ledger.transitions import promote
 from ..models import Job
@@ -38,16 +39,28 @@ def pass_on(ended: Sequence[tuple[Job, Outcome]], using: str) -> None:
         admit_on_commit(lanes, rates, using)
 
 
-def await_seats(jobs: Sequence[Job], using: str) -> None:
-    """Take the seats of these claimed jobs, and wait until they are free.
+def await_seats(jobs: Sequence[Job], using: str) -> list[Job]:
+    """Take the seats of those of these claimed jobs that have one, and wait until they are free.
 
-    They are free in AHEAD seconds at most: nobody gets one earlier than that.
+    They are free in AHEAD seconds at most. Returns the jobs that may begin: the others are handed
+    back, for another one has begun with their seat.
     """
+    seated = [job for job in jobs if job.seat is not None]
+    if not seated:
+        return list(jobs)
     start = clock.monotonic()
-    wait = retry_until_connected(partial(take_seats, jobs, using), using)
-    time.sleep(min(wait, AHEAD))
-    for job in jobs:
-        job.seat_taken, job.seat = (job.seat or 0, start + wait), None
+    waits = retry_until_connected(partial(take_seats, seated, using), using)
+    time.sleep(max(0.0, min(AHEAD, max(waits.values(), default=0.0))))
+    handed_back = []
+    for job in seated:
+        wait = waits.get((job.rate or "", job.seat or 0))
+        if wait is None:
+            handed_back.append(job)
+        else:
+            job.seat_taken, job.seat = (job.seat or 0, start + wait), None
+    if handed_back:
+        retry_until_connected(partial(release, handed_back, using), using)
+    return [job for job in jobs if job not in handed_back]
 
 
 def put_off_if_late(job: Job, using: str) -> None:

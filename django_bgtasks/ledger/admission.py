@@ -152,7 +152,8 @@ WITH RECURSIVE keys AS (
     SELECT line.key, j.id, allowed, ROW_NUMBER() OVER (PARTITION BY line.key {ORDER}) AS turn
     FROM line CROSS JOIN LATERAL (
         SELECT j.id, j.turn, j.enqueued_at FROM {TABLE} j
-        WHERE j.id = line.id AND j.waits_for || '' = '{kind.waits_for}' FOR UPDATE SKIP LOCKED
+        WHERE j.id = line.id AND j.waits_for || '' = '{kind.waits_for}'
+            AND j.{kind.key} || '' = line.key FOR UPDATE SKIP LOCKED
     ) AS j
 ), moved AS (
     UPDATE {TABLE} SET {kind.placed}, {CAN_RUN["postgresql"]}

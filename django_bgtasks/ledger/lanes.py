@@ -70,7 +70,6 @@ def queued_or_blocked() -> dict[str, Any]:
     }
 
 
-@retried
 def admit(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Admitted]:
     """Give the free places of these lanes, or seats of these rates, to the first that wait there.
 
@@ -95,6 +94,7 @@ def admit(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Ad
     return admitted
 
 
+@retried
 @fault_point("admit")
 def _admit(
     kind: Kind, freed: Mapping[str, Sequence[int]], using: str
@@ -238,11 +238,11 @@ def take_places(queue: str, backend: str, using: str) -> list[Job]:
     """Let the queued jobs of a paused queue wait again, whose places and seats others can use
     meanwhile. Returns those that do. In a sequence they keep their places.
     """
-    queued = Job.objects.using(using).filter(
-        queue=queue, backend__in=stored_backends(backend), state=State.QUEUED
-    )
+    rows = Job.objects.using(using).filter(queue=queue, backend__in=stored_backends(backend))
+    queued = rows.filter(state=State.QUEUED)
+    waiting = rows.filter(Q(state=State.QUEUED) | Q(waits_for=RATE.waits_for))
     waits = {"seat": None, "state": Transition.BLOCK.target}
-    of_limits = queued.filter(place__isnull=False).exclude(lane_mode__in=sorted(IN_ORDER))
+    of_limits = waiting.filter(place__isnull=False).exclude(lane_mode__in=sorted(IN_ORDER))
     jobs = update_returning(of_limits, {**waits, "place": None, "waits_for": LANE.waits_for})
     of_rates = queued.filter(seat__isnull=False)
     return jobs + update_returning(of_rates, {**waits, "waits_for": RATE.waits_for})

@@ -15,6 +15,7 @@ from django.db.models import F
 from ..core.faultpoints import fault_point
 from ..core.states import Transition
 from ..models import Job, Seat
+from .admission import AHEAD
 from .connection import retried
 from .lifecycle import owned
 from .statements import TABLE as JOBS
@@ -36,12 +37,15 @@ WITH wanted AS (
     SELECT rate, number, STATEMENT_TIMESTAMP() + period * INTERVAL '1 s' FROM wanted
     ON CONFLICT (rate, number) DO UPDATE SET free_at = GREATEST(s.free_at, STATEMENT_TIMESTAMP())
         + (EXCLUDED.free_at - STATEMENT_TIMESTAMP())
+    WHERE s.free_at <= STATEMENT_TIMESTAMP() + INTERVAL '{AHEAD} s'
     RETURNING rate, number, free_at
 ), jobs AS (
-    UPDATE {JOBS} SET seat = NULL FROM unnest(%s::uuid[], %s::int[]) AS claimed(id, claims)
-    WHERE {JOBS}.id = claimed.id AND {JOBS}.claims = claimed.claims AND state || '' = '{RUNNING}'
+    UPDATE {JOBS} j SET seat = NULL FROM unnest(%s::uuid[], %s::int[]) AS claimed(id, claims)
+    WHERE j.id = claimed.id AND j.claims = claimed.claims AND j.state || '' = '{RUNNING}'
+        AND EXISTS (SELECT 1 FROM seats WHERE seats.rate = j.rate AND seats.number = j.seat)
 )
-SELECT MAX(EXTRACT(EPOCH FROM seats.free_at - STATEMENT_TIMESTAMP())::float8 - wanted.period)
+SELECT rate, number,
+    EXTRACT(EPOCH FROM seats.free_at - STATEMENT_TIMESTAMP())::float8 - wanted.period
 FROM seats JOIN wanted USING (rate, number)
 """
 NOW, LONGER = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')", "'%%Y-%%m-%%d %%H:%%M:%%f'"
@@ -57,10 +61,12 @@ ON DUPLICATE KEY UPDATE free_at = GREATEST(free_at, UTC_TIMESTAMP(6)) + INTERVAL
 
 @retried
 @fault_point("take seats")
-def take_seats(jobs: Sequence[Job], using: str) -> float:
+def take_seats(jobs: Sequence[Job], using: str) -> dict[tuple[str, int], float]:
     """Take the seats of these claimed jobs for a period, from when they are free on.
 
-    Returns the seconds until the last of them is free: none of the jobs may begin before.
+    Returns the seconds until each of them is free, by rate and number: its job may not begin
+    before. One that is not there was given to its job by a look that was older than the start of
+    another with it: that job has to wait for its next seat.
     """
     periods = {(str(job.rate), job.seat or 0): _period(job) for job in jobs}
     dialect, vendor = dialect_of(using), connections[using].vendor
@@ -69,23 +75,25 @@ def take_seats(jobs: Sequence[Job], using: str) -> float:
         columns = [dialect.array(map(str, column)) for column in zip(*seats_for, strict=True)]
         claims = dialect.columns([(job.pk.hex, job.claims) for job in jobs])
         rows = dialect.run(POSTGRESQL, [*columns, *claims], using, searches=True)
-        return max(0.0, float(rows[0][0]))
+        return {(rate, number): wait for rate, number, wait in rows}
     statement, unit = (SQLITE, " seconds") if vendor == "sqlite" else (MYSQL, "")
+    seats = Seat.objects.using(using).filter(rate__in={rate for rate, _ in periods})
     with transaction.atomic(using):
+        busy = set(seats.filter(free_at__gt=After(AHEAD)).values_list("rate", "number"))
+        periods = {seat: period for seat, period in periods.items() if seat not in busy}
         with connections[using].cursor() as cursor:
             for seat, period in sorted(periods.items()):
                 cursor.execute(statement, [*seat, *[f"{period}{unit}"] * 2])
         # Others can have them from now on, when they are free again.
         for job in jobs:
-            owned(job, using).update(seat=None)
-        seats = Seat.objects.using(using).filter(rate__in={rate for rate, _ in periods})
+            if (job.rate, job.seat) in periods:
+                owned(job, using).update(seat=None)
         free_in = seats.annotate(wait=SecondsBetween(Now(), "free_at"))
-        waits = [
-            wait - periods[rate, number]
+        return {
+            (rate, number): wait - periods[rate, number]
             for rate, number, wait in free_in.values_list("rate", "number", "wait")
             if (rate, number) in periods
-        ]
-    return max(0.0, *waits)
+        }
 
 
 @retried

@@ -50,8 +50,8 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
             if len(ran) >= limit and waiting:
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
             if job := claim_next(queues or waiting, worker, using):
-                if job.seat is not None:
-                    await_seats([job], using)
+                if not await_seats([job], using):
+                    continue
                 if run := run_claimed(job, using, of_caller=True):
                     run.take_exception()
                 ran.append(job.pk)

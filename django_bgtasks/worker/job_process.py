@@ -259,9 +259,10 @@ class JobProcess:
                 self._pause(POLL_SECONDS)
             return goes_on
         self.fetcher.begin(job.pk)
-        if job.seat is not None:
-            await_seats([job], config.using)
-        self._run([job])
+        jobs = [job] if job.seat is None else await_seats([job], config.using)
+        if not jobs:
+            self.shared.drop(job.pk)
+        self._run(jobs)
         return True
 
     def _is_any_due(self) -> bool:
