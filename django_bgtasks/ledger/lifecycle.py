@@ -160,11 +160,13 @@ def claim_many(
     if dialect is not None:
         rows = dialect.claim(job_ids, worker, using, queues, backends)
     else:
+        do_meanwhile()
         queued = Job.objects.using(using).filter(pk__in=job_ids, state__in=Transition.CLAIM.sources)
         queued = queued.filter(not_expired())
         queued = queued.filter(queue__in=queues) if queues else queued
         queued = queued.filter(backend__in=backends) if backends else queued
         rows = update_returning(queued, _claimed_by(worker))
+    # If the claim had to go another way.
     do_meanwhile()
     if len(rows) > 1:
         order = {job_id: place for place, job_id in enumerate(dict.fromkeys(job_ids))}

@@ -105,6 +105,7 @@ class Dialect:
         self, sql: str, params: Sequence[Any], using: str, *, searches: bool = False
     ) -> list[Any]:
         """Execute the statement and return its rows. searches: it looks for rows."""
+        do_meanwhile()
         return _run_plainly(sql, params, connections[using])
 
     def has_old_plans(self, using: str) -> bool:

@@ -95,7 +95,17 @@ def _job(state: str, owner: Any, worker: models.Model) -> models.Model:
     )
     numbers = {"attempt": 5 if begun else 0, "max_attempts": 6, "timeout": 60}
     progress = {"progress_done": 1, "progress_total": 2, "worker": worker.pk if begun else None}
-    return _row(Job, state=state, owner=owner, about=owner, **times, **numbers, **progress)
+    waits_for = "lane" if state == "blocked" else ""
+    return _row(
+        Job,
+        state=state,
+        waits_for=waits_for,
+        owner=owner,
+        about=owner,
+        **times,
+        **numbers,
+        **progress,
+    )
 
 
 def _row(model: Any, **values: Any) -> models.Model:

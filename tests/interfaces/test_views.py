@@ -63,6 +63,7 @@ def test_the_place_it_names_answers_with_the_state_of_the_job(
         "result": None,
         "error": "",
         "error_code": "",
+        "waits": None,
         "finished": False,
     }
     assert int(waiting["Retry-After"]) > 0

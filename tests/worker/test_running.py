@@ -112,7 +112,7 @@ def test_a_burst_runs_the_job_that_somebody_else_queues_while_it_looks_for_one(
 ) -> None:
     due = add.using(run_after=timezone.now() - timedelta(seconds=1)).enqueue(1, 2)
     # As if it were locked: the one who locks it queues it at this moment.
-    monkeypatch.setattr(job_process, "promote", lambda limit, using: [])
+    monkeypatch.setattr(job_process, "promote_jobs", lambda limit, using: 0)
 
     def claimed(*args: Any) -> Job | None:
         found = claim_next(*args)
