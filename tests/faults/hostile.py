@@ -93,9 +93,9 @@ def _job(state: str, owner: Any, worker: models.Model) -> models.Model:
     times = _times(
         "enqueued", *(["started"] if begun else []), *(["finished"] if state in FINAL else [])
     )
-    numbers = {"attempt": 5 if begun else 0, "max_attempts": 6, "timeout": 60}
+    numbers: dict[str, Any] = {"attempt": 5 if begun else 0, "max_attempts": 6, "timeout": 60}
+    numbers["waits_for"] = "lane" if state == State.BLOCKED else ""
     progress = {"progress_done": 1, "progress_total": 2, "worker": worker.pk if begun else None}
-    waits_for = "lane" if state == "blocked" else ""
     return _row(
         Job,
         state=state,
