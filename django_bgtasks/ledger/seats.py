@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import connections, transaction
+from django.db.models import F
 
 from ..core.faultpoints import fault_point
 from ..models import Job, Seat
@@ -86,9 +87,8 @@ def take_seats(jobs: Sequence[Job], using: str) -> float:
 def put_off(job: Job, number: int, seconds: float, using: str) -> None:
     """Keep a seat of the job's rate so much longer."""
     seats = Seat.objects.using(using).filter(rate=job.rate, number=number)
-    for seat in seats:
-        later = seat.free_at + timedelta(seconds=seconds)
-        seats.filter(free_at=seat.free_at).update(free_at=later)
+    # Not by a time that was read: on SQLite the text of the column may have fewer digits.
+    seats.update(free_at=F("free_at") + timedelta(seconds=seconds))
 
 
 def next_free(rates: Sequence[str], ahead: float, using: str) -> float:
