@@ -10,23 +10,19 @@ import pytest
 from django.db.models import F
 from django.test import Client
 
-from django_bgtasks import Limit, Rate
+from django_bgtasks import Rate
 from django_bgtasks.core import clock
-from django_bgtasks.core.compat import InvalidTask
 from django_bgtasks.jobs.actions import (
     cancel_job,
-    delete_jobs,
     pause_queue,
     resume_queue,
-    retry_job,
-    run_job_anyway,
-    run_job_now,
 )
-from django_bgtasks.jobs.waiting import admit_waiting
+from django_bgtasks.jobs.execute import claim_jobs
+from django_bgtasks.jobs.waiting import admit_waiting, put_off_if_late
 from django_bgtasks.models import Job, Seat
 from django_bgtasks.testing import run_jobs, without_redis
 
-from .odd_tasks import impatient, in_order, limited, rated
+from .odd_tasks import in_order, limited, rated
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DB, HOUR = "default", timedelta(hours=1)
@@ -77,3 +73,22 @@ def test_a_sequence_with_a_rate_in_a_paused_queue_keeps_its_place_and_no_start()
     Seat.objects.update(free_at=F("free_at") - HOUR)
     resume_queue("emails")
     assert len(run_jobs()) == 1
+
+
+def test_a_start_that_was_late_keeps_its_seat_so_much_longer() -> None:
+    """The period is one between the starts, and not between the moments they were planned for."""
+    rated.enqueue("a")
+    [job] = claim_jobs([Job.objects.get().pk], clock.new_id(), DB)
+    before = Seat.objects.get().free_at
+    job.seat_taken = (1, clock.monotonic() - 5)
+    put_off_if_late(job, DB)
+    assert Seat.objects.get().free_at - before >= timedelta(seconds=5)
+
+
+def test_very_many_keys_of_one_batch_are_looked_at_some_at_a_time(
+    django_assert_max_num_queries: Any,
+) -> None:
+    """Each statement looks for each number of its keys among the numbers of all of them."""
+    with django_assert_max_num_queries(10):
+        limited.enqueue_many([(f"key:{number}",) for number in range(450)])
+    assert Job.objects.filter(state="queued", place=1).count() == 450
