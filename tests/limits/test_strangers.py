@@ -171,12 +171,12 @@ def test_who_runs_without_a_place_frees_none_when_it_ends() -> None:
 
 
 def test_a_tick_of_a_task_that_does_not_wait_is_skipped_while_its_limit_is_full() -> None:
-    impatient.enqueue("a")
+    impatient.enqueue_many([("a", 1), ("a", 2)])
     set_schedule("tick", impatient, Every(minutes=10), args=["a"])
     now = clock.now()
     run_schedules(now + HOUR / 2, start=now, only=["tick"], run=False)
-    assert standing()[:2] == [("queued", 1), ("cancelled", None)]
-    assert len(run_jobs()) == 1
+    assert standing()[:3] == [("queued", 1), ("queued", 2), ("cancelled", None)]
+    assert len(run_jobs()) == 2
 
 
 def test_of_a_job_that_is_skipped_the_signal_and_the_middleware_tell_once() -> None:
