@@ -67,8 +67,10 @@ def jobs_ahead(job: Job, using: str) -> Ahead | None:
         lane=job.lane, place__isnull=False, state=State.FAILED, lane_mode__in=sorted(IN_ORDER)
     )
     rows = Job.objects.using(using).filter(waits_for=job.waits_for, **key).order_by(*LINE)
-    # As admit() has it: outside of sequences none of a paused queue gets one.
-    gets_one = Q(lane_mode__in=sorted(IN_ORDER)) | ~Exists(pause)
+    # As admit() has it: of a paused queue only a job of a sequence gets its place.
+    gets_one = Q(~Exists(pause))
+    if not is_rate:
+        gets_one |= Q(lane_mode__in=sorted(IN_ORDER))
     found = rows.annotate(gets_one=gets_one, is_held=Exists(failed))
     line = list(found.values_list("pk", "gets_one", "is_held")[: COUNTED + 1])
     ahead = list(takewhile(lambda row: row[0] != job.pk, line))

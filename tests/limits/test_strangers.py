@@ -20,6 +20,7 @@ from django_bgtasks import (
     add_middleware,
     remove_middleware,
     set_schedule,
+    task,
 )
 from django_bgtasks.core import clock
 from django_bgtasks.core.compat import InvalidTask
@@ -33,6 +34,7 @@ from django_bgtasks.jobs.actions import (
 from django_bgtasks.jobs.execute import claim_jobs, run_claimed
 from django_bgtasks.jobs.waiting import admit_waiting, put_off_if_late
 from django_bgtasks.models import Job, Seat
+from django_bgtasks.monitoring.ahead import jobs_ahead
 from django_bgtasks.testing import run_jobs, run_schedules, without_redis
 
 from .odd_tasks import impatient, in_order, limited, rated
@@ -201,3 +203,27 @@ def test_of_a_job_that_is_skipped_the_signal_and_the_middleware_tell_once() -> N
         task_finished.disconnect(note)
         remove_middleware(middleware)
     assert told == [("signal", str(skipped.id)), ("middleware", str(skipped.id))]
+
+
+def test_one_that_waits_for_its_start_in_a_paused_queue_says_so() -> None:
+    both = in_order.using(rate=Rate("r", 1, per=60))
+    job = both.using(queue_name="emails").enqueue("a", 1)
+    pause_queue("emails")
+    told = jobs_ahead(Job.objects.get(pk=job.id), DB)
+    assert told is not None
+    assert told.code == "paused"
+
+
+@pytest.mark.parametrize("key", ["{secret}", "{day:{secret}}", "{secret.real!r:>9}"])
+def test_no_part_of_a_key_names_what_is_sensitive(key: str) -> None:
+    limits: Any = [{"limit": Limit(key)}, {"sequence": key}, {"rate": Rate(key, 1, per=1)}]
+    for options in limits:
+        with pytest.raises(InvalidTask, match="sensitive"):
+            decorate(sensitive=["secret"], **options)(with_secret)
+
+
+decorate: Any = task
+
+
+def with_secret(day: str, secret: str) -> None:
+    """Nothing."""
