@@ -109,15 +109,17 @@ def formatted(what: str, template: str, task: Any, arguments: Mapping[str, Any])
 
 
 def names_in(label: Label) -> set[str]:
-    """The arguments that a format string names."""
+    """The arguments that a format string names, those within the format of another one included."""
+    names: set[str] = set()
     if not isinstance(label, str):
-        return set()
+        return names
     try:
-        fields = [field for _text, field, _spec, _conversion in string.Formatter().parse(label)]
+        for _text, field, spec, _conversion in string.Formatter().parse(label):
+            names |= {(field or "").partition(".")[0].partition("[")[0]} | names_in(spec or None)
     except ValueError:
         # Whoever enqueues is told.
         return set()
-    return {field.partition(".")[0].partition("[")[0] for field in fields if field}
+    return names - {""}
 
 
 class _Formatter(string.Formatter):

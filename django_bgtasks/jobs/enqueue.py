@@ -29,7 +29,7 @@ from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong
 from ..core.spans import span_of
 from ..core.states import WAITING, State, WaitsFor
 from ..core.values import COPIED_BY, TYPED
-from ..ledger.admission import LANE, RATE
+from ..ledger.admission import LANE, RATE, Kind
 from ..ledger.connection import retry_on_conflict
 from ..ledger.lanes import Admitted, admit
 from ..ledger.lifecycle import (
@@ -55,6 +55,8 @@ from .task import RETRIES, BackgroundTask, own_retry, runs_inline
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
+# So many keys of limits in one statement.
+PAGE = 100
 LONGEST_KEY = 255
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
@@ -336,16 +338,22 @@ def admit_now(
     impatient: Sequence[UUID] = (),
 ) -> int:
     """admit_on_commit(), of what is committed. Returns how many jobs were let in."""
-    placed = admit(LANE, lanes, using) if lanes else []
+    placed = _admit_all(LANE, lanes, using)
     ready = [job for job in placed if not job.waits_for]
     rates = {*rates, *(job.rate or "" for job in placed if job.waits_for)}
-    if rates:
-        ready += admit(RATE, dict.fromkeys(rates, ()), using)
+    ready += _admit_all(RATE, dict.fromkeys(rates, ()), using)
     keep = _keep.get()
     send_now(ready if keep is None else keep(ready))
     if impatient and (left := cancel_busy(impatient, using)):
         admit_now(dict.fromkeys(left, ()), (), using)
     return len(ready)
+
+
+def _admit_all(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Admitted]:
+    """admit(), of some keys at a time: the statement looks for each number among those of all."""
+    keys = list(freed)
+    pages = [keys[first : first + PAGE] for first in range(0, len(keys), PAGE)]
+    return [job for page in pages for job in admit(kind, {key: freed[key] for key in page}, using)]
 
 
 @contextmanager

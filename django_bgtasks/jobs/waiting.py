@@ -17,10 +17,8 @@ from ..ledger.lifecycle import release
 from ..ledger.seats import margin_of, next_free, put_off, take_seats
 from ..ledger.transitions import promote
 from ..models import Job
-from .enqueue import admit_now, admit_on_commit, dispatch_on_commit, send_now
+from .enqueue import PAGE, admit_now, admit_on_commit, dispatch_on_commit, send_now
 
-# So many lanes in one statement.
-PAGE = 100
 # How often a start is put down as late, which is later still when that is done.
 LOOKS = 5
 
