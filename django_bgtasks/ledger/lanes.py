@@ -243,9 +243,15 @@ def take_places(queue: str, backend: str, using: str) -> list[Job]:
     waiting = rows.filter(Q(state=State.QUEUED) | Q(waits_for=RATE.waits_for))
     waits = {"seat": None, "state": Transition.BLOCK.target}
     of_limits = waiting.filter(place__isnull=False).exclude(lane_mode__in=sorted(IN_ORDER))
-    jobs = update_returning(of_limits, {**waits, "place": None, "waits_for": LANE.waits_for})
     of_rates = queued.filter(seat__isnull=False)
-    return jobs + update_returning(of_rates, {**waits, "waits_for": RATE.waits_for})
+    jobs: list[Job] = []
+    # A read first, for mostly there are none: on SQLite an update takes the write lock.
+    if of_limits.exists():
+        lost = {"place": None, "waits_for": LANE.waits_for}
+        jobs += update_returning(of_limits, {**waits, **lost})
+    if of_rates.exists():
+        jobs += update_returning(of_rates, {**waits, "waits_for": RATE.waits_for})
+    return jobs
 
 
 def take_places_of_paused(using: str) -> None:

@@ -99,7 +99,6 @@ def _job(state: str, owner: Any, worker: models.Model) -> models.Model:
     return _row(
         Job,
         state=state,
-        waits_for=waits_for,
         owner=owner,
         about=owner,
         **times,

@@ -37,7 +37,7 @@ from django_bgtasks.models import Job, Seat
 from django_bgtasks.monitoring.ahead import jobs_ahead
 from django_bgtasks.testing import run_jobs, run_schedules, without_redis
 
-from .odd_tasks import in_order, rated
+from .odd_tasks import impatient, in_order, limited, rated
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DB, HOUR = "default", timedelta(hours=1)
