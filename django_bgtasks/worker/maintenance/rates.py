@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from ...core import clock
 from ...jobs.waiting import start_rated
 
 EVERY = 1.0
 # A seat that is taken meanwhile may be free sooner than those that were known.
 SHORTEST = 0.01
+# With many keys a look takes long: it rests so many times as long, that it may not take a core.
+REST = 4
 
 
 def run_once(using: str) -> float:
     """Let in those for whom a seat is free. Returns the seconds until the next one is."""
+    start = clock.monotonic()
     _count, wait = start_rated(using)
-    return EVERY if wait is None else max(SHORTEST, wait)
+    return EVERY if wait is None else max(SHORTEST, wait, REST * (clock.monotonic() - start))
