@@ -212,7 +212,7 @@ def test_the_page_costs_a_fixed_number_of_queries(
     for _ in range(3):
         busy()
     admin_client.get(DASHBOARD)
-    with django_assert_max_num_queries(27):
+    with django_assert_max_num_queries(28):
         admin_client.get(DASHBOARD)
 
 
