@@ -103,8 +103,8 @@ def test_a_connection_that_ends_in_the_claim_costs_no_attempt(case: Case) -> Non
 
 # A connection is told these once, with SET, for maintenance asks for such rows too.
 CLAIM, SUCCESS = b"SET state = 'running'", b"SET state = 'succeeded'"
-# What it executes then has only psycopg's name of the statement.
-PREPARED = b"_pg3_"
+# What it executes then has only the statement's name, behind that of a portal, which is empty.
+PREPARED = b"\0bgtasks_"
 
 
 @pytest.mark.parametrize(
