@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
+from django_bgtasks import InvalidMove
 from django_bgtasks.jobs.actions import cancel_job, retry_job
 from django_bgtasks.models import Job, Worker
 from tests.app.models import Note
@@ -38,8 +40,10 @@ def test_workers_run_each_job_once_at_every_isolation_level(
         tasks.record_keyed.enqueue(str(effects), f"key {n % 5}")
         tasks.fail_once_each.enqueue(str(effects), n)
     stopped = tasks.record.using(queue_name="emails", priority=-100).enqueue(str(effects), "no")
-    if cancel_job(stopped.id) == "cancelled":
-        retry_job(stopped.id)
+    # A quick worker has run it by now.
+    with suppress(InvalidMove):
+        if cancel_job(stopped.id) == "cancelled":
+            retry_job(stopped.id)
     wait_until(lambda: not unfinished(), 60.0, pause=0.2)
     assert Counter(Job.objects.values_list("state", flat=True)).keys() == {"succeeded"}
     plain = [text for text in effects.texts if text.startswith("plain")]
