@@ -10,6 +10,7 @@ from pathlib import Path
 import django
 import pytest
 import redis
+from django.db import connections
 from pytest_django import Settings
 
 from testproject.servers import RedisServer
@@ -60,8 +61,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip the tests that are about another database."""
+    """Skip the tests that are about another database, and begin in the site's time zone: an earlier
+    test may have put the session into another one, in a transaction that was rolled back.
+    """
     skip_elsewhere(item)
+    for connection in connections.all(initialized_only=True):
+        for name in ("timezone", "timezone_name"):
+            connection.__dict__.pop(name, None)
+        connection.ensure_timezone()
 
 
 @pytest.fixture
