@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .core.errors import (
+    BatchClosed,
     BgTasksError,
     ClaimLost,
     DuplicateJob,
@@ -28,6 +29,7 @@ from .core.errors import (
 from .core.limits import Limit, Rate
 from .core.outcomes import Outcome
 from .core.retry import Retry
+from .core.tags import RESULT, RESULTS
 from .core.timing import Cron, Every
 from .jobs.carried import Carried
 from .jobs.middleware import Middleware, add_middleware, remove_middleware
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
         resume_schedule,
         set_schedule,
     )
+    from .workflows.actions import cancel_batch, get_batch, retry_batch
+    from .workflows.flow import batch, chain, group
 
 __version__ = "0.1.0"
 
@@ -70,9 +74,14 @@ _LATER = {
     "JobContext": "jobs.context",
     "JobResult": "jobs.results",
     "accepted": "http",
+    "batch": "workflows.flow",
+    "cancel_batch": "workflows.actions",
     "cancel_job": "jobs.actions",
+    "chain": "workflows.flow",
     "current_job": "jobs.context",
+    "get_batch": "workflows.actions",
     "get_job": "jobs.actions",
+    "group": "workflows.flow",
     "idempotent": "idempotency.view",
     "is_served": "monitoring.status",
     "job_status": "http",
@@ -85,6 +94,7 @@ _LATER = {
     "remove_schedule": "schedules.actions",
     "reset_limit": "limits.actions",
     "resume_schedule": "schedules.actions",
+    "retry_batch": "workflows.actions",
     "retry_job": "jobs.actions",
     "run_job_anyway": "jobs.actions",
     "run_job_now": "jobs.actions",
@@ -95,7 +105,10 @@ _LATER = {
 }
 
 __all__ = [
+    "RESULT",
+    "RESULTS",
     "BackgroundTask",
+    "BatchClosed",
     "BgTasksError",
     "Carried",
     "ClaimLost",
@@ -126,9 +139,14 @@ __all__ = [
     "Unreadable",
     "accepted",
     "add_middleware",
+    "batch",
+    "cancel_batch",
     "cancel_job",
+    "chain",
     "current_job",
+    "get_batch",
     "get_job",
+    "group",
     "idempotent",
     "is_served",
     "job_deduplicated",
@@ -147,6 +165,7 @@ __all__ = [
     "remove_schedule",
     "reset_limit",
     "resume_schedule",
+    "retry_batch",
     "retry_job",
     "run_job_anyway",
     "run_job_now",

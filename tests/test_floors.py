@@ -23,6 +23,7 @@ FLOORS = {
     "sandbox": 3,
     "idempotency": 3,
     "jobs": 4,
+    "workflows": 4,
     "schedules": 5,
     "limits": 5,
     "monitoring": 5,

@@ -11,6 +11,8 @@ from typing import Any
 from .aliases import oldest_path
 from .labels import key_from
 
+# In the place of a task's path, for the keys of workflows.
+OF_BATCHES = "batch"
 DedupKey = str | Callable[..., str | None] | None
 
 

@@ -5,6 +5,7 @@ BgTasksError
 ├── DuplicateJob                               another live job holds the dedup key
 ├── QueueFull                                  the queue has reached its max_depth
 ├── InvalidSchedule (ValueError)               no jobs can be enqueued at such times
+├── BatchClosed                                nothing can be added to the batch any more
 ├── InvalidMove                                the job's state does not allow this
 ├── TaskNotFound                               the job's task is not importable here
 ├── Unreadable                                 a stored value needs a class that is not here
@@ -78,6 +79,10 @@ class QueueFull(BgTasksError):
 
 class InvalidSchedule(BgTasksError, ValueError):
     """A schedule has no times, or one of its policies is none. `reason` says it as a code."""
+
+
+class BatchClosed(BgTasksError):
+    """The batch is finished or cancelled, or is not the caller's: nothing can be added to it."""
 
 
 class InvalidMove(BgTasksError):

@@ -50,6 +50,14 @@ TEMPLATES = {
         "missing='skip'."
     ),
     "busy": gettext_noop("Skipped: no place was free at its limit."),
+    "gate_failed": gettext_noop("Skipped: what it waited for has not succeeded."),
+    "gate_passed": gettext_noop("Not needed: what it waited for will not happen."),
+    "batch_finished": gettext_noop(
+        "Batch %(batch)s is finished (%(outcome)s): only one that is open can be cancelled."
+    ),
+    "retry_gate": gettext_noop(
+        "Job %(job)s waits for a step that has not succeeded. Retry that one: this one follows."
+    ),
     "holds_no_sequence": gettext_noop(
         "Job %(job)s is %(state)s and holds no sequence: only a job that has failed can."
     ),

@@ -148,6 +148,15 @@ def outcome_of_busy() -> Outcome:
     return Outcome(Transition.SKIP, failure=failure, charged=False, begun=False)
 
 
+def outcome_of_gate(code: str) -> Outcome:
+    """What becomes of a step that waits for what will not happen: there was no attempt.
+
+    code: "gate_failed", or "gate_passed" for a callback that is not needed.
+    """
+    failure = Failure.of("cancelled", Reason(code))
+    return Outcome(Transition.SKIP, failure=failure, charged=False, begun=False)
+
+
 def outcome_of_exception(
     error: BaseException, attempt: int, max_attempts: int, retry: Retry, rng: Random
 ) -> Outcome:

@@ -30,6 +30,7 @@ class WaitsFor(models.TextChoices):
 
     LANE = "lane", _("a place at its limit")
     RATE = "rate", _("the next start that its rate allows")
+    GATE = "gate", _("the step before it")
 
 
 WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
@@ -60,6 +61,8 @@ class Transition(Enum):
     CANCEL_WAITING = "cancel_waiting", WAITING, State.CANCELLED
     SKIP = "skip", {State.BLOCKED}, State.CANCELLED
     EXPIRE = "expire", WAITING, State.CANCELLED
+    # Of a skipped step, when what it waited for is retried.
+    REVIVE = "revive", {State.CANCELLED}, State.BLOCKED
     RETRY = "retry", {State.FAILED, State.CANCELLED}, State.QUEUED
     # Of a job that needs a place first.
     RETRY_BLOCKED = "retry_blocked", {State.FAILED, State.CANCELLED}, State.BLOCKED

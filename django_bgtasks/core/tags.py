@@ -73,6 +73,42 @@ def _lazy(tag: Tag) -> Any:
     return LAZY[tag["call"]](*tag["value"])
 
 
+class Placeholder(dict[str, str]):
+    """Stands in the arguments of a step for what the step before it returns.
+
+    A row has it as a tag. In labels and keys it reads as its name.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__({TAG: kind})
+
+    def __str__(self) -> str:
+        return self[TAG].upper()
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+    def __reduce__(self) -> Any:
+        """A copy is a placeholder too."""
+        return Placeholder, (self[TAG],)
+
+    def __deepcopy__(self, memo: Any) -> Placeholder:
+        return self
+
+
+RESULT = Placeholder("result")
+RESULTS = Placeholder("results")
+PLACEHOLDERS = {one[TAG]: one for one in (RESULT, RESULTS)}
+
+
+def placeholder_in(value: Any) -> str:
+    """Which placeholder a stored argument is: "result", "results", or "" for none."""
+    is_one = isinstance(value, dict) and len(value) == 1 and value.get(TAG) in PLACEHOLDERS
+    return str(value[TAG]) if is_one else ""
+
+
 READERS: dict[str, Callable[[Tag], Any]] = {
     "bytes": lambda tag: b64decode(tag["value"], validate=True),
     "bytearray": lambda tag: bytearray(b64decode(tag["value"], validate=True)),
@@ -85,6 +121,7 @@ READERS: dict[str, Callable[[Tag], Any]] = {
     "time": _time,
     "timedelta": _duration,
     "uuid": lambda tag: UUID(tag["value"]),
+    **dict.fromkeys(PLACEHOLDERS, lambda tag: PLACEHOLDERS[tag[TAG]]),
 }
 
 
@@ -127,6 +164,7 @@ SIMPLIFIERS: dict[str, Callable[[Tag], Any]] = {
     "enum": lambda tag: tag["value"] if "value" in tag else tag["name"],
     "lazy": lambda tag: str(_lazy(tag)),
     "model": lambda tag: {"model": tag["model"], "pk": tag["pk"]},
+    **dict.fromkeys(PLACEHOLDERS, lambda tag: str(PLACEHOLDERS[tag[TAG]])),
 }
 
 

@@ -28,7 +28,7 @@ from django.utils.functional import LazyObject, Promise
 
 from .errors import Unreadable
 from .payload import EXACT, MAX_BYTES, MAX_DEPTH, NotJSON, Refused, json_copy, plain, to_json
-from .tags import LAZY, PURE_PATHS, READERS, TAG, Tag
+from .tags import LAZY, PURE_PATHS, READERS, TAG, Placeholder, Tag
 
 TYPED = "django"
 Find = Callable[[str], Any]
@@ -229,6 +229,8 @@ def _scalar(kind: str, write: Callable[[Any], str]) -> Callable[[Any, str, int],
 # The first that fits counts: a member of an enumeration may be a text, a datetime is a date.
 WRITERS: list[tuple[Any, Callable[[Any, str, int], Any]]] = [
     (Enum, _enum),
+    # A row has it as it is: it stands for what a step will get.
+    (Placeholder, lambda value, path, depth: dict(value)),
     (Promise, _lazy),
     (str | int, json_copy),
     (float, lambda value, path, depth: _float(value, path)),

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import connections
 
 from ..core.options import backend_settings, default_backend
-from ..core.states import State
+from ..core.states import WAITING, State
 from ..ledger import history, prune, queues, transitions
 from ..ledger.admission import LANE, RATE
 from ..ledger.connection import in_transaction
@@ -17,6 +17,7 @@ from ..ledger.history import Actor
 from ..ledger.lanes import keys_of_queue, take_places
 from ..ledger.lifecycle import ledger_database
 from ..models import HistoryVerb, Job, QueuePause
+from ..workflows.followers import follow
 from .discovery import try_to_discover
 from .enqueue import admit_next, admit_now, dispatch_on_commit
 from .inline import run_again_on_commit
@@ -61,6 +62,7 @@ def cancel_job(job_id: UUID | str, using: str | None = None, by: By = None) -> s
         ended = job.state == State.CANCELLED
         if ended:
             admit_next([job], using)
+            follow([job], using)
         return HistoryVerb.CANCELLED if ended else HistoryVerb.ASKED_TO_STOP, job
 
     verb, _job = _recorded(cancel, by, using)
@@ -124,6 +126,7 @@ def delete_jobs(seen: Mapping[UUID, str], using: str | None = None, by: By = Non
     def delete() -> list[Job]:
         jobs = prune.delete_seen_jobs(seen, using)
         admit_next(jobs, using)
+        follow([job for job in jobs if job.state in WAITING], using)
         if actor := acting(by):
             history.record_jobs(HistoryVerb.DELETED, actor, jobs, using)
         return jobs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutinefunction
@@ -25,9 +25,11 @@ from ..idempotency.once import once
 from ..ledger import lifecycle
 from ..ledger.connection import is_in_transaction, retry_if_lost
 from ..ledger.database_errors import errors_of
-from ..models import Job
+from ..models import Batch, Job
 from ..sandbox.connections import drop_connections
 from ..sandbox.threads import in_passing
+from ..workflows.open_batch import Insert, OpenBatch
+from ..workflows.results import iterate_results
 from .carried import carried_values
 from .results import JobResult, result_of
 
@@ -44,7 +46,7 @@ class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
     on_outcome(); None if it raised nothing, or its process died.
     """
 
-    __slots__ = ("_clock", "_result", "_unwritten", "exception", "job", "task", "using")
+    __slots__ = ("_clock", "_insert", "_result", "_unwritten", "exception", "job", "task", "using")
     job: Job
     task: Any
     using: str
@@ -52,9 +54,10 @@ class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
     _clock: dict[str, float]
     _unwritten: list[Progress]
     _result: JobResult[Any] | None
+    _insert: Insert | None
 
-    def __init__(self, job: Job, task: Any, using: str) -> None:
-        values = {"job": job, "task": task, "using": using, "exception": None}
+    def __init__(self, job: Job, task: Any, using: str, insert: Insert | None = None) -> None:
+        values = {"job": job, "task": task, "using": using, "exception": None, "_insert": insert}
         for name, value in {**values, "_clock": {}, "_unwritten": [], "_result": None}.items():
             # Django's context is frozen.
             object.__setattr__(self, name, value)
@@ -85,6 +88,25 @@ class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
         It is when the job was due, and not when it began. None if no schedule has enqueued it.
         """
         return self.job.tick
+
+    @property
+    def batch(self) -> OpenBatch:
+        """The batch of a workflow whose job this is; the running job can add jobs to it, and finds
+        others of the workflow by their names: `context.batch["parts"].add(...)`.
+
+        Raises InvalidArguments if the job is not a part of a workflow, or does not run here.
+        """
+        batch_id = self.job.batch
+        if batch_id is None or self._insert is None:
+            raise InvalidArguments(f"Job {self.job_id} is not one of a workflow that runs here.")
+        row = Batch.objects.using(self.using).get(pk=batch_id)
+        return OpenBatch(row, self.job, self._insert, self.using)
+
+    def results(self) -> Iterator[Any]:
+        """What the jobs that this step has waited for returned, in their order, read page by page;
+        None for one that has not succeeded.
+        """
+        return iterate_results(self.job.gate, self.using)
 
     @property
     def is_last_attempt(self) -> bool:
@@ -228,10 +250,13 @@ class JobContext(TaskContext, metaclass=ForBoth):  # type: ignore[type-arg]
         return True
 
 
-def context_of(job: Job, task: Any, using: str) -> JobContext:
-    """The context of an attempt: one of the tasks API that made its task; Django's without one."""
+def context_of(job: Job, task: Any, using: str, insert: Insert | None = None) -> JobContext:
+    """The context of an attempt: one of the tasks API that made its task; Django's without one.
+
+    insert: how the job adds others to its workflow, if it runs.
+    """
     kind = JobContext if task is None or isinstance(task, Task) else JobContext.of_backport
-    context: JobContext = kind(job, task, using)
+    context: JobContext = kind(job, task, using, insert)
     return context
 
 

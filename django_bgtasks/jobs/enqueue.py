@@ -11,12 +11,13 @@ from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.utils import timezone
 
 from ..core import clock
@@ -61,9 +62,8 @@ LONGEST_KEY = 255
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
 _without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
-_keep: ContextVar[Callable[[list[Admitted]], list[Admitted]] | None] = ContextVar(
-    "bgtasks_keep", default=None
-)
+Ready = Sequence[Job | Admitted]
+_keep: ContextVar[Callable[[Ready], Ready] | None] = ContextVar("bgtasks_keep", default=None)
 AnyTask = BackgroundTask[Any, Any]
 
 
@@ -71,6 +71,15 @@ def enqueue(
     task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], django_task: Any
 ) -> JobResult[Any]:
     """Insert one job, or find the live one that stands for it. django_task: the result's task."""
+    if task.batch is not None:
+        with task.batch.locked():
+            return _enqueue(task, args, kwargs, django_task)
+    return _enqueue(task, args, kwargs, django_task)
+
+
+def _enqueue(
+    task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], django_task: Any
+) -> JobResult[Any]:
     using = ledger_database()
     job = build(task, args, kwargs)
     try:
@@ -142,6 +151,8 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     if is_limited(task):
         limit_call(job, task, args, kwargs)
     _attach(job, task)
+    if task.batch is not None:
+        task.batch.put(job)
     return job
 
 
@@ -342,11 +353,29 @@ def admit_now(
     ready = [job for job in placed if not job.waits_for]
     rates = {*rates, *(job.rate or "" for job in placed if job.waits_for)}
     ready += _admit_all(RATE, dict.fromkeys(rates, ()), using)
-    keep = _keep.get()
-    send_now(ready if keep is None else keep(ready))
+    _send_or_keep(ready)
     if impatient and (left := cancel_busy(impatient, using)):
         admit_now(dict.fromkeys(left, ()), (), using)
     return len(ready)
+
+
+def start_on_commit(jobs: Sequence[Job], using: str) -> None:
+    """start_jobs(), after the commit of the current transaction."""
+    if jobs:
+        transaction.on_commit(partial(start_jobs, jobs, using), using, robust=True)
+
+
+def start_jobs(jobs: Sequence[Job], using: str) -> None:
+    """Send those of these jobs that can run now, or keep them for this process; give places to
+    those that wait for one. Their rows are committed.
+    """
+    _send_or_keep([job for job in jobs if job.state == State.QUEUED])
+    dispatch_on_commit([job for job in jobs if job.state == State.BLOCKED], using)
+
+
+def _send_or_keep(jobs: Ready) -> None:
+    keep = _keep.get()
+    send_now(jobs if keep is None else keep(jobs))
 
 
 def _admit_all(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Admitted]:
@@ -357,9 +386,9 @@ def _admit_all(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> li
 
 
 @contextmanager
-def keeping(keep: Callable[[list[Admitted]], list[Admitted]]) -> Iterator[None]:
-    """Within it, `keep` gets the jobs that are given places here, and returns those to send: the
-    others this process runs itself.
+def keeping(keep: Callable[[Ready], Ready]) -> Iterator[None]:
+    """Within it, `keep` gets the jobs that can begin by what is done here, as they are given places
+    or what they waited for has ended, and returns those to send: the others this process runs.
     """
     token = _keep.set(keep)
     try:

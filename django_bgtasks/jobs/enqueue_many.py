@@ -52,6 +52,15 @@ def enqueue_many(task: AnyTask, calls: Iterable[Any], django_task: Any) -> Seque
     split = [_split(call, task) for call in calls]
     if not split:
         return []
+    if task.batch is not None:
+        with task.batch.locked():
+            return _enqueue_all(task, split, django_task, using)
+    return _enqueue_all(task, split, django_task, using)
+
+
+def _enqueue_all(
+    task: AnyTask, split: Sequence[Any], django_task: Any, using: str
+) -> Sequence[JobResult[Any]]:
     if task.dedup_key is not None:
         jobs = [build(task, *call) for call in split]
         if carried_of(task.backend):
@@ -67,6 +76,25 @@ def _enqueue_alike(
     first: Job, split: Sequence[Any], task: AnyTask, django_task: Any, using: str
 ) -> Sequence[JobResult[Any]]:
     """Enqueue calls that differ in their arguments and labels only. first: the job of the first."""
+    calls = calls_of(first, split, task)
+    if carried_of(first.backend):
+        carry([first], first.backend, task.module_path)
+    for middleware in middleware_of(first.backend):
+        middleware.on_enqueue(UnsavedJobs(first, calls))
+    in_transaction(lambda: _insert_alike(first, calls, task, using), using)
+    estimate_expiry(first, clock.now_as_stored())
+    results = Results(first, calls, django_task, using)
+    if is_heard("task_enqueued"):
+        for result in results:
+            announce("task_enqueued", result.job, django_task, result)
+    return results
+
+
+def calls_of(first: Job, split: Sequence[Any], task: AnyTask) -> list[Call]:
+    """What the calls of a task have of their own. first: the job of the first, which gets its id.
+
+    Raises InvalidArguments for what cannot be stored or called.
+    """
     for args, kwargs in split:
         refuse_wrong_call(task, args, kwargs)
     where, copied_by = task.module_path, COPIED_BY.get(first.types)
@@ -85,17 +113,7 @@ def _enqueue_alike(
             (*call, *_own_values(first, task, args, kwargs, call))
             for call, (args, kwargs) in zip(calls, split, strict=True)
         ]
-    if carried_of(first.backend):
-        carry([first], first.backend, where)
-    for middleware in middleware_of(first.backend):
-        middleware.on_enqueue(UnsavedJobs(first, calls))
-    in_transaction(lambda: _insert_alike(first, calls, task, using), using)
-    estimate_expiry(first, clock.now_as_stored())
-    results = Results(first, calls, django_task, using)
-    if is_heard("task_enqueued"):
-        for result in results:
-            announce("task_enqueued", result.job, django_task, result)
-    return results
+    return calls
 
 
 def _own_values(first: Job, task: AnyTask, args: Any, kwargs: Any, call: Any) -> tuple[Any, ...]:
@@ -108,6 +126,8 @@ def _own_values(first: Job, task: AnyTask, args: Any, kwargs: Any, call: Any) ->
     job.state, job.waits_for = State.SCHEDULED if first.run_after else State.QUEUED, ""
     job.__dict__.update({name: DEFAULTS[name] for name in OF_LIMITS})
     limit_call(job, task, args, kwargs)
+    if first.gate is not None:
+        job.state, job.waits_for = first.state, first.waits_for
     return label, job.state, job.waits_for, *(getattr(job, name) for name in OF_LIMITS)
 
 

@@ -68,6 +68,8 @@ from ..sandbox.restore import (
     refuse_ended_transaction,
 )
 from ..sandbox.threads import check_threads_of
+from ..workflows.results import aarguments_of, arguments_of
+from ..workflows.tree import insert_elements
 from .carried import carried_of
 from .commit_hooks import log_failures_after_commit
 from .context import JobContext, context_of, flush_progress
@@ -77,7 +79,7 @@ from .middleware import aentered, entered, middleware_of, report_outcome
 from .on_failure import call_on_failure
 from .results import announce
 from .task import find_task
-from .typed import NotToRun, acall_of, call_of
+from .typed import NotToRun
 from .waiting import await_seats, pass_on, put_off_if_late
 
 logger = logging.getLogger("django_bgtasks")
@@ -115,7 +117,7 @@ class Run:
     def context(self) -> JobContext:
         """What the task and its middleware see of it; made when somebody asks."""
         if self._context is None:
-            self._context = context_of(self.job, self.task, self.using)
+            self._context = context_of(self.job, self.task, self.using, insert_elements)
         return self._context
 
     def take_exception(self) -> BaseException | None:
@@ -217,7 +219,9 @@ def _call(run: Run) -> Any:
 
 def _call_function(run: Run) -> Any:
     job, task = run.job, run.task
-    args, kwargs = call_of(job, task, HOLD) if job.types else (job.args, job.kwargs)
+    args, kwargs = job.args, job.kwargs
+    if job.types or job.gate:
+        args, kwargs = arguments_of(job, task, HOLD, run.using)
     if task.takes_context:
         args = [run.context, *args]
     return task.func(*args, **kwargs)
@@ -235,7 +239,9 @@ async def acall(run: Run) -> Any:
 
 async def _await_function(run: Run) -> Any:
     job, task = run.job, run.task
-    args, kwargs = await acall_of(job, task, HOLD) if job.types else (job.args, job.kwargs)
+    args, kwargs = job.args, job.kwargs
+    if job.types or job.gate:
+        args, kwargs = await aarguments_of(job, task, HOLD, run.using)
     if task.takes_context:
         args = [run.context, *args]
     return await task.func(*args, **kwargs)
@@ -317,9 +323,9 @@ def settle_runs(runs: Sequence[Run], using: str, patient: bool = True) -> list[R
             raise
         # It refuses one of them: this one fails, and the others stand.
         return [run for run in runs if not run.open or _settle_alone(run)]
-    limited = [run for run in runs if run.open and run.job.lane and run.job.pk in settled]
-    if limited:
-        pass_on([(run.job, run.outcome) for run in limited], using)
+    ended = [run for run in runs if run.open and run.job.pk in settled]
+    if awaited := [run for run in ended if run.job.lane or run.job.batch]:
+        pass_on([(run.job, run.outcome) for run in awaited], using)
     for run in runs:
         if run.open and run.job.pk in settled:
             _tell(run)
@@ -458,7 +464,7 @@ def _logged(run: Run, outcome: Outcome) -> Outcome:
 
 def _follow_up(run: Run) -> None:
     """After the settlement: let in who waits behind the job, and tell of it."""
-    if run.job.lane is not None or run.job.rate is not None:
+    if (run.job.lane, run.job.rate, run.job.batch) != (None, None, None):
         pass_on([(run.job, run.outcome)], run.using)
     _tell(run)
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from ..core.outcomes import outcome_of_expiry
 from ..ledger.expiry import expire
+from ..workflows.followers import follow
 from .busy import announce_unbegun
 from .enqueue import admit_next
 
@@ -18,6 +19,7 @@ def expire_jobs(limit: int, using: str, job_id: UUID | None = None) -> int:
     """
     jobs = expire(limit, using, job_id)
     admit_next(jobs, using)
+    follow(jobs, using)
     for job in jobs:
         announce_unbegun(job, outcome_of_expiry(), using)
     return len(jobs)

@@ -118,7 +118,7 @@ class JobResult(TaskResult, Generic[T], metaclass=ForBoth):  # type: ignore[misc
         timeout: seconds; TimeoutError if the job is not final by then. A failed job raises
         ValueError, as `return_value` does. In a transaction the job could not even begin.
         """
-        for pause in _pauses(self.id, timeout):
+        for pause in pauses(f"Job {self.id}", timeout):
             self.refresh()
             if self.is_finished:
                 break
@@ -128,7 +128,7 @@ class JobResult(TaskResult, Generic[T], metaclass=ForBoth):  # type: ignore[misc
 
     async def await_result(self, timeout: float | None = None) -> T:
         """See wait(); the event loop goes on meanwhile."""
-        for pause in _pauses(self.id, timeout):
+        for pause in pauses(f"Job {self.id}", timeout):
             await self.arefresh()
             if self.is_finished:
                 break
@@ -309,7 +309,7 @@ def _worker_ids(job: Job, earlier: list[Attempt]) -> list[str]:
     return ["inline" if worker == INLINE_WORKER else str(worker) for worker in ids]
 
 
-def _pauses(job_id: str, timeout: float | None) -> Any:
+def pauses(what: str, timeout: float | None) -> Any:
     """Pauses between looks, growing; TimeoutError when the time is up."""
     end = None if timeout is None else clock.monotonic() + timeout
     pause = FIRST_LOOK
@@ -317,5 +317,5 @@ def _pauses(job_id: str, timeout: float | None) -> Any:
         left = LAST_LOOK if end is None else end - clock.monotonic()
         yield max(0.0, min(pause, left))
         if left <= 0:
-            raise TimeoutError(f"Job {job_id} is not final after {timeout:g} s.")
+            raise TimeoutError(f"{what} is not final after {timeout:g} s.")
         pause = min(pause * 1.5, LAST_LOOK)

@@ -28,6 +28,7 @@ from ..core.compat import (
 from ..core.current import is_worker
 from ..core.dedup import DedupKey
 from ..core.errors import TaskNotFound
+from ..core.flows import Step
 from ..core.labels import Label
 from ..core.limits import Limit, LimitKey, OnFailed, Rate
 from ..core.options import (
@@ -74,7 +75,7 @@ TEXTS = (
 )
 CAN_BE_NONE = {
     *("dedup_key", "timeout", "owner", "about", "expires", "label"),
-    *("limit", "sequence", "rate"),
+    *("limit", "sequence", "rate", "batch"),
 }
 Call = tuple[Any, ...] | Mapping[str, Any]
 # By the path of each task, the policy of its definition.
@@ -120,6 +121,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     rate: a Rate, so many starts of one key in any period across all workers; None for no rate.
     on_failed: what a job of a sequence does when it has failed for good: it "hold"s the sequence
         until a person decides, or the others "skip" it.
+    batch: the batch whose job it is, that of a `with batch()` or of the context; None for none.
     schedule: a Cron or an Every, or a list of them: when a job of the task is enqueued by itself.
         None for no such time.
     """
@@ -147,6 +149,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
     sequence: LimitKey | None = None
     rate: Rate | None = None
     on_failed: OnFailed = "hold"
+    batch: Any = None
     schedule: Timing | Sequence[Timing] | None = None
 
     def __post_init__(self) -> None:
@@ -201,7 +204,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         """A copy with other defaults for its jobs, and with `run_after`, `owner`, `about`.
 
         None takes away a dedup_key, a timeout, an owner, an about, an expiry, a label, a limit, a
-        sequence or a rate; elsewhere it changes nothing.
+        sequence, a rate or a batch; elsewhere it changes nothing.
         `atomic`, `takes_context`, `sensitive`, `aliases`, `expected`, `types`, `missing`, `log`,
         `on_failure` and `schedule` are the definition's, and read there.
         """
@@ -213,6 +216,13 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
             name: new for name, new in changes.items() if new is not None or name in CAN_BE_NONE
         }
         return replace(self, **values)
+
+    def step(self, /, *args: P.args, **kwargs: P.kwargs) -> Step:
+        """A call as a part of a workflow: see chain(), group() and batch().
+
+        RESULT and RESULTS among the arguments stand for what the step before it returns.
+        """
+        return Step(self, args, kwargs)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
         """Insert a job in the current transaction and dispatch it after the commit.

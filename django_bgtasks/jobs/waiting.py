@@ -9,7 +9,7 @@ from functools import partial
 from ..core import clock
 from ..core.limits import gives_up_place
 from ..core.outcomes import Outcome
-from ..core.states import State
+from ..core.states import FINAL, State
 from ..ledger.admission import AHEAD, LANE, RATE
 from ..ledger.connection import retry_until_connected
 from ..ledger.lanes import PATIENCE, impatient_jobs, keys_with_waiting, take_places_of_paused
@@ -17,6 +17,7 @@ from ..ledger.lifecycle import release
 from ..ledger.seats import margin_of, next_free, put_off, take_seats
 from ..ledger.transitions import promote
 from ..models import Job
+from ..workflows.followers import follow
 from .enqueue import PAGE, admit_now, admit_on_commit, dispatch_on_commit, send_now
 
 # How often a start is put down as late, which is later still when that is done.
@@ -24,7 +25,8 @@ LOOKS = 5
 
 
 def pass_on(ended: Sequence[tuple[Job, Outcome]], using: str) -> None:
-    """Give the places that these jobs have held to the next ones, after their settlement.
+    """Give the places that these jobs have held to the next ones, after their settlement, and let
+    their workflows go on.
 
     ended: each as it was before, with what it came to.
     """
@@ -35,6 +37,9 @@ def pass_on(ended: Sequence[tuple[Job, Outcome]], using: str) -> None:
     rates = {job.rate for job, _ in ended if job.rate and job.seat}
     if lanes or rates:
         admit_on_commit(lanes, rates, using)
+    members = [job for job, outcome in ended if job.batch and outcome.state in FINAL]
+    if members:
+        follow(members, using)
 
 
 def await_seats(jobs: Sequence[Job], using: str) -> list[Job]:

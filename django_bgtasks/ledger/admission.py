@@ -15,10 +15,12 @@ callers must want the same ones, so that the unique pair stops one of them.
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from django.db.models import Case, Q, Value, When
 
 from ..core.limits import IN_ORDER, MAX_PLACES
-from ..core.states import Transition, WaitsFor
+from ..core.states import State, Transition, WaitsFor
 from ..models import LimitOverride, QueuePause, Seat
 from .statements import TABLE
 
@@ -81,6 +83,23 @@ RATE = Kind(
         WHERE s.rate = head.key AND s.number = n AND s.free_at > {{soon}})""",
     f"seat = free.n, state = '{QUEUED}', waits_for = ''",
 )
+
+
+def queued_or_blocked() -> dict[str, Any]:
+    """What is written into the row of a job whose time has come: it may need a place first, and
+    then a seat.
+    """
+    needs_place = Q(lane__isnull=False, place__isnull=True)
+    needs_seat = Q(rate__isnull=False, seat__isnull=True)
+    waits_for = (
+        When(needs_place, then=Value(LANE.waits_for)),
+        When(needs_seat, then=Value(RATE.waits_for)),
+    )
+    is_blocked = When(needs_place | needs_seat, then=Value(State.BLOCKED))
+    return {
+        "waits_for": Case(*waits_for, default=Value("")),
+        "state": Case(is_blocked, default=Value(State.QUEUED)),
+    }
 
 
 @cache

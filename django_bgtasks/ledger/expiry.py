@@ -10,15 +10,16 @@ from typing import Any
 from uuid import UUID
 
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
 
 from ..core.faultpoints import fault_point
 from ..core.options import known_backends
 from ..core.outcomes import outcome_of_expiry
 from ..core.states import Transition
 from ..models import Job
+from .batches import cancel_rows
 from .connection import retried
-from .returning import skipping_locked, update_returning
+from .returning import skipping_locked
 from .times import Now
 
 Jobs = models.QuerySet[Job]
@@ -52,13 +53,18 @@ def expire(limit: int, using: str, job_id: UUID | None = None) -> list[Job]:
     if not late.exists():
         return []
     with transaction.atomic(using):
-        ids = list(
-            skipping_locked(late).order_by("expires_at").values_list("pk", flat=True)[:limit]
-        )
-        if not ids:
+        rows = skipping_locked(late).order_by("expires_at").values_list("pk", "batch")
+        batches = dict(rows[:limit])
+        if not batches:
             return []
         # Looked at again: without row locks somebody may have moved it, or given it more time.
-        return update_returning(late.filter(pk__in=ids), _ended())
+        return cancel_rows(late.filter(pk__in=list(batches)), _ended(), batches.values(), using)
+
+
+def slot_after_end() -> Case:
+    """A final job keeps its dedup slot only while its window is open."""
+    open_window = Q(dedup_scope="window", dedup_until__gt=Now())
+    return Case(When(open_window, then=F("dedup_slot")), default=Value(None))
 
 
 def free_expired_slot(holder: Job, using: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, connections, transaction
-from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ..core.faultpoints import fault_point
 from ..core.limits import IN_ORDER, LaneMode, prefix_of
@@ -24,6 +24,7 @@ from ..core.outcomes import outcome_of_busy
 from ..core.states import State, Transition, WaitsFor
 from ..models import Job, LimitOverride, QueuePause, Seat
 from .admission import AHEAD, LANE, RATE, Kind, admit_sql
+from .batches import cancel_rows
 from .connection import retried
 from .returning import skipping_locked, update_returning
 from .statements import dialect_of
@@ -51,23 +52,6 @@ class Admitted(NamedTuple):
     backend: str
     waits_for: str
     rate: str | None
-
-
-def queued_or_blocked() -> dict[str, Any]:
-    """What is written into the row of a job whose time has come: it may need a place first, and
-    then a seat.
-    """
-    needs_place = Q(lane__isnull=False, place__isnull=True)
-    needs_seat = Q(rate__isnull=False, seat__isnull=True)
-    waits_for = (
-        When(needs_place, then=Value(LANE.waits_for)),
-        When(needs_seat, then=Value(RATE.waits_for)),
-    )
-    is_blocked = When(needs_place | needs_seat, then=Value(State.BLOCKED))
-    return {
-        "waits_for": Case(*waits_for, default=Value("")),
-        "state": Case(is_blocked, default=Value(State.QUEUED)),
-    }
 
 
 def admit(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Admitted]:
@@ -204,12 +188,15 @@ def skip_busy(job_ids: Collection[UUID], using: str) -> list[Job]:
     holders = Job.objects.using(using).filter(lane=OuterRef("lane"), place__isnull=False)
     waiting = _impatient(using).filter(pk__in=job_ids).annotate(is_used=Exists(holders))
     # Asked again here: the last of those that had places may have gone since.
-    ids = [
-        job.pk
-        for job in waiting.only("lane", "lane_mode", "at_once")
+    busy = [
+        job
+        for job in waiting.only("lane", "lane_mode", "at_once", "batch")
         if job.is_used or not _allowed(LANE, job, prefix_of(job.lane or ""), using)
     ]
-    return update_returning(_impatient(using).filter(pk__in=ids), values) if ids else []
+    if not busy:
+        return []
+    rows = _impatient(using).filter(pk__in=[job.pk for job in busy])
+    return cancel_rows(rows, values, {job.batch for job in busy}, using)
 
 
 def impatient_jobs(lanes: Collection[str], patience: float, using: str) -> list[UUID]:

@@ -14,12 +14,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connections, models, router, transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Value, When
 
 from ..core import clock
 from ..core.dedup import Dedup, slot_of
 from ..core.errors import ClaimLost
 from ..core.faultpoints import fault_point
+from ..core.flows import GateOn
 from ..core.limits import IN_ORDER, Lane, Rate, gives_up_place
 from ..core.options import stored_backends
 from ..core.outcomes import NO_ERROR, Failure, Log, Outcome, outcome_of_release
@@ -27,8 +28,9 @@ from ..core.progress import Progress
 from ..core.spans import span_of
 from ..core.states import FINAL, WAITING, State, Transition, WaitsFor
 from ..models import Attempt, AttemptLog, Job
+from . import batches
 from .connection import begin_new_session, retried, retry_until_connected
-from .expiry import free_expired_slot, not_expired
+from .expiry import free_expired_slot, not_expired, slot_after_end
 from .insert_calls import insert_rows
 from .returning import current, insert_returning, skipping_locked, update_returning
 from .statements import FREE_SLOT, OWN, dialect_of, do_meanwhile, is_plain
@@ -227,11 +229,15 @@ def settle(job: Job, outcome: Outcome, using: str) -> None:
 @fault_point("settle")
 def apply_outcome(job: Job, outcome: Outcome, using: str) -> None:
     """Write the outcome in the current transaction, if there is one; see settle()."""
-    if outcome.failure is None and outcome.log is None:
+    fails = job.batch is not None and outcome.state in (State.FAILED, State.CANCELLED)
+    if outcome.failure is None and outcome.log is None and not fails:
         _write(job, outcome, using)
         return
     with transaction.atomic(using):
+        # First, as the fence: no job is added any more by who has lost the claim.
         _write(job, outcome, using)
+        if fails:
+            job.effects = batches.end_unsuccessful([job], using)
         if outcome.failure is not None:
             _record(job, outcome.failure, using)
         if outcome.log is not None:
@@ -335,12 +341,6 @@ def crashes_of(job_id: UUID, using: str) -> int:
     return Attempt.objects.using(using).filter(job=job_id, outcome="crash").count()
 
 
-def slot_after_end() -> Case:
-    """A final job keeps its dedup slot only while its window is open."""
-    open_window = Q(dedup_scope="window", dedup_until__gt=Now())
-    return Case(When(open_window, then=F("dedup_slot")), default=Value(None))
-
-
 def _first(queues: Sequence[str], backend: str | None, using: str) -> UUID | None:
     rank = Case(*(When(queue=name, then=Value(i)) for i, name in enumerate(queues)))
     rows = skipping_locked(_queued(queues, backend, using))
@@ -401,6 +401,17 @@ def _write(job: Job, outcome: Outcome, using: str) -> None:
 
 @fault_point("move")
 def _succeed(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
+    leading = [job for job, _ in done if job.has_followers]
+    if not leading:
+        return _write_successes(done, using)
+    with transaction.atomic(using):
+        settled = _write_successes(done, using)
+        if gates := [job.pk for job in leading if job.pk in settled]:
+            leading[0].effects = batches.release_steps(gates, {GateOn.NEXT}, using)
+        return settled
+
+
+def _write_successes(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
     dialect, worker = dialect_of(using), done[0][0].worker
     if dialect is not None and worker is not None:
         return dialect.settle(done, worker, using)

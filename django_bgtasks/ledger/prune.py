@@ -7,11 +7,12 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ..core import clock
-from ..core.states import FINAL, State
-from ..models import Attempt, AttemptLog, Blob, Job, Seat
+from ..core.states import FINAL, WAITING, State
+from ..models import Attempt, AttemptLog, Batch, Blob, Job, Seat
+from .batches import end_unsuccessful
 from .connection import in_transaction, retried
 from .returning import locked
 from .times import Now, after
@@ -43,8 +44,11 @@ def delete_seen_jobs(seen: Mapping[UUID, str], using: str) -> list[Job]:
     with transaction.atomic(using):
         rows = Job.objects.using(using).filter(pk__in=list(seen)).exclude(state=State.RUNNING)
         # Locked: none of them may be claimed, or retried, before it is gone.
-        found = locked(rows).only("task", "queue", "state", "lane", "rate")
-        idle = [job for job in found if job.state == seen[job.pk]]
+        names = ("task", "queue", "state", "lane", "rate", "batch", "has_followers")
+        idle = [job for job in locked(rows).only(*names) if job.state == seen[job.pk]]
+        # As if they were cancelled, for those that wait behind them.
+        if ended := [job for job in idle if job.batch is not None and job.state in WAITING]:
+            ended[0].effects = end_unsuccessful(ended, using)
         Job.objects.using(using).filter(pk__in=[job.pk for job in idle]).delete()
     return idle
 
@@ -69,6 +73,18 @@ def prune_blobs(using: str, chunk: int = CHUNK) -> int:
 
 
 @retried
+def prune_batches(age: timedelta, using: str, chunk: int = CHUNK) -> int:
+    """Delete batches that finished longer ago than that, and of which no job is left; one chunk."""
+    jobs = Job.objects.using(using)
+    old = Batch.objects.using(using).filter(finished_at__lt=after(-age))
+    old = old.filter(
+        ~Exists(jobs.filter(batch=OuterRef("pk"))), ~Exists(jobs.filter(gate=OuterRef("pk")))
+    )
+    ids = list(old.order_by("finished_at").values_list("pk", flat=True)[:chunk])
+    return old.filter(pk__in=ids)._raw_delete(using) if ids else 0
+
+
+@retried
 def prune_seats(using: str, chunk: int = CHUNK) -> int:
     """Delete the rows of seats that have been free for long; one chunk."""
     free = Seat.objects.using(using).filter(free_at__lt=after(-SEATS_KEPT))
@@ -82,6 +98,12 @@ def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) ->
     old = jobs.filter(
         pk__lt=clock.id_floor(clock.now() - age), state=state, finished_at__lt=after(-age)
     ).filter(place__isnull=True)  # A failed job that holds its sequence waits for a person.
+    # What a workflow that is open has come to so far may be needed by its later steps.
+    batches = Batch.objects.using(jobs.db)
+    root = batches.filter(pk=OuterRef("root"), finished_at=None)
+    old = old.exclude(
+        Exists(batches.filter(pk=OuterRef("batch")).filter(Q(finished_at=None) | Exists(root)))
+    )
     # Without a lock, for mostly there is nothing to delete.
     ids = list(old.order_by("pk").values_list("pk", flat=True)[:chunk])
     if not ids:

@@ -93,6 +93,19 @@ def insert_returning(row: M, name: str, using: str, unless_taken: str = "") -> b
     return bool(inserted)
 
 
+def sharing(rows: models.QuerySet[M]) -> list[M]:
+    """These rows, which nobody can change before the end of the transaction; others may read them
+    so, too.
+
+    Where a database has no locks of rows, SQLite, a later write of the transaction fails if anybody
+    has written since.
+    """
+    lock = {"postgresql": " FOR SHARE", "mysql": " LOCK IN SHARE MODE"}
+    statement, params = rows.order_by().query.get_compiler(using=rows.db).as_sql()
+    query = rows.model._base_manager.using(rows.db).raw
+    return list(query(statement + lock.get(connections[rows.db].vendor, ""), params))
+
+
 def current(rows: models.QuerySet[M]) -> M | None:
     """One of these rows as it is now, and not as it was when a transaction began to read.
 

@@ -47,7 +47,7 @@ OWN = ("id", "args", "kwargs", "label", "state", "waits_for", *OF_LIMITS)
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
     *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
-    *("label", "expires_at", "schedule", "at_once", "turn", "waits_for", "starts"),
+    *("label", "expires_at", "schedule", "at_once", "turn", "waits_for", "starts", "gate_on"),
 }
 READ = [name for name in FIELDS if name not in UNREAD]
 BLANK = {"enqueued_at": None, **DEFAULTS}
@@ -417,7 +417,7 @@ def columns(names: Sequence[str]) -> str:
 
 def _literal(value: Any) -> str:
     if value is None or isinstance(value, int):
-        return "NULL" if value is None else str(int(value))
+        return "NULL" if value is None else str(value).upper()
     return f"'{value if isinstance(value, str) else json.dumps(value)}'"
 
 

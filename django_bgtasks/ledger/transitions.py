@@ -17,18 +17,18 @@ from ..core.formats import exact
 from ..core.options import known_backends
 from ..core.states import State, Transition, WaitsFor, in_words, refuse
 from ..models import Job
+from .admission import queued_or_blocked
+from .batch_moves import NO_NUMBERS, ended_by_request, is_passed, reopen
+from .batches import cancel_rows
 from .connection import retried
 from .expiry import that_expire
-from .lanes import queued_or_blocked
-from .lifecycle import holder_of, slot_after_end
+from .lifecycle import holder_of
 from .returning import current, skipping_locked, update_returning
 from .statements import OF_LIMITS
 from .times import Now, SecondsBetween
 
 # How often a job is looked at again that changes its state at the same moment.
 LOOKS = 20
-# What a job has no more that has given up what it had of its limits.
-NO_NUMBERS: dict[str, Any] = {"place": None, "seat": None}
 
 
 @retried
@@ -144,21 +144,17 @@ def cancel(job_id: UUID, using: str) -> Job:
     row = Job.objects.using(using).filter(pk=job_id)
     for _look in range(LOOKS):
         waiting = row.filter(state__in=transition.sources)
-        ended: dict[str, Any] = {
-            **NO_NUMBERS,
-            "waits_for": "",
-            "finished_at": Now(),
-            "dedup_slot": slot_after_end(),
-            "cancel_requested_at": Now(),
-            "state": transition.target,
-        }
-        if cancelled := update_returning(waiting, ended):
+        if cancelled := update_returning(waiting.filter(batch=None), ended_by_request()):
             return cancelled[0]
         # Whoever asks again changes nothing.
         first_request = {"cancel_requested_at": Coalesce("cancel_requested_at", Now())}
         if running := update_returning(row.filter(state=State.RUNNING), first_request):
             return running[0]
         job = _row(job_id, using)
+        if job.batch and (
+            cancelled := cancel_rows(waiting, ended_by_request(), [job.batch], using)
+        ):
+            return cancelled[0]
         # It moved between the two updates, say from running back to queued: look again.
         if job.is_final:
             break
@@ -187,11 +183,25 @@ def retry(job_id: UUID, using: str) -> Job:
         "dedup_slot": slot,
         "max_attempts": Greatest(F("max_attempts"), F("attempt") + 1),
     }
-    moved = _queued_again(job, ended, queued, using)
+    if job.batch is None and job.gate is None:
+        moved = _queued_again(job, ended, queued, using)
+    else:
+        moved = _queued_in_workflow(job, ended, queued, using)
     job = _row(job_id, using)
     if not moved:
         raise refuse(Transition.RETRY, job.state, job_id)
     return job
+
+
+def _queued_in_workflow(job: Job, ended: QuerySet[Job], values: dict[str, Any], using: str) -> int:
+    """Open its batches again first. It may have to wait for the step before it."""
+    with transaction.atomic(using):
+        if not ended.exists():
+            return 0
+        reopen(job, using)
+        if not is_passed(job, using):
+            values |= {"state": Transition.RETRY_BLOCKED.target, "waits_for": WaitsFor.GATE}
+        return _queued_again(job, ended, values, using)
 
 
 def _queued_again(job: Job, ended: QuerySet[Job], values: dict[str, Any], using: str) -> int:
@@ -231,6 +241,8 @@ def run_anyway(job_id: UUID, using: str) -> Job:
     """
     transition = Transition.UNBLOCK
     blocked = Job.objects.using(using).filter(pk=job_id, state__in=transition.sources)
+    # What a step would get from the one before it is not there.
+    blocked = blocked.exclude(waits_for=WaitsFor.GATE)
     moved = blocked.update(waits_for="", state=transition.target, run_after=Now())
     job = _row(job_id, using)
     if not moved:

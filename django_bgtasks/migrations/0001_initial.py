@@ -411,6 +411,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("lane", "a place at its limit"),
                             ("rate", "the next start that its rate allows"),
+                            ("gate", "the step before it"),
                         ],
                         default="",
                         max_length=4,
@@ -471,6 +472,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("batch", models.UUIDField(blank=True, null=True, verbose_name="batch")),
+                ("gate", models.UUIDField(blank=True, null=True, verbose_name="waits for")),
+                (
+                    "gate_on",
+                    models.CharField(blank=True, default="", editable=False, max_length=7),
+                ),
+                ("has_followers", models.BooleanField(default=False, editable=False)),
                 ("schedule", models.UUIDField(blank=True, null=True, verbose_name="schedule")),
                 (
                     "tick",
@@ -806,6 +813,8 @@ class Migration(migrations.Migration):
                             ("schedule_run", "ran the schedule now"),
                             ("ticks_made_up", "made up ticks of the schedule"),
                             ("schedule_reset", "gave back to the code the schedule"),
+                            ("batch_cancelled", "cancelled the batch"),
+                            ("batch_retried", "retried the batch"),
                         ],
                         max_length=16,
                         verbose_name="what",
@@ -991,8 +1000,16 @@ class Migration(migrations.Migration):
             model_name="job",
             index=django_bgtasks.models.indexes.PartialIndex(
                 condition=models.Q(("batch__isnull", False)),
-                fields=["batch"],
+                fields=["batch", "state"],
                 name="bgtasks_job_batch",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("gate__isnull", False)),
+                fields=["gate"],
+                name="bgtasks_job_gate",
             ),
         ),
         migrations.AddIndex(
@@ -1356,6 +1373,208 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="bgtasks_schedule_cron_xor_every",
+            ),
+        ),
+        migrations.CreateModel(
+            name="Batch",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=django_bgtasks.core.clock.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="id",
+                    ),
+                ),
+                ("root", models.UUIDField(db_index=True, verbose_name="workflow")),
+                ("parent", models.UUIDField(blank=True, null=True, verbose_name="part of")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("chain", "chain"), ("group", "group")],
+                        max_length=5,
+                        verbose_name="kind",
+                    ),
+                ),
+                (
+                    "name",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=200, verbose_name="name"
+                    ),
+                ),
+                ("gate", models.UUIDField(blank=True, null=True, verbose_name="waits for")),
+                (
+                    "created_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(verbose_name="created at"),
+                ),
+                (
+                    "opened_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="opened at"
+                    ),
+                ),
+                (
+                    "failed_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="failed at"
+                    ),
+                ),
+                (
+                    "cancelled_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="cancelled at"
+                    ),
+                ),
+                (
+                    "finished_at",
+                    django_bgtasks.models.fields.UTCDateTimeField(
+                        blank=True, null=True, verbose_name="finished at"
+                    ),
+                ),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                            ("skipped", "Skipped"),
+                        ],
+                        default="",
+                        max_length=9,
+                        verbose_name="outcome",
+                    ),
+                ),
+                ("total", models.PositiveIntegerField(default=0, verbose_name="jobs")),
+                (
+                    "dedup_key",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=255, verbose_name="dedup key"
+                    ),
+                ),
+                (
+                    "dedup_slot",
+                    models.CharField(blank=True, editable=False, max_length=64, null=True),
+                ),
+                (
+                    "about_key",
+                    django_bgtasks.models.fields.ExactCharField(
+                        blank=True, default="", max_length=255
+                    ),
+                ),
+                (
+                    "backend",
+                    django_bgtasks.models.fields.ExactCharField(
+                        max_length=64, verbose_name="backend"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "batch",
+                "verbose_name_plural": "batches",
+                "ordering": ("-id",),
+                "permissions": (
+                    ("cancel_batch", "Can cancel batches"),
+                    ("retry_batch", "Can retry batches"),
+                ),
+                "default_permissions": ("view", "delete"),
+            },
+        ),
+        migrations.AddField(
+            model_name="batch",
+            name="about_type",
+            field=django_bgtasks.models.loose.LooseForeignKey(
+                blank=True,
+                db_constraint=False,
+                db_index=False,
+                null=True,
+                on_delete=django_bgtasks.models.loose.set_null,
+                related_name="+",
+                to="contenttypes.contenttype",
+            ),
+        ),
+        migrations.AddField(
+            model_name="batch",
+            name="owner",
+            field=django_bgtasks.models.loose.LooseForeignKey(
+                blank=True,
+                db_constraint=False,
+                db_index=False,
+                null=True,
+                on_delete=django_bgtasks.models.loose.set_null,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+                verbose_name="owner",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="batch",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("parent__isnull", False)),
+                fields=["parent"],
+                name="bgtasks_batch_parent",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="batch",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("gate__isnull", False)),
+                fields=["gate"],
+                name="bgtasks_batch_gate",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="batch",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("finished_at__isnull", True)),
+                fields=["id"],
+                name="bgtasks_batch_open",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="batch",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("finished_at__isnull", False)),
+                fields=["finished_at"],
+                name="bgtasks_batch_finished",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="batch",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("owner__isnull", False)),
+                fields=["owner"],
+                name="bgtasks_batch_owner",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="batch",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("about_type__isnull", False)),
+                fields=["about_type", "about_key"],
+                name="bgtasks_batch_about",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="batch",
+            constraint=django_bgtasks.models.indexes.UniqueWhereSet(
+                condition=models.Q(("dedup_slot__isnull", False)),
+                fields=("dedup_slot",),
+                name="bgtasks_batch_dedup_slot",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="batch",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("finished_at__isnull", False), ("outcome__gt", "")),
+                    models.Q(("finished_at__isnull", True), ("outcome", "")),
+                    _connector="OR",
+                ),
+                name="bgtasks_batch_finished_iff_out",
             ),
         ),
     ]

@@ -1,6 +1,7 @@
 """The tables of the ledger: shape, constraints and querysets, no verbs."""
 
 from .attempt import Attempt, AttemptLog, AttemptOutcome
+from .batch import Batch, BatchKind, BatchOutcome
 from .blob import Blob
 from .figures import Dashboard, RollUp
 from .history import HistoryEntry, HistoryVerb
@@ -16,6 +17,9 @@ __all__ = [
     "Attempt",
     "AttemptLog",
     "AttemptOutcome",
+    "Batch",
+    "BatchKind",
+    "BatchOutcome",
     "Blob",
     "CatchUp",
     "Dashboard",

@@ -41,6 +41,8 @@ class HistoryVerb(models.TextChoices):
         "schedule_reset",
         pgettext_lazy("who did what", "gave back to the code the schedule"),
     )
+    BATCH_CANCELLED = "batch_cancelled", pgettext_lazy("who did what", "cancelled the batch")
+    BATCH_RETRIED = "batch_retried", pgettext_lazy("who did what", "retried the batch")
 
 
 class HistoryEntry(models.Model):

@@ -117,7 +117,12 @@ class Job(models.Model):
     )
     about_key = ExactCharField(max_length=255, blank=True, default="")
     about = LooseGenericForeignKey("about_type", "about_key")
+    # Of a workflow: the batch whose job it is; what it waits for, a job or a batch, and which end
+    # of that lets it begin (core/flows.py); whether any job or batch waits for it.
     batch = models.UUIDField(_("batch"), null=True, blank=True)
+    gate = models.UUIDField(_("waits for"), null=True, blank=True)
+    gate_on = models.CharField(max_length=7, blank=True, default="", editable=False)
+    has_followers = models.BooleanField(default=False, editable=False)
     # The schedule that enqueued it, and the time for which: when it was due, not when it ran.
     schedule = models.UUIDField(_("schedule"), null=True, blank=True)
     tick = UTCDateTimeField(_("tick"), null=True, blank=True)
@@ -131,6 +136,8 @@ class Job(models.Model):
     # Of a job that a worker is about to begin: the seat that it has taken, and when it was to begin
     # by this host's monotonic clock.
     seat_taken: tuple[int, float] | None = None
+    # Of a job of a workflow that has ended: what followed, see ledger/batches.py.
+    effects: Any = None
 
     objects = JobQuerySet.as_manager()
 
@@ -206,7 +213,12 @@ class Job(models.Model):
                 fields=("dedup_key",), name="bgtasks_job_dedup_key", condition=~Q(dedup_key="")
             ),
             PartialIndex(
-                fields=("batch",), name="bgtasks_job_batch", condition=Q(batch__isnull=False)
+                fields=("batch", "state"),
+                name="bgtasks_job_batch",
+                condition=Q(batch__isnull=False),
+            ),
+            PartialIndex(
+                fields=("gate",), name="bgtasks_job_gate", condition=Q(gate__isnull=False)
             ),
             # Whether a job of an earlier tick is still live.
             PartialIndex(

@@ -21,7 +21,7 @@ from uuid import UUID
 from ..core import clock
 from ..core.options import backend_of
 from ..core.payload import printable
-from ..jobs.enqueue import admit_on_commit, keeping
+from ..jobs.enqueue import Ready, admit_on_commit, keeping
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
 from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
@@ -136,21 +136,22 @@ class JobProcess:
                 elif prefetched:
                     refresh_connections()
 
-    def _keep(self, admitted: list[Admitted]) -> list[Admitted]:
-        """Run jobs that have got the places of those that were run here, if there is time: they
-        need no message. Returns the others.
+    def _keep(self, ready: Ready) -> Ready:
+        """Run jobs that can begin by what was run here, if there is time: they need no message.
+
+        Returns the others.
         """
         prefetched, source = self.inline.prefetched, self.fetcher.source
         room = self.inline.capacity(source) - len(prefetched)
         if room <= 0 or self.stopping or clock.monotonic() > self._late:
-            return admitted
-        own = [job for job in admitted if self._is_of_source(job)][:room]
+            return ready
+        own = [job for job in ready if self._is_of_source(job)][:room]
         for job in own:
             self.shared.popped(job.id)
         prefetched.extend(job.id for job in own)
-        return [job for job in admitted if job not in own]
+        return [job for job in ready if job not in own]
 
-    def _is_of_source(self, job: Admitted) -> bool:
+    def _is_of_source(self, job: Job | Admitted) -> bool:
         name = rq_queue_name(job.queue, job.priority)
         return name == self.fetcher.source and backend_of(job.backend) == self.config.backend
 

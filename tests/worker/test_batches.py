@@ -20,7 +20,7 @@ from django_bgtasks.ledger.lifecycle import release
 from django_bgtasks.models import Attempt, Job
 from django_bgtasks.models.job import JobQuerySet
 from django_bgtasks.worker.config import WorkerConfig
-from django_bgtasks.worker.executors.inline import Batch, BatchSizer, OverrunWatch, Prefetched
+from django_bgtasks.worker.executors.inline import BatchSizer, OverrunWatch, Prefetched, Round
 from django_bgtasks.worker.job_process import JobProcess
 from django_bgtasks.worker.shared_state import HeldJob, SharedState
 from tests.app.tasks import add
@@ -255,7 +255,7 @@ def test_the_size_of_a_batch_follows_the_recent_run_times() -> None:
 
 def test_a_batch_whose_time_is_over_begins_no_more_and_what_is_left_is_taken_once() -> None:
     jobs = [Job(task=str(number)) for number in range(4)]
-    batch = Batch(jobs, budget=0)
+    batch = Round(jobs, budget=0)
     assert batch.begin() is jobs[0]
     run = Run(jobs[0], "default", open=True)
     batch.ended(run)
@@ -270,21 +270,21 @@ def test_a_batch_whose_time_is_over_begins_no_more_and_what_is_left_is_taken_onc
 def test_the_watch_relieves_once_and_only_while_the_batch_is_watched(
     monkeypatch: pytest.MonkeyPatch, budget: float
 ) -> None:
-    relieved: list[Batch] = []
+    relieved: list[Round] = []
     done = threading.Event()
 
-    def relieve(batch: Batch) -> None:
+    def relieve(batch: Round) -> None:
         relieved.append(batch)
         done.set()
 
     settler = JobProcess(WorkerConfig("default", "default"), SharedState()).settler
     watch = OverrunWatch(settler, Prefetched())
     monkeypatch.setattr(watch, "relieve", relieve)
-    quick = Batch([], budget=60)
+    quick = Round([], budget=60)
     for _ in range(50):
         watch.begin(quick)
         assert watch.end()
-    slow = Batch([], budget=budget)
+    slow = Round([], budget=budget)
     watch.begin(slow)
     assert done.wait(5)
     assert watch.end()

@@ -39,7 +39,7 @@ class InlineExecutor(Executor):
         self.sizer = BatchSizer(config.options.group_budget, max(config.group_size, PREFETCH))
         self.prefetched = Prefetched()
         self._watch = OverrunWatch(settler, self.prefetched)
-        self._batch = Batch((), 0.0)
+        self._batch = Round((), 0.0)
         self._stopping = False
 
     def capacity(self, rq_queue: str) -> int:
@@ -50,7 +50,7 @@ class InlineExecutor(Executor):
 
         unwatch() is to follow when what has run is settled.
         """
-        batch = self._batch = Batch(jobs, self.sizer.budget)
+        batch = self._batch = Round(jobs, self.sizer.budget)
         if len(jobs) > 1 or self.prefetched:
             self._watch.begin(batch)
         shared, config = self._shared, self._config
@@ -120,7 +120,7 @@ class Prefetched(deque[UUID]):
         return ids
 
 
-class Batch:
+class Round:
     """Jobs claimed together. One thread runs them; what it has not begun may be taken away."""
 
     def __init__(self, jobs: Iterable[Job], budget: float) -> None:
@@ -169,12 +169,12 @@ class OverrunWatch:
 
     def __init__(self, settler: Settler, prefetched: Prefetched) -> None:
         self._settler, self._prefetched = settler, prefetched
-        self._batch: Batch | None = None
+        self._batch: Round | None = None
         self._is_watching = False
         self._wake, self._acting = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def begin(self, batch: Batch) -> None:
+    def begin(self, batch: Round) -> None:
         """Watch over this batch until end()."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -192,7 +192,7 @@ class OverrunWatch:
             self._batch, self._is_watching = None, False
         return True
 
-    def relieve(self, batch: Batch) -> None:
+    def relieve(self, batch: Round) -> None:
         """Hand back what waits behind the job that runs, and settle what has run before it.
 
         One try: this thread needs a connection of its own, which a small pool may not have, and the
@@ -231,7 +231,7 @@ class OverrunWatch:
             else:
                 self._act(batch)
 
-    def _act(self, batch: Batch) -> None:
+    def _act(self, batch: Round) -> None:
         with self._acting:
             if self._batch is not batch:
                 return

@@ -26,7 +26,7 @@ from .. import unix_signals
 from ..config import WorkerConfig
 from ..processes import announce_process
 from ..shared_state import SharedState
-from . import lanes, promote, prune, rates, rescue
+from . import batches, lanes, promote, prune, rates, rescue
 from .dead_processes import DeadProcesses
 from .ledger_identity import Identity
 from .orders import Orders
@@ -80,6 +80,7 @@ class MaintenanceProcess:
             MaintenanceTask("fire schedules", 1.0, Schedules(backend, using).run_once),
             MaintenanceTask("send messages again", 0.5, redispatch.run_once),
             MaintenanceTask("give free places", lanes.EVERY, partial(lanes.run_once, using)),
+            MaintenanceTask("finish batches", batches.EVERY, partial(batches.run_once, using)),
             MaintenanceTask("start rated jobs", rates.EVERY, partial(rates.run_once, using)),
             MaintenanceTask("rescue jobs", rescue.EVERY, rescuer.run_once),
             MaintenanceTask("release orphaned claims", 2.0, orphaned.run_once),

@@ -14,6 +14,8 @@ from ...ledger.workers import prune_workers
 from .rest import rest_after
 
 WORKERS_KEPT, HISTORY_KEPT = timedelta(days=1), timedelta(days=90)
+# A batch without jobs.
+BATCHES_KEPT = timedelta(days=7)
 EVERY, LONGEST_REST = 60.0, 600.0
 
 
@@ -31,6 +33,7 @@ def run_once(using: str, backends: Iterable[str] | None = None) -> int:
     deleted += records.prune(using)
     deleted += prune.prune_blobs(using)
     deleted += prune.prune_seats(using)
+    deleted += prune.prune_batches(BATCHES_KEPT, using)
     deleted += prune_history(HISTORY_KEPT, using)
     return deleted + prune_workers(WORKERS_KEPT, using)
 

@@ -1,0 +1,1 @@
+"""Workflows: chains, groups, batches and their callbacks."""
