@@ -217,7 +217,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         }
         return replace(self, **values)
 
-    def step(self, /, *args: P.args, **kwargs: P.kwargs) -> Step:
+    def step(self, /, *args: Any, **kwargs: Any) -> Step:
         """A call as a part of a workflow: see chain(), group() and batch().
 
         RESULT and RESULTS among the arguments stand for what the step before it returns.
