@@ -34,12 +34,12 @@ from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
 from ..sandbox.call import interrupt_overdue, limits_held
-from .enqueue import dispatch_on_commit, enqueue, fresh_context
+from .enqueue import Ready, dispatch_on_commit, enqueue, fresh_context, keeping
 from .enqueue_many import enqueue_many
 from .execute import Run, announce_outcome, run_claimed
 from .expiry import expire_jobs
 from .results import JobResult
-from .task import forced_inline, known_task
+from .task import forced_inline, known_task, runs_inline
 from .waiting import pass_on
 
 logger = logging.getLogger("django_bgtasks")
@@ -192,7 +192,7 @@ def _run(job: Job, using: str) -> Run | None:
     context = fresh_context()
     with _caller_undisturbed(), _watched(job.timeout):
         try:
-            return context.run(run_claimed, job, using, of_caller=True)
+            return context.run(_run_keeping, job, using)
         except BaseException:
             settle_interrupted(job, INTERRUPTED, using)
             dispatch_on_commit([job], using)
@@ -200,6 +200,33 @@ def _run(job: Job, using: str) -> Run | None:
         finally:
             # As at the end of a request: the job had caches of its own.
             context.run(caches.close_all)
+
+
+def _run_keeping(job: Job, using: str) -> Run | None:
+    """Run it, and then here too what can begin by that, as the next step of a workflow."""
+    with keeping(_take_inline):
+        return run_claimed(job, using, of_caller=True)
+
+
+def run_here(act: Callable[[], object], using: str) -> None:
+    """Do this, and run here what can begin by it and runs inline, as a step of a workflow."""
+    with keeping(_take_inline):
+        act()
+    if not _here.depth and _here.later:
+        calls, _here.later = list(_here.later), deque()
+        _run_after_commit(calls, using)
+
+
+def _take_inline(ready: Ready) -> Ready:
+    """Have those of these jobs run here that run inline. Returns the others."""
+    own = [job for job in ready if isinstance(job, Job) and _runs_here(job)]
+    _here.later.extend((job, partial(int)) for job in own)
+    return [job for job in ready if job not in own]
+
+
+def _runs_here(job: Job) -> bool:
+    task = known_task(job.task)
+    return task is not None and runs_inline(task)
 
 
 def settle_interrupted(job: Job, words: str, using: str) -> None:

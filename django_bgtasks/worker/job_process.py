@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutinefunction
+from itertools import islice
 from types import FrameType
 from uuid import UUID
 
@@ -145,11 +146,12 @@ class JobProcess:
         room = self.inline.capacity(source) - len(prefetched)
         if room <= 0 or self.stopping or clock.monotonic() > self._late:
             return ready
-        own = [job for job in ready if self._is_of_source(job)][:room]
+        own = list(islice(filter(self._is_of_source, ready), room))
         for job in own:
             self.shared.popped(job.id)
         prefetched.extend(job.id for job in own)
-        return [job for job in ready if job not in own]
+        own_ids = {job.id for job in own}
+        return [job for job in ready if job.id not in own_ids]
 
     def _is_of_source(self, job: Job | Admitted) -> bool:
         name = rq_queue_name(job.queue, job.priority)

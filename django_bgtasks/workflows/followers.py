@@ -59,7 +59,7 @@ def cancel_all(batch_id: UUID, using: str) -> list[Job]:
     while jobs := cancel_waiting(batches, CANCEL_PAGE, using):
         follow(jobs, using)
         cancelled += jobs
-    transaction.on_commit(partial(_complete_logged, batches, using), using, robust=True)
+    transaction.on_commit(partial(complete_logged, batches, using), using, robust=True)
     return cancelled
 
 
@@ -87,7 +87,8 @@ def _follow_logged(effects: Effects, using: str) -> None:
         logger.exception("What follows in a workflow is left to maintenance.")
 
 
-def _complete_logged(batches: Collection[UUID], using: str) -> None:
+def complete_logged(batches: Collection[UUID], using: str) -> None:
+    """complete_batches(), for after a commit: what fails is left to the sweep."""
     _follow_logged(Effects(batches=set(batches)), using)
 
 
