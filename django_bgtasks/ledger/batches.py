@@ -261,7 +261,7 @@ def _skip_jobs(
 ) -> list[Job]:
     """Those that wait for these, and the jobs of chains behind them."""
     values = {
-        **outcome_of_gate(code).error_columns,
+        **outcome_of_gate(code == GATE_FAILED).error_columns,
         "state": Transition.SKIP.target,
         "waits_for": "",
         "finished_at": Now(),

@@ -13,7 +13,13 @@ from ..core.outcomes import outcome_of_gate
 from ..jobs.busy import announce_unbegun
 from ..jobs.enqueue import start_jobs
 from ..ledger.batch_moves import cancel_waiting, cancelled_with_waiting, mark_cancelled
-from ..ledger.batches import Effects, find_complete, finish_batch, open_that_look_complete
+from ..ledger.batches import (
+    GATE_FAILED,
+    Effects,
+    find_complete,
+    finish_batch,
+    open_that_look_complete,
+)
 from ..models import Job
 
 logger = logging.getLogger("django_bgtasks")
@@ -95,4 +101,4 @@ def complete_logged(batches: Collection[UUID], using: str) -> None:
 def _send(effects: Effects, using: str) -> None:
     start_jobs(effects.released, using)
     for job in effects.skipped:
-        announce_unbegun(job, outcome_of_gate(job.error_code), using)
+        announce_unbegun(job, outcome_of_gate(job.error_code == GATE_FAILED), using)
