@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from ..core.outcomes import outcome_of_gate
-from ..jobs.busy import announce_unbegun
+from ..jobs.busy import AFTER_BUSY, announce_unbegun
 from ..jobs.enqueue import start_jobs
 from ..ledger.batch_moves import cancel_waiting, cancelled_with_waiting, mark_cancelled
 from ..ledger.batches import Effects, find_complete, finish_batch, open_that_look_complete
@@ -95,3 +95,6 @@ def _send(effects: Effects, using: str) -> None:
     start_jobs(effects.released, using)
     for job in effects.skipped:
         announce_unbegun(job, outcome_of_gate(job.error_code), using)
+
+
+AFTER_BUSY.append(follow)
