@@ -19,6 +19,7 @@ from ..ledger.expiry import not_expired
 from ..ledger.lifecycle import claim_next, ledger_database
 from ..ledger.workers import running_of
 from ..models import Job
+from ..workflows.followers import sweep
 
 LIMIT = 10_000
 
@@ -61,7 +62,12 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
 
 def _makes_ready(using: str) -> int:
     """Do to jobs that wait what maintenance does. How many it moved."""
-    return expire_jobs(1000, using) or promote_jobs(1000, using) or admit_waiting(using, 0.0)
+    return (
+        expire_jobs(1000, using)
+        or promote_jobs(1000, using)
+        or admit_waiting(using, 0.0)
+        or sweep(using)
+    )
 
 
 @contextmanager
