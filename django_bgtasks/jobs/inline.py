@@ -20,10 +20,8 @@ from django.db import DatabaseError, connections, transaction
 
 from ..core import clock
 from ..core.compat import TaskResultDoesNotExist
-from ..core.current import is_worker
 from ..core.errors import ClaimLost, Interruption
 from ..core.messages import Reason
-from ..core.options import backend_of, backend_settings
 from ..core.outcomes import Failure, outcome_of_interruption
 from ..core.payload import printable
 from ..core.states import State
@@ -34,12 +32,17 @@ from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
 from ..sandbox.call import interrupt_overdue, limits_held
-from .enqueue import dispatch_on_commit, enqueue, fresh_context
+from .enqueue import (
+    dispatch_on_commit,
+    enqueue,
+    fresh_context,
+    inline_runners,
+)
 from .enqueue_many import enqueue_many
 from .execute import Run, announce_outcome, run_claimed
 from .expiry import expire_jobs
 from .results import JobResult
-from .task import forced_inline, known_task
+from .task import forced_inline, known_task, runs_inline_again
 from .waiting import pass_on
 
 logger = logging.getLogger("django_bgtasks")
@@ -85,14 +88,23 @@ def enqueue_many_inline(
 
 def run_again_on_commit(job: Job, using: str) -> None:
     """A job is queued once more by a person: run it inline or send it to the workers."""
-    home = backend_of(job.backend)
-    mode_is_inline = home is not None and backend_settings(home).options.is_inline
-    here = forced_inline or (mode_is_inline and not is_worker())
     # What waits for a place is let in by others, and run by workers.
-    if here and job.state != State.BLOCKED:
+    if runs_inline_again(job) and job.state != State.BLOCKED:
         run_on_commit([(job, partial(job.refresh_from_db, using=using))], using)
     else:
         dispatch_on_commit([job], using)
+
+
+def run_released(jobs: Sequence[Job], using: str) -> None:
+    """Run jobs that a commit has let begin: within an inline job when that has ended."""
+    calls: list[Call] = [(job, partial(job.refresh_from_db, using=using)) for job in jobs]
+    if _here.depth:
+        _here.later.extend(calls)
+    else:
+        _run_after_commit(calls, using)
+
+
+inline_runners.append(run_released)
 
 
 def run_on_commit(calls: Sequence[Call], using: str) -> None:

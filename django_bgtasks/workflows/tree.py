@@ -9,7 +9,15 @@ from typing import Any
 from uuid import UUID
 
 from ..core.errors import DuplicateJob, InvalidArguments
-from ..core.flows import NO_OPTIONS, OF_WORKFLOWS, Flow, GateOn, Step, refuse_lookalikes
+from ..core.flows import (
+    NO_OPTIONS,
+    OF_WORKFLOWS,
+    Flow,
+    GateOn,
+    Step,
+    refuse_lookalikes,
+    refuse_unmet,
+)
 from ..core.payload import fault_of, masked_key
 from ..core.states import State
 from ..jobs.carried import carried_of, carry
@@ -102,6 +110,8 @@ class Tree:
         task = self._task(steps[0].task, options)
         for step in steps:
             refuse_lookalikes(task.module_path, step.args, step.kwargs)
+            if gate is None:
+                refuse_unmet(task.module_path, step.args, step.kwargs)
         first = self._build(steps[0], options)
         first.batch = batch.pk
         wait_at_gate(first, gate, GateOn.NEXT)
@@ -113,6 +123,8 @@ class Tree:
     ) -> UUID | None:
         """Put an element here that waits for this gate. Returns the gate of the next one."""
         if isinstance(element, Step):
+            if gate is None:
+                refuse_unmet(element.task.module_path, element.args, element.kwargs)
             job = self._build(element, options)
             job.batch = batch.pk
             wait_at_gate(job, gate, GateOn.NEXT)
