@@ -20,19 +20,19 @@ class WorkflowTests(TestCase):
         flow = chain(parts, tasks.collect.step(RESULTS)).using(on_complete=tasks.note.step("over"))
         run = flow.enqueue()
         run_jobs()
-        self.assertEqual((run.outcome, run.result), ("succeeded", [["deep", 4]]))
-        self.assertTrue(Note.objects.filter(text="over").exists())
+        assert (run.outcome, run.result) == ("succeeded", [["deep", 4]])
+        assert Note.objects.filter(text="over").exists()
 
     def test_a_failure_skips_what_is_behind_it_and_a_retry_goes_on(self) -> None:
         """As with a worker."""
         flow = chain(group(tasks.fail_until_mended.step("a")), tasks.note.step("after"))
         run = flow.using(on_failure=tasks.note.step("failure")).enqueue()
         run_jobs()
-        self.assertEqual(run.outcome, "failed")
+        assert run.outcome == "failed"
         Note.objects.create(text="mended a")
         run.retry_failed()
         run_jobs()
-        self.assertEqual(run.outcome, "succeeded")
+        assert run.outcome == "succeeded"
 
     def test_a_batch_that_is_empty_or_cancelled_ends(self) -> None:
         """With its callbacks."""
@@ -41,5 +41,5 @@ class WorkflowTests(TestCase):
         cancelled = group(tasks.double.step(1)).using(on_complete=tasks.note.step("gone")).enqueue()
         cancelled.cancel()
         run_jobs()
-        self.assertEqual((empty.outcome, cancelled.outcome), ("succeeded", "cancelled"))
-        self.assertEqual(set(Note.objects.values_list("text", flat=True)), {"empty", "gone"})
+        assert (empty.outcome, cancelled.outcome) == ("succeeded", "cancelled")
+        assert set(Note.objects.values_list("text", flat=True)) == {"empty", "gone"}
