@@ -52,7 +52,7 @@ from .busy import cancel_busy
 from .carried import carried_of, carry
 from .middleware import middleware_of
 from .results import JobResult, announce, result_of
-from .task import RETRIES, BackgroundTask, own_retry, runs_inline, runs_inline_again
+from .task import RETRIES, BackgroundTask, own_retry, runs_inline
 
 logger = logging.getLogger("django_bgtasks.dispatch")
 
@@ -64,8 +64,6 @@ LOOKS = 50
 _without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
 Ready = Sequence[Job | Admitted]
 _keep: ContextVar[Callable[[Ready], Ready] | None] = ContextVar("bgtasks_keep", default=None)
-# What runs in this process what others would send; jobs/inline.py puts it here.
-inline_runners: list[Callable[[Sequence[Job], str], None]] = []
 AnyTask = BackgroundTask[Any, Any]
 
 
@@ -371,12 +369,8 @@ def start_jobs(jobs: Sequence[Job], using: str) -> None:
     """Send those of these jobs that can run now, or keep them for this process; give places to
     those that wait for one. Their rows are committed.
     """
-    queued = [job for job in jobs if job.state == State.QUEUED]
-    here = [job for job in queued if runs_inline_again(job)]
-    _send_or_keep([job for job in queued if job not in here] if here else queued)
+    _send_or_keep([job for job in jobs if job.state == State.QUEUED])
     dispatch_on_commit([job for job in jobs if job.state == State.BLOCKED], using)
-    for run in inline_runners if here else ():
-        run(here, using)
 
 
 def _send_or_keep(jobs: Ready) -> None:

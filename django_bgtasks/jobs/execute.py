@@ -80,7 +80,7 @@ from .on_failure import call_on_failure
 from .results import announce
 from .task import find_task
 from .typed import NotToRun
-from .waiting import await_seats, pass_on, put_off_if_late
+from .waiting import await_start, give_seats, pass_on, put_off_if_late
 
 logger = logging.getLogger("django_bgtasks")
 OUT_OF_SIGHT = (
@@ -141,7 +141,7 @@ def claim_jobs(
     claim = partial(claim_many, job_ids, worker, using, queues, backend)
     jobs = retry_until_connected(claim, using)
     if [job for job in jobs if job.seat is not None]:
-        jobs = await_seats(jobs, using)
+        jobs = give_seats(jobs, using)
     return jobs
 
 
@@ -151,6 +151,8 @@ def run_claimed(job: Job, using: str, grouped: bool = False, of_caller: bool = F
     grouped: a success may be left open, for settle_runs(); see may_stay_open(). of_caller: see Run;
     what is meant for the process is raised, and the job left as claimed.
     """
+    if job.seat_taken is not None:
+        await_start(job)
     run, start = Run(job, using, of_caller=of_caller), clock.monotonic()
     try:
         if begin_run(run):
@@ -187,7 +189,7 @@ def begin_run(run: Run) -> bool:
         run.log = JobLog(redactor(run.task, job.args, job.kwargs))
     announce("task_started", job, run.task)
     if job.seat_taken is not None:
-        put_off_if_late(job, run.using)
+        put_off_if_late(job, job.seat_taken, run.using)
     return True
 
 
@@ -279,6 +281,8 @@ def conclude(run: Run, returned: Callable[[], Any], grouped: bool) -> None:
     except BaseException as error:
         _settle_exception(run, error)
         return
+    if run.job.seat_taken is not None:
+        run.job.seat_taken.ended = clock.monotonic()
     run.outcome = _logged(run, Outcome(Transition.SUCCEED, result=value))
     if grouped and run.outcome.log is None and may_stay_open(run.job):
         run.open = True
@@ -324,7 +328,7 @@ def settle_runs(runs: Sequence[Run], using: str, patient: bool = True) -> list[R
         # It refuses one of them: this one fails, and the others stand.
         return [run for run in runs if not run.open or _settle_alone(run)]
     ended = [run for run in runs if run.open and run.job.pk in settled]
-    if awaited := [run for run in ended if run.job.lane or run.job.batch]:
+    if awaited := [run for run in ended if run.job.lane or run.job.rate or run.job.batch]:
         pass_on([(run.job, run.outcome) for run in awaited], using)
     for run in runs:
         if run.open and run.job.pk in settled:

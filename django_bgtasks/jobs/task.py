@@ -35,7 +35,6 @@ from ..core.options import (
     IMPLICIT,
     IMPLICIT_BACKEND,
     INLINE,
-    backend_of,
     backend_settings,
     default_backend,
 )
@@ -262,15 +261,6 @@ def runs_inline(task: Any) -> bool:
         return True
     # Not by is_inline: this is asked for each job.
     return backend_settings(task.backend).options.mode == INLINE and not is_worker()
-
-
-def runs_inline_again(job: Any) -> bool:
-    """Whether a job that was enqueued before is run by this process, as the mode of its backend
-    says.
-    """
-    home = backend_of(job.backend)
-    mode_is_inline = home is not None and backend_settings(home).options.is_inline
-    return bool(forced_inline) or (mode_is_inline and not is_worker())
 
 
 def _unpickled(path: str, changes: dict[str, Any]) -> BackgroundTask[Any, Any]:

@@ -25,8 +25,7 @@ from .batches import (
     path_of,
 )
 from .connection import retried
-from .expiry import slot_after_end
-from .lifecycle import lost_claim, owned
+from .lifecycle import lost_claim, owned, slot_after_end
 from .returning import sharing, update_returning
 from .times import Now
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from ..core.errors import InvalidMove
 from ..core.states import State, Transition
 from ..jobs.actions import By, acting, cancel_job, retry_job
+from ..jobs.inline import run_here
 from ..ledger import history
 from ..ledger.batches import SKIP_CODES
 from ..ledger.connection import in_transaction
@@ -29,7 +30,8 @@ def cancel_batch(batch_id: UUID | str, using: str | None = None, by: By = None) 
     if batch.finished_at is not None:
         raise InvalidMove.of("batch_finished", batch=str(batch.pk), outcome=batch.outcome)
     _record(HistoryVerb.BATCH_CANCELLED, batch, by, using)
-    cancelled = cancel_all(batch.pk, using)
+    cancelled: list[Job] = []
+    run_here(lambda: cancelled.extend(cancel_all(batch.pk, using)), using)
     running = Job.objects.using(using).filter(batch__in=parts_of(batch, using), state=State.RUNNING)
     count = len(cancelled)
     for job_id in list(running.values_list("pk", flat=True)):

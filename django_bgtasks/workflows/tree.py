@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -268,10 +268,17 @@ def _inherited(options: Any, outer: Any) -> Any:
     return replace(options, **{**outer.of_steps, **options.of_steps})
 
 
-def insert_elements(batch: OpenBatch, elements: Iterable[Step | Flow]) -> int:
-    """Insert elements into a batch that is locked. Returns how many jobs they are."""
+def insert_elements(
+    batch: OpenBatch,
+    elements: Iterable[Step | Flow],
+    start: Callable[[Sequence[Job], str], None] = start_on_commit,
+) -> int:
+    """Insert elements into a batch that is locked. Returns how many jobs they are.
+
+    start: what becomes of those that are to run in this process.
+    """
     tree = Tree(batch.row.backend, batch.using, skips_duplicates=True)
     tree.add_to(batch.row, list(elements), NO_OPTIONS)
     here = tree.insert()
-    start_on_commit(here, batch.using)
+    start(here, batch.using)
     return len(tree.jobs) + sum(len(alike.calls) for alike in tree.alike)
