@@ -46,7 +46,8 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
     using, worker = ledger_database(), clock.new_id()
     ran: list[UUID] = []
     with without_dispatch(), _interruptible(worker, using):
-        while _makes_ready(using) or _queues(queues, using):
+        # Where nothing is ever committed, nobody else looks whether a batch has ended.
+        while _makes_ready(using) or _queues(queues, using) or sweep(using):
             waiting = _queues(queues, using)
             if len(ran) >= limit and waiting:
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -88,7 +88,7 @@ class GrowingBatch(OpenBatch, BatchHandle):
     """What `with batch()` gives: jobs are added to it within the block, and it is watched then."""
 
     def __init__(self, row: Batch, using: str) -> None:
-        OpenBatch.__init__(self, row, None, insert_elements, using)
+        OpenBatch.__init__(self, row, None, partial(insert_elements, start=_start_here), using)
         BatchHandle.__init__(self, row, using)
 
 
@@ -129,10 +129,14 @@ def _enqueue(flow: Workflow, using: str) -> BatchHandle:
         if holder is None:
             raise
         return BatchHandle(holder, using, deduplicated=True)
-    run_on_commit([(job, partial(_refresh, job, using)) for job in here], using)
+    _start_here(here, using)
     if empty := _empty_batches(tree):
         transaction.on_commit(partial(complete_logged, empty, using), using, robust=True)
     return BatchHandle(row, using)
+
+
+def _start_here(jobs: Sequence[Job], using: str) -> None:
+    run_on_commit([(job, partial(_refresh, job, using)) for job in jobs], using)
 
 
 def _refresh(job: Job, using: str) -> None:
