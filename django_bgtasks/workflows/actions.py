@@ -71,5 +71,4 @@ def retry_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -
 def _record(verb: HistoryVerb, batch: Batch, by: By, using: str) -> None:
     actor = acting(by)
     if actor is not None:
-        name = f"{batch.name} " if batch.name else ""
-        history.record(verb, actor, [{"detail": f"{name}{batch.pk}"}], using)
+        history.record(verb, actor, [{"batch": batch.pk, "detail": str(batch)}], using)
