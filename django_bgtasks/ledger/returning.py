@@ -104,9 +104,11 @@ def insert_returning(row: M, name: str, using: str, unless_taken: str = "") -> b
     return bool(inserted)
 
 
-def sharing(rows: models.QuerySet[M]) -> list[M]:
+def sharing(rows: models.QuerySet[M], skips_locked: bool = False) -> list[M]:
     """These rows, which nobody can change before the end of the transaction; others may read them
     so, too.
+
+    skips_locked: leave out those that somebody is changing, and do not wait for them.
 
     Where a database has no locks of rows, SQLite, a later write of the transaction fails if anybody
     has written since.
@@ -114,7 +116,10 @@ def sharing(rows: models.QuerySet[M]) -> list[M]:
     lock = {"postgresql": " FOR SHARE", "mysql": " LOCK IN SHARE MODE"}
     statement, params = rows.order_by().query.get_compiler(using=rows.db).as_sql()
     query = rows.model._base_manager.using(rows.db).raw
-    return list(query(statement + lock.get(connections[rows.db].vendor, ""), params))
+    suffix = lock.get(connections[rows.db].vendor, "")
+    if suffix and skips_locked:
+        suffix += " SKIP LOCKED"
+    return list(query(statement + suffix, params))
 
 
 def current(rows: models.QuerySet[M]) -> M | None:

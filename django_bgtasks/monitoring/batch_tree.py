@@ -119,9 +119,7 @@ def tree_page(batch: Batch, using: str, after: str = "", before: str = "") -> Tr
 
 def failed_jobs(batch: Batch, limit: int, using: str) -> list[Job]:
     """The first jobs of a batch and of its parts that have failed."""
-    columns = ", ".join(
-        f"j.{connections[using].ops.quote_name(name)}" for name in FAILED_COLUMNS
-    )
+    columns = ", ".join(f"j.{connections[using].ops.quote_name(name)}" for name in FAILED_COLUMNS)
     statement = f"""\
 {with_parts(1)}
 SELECT {columns} FROM part JOIN {Job._meta.db_table} j ON j.batch = part.id
@@ -212,7 +210,11 @@ WITH RECURSIVE behind(id, gate, skipped, depth) AS (
 )
 SELECT id FROM behind ORDER BY depth DESC LIMIT 1"""
     found = list(Job.objects.using(using).raw(statement, stored_ids([job_id], using)))
-    job = Job.objects.using(using).defer(*LARGE_FIELDS).filter(pk=found[0].pk).first() if found else None
+    job = (
+        Job.objects.using(using).defer(*LARGE_FIELDS).filter(pk=found[0].pk).first()
+        if found
+        else None
+    )
     return job, job.gate if job else None
 
 
