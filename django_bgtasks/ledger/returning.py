@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from django.core.exceptions import EmptyResultSet
 from django.db import IntegrityError, connections, models, transaction
 from django.db.models import sql
 
@@ -60,7 +61,11 @@ def update_returning(
         query: Any = rows.query.chain(sql.UpdateQuery)
         query.clear_ordering(force=True)
         query.add_update_values(values)
-        statement, params = query.get_compiler(using=rows.db).as_sql()
+        try:
+            statement, params = query.get_compiler(using=rows.db).as_sql()
+        except EmptyResultSet:
+            # A condition that holds for no row, such as one of no ids.
+            return []
         quote: Any = connections[rows.db].ops.quote_name
         fields = rows.model._meta.concrete_fields
         names = ", ".join(

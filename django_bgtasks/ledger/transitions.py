@@ -153,7 +153,7 @@ def cancel(job_id: UUID, using: str) -> Job:
             return running[0]
         job = _row(job_id, using)
         if job.batch and (
-            cancelled := cancel_rows(waiting, ended_by_request(), [job.batch], using)
+            cancelled := cancel_rows(waiting, ended_by_request(), [job.batch], using, patient=True)
         ):
             return cancelled[0]
         # It moved between the two updates, say from running back to queued: look again.
