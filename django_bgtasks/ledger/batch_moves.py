@@ -201,11 +201,11 @@ def is_passed(job: Job, using: str) -> bool:
     """
     if job.gate is None:
         return True
-    if job.batch is not None:
-        batch = Batch.objects.using(using).get(pk=job.batch)
-        if batch.gate == job.gate:
-            # It is locked. The row of its gate is not: whoever ends that waits for the batch.
-            return batch.opened_at is not None
+    whole = Batch.objects.using(using).filter(pk=job.batch or job.gate).first()
+    is_open = whole is None or whole.opened_at is not None
+    if job.batch is not None and whole is not None and whole.gate == job.gate:
+        # It is locked. The row of its gate is not: whoever ends that waits for the batch.
+        return is_open
     batches = sharing(Batch.objects.using(using).filter(pk=job.gate))
     if batches:
         [batch] = batches
@@ -217,8 +217,10 @@ def is_passed(job: Job, using: str) -> bool:
     gates = sharing(gate, skips_locked=True)
     if not gates and gate.exists():
         raise GateBusyError
-    if not gates or gates[0].state == State.SUCCEEDED:
-        # One that is pruned has ended long ago, and this one was not skipped then.
+    if not gates:
+        # One that is pruned has ended long ago; one that was deleted may not have begun.
+        return is_open or _refuse(job)
+    if gates[0].state == State.SUCCEEDED:
         return True
     return _refuse(job) if gates[0].is_final else False
 
