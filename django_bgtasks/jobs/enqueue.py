@@ -6,13 +6,13 @@ Next: worker/job_process.py (4 the pop).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.contrib.contenttypes.models import ContentType
@@ -61,10 +61,18 @@ LONGEST_KEY = 255
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
 _without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
-_keep: ContextVar[Callable[[list[Admitted]], list[Admitted]] | None] = ContextVar(
-    "bgtasks_keep", default=None
-)
+_keeper: ContextVar[Keeper | None] = ContextVar("bgtasks_keeper", default=None)
 AnyTask = BackgroundTask[Any, Any]
+
+
+class Keeper(Protocol):
+    """A process that runs itself who gets the places of those that it has run."""
+
+    def claim_first(self, freed: Mapping[str, Sequence[int]]) -> set[str]:
+        """Claim the first in line of lanes of which one number was freed. Returns these lanes."""
+
+    def keep(self, admitted: list[Admitted]) -> list[Admitted]:
+        """Run some of those that were given places. Returns the others, which are to be sent."""
 
 
 def enqueue(
@@ -338,12 +346,15 @@ def admit_now(
     impatient: Sequence[UUID] = (),
 ) -> int:
     """admit_on_commit(), of what is committed. Returns how many jobs were let in."""
+    keeper = _keeper.get()
+    if keeper is not None and lanes:
+        served = keeper.claim_first(lanes)
+        lanes = {lane: numbers for lane, numbers in lanes.items() if lane not in served}
     placed = _admit_all(LANE, lanes, using)
     ready = [job for job in placed if not job.waits_for]
     rates = {*rates, *(job.rate or "" for job in placed if job.waits_for)}
     ready += _admit_all(RATE, dict.fromkeys(rates, ()), using)
-    keep = _keep.get()
-    send_now(ready if keep is None else keep(ready))
+    send_now(ready if keeper is None else keeper.keep(ready))
     if impatient and (left := cancel_busy(impatient, using)):
         admit_now(dict.fromkeys(left, ()), (), using)
     return len(ready)
@@ -357,15 +368,13 @@ def _admit_all(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> li
 
 
 @contextmanager
-def keeping(keep: Callable[[list[Admitted]], list[Admitted]]) -> Iterator[None]:
-    """Within it, `keep` gets the jobs that are given places here, and returns those to send: the
-    others this process runs itself.
-    """
-    token = _keep.set(keep)
+def keeping(keeper: Keeper) -> Iterator[None]:
+    """Within it, the keeper has the first choice of those that are given places here."""
+    token = _keeper.set(keeper)
     try:
         yield
     finally:
-        _keep.reset(token)
+        _keeper.reset(token)
 
 
 def send_now(jobs: Iterable[Job | Admitted]) -> None:
