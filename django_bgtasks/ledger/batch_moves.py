@@ -220,7 +220,7 @@ def _has_ended(job: Job, batch: Batch) -> bool:
 
 def _has_succeeded(job: Job, is_open: bool, using: str) -> bool:
     """Whether the job for which this one waits has succeeded. is_open: their batch is open."""
-    gate = Job.objects.using(using).filter(pk=job.gate)
+    gate = Job.objects.using(using).filter(pk__in=[job.gate])
     gates = sharing(gate, skips_locked=True)
     if not gates and gate.exists():
         raise GateBusyError
