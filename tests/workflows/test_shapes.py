@@ -277,3 +277,15 @@ def test_a_workflow_that_is_enqueued_is_no_batch_to_enqueue_into() -> None:
     run = group(tasks.double.step(1)).enqueue()
     with pytest.raises(InvalidTask, match="with batch"):
         tasks.double.using(batch=run)
+
+
+def test_a_cancelled_workflow_that_is_retried_grows_where_it_would_have_grown() -> None:
+    flow = chain(tasks.split.step(3), group(name="parts"), tasks.collect.step(RESULTS))
+    run = flow.enqueue()
+    run.cancel()
+    run_jobs()
+    assert run.outcome == "cancelled"
+    run.retry_failed()
+    run_jobs()
+    assert (run.outcome, run.result) == ("succeeded", [[0, 2, 4]])
+    confirm_closed()
