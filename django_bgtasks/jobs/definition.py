@@ -21,7 +21,6 @@ from ..core.retry import Retry, exceptions
 from ..core.spans import fault_of_time, span_of
 from ..core.timing import NAME_LENGTH, Timing
 from ..core.values import TYPED
-from ..workflows.open_batch import OpenBatch
 
 MOST_SECONDS = 10**7
 
@@ -68,7 +67,8 @@ def validate(task: Any) -> None:
             f"{name}: a job with run_after waits for a worker, and inline=True says that none "
             f"runs it. Leave out one of the two."
         )
-    if task.batch is not None and not isinstance(task.batch, OpenBatch):
+    # Its class needs the models, which are not there yet where tasks are defined.
+    if task.batch is not None and not hasattr(task.batch, "locked"):
         raise InvalidTask(
             f"{name}: batch takes what `with batch()` gives, or context.batch, not "
             f"{task.batch!r}. A workflow that is enqueued grows by its own jobs only."

@@ -38,7 +38,7 @@ from ..core.retry import DEFAULT_RETRY, Retry, retry_of
 from ..core.states import FINAL, State, Transition
 from ..core.values import COPIED_BY
 from ..ledger.connection import retry_until_connected
-from ..ledger.database_errors import DISCONNECTED, was_rolled_back
+from ..ledger.database_errors import DISCONNECTED, OUT_OF_SIGHT, was_rolled_back
 from ..ledger.lifecycle import (
     apply_outcome,
     claim_many,
@@ -83,10 +83,6 @@ from .typed import NotToRun
 from .waiting import await_start, give_seats, pass_on, put_off_if_late
 
 logger = logging.getLogger("django_bgtasks")
-OUT_OF_SIGHT = (
-    "The task changed its database session, by SET ROLE or search_path say: the row of its own job "
-    "was out of sight, and its transaction was rolled back. Use SET LOCAL, and RESET it."
-)
 HOLD = timedelta(seconds=30)
 BEGIN_AGAIN = timedelta(seconds=1)
 
@@ -221,9 +217,7 @@ def _call(run: Run) -> Any:
 
 def _call_function(run: Run) -> Any:
     job, task = run.job, run.task
-    args, kwargs = job.args, job.kwargs
-    if job.types or job.gate:
-        args, kwargs = arguments_of(job, task, HOLD, run.using)
+    args, kwargs = arguments_of(run, HOLD) if job.types or job.gate else (job.args, job.kwargs)
     if task.takes_context:
         args = [run.context, *args]
     return task.func(*args, **kwargs)
@@ -243,7 +237,7 @@ async def _await_function(run: Run) -> Any:
     job, task = run.job, run.task
     args, kwargs = job.args, job.kwargs
     if job.types or job.gate:
-        args, kwargs = await aarguments_of(job, task, HOLD, run.using)
+        args, kwargs = await aarguments_of(run, HOLD)
     if task.takes_context:
         args = [run.context, *args]
     return await task.func(*args, **kwargs)
@@ -468,7 +462,7 @@ def _logged(run: Run, outcome: Outcome) -> Outcome:
 
 def _follow_up(run: Run) -> None:
     """After the settlement: let in who waits behind the job, and tell of it."""
-    if (run.job.lane, run.job.rate, run.job.batch) != (None, None, None):
+    if run.job.lane or run.job.rate or run.job.batch:
         pass_on([(run.job, run.outcome)], run.using)
     _tell(run)
 

@@ -34,12 +34,12 @@ from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
 from ..sandbox.call import interrupt_overdue, limits_held
-from .enqueue import Ready, dispatch_on_commit, enqueue, fresh_context, keeping
+from .enqueue import RUN_INLINE, Ready, dispatch_on_commit, enqueue, fresh_context
 from .enqueue_many import enqueue_many
 from .execute import Run, announce_outcome, run_claimed
 from .expiry import expire_jobs
 from .results import JobResult
-from .task import forced_inline, known_task, runs_inline
+from .task import forced_inline, known_task
 from .waiting import pass_on
 
 logger = logging.getLogger("django_bgtasks")
@@ -85,14 +85,32 @@ def enqueue_many_inline(
 
 def run_again_on_commit(job: Job, using: str) -> None:
     """A job is queued once more by a person: run it inline or send it to the workers."""
-    home = backend_of(job.backend)
-    mode_is_inline = home is not None and backend_settings(home).options.is_inline
-    here = forced_inline or (mode_is_inline and not is_worker())
     # What waits for a place is let in by others, and run by workers.
-    if here and job.state != State.BLOCKED:
+    if _is_here(job) and job.state != State.BLOCKED:
         run_on_commit([(job, partial(job.refresh_from_db, using=using))], using)
     else:
         dispatch_on_commit([job], using)
+
+
+def _is_here(job: Job) -> bool:
+    """Whether it is inline that this job is to run."""
+    if forced_inline or is_worker():
+        return bool(forced_inline)
+    home = backend_of(job.backend)
+    return home is not None and backend_settings(home).options.is_inline
+
+
+def run_ready(jobs: Ready) -> Ready:
+    """Run those of these jobs here that follow in a workflow of inline jobs. Returns the others."""
+    here = [job for job in jobs if isinstance(job, Job) and _is_here(job)]
+    if not here:
+        return jobs
+    using = ledger_database()
+    _run_after_commit([(job, partial(job.refresh_from_db, using=using)) for job in here], using)
+    return [job for job in jobs if job not in here]
+
+
+RUN_INLINE.append(run_ready)
 
 
 def run_on_commit(calls: Sequence[Call], using: str) -> None:
@@ -192,7 +210,7 @@ def _run(job: Job, using: str) -> Run | None:
     context = fresh_context()
     with _caller_undisturbed(), _watched(job.timeout):
         try:
-            return context.run(_run_keeping, job, using)
+            return context.run(run_claimed, job, using, of_caller=True)
         except BaseException:
             settle_interrupted(job, INTERRUPTED, using)
             dispatch_on_commit([job], using)
@@ -200,33 +218,6 @@ def _run(job: Job, using: str) -> Run | None:
         finally:
             # As at the end of a request: the job had caches of its own.
             context.run(caches.close_all)
-
-
-def _run_keeping(job: Job, using: str) -> Run | None:
-    """Run it, and then here too what can begin by that, as the next step of a workflow."""
-    with keeping(_take_inline):
-        return run_claimed(job, using, of_caller=True)
-
-
-def run_here(act: Callable[[], object], using: str) -> None:
-    """Do this, and run here what can begin by it and runs inline, as a step of a workflow."""
-    with keeping(_take_inline):
-        act()
-    if not _here.depth and _here.later:
-        calls, _here.later = list(_here.later), deque()
-        _run_after_commit(calls, using)
-
-
-def _take_inline(ready: Ready) -> Ready:
-    """Have those of these jobs run here that run inline. Returns the others."""
-    own = [job for job in ready if isinstance(job, Job) and _runs_here(job)]
-    _here.later.extend((job, partial(int)) for job in own)
-    return [job for job in ready if job not in own]
-
-
-def _runs_here(job: Job) -> bool:
-    task = known_task(job.task)
-    return task is not None and runs_inline(task)
 
 
 def settle_interrupted(job: Job, words: str, using: str) -> None:

@@ -411,8 +411,9 @@ def _succeed(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
         return _write_successes(done, using)
     with transaction.atomic(using):
         settled = _write_successes(done, using)
-        if gates := [job.pk for job in leading if job.pk in settled]:
-            leading[0].effects = batches.release_steps(gates, {GateOn.NEXT}, using)
+        if gates := [job for job in leading if job.pk in settled]:
+            pks = [job.pk for job in gates]
+            gates[0].effects = batches.release_steps(pks, {GateOn.NEXT}, using)
         return settled
 
 

@@ -46,8 +46,7 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
     using, worker = ledger_database(), clock.new_id()
     ran: list[UUID] = []
     with without_dispatch(), _interruptible(worker, using):
-        # Where nothing is ever committed, nobody else looks whether a batch has ended.
-        while _makes_ready(using) or _queues(queues, using) or sweep(using):
+        while _makes_ready(using) or _queues(queues, using):
             waiting = _queues(queues, using)
             if len(ran) >= limit and waiting:
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
@@ -63,7 +62,13 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
 
 def _makes_ready(using: str) -> int:
     """Do to jobs that wait what maintenance does. How many it moved."""
-    return expire_jobs(1000, using) or promote_jobs(1000, using) or admit_waiting(using, 0.0)
+    return (
+        expire_jobs(1000, using)
+        or promote_jobs(1000, using)
+        or admit_waiting(using, 0.0)
+        # Where nothing is ever committed, nobody else looks whether a batch has ended.
+        or sweep(using)
+    )
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from uuid import UUID
 from ..core.errors import InvalidMove
 from ..core.states import State, Transition
 from ..jobs.actions import By, acting, cancel_job, retry_job
-from ..jobs.inline import run_here
 from ..ledger import history
 from ..ledger.batches import SKIP_CODES
 from ..ledger.connection import in_transaction
@@ -30,8 +29,7 @@ def cancel_batch(batch_id: UUID | str, using: str | None = None, by: By = None) 
     if batch.finished_at is not None:
         raise InvalidMove.of("batch_finished", batch=str(batch.pk), outcome=batch.outcome)
     _record(HistoryVerb.BATCH_CANCELLED, batch, by, using)
-    cancelled: list[Job] = []
-    run_here(lambda: cancelled.extend(cancel_all(batch.pk, using)), using)
+    cancelled = cancel_all(batch.pk, using)
     running = Job.objects.using(using).filter(batch__in=parts_of(batch, using), state=State.RUNNING)
     count = len(cancelled)
     for job_id in list(running.values_list("pk", flat=True)):
@@ -73,5 +71,4 @@ def retry_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -
 def _record(verb: HistoryVerb, batch: Batch, by: By, using: str) -> None:
     actor = acting(by)
     if actor is not None:
-        name = f"{batch.name} " if batch.name else ""
-        history.record(verb, actor, [{"detail": f"{name}{batch.pk}"}], using)
+        history.record(verb, actor, [{"batch": batch.pk, "detail": str(batch)}], using)

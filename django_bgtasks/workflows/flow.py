@@ -18,7 +18,7 @@ from ..core.errors import DuplicateJob, InvalidArguments
 from ..core.flows import Flow, FlowOptions, Step
 from ..core.options import default_backend
 from ..core.payload import fault_of
-from ..jobs.inline import run_here, run_on_commit
+from ..jobs.inline import run_on_commit
 from ..ledger.connection import in_transaction
 from ..ledger.lifecycle import ledger_database
 from ..models import Batch, BatchKind, Job
@@ -112,8 +112,7 @@ def batch(name: str = "", **options: Any) -> Iterator[GrowingBatch]:
             raise _duplicate(row, using) from None
         yield growing
         growing.is_open = False
-        complete = partial(complete_logged, [row.pk], using)
-        transaction.on_commit(partial(run_here, complete, using), using, robust=True)
+        transaction.on_commit(partial(complete_logged, [row.pk], using), using, robust=True)
 
 
 def _enqueue(flow: Workflow, using: str) -> BatchHandle:
@@ -132,8 +131,7 @@ def _enqueue(flow: Workflow, using: str) -> BatchHandle:
         return BatchHandle(holder, using, deduplicated=True)
     _start_here(here, using)
     if empty := _empty_batches(tree):
-        complete = partial(complete_logged, empty, using)
-        transaction.on_commit(partial(run_here, complete, using), using, robust=True)
+        transaction.on_commit(partial(complete_logged, empty, using), using, robust=True)
     return BatchHandle(row, using)
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from ..core.outcomes import outcome_of_gate
-from ..jobs.busy import announce_unbegun
+from ..jobs.busy import AFTER_BUSY, announce_unbegun
 from ..jobs.enqueue import start_jobs
 from ..ledger.batch_moves import cancel_waiting, cancelled_with_waiting, mark_cancelled
 from ..ledger.batches import (
@@ -102,3 +102,6 @@ def _send(effects: Effects, using: str) -> None:
     start_jobs(effects.released, using)
     for job in effects.skipped:
         announce_unbegun(job, outcome_of_gate(job.error_code == GATE_FAILED), using)
+
+
+AFTER_BUSY.append(follow)

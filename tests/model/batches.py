@@ -34,6 +34,7 @@ from .batch_state import (
     WAITING,
     Agent,
     Job,
+    JobPlan,
     Model,
     View,
     World,
@@ -81,7 +82,7 @@ def job_steps(model: Model, world: World, key: int) -> Iterator[Step]:
     job, who = view.job(key), f"job {key}"
     if job.state == QUEUED and not is_locked(world, key):
         yield Step(True, f"{who} begins", begun(world, key, job))
-    elif job.state == RUNNING and run == RUNS and plan.adds and is_new(view, plan.adds):
+    elif job.state == RUNNING and run == RUNS and may_add(view, plan):
         agent = Agent("add", key, added(model, key, job.claims), job.claims)
         yield Step(True, f"{who} is to add", with_run(with_agents(world, agent), key, ADDS))
     elif job.state == RUNNING and run in (RUNS, ADDED):
@@ -97,6 +98,11 @@ def job_steps(model: Model, world: World, key: int) -> Iterator[Step]:
 def begun(world: World, key: int, job: Job) -> World:
     changed = job._replace(state=RUNNING, claims=job.claims + 1)
     return with_run(with_rows(world, ((key, changed),)), key, RUNS)
+
+
+def may_add(view: View, plan: JobPlan) -> bool:
+    """It knows of the batch, and nobody has added these rows before."""
+    return bool(plan.adds) and view.batch(plan.adds_to).is_there and is_new(view, plan.adds)
 
 
 def is_new(view: View, keys: tuple[int, ...]) -> bool:
@@ -149,7 +155,7 @@ def deaths(model: Model, world: World) -> Iterator[Step]:
             continue
         yield Step(False, f"the process of job {key} dies", with_run(world, key, DEAD))
         zombies = [agent for _, agent in settlements(model, world, key, "zombie settle")]
-        if run == RUNS and plan.adds and is_new(view, plan.adds):
+        if run == RUNS and may_add(view, plan):
             zombies = [Agent("zombie add", key, added(model, key, job.claims), job.claims)]
         for what, rescue in rescues(model, key, job):
             for zombie in zombies:

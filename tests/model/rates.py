@@ -4,8 +4,7 @@ Times are whole numbers from now on, so that the clock needs no end. A job that 
 that no other row has and that is free soon; who has claimed it takes the seat, from when it is free
 on, and begins then. A statement that gives seats looks (its snapshot) and writes later; a place at
 a limit (of one at once) is given in one step. The timer looks whenever somebody may get a seat.
-A job whose time it is begins before the clock goes on: what comes late is not searched. Nor is the
-margin, by which a seat is taken for longer until its task has returned.
+A job whose time it is begins before the clock goes on: what comes late is not searched.
 """
 
 from __future__ import annotations
@@ -29,9 +28,7 @@ class Plan(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A row. begins_in: of one that is ready. took: its last seat, where that matters; below zero
-    if another has taken it since.
-    """
+    """A row. begins_in: of one that is ready. took: its last seat, noted for a twin."""
 
     state: str = NEW
     has_place: bool = False
@@ -42,10 +39,7 @@ class Job(NamedTuple):
 
 
 class Agent(NamedTuple):
-    """A statement that gives seats, with its snapshot, a zombie that is yet to take its seat, or a
-    giver: a process that is yet to give back the seat that a job has not begun with. It is a late
-    giver if somebody has taken that seat since.
-    """
+    """A statement that gives seats, with its snapshot, or a zombie that is yet to take its seat."""
 
     kind: str = "statement"
     pairs: tuple[tuple[int, int], ...] = ()
@@ -73,8 +67,6 @@ class Rules:
     who takes a seat asks whether the job is still its own. keeps_seat: what has been taken stays so
     after a crash. place_first: the seat comes after the place. pause_takes: a pause, and each
     sweep, takes the places of jobs that have not begun; pause_takes_seats: their seats too.
-    asks_giver: who gives a seat back asks whether somebody has taken it since. gives_first: it does
-    that before its job is another's, and may begin all the same.
     """
 
     takes: str = "before"
@@ -85,8 +77,6 @@ class Rules:
     place_first: bool = True
     pause_takes: bool = True
     pause_takes_seats: bool = True
-    asks_giver: bool = True
-    gives_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,13 +122,6 @@ def with_seat(world: World, seat: int, free_in: int) -> World:
 
 def taken(model: Model, world: World, seat: int) -> World:
     """For a whole period, from when it is free on."""
-    for agent in world.agents:
-        if agent.kind == "giver" and agent.pairs[0][1] == seat:
-            late = agent._replace(kind="late giver")
-            world = with_agents(world, late, without=agent)
-    for index, job in enumerate(world.jobs):
-        if job.took == seat:
-            world = with_job(world, index, took=-seat)
     return with_seat(world, seat, world.free_in[seat - 1] + model.period)
 
 
@@ -226,7 +209,7 @@ def start_steps(model: Model, world: World, index: int) -> Iterator[Step]:
         yield Step(True, f"job {index} goes back", after)
     elif rules.takes == "before":
         begins_in = min(wait, model.ahead) if rules.early == "begins" else wait
-        took = 0 if rules.keeps_seat and "hand back" not in model.wants else job.seat
+        took = 0 if rules.keeps_seat else job.seat
         after = taken(model, world, job.seat)
         after = with_job(after, index, state=READY, seat=0, begins_in=begins_in, took=took)
         yield Step(True, f"job {index} takes seat {job.seat}", after)
@@ -243,7 +226,7 @@ def begun(world: World, index: int) -> World:
 def rescued(model: Model, world: World, index: int) -> World:
     job = world.jobs[index]
     if job.took and not model.rules.keeps_seat:
-        world = with_seat(world, abs(job.took), 0)
+        world = with_seat(world, job.took, 0)
     return lined_up(model, with_job(world, index, seat=0, took=0), index)
 
 
@@ -269,8 +252,6 @@ def written(model: Model, world: World, agent: Agent) -> tuple[str, World]:
     after, given = with_agents(world, without=agent), []
     if agent.kind == "zombie":
         return taken_late(model, after, *agent.pairs[0])
-    if "giver" in agent.kind:
-        return given_back(model, after, agent)
     rows = [row for row, _ in agent.pairs if world.jobs[row].state == SEAT]
     for row, (_, seat) in zip(rows, agent.pairs, strict=False):
         if any(job.seat == seat for job in after.jobs):
@@ -292,14 +273,6 @@ def taken_late(model: Model, world: World, row: int, seat: int) -> tuple[str, Wo
     )
 
 
-def given_back(model: Model, world: World, agent: Agent) -> tuple[str, World]:
-    [(row, seat)] = agent.pairs
-    if agent.kind == "late giver" and model.rules.asks_giver:
-        return f"seat {seat} is another's now", world
-    sooner = max(0, world.free_in[seat - 1] - model.period)
-    return f"job {row} gives seat {seat} back", with_seat(world, seat, sooner)
-
-
 def deaths(model: Model, world: World) -> Iterator[Step]:
     """Processes die, or are taken for dead. What they had not committed is undone."""
     for index, job in enumerate(world.jobs):
@@ -319,12 +292,6 @@ def wishes(model: Model, world: World) -> Iterator[Step]:
         if "cancel" in model.wants and job.state in (PLACE, SEAT, QUEUED):
             ended = with_job(world, index, state=ENDED, seat=0, has_place=False)
             yield Step(False, f"job {index} is cancelled", ended)
-        if "hand back" in model.wants and job.state == READY:
-            kind = "giver" if job.took > 0 else "late giver"
-            giver = with_agents(world, Agent(kind, ((index, abs(job.took)),)))
-            if not model.rules.gives_first:
-                giver = lined_up(model, with_job(giver, index, took=0), index)
-            yield Step(False, f"job {index} is handed back", giver)
     if "pause" in model.wants and not world.is_paused:
         paused = numbers_taken(model, world._replace(is_paused=True))
         yield Step(False, "the queue is paused", paused)

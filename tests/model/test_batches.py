@@ -50,7 +50,7 @@ def people(*wants: tuple[str, int], wishes: int = 1) -> dict[str, Any]:
 CANCEL, CANCEL_CHILD, RETRY = people(("cancel", 0)), people(("cancel", 1)), people(("retry", 10))
 CANCEL_AND_RETRY = people(("cancel", 0), ("retry", 11), wishes=2)
 
-ONE, TWO, ROOT_AND_CHILD, THREE = (ROOT,), (ROOT, CHILD), (ROOT, CHILD), (ROOT, CHILD, CHILD)
+ONE, TWO, THREE = (ROOT,), (ROOT, CHILD), (ROOT, CHILD, CHILD)
 # One that runs adds to its own batch.
 GROWS = (JobPlan(0, adds=(11,), adds_to=0), JobPlan(0, is_added=True))
 # A member of one child adds to the other, whose last member settles.
@@ -199,6 +199,35 @@ LONG_SIZES: dict[str, tuple[int, Model]] = {
             (OF_ROOT, OPENED_BY_10),
             **people(("cancel", 0), ("retry", 10), ("retry", 11), wishes=2),
         ),
+    ),
+    "a retry meets growth": (
+        7_500,
+        Model((ROOT, BEHIND_10), ADDS_TO_NEXT, **RETRY),
+    ),
+    "two cancels": (
+        28_000,
+        Model(TWO, (OF_CHILD, AFTER_CHILD), **people(("cancel", 0), ("cancel", 1), wishes=2)),
+    ),
+    "two children fail": (
+        7_400,
+        Model(
+            THREE,
+            (
+                CHILD_EITHER,
+                JobPlan(2, outcomes=BOTH),
+                CHILD_FAILURE,
+                JobPlan(0, 2, FAILURE),
+                ON_FAILURE,
+            ),
+        ),
+    ),
+    "a cancel of a chain, slow statements": (
+        21_000,
+        Model(ONE, (EITHER, AFTER_10, AFTER_11, ON_FAILURE), apart=True, **CANCEL),
+    ),
+    "a retry after a cancel, slow statements": (
+        44_000,
+        Model(ONE, (OF_ROOT, AFTER_10), apart=True, **CANCEL_AND_RETRY),
     ),
 }
 

@@ -27,10 +27,6 @@ SIZES = {
     "a place and a seat": (520, Model((LIMITED_RETRIED, LIMITED), wants=("cancel",), wishes=1)),
     "a pause": (540, Model((PAUSABLE_LIMITED, LIMITED), wants=PAUSES, wishes=2)),
     "a pause without a place": (730, Model((PAUSABLE, ONE), wants=PAUSES, wishes=2)),
-    "a job that has its seat is handed back": (
-        1_300,
-        Model((ONE, ONE), wants=("hand back",), wishes=1),
-    ),
     "who is too early goes back": (
         2_900,
         Model((RETRIED, ONE), faults=1, rules=Rules(early="goes back")),
@@ -44,14 +40,6 @@ SIZES = {
     ),
 }
 LONG_SIZES = {
-    "three jobs, of which some are handed back": (
-        112_000,
-        Model((ONE, ONE, ONE), wants=("hand back",), wishes=1, faults=1),
-    ),
-    "two hand-backs and a crash": (
-        26_000,
-        Model((ONE, ONE), wants=("hand back",), wishes=2, faults=1),
-    ),
     "a pause and a crash": (
         33_000,
         Model((PAUSABLE_LIMITED, LIMITED, ONE), wants=PAUSES, wishes=2, faults=1),
@@ -89,14 +77,6 @@ TWINS = {
     "the seat comes before the place": (
         Model((LIMITED_RETRIED, LIMITED), rules=Rules(place_first=False)),
         "never runs",
-    ),
-    "who comes late gives back a seat that another has taken": (
-        Model((ONE, ONE, ONE), wants=("hand back",), wishes=1, rules=Rules(asks_giver=False)),
-        "2 starts within a period",
-    ),
-    "a seat is given back before its job is": (
-        Model((ONE, ONE), wants=("hand back",), wishes=1, rules=Rules(gives_first=True)),
-        "2 starts within a period",
     ),
     "a pause leaves places and seats": (
         Model((PAUSABLE, ONE), wants=PAUSES, wishes=1, rules=Rules(pause_takes=False)),

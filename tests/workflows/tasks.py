@@ -65,4 +65,4 @@ def grow(context: Any, depth: int) -> int:
 
 @task(takes_context=True)
 def sum_results(context: Any) -> int:
-    return sum(context.results())
+    return int(sum(context.results()))
