@@ -31,6 +31,11 @@ from .times import Now
 
 # What a job has no more that has given up what it had of its limits.
 NO_NUMBERS: dict[str, Any] = {"place": None, "seat": None}
+# What a batch has no more that is opened again.
+OPEN_AGAIN: dict[str, Any] = {
+    **dict.fromkeys(("finished_at", "failed_at", "cancelled_at")),
+    "outcome": "",
+}
 
 
 def join(batch_id: UUID, adder: Job | None, using: str) -> Batch:
@@ -120,17 +125,13 @@ def reopen(job: Job, using: str) -> None:
 
 
 def _reopen(batch: Batch, using: str) -> None:
-    values: dict[str, Any] = {
-        **dict.fromkeys(("finished_at", "failed_at", "cancelled_at")),
-        "outcome": "",
-    }
     rows = Batch.objects.using(using).filter(pk=batch.pk)
     if not batch.dedup_key:
-        rows.update(**values)
+        rows.update(**OPEN_AGAIN)
         return
     try:
         with transaction.atomic(using):
-            rows.update(**values, dedup_slot=slot_of(OF_BATCHES, batch.dedup_key))
+            rows.update(**OPEN_AGAIN, dedup_slot=slot_of(OF_BATCHES, batch.dedup_key))
     except IntegrityError:
         raise DuplicateJob(
             f"Batch {batch.pk} cannot go on: another one holds its dedup key "
@@ -154,7 +155,7 @@ def _revive(gates: Collection[UUID], using: str) -> None:
         ids: list[UUID] = []
         for page in pages(frontier):
             skipped = Batch.objects.using(using).filter(gate__in=page, outcome=BatchOutcome.SKIPPED)
-            rows = update_returning(skipped, {"finished_at": None, "outcome": ""})
+            rows = update_returning(skipped, OPEN_AGAIN)
             reopened |= {batch.pk for batch in rows}
             ids += find_behind(page, SKIPPED, ends, using)
         jobs: list[Job] = []
