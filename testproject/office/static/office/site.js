@@ -59,6 +59,19 @@ function followRow(row) {
   });
 }
 
+// How far a workflow is; when it has ended, its section is drawn anew.
+async function followWorkflow(section) {
+  const done = await follow(section.dataset.follow, async (run) => {
+    run.finished = run.outcome !== "";
+    section.querySelector("progress").max = run.total;
+    section.querySelector("progress").value = run.done;
+    section.querySelector("[data-message]").textContent = `${run.done} of ${run.total} steps done`;
+  });
+  if (!done) return;
+  document.querySelector("[data-outcome]").textContent = done.outcome;
+  await redraw(section);
+}
+
 // Send the file by script to show how far it is; the answer is 202 with the id of the job.
 function send(form) {
   const request = new XMLHttpRequest();
@@ -119,6 +132,7 @@ document.querySelectorAll(crypto.randomUUID ? "form[data-order]" : "none").forEa
   });
 });
 document.querySelectorAll("[data-job-row][data-status-url]").forEach(followRow);
+document.querySelectorAll("[data-follow]").forEach(followWorkflow);
 document.querySelectorAll("form[data-upload]").forEach((form) => {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
