@@ -33,8 +33,8 @@ class StuckWhy(StrEnum):
     """Why nothing of an open workflow moves.
 
     job_held: a job of it is held. paused, unserved: a job of it waits in such a queue. closed: at a
-    limit of 0, or in a sequence that a failed job holds. unmoved: nothing has begun for long, though
-    a worker serves its queue. unfinished: nothing of it is live, and nobody has finished it.
+    limit of 0, or in a sequence that a failed job holds. unmoved: nothing has begun for long,
+    though a worker serves its queue. unfinished: nothing of it is live, and nobody has finished it.
     """
 
     JOB_HELD = "held"
@@ -49,8 +49,8 @@ class StuckWhy(StrEnum):
 class StuckBatch:
     """An open workflow of which nothing moves. seconds: since it was enqueued.
 
-    job, task, queue: of one that waits; "" if there is none. key: of its limit. waited: seconds that
-    it has.
+    job, task, queue: of one that waits; "" if there is none. key: of its limit. waited: seconds
+    that it has.
     """
 
     id: str
@@ -77,9 +77,9 @@ class FailedBatch:
 class BatchesSnapshot:
     """The workflows of a backend. open: how many are; at least so many, if that is COUNTED.
 
-    oldest: the id of the one that was enqueued first, age: the seconds since then. failing: how many
-    that are open have a job that has failed. stuck: some of the oldest. failed: in the last day, the
-    latest first; failed_count of them, counted up to COUNTED.
+    oldest: the id of the one that was enqueued first, age: the seconds since then. failing: how
+    many that are open have a job that has failed. stuck: some of the oldest. failed: in the last
+    day, the latest first; failed_count of them, counted up to COUNTED.
     """
 
     open: int = 0
@@ -98,8 +98,8 @@ NO_BATCHES = BatchesSnapshot()
 class Surface:
     """What a judgement about workflows needs to know of their backend.
 
-    serves: whether jobs of a queue are run. closed: the keys of limits and sequences in which nothing
-    moves. is_any_held: whether any job is.
+    serves: whether jobs of a queue are run. closed: the keys of limits and sequences in which
+    nothing moves. is_any_held: whether any job is.
     """
 
     paused: Collection[str]
@@ -140,14 +140,14 @@ def _failed(roots: QuerySet[Batch]) -> tuple[tuple[FailedBatch, ...], int]:
 
 def _stuck(rows: list[Any], surface: Surface, using: str) -> list[StuckBatch]:
     ids = [row.pk for row in rows]
-    held = _held_jobs(ids, using) if surface.is_any_held else {}
+    held_jobs = _held_jobs(ids, using) if surface.is_any_held else {}
     running = _with_running(ids, using)
-    still = [row for row in rows if row.pk not in running or row.pk in held]
+    still = [row for row in rows if row.pk not in running or row.pk in held_jobs]
     samples = _samples([row.pk for row in still], using) if still else {}
     found, suspects = [], []
     for row in still:
-        sample = held.get(row.pk) or samples.get(row.pk)
-        why = _judge(sample, surface, is_held=row.pk in held)
+        sample = held_jobs.get(row.pk) or samples.get(row.pk)
+        why = _judge(sample, surface, is_held=row.pk in held_jobs)
         if why in (StuckWhy.UNMOVED, StuckWhy.UNFINISHED):
             suspects.append(row.pk)
         if why is not None:
@@ -164,15 +164,13 @@ def _judge(sample: Any, surface: Surface, is_held: bool) -> StuckWhy | None:
         return StuckWhy.JOB_HELD
     if sample is None:
         return StuckWhy.UNFINISHED
-    if sample.state == State.BLOCKED:
-        return StuckWhy.CLOSED if sample.lane in surface.closed else None
-    if sample.state == State.SCHEDULED:
-        return None
-    if sample.queue in surface.paused:
-        return StuckWhy.PAUSED
-    if not surface.serves(sample.queue):
-        return StuckWhy.UNSERVED
-    return StuckWhy.UNMOVED if (sample.seconds or 0.0) > UNMOVED else None
+    checks = {
+        StuckWhy.CLOSED: sample.state == State.BLOCKED and sample.lane in surface.closed,
+        StuckWhy.PAUSED: sample.state == State.QUEUED and sample.queue in surface.paused,
+        StuckWhy.UNSERVED: sample.state == State.QUEUED and not surface.serves(sample.queue),
+        StuckWhy.UNMOVED: sample.state == State.QUEUED and (sample.seconds or 0.0) > UNMOVED,
+    }
+    return next((why for why, is_so in checks.items() if is_so), None)
 
 
 def _stuck_batch(row: Any, why: StuckWhy, sample: Any) -> StuckBatch:

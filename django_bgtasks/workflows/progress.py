@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.db import connections
 from django.db.models import QuerySet, Sum
+from django.db.models.expressions import RawSQL
 
 from ..core.states import FINAL, State
-from ..ledger.batch_moves import subtree_of
 from ..models import Batch, Job
 
 
@@ -80,11 +80,11 @@ GROUP BY part.top, j.state"""
     return found
 
 
-def parts_of(batch: Batch, using: str) -> QuerySet[Batch, UUID] | list[UUID]:
-    """The ids of a batch and of all that are a part of it, for a condition."""
+def parts_of(batch: Batch, using: str) -> QuerySet[Batch, UUID] | RawSQL:
+    """The ids of a batch and of all that are a part of it, for a condition with `in`."""
     if batch.root == batch.pk:
         return Batch.objects.using(using).filter(root=batch.pk).values_list("pk", flat=True)
-    return subtree_of(batch.pk, using)
+    return RawSQL(f"{with_parts(1)} SELECT part.id FROM part", stored_ids([batch.pk], using))
 
 
 def with_parts(count: int) -> str:
