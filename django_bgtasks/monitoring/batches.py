@@ -12,12 +12,14 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Max, OuterRef, QuerySet, Subquery
+from django.db import connections
+from django.db.models import Max, QuerySet
 
 from ..core.options import stored_backends
 from ..core.states import State, WaitsFor
 from ..ledger.times import Now, SecondsBetween, after
 from ..models import Batch, BatchOutcome, Job
+from ..workflows.progress import stored_ids, uuid_of
 from .queries import DUE, UNBLOCKED
 
 # So many that are open are counted, so many of the oldest looked at, and so many listed.
@@ -208,24 +210,25 @@ def _samples(ids: Collection[UUID], using: str) -> dict[UUID, Any]:
     """One job that waits of each of these workflows: one that is queued, or else one that is for
     later, or else one that waits for a place. None of those that wait for a step.
     """
-    parts = Batch.objects.using(using).filter(root=OuterRef(OuterRef("pk"))).order_by()
-
-    def first(**state: Any) -> Subquery:
-        rows = Job.objects.using(using).filter(batch__in=parts.values("pk"), **state).order_by()
-        return Subquery(rows.values("pk")[:1])
-
-    rows = Batch.objects.using(using).filter(pk__in=ids).order_by().annotate(
-        queued=first(state=State.QUEUED),
-        later=first(state=State.SCHEDULED),
-        blocked=first(state=State.BLOCKED, waits_for__in=[WaitsFor.LANE, WaitsFor.RATE]),
-    )  # fmt: skip
-    chosen = {
-        root: next((one for one in some if one is not None), None)
-        for root, *some in rows.values_list("pk", "queued", "later", "blocked")
-    }
-    jobs: Any = Job.objects.using(using).filter(pk__in=[one for one in chosen.values() if one])
+    batches, jobs_table = Batch._meta.db_table, Job._meta.db_table
+    of_workflow = (
+        f"SELECT j.id FROM {batches} b JOIN {jobs_table} j ON j.batch = b.id WHERE b.root = r.id"
+    )
+    kinds = (
+        f"j.state = '{State.QUEUED}'",
+        f"j.state = '{State.SCHEDULED}'",
+        f"j.state = '{State.BLOCKED}' AND j.waits_for IN ('{WaitsFor.LANE}', '{WaitsFor.RATE}')",
+    )
+    # Those further on are only looked for where there are none of those before them.
+    first = ", ".join(f"({of_workflow} AND {kind} LIMIT 1)" for kind in kinds)
+    marks = ", ".join(["%s"] * len(ids))
+    statement = f"SELECT r.id, COALESCE({first}) FROM {batches} r WHERE r.id IN ({marks})"
+    with connections[using].cursor() as cursor:
+        cursor.execute(statement, stored_ids(ids, using))
+        chosen = {uuid_of(root): pk and uuid_of(pk) for root, pk in cursor.fetchall()}
+    jobs: Any = Job.objects.using(using).filter(pk__in=[pk for pk in chosen.values() if pk])
     by_id = {job.pk: job for job in _sampled(jobs.annotate(seconds=SecondsBetween(DUE, Now())))}
-    return {root: by_id.get(one) for root, one in chosen.items()}
+    return {root: by_id.get(pk) for root, pk in chosen.items()}
 
 
 def _sampled(jobs: Any) -> Any:

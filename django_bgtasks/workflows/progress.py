@@ -106,6 +106,11 @@ def stored_ids(ids: Collection[UUID], using: str) -> list[Any]:
     return [field.get_db_prep_value(one, connections[using]) for one in ids]
 
 
+def uuid_of(value: Any) -> UUID:
+    """An id as a cursor gives it."""
+    return value if isinstance(value, UUID) else UUID(value)
+
+
 def _totals(finished: Collection[UUID], using: str) -> dict[UUID, int]:
     """How many jobs each of these batches had, with its parts, some of which may be pruned."""
     if not finished:
@@ -128,4 +133,4 @@ def _rows(statement: str, tops: Collection[UUID], using: str) -> list[tuple[UUID
     with connections[using].cursor() as cursor:
         cursor.execute(statement, stored_ids(tops, using))
         rows = cursor.fetchall()
-    return [(top if isinstance(top, UUID) else UUID(top), name, value) for top, name, value in rows]
+    return [(uuid_of(top), name, value) for top, name, value in rows]
