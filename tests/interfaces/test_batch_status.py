@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from django.db import connection
-from django.http import StreamingHttpResponse
 from django.template import Context, Template
 from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -24,6 +22,7 @@ from django_bgtasks.models import Batch, Job
 from django_bgtasks.testing import run_jobs, without_redis
 from tests.workflows import tasks
 
+from ..threads import in_loop
 from .workflows import make_batch, make_member, make_step, split_and_join
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -186,8 +185,8 @@ def test_a_stream_tells_each_change_until_the_end(ada: User) -> None:
     async def listen() -> list[dict[str, Any]]:
         client = AsyncClient()
         await sync_to_async(client.force_login)(ada)
-        response = await client.get(f"/jobs/{batch.pk}/events/")
-        assert isinstance(response, StreamingHttpResponse)
+        response: Any = await client.get(f"/jobs/{batch.pk}/events/")
+        assert response["Content-Type"] == "text/event-stream"
         found = []
         async for chunk in response:
             text = chunk.decode() if isinstance(chunk, bytes) else chunk
@@ -203,7 +202,7 @@ def test_a_stream_tells_each_change_until_the_end(ada: User) -> None:
         else:
             Batch.objects.filter(pk=batch.pk).update(outcome="succeeded", **ended)
 
-    found = asyncio.run(listen())
+    found = in_loop(listen())
     assert [one["state"] for one in found] == ["queued", "running", "succeeded"]
 
 
