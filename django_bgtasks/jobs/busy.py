@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
 from ..core.outcomes import Outcome, outcome_of_busy
@@ -14,6 +14,9 @@ from .middleware import middleware_of, report_outcome
 from .results import announce
 from .task import known_task
 
+# What is called with jobs that were cancelled so: how their workflows go on is known further up.
+AFTER_BUSY: list[Callable[[Sequence[Job], str], None]] = []
+
 
 def cancel_busy(job_ids: Collection[UUID], using: str) -> set[str]:
     """Cancel those of these jobs that have no place and do not wait for one; see skip_busy().
@@ -21,6 +24,8 @@ def cancel_busy(job_ids: Collection[UUID], using: str) -> set[str]:
     Returns their lanes: who has looked there meanwhile may have found them locked.
     """
     jobs = skip_busy(job_ids, using)
+    for act in AFTER_BUSY:
+        act(jobs, using)
     for job in jobs:
         announce_unbegun(job, outcome_of_busy(), using)
     return {job.lane or "" for job in jobs}

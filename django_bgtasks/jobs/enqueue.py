@@ -63,6 +63,8 @@ LONGEST_KEY = 255
 LOOKS = 50
 _without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
 Ready = Sequence[Job | Admitted]
+# What runs those of such jobs that are to run inline, and returns the others: known further up.
+RUN_INLINE: list[Callable[[Ready], Ready]] = []
 _keep: ContextVar[Callable[[Ready], Ready] | None] = ContextVar("bgtasks_keep", default=None)
 AnyTask = BackgroundTask[Any, Any]
 
@@ -375,7 +377,10 @@ def start_jobs(jobs: Sequence[Job], using: str) -> None:
 
 def _send_or_keep(jobs: Ready) -> None:
     keep = _keep.get()
-    send_now(jobs if keep is None else keep(jobs))
+    rest = jobs if keep is None else keep(jobs)
+    for run in RUN_INLINE:
+        rest = run(rest)
+    send_now(rest)
 
 
 def _admit_all(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Admitted]:

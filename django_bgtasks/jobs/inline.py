@@ -34,7 +34,7 @@ from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
 from ..sandbox.call import interrupt_overdue, limits_held
-from .enqueue import dispatch_on_commit, enqueue, fresh_context
+from .enqueue import RUN_INLINE, Ready, dispatch_on_commit, enqueue, fresh_context
 from .enqueue_many import enqueue_many
 from .execute import Run, announce_outcome, run_claimed
 from .expiry import expire_jobs
@@ -85,14 +85,32 @@ def enqueue_many_inline(
 
 def run_again_on_commit(job: Job, using: str) -> None:
     """A job is queued once more by a person: run it inline or send it to the workers."""
-    home = backend_of(job.backend)
-    mode_is_inline = home is not None and backend_settings(home).options.is_inline
-    here = forced_inline or (mode_is_inline and not is_worker())
     # What waits for a place is let in by others, and run by workers.
-    if here and job.state != State.BLOCKED:
+    if _is_here(job) and job.state != State.BLOCKED:
         run_on_commit([(job, partial(job.refresh_from_db, using=using))], using)
     else:
         dispatch_on_commit([job], using)
+
+
+def _is_here(job: Job) -> bool:
+    """Whether it is inline that this job is to run."""
+    if forced_inline or is_worker():
+        return bool(forced_inline)
+    home = backend_of(job.backend)
+    return home is not None and backend_settings(home).options.is_inline
+
+
+def run_ready(jobs: Ready) -> Ready:
+    """Run those of these jobs here that follow in a workflow of inline jobs. Returns the others."""
+    here = [job for job in jobs if isinstance(job, Job) and _is_here(job)]
+    if not here:
+        return jobs
+    using = ledger_database()
+    _run_after_commit([(job, partial(job.refresh_from_db, using=using)) for job in here], using)
+    return [job for job in jobs if job not in here]
+
+
+RUN_INLINE.append(run_ready)
 
 
 def run_on_commit(calls: Sequence[Call], using: str) -> None:

@@ -25,8 +25,7 @@ from .batches import (
     path_of,
 )
 from .connection import retried
-from .expiry import slot_after_end
-from .lifecycle import lost_claim, owned
+from .lifecycle import lost_claim, owned, slot_after_end
 from .returning import sharing, update_returning
 from .times import Now
 
@@ -146,6 +145,7 @@ def _revive(gates: Collection[UUID], using: str) -> None:
         "state": Transition.REVIVE.target,
         "waits_for": WaitsFor.GATE,
         "finished_at": None,
+        "expires_at": None,
         "cancel_requested_at": None,
     }
     frontier, ends = set(gates), {GateOn.NEXT, *CALLBACKS}
@@ -163,7 +163,23 @@ def _revive(gates: Collection[UUID], using: str) -> None:
                 pk__in=page, state=State.CANCELLED, error_code__in=SKIP_CODES
             )
             jobs += update_returning(rows_again, waiting)
+        for job in jobs:
+            if job.dedup_key:
+                _take_key(job, using)
         frontier = reopened | {job.pk for job in jobs if job.has_followers}
+
+
+def _take_key(job: Job, using: str) -> None:
+    """Let a step that is revived hold its dedup key again. Raises DuplicateJob if it is taken."""
+    slot = slot_of(job.task, job.dedup_key)
+    try:
+        with transaction.atomic(using):
+            Job.objects.using(using).filter(pk=job.pk).update(dedup_slot=slot)
+    except IntegrityError:
+        raise DuplicateJob(
+            f"Job {job.pk}, which follows in the workflow, cannot wait again: another one holds "
+            f"its dedup key. Wait for that one, or cancel it."
+        ) from None
 
 
 def is_passed(job: Job, using: str) -> bool:

@@ -30,7 +30,7 @@ from ..core.states import FINAL, WAITING, State, Transition, WaitsFor
 from ..models import Attempt, AttemptLog, Job
 from . import batches
 from .connection import begin_new_session, retried, retry_until_connected
-from .expiry import free_expired_slot, not_expired, slot_after_end
+from .expiry import free_expired_slot, not_expired
 from .insert_calls import insert_rows
 from .returning import current, insert_returning, skipping_locked, update_returning
 from .statements import FREE_SLOT, OWN, dialect_of, do_meanwhile, is_plain
@@ -234,7 +234,6 @@ def apply_outcome(job: Job, outcome: Outcome, using: str) -> None:
         _write(job, outcome, using)
         return
     with transaction.atomic(using):
-        # First, as the fence: no job is added any more by who has lost the claim.
         _write(job, outcome, using)
         if fails:
             job.effects = batches.end_unsuccessful([job], using)
@@ -341,6 +340,12 @@ def crashes_of(job_id: UUID, using: str) -> int:
     return Attempt.objects.using(using).filter(job=job_id, outcome="crash").count()
 
 
+def slot_after_end() -> Case:
+    """A final job keeps its dedup slot only while its window is open."""
+    window = When(dedup_scope="window", dedup_until__gt=Now(), then=F("dedup_slot"))
+    return Case(window, default=Value(None))
+
+
 def _first(queues: Sequence[str], backend: str | None, using: str) -> UUID | None:
     rank = Case(*(When(queue=name, then=Value(i)) for i, name in enumerate(queues)))
     rows = skipping_locked(_queued(queues, backend, using))
@@ -406,8 +411,9 @@ def _succeed(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
         return _write_successes(done, using)
     with transaction.atomic(using):
         settled = _write_successes(done, using)
-        if gates := [job.pk for job in leading if job.pk in settled]:
-            leading[0].effects = batches.release_steps(gates, {GateOn.NEXT}, using)
+        if gates := [job for job in leading if job.pk in settled]:
+            pks = [job.pk for job in gates]
+            gates[0].effects = batches.release_steps(pks, {GateOn.NEXT}, using)
         return settled
 
 

@@ -75,11 +75,11 @@ def prune_blobs(using: str, chunk: int = CHUNK) -> int:
 @retried
 def prune_batches(age: timedelta, using: str, chunk: int = CHUNK) -> int:
     """Delete batches that finished longer ago than that, and of which no job is left; one chunk."""
-    jobs = Job.objects.using(using)
-    old = Batch.objects.using(using).filter(finished_at__lt=after(-age))
-    old = old.filter(
-        ~Exists(jobs.filter(batch=OuterRef("pk"))), ~Exists(jobs.filter(gate=OuterRef("pk")))
-    )
+    rows, jobs = Batch.objects.using(using), Job.objects.using(using)
+    has_jobs = Exists(jobs.filter(batch=OuterRef("pk"))) | Exists(jobs.filter(gate=OuterRef("pk")))
+    # A job that is kept longer can be retried, and all it is a part of opens again.
+    whole = rows.filter(root=OuterRef("root"))
+    old = rows.filter(finished_at__lt=after(-age)).filter(~Exists(whole.filter(has_jobs)))
     ids = list(old.order_by("finished_at").values_list("pk", flat=True)[:chunk])
     return old.filter(pk__in=ids)._raw_delete(using) if ids else 0
 
@@ -98,12 +98,13 @@ def _prune_state(jobs: QuerySet[Job], state: str, age: timedelta, chunk: int) ->
     old = jobs.filter(
         pk__lt=clock.id_floor(clock.now() - age), state=state, finished_at__lt=after(-age)
     ).filter(place__isnull=True)  # A failed job that holds its sequence waits for a person.
-    # What a workflow that is open has come to so far may be needed by its later steps.
+    # What a workflow that is open has come to so far may be needed by its later steps, and what it
+    # has come to in the end by its callbacks.
     batches = Batch.objects.using(jobs.db)
     root = batches.filter(pk=OuterRef("root"), finished_at=None)
-    old = old.exclude(
-        Exists(batches.filter(pk=OuterRef("batch")).filter(Q(finished_at=None) | Exists(root)))
-    )
+    callbacks = Job.objects.using(jobs.db).live().filter(gate=OuterRef("root"))
+    is_needed = Q(finished_at=None) | Exists(root) | Exists(callbacks)
+    old = old.exclude(Exists(batches.filter(pk=OuterRef("batch")).filter(is_needed)))
     # Without a lock, for mostly there is nothing to delete.
     ids = list(old.order_by("pk").values_list("pk", flat=True)[:chunk])
     if not ids:

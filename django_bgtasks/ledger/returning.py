@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, connections, models, transaction
@@ -44,8 +45,12 @@ def locked(rows: models.QuerySet[M]) -> models.QuerySet[M]:
     return rows.filter(pk__in=ids)
 
 
-def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M]:
+def update_returning(
+    rows: models.QuerySet[M], values: dict[str, Any], only: Sequence[str] = ()
+) -> list[M]:
     """Update the rows and return them as they are now, in no particular order.
+
+    only: the names of the fields to read now, besides the primary key; all if there are none.
 
     One statement on PostgreSQL and SQLite. MySQL and MariaDB have no UPDATE … RETURNING: there
     the rows are locked and read first, in one transaction with the update.
@@ -57,12 +62,18 @@ def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M
         query.add_update_values(values)
         statement, params = query.get_compiler(using=rows.db).as_sql()
         quote: Any = connections[rows.db].ops.quote_name
-        names = ", ".join(quote(field.column) for field in rows.model._meta.concrete_fields)
+        fields = rows.model._meta.concrete_fields
+        names = ", ".join(
+            quote(field.column)
+            for field in fields
+            if not only or field.primary_key or field.attname in only
+        )
         return list(every.raw(f"{statement} RETURNING {names}", tuple(params)))
     with transaction.atomic(rows.db):
         found = list(rows.select_for_update().values_list("pk", flat=True))
         by_pk = every.filter(pk__in=found)
         by_pk.update(**values)
+        by_pk = by_pk.only(*only) if only else by_pk
         return list(by_pk) if found else []
 
 

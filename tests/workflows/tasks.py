@@ -51,7 +51,8 @@ def fail_once(text: str) -> str:
 @task(takes_context=True)
 def split(context: Any, count: int, name: str = "parts") -> Any:
     """Adds a part for each number to the group of this name."""
-    return context.batch[name].add(double.step(number) for number in range(count))
+    added: int = context.batch[name].add(double.step(number) for number in range(count))
+    return added
 
 
 @task(takes_context=True)
@@ -64,4 +65,4 @@ def grow(context: Any, depth: int) -> int:
 
 @task(takes_context=True)
 def sum_results(context: Any) -> int:
-    return sum(context.results())
+    return int(sum(context.results()))
