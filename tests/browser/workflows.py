@@ -98,11 +98,6 @@ def workflows_on_the_dashboard(user: User) -> str:
     return f"{ADMIN}dashboard/"
 
 
-def waiting_for_workflow(user: User) -> str:
-    """The page of a site on which its owner waits for a workflow."""
-    return f"/workflows/{running(user).pk}/"
-
-
 def press_cancel_workflow(page: Page) -> None:
     """The question before it."""
     page.get_by_role("button", name="Cancel").click()
@@ -120,14 +115,15 @@ def show_workflows(page: Page) -> None:
 
 def some_workflows(user: User) -> None:
     """One in each state."""
-    made = [running(user), failed(user), long_one(user)]
+    running(user)
+    failed(user)
+    long_one(user)
     ended = clock.now() - timedelta(minutes=2)
     for outcome, name in (("succeeded", "nightly report"), ("cancelled", "mailing to all")):
         make_batch(name=name, outcome=outcome, total=40, finished_at=ended, owner=user)
     make_batch("chain", outcome="succeeded", total=3, finished_at=ended)
     asked = make_batch(name="asked to stop", cancelled_at=clock.now())
     make_member(asked, State.RUNNING, task=CITY)
-    assert made
 
 
 def running(user: User) -> Batch:

@@ -17,9 +17,10 @@ from django.test.utils import CaptureQueriesContext
 from django_bgtasks import accepted, chain, group, status_url
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
-from django_bgtasks.http import batches
+from django_bgtasks.http import batches, cancel
 from django_bgtasks.models import Batch, Job
 from django_bgtasks.testing import run_jobs, without_redis
+from django_bgtasks.workflows.followers import sweep
 from tests.workflows import tasks
 
 from ..threads import in_loop
@@ -238,3 +239,15 @@ def tag(rf: RequestFactory, user: User, job: object) -> str:
     request.user = user
     template = Template("{% load bgtasks %}{% bgtasks_progress job %}")
     return template.render(Context({"job": job, "request": request}))
+
+
+def test_who_cancels_very_many_jobs_does_not_wait_for_them(
+    browser: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancel, "AT_ONCE", 2)
+    run = group(tasks.double.step(n) for n in range(3)).using(owner=ada).enqueue()
+    assert browser.post(f"/jobs/{run.id}/cancel/").json() == {"cancel": "requested"}
+    assert Job.objects.filter(batch=run.id, state="queued").count() == 3
+    assert facts_of(browser, run.batch)["label"] == "Being cancelled"
+    sweep("default")
+    assert facts_of(browser, run.batch)["error"] == "You cancelled it."
