@@ -57,6 +57,7 @@ class BgTasksCollector(Collector):
         yield from _queues(snapshots)
         yield from _workers(snapshots)
         yield from _maintenance(snapshots)
+        yield from _batches(snapshots)
         yield from _limits(any(one.waits.lanes for one in snapshots.values()))
         yield from _rates(any(one.waits.rates for one in snapshots.values()))
         yield _problems(snapshots)
@@ -117,6 +118,34 @@ def _maintenance(snapshots: dict[str, Snapshot]) -> Iterator[Metric]:
         if snapshot.redis.used:
             redis.add_metric((backend,), float(not snapshot.redis.problem))
     yield from (beat, overdue, orphans, redis)
+
+
+def _batches(snapshots: dict[str, Snapshot]) -> Iterator[Metric]:
+    labels = ("backend",)
+    batches = GaugeMetricFamily(
+        "bgtasks_workflows_open", "Workflows that are not finished, up to 1000.", labels=labels
+    )
+    failing = GaugeMetricFamily(
+        "bgtasks_workflows_failing", "Those of them with a failed job.", labels=labels
+    )
+    oldest = GaugeMetricFamily(
+        "bgtasks_workflows_oldest_seconds",
+        "Since the oldest of them was enqueued; 0 without any.",
+        labels=labels,
+    )
+    stuck = GaugeMetricFamily(
+        "bgtasks_workflows_stuck",
+        "Those of the oldest of which nothing moves.",
+        labels=("backend", "why"),
+    )
+    for backend, snapshot in snapshots.items():
+        found = snapshot.batches
+        batches.add_metric((backend,), found.open)
+        failing.add_metric((backend,), found.failing)
+        oldest.add_metric((backend,), found.age or 0.0)
+        for why, number in Counter(str(one.why) for one in found.stuck).items():
+            stuck.add_metric((backend, why), number)
+    yield from (batches, failing, oldest, stuck)
 
 
 def _limits(is_any_waiting: bool) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ from django.utils.translation import ngettext, pgettext
 from ..core.formats import NOTHING, duration, exact, from_now, number, percent
 from ..core.messages import message
 from ..models import AttemptOutcome
+from ..monitoring.batches import StuckWhy
 from ..monitoring.commands import to_type
 from ..monitoring.diagnosis import queues_by_trouble
 from ..monitoring.failures import FailureGroup
@@ -44,6 +45,8 @@ def tables(snapshot: Snapshot, problems: list[Problem]) -> Iterator[ScreenTable]
         yield _waits(snapshot)
     if snapshot.waits.rates:
         yield _rates(snapshot)
+    if snapshot.batches.open:
+        yield _batches(snapshot)
 
 
 def heading(snapshot: Snapshot) -> str:
@@ -210,6 +213,28 @@ def _rates(snapshot: Snapshot) -> ScreenTable:
         for rate in snapshot.waits.rates
     ]
     return ScreenTable(_("Waiting for a start"), heads, rows, _("None."))
+
+
+def _batches(snapshot: Snapshot) -> ScreenTable:
+    """Workflows of which nothing moves, under the numbers of all that are open."""
+    found = snapshot.batches
+    heads = (_("workflow"), _("id"), _("since"), _("state"), _("queue"), _("job"))
+    states = {
+        StuckWhy.JOB_HELD: _("job held"),
+        StuckWhy.PAUSED: _("queue paused"),
+        StuckWhy.UNSERVED: _("no worker"),
+        StuckWhy.CLOSED: _("limit closed"),
+        StuckWhy.UNMOVED: _("nothing moves"),
+        StuckWhy.UNFINISHED: _("not finished"),
+    }
+    rows = [
+        (one.name, one.id, duration(one.seconds), states[one.why], one.queue, one.job)
+        for one in found.stuck
+    ]
+    values = {"open": number(found.open), "failing": number(found.failing)}
+    values["age"] = duration(found.age)
+    title = _("Stuck workflows (open: %(open)s, oldest: %(age)s, with failed jobs: %(failing)s)")
+    return ScreenTable(title % values, heads, rows, _("None."))
 
 
 def _state_of(lane: WaitingLane) -> str:

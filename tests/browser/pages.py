@@ -70,6 +70,21 @@ from .schedules import (
     count_ticks,
     refuse,
 )
+from .workflows import (
+    admin_failed_workflow,
+    admin_long_workflow,
+    admin_many_members,
+    admin_no_workflows,
+    admin_skipped_step,
+    admin_steps,
+    admin_waiting_step,
+    admin_workflow,
+    admin_workflows,
+    press_cancel_workflow,
+    press_retry_failed,
+    show_workflows,
+    workflows_on_the_dashboard,
+)
 
 IMPORT = "testproject.office.tasks.contacts.import_contacts"
 SIZES = "testproject.office.tasks.pictures.make_sizes"
@@ -176,6 +191,18 @@ SHOTS = (
     Shot("admin-holding-job", admin_holding_job),
     Shot("admin-long-waiting-job", admin_long_waiting_job),
     Shot("admin-run-anyway", admin_waiting_job, press_run_anyway),
+    Shot("admin-no-workflows", admin_no_workflows),
+    Shot("admin-workflows", admin_workflows),
+    Shot("admin-workflow", admin_workflow),
+    Shot("admin-workflow-failed", admin_failed_workflow),
+    Shot("admin-workflow-long", admin_long_workflow),
+    Shot("admin-workflow-many", admin_many_members),
+    Shot("admin-workflow-cancel", admin_workflow, press_cancel_workflow),
+    Shot("admin-workflow-retry", admin_failed_workflow, press_retry_failed),
+    Shot("admin-step-waiting", admin_waiting_step),
+    Shot("admin-step-skipped", admin_skipped_step),
+    Shot("admin-steps", admin_steps),
+    Shot("dashboard-workflows", workflows_on_the_dashboard, show_workflows),
     Shot("dashboard-limits", limits_on_the_dashboard, show_limits),
     Shot("dashboard-rates", rates_on_the_dashboard, show_rates),
     Shot("dashboard", busy_dashboard),
