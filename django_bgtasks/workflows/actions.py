@@ -51,8 +51,9 @@ def retry_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -
     """Retry the jobs of a batch and of its parts that have failed or were cancelled; what was
     skipped behind them waits for them again.
 
-    A callback that has run does not run again. by: as in cancel_batch(). PAGE of them are retried in
-    one transaction, whether there are others or not. Returns how many jobs were retried. Raises DuplicateJob if a dedup key is taken meanwhile, Batch.DoesNotExist.
+    A callback that has run does not run again. by: as in cancel_batch(). Very many are retried in
+    several transactions, one after another. Returns how many jobs were retried. Raises DuplicateJob
+    if a dedup key is taken meanwhile, Batch.DoesNotExist.
     """
     using = using or ledger_database()
     batch = Batch.objects.using(using).get(pk=batch_id)
