@@ -59,17 +59,16 @@ function followRow(row) {
   });
 }
 
-// How far a workflow is; when it has ended, its section is drawn anew.
+// What has changed in a workflow is drawn by the server, too.
 async function followWorkflow(section) {
-  const done = await follow(section.dataset.follow, async (run) => {
+  let seen = "";
+  const ended = await follow(section.dataset.follow, async (run) => {
     run.finished = run.outcome !== "";
-    section.querySelector("progress").max = run.total;
-    section.querySelector("progress").value = run.done;
-    section.querySelector("[data-message]").textContent = `${run.done} of ${run.total} steps done`;
+    const news = [run.done, run.total, run.outcome].join(" ");
+    if (news !== seen) await redraw(document.querySelector("[data-job]"));
+    seen = news;
   });
-  if (!done) return;
-  document.querySelector("[data-outcome]").textContent = done.outcome;
-  await redraw(section);
+  if (ended) document.querySelector("[data-outcome]").textContent = ended.outcome;
 }
 
 // Send the file by script to show how far it is; the answer is 202 with the id of the job.
