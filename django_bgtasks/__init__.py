@@ -64,8 +64,9 @@ if TYPE_CHECKING:
         resume_schedule,
         set_schedule,
     )
-    from .workflows.actions import cancel_batch, get_batch, retry_batch
+    from .workflows.actions import cancel_batch, retry_batch
     from .workflows.flow import batch, chain, group
+    from .workflows.handle import get_batch
 
 __version__ = "0.1.0"
 
@@ -79,7 +80,7 @@ _LATER = {
     "cancel_job": "jobs.actions",
     "chain": "workflows.flow",
     "current_job": "jobs.context",
-    "get_batch": "workflows.actions",
+    "get_batch": "workflows.handle",
     "get_job": "jobs.actions",
     "group": "workflows.flow",
     "idempotent": "idempotency.view",

@@ -56,6 +56,15 @@ def refuse_lookalikes(path: str, args: Sequence[Any], kwargs: Mapping[str, Any])
             )
 
 
+def refuse_unmet(path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse RESULT in the arguments of a step that waits for none. Raises InvalidArguments."""
+    if any(isinstance(value, Placeholder) for value in (*args, *kwargs.values())):
+        raise InvalidArguments(
+            f"{path}: this step has RESULT or RESULTS among its arguments, and no step comes "
+            f"before it. Put one before it in a chain."
+        )
+
+
 def _has_placeholder(value: Any) -> bool:
     if isinstance(value, Placeholder):
         return True

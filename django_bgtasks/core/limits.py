@@ -82,6 +82,24 @@ class Rate:
     per: timedelta | float
 
 
+@dataclass(slots=True)
+class TakenSeat:
+    """A seat that a worker has taken for a job that it is about to begin.
+
+    earliest, begin: when the seat is free, by this host's monotonic clock: not before the first of
+    them, and not after the second one, before which the job may not begin. free_at: when others can
+    have it, in seconds since 1970 by the database's clock. has_begun: the job. ended: when its task
+    has returned.
+    """
+
+    number: int
+    earliest: float
+    begin: float
+    free_at: float
+    has_begun: bool = False
+    ended: float | None = None
+
+
 class Lane(NamedTuple):
     """Where a call waits for its turn; see the columns of Job."""
 

@@ -148,12 +148,13 @@ def outcome_of_busy() -> Outcome:
     return Outcome(Transition.SKIP, failure=failure, charged=False, begun=False)
 
 
-def outcome_of_gate(code: str) -> Outcome:
+def outcome_of_gate(is_needed: bool) -> Outcome:
     """What becomes of a step that waits for what will not happen: there was no attempt.
 
-    code: "gate_failed", or "gate_passed" for a callback that is not needed.
+    is_needed: not so of a callback for an end to which its batch has not come.
     """
-    failure = Failure.of("cancelled", Reason(code))
+    reason = Reason("gate_failed") if is_needed else Reason("gate_passed")
+    failure = Failure.of("cancelled", reason)
     return Outcome(Transition.SKIP, failure=failure, charged=False, begun=False)
 
 

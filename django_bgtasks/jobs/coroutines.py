@@ -15,6 +15,7 @@ from ..core.errors import ClaimLost
 from ..models import Job
 from ..sandbox.call import LimitedCoroutine, own_decimals
 from .execute import Run, acall, begin_run, conclude
+from .waiting import await_start
 
 logger = logging.getLogger("django_bgtasks")
 
@@ -32,6 +33,7 @@ class CoroutineRunner:
 
     def begin(self) -> Awaitable[None] | None:
         """Begin the attempt. Returns what is to be awaited before end(), if it goes on."""
+        await_start(self.job)
         try:
             if not begin_run(self._run):
                 return None

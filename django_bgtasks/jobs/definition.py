@@ -67,6 +67,12 @@ def validate(task: Any) -> None:
             f"{name}: a job with run_after waits for a worker, and inline=True says that none "
             f"runs it. Leave out one of the two."
         )
+    # Its class needs the models, which are not there yet where tasks are defined.
+    if task.batch is not None and not hasattr(task.batch, "locked"):
+        raise InvalidTask(
+            f"{name}: batch takes what `with batch()` gives, or context.batch, not "
+            f"{task.batch!r}. A workflow that is enqueued grows by its own jobs only."
+        )
     check_limit(task)
     _check_types(name, task)
     _check_expires(name, task.expires)

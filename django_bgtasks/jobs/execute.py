@@ -38,7 +38,7 @@ from ..core.retry import DEFAULT_RETRY, Retry, retry_of
 from ..core.states import FINAL, State, Transition
 from ..core.values import COPIED_BY
 from ..ledger.connection import retry_until_connected
-from ..ledger.database_errors import DISCONNECTED, was_rolled_back
+from ..ledger.database_errors import DISCONNECTED, OUT_OF_SIGHT, was_rolled_back
 from ..ledger.lifecycle import (
     apply_outcome,
     claim_many,
@@ -80,13 +80,9 @@ from .on_failure import call_on_failure
 from .results import announce
 from .task import find_task
 from .typed import NotToRun
-from .waiting import await_seats, pass_on, put_off_if_late
+from .waiting import await_start, give_seats, pass_on, put_off_if_late
 
 logger = logging.getLogger("django_bgtasks")
-OUT_OF_SIGHT = (
-    "The task changed its database session, by SET ROLE or search_path say: the row of its own job "
-    "was out of sight, and its transaction was rolled back. Use SET LOCAL, and RESET it."
-)
 HOLD = timedelta(seconds=30)
 BEGIN_AGAIN = timedelta(seconds=1)
 
@@ -141,7 +137,7 @@ def claim_jobs(
     claim = partial(claim_many, job_ids, worker, using, queues, backend)
     jobs = retry_until_connected(claim, using)
     if [job for job in jobs if job.seat is not None]:
-        jobs = await_seats(jobs, using)
+        jobs = give_seats(jobs, using)
     return jobs
 
 
@@ -151,6 +147,8 @@ def run_claimed(job: Job, using: str, grouped: bool = False, of_caller: bool = F
     grouped: a success may be left open, for settle_runs(); see may_stay_open(). of_caller: see Run;
     what is meant for the process is raised, and the job left as claimed.
     """
+    if job.seat_taken is not None:
+        await_start(job)
     run, start = Run(job, using, of_caller=of_caller), clock.monotonic()
     try:
         if begin_run(run):
@@ -187,7 +185,7 @@ def begin_run(run: Run) -> bool:
         run.log = JobLog(redactor(run.task, job.args, job.kwargs))
     announce("task_started", job, run.task)
     if job.seat_taken is not None:
-        put_off_if_late(job, run.using)
+        put_off_if_late(job, job.seat_taken, run.using)
     return True
 
 
@@ -219,9 +217,7 @@ def _call(run: Run) -> Any:
 
 def _call_function(run: Run) -> Any:
     job, task = run.job, run.task
-    args, kwargs = job.args, job.kwargs
-    if job.types or job.gate:
-        args, kwargs = arguments_of(job, task, HOLD, run.using)
+    args, kwargs = arguments_of(run, HOLD) if job.types or job.gate else (job.args, job.kwargs)
     if task.takes_context:
         args = [run.context, *args]
     return task.func(*args, **kwargs)
@@ -241,7 +237,7 @@ async def _await_function(run: Run) -> Any:
     job, task = run.job, run.task
     args, kwargs = job.args, job.kwargs
     if job.types or job.gate:
-        args, kwargs = await aarguments_of(job, task, HOLD, run.using)
+        args, kwargs = await aarguments_of(run, HOLD)
     if task.takes_context:
         args = [run.context, *args]
     return await task.func(*args, **kwargs)
@@ -279,6 +275,8 @@ def conclude(run: Run, returned: Callable[[], Any], grouped: bool) -> None:
     except BaseException as error:
         _settle_exception(run, error)
         return
+    if run.job.seat_taken is not None:
+        run.job.seat_taken.ended = clock.monotonic()
     run.outcome = _logged(run, Outcome(Transition.SUCCEED, result=value))
     if grouped and run.outcome.log is None and may_stay_open(run.job):
         run.open = True
@@ -324,7 +322,7 @@ def settle_runs(runs: Sequence[Run], using: str, patient: bool = True) -> list[R
         # It refuses one of them: this one fails, and the others stand.
         return [run for run in runs if not run.open or _settle_alone(run)]
     ended = [run for run in runs if run.open and run.job.pk in settled]
-    if awaited := [run for run in ended if run.job.lane or run.job.batch]:
+    if awaited := [run for run in ended if run.job.lane or run.job.rate or run.job.batch]:
         pass_on([(run.job, run.outcome) for run in awaited], using)
     for run in runs:
         if run.open and run.job.pk in settled:
@@ -464,7 +462,7 @@ def _logged(run: Run, outcome: Outcome) -> Outcome:
 
 def _follow_up(run: Run) -> None:
     """After the settlement: let in who waits behind the job, and tell of it."""
-    if (run.job.lane, run.job.rate, run.job.batch) != (None, None, None):
+    if run.job.lane or run.job.rate or run.job.batch:
         pass_on([(run.job, run.outcome)], run.using)
     _tell(run)
 

@@ -2,10 +2,11 @@
 
 The same for the places of limits and sequences and for the seats of rates. keys: those to look at.
 own: the numbers that the caller has freed. head: the first that waits, and how many numbers its key
-has for it. free: those of them that are free. room: for how many more there is room. line: the
-first that wait, as many as there is room for; each may have been enqueued with another limit, and
-the first one that does not fit ends the line. Nobody behind these is looked at, even where one of
-them is locked: a sequence is not overtaken.
+has for it. used: how many of the key's numbers somebody has, and the highest of them. free: those
+for the first that are free. room: for how many more there is room. line: the first that wait, as
+many as there is room for; each may have been enqueued with another limit, and the first one that
+does not fit ends the line. Nobody behind these is looked at, even where one of them is locked: a
+sequence is not overtaken.
 
 What the caller has freed goes first, so that two callers take different numbers. Not where somebody
 has a number above the limit, which was lowered: the numbers below it are too many then, and two
@@ -115,27 +116,30 @@ def admit_sql(kind: Kind, vendor: str) -> str:
     waits = f"""\
 j.waits_for = '{kind.waits_for}' AND ({keeps_turn} OR NOT EXISTS (
             SELECT 1 FROM {PAUSES} p WHERE p.queue = j.queue AND p.backend = j.backend))"""
+    numbers_of_key = f"""\
+FROM {TABLE} h WHERE h.{kind.key} = head.key AND h.{kind.number} IS NOT NULL"""
     free = f"""\
 head AS (
     SELECT keys.key, {kind.allowed} AS allowed
     FROM keys JOIN {TABLE} j ON j.id = (
         SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = keys.key AND {waits} {ORDER} LIMIT 1)
+), used AS MATERIALIZED (
+    SELECT key, allowed, (SELECT COUNT(*) {numbers_of_key}) AS used,
+        COALESCE((SELECT MAX(h.{kind.number}) {numbers_of_key}), 0) AS highest
+    FROM head
 ), numbers(n) AS (
     SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < (SELECT MAX(allowed) FROM head)
 ), free AS (
     SELECT head.key, n, ROW_NUMBER() OVER (PARTITION BY head.key ORDER BY CASE WHEN
-        EXISTS (SELECT 1 FROM own WHERE own.key = head.key AND own.n = numbers.n) AND (
-            SELECT h.id FROM {TABLE} h WHERE h.{kind.key} = head.key
-            AND h.{kind.number} > allowed LIMIT 1) IS NULL
+        highest <= allowed AND EXISTS (
+            SELECT 1 FROM own WHERE own.key = head.key AND own.n = numbers.n)
         THEN 0 ELSE 1 END, n) AS turn
-    FROM head JOIN numbers ON n <= allowed
+    FROM used AS head JOIN numbers ON n <= allowed
     WHERE NOT {kind.busy.format(soon=SOON[vendor])} AND (
         SELECT h.id FROM {TABLE} h WHERE h.{kind.key} = head.key AND h.{kind.number} = n) IS NULL
 ), counted AS MATERIALIZED (
-    SELECT key, allowed, (SELECT COUNT(*) FROM free WHERE free.key = head.key) AS free, (
-        SELECT COUNT(*) FROM {TABLE} h WHERE h.{kind.key} = head.key
-        AND h.{kind.number} IS NOT NULL) AS used
-    FROM head
+    SELECT key, allowed, used, (SELECT COUNT(*) FROM free WHERE free.key = used.key) AS free
+    FROM used
 ), room AS (
     SELECT key, used, CASE WHEN free < allowed - used THEN free ELSE allowed - used END AS room
     FROM counted

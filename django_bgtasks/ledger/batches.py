@@ -35,6 +35,11 @@ GATE_FAILED, GATE_PASSED = "gate_failed", "gate_passed"
 SKIP_CODES = (GATE_FAILED, GATE_PASSED)
 BLOCKED_AT_GATE = f"j.state = '{State.BLOCKED}' AND j.waits_for = '{WaitsFor.GATE}'"
 SKIPPED = f"j.state = '{State.CANCELLED}' AND j.error_code IN {SKIP_CODES}"
+# What is read of a job that is released: it may be one of many thousands.
+TO_START = (
+    *("queue", "priority", "task", "backend", "state", "waits_for"),
+    *("lane", "lane_mode", "rate", "batch"),
+)
 # Rows in one statement.
 PAGE = 1000
 
@@ -67,7 +72,7 @@ def release_steps(gates: Collection[UUID], ends: Collection[GateOn], using: str)
         while opened := update_returning(closed, {"opened_at": Now()}):
             effects.batches |= {batch.pk for batch in opened}
     rows = _blocked(using).filter(gate__in=gates, gate_on__in=sorted(ends))
-    effects.released = update_returning(rows, _released())
+    effects.released = update_returning(rows, _released(), TO_START)
     return effects
 
 
@@ -261,7 +266,7 @@ def _skip_jobs(
 ) -> list[Job]:
     """Those that wait for these, and the jobs of chains behind them."""
     values = {
-        **outcome_of_gate(code).error_columns,
+        **outcome_of_gate(code == GATE_FAILED).error_columns,
         "state": Transition.SKIP.target,
         "waits_for": "",
         "finished_at": Now(),

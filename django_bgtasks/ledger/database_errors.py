@@ -20,6 +20,11 @@ MYSQL_REFUSALS = (1044, 1142, 1143, 1370, 1644)
 # Classes of SQLSTATE that may pass: connection, transaction state (a standby is read-only),
 # rollback, resources, locks, an operator's intervention, the system.
 TRANSIENT = ("08", "25", "40", "53", "55", "57", "58")
+# What is the matter if the row of a job is there, and its worker cannot see it.
+OUT_OF_SIGHT = (
+    "The task changed its database session, by SET ROLE or search_path say: the row of its own job "
+    "was out of sight, and its transaction was rolled back. Use SET LOCAL, and RESET it."
+)
 
 
 def errors_of(using: str) -> tuple[type[Exception], ...]:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Q
 
 from ..core.faultpoints import fault_point
 from ..core.options import known_backends
@@ -55,12 +55,6 @@ def expire(limit: int, using: str, job_id: UUID | None = None) -> list[Job]:
         return []
     # Looked at again: somebody may have moved it meanwhile, or given it more time.
     return cancel_rows(late.filter(pk__in=list(found)), _ended(), found.values(), using)
-
-
-def slot_after_end() -> Case:
-    """A final job keeps its dedup slot only while its window is open."""
-    open_window = Q(dedup_scope="window", dedup_until__gt=Now())
-    return Case(When(open_window, then=F("dedup_slot")), default=Value(None))
 
 
 def free_expired_slot(holder: Job, using: str) -> bool:

@@ -37,7 +37,7 @@ def record_jobs(verb: HistoryVerb, actor: Actor, jobs: Iterable[Job], using: str
 def record(verb: HistoryVerb, actor: Actor, whats: Iterable[Mapping[str, Any]], using: str) -> None:
     """Write an entry for each, in one statement for BATCH of them.
 
-    whats: the `job` and its `task`, the `queue`, the `schedule`, or a `detail`.
+    whats: the `job` and its `task`, the `queue`, the `schedule`, the `batch`, or a `detail`.
     """
     fields = {"verb": verb, "by": actor.name[:150], "via": actor.via[:32], "source": actor.source}
     entries = [HistoryEntry(at=Now(), **fields, **what) for what in whats]

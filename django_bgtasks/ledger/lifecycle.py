@@ -30,7 +30,7 @@ from ..core.states import FINAL, WAITING, State, Transition, WaitsFor
 from ..models import Attempt, AttemptLog, Job
 from . import batches
 from .connection import begin_new_session, retried, retry_until_connected
-from .expiry import free_expired_slot, not_expired, slot_after_end
+from .expiry import free_expired_slot, not_expired
 from .insert_calls import insert_rows
 from .returning import current, insert_returning, skipping_locked, update_returning
 from .statements import FREE_SLOT, OWN, dialect_of, do_meanwhile, is_plain
@@ -234,7 +234,6 @@ def apply_outcome(job: Job, outcome: Outcome, using: str) -> None:
         _write(job, outcome, using)
         return
     with transaction.atomic(using):
-        # First, as the fence: no job is added any more by who has lost the claim.
         _write(job, outcome, using)
         if fails:
             job.effects = batches.end_unsuccessful([job], using)
@@ -339,6 +338,12 @@ def write_log(job: Job, log: Log, using: str) -> None:
 def crashes_of(job_id: UUID, using: str) -> int:
     """How often the worker died in this job."""
     return Attempt.objects.using(using).filter(job=job_id, outcome="crash").count()
+
+
+def slot_after_end() -> Case:
+    """A final job keeps its dedup slot only while its window is open."""
+    window = When(dedup_scope="window", dedup_until__gt=Now(), then=F("dedup_slot"))
+    return Case(window, default=Value(None))
 
 
 def _first(queues: Sequence[str], backend: str | None, using: str) -> UUID | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from django.core.exceptions import EmptyResultSet
@@ -45,8 +46,12 @@ def locked(rows: models.QuerySet[M]) -> models.QuerySet[M]:
     return rows.filter(pk__in=ids)
 
 
-def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M]:
+def update_returning(
+    rows: models.QuerySet[M], values: dict[str, Any], only: Sequence[str] = ()
+) -> list[M]:
     """Update the rows and return them as they are now, in no particular order.
+
+    only: the names of the fields to read now, besides the primary key; all if there are none.
 
     One statement on PostgreSQL and SQLite. MySQL and MariaDB have no UPDATE … RETURNING: there
     the rows are locked and read first, in one transaction with the update.
@@ -62,12 +67,18 @@ def update_returning(rows: models.QuerySet[M], values: dict[str, Any]) -> list[M
             # A condition that holds for no row, such as one of no ids.
             return []
         quote: Any = connections[rows.db].ops.quote_name
-        names = ", ".join(quote(field.column) for field in rows.model._meta.concrete_fields)
+        fields = rows.model._meta.concrete_fields
+        names = ", ".join(
+            quote(field.column)
+            for field in fields
+            if not only or field.primary_key or field.attname in only
+        )
         return list(every.raw(f"{statement} RETURNING {names}", tuple(params)))
     with transaction.atomic(rows.db):
         found = list(rows.select_for_update().values_list("pk", flat=True))
         by_pk = every.filter(pk__in=found)
         by_pk.update(**values)
+        by_pk = by_pk.only(*only) if only else by_pk
         return list(by_pk) if found else []
 
 
@@ -98,9 +109,11 @@ def insert_returning(row: M, name: str, using: str, unless_taken: str = "") -> b
     return bool(inserted)
 
 
-def sharing(rows: models.QuerySet[M]) -> list[M]:
+def sharing(rows: models.QuerySet[M], skips_locked: bool = False) -> list[M]:
     """These rows, which nobody can change before the end of the transaction; others may read them
     so, too.
+
+    skips_locked: leave out those that somebody is changing, and do not wait for them.
 
     Where a database has no locks of rows, SQLite, a later write of the transaction fails if anybody
     has written since.
@@ -108,7 +121,10 @@ def sharing(rows: models.QuerySet[M]) -> list[M]:
     lock = {"postgresql": " FOR SHARE", "mysql": " LOCK IN SHARE MODE"}
     statement, params = rows.order_by().query.get_compiler(using=rows.db).as_sql()
     query = rows.model._base_manager.using(rows.db).raw
-    return list(query(statement + lock.get(connections[rows.db].vendor, ""), params))
+    suffix = lock.get(connections[rows.db].vendor, "")
+    if suffix and skips_locked:
+        suffix += " SKIP LOCKED"
+    return list(query(statement + suffix, params))
 
 
 def current(rows: models.QuerySet[M]) -> M | None:

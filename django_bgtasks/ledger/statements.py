@@ -220,11 +220,7 @@ class PostgreSQL(Dialect):
 
     def array_of_ends(self, done: Sequence[tuple[Job, Any]]) -> list[str]:
         results = (None if result is None else to_json(result) for _, result in done)
-        return [
-            self.array(job.pk.hex for job, _ in done),
-            self.array(str(job.claims) for job, _ in done),
-            self.array(results),
-        ]
+        return [*self.columns([(job.pk.hex, job.claims) for job, _ in done]), self.array(results)]
 
     def columns(self, pairs: Sequence[tuple[str, Any]]) -> list[str]:
         return [self.array(first for first, _ in pairs), self.array(str(last) for _, last in pairs)]
@@ -268,14 +264,14 @@ class Prepared:
     """What is prepared in a session.
 
     cursor: of psycopg, for it costs more to make than to use. planned: when the plans were last
-    made anew, by the monotonic clock. names: of the statements that go without the cursor. values:
-    what writes and reads their values.
+    made anew, by the monotonic clock. names: of the statements that go without the cursor, and
+    which `planned` each is of. values: what writes and reads their values.
     """
 
     cursor: Any
     values: Any
     planned: float
-    names: dict[str, bytes] = field(default_factory=dict)
+    names: dict[str, tuple[bytes, float]] = field(default_factory=dict)
 
 
 def run_prepared(
@@ -331,15 +327,19 @@ def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared
     pgconn, values, psycopg = session.pgconn, prepared.values, _psycopg()
 
     def exchange() -> Generator[Any, Any, Any]:
-        name = prepared.names.get(sql)
-        if name is None:
+        name, planned = prepared.names.get(sql, (b"", None))
+        if planned != prepared.planned:
+            if name:
+                # It compares its one plan with what others have cost while the table was small.
+                pgconn.send_query(b"DEALLOCATE " + name)
+                yield from results(psycopg.ExecStatus.COMMAND_OK)
             numbers = count(1)
             text = re.sub("%[s%]", lambda m: f"${next(numbers)}" if m[0] == "%s" else "%", sql)
             # No other statement has it, should a pooler give this session to others.
             name = f"bgtasks_{sha1(text.encode(), usedforsecurity=False).hexdigest()}".encode()
             pgconn.send_prepare(name, text.encode())
             yield from results(psycopg.ExecStatus.COMMAND_OK)
-            prepared.names[sql] = name
+            prepared.names[sql] = name, prepared.planned
         texts = values.dump_sequence(params, [psycopg.PyFormat.TEXT] * len(params))
         pgconn.send_query_prepared(name, texts)
         do_meanwhile()

@@ -848,6 +848,7 @@ class Migration(migrations.Migration):
                 ),
                 ("source", models.UUIDField(blank=True, null=True, verbose_name="source")),
                 ("schedule", models.UUIDField(blank=True, null=True, verbose_name="schedule")),
+                ("batch", models.UUIDField(blank=True, null=True, verbose_name="batch")),
             ],
             options={
                 "verbose_name": "history entry",
@@ -870,6 +871,11 @@ class Migration(migrations.Migration):
                         condition=models.Q(("schedule__isnull", False)),
                         fields=["schedule"],
                         name="bgtasks_history_schedule",
+                    ),
+                    django_bgtasks.models.indexes.PartialIndex(
+                        condition=models.Q(("batch__isnull", False)),
+                        fields=["batch"],
+                        name="bgtasks_history_batch",
                     ),
                 ],
             },
@@ -1473,14 +1479,14 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "batch",
-                "verbose_name_plural": "batches",
+                "verbose_name": "workflow",
+                "verbose_name_plural": "workflows",
                 "ordering": ("-id",),
                 "permissions": (
                     ("cancel_batch", "Can cancel batches"),
                     ("retry_batch", "Can retry batches"),
                 ),
-                "default_permissions": ("view", "delete"),
+                "default_permissions": ("view",),
             },
         ),
         migrations.AddField(
@@ -1514,8 +1520,16 @@ class Migration(migrations.Migration):
             model_name="batch",
             index=django_bgtasks.models.indexes.PartialIndex(
                 condition=models.Q(("parent__isnull", False)),
-                fields=["parent"],
+                fields=["parent", "id"],
                 name="bgtasks_batch_parent",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="batch",
+            index=django_bgtasks.models.indexes.PartialIndex(
+                condition=models.Q(("parent__isnull", True)),
+                fields=["outcome", "id"],
+                name="bgtasks_batch_root",
             ),
         ),
         migrations.AddIndex(

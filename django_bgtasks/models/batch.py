@@ -80,10 +80,10 @@ class Batch(models.Model):
     backend = ExactCharField(_("backend"), max_length=64)
 
     class Meta:
-        verbose_name = _("batch")
-        verbose_name_plural = _("batches")
+        verbose_name = _("workflow")
+        verbose_name_plural = _("workflows")
         ordering = ("-id",)
-        default_permissions = ("view", "delete")
+        default_permissions = ("view",)
         permissions = (
             ("cancel_batch", _("Can cancel batches")),
             ("retry_batch", _("Can retry batches")),
@@ -97,8 +97,17 @@ class Batch(models.Model):
             ),
         )
         indexes = (
+            # With the id: a page of the elements of one that has very many.
             PartialIndex(
-                fields=("parent",), name="bgtasks_batch_parent", condition=Q(parent__isnull=False)
+                fields=("parent", "id"),
+                name="bgtasks_batch_parent",
+                condition=Q(parent__isnull=False),
+            ),
+            # Whole workflows: those that are open, and lists of them.
+            PartialIndex(
+                fields=("outcome", "id"),
+                name="bgtasks_batch_root",
+                condition=Q(parent__isnull=True),
             ),
             PartialIndex(
                 fields=("gate",), name="bgtasks_batch_gate", condition=Q(gate__isnull=False)

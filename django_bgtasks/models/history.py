@@ -52,6 +52,7 @@ class HistoryEntry(models.Model):
     It outlives the job: it has the name of its task, and no foreign key. `by` is the name of a
     user of the site, or of the shell, and `via` tells which: "admin", "site", or the command.
     `source` is another job: the one that did it for the person, or the one that was duplicated.
+    `batch` is that of which it tells.
     """
 
     at = UTCDateTimeField(_("at"))
@@ -64,6 +65,7 @@ class HistoryEntry(models.Model):
     detail = UnicodeCharField(_("detail"), max_length=255, blank=True, default="")
     source = models.UUIDField(_("source"), null=True, blank=True)
     schedule = models.UUIDField(_("schedule"), null=True, blank=True)
+    batch = models.UUIDField(_("batch"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("history entry")
@@ -82,6 +84,9 @@ class HistoryEntry(models.Model):
                 fields=("schedule",),
                 name="bgtasks_history_schedule",
                 condition=Q(schedule__isnull=False),
+            ),
+            PartialIndex(
+                fields=("batch",), name="bgtasks_history_batch", condition=Q(batch__isnull=False)
             ),
         )
 

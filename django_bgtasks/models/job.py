@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..core import clock
 from ..core.labels import MAX_LABEL
+from ..core.limits import TakenSeat
 from ..core.payload import StoredJSON
 from ..core.progress import shown_figure
 from ..core.states import FINAL, LIVE, WAITING, State, WaitsFor
@@ -133,9 +134,8 @@ class Job(models.Model):
     # The span that enqueued it, as the header traceparent has it; NULL if none was recorded.
     trace = models.CharField(max_length=55, null=True, blank=True, editable=False)
 
-    # Of a job that a worker is about to begin: the seat that it has taken, and when it was to begin
-    # by this host's monotonic clock.
-    seat_taken: tuple[int, float] | None = None
+    # Of a job that this process is about to begin: the seat that it has taken.
+    seat_taken: TakenSeat | None = None
     # Of a job of a workflow that has ended: what followed, see ledger/batches.py.
     effects: Any = None
 

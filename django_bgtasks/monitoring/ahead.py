@@ -23,7 +23,7 @@ class Waits(StrEnum):
     """What a blocked job waits for.
 
     rate: for the next start of its rate. behind_failed: for the decision about a failed job that
-    holds its sequence. paused: for its queue.
+    holds its sequence. paused: for its queue. step: for the step before it in its workflow.
     """
 
     LIMIT = "limit"
@@ -31,6 +31,7 @@ class Waits(StrEnum):
     RATE = "rate"
     BEHIND_FAILED = "behind_failed"
     PAUSED = "paused"
+    STEP = "step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,17 @@ class Ahead:
             return _("It waits: a job before it has failed, and somebody must look into that.")
         if self.code is Waits.PAUSED:
             return _("It waits: its queue is paused.")
+        if self.code is Waits.STEP:
+            return _("It waits for the step before it.")
         return _text(self)
 
 
 def jobs_ahead(job: Job, using: str) -> Ahead | None:
-    """Who is ahead of this job; None if it waits for no place and no start. One statement."""
+    """Who is ahead of this job; None if it waits for nothing of these. One statement at most."""
     if not job.waits_for:
         return None
+    if job.waits_for == WaitsFor.GATE:
+        return Ahead(Waits.STEP, 0)
     is_rate = job.waits_for == WaitsFor.RATE
     key = {"rate": job.rate} if is_rate else {"lane": job.lane}
     pause = QueuePause.objects.using(using).filter(

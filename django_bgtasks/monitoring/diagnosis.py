@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any
 
 from ..core.messages import Reason
+from .batches import StuckBatch, StuckWhy
 from .commands import to_type
 from .failures import FailureWindow
 from .health import WorkerHealth
@@ -30,6 +31,8 @@ ENOUGH, MANY_FAIL = 10, 0.5
 SEVERAL, NOTABLE = 10, 0.01
 # So many problems of one kind come before the other kinds of their level.
 ALIKE = 3
+# What a problem with a workflow says of the job for which that waits.
+OF_STUCK = ("job", "task", "queue", "key")
 
 
 def diagnose(snapshot: Snapshot) -> list[Problem]:
@@ -39,7 +42,7 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
     """
     parts = (
         *(_mode, _workers, _redis, _maintenance, _schedules, _overrun, _unknown_backends, _held),
-        _waits,
+        *(_waits, _batches),
     )
     found = [problem for part in parts for problem in part(snapshot)]
     found += _failures(snapshot.failures)
@@ -219,6 +222,30 @@ def _waits(snapshot: Snapshot) -> Iterator[Problem]:
         values = {"count": len(closed), "key": closed[0].key}
         target = Target("limits", {"q": closed[0].key} if len(closed) == 1 else {})
         yield Problem(Level.WARNING, "limit-closed", values, target)
+
+
+def _batches(snapshot: Snapshot) -> Iterator[Problem]:
+    """Workflows of which nothing moves: a problem for each reason, about the first of them."""
+    for why in StuckWhy:
+        found = [one for one in snapshot.batches.stuck if one.why is why]
+        # Of a site without a worker nothing moves; that it has none is said.
+        if not found or (why is not StuckWhy.JOB_HELD and not (snapshot.alive or snapshot.inline)):
+            continue
+        first = max(found, key=lambda one: one.waited)
+        values = {"count": len(found), "name": first.name, "span": first.waited}
+        values |= {name: value for name in OF_STUCK if (value := getattr(first, name))}
+        target = Target("batch", {"id": first.id})
+        if first.job and why is StuckWhy.JOB_HELD:
+            target = Target("job", {"id": first.job})
+        if len(found) > 1:
+            target = Target("batches", {"state": "open"})
+        command = _command_for(first, snapshot.backend)
+        yield Problem(Level.WARNING, f"batch-{why}", values, target, command)
+
+
+def _command_for(one: StuckBatch, backend: str) -> str:
+    names = {StuckWhy.PAUSED: "bgresume", StuckWhy.UNSERVED: "bgworker"}
+    return to_type(names[one.why], backend, one.queue) if one.why in names else ""
 
 
 def _failures(window: FailureWindow, **part: str) -> Iterator[Problem]:

@@ -29,11 +29,14 @@ LEVELS = tuple(Level)
 class Target:
     """Where a problem can be looked at.
 
-    page: jobs, limits or schedules, the list with the filters `query`; job, worker, schedule or
-    queue, with its `id` or `name` in `query`; workers, all of them.
+    page: batches, jobs, limits or schedules, the list with the filters `query`; batch, job, worker,
+    schedule or queue, with its `id` or `name` in `query`; workers, all of them.
     """
 
-    page: Literal["job", "jobs", "limits", "queue", "worker", "workers", "schedule", "schedules"]
+    page: Literal[
+        "batch", "batches", "job", "jobs", "limits", "queue", "worker", "workers", "schedule",
+        "schedules",
+    ]  # fmt: skip
     query: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -202,6 +205,58 @@ TEXTS: dict[str, tuple[Any, Any]] = {
             "count",
         ),
         _("Change it in the admin, or let the at_once of its tasks give another number."),
+    ),
+    "batch-held": (
+        ngettext_lazy(
+            "%(count)d workflow waits for a job of %(task)s that is held: %(name)s.",
+            "%(count)d workflows wait for jobs that are held: the first is %(name)s, for a job of "
+            "%(task)s.",
+            "count",
+        ),
+        _("It goes on by itself once the cause is mended; or cancel it in the admin."),
+    ),
+    "batch-paused": (
+        ngettext_lazy(
+            "%(count)d workflow waits in the paused queue %(queue)s: %(name)s.",
+            "%(count)d workflows wait in paused queues: the first is %(name)s, in %(queue)s.",
+            "count",
+        ),
+        _("Let it go on: %(command)s"),
+    ),
+    "batch-unserved": (
+        ngettext_lazy(
+            "%(count)d workflow waits in the queue %(queue)s, which no worker serves: %(name)s.",
+            "%(count)d workflows wait in queues that no worker serves: the first is %(name)s, in "
+            "%(queue)s.",
+            "count",
+        ),
+        _("Start one: %(command)s"),
+    ),
+    "batch-closed": (
+        ngettext_lazy(
+            "%(count)d workflow waits at %(key)s, where nothing moves: %(name)s.",
+            "%(count)d workflows wait at limits where nothing moves: the first is %(name)s, at "
+            "%(key)s.",
+            "count",
+        ),
+        _("Change the limit in the admin, or release the sequence there."),
+    ),
+    "batch-unmoved": (
+        ngettext_lazy(
+            "Nothing of %(count)d workflow has moved for %(span)s: %(name)s.",
+            "Nothing of %(count)d workflows has moved for long: the first is %(name)s, which has "
+            "not for %(span)s.",
+            "count",
+        ),
+        _("Other jobs come first in the queue %(queue)s: start more workers, or let it go first."),
+    ),
+    "batch-unfinished": (
+        ngettext_lazy(
+            "%(count)d workflow is over, and nobody has finished it: %(name)s.",
+            "%(count)d workflows are over, and nobody has finished them: the first is %(name)s.",
+            "count",
+        ),
+        _("Maintenance lags: look for errors in the log of bgworker."),
     ),
     "paused": (
         ngettext_lazy(

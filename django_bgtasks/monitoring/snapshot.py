@@ -21,6 +21,7 @@ from ..transport.connection import RedisError, connection, describe, reason, use
 from ..transport.messages import namespace_of
 from ..transport.queues import is_suspended, lengths
 from . import queries
+from .batches import NO_BATCHES, BatchesSnapshot, Surface, take_batches
 from .failures import FailureWindow, take_failures
 from .health import WorkerHealth, worker_health, workers_of
 from .schedules import NO_SCHEDULES, SchedulesSnapshot, take_schedules
@@ -202,6 +203,7 @@ class Snapshot:
     inline: bool = False
     schedules: SchedulesSnapshot = NO_SCHEDULES
     waits: WaitsSnapshot = NOBODY_WAITS
+    batches: BatchesSnapshot = NO_BATCHES
 
     @property
     def alive(self) -> int:
@@ -229,7 +231,7 @@ def take_snapshot(backend: str, using: str | None = None) -> Snapshot:
     redis, messages, processes = _ask_redis(backend, sorted(names), using)
     is_any_held = any(depth.held for own in depths.values() for depth in own.values())
     held_jobs, held_others = _held(backend, using) if is_any_held else ((), 0)
-    return replace(
+    found = replace(
         take_workers_snapshot(backend, using, processes, queries.busy_queues(backend, using)),
         queues=_queues(backend, names, depths, ended, paused, messages, using),
         running=_running(backend, using),
@@ -242,6 +244,11 @@ def take_snapshot(backend: str, using: str | None = None) -> Snapshot:
         schedules=take_schedules(backend, using),
         waits=take_waits(using),
     )
+    closed = {lane.key for lane in found.waits.lanes if lane.allowed == 0 or lane.held_by}
+    surface = Surface(
+        paused, lambda queue: found.inline or bool(found.serving(queue)), closed, is_any_held
+    )
+    return replace(found, batches=take_batches(backend, surface, using))
 
 
 def take_workers_snapshot(

@@ -14,7 +14,7 @@ from ..jobs.enqueue import without_dispatch
 from ..jobs.execute import run_claimed
 from ..jobs.expiry import expire_jobs
 from ..jobs.inline import settle_interrupted
-from ..jobs.waiting import admit_waiting, await_seats, promote_jobs
+from ..jobs.waiting import admit_waiting, give_seats, promote_jobs
 from ..ledger.expiry import not_expired
 from ..ledger.lifecycle import claim_next, ledger_database
 from ..ledger.workers import running_of
@@ -51,7 +51,7 @@ def run_jobs(queues: Sequence[str] | None = None, *, limit: int = LIMIT) -> list
             if len(ran) >= limit and waiting:
                 raise RuntimeError(f"run_jobs ran {limit} jobs and there are still more.")
             if job := claim_next(queues or waiting, worker, using):
-                if not await_seats([job], using):
+                if not give_seats([job], using):
                     continue
                 if run := run_claimed(job, using, of_caller=True):
                     run.take_exception()
@@ -66,6 +66,7 @@ def _makes_ready(using: str) -> int:
         expire_jobs(1000, using)
         or promote_jobs(1000, using)
         or admit_waiting(using, 0.0)
+        # Where nothing is ever committed, nobody else looks whether a batch has ended.
         or sweep(using)
     )
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutinefunction
+from itertools import islice
 from types import FrameType
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from ..jobs.enqueue import Ready, admit_on_commit, keeping
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
 from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
-from ..jobs.waiting import await_seats, promote_jobs
+from ..jobs.waiting import give_back_seats, give_seats, promote_jobs
 from ..ledger.connection import remember_new_sessions, retry_until_connected
 from ..ledger.lanes import Admitted
 from ..ledger.lifecycle import claim_next, release
@@ -145,11 +146,12 @@ class JobProcess:
         room = self.inline.capacity(source) - len(prefetched)
         if room <= 0 or self.stopping or clock.monotonic() > self._late:
             return ready
-        own = [job for job in ready if self._is_of_source(job)][:room]
+        own = list(islice(filter(self._is_of_source, ready), room))
         for job in own:
             self.shared.popped(job.id)
         prefetched.extend(job.id for job in own)
-        return [job for job in ready if job not in own]
+        own_ids = {job.id for job in own}
+        return [job for job in ready if job.id not in own_ids]
 
     def _is_of_source(self, job: Job | Admitted) -> bool:
         name = rq_queue_name(job.queue, job.priority)
@@ -260,7 +262,7 @@ class JobProcess:
                 self._pause(POLL_SECONDS)
             return goes_on
         self.fetcher.begin(job.pk)
-        jobs = [job] if job.seat is None else await_seats([job], config.using)
+        jobs = [job] if job.seat is None else give_seats([job], config.using)
         if not jobs:
             self.shared.drop(job.pk)
         self._run(jobs)
@@ -376,6 +378,7 @@ class ProcessSettler(Settler):
             retry_until_connected(lambda: release(jobs, self.using), self.using)
         else:
             release(jobs, self.using)
+        give_back_seats(jobs, self.using)
         # Those with a rate wait for their next seats. What fails is left to maintenance.
         if rates := {job.rate for job in jobs if job.rate}:
             admit_on_commit({}, rates, self.using)

@@ -17,11 +17,6 @@ from .followers import cancel_all
 from .progress import parts_of
 
 
-def get_batch(batch_id: UUID | str, using: str | None = None) -> Batch:
-    """The row of a batch; Batch.DoesNotExist if there is none."""
-    return Batch.objects.using(using or ledger_database()).get(pk=batch_id)
-
-
 def cancel_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -> int:
     """Cancel a batch: its jobs that wait are cancelled, those that run are asked to stop.
 
@@ -30,7 +25,7 @@ def cancel_batch(batch_id: UUID | str, using: str | None = None, by: By = None) 
     InvalidMove if the batch is finished, Batch.DoesNotExist.
     """
     using = using or ledger_database()
-    batch = get_batch(batch_id, using)
+    batch = Batch.objects.using(using).get(pk=batch_id)
     if batch.finished_at is not None:
         raise InvalidMove.of("batch_finished", batch=str(batch.pk), outcome=batch.outcome)
     _record(HistoryVerb.BATCH_CANCELLED, batch, by, using)
@@ -52,7 +47,7 @@ def retry_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -
     retried. Raises DuplicateJob if a dedup key is taken meanwhile, Batch.DoesNotExist.
     """
     using = using or ledger_database()
-    batch = get_batch(batch_id, using)
+    batch = Batch.objects.using(using).get(pk=batch_id)
 
     def retry() -> int:
         ended = Job.objects.using(using).filter(
@@ -76,5 +71,4 @@ def retry_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -
 def _record(verb: HistoryVerb, batch: Batch, by: By, using: str) -> None:
     actor = acting(by)
     if actor is not None:
-        name = f"{batch.name} " if batch.name else ""
-        history.record(verb, actor, [{"detail": f"{name}{batch.pk}"}], using)
+        history.record(verb, actor, [{"batch": batch.pk, "detail": str(batch)}], using)

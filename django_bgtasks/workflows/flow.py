@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -22,7 +22,7 @@ from ..jobs.inline import run_on_commit
 from ..ledger.connection import in_transaction
 from ..ledger.lifecycle import ledger_database
 from ..models import Batch, BatchKind, Job
-from .followers import complete_batches
+from .followers import complete_logged
 from .handle import BatchHandle
 from .open_batch import OpenBatch, elements_of
 from .tree import Tree, insert_elements
@@ -88,7 +88,7 @@ class GrowingBatch(OpenBatch, BatchHandle):
     """What `with batch()` gives: jobs are added to it within the block, and it is watched then."""
 
     def __init__(self, row: Batch, using: str) -> None:
-        OpenBatch.__init__(self, row, None, insert_elements, using)
+        OpenBatch.__init__(self, row, None, partial(insert_elements, start=_start_here), using)
         BatchHandle.__init__(self, row, using)
 
 
@@ -112,7 +112,7 @@ def batch(name: str = "", **options: Any) -> Iterator[GrowingBatch]:
             raise _duplicate(row, using) from None
         yield growing
         growing.is_open = False
-        transaction.on_commit(partial(complete_batches, [row.pk], using), using, robust=True)
+        transaction.on_commit(partial(complete_logged, [row.pk], using), using, robust=True)
 
 
 def _enqueue(flow: Workflow, using: str) -> BatchHandle:
@@ -129,22 +129,25 @@ def _enqueue(flow: Workflow, using: str) -> BatchHandle:
         if holder is None:
             raise
         return BatchHandle(holder, using, deduplicated=True)
-    run_on_commit([(job, partial(_refresh, job, using)) for job in here], using)
-    empty = _empty_batches(tree)
-    if empty:
-        transaction.on_commit(partial(complete_batches, empty, using), using, robust=True)
+    _start_here(here, using)
+    if empty := _empty_batches(tree):
+        transaction.on_commit(partial(complete_logged, empty, using), using, robust=True)
     return BatchHandle(row, using)
+
+
+def _start_here(jobs: Sequence[Job], using: str) -> None:
+    run_on_commit([(job, partial(_refresh, job, using)) for job in jobs], using)
 
 
 def _refresh(job: Job, using: str) -> None:
     job.refresh_from_db(using=using)
 
 
-def _empty_batches(tree: Tree) -> list[UUID]:
+def _empty_batches(tree: Tree) -> set[UUID]:
     """Those that nobody's end will complete."""
     members = {job.batch for _task, job in tree.jobs} | {one.first.batch for one in tree.alike}
     parents = {row.parent for row in tree.batches}
-    return [row.pk for row in tree.batches if row.pk not in members and row.pk not in parents]
+    return {row.pk for row in tree.batches} - members - parents
 
 
 def _holder(slot: str, using: str) -> Batch | None:

@@ -13,7 +13,13 @@ from ..core.outcomes import outcome_of_gate
 from ..jobs.busy import AFTER_BUSY, announce_unbegun
 from ..jobs.enqueue import start_jobs
 from ..ledger.batch_moves import cancel_waiting, cancelled_with_waiting, mark_cancelled
-from ..ledger.batches import Effects, find_complete, finish_batch, open_that_look_complete
+from ..ledger.batches import (
+    GATE_FAILED,
+    Effects,
+    find_complete,
+    finish_batch,
+    open_that_look_complete,
+)
 from ..models import Job
 
 logger = logging.getLogger("django_bgtasks")
@@ -59,7 +65,7 @@ def cancel_all(batch_id: UUID, using: str) -> list[Job]:
     while jobs := cancel_waiting(batches, CANCEL_PAGE, using):
         follow(jobs, using)
         cancelled += jobs
-    transaction.on_commit(partial(_complete_logged, batches, using), using, robust=True)
+    transaction.on_commit(partial(complete_logged, batches, using), using, robust=True)
     return cancelled
 
 
@@ -87,14 +93,15 @@ def _follow_logged(effects: Effects, using: str) -> None:
         logger.exception("What follows in a workflow is left to maintenance.")
 
 
-def _complete_logged(batches: Collection[UUID], using: str) -> None:
+def complete_logged(batches: Collection[UUID], using: str) -> None:
+    """complete_batches(), for after a commit: what fails is left to the sweep."""
     _follow_logged(Effects(batches=set(batches)), using)
 
 
 def _send(effects: Effects, using: str) -> None:
     start_jobs(effects.released, using)
     for job in effects.skipped:
-        announce_unbegun(job, outcome_of_gate(job.error_code), using)
+        announce_unbegun(job, outcome_of_gate(job.error_code == GATE_FAILED), using)
 
 
 AFTER_BUSY.append(follow)

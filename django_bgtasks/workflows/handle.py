@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 
 from ..jobs.results import pauses
+from ..ledger.lifecycle import ledger_database
 from ..models import Batch
 from .actions import cancel_batch, retry_batch
 from .progress import BatchProgress, progress_of_batch
@@ -75,3 +77,12 @@ class BatchHandle:
                 break
             await asyncio.sleep(pause)
         return outcome
+
+
+def get_batch(batch_id: UUID | str, using: str | None = None) -> BatchHandle:
+    """The handle of a workflow, or of a part of it, by its id; Batch.DoesNotExist if it is none.
+
+    Its row is `.batch`.
+    """
+    using = using or ledger_database()
+    return BatchHandle(Batch.objects.using(using).get(pk=batch_id), using)

@@ -19,19 +19,24 @@ PAGE = 1000
 Call = tuple[list[Any], dict[str, Any]]
 
 
-def arguments_of(job: Job, task: Any, hold: Any, using: str) -> Call:
-    """The arguments with which a job calls its task, where they are not as its row has them.
+def arguments_of(run: Any, hold: Any) -> Call:
+    """The arguments with which a run calls its task, where they are not as its job's row has them.
 
-    See call_of() for what it raises.
+    See call_of() for `hold`, and for what it raises.
     """
-    call = call_of(job, task, hold) if job.types else (job.args, job.kwargs)
-    return with_results(job, call, using) if _has_placeholders(job) else call
+    job: Job = run.job
+    call = call_of(job, run.task, hold) if job.types else (job.args, job.kwargs)
+    return with_results(job, call, run.using) if _has_placeholders(job) else call
 
 
-async def aarguments_of(job: Job, task: Any, hold: Any, using: str) -> Call:
+async def aarguments_of(run: Any, hold: Any) -> Call:
     """arguments_of(), for a coroutine."""
-    call = await acall_of(job, task, hold) if job.types else (job.args, job.kwargs)
-    return await in_passing(with_results, job, call, using) if _has_placeholders(job) else call
+    job: Job = run.job
+    call = await acall_of(job, run.task, hold) if job.types else (job.args, job.kwargs)
+    if not _has_placeholders(job):
+        return call
+    values: Call = await in_passing(with_results, job, call, run.using)
+    return values
 
 
 def _has_placeholders(job: Job) -> bool:

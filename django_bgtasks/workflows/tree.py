@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from ..core.errors import DuplicateJob, InvalidArguments
-from ..core.flows import NO_OPTIONS, OF_WORKFLOWS, Flow, GateOn, Step, refuse_lookalikes
+from ..core.flows import (
+    NO_OPTIONS,
+    OF_WORKFLOWS,
+    Flow,
+    GateOn,
+    Step,
+    refuse_lookalikes,
+    refuse_unmet,
+)
 from ..core.payload import fault_of, masked_key
 from ..core.states import State
 from ..jobs.carried import carried_of, carry
@@ -102,6 +110,8 @@ class Tree:
         task = self._task(steps[0].task, options)
         for step in steps:
             refuse_lookalikes(task.module_path, step.args, step.kwargs)
+            if gate is None:
+                refuse_unmet(task.module_path, step.args, step.kwargs)
         first = self._build(steps[0], options)
         first.batch = batch.pk
         wait_at_gate(first, gate, GateOn.NEXT)
@@ -113,6 +123,8 @@ class Tree:
     ) -> UUID | None:
         """Put an element here that waits for this gate. Returns the gate of the next one."""
         if isinstance(element, Step):
+            if gate is None:
+                refuse_unmet(element.task.module_path, element.args, element.kwargs)
             job = self._build(element, options)
             job.batch = batch.pk
             wait_at_gate(job, gate, GateOn.NEXT)
@@ -256,10 +268,17 @@ def _inherited(options: Any, outer: Any) -> Any:
     return replace(options, **{**outer.of_steps, **options.of_steps})
 
 
-def insert_elements(batch: OpenBatch, elements: Iterable[Step | Flow]) -> int:
-    """Insert elements into a batch that is locked. Returns how many jobs they are."""
+def insert_elements(
+    batch: OpenBatch,
+    elements: Iterable[Step | Flow],
+    start: Callable[[Sequence[Job], str], None] = start_on_commit,
+) -> int:
+    """Insert elements into a batch that is locked. Returns how many jobs they are.
+
+    start: what becomes of those that are to run in this process.
+    """
     tree = Tree(batch.row.backend, batch.using, skips_duplicates=True)
     tree.add_to(batch.row, list(elements), NO_OPTIONS)
     here = tree.insert()
-    start_on_commit(here, batch.using)
+    start(here, batch.using)
     return len(tree.jobs) + sum(len(alike.calls) for alike in tree.alike)

@@ -25,6 +25,7 @@ ARROWS = {
     "cancel_running": "running → cancelled",
     "cancel_waiting": "blocked scheduled queued → cancelled",
     "expire": "blocked scheduled queued → cancelled",
+    "revive": "cancelled → blocked",
     "retry": "failed cancelled → queued",
     "retry_blocked": "failed cancelled → blocked",
 }
@@ -43,7 +44,9 @@ def test_a_transition_leads_where_the_diagram_says(name: str) -> None:
 
 
 def test_only_a_retry_leaves_a_final_state() -> None:
+    # A step that was skipped is revived when what it waits for is retried.
     assert [one for one in Transition if FINAL & set(one.sources)] == [
+        Transition.REVIVE,
         Transition.RETRY,
         Transition.RETRY_BLOCKED,
     ]

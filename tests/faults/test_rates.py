@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import mean, median
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from django_bgtasks import BackgroundTask
 from tests.waiting import wait_until
@@ -26,8 +28,12 @@ def begins(case: Case) -> list[float]:
 
 def confirm_rate(starts: list[float], count: int, per: float) -> None:
     """No period, wherever it begins, has more starts than the rate allows."""
-    pairs = zip(starts, starts[count:], strict=False)
-    assert not [round(later - sooner, 4) for sooner, later in pairs if later - sooner < per]
+    assert not [round(period, 4) for period in periods_of(starts, count) if period < per]
+
+
+def periods_of(starts: list[float], count: int) -> list[float]:
+    """How long each start has been before the first that may come a period after it."""
+    return [later - sooner for sooner, later in zip(starts, starts[count:], strict=False)]
 
 
 @pytest.mark.parametrize(("task", "jobs"), SIZES)
@@ -42,9 +48,13 @@ def test_no_period_has_more_starts_than_the_rate_allows_and_few_are_missing(
     case.wait_final(60)
     starts = begins(case)
     confirm_rate(starts, count, per)
-    # The first ones come at once, and each further one may come a period after one before.
-    at_best = (jobs / count - 1) * per
+    # The first ones come at once, and each further one may come a period after one before. What a
+    # busy machine loses now and then is no fault of the rate.
+    at_best, periods = (jobs / count - 1) * per, periods_of(starts, count)
     print(f"{jobs} starts in {starts[-1] - starts[0]:.2f} s, {at_best:.2f} s at best")
+    print(f"{per / mean(periods):.3f} of the starts, {per / median(periods):.3f} in the median")
+    # On SQLite eight processes write one after another.
+    assert connection.vendor == "sqlite" or per / median(periods) > 0.95
 
 
 @pytest.mark.parametrize(("task", "jobs"), SIZES)

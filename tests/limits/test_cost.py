@@ -10,6 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from django_bgtasks.jobs.execute import claim_jobs
 from django_bgtasks.models import Job
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess
@@ -18,7 +19,7 @@ from tests.app.tasks import add
 from tests.named import waiting_in
 from tests.statements import statements
 
-from .tasks import call_api
+from .tasks import call_api, send_mail
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -79,3 +80,17 @@ def test_who_has_no_time_left_sends_the_message_of_the_next_job(
     process.run_messages(list(Job.objects.filter(place=1).values_list("pk", flat=True)))
     assert redis_client.llen(waiting_in("default")) == 3
     assert Job.objects.filter(task=call_api.module_path, state="succeeded").count() == 1
+
+
+def test_a_group_that_has_no_time_left_hands_back_its_jobs_and_their_starts(
+    process: JobProcess,
+) -> None:
+    send_mail.enqueue_many([("a",)] * 4)
+    rows = Job.objects.exclude(rate=None).order_by("pk")
+    ids = [job.pk for job in rows.filter(state="queued")]
+    jobs = claim_jobs(ids, process.config.worker, "default")
+    assert len(jobs) == 3
+    process.settler.hand_back(jobs)
+    # They have their seats again: a period has three starts, and none of them is lost.
+    assert [job.state for job in rows] == ["queued"] * 3 + ["blocked"]
+    assert sorted(job.seat or 0 for job in rows) == [0, 1, 2, 3]

@@ -26,10 +26,15 @@ def _no_messages():  # type: ignore[no-untyped-def]
 
 def fill(count: int = WAITING) -> None:
     """So many wait for one key, and some for others; within a transaction nobody has a place."""
-    call_api.enqueue_many([("a", number) for number in range(count)])
+    fill_one(count)
     call_api.enqueue_many([(f"other{number}", 0) for number in range(100)])
     apply_event.enqueue_many([("o", number) for number in range(count)])
     send_mail.enqueue_many([("a",)] * count)
+
+
+def fill_one(count: int = WAITING) -> None:
+    """All that there are wait for one key."""
+    call_api.enqueue_many([("a", number) for number in range(count)])
 
 
 def rows_read() -> int:
@@ -61,6 +66,41 @@ def test_postgresql_reads_no_more_rows_of_a_long_line_than_it_lets_in(
     before = rows_read()
     assert len(admit(RATE, {"mail:a": [], "mail:none": []}, DB)) == 3
     assert rows_read() - before < 30
+
+
+@pytest.mark.postgres
+def test_postgresql_does_not_look_for_a_place_among_all_that_wait_for_the_same_key() -> None:
+    fill_one()
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {TABLE}")
+    before = rows_read()
+    assert len(admit(LANE, {"api:a": [1]}, DB)) == 2
+    assert rows_read() - before < 20
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_postgresql_goes_back_to_one_plan_when_a_line_has_become_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It compares what a plan costs with what others have cost while the table was small."""
+    for count in (100, WAITING):
+        fill_one(count)
+        with connection.cursor() as cursor:
+            cursor.execute(f"ANALYZE {TABLE}")
+        with monkeypatch.context() as patch:
+            patch.setattr(statements, "REPLAN_AFTER", -1.0)
+            admit(LANE, {"api:a": []}, DB)
+        for _look in range(10):
+            admit(LANE, {"api:a": []}, DB)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = %s",
+            [admit_sql(LANE, "postgresql") % ("$1", "$2", "$3", "$4")],
+        )
+        [(generic, custom)] = cursor.fetchall()
+    assert generic >= 5
+    assert custom <= 6
 
 
 @pytest.mark.postgres

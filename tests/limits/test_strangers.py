@@ -95,8 +95,9 @@ def test_a_start_that_was_late_keeps_its_seat_so_much_longer() -> None:
     rated.enqueue("a")
     [job] = claim_jobs([Job.objects.get().pk], clock.new_id(), DB)
     before = Seat.objects.get().free_at
-    job.seat_taken = (1, clock.monotonic() - 5)
-    put_off_if_late(job, DB)
+    assert job.seat_taken is not None
+    job.seat_taken.earliest -= 5
+    put_off_if_late(job, job.seat_taken, DB)
     assert Seat.objects.get().free_at - before >= timedelta(seconds=5)
 
 

@@ -51,7 +51,8 @@ def fail_once(text: str) -> str:
 @task(takes_context=True)
 def split(context: Any, count: int, name: str = "parts") -> int:
     """Adds a part for each number to the group of this name."""
-    return context.batch[name].add(double.step(number) for number in range(count))
+    added: int = context.batch[name].add(double.step(number) for number in range(count))
+    return added
 
 
 @task(takes_context=True)

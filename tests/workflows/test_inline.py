@@ -128,6 +128,12 @@ def test_a_workflow_has_steps_of_two_backends(settings: Settings) -> None:
     assert set(Job.objects.values_list("backend", flat=True)) == {"default", "other"}
 
 
+def test_the_exception_of_a_later_step_is_raised_where_a_test_wants_that() -> None:
+    with inline_jobs(propagate=True), pytest.raises(ValueError, match="as asked"):
+        chain(tasks.double.step(1), tasks.fail.step(), tasks.note.step("never")).enqueue()
+    assert Batch.objects.get().outcome == "failed"
+
+
 class Noting(Middleware):
     """Notes the outcomes of which it is told."""
 

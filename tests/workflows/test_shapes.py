@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from django_bgtasks import RESULT, RESULTS, InvalidArguments, batch, chain, group
+from django_bgtasks import RESULT, RESULTS, InvalidArguments, batch, chain, get_batch, group
+from django_bgtasks.core.compat import InvalidTask
 from django_bgtasks.models import Batch, Job
 from django_bgtasks.testing import run_jobs, without_redis
+from django_bgtasks.workflows.flow import Workflow
 from tests.app.models import Note
 
 from . import tasks
@@ -238,3 +240,53 @@ def test_what_is_no_workflow_is_refused(make: Any) -> None:
     with pytest.raises((InvalidArguments, TypeError)):
         make()
     assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        chain(tasks.collect.step(RESULT)),
+        group(tasks.collect.step(1), tasks.collect.step(RESULTS)),
+        group(tasks.collect.step(RESULT) for _ in range(30)),
+    ],
+)
+def test_a_step_that_follows_none_has_no_result_to_get(flow: Workflow) -> None:
+    with pytest.raises(InvalidArguments, match="no step comes before it"):
+        flow.enqueue()
+    assert not Job.objects.exists()
+
+
+def test_each_job_of_a_group_gets_the_result_of_the_step_before_the_group() -> None:
+    parts = group(tasks.collect.step(RESULT, number) for number in range(30))
+    run = chain(tasks.double.step(1), parts).enqueue()
+    run_jobs()
+    assert run.result == [[2, number] for number in range(30)]
+
+
+def test_a_workflow_is_found_again_by_its_id() -> None:
+    run = chain(tasks.double.step(1), tasks.double.step(RESULT)).enqueue()
+    found = get_batch(str(run.id))
+    assert (found.progress().total, found.batch.kind) == (2, "chain")
+    run_jobs()
+    assert (found.outcome, found.result) == ("succeeded", 4)
+    with pytest.raises(Batch.DoesNotExist):
+        get_batch(Job.objects.latest("pk").pk)
+
+
+def test_a_workflow_that_is_enqueued_is_no_batch_to_enqueue_into() -> None:
+    run = group(tasks.double.step(1)).enqueue()
+    with pytest.raises(InvalidTask, match="with batch"):
+        tasks.double.using(batch=run)
+
+
+def test_a_cancel_leaves_callbacks_of_inner_batches_to_their_end() -> None:
+    inner = group(tasks.note.step("a")).using(on_complete=tasks.note.step("inner"))
+    flow = chain(inner, tasks.note.step("b")).using(on_complete=tasks.note.step("outer"))
+    run = flow.enqueue()
+    run.cancel()
+    run_jobs()
+    assert (run.outcome, notes()) == ("cancelled", ["inner", "outer"])
+    confirm_closed()
+    run.retry_failed()
+    run_jobs()
+    assert (run.outcome, notes()) == ("succeeded", ["inner", "outer", "a", "b"])

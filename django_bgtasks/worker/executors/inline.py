@@ -14,6 +14,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from ...core import clock
 from ...jobs.execute import Run, run_claimed
+from ...jobs.waiting import seconds_until_start
 from ...ledger.connection import run_no_tasks_here
 from ...models import Job
 from ...transport.messages import rq_queue_name
@@ -57,6 +58,9 @@ class InlineExecutor(Executor):
         while not self._stopping and (job := batch.begin()) is not None:
             kill_at = clock.monotonic() + job.timeout + config.options.kill_after
             shared.running(job.pk, job.claims, kill_at)
+            if job.seat_taken is not None:
+                # Its batch does not use the time until its start.
+                batch.deadline += seconds_until_start(job)
             run = run_claimed(job, config.using, grouped=True)
             if run is None:
                 self._settler.forget(job.pk)
