@@ -1,5 +1,6 @@
-"""The dashboard and the lists in Django's admin: jobs, schedules, limits, workers, and the rest."""
+"""The dashboard and the lists in Django's admin: jobs, workflows, schedules, limits, workers."""
 
+from .batches import BatchAdmin
 from .dashboard import DashboardAdmin
 from .history import HistoryEntryAdmin
 from .idempotency import IdempotencyRecordAdmin
@@ -9,6 +10,7 @@ from .schedules import ScheduleAdmin
 from .workers import WorkerAdmin
 
 __all__ = [
+    "BatchAdmin",
     "DashboardAdmin",
     "HistoryEntryAdmin",
     "IdempotencyRecordAdmin",

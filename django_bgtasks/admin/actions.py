@@ -28,7 +28,9 @@ PARTS = {
     "retrying": State.SCHEDULED,
     "held": State.SCHEDULED,
     "expired": State.CANCELLED,
+    "skipped": State.CANCELLED,
     "waits": State.BLOCKED,
+    "step": State.BLOCKED,
     "holding": State.FAILED,
 }
 

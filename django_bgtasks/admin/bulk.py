@@ -33,9 +33,7 @@ def enqueue_for_all(action: transitions.JobAction, query: dict[str, str], user: 
 
 def matching(action: transitions.JobAction, query: Mapping[str, str], user: Any) -> QuerySet[Any]:
     """The jobs that match, as this user may search, and with which the action can be done."""
-    rows = Job.objects.filter(state__in=sorted(action.allowed))
-    rows = rows.filter(place__isnull=False) if action.of_holders else rows
-    return filtered(rows, query, user)
+    return filtered(action.rows_of(Job.objects.all()), query, user)
 
 
 # Safe to run again: what has been changed is not in the state any more that the action takes, and

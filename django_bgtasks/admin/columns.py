@@ -94,9 +94,11 @@ class JobColumns:
 
 
 def wait_text(job: Job) -> str:
-    """Where the job waits for a place; or that it has failed and holds its sequence."""
+    """What the job waits for: a step, a place or a start; or that it holds its sequence."""
     if job.state == State.FAILED and job.place is not None:
         return _("holds the sequence %s") % job.lane
+    if job.waits_for == WaitsFor.GATE:
+        return _("waits for the step before it")
     if job.waits_for == WaitsFor.RATE:
         return _("waits for the next start that %s allows") % job.rate
     if job.waits_for != WaitsFor.LANE:

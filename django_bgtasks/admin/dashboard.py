@@ -29,6 +29,7 @@ from ..monitoring.diagnosis import diagnose, diagnose_part, queues_by_trouble
 from ..monitoring.series import RANGES, series
 from ..monitoring.snapshot import take_snapshot
 from . import panels, part_panels
+from .dashboard_batches import batches_panel
 from .dashboard_links import chosen_backend, chosen_range, page_of_button
 from .failures import FailureActions
 from .transitions import actor_of
@@ -129,6 +130,8 @@ class DashboardAdmin(FailureActions):
             "workers": panels.worker_panels(snapshot.workers, snapshot, viewer),
             "failures": panels.failures(snapshot.failures, viewer),
             "limits": panels.limits(snapshot, viewer),
+            "rates": panels.rates(snapshot, viewer),
+            "batches": batches_panel(snapshot, viewer),
             "schedules": panels.schedules(snapshot, viewer),
             "maintenance": panels.maintenance(snapshot),
         }
@@ -173,6 +176,7 @@ class DashboardAdmin(FailureActions):
                 backend,
                 sees_jobs,
                 user.has_perm("django_bgtasks.view_schedule"),
+                user.has_perm("django_bgtasks.view_batch"),
             ),
             "backend": backend,
             "backends": sorted(entries()),

@@ -21,10 +21,12 @@ from ..core import clock
 from ..core.formats import exact
 from ..core.options import stored_backends
 from ..core.states import State, WaitsFor
+from ..ledger.batches import SKIP_CODES
 from ..ledger.times import Now, SecondsBetween, after
 from ..ledger.workers import has_live_worker
-from ..models import Attempt, HistoryEntry, HistoryVerb, Job, Schedule
+from ..models import Attempt, Batch, HistoryEntry, HistoryVerb, Job, Schedule
 from ..monitoring.queries import UNBLOCKED, is_held
+from ..workflows.progress import parts_of
 from .choices import Offered, error_label, offered
 from .search import by_search
 
@@ -76,8 +78,8 @@ class JobListFilter(admin.SimpleListFilter):
 
 
 class StateFilter(JobListFilter):
-    """By state, or by more than it: jobs that are tried again, held, expired or stuck, wait for a
-    place at a limit, have one, or have failed and hold their sequence.
+    """By state, or by more than it: jobs that are tried again, held, expired, skipped or stuck,
+    wait for a step or for a place at a limit, have one, or have failed and hold their sequence.
     """
 
     title = _("state")
@@ -90,10 +92,17 @@ class StateFilter(JobListFilter):
         choices[after_queued:after_queued] = [("retrying", _("Retrying")), ("held", _("Held"))]
         of_limits = [
             ("waits", _("Waits for a place")),
+            ("step", _("Waits for a step")),
             ("place", _("Has a place")),
             ("holding", _("Failed, holds its sequence")),
         ]
-        return [*choices, ("expired", _("Expired")), ("stuck", _("Stuck")), *of_limits]
+        return [
+            *choices,
+            ("expired", _("Expired")),
+            ("skipped", _("Skipped")),
+            ("stuck", _("Stuck")),
+            *of_limits,
+        ]
 
 
 class QueueFilter(JobListFilter):
@@ -186,6 +195,24 @@ def _schedule_name(value: str) -> str:
     return row.name if row else value
 
 
+class BatchFilter(JobListFilter):
+    """By the workflow, or a part of one; only there while one is chosen."""
+
+    title = _("workflow")
+    parameter_name = "batch"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return self.choices_with_current((), _batch_name)
+
+
+def _batch_name(value: str) -> str:
+    try:
+        row = Batch.objects.filter(pk=UUID(value)).only("name", "kind").first()
+    except ValueError:
+        return value
+    return str(row) if row else value
+
+
 def _offered(request: HttpRequest, model_admin: Any) -> Offered:
     rows, state = model_admin.get_queryset(request), request.GET.get("state", "")
     chosen = filtered(rows, {"state": state})
@@ -272,6 +299,16 @@ def by_schedule(rows: Jobs, value: str) -> Jobs:
         return rows.none()
 
 
+def by_batch(rows: Jobs, value: str) -> Jobs:
+    """Which are of this batch, or of a part of it."""
+    try:
+        ident = UUID(value)
+    except ValueError:
+        return rows.none()
+    batch = Batch.objects.using(rows.db).filter(pk=ident).first()
+    return rows.filter(batch__in=parts_of(batch, rows.db)) if batch else rows.filter(batch=ident)
+
+
 def time_range_of(value: str) -> tuple[datetime | None, datetime | None] | None:
     """From when until when; None for an open end, and for what is no span of time."""
     if value in AGES:
@@ -321,6 +358,14 @@ def _waits(rows: Jobs) -> Jobs:
     return rows.filter(state=State.BLOCKED, waits_for=WaitsFor.LANE)
 
 
+def _step(rows: Jobs) -> Jobs:
+    return rows.filter(state=State.BLOCKED, waits_for=WaitsFor.GATE)
+
+
+def _skipped(rows: Jobs) -> Jobs:
+    return rows.filter(state=State.CANCELLED, error_code__in=SKIP_CODES)
+
+
 def _holding(rows: Jobs) -> Jobs:
     return rows.filter(state=State.FAILED, place__isnull=False)
 
@@ -331,6 +376,8 @@ PARTS: dict[str, Callable[[Jobs], Jobs]] = {
     "stuck": _stuck,
     "expired": _expired,
     "waits": _waits,
+    "step": _step,
+    "skipped": _skipped,
     "place": lambda rows: rows.filter(place__isnull=False),
     "holding": _holding,
 }
@@ -343,6 +390,7 @@ FILTERS: dict[str, Callable[[Jobs, str], Jobs]] = {
     "error": by_error,
     "changed_by": by_changed,
     "schedule": by_schedule,
+    "batch": by_batch,
     "lane": lambda rows, value: rows.filter(lane=value),
     "backend": lambda rows, value: rows.filter(backend__in=stored_backends(value)),
 }

@@ -40,6 +40,8 @@ SIGNS = {
     "succeeded": "✓",
     "failed": "✕",
     "cancelled": "⊘",
+    "skipped": "⊘",
+    "open": "▶",
     "timeout": "◷",
     "crash": "✕",
     "alive": "●",
@@ -209,6 +211,12 @@ def uuid(value: object) -> SafeString:
 def link(url: str | None, label: object) -> SafeString | str:
     """The label, as a link when there is an address."""
     return format_html('<a href="{}">{}</a>', url, label) if url else str(label)
+
+
+def sentence(text: str, part: Any, behind: Any = "") -> SafeString:
+    """A sentence with this, such as a link, at its %s, and something behind it."""
+    before, _sign, rest = text.partition("%s")
+    return format_html("{}{}{} {}", before, part, rest, behind)
 
 
 def link_to(site: str, row: models.Model | None, key: object = None) -> SafeString | str:

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy
 
 from ..core.states import State
 from ..ledger.history import is_of_user, who_cancelled
-from ..models import HistoryEntry, HistoryVerb, Job, Schedule
+from ..models import Batch, HistoryEntry, HistoryVerb, Job, Schedule
 from . import formatting as show
 from .listing import ReadOnlyAdmin
 
@@ -38,7 +38,8 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     search_fields = ("by", "job", "queue")
     search_help_text = gettext_lazy(
-        "The whole name of a user of the site or the shell, a queue, or the id of a job."
+        "The whole name of a user of the site or the shell, a queue, or the id of a job or a "
+        "workflow."
     )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -48,7 +49,7 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """By a name, a queue, or a job: that which it tells of, or which did it."""
+        """By a name, a queue, or a job or a workflow: that which it tells of, or which did it."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -59,7 +60,7 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
         except ValueError:
             by_name = Q(by=term) | Q(by__startswith=f"{term}@") | Q(queue=term)
             return queryset.filter(by_name), False
-        return queryset.filter(Q(job=ident) | Q(source=ident)), False
+        return queryset.filter(Q(job=ident) | Q(source=ident) | Q(batch=ident)), False
 
     @admin.display(description=gettext_lazy("when"))
     def time(self, entry: HistoryEntry) -> SafeString | str:
@@ -76,13 +77,16 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
         """The verb."""
         return entry.get_verb_display()
 
-    @admin.display(description=gettext_lazy("job, queue or schedule"))
+    @admin.display(description=gettext_lazy("job, queue, schedule or workflow"))
     def which(self, entry: HistoryEntry) -> SafeString | str:
-        """The job with its task, and the job that did it; the queue, the schedule, the key, or how
-        many rows.
+        """The job with its task, and the job that did it; the queue, the schedule, the workflow,
+        the key, or how many rows.
         """
         if entry.schedule is not None:
             page = show.page_of(self.admin_site.name, Schedule, entry.schedule)
+            return show.link(page, show.clamped(entry.detail))
+        if entry.batch is not None:
+            page = show.page_of(self.admin_site.name, Batch, entry.batch)
             return show.link(page, show.clamped(entry.detail))
         if entry.job is None:
             return _("queue %s") % entry.queue if entry.queue else show.clamped(entry.detail)
@@ -114,6 +118,11 @@ def history_of(job: Job) -> list[dict[str, Any]]:
 def history_of_schedule(row: Schedule) -> list[dict[str, Any]]:
     """What was done to this schedule, the newest first, at most LATEST of it."""
     return _entries(HistoryEntry.objects.filter(schedule=row.pk))
+
+
+def history_of_batch(row: Batch) -> list[dict[str, Any]]:
+    """What was done to this batch, the newest first, at most LATEST of it."""
+    return _entries(HistoryEntry.objects.filter(batch=row.pk))
 
 
 def history_of_limits() -> list[dict[str, Any]]:

@@ -13,11 +13,13 @@ from django.utils.translation import gettext_lazy
 from ..core.states import State
 from ..models import Job
 from . import formatting as show
+from .batch_panels import workflow_of
 from .columns import JobColumns, state_badge
 from .duplicate import JobDuplication
 from .fields import JobFields, fieldsets_of
 from .filters import (
     AgeFilter,
+    BatchFilter,
     ChangedByFilter,
     ErrorFilter,
     FinishedFilter,
@@ -30,7 +32,7 @@ from .filters import (
 )
 from .history import changed_by_url, history_of, tell_who_cancelled
 from .limit_panels import limit_of
-from .related_panels import attempts_of, batch_of, records_of
+from .related_panels import attempts_of, records_of
 from .search import small_calls
 
 # How often the page of a job that is not final looks again.
@@ -64,7 +66,7 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
     list_display_links = ("task_and_call",)
     list_filter = (
         *(StateFilter, ErrorFilter, QueueFilter, TaskFilter),
-        *(FinishedFilter, AgeFilter, ChangedByFilter, ScheduleFilter, LaneFilter),
+        *(FinishedFilter, AgeFilter, ChangedByFilter, ScheduleFilter, LaneFilter, BatchFilter),
     )
     ordering = ("-id",)
     search_fields = ("id", "task", "dedup_key")
@@ -115,7 +117,9 @@ class JobAdmin(JobColumns, JobFields, JobDuplication):
         context["bgtasks_buttons"] = self.buttons(request, job)
         context["bgtasks_duplicate"] = self.duplicate_url(request, job)
         context["bgtasks_limit"] = limit_of(job, self.admin_site.name)
-        context["bgtasks_batch"] = batch_of(job, self.admin_site.name)
+        context["bgtasks_workflow"] = workflow_of(
+            job, self.admin_site.name, request.user.has_perm("django_bgtasks.view_batch")
+        )
         context["bgtasks_state"] = state_badge(job)[1]
         context["bgtasks_refresh"] = None if job.is_final else REFRESH_SECONDS
         context["bgtasks_changed"] = changed_by_url(job, self.admin_site.name)

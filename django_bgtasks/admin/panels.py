@@ -14,9 +14,9 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..core.formats import NOTHING, duration, number, percent
+from ..core.formats import NOTHING, duration, from_now, number, percent
 from ..core.messages import message
-from ..models import AttemptOutcome, Job, LimitOverride, Schedule, Worker
+from ..models import AttemptOutcome, Batch, Job, LimitOverride, Schedule, Worker
 from ..monitoring.failures import FailureGroup, FailureWindow
 from ..monitoring.problems import Level, Problem, Target
 from ..monitoring.schedules import STATES
@@ -54,6 +54,7 @@ class DashboardViewer:
     backend: str
     may_see_jobs: bool
     may_see_schedules: bool = False
+    may_see_batches: bool = False
 
     def jobs(self, **query: str) -> str | None:
         """The address of the job list with filters, for who may see jobs."""
@@ -77,6 +78,15 @@ class DashboardViewer:
         """The address of a schedule, for who may see them."""
         may_see = self.may_see_schedules
         return show.page_of(self.site, Schedule, UUID(schedule_id)) if may_see else None
+
+    def batches(self, **query: str) -> str | None:
+        """The address of the list of workflows with filters, for who may see them."""
+        url = show.list_of(self.site, Batch) if self.may_see_batches else None
+        return f"{url}?{urlencode(query)}" if url and query else url
+
+    def batch(self, batch_id: str) -> str | None:
+        """The address of a workflow, for who may see them."""
+        return show.page_of(self.site, Batch, UUID(batch_id)) if self.may_see_batches else None
 
     def part(self, kind: str, name: str) -> str | None:
         """The address of the page of a queue or a task."""
@@ -103,6 +113,8 @@ def _target(target: Target | None, viewer: DashboardViewer) -> str | None:
     query, pages = (
         target.query,
         {
+            "batch": lambda: viewer.batch(query["id"]),
+            "batches": lambda: viewer.batches(**query),
             "job": lambda: viewer.job(query["id"]),
             "jobs": lambda: viewer.jobs(**query),
             "limits": lambda: viewer.limits(**query),
@@ -267,6 +279,22 @@ def limits(snapshot: Snapshot, viewer: DashboardViewer) -> dict[str, Any] | None
         "is_any_held": waits.held_sequences > 0,
         "lanes": [_lane(lane, viewer) for lane in waits.lanes[:LANES_SHOWN]],
     }
+
+
+def rates(snapshot: Snapshot, viewer: DashboardViewer) -> list[dict[str, Any]]:
+    """The rates for which jobs wait longest, and when the next of them may start."""
+    return [
+        {
+            "key": rate.key,
+            "link": show.link(viewer.limits(q=rate.key), rate.key),
+            "started": f"{number(rate.started)} / {number(rate.allowed)}",
+            "per": duration(rate.per),
+            "waiting": number(rate.waiting) + ("+" if rate.is_more else ""),
+            "oldest": duration(rate.oldest),
+            "next_start": from_now(rate.next_start),
+        }
+        for rate in snapshot.waits.rates[:LANES_SHOWN]
+    ]
 
 
 def _lane(lane: WaitingLane, viewer: DashboardViewer) -> dict[str, Any]:

@@ -1,11 +1,10 @@
-"""What belongs to a job: its attempts, its idempotency records and its batch."""
+"""What belongs to a job: its attempts and its idempotency records."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count
 from django.utils.timezone import localtime
 
 from ..core import clock
@@ -64,27 +63,6 @@ def records_of(job: Job, site: str) -> list[dict[str, Any]]:
         }
         for record in IdempotencyRecord.objects.filter(job=job.pk).order_by("id")[:RECORDS]
     ]
-
-
-def batch_of(job: Job, site: str) -> dict[str, Any] | None:
-    """How many jobs of the batch are in each state, and where all of them are listed."""
-    if job.batch is None:
-        return None
-    rows = Job.objects.filter(batch=job.batch).order_by().values_list("state")
-    counts = dict(rows.annotate(number=Count("pk")))
-    return {
-        "url": show.job_list(site, q=job.batch),
-        "id": job.batch,
-        "states": [
-            {
-                "badge": show.badge(state, State(state).label),
-                "number": counts[state],
-                "url": show.job_list(site, q=job.batch, state=state),
-            }
-            for state in State.values
-            if state in counts
-        ],
-    }
 
 
 def _log_of(log: AttemptLog | None) -> dict[str, Any] | None:

@@ -9,13 +9,15 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..core.errors import DuplicateJob, InvalidMove
-from ..core.states import LIVE, State, Transition
+from ..core.states import LIVE, State, Transition, WaitsFor
 from ..jobs import actions
+from ..ledger.batches import SKIP_CODES
 from ..ledger.history import Actor
 from ..models import Job
 
@@ -26,7 +28,8 @@ REASONS_LISTED = 5
 class JobAction:
     """One thing to do to jobs. warning: what of it cannot be undone.
 
-    of_holders: it is done to jobs that hold a place at a limit or in a sequence only.
+    of_holders: it is done to jobs that hold a place at a limit or in a sequence only. left_out: by
+    the names of fields the values of jobs to which it is not done, whatever their state.
     """
 
     name: str
@@ -35,10 +38,24 @@ class JobAction:
     allowed: Collection[State]
     warning: Any = ""
     of_holders: bool = False
+    left_out: Mapping[str, Collection[str]] = field(default_factory=dict, hash=False)
 
     def allows(self, job: Job) -> bool:
         """Whether it can be done to this job now."""
-        return job.state in self.allowed and not (self.of_holders and job.place is None)
+        is_left_out = any(getattr(job, name) in values for name, values in self.left_out.items())
+        return (
+            job.state in self.allowed
+            and not is_left_out
+            and not (self.of_holders and job.place is None)
+        )
+
+    def rows_of(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of these jobs to which it can be done now."""
+        rows = rows.filter(state__in=sorted(self.allowed))
+        rows = rows.filter(place__isnull=False) if self.of_holders else rows
+        for name, values in self.left_out.items():
+            rows = rows.exclude(**{f"{name}__in": sorted(values)})
+        return rows
 
     def permits(self, user: Any) -> bool:
         """Whether this user may do it."""
@@ -80,7 +97,13 @@ def _cancel(job_id: UUID, actor: Actor) -> str:
 
 
 RETRY = ManualTransition(
-    "retry", "retry_job", gettext_lazy("Retry"), Transition.RETRY.sources, apply=_retry
+    "retry",
+    "retry_job",
+    gettext_lazy("Retry"),
+    Transition.RETRY.sources,
+    # They follow when what they waited for is retried.
+    left_out={"error_code": SKIP_CODES},
+    apply=_retry,
 )
 RUN_NOW = ManualTransition(
     "run-now", "run_job_now", gettext_lazy("Run now"), Transition.PROMOTE.sources, apply=_run_now
@@ -91,6 +114,8 @@ RUN_ANYWAY = ManualTransition(
     gettext_lazy("Run anyway"),
     Transition.UNBLOCK.sources,
     gettext_lazy("For each job one more may run than its limit or its sequence allows."),
+    # What a step would get from the one before it is not there.
+    left_out={"waits_for": (WaitsFor.GATE,)},
     apply=_run_anyway,
 )
 # Who may retry the failed job may also decide that the others go on without it.
@@ -185,7 +210,8 @@ QUESTIONS = {CANCEL.name: ("interrupt", State.RUNNING), RUN_ANYWAY.name: ("anywa
 def question_about(transition: ManualTransition, job_ids: Iterable[UUID]) -> tuple[str, int] | None:
     """What to ask before, and how many of these jobs it is about; None if there is none."""
     name, state = QUESTIONS.get(transition.name, ("", None))
-    number = Job.objects.filter(pk__in=list(job_ids), state=state).count() if name else 0
+    rows = transition.rows_of(Job.objects.filter(pk__in=list(job_ids), state=state))
+    number = rows.count() if name else 0
     return (name, number) if number else None
 
 

@@ -24,7 +24,7 @@ from django.views.decorators.http import require_safe
 from ..core.options import backend_settings, entries
 from ..core.payload import may_see_secrets
 from ..ledger.lifecycle import ledger_database
-from ..models import Job
+from ..models import Batch, Job
 
 SIGNED_FOR = timedelta(hours=24)
 _signer = TimestampSigner(salt="django_bgtasks.status")
@@ -34,12 +34,13 @@ MachineView = Callable[[HttpRequest, list[str]], HttpResponse]
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """What somebody may see of a job and do to it."""
+    """What somebody may see of a job or a batch and do to it. name: that of the user."""
 
     is_owner: bool = False
     is_operator: bool = False
     sees_result: bool = False
     may_cancel: bool = False
+    name: str = ""
 
 
 def signature_of(job_id: object) -> str:
@@ -47,36 +48,55 @@ def signature_of(job_id: object) -> str:
     return _signer.sign(str(job_id)).partition(":")[2]
 
 
-def read_job(job_id: UUID) -> Job | None:
-    """The row as it is now."""
-    return Job.objects.using(ledger_database()).filter(pk=job_id).first()
+def read_row(row_id: UUID) -> Job | Batch | None:
+    """The job, or the batch, as it is now."""
+    using = ledger_database()
+    job = Job.objects.using(using).filter(pk=row_id).first()
+    return job or Batch.objects.using(using).filter(pk=row_id).first()
 
 
-def job_for(request: HttpRequest, job_id: UUID) -> tuple[Job, Viewer]:
-    """The job and what this request may see of it; Http404 when that is nothing."""
-    job = read_job(job_id)
-    viewer = viewer_of(job, getattr(request, "user", None)) if job else None
-    if job is not None and viewer is None and _is_signed(request, job_id):
+def read_again(row: Job | Batch) -> Job | Batch | None:
+    """The same row as it is now."""
+    model: Any = type(row)
+    found: Job | Batch | None = model.objects.using(ledger_database()).filter(pk=row.pk).first()
+    return found
+
+
+def row_for(request: HttpRequest, row_id: UUID) -> tuple[Job | Batch, Viewer]:
+    """The job or batch and what this request may see of it; Http404 when that is nothing."""
+    row = read_row(row_id)
+    viewer = viewer_of(row, getattr(request, "user", None)) if row else None
+    if row is not None and viewer is None and _is_signed(request, row_id):
         viewer = Viewer(sees_result=True)
-    if job is None or viewer is None:
+    if row is None or viewer is None:
         raise Http404(gettext("There is no such job."))
-    return job, viewer
+    return row, viewer
 
 
-def viewer_of(job: Job, user: Any) -> Viewer | None:
-    """What a user may see of a job; None for nothing."""
+def viewer_of(row: Job | Batch, user: Any) -> Viewer | None:
+    """What a user may see of a job or a batch; None for nothing."""
     if user is None or not user.is_authenticated:
         return None
-    owns = job.owner_id is not None and job.owner_id == user.pk
-    operates = bool(user.is_staff and user.has_perm("django_bgtasks.view_job"))
+    owner, kind = _owner_of(row), row._meta.model_name
+    owns = owner is not None and owner == user.pk
+    operates = bool(user.is_staff and user.has_perm(f"django_bgtasks.view_{kind}"))
     if not owns and not operates:
         return None
     return Viewer(
         is_owner=owns,
         is_operator=operates,
         sees_result=owns or may_see_secrets(user),
-        may_cancel=owns or user.has_perm("django_bgtasks.cancel_job"),
+        may_cancel=owns or user.has_perm(f"django_bgtasks.cancel_{kind}"),
+        name=user.get_username(),
     )
+
+
+def _owner_of(row: Job | Batch) -> Any:
+    """The key of its owner; a part of a workflow is of the owner of the whole."""
+    if isinstance(row, Job) or row.root == row.pk:
+        return row.owner_id
+    roots = Batch.objects.using(ledger_database()).filter(pk=row.root)
+    return roots.values_list("owner", flat=True).first()
 
 
 def _is_signed(request: HttpRequest, job_id: UUID) -> bool:

@@ -1,4 +1,4 @@
-"""A job's progress as Server-Sent Events, on ASGI."""
+"""The progress of a job or a workflow as Server-Sent Events, on ASGI."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from django.utils import translation
 from django.utils.cache import add_never_cache_headers, patch_cache_control
 
 from ..core import clock
-from .auth import Viewer, job_for, read_job
-from .serializers import serialize_job
+from ..models import Batch, Job
+from .auth import Viewer, read_again, row_for
+from .serializers import serialize_progress
 from .status import REREAD_SECONDS
 
 HEARTBEAT = 15.0
@@ -27,21 +28,21 @@ LONGEST_STREAM = 300.0
 
 
 async def job_events(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
-    """A stream of the job's changes until it is final; 404 as with `job_status`.
+    """A stream of the changes of a job or a batch until it is final; 404 as with `job_status`.
 
     Each event is the JSON of `job_status`, with its version as id: a browser that reconnects gets
     what is newer. Under WSGI a stream would hold a thread: it answers 406, use `?wait=` there.
     """
     if request.method != "GET":
         return HttpResponse(status=405, headers={"Allow": "GET"})
-    viewer, facts = await sync_to_async(_first_read, thread_sensitive=False)(request, job_id)
+    row, viewer, facts = await sync_to_async(_first_read, thread_sensitive=False)(request, job_id)
     if not isinstance(request, ASGIRequest):
         return HttpResponse("Event streams need ASGI.", status=406, content_type="text/plain")
     seen = request.headers.get("Last-Event-ID", "")
     if facts["finished"] and facts["version"] == seen:
         # The browser has the last word already: 204 tells it not to come back.
         return HttpResponse(status=204)
-    events = _events(job_id, viewer, facts, seen, translation.get_language())
+    events = _events(row, viewer, facts, seen, translation.get_language())
     response = StreamingHttpResponse(events, content_type="text/event-stream")
     add_never_cache_headers(response)
     # Who compresses it holds it back until it ends: GZipMiddleware leaves alone what has an
@@ -53,7 +54,11 @@ async def job_events(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
 
 
 async def _events(
-    job_id: UUID, viewer: Viewer, facts: dict[str, Any] | None, seen: str, language: str | None
+    row: Job | Batch,
+    viewer: Viewer,
+    facts: dict[str, Any] | None,
+    seen: str,
+    language: str | None,
 ) -> AsyncIterator[str]:
     started = spoken = clock.monotonic()
     yield "retry: 1000\n\n"
@@ -68,25 +73,25 @@ async def _events(
             return
         await asyncio.sleep(REREAD_SECONDS)
         # A pool that all streams share: a thread and a connection for each would be too many.
-        facts = await sync_to_async(_read_again, thread_sensitive=False)(job_id, viewer, language)
+        facts = await sync_to_async(_read_again, thread_sensitive=False)(row, viewer, language)
 
 
-def _first_read(request: HttpRequest, job_id: UUID) -> tuple[Viewer, dict[str, Any]]:
+def _first_read(request: HttpRequest, job_id: UUID) -> tuple[Job | Batch, Viewer, dict[str, Any]]:
     close_old_connections()
     try:
-        job, viewer = job_for(request, job_id)
-        return viewer, serialize_job(job, viewer)
+        row, viewer = row_for(request, job_id)
+        return row, viewer, serialize_progress(row, viewer)
     finally:
         close_old_connections()
 
 
-def _read_again(job_id: UUID, viewer: Viewer, language: str | None) -> dict[str, Any] | None:
+def _read_again(row: Job | Batch, viewer: Viewer, language: str | None) -> dict[str, Any] | None:
     close_old_connections()
     try:
-        job = read_job(job_id)
-        if job is None:
+        fresh = read_again(row)
+        if fresh is None:
             return None
         with translation.override(language):
-            return serialize_job(job, viewer)
+            return serialize_progress(fresh, viewer)
     finally:
         close_old_connections()

@@ -13,8 +13,9 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from ..core.compat import TaskResult
+from ..core.compat import TaskResult, TaskResultStatus
 from ..core.errors import QueueFull
+from ..workflows.handle import BatchHandle
 from .auth import signature_of
 
 RETRY_AFTER_SECONDS = 1
@@ -22,21 +23,23 @@ View = Callable[..., Any]
 
 
 def accepted(
-    request: HttpRequest, result: TaskResult[Any, Any], *, signed: bool = False
+    request: HttpRequest, result: TaskResult[Any, Any] | BatchHandle, *, signed: bool = False
 ) -> JsonResponse:
-    """202 Accepted for an enqueued job: its id, and in Location where its state can be read.
+    """202 Accepted for what is enqueued, a job or a workflow: its id, and in Location where its
+    state can be read.
 
-    Needs `django_bgtasks.urls` in the site's URLs. That address is for the job's owner, so enqueue
+    Needs `django_bgtasks.urls` in the site's URLs. That address is for its owner, so enqueue
     with `owner=request.user`; with signed=True it is for whoever has it, for 24 hours.
     """
     url = status_url(result.id, signed=signed)
-    body = {"id": result.id, "status": str(result.status), "status_url": url}
+    status = TaskResultStatus.READY if isinstance(result, BatchHandle) else result.status
+    body = {"id": str(result.id), "status": str(status), "status_url": url}
     headers = {"Location": request.build_absolute_uri(url), "Retry-After": str(RETRY_AFTER_SECONDS)}
     return JsonResponse(body, status=202, headers=headers)
 
 
 def status_url(job_id: object, *, signed: bool = False, view: str = "job-status") -> str:
-    """The path at which the state of a job can be read.
+    """The path at which the state of a job, or of a batch, can be read. job_id: its id.
 
     signed: whoever has the address may read it, for 24 hours, and nobody can make one.
     """

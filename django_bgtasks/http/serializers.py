@@ -1,4 +1,4 @@
-"""A job as JSON, for its page and its owner's scripts."""
+"""A job or a workflow as JSON, for its page and its owner's scripts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ from ..core.states import STATUS, State
 from ..core.tags import simplified
 from ..ledger.history import is_of_user, who_cancelled
 from ..ledger.lifecycle import ledger_database
-from ..models import Job
+from ..models import Batch, Job
 from ..monitoring.ahead import jobs_ahead
 from .auth import Viewer
+from .batches import batch_facts
 
 # Cancelled by nobody, before they began.
-UNBEGUN = ("expired", "busy")
+UNBEGUN = ("expired", "busy", "gate_failed", "gate_passed")
 
 
-def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
-    """What the viewer may know of the job. `version` changes whenever anything else in it does."""
+def serialize_progress(row: Job | Batch, viewer: Viewer) -> dict[str, Any]:
+    """What the viewer may know of it. `version` changes whenever anything else in it does."""
+    facts = job_facts(row, viewer) if isinstance(row, Job) else batch_facts(row, viewer)
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return {**facts, "version": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def job_facts(job: Job, viewer: Viewer) -> dict[str, Any]:
+    """What the viewer may know of the job."""
     may_read = viewer.is_operator or job.state == State.FAILED or job.error_code in UNBEGUN
     # Its owner gets what the task returned; an operator as much as in the admin.
     result = job.result if viewer.sees_result else masked(job.result)
@@ -34,7 +42,7 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
     elif viewer.is_operator:
         error = error_message(job.error_code, job.error_params, job.error)
     waits = _waits(job)
-    facts = {
+    return {
         "id": str(job.pk),
         "state": job.state,
         "label": gettext("Waiting") if waits else job.get_state_display(),
@@ -46,8 +54,6 @@ def serialize_job(job: Job, viewer: Viewer) -> dict[str, Any]:
         "error_code": job.error_code if may_read else "",
         "finished": job.is_final,
     }
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return {**facts, "version": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def _waits(job: Job) -> dict[str, Any] | None:

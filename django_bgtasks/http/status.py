@@ -1,4 +1,4 @@
-"""Where a job stands, now or as soon as that changes."""
+"""Where a job or a workflow stands, now or as soon as that changes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ..core import clock
-from ..models import Job
-from .auth import Viewer, job_for, read_job
+from ..models import Batch, Job
+from .auth import Viewer, read_again, row_for
 from .responses import RETRY_AFTER_SECONDS
-from .serializers import serialize_job
+from .serializers import serialize_progress
 
 LONGEST_WAIT = 20.0
 REREAD_SECONDS = 0.5
@@ -26,32 +26,34 @@ REREAD_SECONDS = 0.5
 @never_cache
 @require_safe
 def job_status(request: HttpRequest, job_id: UUID) -> JsonResponse:
-    """Where a job stands, for its owner and for staff who may view jobs; 404 for others.
+    """Where a job or a batch stands, for its owner and for staff who may view such; 404 for others.
 
-    `?wait=20` answers when the job is final, and after 20 seconds at the latest, so that no client
+    `?wait=20` answers when it is final, and after 20 seconds at the latest, so that no client
     holds a thread of the server for longer; `&seen=VERSION` answers when anything is newer.
     """
-    job, viewer = job_for(request, job_id)
+    row, viewer = row_for(request, job_id)
     facts = _wait_for_news(
-        job, viewer, request.GET.get("seen"), _seconds(request.GET.get("wait", ""))
+        row, viewer, request.GET.get("seen"), _seconds(request.GET.get("wait", ""))
     )
     return JsonResponse(
         facts, headers={} if facts["finished"] else {"Retry-After": str(RETRY_AFTER_SECONDS)}
     )
 
 
-def _wait_for_news(job: Job, viewer: Viewer, seen: str | None, seconds: float) -> dict[str, Any]:
+def _wait_for_news(
+    row: Job | Batch, viewer: Viewer, seen: str | None, seconds: float
+) -> dict[str, Any]:
     deadline = clock.monotonic() + seconds
-    facts = serialize_job(job, viewer)
+    facts = serialize_progress(row, viewer)
     while not facts["finished"] and (seen is None or seen == facts["version"]):
         left = deadline - clock.monotonic()
         if left <= 0:
             break
         time.sleep(min(left, REREAD_SECONDS))
-        fresh = read_job(job.pk)
+        fresh = read_again(row)
         if fresh is None:
             break
-        facts = serialize_job(fresh, viewer)
+        facts = serialize_progress(fresh, viewer)
     return facts
 
 

@@ -108,6 +108,7 @@ def run_ready(jobs: Ready) -> Ready:
     using = ledger_database()
     calls: list[Call] = [(job, partial(job.refresh_from_db, using=using)) for job in here]
     if _here.depth:
+        # When the one that runs has ended: what they raise reaches who has enqueued them all.
         _here.later.extend(calls)
     else:
         _run_after_commit(calls, using)

@@ -201,26 +201,34 @@ def is_passed(job: Job, using: str) -> bool:
     """
     if job.gate is None:
         return True
-    if job.batch is not None:
-        batch = Batch.objects.using(using).get(pk=job.batch)
-        if batch.gate == job.gate:
-            # It is locked. The row of its gate is not: whoever ends that waits for the batch.
-            return batch.opened_at is not None
+    whole = Batch.objects.using(using).filter(pk=job.batch or job.gate).first()
+    is_open = whole is None or whole.opened_at is not None
+    if job.batch is not None and whole is not None and whole.gate == job.gate:
+        # It is locked. The row of its gate is not: whoever ends that waits for the batch.
+        return is_open
     batches = sharing(Batch.objects.using(using).filter(pk=job.gate))
-    if batches:
-        [batch] = batches
-        if job.gate_on in ON_SUCCESS and batch.finished_at is not None:
-            return batch.outcome == BatchOutcome.SUCCEEDED or _refuse(job)
-        is_failure = job.gate_on == GateOn.FAILURE and batch.failed_at is not None
-        return batch.finished_at is not None or is_failure
-    gate = Job.objects.using(using).filter(pk=job.gate)
+    return _has_ended(job, batches[0]) if batches else _has_succeeded(job, is_open, using)
+
+
+def _has_ended(job: Job, batch: Batch) -> bool:
+    """Whether the batch has come to the end for which this job waits."""
+    if job.gate_on in ON_SUCCESS and batch.finished_at is not None:
+        return batch.outcome == BatchOutcome.SUCCEEDED or _refuse(job)
+    is_failure = job.gate_on == GateOn.FAILURE and batch.failed_at is not None
+    return batch.finished_at is not None or is_failure
+
+
+def _has_succeeded(job: Job, is_open: bool, using: str) -> bool:
+    """Whether the job for which this one waits has succeeded. is_open: their batch is open."""
+    gate = Job.objects.using(using).filter(pk__in=[job.gate])
     gates = sharing(gate, skips_locked=True)
     if not gates and gate.exists():
         raise GateBusyError
-    if not gates or gates[0].state == State.SUCCEEDED:
-        # One that is pruned has ended long ago, and this one was not skipped then.
-        return True
-    return _refuse(job) if gates[0].is_final else False
+    if not gates:
+        # One that is pruned has ended long ago; one that was deleted may not have begun.
+        return is_open or _refuse(job)
+    has_failed = gates[0].is_final and gates[0].state != State.SUCCEEDED
+    return _refuse(job) if has_failed else gates[0].state == State.SUCCEEDED
 
 
 def _refuse(job: Job) -> NoReturn:

@@ -10,9 +10,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
-from ..core.formats import NOTHING, duration, exact, number, percent
+from ..core.formats import NOTHING, duration, exact, from_now, number, percent
 from ..core.messages import message
 from ..models import AttemptOutcome
+from ..monitoring.batches import StuckWhy
 from ..monitoring.commands import to_type
 from ..monitoring.diagnosis import queues_by_trouble
 from ..monitoring.failures import FailureGroup
@@ -42,6 +43,10 @@ def tables(snapshot: Snapshot, problems: list[Problem]) -> Iterator[ScreenTable]
     yield _failures(snapshot)
     if snapshot.waits.lanes:
         yield _waits(snapshot)
+    if snapshot.waits.rates:
+        yield _rates(snapshot)
+    if snapshot.batches.open:
+        yield _batches(snapshot)
 
 
 def heading(snapshot: Snapshot) -> str:
@@ -189,6 +194,47 @@ def _waits(snapshot: Snapshot) -> ScreenTable:
         for lane in snapshot.waits.lanes
     ]
     return ScreenTable(_("Waiting for a place"), heads, rows, _("None."))
+
+
+def _rates(snapshot: Snapshot) -> ScreenTable:
+    """Rates for which jobs wait."""
+    heads = (
+        _("key"), _("waiting"), _("oldest"), _("started"), _("allowed"), _("next start"),
+    )  # fmt: skip
+    rows = [
+        (
+            rate.key,
+            f"{number(rate.waiting)}{'+' if rate.is_more else ''}",
+            duration(rate.oldest),
+            number(rate.started),
+            f"{number(rate.allowed)} / {duration(rate.per)}",
+            from_now(rate.next_start),
+        )
+        for rate in snapshot.waits.rates
+    ]
+    return ScreenTable(_("Waiting for a start"), heads, rows, _("None."))
+
+
+def _batches(snapshot: Snapshot) -> ScreenTable:
+    """Workflows of which nothing moves, under the numbers of all that are open."""
+    found = snapshot.batches
+    heads = (_("workflow"), _("id"), _("since"), _("state"), _("queue"), _("job"))
+    states = {
+        StuckWhy.JOB_HELD: _("job held"),
+        StuckWhy.PAUSED: _("queue paused"),
+        StuckWhy.UNSERVED: _("no worker"),
+        StuckWhy.CLOSED: _("limit closed"),
+        StuckWhy.UNMOVED: _("nothing moves"),
+        StuckWhy.UNFINISHED: _("not finished"),
+    }
+    rows = [
+        (one.name, one.id, duration(one.seconds), states[one.why], one.queue, one.job)
+        for one in found.stuck
+    ]
+    values = {"open": number(found.open), "failing": number(found.failing)}
+    values["age"] = duration(found.age)
+    title = _("Stuck workflows (open: %(open)s, oldest: %(age)s, with failed jobs: %(failing)s)")
+    return ScreenTable(title % values, heads, rows, _("None."))
 
 
 def _state_of(lane: WaitingLane) -> str:

@@ -59,10 +59,8 @@ class Ahead:
 
 def jobs_ahead(job: Job, using: str) -> Ahead | None:
     """Who is ahead of this job; None if it waits for nothing of these. One statement at most."""
-    if not job.waits_for:
-        return None
-    if job.waits_for == WaitsFor.GATE:
-        return Ahead(Waits.STEP, 0)
+    if not job.waits_for or job.waits_for == WaitsFor.GATE:
+        return Ahead(Waits.STEP, 0) if job.waits_for else None
     is_rate = job.waits_for == WaitsFor.RATE
     key = {"rate": job.rate} if is_rate else {"lane": job.lane}
     pause = QueuePause.objects.using(using).filter(

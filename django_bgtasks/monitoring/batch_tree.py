@@ -41,23 +41,15 @@ class TreeNode:
     nodes: its elements, if there are few; is_cut: whether there are others.
     """
 
-    job: Job | None = None
-    batch: Batch | None = None
+    row: Job | Batch
     progress: BatchProgress | None = None
     nodes: list[TreeNode] = field(default_factory=list)
     is_cut: bool = False
 
-    @property
-    def id(self) -> UUID:
-        """Of its row."""
-        row = self.job or self.batch
-        assert row is not None
-        return row.pk
-
 
 @dataclass(frozen=True, slots=True)
 class TreePage:
-    """Some elements of a batch. before, after: where the pages beside it begin; "" if there is none.
+    """Some elements of a batch. before, after: where the pages beside it begin; "" for none.
 
     progress: of all of the batch.
     """
@@ -95,18 +87,18 @@ def tree_page(batch: Batch, using: str, after: str = "", before: str = "") -> Tr
     has_order = batch.kind == BatchKind.CHAIN
     job_ranks = Value(0) if has_order else _rank_of_jobs()
     part_ranks = Value(0) if has_order else _rank_of_batches()
-    found: list[tuple[int, UUID, TreeNode]] = [
-        *((row.rank, row.pk, TreeNode(job=row)) for row in _beside(jobs, job_ranks, key, is_back)),
-        *((row.rank, row.pk, TreeNode(batch=row)) for row in _beside(parts, part_ranks, key, is_back)),
-    ]  # fmt: skip
-    found.sort(key=lambda one: one[:2], reverse=is_back)
+    found: list[Any] = [
+        *_beside(jobs, job_ranks, key, is_back),
+        *_beside(parts, part_ranks, key, is_back),
+    ]
+    found.sort(key=_place_of, reverse=is_back)
     is_more, found = len(found) > TREE_PAGE, found[:TREE_PAGE]
     found = found[::-1] if is_back else found
-    nodes = [node for _rank, _id, node in found]
-    of_page = [node for node in nodes if node.batch is not None]
-    counts = progress_of_batches([batch, *(node.batch for node in of_page if node.batch)], using)
+    nodes = [TreeNode(row) for row in found]
+    of_page = [node for node in nodes if isinstance(node.row, Batch)]
+    counts = progress_of_batches([batch, *(row for row in found if isinstance(row, Batch))], using)
     for node in of_page:
-        node.progress = counts[node.id]
+        node.progress = counts[node.row.pk]
     _fill(of_page, using)
     has_after, has_before = (True, is_more) if is_back else (is_more, key is not None)
     return TreePage(
@@ -176,10 +168,10 @@ def _around(
             Q(pk__in=[one for one in (root, parent, gate) if one]) | of_gate
         ).order_by()
     }  # fmt: skip
-    wanted = Q(gate=pk) & Q(**in_same)
+    near = Q(gate=pk) & Q(**in_same)
     if gate is not None and gate not in batches:
-        wanted |= Q(pk=gate)
-    rows = Job.objects.using(using).filter(wanted).defer(*LARGE_FIELDS).order_by()
+        near |= Q(pk=gate)
+    rows = Job.objects.using(using).filter(near).defer(*LARGE_FIELDS).order_by()
     jobs = {row.pk: row for row in rows[:TREE_PAGE]}
     followers: list[Job | Batch] = [
         *(row for row in batches.values() if row.gate == pk),
@@ -209,12 +201,11 @@ WITH RECURSIVE behind(id, gate, skipped, depth) AS (
     WHERE behind.skipped = 1 AND behind.depth < {STEPS}
 )
 SELECT id FROM behind ORDER BY depth DESC LIMIT 1"""
-    found = list(Job.objects.using(using).raw(statement, stored_ids([job_id], using)))
-    job = (
-        Job.objects.using(using).defer(*LARGE_FIELDS).filter(pk=found[0].pk).first()
-        if found
-        else None
-    )
+    with connections[using].cursor() as cursor:
+        cursor.execute(statement, stored_ids([job_id], using))
+        found = cursor.fetchone()
+    rows = Job.objects.using(using).defer(*LARGE_FIELDS)
+    job = rows.filter(pk=found[0]).first() if found else None
     return job, job.gate if job else None
 
 
@@ -222,11 +213,9 @@ def _fill(nodes: Iterable[TreeNode], using: str) -> None:
     """Give those with few jobs their elements. Two statements."""
     small: dict[UUID, TreeNode] = {}
     for node in nodes:
-        assert node.progress is not None
-        if node.progress.total <= SMALL:
-            small[node.id] = node
-        else:
-            node.is_cut = True
+        node.is_cut = node.progress is None or node.progress.total > SMALL
+        if not node.is_cut:
+            small[node.row.pk] = node
     if not small:
         return
     statement = f"""\
@@ -234,32 +223,28 @@ def _fill(nodes: Iterable[TreeNode], using: str) -> None:
 SELECT b.* FROM part JOIN {Batch._meta.db_table} b ON b.id = part.id
 WHERE b.id <> part.top ORDER BY b.id LIMIT {INNER}"""
     rows = Batch.objects.using(using).raw(statement, stored_ids(list(small), using))
-    known = dict(small)
+    known: dict[UUID | None, TreeNode] = dict(small.items())
     # Parents have lower ids than what is a part of them.
     for row in rows:
-        known[row.pk] = TreeNode(batch=row)
+        known[row.pk] = TreeNode(row)
         if row.parent in known:
             known[row.parent].nodes.append(known[row.pk])
     jobs = Job.objects.using(using).filter(batch__in=list(known)).defer(*LARGE_FIELDS)
     for job in jobs.order_by("pk")[:INNER]:
-        assert job.batch is not None
-        known[job.batch].nodes.append(TreeNode(job=job))
+        known[job.batch].nodes.append(TreeNode(job))
     for node in small.values():
         _sum_up(node)
 
 
 def _sum_up(node: TreeNode) -> Counter[str]:
     """Sort the elements of a node, and count the jobs of the batches among them."""
-    node.nodes.sort(key=lambda one: one.id)
+    node.nodes.sort(key=lambda one: one.row.pk)
     states: Counter[str] = Counter()
     for one in node.nodes:
-        if one.job is not None:
-            states[one.job.state] += 1
-        else:
-            states += _sum_up(one)
-    if node.progress is None and node.batch is not None:
-        total = max(states.total(), node.batch.total)
-        node.progress = BatchProgress(states, total, node.batch.outcome)
+        states += Counter([one.row.state]) if isinstance(one.row, Job) else _sum_up(one)
+    if node.progress is None and isinstance(node.row, Batch):
+        total = max(states.total(), node.row.total)
+        node.progress = BatchProgress(states, total, node.row.outcome)
     return states
 
 
@@ -288,8 +273,12 @@ def _rank_of_batches() -> Case:
     return Case(When(is_troubled, then=Value(0)), default=Value(2))
 
 
-def _place(one: tuple[int, UUID, TreeNode]) -> str:
-    return f"{one[0]}.{one[1].hex}"
+def _place_of(row: Any) -> tuple[int, UUID]:
+    return row.rank, row.pk
+
+
+def _place(row: Any) -> str:
+    return f"{row.rank}.{row.pk.hex}"
 
 
 def _key_of(place: str) -> tuple[int, UUID]:

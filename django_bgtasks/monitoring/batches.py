@@ -12,12 +12,14 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Max, OuterRef, QuerySet, Subquery
+from django.db import connections
+from django.db.models import Max, QuerySet
 
 from ..core.options import stored_backends
 from ..core.states import State, WaitsFor
 from ..ledger.times import Now, SecondsBetween, after
 from ..models import Batch, BatchOutcome, Job
+from ..workflows.progress import stored_ids, uuid_of
 from .queries import DUE, UNBLOCKED
 
 # So many that are open are counted, so many of the oldest looked at, and so many listed.
@@ -33,8 +35,8 @@ class StuckWhy(StrEnum):
     """Why nothing of an open workflow moves.
 
     job_held: a job of it is held. paused, unserved: a job of it waits in such a queue. closed: at a
-    limit of 0, or in a sequence that a failed job holds. unmoved: nothing has begun for long, though
-    a worker serves its queue. unfinished: nothing of it is live, and nobody has finished it.
+    limit of 0, or in a sequence that a failed job holds. unmoved: nothing has begun for long,
+    though a worker serves its queue. unfinished: nothing of it is live, and nobody has finished it.
     """
 
     JOB_HELD = "held"
@@ -49,8 +51,8 @@ class StuckWhy(StrEnum):
 class StuckBatch:
     """An open workflow of which nothing moves. seconds: since it was enqueued.
 
-    job, task, queue: of one that waits; "" if there is none. key: of its limit. waited: seconds that
-    it has.
+    job, task, queue: of one that waits; "" if there is none. key: of its limit. waited: seconds
+    that it has.
     """
 
     id: str
@@ -77,9 +79,9 @@ class FailedBatch:
 class BatchesSnapshot:
     """The workflows of a backend. open: how many are; at least so many, if that is COUNTED.
 
-    oldest: the id of the one that was enqueued first, age: the seconds since then. failing: how many
-    that are open have a job that has failed. stuck: some of the oldest. failed: in the last day, the
-    latest first; failed_count of them, counted up to COUNTED.
+    oldest: the id of the one that was enqueued first, age: the seconds since then. failing: how
+    many that are open have a job that has failed. stuck: some of the oldest. failed: in the last
+    day, the latest first; failed_count of them, counted up to COUNTED.
     """
 
     open: int = 0
@@ -98,8 +100,8 @@ NO_BATCHES = BatchesSnapshot()
 class Surface:
     """What a judgement about workflows needs to know of their backend.
 
-    serves: whether jobs of a queue are run. closed: the keys of limits and sequences in which nothing
-    moves. is_any_held: whether any job is.
+    serves: whether jobs of a queue are run. closed: the keys of limits and sequences in which
+    nothing moves. is_any_held: whether any job is.
     """
 
     paused: Collection[str]
@@ -140,14 +142,14 @@ def _failed(roots: QuerySet[Batch]) -> tuple[tuple[FailedBatch, ...], int]:
 
 def _stuck(rows: list[Any], surface: Surface, using: str) -> list[StuckBatch]:
     ids = [row.pk for row in rows]
-    held = _held_jobs(ids, using) if surface.is_any_held else {}
+    held_jobs = _held_jobs(ids, using) if surface.is_any_held else {}
     running = _with_running(ids, using)
-    still = [row for row in rows if row.pk not in running or row.pk in held]
+    still = [row for row in rows if row.pk not in running or row.pk in held_jobs]
     samples = _samples([row.pk for row in still], using) if still else {}
     found, suspects = [], []
     for row in still:
-        sample = held.get(row.pk) or samples.get(row.pk)
-        why = _judge(sample, surface, is_held=row.pk in held)
+        sample = held_jobs.get(row.pk) or samples.get(row.pk)
+        why = _judge(sample, surface, is_held=row.pk in held_jobs)
         if why in (StuckWhy.UNMOVED, StuckWhy.UNFINISHED):
             suspects.append(row.pk)
         if why is not None:
@@ -164,15 +166,13 @@ def _judge(sample: Any, surface: Surface, is_held: bool) -> StuckWhy | None:
         return StuckWhy.JOB_HELD
     if sample is None:
         return StuckWhy.UNFINISHED
-    if sample.state == State.BLOCKED:
-        return StuckWhy.CLOSED if sample.lane in surface.closed else None
-    if sample.state == State.SCHEDULED:
-        return None
-    if sample.queue in surface.paused:
-        return StuckWhy.PAUSED
-    if not surface.serves(sample.queue):
-        return StuckWhy.UNSERVED
-    return StuckWhy.UNMOVED if (sample.seconds or 0.0) > UNMOVED else None
+    checks = {
+        StuckWhy.CLOSED: sample.state == State.BLOCKED and sample.lane in surface.closed,
+        StuckWhy.PAUSED: sample.state == State.QUEUED and sample.queue in surface.paused,
+        StuckWhy.UNSERVED: sample.state == State.QUEUED and not surface.serves(sample.queue),
+        StuckWhy.UNMOVED: sample.state == State.QUEUED and (sample.seconds or 0.0) > UNMOVED,
+    }
+    return next((why for why, is_so in checks.items() if is_so), None)
 
 
 def _stuck_batch(row: Any, why: StuckWhy, sample: Any) -> StuckBatch:
@@ -210,24 +210,25 @@ def _samples(ids: Collection[UUID], using: str) -> dict[UUID, Any]:
     """One job that waits of each of these workflows: one that is queued, or else one that is for
     later, or else one that waits for a place. None of those that wait for a step.
     """
-    parts = Batch.objects.using(using).filter(root=OuterRef(OuterRef("pk"))).order_by()
-
-    def first(**state: Any) -> Subquery:
-        rows = Job.objects.using(using).filter(batch__in=parts.values("pk"), **state).order_by()
-        return Subquery(rows.values("pk")[:1])
-
-    rows = Batch.objects.using(using).filter(pk__in=ids).order_by().annotate(
-        queued=first(state=State.QUEUED),
-        later=first(state=State.SCHEDULED),
-        blocked=first(state=State.BLOCKED, waits_for__in=[WaitsFor.LANE, WaitsFor.RATE]),
-    )  # fmt: skip
-    chosen = {
-        root: next((one for one in some if one is not None), None)
-        for root, *some in rows.values_list("pk", "queued", "later", "blocked")
-    }
-    jobs: Any = Job.objects.using(using).filter(pk__in=[one for one in chosen.values() if one])
+    batches, jobs_table = Batch._meta.db_table, Job._meta.db_table
+    of_workflow = (
+        f"SELECT j.id FROM {batches} b JOIN {jobs_table} j ON j.batch = b.id WHERE b.root = r.id"
+    )
+    kinds = (
+        f"j.state = '{State.QUEUED}'",
+        f"j.state = '{State.SCHEDULED}'",
+        f"j.state = '{State.BLOCKED}' AND j.waits_for IN ('{WaitsFor.LANE}', '{WaitsFor.RATE}')",
+    )
+    # Those further on are only looked for where there are none of those before them.
+    first = ", ".join(f"({of_workflow} AND {kind} LIMIT 1)" for kind in kinds)
+    marks = ", ".join(["%s"] * len(ids))
+    statement = f"SELECT r.id, COALESCE({first}) FROM {batches} r WHERE r.id IN ({marks})"
+    with connections[using].cursor() as cursor:
+        cursor.execute(statement, stored_ids(ids, using))
+        chosen = {uuid_of(root): pk and uuid_of(pk) for root, pk in cursor.fetchall()}
+    jobs: Any = Job.objects.using(using).filter(pk__in=[pk for pk in chosen.values() if pk])
     by_id = {job.pk: job for job in _sampled(jobs.annotate(seconds=SecondsBetween(DUE, Now())))}
-    return {root: by_id.get(one) for root, one in chosen.items()}
+    return {root: by_id.get(pk) for root, pk in chosen.items()}
 
 
 def _sampled(jobs: Any) -> Any:

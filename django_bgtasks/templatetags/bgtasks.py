@@ -1,8 +1,9 @@
-"""`{% load bgtasks %}`: what a site's own pages show of a job."""
+"""`{% load bgtasks %}`: what a site's own pages show of a job or a workflow."""
 
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django import template
 from django.core.handlers.asgi import ASGIRequest
@@ -10,10 +11,11 @@ from django.core.handlers.asgi import ASGIRequest
 from ..core.progress import percent_of
 from ..core.states import State
 from ..http import status_url
-from ..http.auth import Viewer, viewer_of
-from ..http.serializers import serialize_job
+from ..http.auth import Viewer, read_row, viewer_of
+from ..http.serializers import serialize_progress
 from ..jobs.results import JobResult
-from ..models import Job
+from ..models import Batch, Job
+from ..workflows.handle import BatchHandle
 
 register = template.Library()
 
@@ -21,20 +23,24 @@ register = template.Library()
 @register.inclusion_tag("django_bgtasks/progress.html", takes_context=True)
 def bgtasks_progress(
     context: template.Context,
-    job: Job | JobResult[Any],
+    job: Job | JobResult[Any] | Batch | BatchHandle | UUID | str,
     result_url: str = "",
     signed: bool = False,
 ) -> dict[str, Any]:
-    """A job's progress bar, message, outcome and cancel button, which keep themselves up to date.
+    """The progress bar, message, outcome and cancel button of a job or of a workflow, which keep
+    themselves up to date.
 
-    result_url: where a link leads once the job has succeeded.
-    signed: follow the job by a signed address, for a visitor who is not logged in.
+    job: it, what its enqueue() has returned, or its id; nothing is shown where there is none.
+    result_url: where a link leads once it has succeeded.
+    signed: follow it by a signed address, for a visitor who is not logged in.
     """
-    row = job.job if isinstance(job, JobResult) else job
+    row = _row_of(job)
+    if row is None:
+        return {}
     request = context.get("request")
     # Who is shown this page is the site's decision; the addresses in it have their own.
     viewer = viewer_of(row, getattr(request, "user", None)) or Viewer(sees_result=True)
-    facts = serialize_job(row, viewer)
+    facts = serialize_progress(row, viewer)
     return {
         "facts": facts,
         "message": _message(facts),
@@ -48,7 +54,20 @@ def bgtasks_progress(
     }
 
 
-def _events_url(request: Any, job: Job, signed: bool) -> str:
+def _row_of(job: Any) -> Job | Batch | None:
+    if isinstance(job, JobResult):
+        return job.job
+    if isinstance(job, BatchHandle):
+        return Batch.objects.using(job.using).filter(pk=job.id).first()
+    if isinstance(job, Job | Batch):
+        return job
+    try:
+        return read_row(job if isinstance(job, UUID) else UUID(str(job)))
+    except ValueError:
+        return None
+
+
+def _events_url(request: Any, job: Job | Batch, signed: bool) -> str:
     if not isinstance(request, ASGIRequest):
         return ""
     return status_url(job.pk, signed=signed, view="job-events")

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from uuid import UUID
 
 from ..core.errors import InvalidMove
-from ..core.states import State, Transition
+from ..core.states import WAITING, State, Transition
 from ..jobs.actions import By, acting, cancel_job, retry_job
 from ..ledger import history
+from ..ledger.batch_moves import mark_cancelled
 from ..ledger.batches import SKIP_CODES
 from ..ledger.connection import in_transaction
 from ..ledger.lifecycle import ledger_database
 from ..models import Batch, HistoryVerb, Job
 from .followers import cancel_all
-from .progress import parts_of
+from .progress import count_states, parts_of
+
+# Jobs that are retried in one transaction: it keeps the rows of their batches locked.
+PAGE = 200
 
 
-def cancel_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -> int:
+def cancel_batch(
+    batch_id: UUID | str, using: str | None = None, by: By = None, at_once: int | None = None
+) -> int:
     """Cancel a batch: its jobs that wait are cancelled, those that run are asked to stop.
 
     Its on_complete step still runs, on_success and on_failure do not. by: who wants it, for the
-    history; None writes nothing there. Returns how many jobs were cancelled or asked. Raises
-    InvalidMove if the batch is finished, Batch.DoesNotExist.
+    history; None writes nothing there. at_once: where more jobs wait than that, maintenance cancels
+    them within seconds, so that nobody waits for it here. Returns how many jobs were cancelled or
+    asked. Raises InvalidMove if the batch is finished, Batch.DoesNotExist.
     """
     using = using or ledger_database()
     batch = Batch.objects.using(using).get(pk=batch_id)
     if batch.finished_at is not None:
         raise InvalidMove.of("batch_finished", batch=str(batch.pk), outcome=batch.outcome)
     _record(HistoryVerb.BATCH_CANCELLED, batch, by, using)
-    cancelled = cancel_all(batch.pk, using)
+    count = _cancel_waiting(batch, at_once, using)
     running = Job.objects.using(using).filter(batch__in=parts_of(batch, using), state=State.RUNNING)
-    count = len(cancelled)
     for job_id in list(running.values_list("pk", flat=True)):
         with suppress(InvalidMove):
             cancel_job(job_id, using)
@@ -43,29 +51,43 @@ def retry_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -
     """Retry the jobs of a batch and of its parts that have failed or were cancelled; what was
     skipped behind them waits for them again.
 
-    A callback that has run does not run again. by: as in cancel_batch(). Returns how many jobs were
-    retried. Raises DuplicateJob if a dedup key is taken meanwhile, Batch.DoesNotExist.
+    A callback that has run does not run again. by: as in cancel_batch(). Very many are retried in
+    several transactions, one after another. Returns how many jobs were retried. Raises DuplicateJob
+    if a dedup key is taken meanwhile, Batch.DoesNotExist.
     """
     using = using or ledger_database()
     batch = Batch.objects.using(using).get(pk=batch_id)
 
-    def retry() -> int:
-        ended = Job.objects.using(using).filter(
-            batch__in=parts_of(batch, using), state__in=Transition.RETRY.sources
+    rows = Job.objects.using(using).filter(state__in=Transition.RETRY.sources)
+    rows = rows.filter(batch__in=parts_of(batch, using)).exclude(error_code__in=SKIP_CODES)
+    # In the order of their ids: a step comes after the one for which it waits.
+    ids = list(rows.order_by("pk").values_list("pk", flat=True))
+    return sum(
+        in_transaction(
+            partial(_retry_page, ids[start : start + PAGE], batch, by, start == 0, using), using
         )
-        count = 0
-        # In the order of their ids: a step comes after the one for which it waits.
-        for job_id in list(
-            ended.exclude(error_code__in=SKIP_CODES).order_by("pk").values_list("pk", flat=True)
-        ):
-            with suppress(InvalidMove):
-                retry_job(job_id, using)
-                count += 1
-        if count:
-            _record(HistoryVerb.BATCH_RETRIED, batch, by, using)
-        return count
+        for start in range(0, len(ids), PAGE)
+    )
 
-    return in_transaction(retry, using)
+
+def _retry_page(ids: Sequence[UUID], batch: Batch, by: By, is_first: bool, using: str) -> int:
+    count = 0
+    for job_id in ids:
+        with suppress(InvalidMove):
+            retry_job(job_id, using)
+            count += 1
+    if count and is_first:
+        _record(HistoryVerb.BATCH_RETRIED, batch, by, using)
+    return count
+
+
+def _cancel_waiting(batch: Batch, at_once: int | None, using: str) -> int:
+    if at_once is not None:
+        states = count_states([batch.pk], using).get(batch.pk, {})
+        if sum(states.get(state, 0) for state in WAITING) > at_once:
+            mark_cancelled(batch.pk, using)
+            return 0
+    return len(cancel_all(batch.pk, using))
 
 
 def _record(verb: HistoryVerb, batch: Batch, by: By, using: str) -> None:

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.db import connections
 from django.db.models import QuerySet, Sum
+from django.db.models.expressions import RawSQL
 
 from ..core.states import FINAL, State
-from ..ledger.batch_moves import subtree_of
 from ..models import Batch, Job
 
 
@@ -80,11 +80,11 @@ GROUP BY part.top, j.state"""
     return found
 
 
-def parts_of(batch: Batch, using: str) -> QuerySet[Batch, UUID] | list[UUID]:
-    """The ids of a batch and of all that are a part of it, for a condition."""
+def parts_of(batch: Batch, using: str) -> QuerySet[Batch, UUID] | RawSQL:
+    """The ids of a batch and of all that are a part of it, for a condition with `in`."""
     if batch.root == batch.pk:
         return Batch.objects.using(using).filter(root=batch.pk).values_list("pk", flat=True)
-    return subtree_of(batch.pk, using)
+    return RawSQL(f"{with_parts(1)} SELECT part.id FROM part", stored_ids([batch.pk], using))
 
 
 def with_parts(count: int) -> str:
@@ -104,6 +104,11 @@ def stored_ids(ids: Collection[UUID], using: str) -> list[Any]:
     """These ids as parameters of a statement."""
     field: Any = Batch._meta.pk
     return [field.get_db_prep_value(one, connections[using]) for one in ids]
+
+
+def uuid_of(value: Any) -> UUID:
+    """An id as a cursor gives it."""
+    return value if isinstance(value, UUID) else UUID(value)
 
 
 def _totals(finished: Collection[UUID], using: str) -> dict[UUID, int]:
@@ -128,4 +133,4 @@ def _rows(statement: str, tops: Collection[UUID], using: str) -> list[tuple[UUID
     with connections[using].cursor() as cursor:
         cursor.execute(statement, stored_ids(tops, using))
         rows = cursor.fetchall()
-    return [(top if isinstance(top, UUID) else UUID(top), name, value) for top, name, value in rows]
+    return [(uuid_of(top), name, value) for top, name, value in rows]

@@ -42,7 +42,7 @@ def test_no_period_has_more_starts_than_the_rate_allows_and_few_are_missing(
 ) -> None:
     assert task.rate is not None
     count, per = task.rate.count, float(str(task.rate.per))
-    case.row("Limits", "none: a rate of 100 a second, 8 processes")
+    case.row("Delivery", "none: a rate, and 8 processes")
     case.worker("--processes", 8)
     case.enqueue_many(task, [(number,) for number in range(jobs)])
     case.wait_final(60)
@@ -63,7 +63,7 @@ def test_a_restart_of_all_workers_is_no_new_period(
 ) -> None:
     assert task.rate is not None
     count, per = task.rate.count, float(str(task.rate.per))
-    case.row("Limits", "all processes of a worker whose jobs have a rate, SIGKILL")
+    case.row("Kills", "SIGKILL of a whole worker whose jobs have a rate")
     worker = case.worker("--processes", 4)
     case.enqueue_many(task, [(number,) for number in range(jobs)])
     wait_until(lambda: len(begins(case)) > jobs / 3, 60)

@@ -49,7 +49,7 @@ def fail_once(text: str) -> str:
 
 
 @task(takes_context=True)
-def split(context: Any, count: int, name: str = "parts") -> int:
+def split(context: Any, count: int, name: str = "parts") -> Any:
     """Adds a part for each number to the group of this name."""
     added: int = context.batch[name].add(double.step(number) for number in range(count))
     return added

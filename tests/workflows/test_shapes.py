@@ -290,3 +290,15 @@ def test_a_cancel_leaves_callbacks_of_inner_batches_to_their_end() -> None:
     run.retry_failed()
     run_jobs()
     assert (run.outcome, notes()) == ("succeeded", ["inner", "outer", "a", "b"])
+
+
+def test_a_cancelled_workflow_that_is_retried_grows_where_it_would_have_grown() -> None:
+    flow = chain(tasks.split.step(3), group(name="parts"), tasks.collect.step(RESULTS))
+    run = flow.enqueue()
+    run.cancel()
+    run_jobs()
+    assert run.outcome == "cancelled"
+    run.retry_failed()
+    run_jobs()
+    assert (run.outcome, run.result) == ("succeeded", [[0, 2, 4]])
+    confirm_closed()
