@@ -40,12 +40,14 @@ def test_a_group_of_members_costs_one_statement_more_than_jobs_of_no_workflow() 
     assert members[-1].startswith(COMPLETE[:40])
 
 
-def test_a_step_of_a_chain_costs_three_statements_more() -> None:
-    """It lets a batch begin that waits for it, and the next step, and looks whether all is over."""
+def test_a_step_of_a_chain_costs_few_statements_more() -> None:
+    """It lets a batch begin that waits for it, and the next step, and reads what it has released;
+    on PostgreSQL and SQLite the last two are one.
+    """
     tasks.double.enqueue(1)
     alone = settlement_of(1)
     chain([tasks.double.step(1)] * 3).enqueue()
-    assert len(settlement_of(1)) <= len(alone) + 3
+    assert len(settlement_of(1)) <= len(alone) + (4 if connection.vendor == "mysql" else 3)
 
 
 @pytest.mark.postgres
