@@ -8,8 +8,7 @@ import pytest
 
 from django_bgtasks import Limit, set_limit
 from django_bgtasks.core import clock
-from django_bgtasks.core.options import IMPLICIT_BACKEND
-from django_bgtasks.jobs.actions import cancel_job, pause_queue, resume_queue
+from django_bgtasks.jobs.actions import pause_queue, resume_queue
 from django_bgtasks.jobs.waiting import admit_waiting
 from django_bgtasks.models import Job
 from django_bgtasks.monitoring.ahead import Waits, jobs_ahead
@@ -88,14 +87,3 @@ def test_what_is_said_of_a_key_and_not_of_its_prefix_closes_it() -> None:
     set_limit("device:d", 1)
     update_device.enqueue("d")
     assert standing() == [("queued", "")]
-
-
-@pytest.mark.xfail(reason="A pause has the alias of its backend, and the jobs have an older one.")
-def test_jobs_of_the_time_before_tasks_named_a_backend_are_paused_too() -> None:
-    jobs = [send_mail.using(queue_name="emails").enqueue("a") for _ in range(4)]
-    Job.objects.update(backend=IMPLICIT_BACKEND)
-    pause_queue("emails")
-    cancel_job(jobs[0].id)
-    assert [waits for _state, waits in standing()] == ["", "rate", "rate", "rate"]
-    admit_waiting(DB)
-    assert [waits for _state, waits in standing()] == ["", "rate", "rate", "rate"]
