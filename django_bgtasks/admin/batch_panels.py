@@ -32,7 +32,7 @@ def batch_badge(batch: Batch) -> SafeString:
     if batch.cancelled_at is not None:
         return show.badge("cancelled", _("Being cancelled"))
     if batch.failed_at is not None:
-        return show.badge("failing", _("Open, has failed jobs"))
+        return show.badge("failing", _("Failing"))
     if batch.opened_at is None:
         return show.badge("blocked", _("Blocked"))
     return show.badge("open", _("Open"))
@@ -103,7 +103,7 @@ def job_row(job: Job, site: str) -> dict[str, Any]:
     text = wait_text(job) or ("" if job.state == State.SUCCEEDED else trouble)
     return {
         "key": str(job.pk),
-        "badge": _job_badge(job),
+        "badge": show.badge(*state_badge(job)),
         "link": show.link(show.page_of(site, Job, job.pk), show.breakable(name, "_")),
         "module": show.breakable(module),
         "label": job.label,
@@ -192,10 +192,3 @@ def _cause(job: Job, site: str, using: str) -> dict[str, Any] | None:
     if job.state != State.CANCELLED or job.error_code != GATE_FAILED or job.gate is None:
         return None
     return gate_row(cause_of_skip(job.gate, using), site)
-
-
-def _job_badge(job: Job) -> SafeString:
-    if job.state == State.CANCELLED and job.error_code in SKIP_CODES:
-        label = _("Skipped") if job.error_code == GATE_FAILED else _("Not needed")
-        return show.badge("skipped", label)
-    return show.badge(*state_badge(job))

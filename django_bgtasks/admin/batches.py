@@ -105,7 +105,7 @@ class BatchAdmin(BatchActions):
     """Workflows, newest first. Nothing is edited: what is done goes through the ledger."""
 
     actions = None
-    list_display = ("state_now", "name_and_key", "age", "progress_bar", "took_so_far")
+    list_display = ("state_now", "name_and_key", "age", "progress_and_time")
     list_display_links = ("name_and_key",)
     list_filter = (BatchStateFilter, BatchAgeFilter)
     ordering = ("-id",)
@@ -237,14 +237,12 @@ class BatchAdmin(BatchActions):
     age = show.column("created_at", _("enqueued"), show.ago)
 
     @admin.display(description=_("progress"))
-    def progress_bar(self, batch: Any) -> SafeString:
-        """How many of its jobs have ended, and how many have failed."""
-        return bar(batch.progress)
-
-    @admin.display(description=_("duration"))
-    def took_so_far(self, batch: Batch) -> SafeString:
-        """From the enqueue to the end, or until now."""
-        return format_html("<bdi>{}</bdi>", took(batch.created_at, batch.finished_at))
+    def progress_and_time(self, batch: Any) -> SafeString:
+        """How many of its jobs have ended, and how many have failed; below that how long it took,
+        or has been taking.
+        """
+        time = took(batch.created_at, batch.finished_at)
+        return format_html('{}<bdi class="bgtasks-below">{}</bdi>', bar(batch.progress), time)
 
 
 def search_batches(rows: QuerySet[Any], term: str) -> QuerySet[Any]:

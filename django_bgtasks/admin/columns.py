@@ -18,6 +18,7 @@ from ..core.options import backend_of
 from ..core.retry import retry_of
 from ..core.states import WAITING, State, WaitsFor
 from ..jobs.task import known_task
+from ..ledger.batches import GATE_FAILED, SKIP_CODES
 from ..models import Job
 from . import formatting as show
 
@@ -130,6 +131,8 @@ def trouble(job: Any) -> str:
 
 def state_badge(job: Job) -> tuple[str, Any]:
     """The state as people see it: the kind of its badge and its label."""
+    if job.state == State.CANCELLED and job.error_code in SKIP_CODES:
+        return "skipped", _("Skipped") if job.error_code == GATE_FAILED else _("Not needed")
     if has_unknown_backend(job):
         return "held", _("Held")
     if job.state in WAITING and job.held_reason:

@@ -57,26 +57,26 @@ def retry_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -
     """
     using = using or ledger_database()
     batch = Batch.objects.using(using).get(pk=batch_id)
-
     rows = Job.objects.using(using).filter(state__in=Transition.RETRY.sources)
     rows = rows.filter(batch__in=parts_of(batch, using)).exclude(error_code__in=SKIP_CODES)
     # In the order of their ids: a step comes after the one for which it waits.
     ids = list(rows.order_by("pk").values_list("pk", flat=True))
-    return sum(
-        in_transaction(
-            partial(_retry_page, ids[start : start + PAGE], batch, by, start == 0, using), using
+    count = 0
+    for start in range(0, len(ids), PAGE):
+        page = ids[start : start + PAGE]
+        count += in_transaction(
+            partial(_retry_page, page, batch, None if count else by, using), using
         )
-        for start in range(0, len(ids), PAGE)
-    )
+    return count
 
 
-def _retry_page(ids: Sequence[UUID], batch: Batch, by: By, is_first: bool, using: str) -> int:
+def _retry_page(ids: Sequence[UUID], batch: Batch, by: By, using: str) -> int:
     count = 0
     for job_id in ids:
         with suppress(InvalidMove):
             retry_job(job_id, using)
             count += 1
-    if count and is_first:
+    if count:
         _record(HistoryVerb.BATCH_RETRIED, batch, by, using)
     return count
 

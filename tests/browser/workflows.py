@@ -95,6 +95,10 @@ def workflows_on_the_dashboard(user: User) -> str:
     """Stuck ones, and those that have failed lately."""
     make_worker(dead_after=86_400.0, queues=["other"])
     some_workflows(user)
+    make_member(make_batch("chain", name="reports of june"), task=REPORT)
+    make_member(make_batch(name=LONG), task=REPORT, queue="other", held_reason="task_not_imported",
+                error_code="task_not_imported",
+                error_params={"task": REPORT, "why": "ImportError: no module"})  # fmt: skip
     return f"{ADMIN}dashboard/"
 
 

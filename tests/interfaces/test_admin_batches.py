@@ -89,7 +89,7 @@ def test_the_list_has_whole_workflows_with_their_progress(admin_client: Client) 
     assert len(rows) == 2
     assert rows[0].startswith("✓ Succeeded Group")
     assert "40 / 40" in rows[0]
-    assert "Open, has failed jobs" in rows[1]
+    assert "Failing" in rows[1]
     assert "contacts.csv chain" in rows[1]
     assert "file:7" in rows[1]
     assert "2 / 6 1 failed" in rows[1]
