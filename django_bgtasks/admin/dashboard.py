@@ -130,6 +130,7 @@ class DashboardAdmin(FailureActions):
             "workers": panels.worker_panels(snapshot.workers, snapshot, viewer),
             "failures": panels.failures(snapshot.failures, viewer),
             "limits": panels.limits(snapshot, viewer),
+            "rates": panels.rates(snapshot, viewer),
             "batches": batches_panel(snapshot, viewer),
             "schedules": panels.schedules(snapshot, viewer),
             "maintenance": panels.maintenance(snapshot),

@@ -1,4 +1,4 @@
-"""What the pages say of limits and sequences: of a job how it stands there, and of a key."""
+"""What the pages say of limits, sequences and rates: of a job how it stands there, and of a key."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from ..core.formats import NOTHING, duration, number
+from ..core.formats import NOTHING, duration, from_now, number
 from ..core.states import State, WaitsFor
 from ..models import Job
 from ..monitoring.limits import Counted, Holder, LaneFigures, Standing, standing_of
+from ..monitoring.rates import RateFigures
 from . import formatting as show
 
 
@@ -58,6 +59,19 @@ def lane_row(lane: LaneFigures, site: str, may_see_jobs: bool) -> dict[str, Any]
         "waiting": show.link(links["waits"] if lane.waiting.number else None, count(lane.waiting)),
         "oldest": duration(lane.oldest),
         "holder": _holder(lane.holder, site if may_see_jobs else None) if lane.holder else "",
+    }
+
+
+def rate_row(rate: RateFigures) -> dict[str, Any]:
+    """A rate in a table."""
+    allowed = NOTHING if rate.allowed is None else number(rate.allowed)
+    return {
+        "key": rate.key,
+        "started": f"{number(rate.started)} / {allowed}",
+        "per": duration(rate.per),
+        "waiting": count(rate.waiting),
+        "oldest": duration(rate.oldest),
+        "next_start": NOTHING if rate.next_start is None else from_now(rate.next_start),
     }
 
 

@@ -1,4 +1,4 @@
-"""The admin of limits and sequences: how each stands, and how many may run at once."""
+"""The admin of limits, sequences and rates: how each stands, and how many may run at once."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from ..ledger.lifecycle import ledger_database
 from ..limits.actions import reset_limit, set_limit
 from ..models import LimitOverride
 from ..monitoring.limits import find_lanes, lane_figures
+from ..monitoring.rates import find_rates, rate_figures
 from . import formatting as show
 from .history import history_of_limits
-from .limit_panels import lane_row
+from .limit_panels import lane_row, rate_row
 from .listing import ReadOnlyAdmin
 from .transitions import actor_of
 
@@ -146,6 +147,8 @@ class LimitAdmin(ReadOnlyAdmin):
         page = Paginator(found.keys, self.list_per_page).get_page(request.GET.get("p"))
         sees_jobs = self._may_see_jobs(request)
         rows = [lane_row(lane, site, sees_jobs) for lane in lane_figures(list(page), using)]
+        found_rates = find_rates(using, search)
+        keys = found_rates.keys[: self.list_per_page]
         for row in rows:
             row.update(self._addresses(request, row["key"], False))
         request.current_app = site
@@ -154,6 +157,8 @@ class LimitAdmin(ReadOnlyAdmin):
             "rows": rows,
             "page": page,
             "is_more": found.is_more,
+            "rates": [rate_row(rate) for rate in rate_figures(keys, using)],
+            "rates_are_more": found_rates.is_more or len(found_rates.keys) > len(keys),
             "search": search,
             "overrides": self._overrides(request, search, using),
             "may_change": self.may_change(request),

@@ -14,7 +14,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..core.formats import NOTHING, duration, number, percent
+from ..core.formats import NOTHING, duration, from_now, number, percent
 from ..core.messages import message
 from ..models import AttemptOutcome, Batch, Job, LimitOverride, Schedule, Worker
 from ..monitoring.failures import FailureGroup, FailureWindow
@@ -279,6 +279,22 @@ def limits(snapshot: Snapshot, viewer: DashboardViewer) -> dict[str, Any] | None
         "is_any_held": waits.held_sequences > 0,
         "lanes": [_lane(lane, viewer) for lane in waits.lanes[:LANES_SHOWN]],
     }
+
+
+def rates(snapshot: Snapshot, viewer: DashboardViewer) -> list[dict[str, Any]]:
+    """The rates for which jobs wait longest, and when the next of them may start."""
+    return [
+        {
+            "key": rate.key,
+            "link": show.link(viewer.limits(q=rate.key), rate.key),
+            "started": f"{number(rate.started)} / {number(rate.allowed)}",
+            "per": duration(rate.per),
+            "waiting": number(rate.waiting) + ("+" if rate.is_more else ""),
+            "oldest": duration(rate.oldest),
+            "next_start": from_now(rate.next_start),
+        }
+        for rate in snapshot.waits.rates[:LANES_SHOWN]
+    ]
 
 
 def _lane(lane: WaitingLane, viewer: DashboardViewer) -> dict[str, Any]:

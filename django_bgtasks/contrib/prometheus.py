@@ -24,6 +24,7 @@ from ..monitoring.diagnosis import diagnose
 from ..monitoring.health import WorkerHealth
 from ..monitoring.histogram import BOUNDS
 from ..monitoring.limits import prefix_totals
+from ..monitoring.rates import is_any_seat_taken, rate_totals
 from ..monitoring.rollups import summed
 from ..monitoring.snapshot import Snapshot, take_snapshot
 from ..monitoring.totals import totals
@@ -58,6 +59,7 @@ class BgTasksCollector(Collector):
         yield from _maintenance(snapshots)
         yield from _batches(snapshots)
         yield from _limits(any(one.waits.lanes for one in snapshots.values()))
+        yield from _rates(any(one.waits.rates for one in snapshots.values()))
         yield _problems(snapshots)
         yield from _ended({backend: _bounded(backend) for backend in backends})
 
@@ -161,11 +163,36 @@ def _limits(is_any_waiting: bool) -> Iterator[Metric]:
     # Most sites have no limits, and pay one look.
     found = prefix_totals(using) if is_any_waiting or is_any_place_taken(using) else []
     for total in found:
-        prefix = (total.prefix or OTHERS,)
+        prefix = (OTHERS if total.prefix is None else total.prefix,)
         in_use.add_metric(prefix, total.held)
         waiting.add_metric(prefix, total.waiting)
         oldest.add_metric(prefix, total.oldest)
     yield from (in_use, waiting, oldest)
+
+
+def _rates(is_any_waiting: bool) -> Iterator[Metric]:
+    """As the limits."""
+    using, labels = ledger_database(), ("prefix",)
+    started = GaugeMetricFamily(
+        "bgtasks_rate_started", "Starts that are within their periods.", labels=labels
+    )
+    waiting = GaugeMetricFamily(
+        "bgtasks_rate_waiting", "Jobs that wait for a start.", labels=labels
+    )
+    oldest = GaugeMetricFamily(
+        "bgtasks_rate_oldest_seconds", "How long one has waited for a start.", labels=labels
+    )
+    upcoming = GaugeMetricFamily(
+        "bgtasks_rate_next_seconds", "Until the next one of those that wait starts.", labels=labels
+    )
+    found = rate_totals(using) if is_any_waiting or is_any_seat_taken(using) else []
+    for total in found:
+        prefix = (OTHERS if total.prefix is None else total.prefix,)
+        started.add_metric(prefix, total.started)
+        waiting.add_metric(prefix, total.waiting)
+        oldest.add_metric(prefix, total.oldest)
+        upcoming.add_metric(prefix, total.next_start)
+    yield from (started, waiting, oldest, upcoming)
 
 
 def _problems(snapshots: dict[str, Snapshot]) -> Metric:

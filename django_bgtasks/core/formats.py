@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from django.utils import formats, timezone
+from django.utils.translation import gettext as _
 
 NOTHING = "–"
 
@@ -26,6 +27,11 @@ def duration(seconds: float | None) -> str:
     if hours < 48:
         return f"{hours} h {minutes_left} min" if minutes_left else f"{hours} h"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def from_now(seconds: float) -> str:
+    """When something may be: in 3.4 s, or now."""
+    return _("in %s") % duration(seconds) if seconds > 0 else _("now")
 
 
 def exact(at: datetime) -> str:

@@ -172,6 +172,8 @@ def _check_rate(task: Any) -> None:
             f"{name}: the count of a rate is a whole number from 1 to {MAX_PLACES:,}, not "
             f"{rate.count!r}. For more give a shorter period: 6,000 a minute are 100 a second."
         )
+    if isinstance(rate.per, bool):
+        raise InvalidTask(f"{name}: the period of a rate is in seconds, or a timedelta: {rate!r}.")
     try:
         span = span_of(rate.per, "per")
     except (TypeError, ValueError) as error:

@@ -18,7 +18,7 @@ from django.utils.cache import add_never_cache_headers, patch_cache_control
 from ..core import clock
 from ..models import Batch, Job
 from .auth import Viewer, read_again, row_for
-from .serializers import serialize
+from .serializers import serialize_progress
 from .status import REREAD_SECONDS
 
 HEARTBEAT = 15.0
@@ -80,7 +80,7 @@ def _first_read(request: HttpRequest, job_id: UUID) -> tuple[Job | Batch, Viewer
     close_old_connections()
     try:
         row, viewer = row_for(request, job_id)
-        return row, viewer, serialize(row, viewer)
+        return row, viewer, serialize_progress(row, viewer)
     finally:
         close_old_connections()
 
@@ -92,6 +92,6 @@ def _read_again(row: Job | Batch, viewer: Viewer, language: str | None) -> dict[
         if fresh is None:
             return None
         with translation.override(language):
-            return serialize(fresh, viewer)
+            return serialize_progress(fresh, viewer)
     finally:
         close_old_connections()

@@ -23,7 +23,7 @@ from .batches import batch_facts
 UNBEGUN = ("expired", "busy", "gate_failed", "gate_passed")
 
 
-def serialize(row: Job | Batch, viewer: Viewer) -> dict[str, Any]:
+def serialize_progress(row: Job | Batch, viewer: Viewer) -> dict[str, Any]:
     """What the viewer may know of it. `version` changes whenever anything else in it does."""
     facts = job_facts(row, viewer) if isinstance(row, Job) else batch_facts(row, viewer)
     text = json.dumps(facts, sort_keys=True, default=str)

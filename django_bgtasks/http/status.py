@@ -15,7 +15,7 @@ from ..core import clock
 from ..models import Batch, Job
 from .auth import Viewer, read_again, row_for
 from .responses import RETRY_AFTER_SECONDS
-from .serializers import serialize
+from .serializers import serialize_progress
 
 LONGEST_WAIT = 20.0
 REREAD_SECONDS = 0.5
@@ -44,7 +44,7 @@ def _wait_for_news(
     row: Job | Batch, viewer: Viewer, seen: str | None, seconds: float
 ) -> dict[str, Any]:
     deadline = clock.monotonic() + seconds
-    facts = serialize(row, viewer)
+    facts = serialize_progress(row, viewer)
     while not facts["finished"] and (seen is None or seen == facts["version"]):
         left = deadline - clock.monotonic()
         if left <= 0:
@@ -53,7 +53,7 @@ def _wait_for_news(
         fresh = read_again(row)
         if fresh is None:
             break
-        facts = serialize(fresh, viewer)
+        facts = serialize_progress(fresh, viewer)
     return facts
 
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.utils import timezone
 
@@ -26,7 +25,7 @@ from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
 from ..core.labels import label_of
 from ..core.limits import LaneMode, lane_of, rate_of
 from ..core.options import backend_of, backend_settings
-from ..core.payload import fault_of, json_value, masked_key, plain, refuse_wrong_call
+from ..core.payload import json_value, masked_key, plain, refuse_wrong_call
 from ..core.spans import span_of
 from ..core.states import WAITING, State, WaitsFor
 from ..core.values import COPIED_BY, TYPED
@@ -48,6 +47,7 @@ from ..models import Job
 from ..transport.connection import needs_redis, reason, uses_redis
 from ..transport.messages import Message, namespace_of
 from ..transport.sender import senders
+from .attach import attach
 from .busy import cancel_busy
 from .carried import carried_of, carry
 from .middleware import middleware_of
@@ -58,15 +58,24 @@ logger = logging.getLogger("django_bgtasks.dispatch")
 
 # So many keys of limits in one statement.
 PAGE = 100
-LONGEST_KEY = 255
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
 _without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
 Ready = Sequence[Job | Admitted]
 # What runs those of such jobs that are to run inline, and returns the others: known further up.
 RUN_INLINE: list[Callable[[Ready], Ready]] = []
-_keep: ContextVar[Callable[[Ready], Ready] | None] = ContextVar("bgtasks_keep", default=None)
+_keeper: ContextVar[Keeper | None] = ContextVar("bgtasks_keeper", default=None)
 AnyTask = BackgroundTask[Any, Any]
+
+
+class Keeper(Protocol):
+    """A process that runs itself what can begin by the end of those that it has run."""
+
+    def claim_first(self, freed: Mapping[str, Sequence[int]]) -> set[str]:
+        """Claim the first in line of lanes of which one number was freed. Returns these lanes."""
+
+    def keep(self, ready: Ready) -> Ready:
+        """Run some of these jobs. Returns the others, which are to be sent."""
 
 
 def enqueue(
@@ -152,7 +161,8 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
         job.expires_at = _expiry(task)
     if is_limited(task):
         limit_call(job, task, args, kwargs)
-    _attach(job, task)
+    if task.owner is not None or task.about is not None:
+        attach(job, task)
     if task.batch is not None:
         task.batch.put(job)
     return job
@@ -237,28 +247,6 @@ def check_depth(backend: str, queue: str, count: int, using: str) -> None:
     limit = None if options.max_depth is None else options.depth_of(queue)
     if limit is not None and waiting_in(queue, backend, limit, using) + count > limit:
         raise QueueFull(queue, limit)
-
-
-def _attach(job: Job, task: AnyTask) -> None:
-    # A visitor who is not logged in has no row, and a key that is None.
-    for what, row, has in (("owner", task.owner, "pk"), ("about", task.about, "_meta")):
-        if isinstance(row, type) or not (row is None or hasattr(row, has)):
-            raise _wrong(task, f"{what} takes a model instance, not {row!r}")
-    if task.owner is not None:
-        job.owner_id = task.owner.pk
-    if task.about is not None:
-        job.about_type_id = ContentType.objects.get_for_model(task.about).pk
-        job.about_key = _key_of(task)
-
-
-def _key_of(task: AnyTask) -> str:
-    about = task.about
-    if about.pk is None:
-        raise _wrong(task, f"about is a {about._meta.label} without a key; save it first")
-    key = str(about.pk)
-    if fault := fault_of(key, LONGEST_KEY):
-        raise _wrong(task, f"the key of about, a {about._meta.label}, {fault.rstrip('.')}")
-    return key
 
 
 def _wrong(task: AnyTask, why: str) -> InvalidArguments:
@@ -351,6 +339,10 @@ def admit_now(
     impatient: Sequence[UUID] = (),
 ) -> int:
     """admit_on_commit(), of what is committed. Returns how many jobs were let in."""
+    keeper = _keeper.get()
+    if keeper is not None and lanes:
+        served = keeper.claim_first(lanes)
+        lanes = {lane: numbers for lane, numbers in lanes.items() if lane not in served}
     placed = _admit_all(LANE, lanes, using)
     ready = [job for job in placed if not job.waits_for]
     rates = {*rates, *(job.rate or "" for job in placed if job.waits_for)}
@@ -376,8 +368,8 @@ def start_jobs(jobs: Sequence[Job], using: str) -> None:
 
 
 def _send_or_keep(jobs: Ready) -> None:
-    keep = _keep.get()
-    rest = jobs if keep is None else keep(jobs)
+    keeper = _keeper.get()
+    rest = jobs if keeper is None else keeper.keep(jobs)
     for run in RUN_INLINE:
         rest = run(rest)
     send_now(rest)
@@ -391,15 +383,13 @@ def _admit_all(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> li
 
 
 @contextmanager
-def keeping(keep: Callable[[Ready], Ready]) -> Iterator[None]:
-    """Within it, `keep` gets the jobs that can begin by what is done here, as they are given places
-    or what they waited for has ended, and returns those to send: the others this process runs.
-    """
-    token = _keep.set(keep)
+def keeping(keeper: Keeper) -> Iterator[None]:
+    """Within it, the keeper has the first choice of jobs that can begin by what is done here."""
+    token = _keeper.set(keeper)
     try:
         yield
     finally:
-        _keep.reset(token)
+        _keeper.reset(token)
 
 
 def send_now(jobs: Iterable[Job | Admitted]) -> None:

@@ -106,7 +106,12 @@ def run_ready(jobs: Ready) -> Ready:
     if not here:
         return jobs
     using = ledger_database()
-    _run_after_commit([(job, partial(job.refresh_from_db, using=using)) for job in here], using)
+    calls: list[Call] = [(job, partial(job.refresh_from_db, using=using)) for job in here]
+    if _here.depth:
+        # When the one that runs has ended: what they raise reaches who has enqueued them all.
+        _here.later.extend(calls)
+    else:
+        _run_after_commit(calls, using)
     return [job for job in jobs if job not in here]
 
 

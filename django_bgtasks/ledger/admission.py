@@ -23,7 +23,7 @@ from django.db.models import Case, Q, Value, When
 from ..core.limits import IN_ORDER, MAX_PLACES
 from ..core.states import State, Transition, WaitsFor
 from ..models import LimitOverride, QueuePause, Seat
-from .statements import TABLE
+from .statements import READ, TABLE, Dialect, claim_values
 
 OVERRIDES, PAUSES, SEATS = (model._meta.db_table for model in (LimitOverride, QueuePause, Seat))
 MODES_IN_ORDER = ", ".join(f"'{mode.value}'" for mode in sorted(IN_ORDER))
@@ -109,20 +109,14 @@ def admit_sql(kind: Kind, vendor: str) -> str:
 
     It returns a row for each job that it considered, with NULLs for one that got nothing.
     """
-    # A paused queue takes no places and no seats; in a sequence its jobs keep their turn. For seats
-    # that is never so, and said all the same: a NOT EXISTS alone PostgreSQL makes a join, which
-    # reads all that wait.
-    keeps_turn = f"j.lane_mode IN ({MODES_IN_ORDER})" if kind is LANE else "j.rate IS NULL"
-    waits = f"""\
-j.waits_for = '{kind.waits_for}' AND ({keeps_turn} OR NOT EXISTS (
-            SELECT 1 FROM {PAUSES} p WHERE p.queue = j.queue AND p.backend = j.backend))"""
+    waits = _waits(kind)
     numbers_of_key = f"""\
 FROM {TABLE} h WHERE h.{kind.key} = head.key AND h.{kind.number} IS NOT NULL"""
     free = f"""\
 head AS (
     SELECT keys.key, {kind.allowed} AS allowed
     FROM keys JOIN {TABLE} j ON j.id = (
-        SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = keys.key AND {waits} {ORDER} LIMIT 1)
+        {_first(kind)})
 ), used AS MATERIALIZED (
     SELECT key, allowed, (SELECT COUNT(*) {numbers_of_key}) AS used,
         COALESCE((SELECT MAX(h.{kind.number}) {numbers_of_key}), 0) AS highest
@@ -146,6 +140,25 @@ head AS (
 )"""
     build = _postgresql if vendor == "postgresql" else _sqlite
     return build(kind, free, waits)
+
+
+def _waits(kind: Kind) -> str:
+    """The condition that job `j` waits for such a number, and can get one.
+
+    A paused queue takes no places and no seats; in a sequence its jobs keep their turn. For seats
+    that is never so, and said all the same: a NOT EXISTS alone PostgreSQL makes a join, which reads
+    all that wait.
+    """
+    keeps_turn = f"j.lane_mode IN ({MODES_IN_ORDER})" if kind is LANE else "j.rate IS NULL"
+    return f"""\
+j.waits_for = '{kind.waits_for}' AND ({keeps_turn} OR NOT EXISTS (
+            SELECT 1 FROM {PAUSES} p WHERE p.queue = j.queue AND p.backend = j.backend))"""
+
+
+def _first(kind: Kind) -> str:
+    """The id of the first that waits for the key of `keys`."""
+    return f"""\
+SELECT j.id FROM {TABLE} j WHERE j.{kind.key} = keys.key AND {_waits(kind)} {ORDER} LIMIT 1"""
 
 
 def _postgresql(kind: Kind, free: str, waits: str) -> str:
@@ -210,4 +223,56 @@ UPDATE {TABLE} SET {kind.placed}, {CAN_RUN["sqlite"]}
 FROM line JOIN free ON free.key = line.key AND free.turn = line.number AND free.n <= line.allowed
 WHERE {TABLE}.id = line.id AND {TABLE}.state = '{BLOCKED}'
 RETURNING {RETURNED}
+"""
+
+
+@cache
+def first_sql(vendor: str) -> str:
+    """Who is the first in line in these lanes: the lane, and what RETURNED has of the job."""
+    keys = (
+        "keys AS (SELECT * FROM unnest((SELECT %s::text[])) AS keys(key))"
+        if vendor == "postgresql"
+        else "keys(key) AS (SELECT value FROM json_each(%s))"
+    )
+    return f"""\
+WITH {keys} SELECT keys.key, {RETURNED} FROM keys JOIN {TABLE} ON {TABLE}.id = ({_first(LANE)})
+"""
+
+
+@cache
+def claim_first_sql(dialect: Dialect, vendor: str) -> str:
+    """Give these numbers of lanes to these jobs, and claim them, if they are the first in line.
+
+    It is admit_sql() and claim_sql() for who knows what it will find, so that a crash can be
+    charged to the job. Its parameters are rows of (lane, prefix, job, number), and the worker. What
+    needs more than the number is left out, and all where somebody has a number above the limit.
+    """
+    fits = f"""\
+j.rate IS NULL AND (j.expires_at IS NULL OR j.attempt > 0 OR j.expires_at > {dialect.now})
+    AND keys.n <= {LANE.allowed} AND COALESCE((
+        SELECT MAX(h.place) FROM {TABLE} h WHERE h.lane = keys.key AND h.place IS NOT NULL), 0
+    ) <= {LANE.allowed} AND j.id = ({_first(LANE)})"""
+    if vendor == "postgresql":
+        first = f"""\
+keys AS (
+    SELECT * FROM unnest((SELECT %s::text[]), (SELECT %s::text[]), (SELECT %s::uuid[]),
+        (SELECT %s::int[])) AS keys(key, prefix, id, n)
+), first AS (
+    SELECT keys.n, j.id FROM keys CROSS JOIN LATERAL (
+        SELECT j.id FROM {TABLE} j WHERE j.id = keys.id
+            AND j.waits_for || '' = '{LANE.waits_for}' AND j.lane || '' = keys.key AND {fits}
+        FOR UPDATE SKIP LOCKED
+    ) AS j
+)"""
+    else:
+        first = f"""\
+keys(key, prefix, id, n) AS (
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(%s)
+), first AS (SELECT keys.n, j.id FROM keys JOIN {TABLE} j ON j.id = keys.id WHERE {fits})"""
+    state = dialect.state.replace("state", f"{TABLE}.state")
+    return f"""\
+WITH {first}
+UPDATE {TABLE} SET place = first.n, waits_for = '', {CAN_RUN[vendor]}, {claim_values(dialect)}
+FROM first WHERE {TABLE}.id = first.id AND {state} = '{BLOCKED}'
+RETURNING {", ".join(f"{TABLE}.{name}" for name in READ)}
 """

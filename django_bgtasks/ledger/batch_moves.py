@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 
 from ..core.dedup import OF_BATCHES, slot_of
 from ..core.errors import BatchClosed, DuplicateJob, InvalidMove
@@ -26,11 +26,17 @@ from .batches import (
 )
 from .connection import retried
 from .lifecycle import lost_claim, owned, slot_after_end
-from .returning import sharing, update_returning
+from .returning import sharing, skipping_locked, update_returning
 from .times import Now
 
 # What a job has no more that has given up what it had of its limits.
 NO_NUMBERS: dict[str, Any] = {"place": None, "seat": None}
+# What a batch has that is not finished, failed or cancelled any more.
+UNFINISHED = {"finished_at": None, "failed_at": None, "cancelled_at": None, "outcome": ""}
+
+
+class GateBusyError(Exception):
+    """Somebody is ending the job for which another one would wait: look again."""
 
 
 def join(batch_id: UUID, adder: Job | None, using: str) -> Batch:
@@ -50,7 +56,7 @@ def join(batch_id: UUID, adder: Job | None, using: str) -> Batch:
 
 def cancelled_with_waiting(limit: int, using: str) -> list[UUID]:
     """Cancelled batches that have jobs which wait, as when the one who cancelled them has died."""
-    waiting = Job.objects.using(using).waiting().filter(batch=OuterRef("pk"))
+    waiting = _members_that_wait(using).filter(batch=OuterRef("pk"))
     rows = Batch.objects.using(using).filter(finished_at=None, cancelled_at__isnull=False)
     return list(rows.filter(Exists(waiting)).values_list("pk", flat=True)[:limit])
 
@@ -76,17 +82,26 @@ def mark_cancelled(batch_id: UUID, using: str) -> list[UUID]:
 def cancel_waiting(batches: Collection[UUID], limit: int, using: str) -> list[Job]:
     """Cancel jobs of these batches that wait, at most `limit`. Returns them; the first one has the
     effects.
+
+    Callbacks are left out: the end of their batch decides. So are jobs that somebody has locked:
+    who looks again finds them.
     """
-    waiting = Job.objects.using(using).waiting().filter(batch__in=batches)
-    ids = list(waiting.order_by("pk").values_list("pk", flat=True)[:limit])
-    if not ids:
+    waiting = _members_that_wait(using).filter(batch__in=batches)
+    if not waiting.exists():
         return []
     values = ended_by_request()
     jobs: list[Job] = []
     with transaction.atomic(using):
-        for page in pages(ids):
+        lock_batches([one for batch in batches for one in path_of(batch, using)], using)
+        rows = skipping_locked(waiting).order_by("pk")
+        for page in pages(rows.values_list("pk", flat=True)[:limit]):
             jobs += cancel_rows(waiting.filter(pk__in=page), values, batches, using)
     return jobs
+
+
+def _members_that_wait(using: str) -> QuerySet[Job]:
+    rows = Job.objects.using(using).waiting()
+    return rows.filter(gate_on__in=("", GateOn.NEXT))
 
 
 def subtree_of(batch_id: UUID, using: str) -> list[UUID]:
@@ -120,17 +135,13 @@ def reopen(job: Job, using: str) -> None:
 
 
 def _reopen(batch: Batch, using: str) -> None:
-    values: dict[str, Any] = {
-        **dict.fromkeys(("finished_at", "failed_at", "cancelled_at")),
-        "outcome": "",
-    }
     rows = Batch.objects.using(using).filter(pk=batch.pk)
     if not batch.dedup_key:
-        rows.update(**values)
+        rows.update(**UNFINISHED)
         return
     try:
         with transaction.atomic(using):
-            rows.update(**values, dedup_slot=slot_of(OF_BATCHES, batch.dedup_key))
+            rows.update(**UNFINISHED, dedup_slot=slot_of(OF_BATCHES, batch.dedup_key))
     except IntegrityError:
         raise DuplicateJob(
             f"Batch {batch.pk} cannot go on: another one holds its dedup key "
@@ -154,7 +165,7 @@ def _revive(gates: Collection[UUID], using: str) -> None:
         ids: list[UUID] = []
         for page in pages(frontier):
             skipped = Batch.objects.using(using).filter(gate__in=page, outcome=BatchOutcome.SKIPPED)
-            rows = update_returning(skipped, {"finished_at": None, "outcome": ""})
+            rows = update_returning(skipped, UNFINISHED)
             reopened |= {batch.pk for batch in rows}
             ids += find_behind(page, SKIPPED, ends, using)
         jobs: list[Job] = []
@@ -186,27 +197,38 @@ def is_passed(job: Job, using: str) -> bool:
     """Whether what this job waits for has happened; True without a gate.
 
     Whoever ends that must wait until the end of the current transaction. Raises InvalidMove if it
-    has ended otherwise.
+    has ended otherwise, and GateBusyError if somebody is ending it, who may be waiting for us.
     """
     if job.gate is None:
         return True
-    if job.batch is not None:
-        batch = Batch.objects.using(using).get(pk=job.batch)
-        if batch.gate == job.gate:
-            # It is locked. The row of its gate is not: whoever ends that waits for the batch.
-            return batch.opened_at is not None
+    whole = Batch.objects.using(using).filter(pk=job.batch or job.gate).first()
+    is_open = whole is None or whole.opened_at is not None
+    if job.batch is not None and whole is not None and whole.gate == job.gate:
+        # It is locked. The row of its gate is not: whoever ends that waits for the batch.
+        return is_open
     batches = sharing(Batch.objects.using(using).filter(pk=job.gate))
-    if batches:
-        [batch] = batches
-        if job.gate_on in ON_SUCCESS and batch.finished_at is not None:
-            return batch.outcome == BatchOutcome.SUCCEEDED or _refuse(job)
-        is_failure = job.gate_on == GateOn.FAILURE and batch.failed_at is not None
-        return batch.finished_at is not None or is_failure
-    gates = sharing(Job.objects.using(using).filter(pk=job.gate))
-    if not gates or gates[0].state == State.SUCCEEDED:
-        # One that is pruned has ended long ago, and this one was not skipped then.
-        return True
-    return _refuse(job) if gates[0].is_final else False
+    return _has_ended(job, batches[0]) if batches else _has_succeeded(job, is_open, using)
+
+
+def _has_ended(job: Job, batch: Batch) -> bool:
+    """Whether the batch has come to the end for which this job waits."""
+    if job.gate_on in ON_SUCCESS and batch.finished_at is not None:
+        return batch.outcome == BatchOutcome.SUCCEEDED or _refuse(job)
+    is_failure = job.gate_on == GateOn.FAILURE and batch.failed_at is not None
+    return batch.finished_at is not None or is_failure
+
+
+def _has_succeeded(job: Job, is_open: bool, using: str) -> bool:
+    """Whether the job for which this one waits has succeeded. is_open: their batch is open."""
+    gate = Job.objects.using(using).filter(pk__in=[job.gate])
+    gates = sharing(gate, skips_locked=True)
+    if not gates and gate.exists():
+        raise GateBusyError
+    if not gates:
+        # One that is pruned has ended long ago; one that was deleted may not have begun.
+        return is_open or _refuse(job)
+    has_failed = gates[0].is_final and gates[0].state != State.SUCCEEDED
+    return _refuse(job) if has_failed else gates[0].state == State.SUCCEEDED
 
 
 def _refuse(job: Job) -> NoReturn:

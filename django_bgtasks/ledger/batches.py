@@ -26,7 +26,7 @@ from ..core.states import LIVE, State, Transition, WaitsFor
 from ..models import Batch, BatchOutcome, Job
 from .admission import queued_or_blocked
 from .connection import retried
-from .returning import update_returning
+from .returning import locked, update_returning
 from .times import Now
 
 T = TypeVar("T")
@@ -104,7 +104,8 @@ def mark_failed(batches: Iterable[UUID], using: str) -> Effects:
     for batch_id in sorted(path):
         unmarked = Batch.objects.using(using).filter(pk=batch_id, failed_at=None)
         for batch in update_returning(unmarked, {"failed_at": Now()}):
-            if batch.cancelled_at is None:
+            # One that has not begun may be skipped still, with its callbacks.
+            if batch.cancelled_at is None and batch.opened_at is not None:
                 effects.add(release_steps([batch.pk], {GateOn.FAILURE}, using))
     return effects
 
@@ -116,20 +117,23 @@ def skip_followers(jobs: Sequence[Job], using: str) -> list[Job]:
 
 
 def cancel_rows(
-    rows: QuerySet[Job], values: dict[str, Any], batches: Iterable[UUID | None], using: str
+    rows: QuerySet[Job],
+    values: dict[str, Any],
+    batches: Iterable[UUID | None],
+    using: str,
+    patient: bool = False,
 ) -> list[Job]:
     """Write the end of waiting jobs, which are cancelled with these values, and what follows from
     it in their workflows. Returns them; the first one has the effects.
 
-    batches: those whose jobs they are.
+    batches: those whose jobs they are. patient: wait for who has locked them. Of more than one the
+    others may be locked in another order: those that somebody has locked are left out.
     """
     known = {one for one in batches if one is not None}
-    if not known:
-        return update_returning(rows, values)
     with transaction.atomic(using):
         lock_batches([one for batch in known for one in path_of(batch, using)], using)
-        jobs = update_returning(rows, values)
-        if jobs:
+        jobs = update_returning(rows if patient else locked(rows), values)
+        if jobs and known:
             jobs[0].effects = end_unsuccessful(jobs, using)
         return jobs
 
@@ -154,8 +158,9 @@ def path_of(batch_id: UUID, using: str) -> list[UUID]:
 
 def lock_batches(batches: Iterable[UUID], using: str) -> list[Batch]:
     """The rows of these batches, locked in the order of their ids."""
-    rows = Batch.objects.using(using).filter(pk__in=set(batches)).order_by("pk")
-    return list(rows.select_for_update())
+    ids = set(batches)
+    rows = Batch.objects.using(using).filter(pk__in=ids).order_by("pk")
+    return list(rows.select_for_update()) if ids else []
 
 
 @retried

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Q
 
 from ..core.faultpoints import fault_point
@@ -19,7 +19,6 @@ from ..core.states import Transition
 from ..models import Job
 from .batches import cancel_rows
 from .connection import retried
-from .returning import skipping_locked
 from .times import Now
 
 Jobs = models.QuerySet[Job]
@@ -49,16 +48,13 @@ def expire(limit: int, using: str, job_id: UUID | None = None) -> list[Job]:
     """
     late = that_expire(using).filter(expires_at__lte=Now(), state__in=Transition.EXPIRE.sources)
     late = late if job_id is None else late.filter(pk=job_id)
-    # A read first: on SQLite a transaction takes the write lock, whatever it does.
-    if not late.exists():
+    # Without locks: those of batches come before those of jobs, and on SQLite a transaction takes
+    # the write lock, whatever it does.
+    found = dict(late.order_by("expires_at").values_list("pk", "batch")[:limit])
+    if not found:
         return []
-    with transaction.atomic(using):
-        rows = skipping_locked(late).order_by("expires_at").values_list("pk", "batch")
-        batches = dict(rows[:limit])
-        if not batches:
-            return []
-        # Looked at again: without row locks somebody may have moved it, or given it more time.
-        return cancel_rows(late.filter(pk__in=list(batches)), _ended(), batches.values(), using)
+    # Looked at again: somebody may have moved it meanwhile, or given it more time.
+    return cancel_rows(late.filter(pk__in=list(found)), _ended(), found.values(), using)
 
 
 def free_expired_slot(holder: Job, using: str) -> bool:

@@ -23,11 +23,11 @@ from ..core.options import stored_backends
 from ..core.outcomes import outcome_of_busy
 from ..core.states import State, Transition, WaitsFor
 from ..models import Job, LimitOverride, QueuePause, Seat
-from .admission import AHEAD, LANE, RATE, Kind, admit_sql
+from .admission import AHEAD, LANE, RATE, Kind, admit_sql, claim_first_sql, first_sql
 from .batches import cancel_rows
 from .connection import retried
 from .returning import skipping_locked, update_returning
-from .statements import dialect_of
+from .statements import claimed_job, dialect_of
 from .times import After, Now
 
 # How often a place is looked for that somebody else takes at the same moment, and how often those
@@ -93,6 +93,38 @@ def _admit(
     rows = dialect.run(admit_sql(kind, vendor), params, using, searches=True)
     admitted = [Admitted(_uuid(row[0]), *row[1:]) for row in rows if row[0] is not None]
     return admitted, len(admitted) < len(rows)
+
+
+@retried
+def first_in_line(lanes: Collection[str], using: str) -> dict[str, Admitted] | None:
+    """Who waits first in these lanes; None where there is no claim_first()."""
+    dialect, vendor = dialect_of(using), connections[using].vendor
+    if dialect is None:
+        return None
+    rows = dialect.run(first_sql(vendor), [dialect.array(lanes)], using, searches=True)
+    return {row[0]: Admitted(_uuid(row[1]), *row[2:]) for row in rows}
+
+
+@retried
+@fault_point("admit")
+def claim_first(numbers: Mapping[UUID, tuple[str, int]], worker: UUID, using: str) -> list[Job]:
+    """Give a number of its lane to each of these jobs, if it is still the first there, and claim it
+    in the same statement. Returns those of which that was done.
+
+    numbers: for each the lane and the number, which the caller has freed and committed. For all
+    others admit() is to follow.
+    """
+    dialect, vendor = dialect_of(using), connections[using].vendor
+    if dialect is None or not numbers:
+        return []
+    rows = sorted((lane, prefix_of(lane), pk.hex, number) for pk, (lane, number) in numbers.items())
+    params = [*dialect.columns(rows, 4), worker.hex]
+    try:
+        found = dialect.run(claim_first_sql(dialect, vendor), params, using, searches=True)
+    except IntegrityError:
+        # Somebody else has taken one of these numbers: nothing was written.
+        return []
+    return [claimed_job(row, using) for row in found]
 
 
 def _admit_by_orm(

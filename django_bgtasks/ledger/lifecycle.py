@@ -412,8 +412,7 @@ def _succeed(done: Sequence[tuple[Job, Any]], using: str) -> set[UUID]:
     with transaction.atomic(using):
         settled = _write_successes(done, using)
         if gates := [job for job in leading if job.pk in settled]:
-            pks = [job.pk for job in gates]
-            gates[0].effects = batches.release_steps(pks, {GateOn.NEXT}, using)
+            gates[0].effects = batches.release_steps([j.pk for j in gates], {GateOn.NEXT}, using)
         return settled
 
 

@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from ..core import clock
 from ..core.states import FINAL, WAITING, State
 from ..models import Attempt, AttemptLog, Batch, Blob, Job, Seat
-from .batches import end_unsuccessful
+from .batches import end_unsuccessful, lock_batches, path_of
 from .connection import in_transaction, retried
 from .returning import locked
 from .times import Now, after
@@ -43,6 +43,9 @@ def delete_seen_jobs(seen: Mapping[UUID, str], using: str) -> list[Job]:
     """
     with transaction.atomic(using):
         rows = Job.objects.using(using).filter(pk__in=list(seen)).exclude(state=State.RUNNING)
+        # Batches before jobs: that is the order in which all lock them.
+        known = set(rows.filter(batch__isnull=False).values_list("batch", flat=True))
+        lock_batches([one for batch in known if batch for one in path_of(batch, using)], using)
         # Locked: none of them may be claimed, or retried, before it is gone.
         names = ("task", "queue", "state", "lane", "rate", "batch", "has_followers")
         idle = [job for job in locked(rows).only(*names) if job.state == seen[job.pk]]

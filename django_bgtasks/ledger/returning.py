@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from django.core.exceptions import EmptyResultSet
 from django.db import IntegrityError, connections, models, transaction
 from django.db.models import sql
 
@@ -60,7 +61,11 @@ def update_returning(
         query: Any = rows.query.chain(sql.UpdateQuery)
         query.clear_ordering(force=True)
         query.add_update_values(values)
-        statement, params = query.get_compiler(using=rows.db).as_sql()
+        try:
+            statement, params = query.get_compiler(using=rows.db).as_sql()
+        except EmptyResultSet:
+            # A condition that holds for no row, such as one of no ids.
+            return []
         quote: Any = connections[rows.db].ops.quote_name
         fields = rows.model._meta.concrete_fields
         names = ", ".join(
@@ -104,9 +109,11 @@ def insert_returning(row: M, name: str, using: str, unless_taken: str = "") -> b
     return bool(inserted)
 
 
-def sharing(rows: models.QuerySet[M]) -> list[M]:
+def sharing(rows: models.QuerySet[M], skips_locked: bool = False) -> list[M]:
     """These rows, which nobody can change before the end of the transaction; others may read them
     so, too.
+
+    skips_locked: leave out those that somebody is changing, and do not wait for them.
 
     Where a database has no locks of rows, SQLite, a later write of the transaction fails if anybody
     has written since.
@@ -114,7 +121,10 @@ def sharing(rows: models.QuerySet[M]) -> list[M]:
     lock = {"postgresql": " FOR SHARE", "mysql": " LOCK IN SHARE MODE"}
     statement, params = rows.order_by().query.get_compiler(using=rows.db).as_sql()
     query = rows.model._base_manager.using(rows.db).raw
-    return list(query(statement + lock.get(connections[rows.db].vendor, ""), params))
+    suffix = lock.get(connections[rows.db].vendor, "")
+    if suffix and skips_locked:
+        suffix += " SKIP LOCKED"
+    return list(query(statement + suffix, params))
 
 
 def current(rows: models.QuerySet[M]) -> M | None:

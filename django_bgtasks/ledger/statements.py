@@ -97,9 +97,9 @@ class Dialect:
         ends = [(job, None if result is None else to_json(result)) for job, result in done]
         return [json.dumps([[job.pk.hex, job.claims, result] for job, result in ends])]
 
-    def columns(self, pairs: Sequence[tuple[str, Any]]) -> list[str]:
-        """The parameters of rows of two columns."""
-        return [json.dumps(pairs)]
+    def columns(self, rows: Sequence[tuple[Any, ...]], width: int = 2) -> list[str]:
+        """The parameters of rows of so many columns."""
+        return [json.dumps(rows)]
 
     def run(
         self, sql: str, params: Sequence[Any], using: str, *, searches: bool = False
@@ -133,13 +133,11 @@ class Dialect:
         queues: Sequence[str],
         backends: Sequence[str],
     ) -> list[Job]:
-        """Claim those of these jobs that are queued: in one of these queues, and with one of these
-        names of a backend, if there are any.
-        """
+        """Claim those of these jobs that are queued, only of these queues and these backends."""
         only = [_array_of(self, tuple(names)) for names in (queues, backends) if names]
         params = [worker.hex, self.array([job_id.hex for job_id in job_ids]), *only]
         rows = self.run(claim_sql(self, bool(queues), bool(backends)), params, using, searches=True)
-        return [_claimed(row, using) for row in rows]
+        return [claimed_job(row, using) for row in rows]
 
     def settle(self, done: Sequence[tuple[Job, Any]], worker: UUID, using: str) -> set[UUID]:
         """Settle as succeeded those of these attempts whose claim still holds."""
@@ -168,19 +166,23 @@ VALUES ({", ".join(values)}, {dialect.now})
 
 @cache
 def claim_sql(dialect: Dialect, by_queue: bool = False, by_backend: bool = False) -> str:
-    """The attempt and the claim are counted in the same statement, so a crash counts."""
-    [source], target = Transition.CLAIM.sources, Transition.CLAIM.target
+    [source] = Transition.CLAIM.sources
     where = [f"id {dialect.any_of('uuid')}", f"{dialect.state} = '{source}'"]
     where += [f"(expires_at IS NULL OR attempt > 0 OR expires_at > {dialect.now})"]
     where += [f"queue {dialect.any_of('text')}"] if by_queue else []
     where += [f"backend {dialect.any_of('text')}"] if by_backend else []
     return f"""\
-UPDATE {TABLE} SET state = '{target}', attempt = attempt + 1, claims = claims + 1,
-    worker = {dialect.cast("%s", "uuid")}, started_at = {dialect.now}, held_reason = '',
-    dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END
+UPDATE {TABLE} SET {claim_values(dialect)}
 WHERE {" AND ".join(where)}
 RETURNING {", ".join(READ)}
 """
+
+
+def claim_values(dialect: Dialect) -> str:
+    """What a claim by the worker, its parameter, writes. It counts, so a crash counts."""
+    return f"""state = '{Transition.CLAIM.target}', attempt = attempt + 1, claims = claims + 1,
+    worker = {dialect.cast("%s", "uuid")}, started_at = {dialect.now}, held_reason = '',
+    dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END"""
 
 
 @cache
@@ -222,8 +224,8 @@ class PostgreSQL(Dialect):
         results = (None if result is None else to_json(result) for _, result in done)
         return [*self.columns([(job.pk.hex, job.claims) for job, _ in done]), self.array(results)]
 
-    def columns(self, pairs: Sequence[tuple[str, Any]]) -> list[str]:
-        return [self.array(first for first, _ in pairs), self.array(str(last) for _, last in pairs)]
+    def columns(self, rows: Sequence[tuple[Any, ...]], width: int = 2) -> list[str]:
+        return [self.array(str(row[place]) for row in rows) for place in range(width)]
 
     def run(
         self, sql: str, params: Sequence[Any], using: str, *, searches: bool = False
@@ -405,8 +407,7 @@ def _psycopg() -> Any:
 
 
 def _replan(connection: Any, prepared: Prepared) -> None:
-    moment = time.monotonic()
-    if moment - prepared.planned > REPLAN_AFTER:
+    if (moment := time.monotonic()) - prepared.planned > REPLAN_AFTER:
         connection.make_cursor(prepared.cursor).execute("DISCARD PLANS")
         prepared.planned = moment
 
@@ -459,7 +460,7 @@ def _driver_value(field: Any, value: Any, using: str) -> Any:
     return field.get_db_prep_save(value, connections[using])
 
 
-def _claimed(values: Sequence[Any], using: str) -> Job:
+def claimed_job(values: Sequence[Any], using: str) -> Job:
     """The claimed job whose columns READ the driver has returned."""
     row = list(values)
     for place, convert in _converters(using).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from ..core.options import known_backends
 from ..core.states import State, Transition, WaitsFor, in_words, refuse
 from ..models import Job
 from .admission import queued_or_blocked
-from .batch_moves import NO_NUMBERS, ended_by_request, is_passed, reopen
+from .batch_moves import NO_NUMBERS, GateBusyError, ended_by_request, is_passed, reopen
 from .batches import cancel_rows
 from .connection import retried
 from .expiry import that_expire
@@ -152,7 +153,7 @@ def cancel(job_id: UUID, using: str) -> Job:
             return running[0]
         job = _row(job_id, using)
         if job.batch and (
-            cancelled := cancel_rows(waiting, ended_by_request(), [job.batch], using)
+            cancelled := cancel_rows(waiting, ended_by_request(), [job.batch], using, patient=True)
         ):
             return cancelled[0]
         # It moved between the two updates, say from running back to queued: look again.
@@ -195,13 +196,20 @@ def retry(job_id: UUID, using: str) -> Job:
 
 def _queued_in_workflow(job: Job, ended: QuerySet[Job], values: dict[str, Any], using: str) -> int:
     """Open its batches again first. It may have to wait for the step before it."""
-    with transaction.atomic(using):
-        if not ended.exists():
-            return 0
-        reopen(job, using)
-        if not is_passed(job, using):
-            values |= {"state": Transition.RETRY_BLOCKED.target, "waits_for": WaitsFor.GATE}
-        return _queued_again(job, ended, values, using)
+    for left in reversed(range(LOOKS)):
+        try:
+            with transaction.atomic(using):
+                if not ended.exists():
+                    return 0
+                reopen(job, using)
+                if not is_passed(job, using):
+                    values |= {"state": Transition.RETRY_BLOCKED.target, "waits_for": WaitsFor.GATE}
+                return _queued_again(job, ended, values, using)
+        except GateBusyError:
+            if not left:
+                raise
+            time.sleep(0.02)
+    return 0
 
 
 def _queued_again(job: Job, ended: QuerySet[Job], values: dict[str, Any], using: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
-from ..core.formats import NOTHING, duration, exact, number, percent
+from ..core.formats import NOTHING, duration, exact, from_now, number, percent
 from ..core.messages import message
 from ..models import AttemptOutcome
 from ..monitoring.batches import StuckWhy
@@ -43,6 +43,8 @@ def tables(snapshot: Snapshot, problems: list[Problem]) -> Iterator[ScreenTable]
     yield _failures(snapshot)
     if snapshot.waits.lanes:
         yield _waits(snapshot)
+    if snapshot.waits.rates:
+        yield _rates(snapshot)
     if snapshot.batches.open:
         yield _batches(snapshot)
 
@@ -192,6 +194,25 @@ def _waits(snapshot: Snapshot) -> ScreenTable:
         for lane in snapshot.waits.lanes
     ]
     return ScreenTable(_("Waiting for a place"), heads, rows, _("None."))
+
+
+def _rates(snapshot: Snapshot) -> ScreenTable:
+    """Rates for which jobs wait."""
+    heads = (
+        _("key"), _("waiting"), _("oldest"), _("started"), _("allowed"), _("next start"),
+    )  # fmt: skip
+    rows = [
+        (
+            rate.key,
+            f"{number(rate.waiting)}{'+' if rate.is_more else ''}",
+            duration(rate.oldest),
+            number(rate.started),
+            f"{number(rate.allowed)} / {duration(rate.per)}",
+            from_now(rate.next_start),
+        )
+        for rate in snapshot.waits.rates
+    ]
+    return ScreenTable(_("Waiting for a start"), heads, rows, _("None."))
 
 
 def _batches(snapshot: Snapshot) -> ScreenTable:

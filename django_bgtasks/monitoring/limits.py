@@ -7,8 +7,8 @@ counted up to COUNTED.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from django.db.models.functions import Concat, Left, StrIndex
 
 from ..core.limits import IN_ORDER, prefix_of
 from ..core.states import State, WaitsFor
-from ..ledger.admission import LANE
+from ..ledger.admission import LANE, Kind
 from ..ledger.lanes import LINE, keys_with_waiting
 from ..ledger.times import Now, SecondsBetween
 from ..models import Job, LimitOverride, QueuePause
@@ -31,9 +31,9 @@ NAMED, PREFIXES = 10, 100
 # Among so many of the jobs that were enqueued first, lanes are looked for that wait long.
 FIRST = 1000
 TABLE = Job._meta.db_table
-WAIT = f"waits_for = '{WaitsFor.LANE}'"
 HOLD = "place IS NOT NULL"
 IN_LINE = ", ".join(LINE)
+OF_LIMITS = ("id", "lane", "lane_mode", "at_once", "rate", "starts", "per")
 
 
 class Counted(NamedTuple):
@@ -83,10 +83,11 @@ class LaneFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
-    """The keys with jobs that hold a place or wait for one, those in which most wait first.
+class KeysInUse:
+    """The keys with jobs that hold a place or wait for one, those in which most wait first; or the
+    rates that are in use.
 
-    waiting: how many wait, of each key. is_more: whether there are other lanes.
+    waiting: how many wait, of each key. is_more: whether there are others.
     """
 
     keys: tuple[str, ...]
@@ -115,37 +116,52 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class PrefixTotals:
-    """All lanes with one prefix. prefix: "" for all beyond the first PREFIXES, the fullest first.
+    """All lanes with one prefix: "" of keys that begin with a colon, and None for all beyond the
+    first PREFIXES, the fullest first.
 
     oldest: the seconds since the first of those that wait could have run.
     """
 
-    prefix: str
+    prefix: str | None
     held: int = 0
     waiting: int = 0
     oldest: float = 0.0
 
 
-def find_lanes(using: str, search: str = "") -> Lanes:
+def find_lanes(using: str, search: str = "") -> KeysInUse:
     """The lanes whose keys contain this text, small letters being as capitals."""
-    waiting, held = _walk(WAIT, COUNTED, "", using), _walk(HOLD, COUNTED, "", using)
-    is_more = max(len(waiting), len(held)) >= LANES
+
+    def walk(after: str) -> tuple[dict[str, int], dict[str, int]]:
+        return walk_waiting(LANE, after, using), _walk("lane", HOLD, after, using)
+
+    return keys_in_use(walk, search)
+
+
+def keys_in_use(
+    walk: Callable[[str], tuple[dict[str, int], Mapping[str, int]]], search: str
+) -> KeysInUse:
+    """Those keys that contain a text, small letters being as capitals.
+
+    walk: gives, from a key on, those for which jobs wait, and others, LANES of each at most.
+    """
+    waiting, others = walk("")
+    is_more = max(len(waiting), len(others)) >= LANES
     if is_more and search:
         # Beyond those that are looked at: the key itself, and what begins with it.
-        waiting = {**waiting, **_walk(WAIT, COUNTED, search, using)}
-        held = {**held, **_walk(HOLD, COUNTED, search, using)}
+        later, later_others = walk(search)
+        waiting, others = {**waiting, **later}, {**others, **later_others}
     term = search.casefold()
-    keys = [key for key in {**waiting, **held} if term in key.casefold()]
+    keys = [key for key in {**waiting, **others} if term in key.casefold()]
     keys.sort(key=lambda key: (-waiting.get(key, 0), key))
-    return Lanes(tuple(keys), {key: _counted(waiting.get(key, 0)) for key in keys}, is_more)
+    return KeysInUse(tuple(keys), {key: counted(waiting.get(key, 0)) for key in keys}, is_more)
 
 
 def lane_figures(keys: Sequence[str], using: str) -> list[LaneFigures]:
     """Of each of these lanes how it stands now, in this order. Four statements."""
     if not keys:
         return []
-    waiting = _waiting(keys, using)
-    heads = _rows({pk for lane in waiting.values() for pk in lane[1:] if pk}, using)
+    waiting = waiting_of(LANE, keys, using)
+    heads = rows_of({pk for lane in waiting.values() for pk in lane[1:] if pk}, using)
     holders = Job.objects.using(using).filter(lane__in=keys, place__isnull=False).order_by()
     held: dict[str | None, Any] = {
         row["lane"]: row
@@ -171,7 +187,7 @@ def lane_figures(keys: Sequence[str], using: str) -> list[LaneFigures]:
         allowed, by = allowed_now(key, at_once, is_sequence, changed)
         found.append(
             LaneFigures(
-                key, is_sequence, allowed, by, has["number"] if has else 0, _counted(number),
+                key, is_sequence, allowed, by, has["number"] if has else 0, counted(number),
                 max(0.0, oldest.seconds or 0.0) if oldest else None,
                 holder.get(key) if is_sequence else None,
             )
@@ -180,21 +196,33 @@ def lane_figures(keys: Sequence[str], using: str) -> list[LaneFigures]:
 
 
 def longest_waits(limit: int, using: str) -> list[LaneFigures]:
-    """The lanes in which somebody waits longest; one statement where nobody waits.
+    """The lanes in which somebody waits longest; one statement where nobody waits."""
+    return lane_figures(longest_keys(LANE, limit, using), using)
+
+
+def are_waited_for(kinds: Sequence[Kind], using: str) -> list[bool]:
+    """Whether somebody waits for each of these kinds of numbers. One statement."""
+    looks = (f"EXISTS (SELECT 1 FROM {TABLE} WHERE {_waits(kind)})" for kind in kinds)
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(looks)}")
+        return [bool(found) for found in cursor.fetchone()]
+
+
+def longest_keys(kind: Kind, limit: int, using: str) -> list[str]:
+    """The keys for which somebody waits longest; one statement where nobody waits.
 
     They are looked for among the FIRST that were enqueued of all that wait. If these are of few
-    lanes, some other lanes are looked at, too.
+    keys, some other keys are looked at, too.
     """
-    rows: Any = Job.objects.using(using).filter(state=State.BLOCKED, waits_for=WaitsFor.LANE)
+    rows: Any = Job.objects.using(using).filter(state=State.BLOCKED, waits_for=kind.waits_for)
     rows = rows.annotate(seconds=SecondsBetween(DUE, Now())).order_by("pk")
-    first = list(rows.values_list("lane", "seconds")[:FIRST])
+    first = list(rows.values_list(kind.key, "seconds")[:FIRST])
     longest: dict[str, float] = {}
-    if len(first) == FIRST and len({lane for lane, _seconds in first}) < limit:
-        first += _heads(keys_with_waiting(LANE, "", FIRST, using), using)
-    for lane, seconds in first:
-        longest[lane] = max(seconds or 0.0, longest.get(lane, 0.0))
-    keys = sorted(longest, key=lambda key: -longest[key])[:limit]
-    return lane_figures(keys, using)
+    if len(first) == FIRST and len({key for key, _seconds in first}) < limit:
+        first += _heads(kind, keys_with_waiting(kind, "", FIRST, using), using)
+    for key, seconds in first:
+        longest[key] = max(seconds or 0.0, longest.get(key, 0.0))
+    return sorted(longest, key=lambda key: -longest[key])[:limit]
 
 
 def standing_of(job: Job, using: str) -> Standing | None:
@@ -235,14 +263,14 @@ def prefix_totals(using: str) -> list[PrefixTotals]:
     held = Job.objects.using(using).filter(place__isnull=False)
     found = {
         row["prefix"]: PrefixTotals(row["prefix"], 0, row["number"], max(0.0, row["oldest"] or 0.0))
-        for row in _by_prefix(waiting).annotate(
+        for row in by_prefix(waiting, "lane").annotate(
             number=Count("pk"), oldest=SecondsBetween(Min(DUE), Now())
         )
     }
-    for row in _by_prefix(held).annotate(number=Count("pk")):
+    for row in by_prefix(held, "lane").annotate(number=Count("pk")):
         known = found.get(row["prefix"]) or PrefixTotals(row["prefix"])
-        found[known.prefix] = PrefixTotals(known.prefix, row["number"], known.waiting, known.oldest)
-    totals = sorted(found.values(), key=lambda one: (-one.waiting, -one.held, one.prefix))
+        found[row["prefix"]] = replace(known, held=row["number"])
+    totals = sorted(found.values(), key=lambda one: (-one.waiting, -one.held, one.prefix or ""))
     return [*totals[:PREFIXES], *_summed(totals[PREFIXES:])]
 
 
@@ -272,24 +300,29 @@ def allowed_now(
     return at_once, ""
 
 
-def _walk(condition: str, cap: int, after: str, using: str) -> dict[str, int]:
-    """The first LANES lanes from this key on, in order, with how many of their jobs are so."""
-    step = f"SELECT MIN(lane) FROM {TABLE} WHERE {condition} AND lane"
+def walk_waiting(kind: Kind, after: str, using: str) -> dict[str, int]:
+    """The first LANES keys from this one on for which jobs wait, in order, with how many do."""
+    return _walk(kind.key, _waits(kind), after, using)
+
+
+def _walk(column: str, condition: str, after: str, using: str) -> dict[str, int]:
+    """The first LANES keys from this one on, in order, with how many of their jobs are so."""
+    step = f"SELECT MIN({column}) FROM {TABLE} WHERE {condition} AND {column}"
     statement = f"""\
-WITH RECURSIVE found(lane, number) AS (
+WITH RECURSIVE found(name, number) AS (
     SELECT ({step} >= %s), 1
     UNION ALL
-    SELECT ({step} > found.lane), number + 1 FROM found WHERE lane IS NOT NULL AND number < {LANES}
+    SELECT ({step} > found.name), number + 1 FROM found WHERE name IS NOT NULL AND number < {LANES}
 )
-SELECT lane, {_count(condition, cap, using)} FROM found WHERE lane IS NOT NULL"""
+SELECT name, {_count(column, condition, using)} FROM found WHERE name IS NOT NULL"""
     with connections[using].cursor() as cursor:
         cursor.execute(statement, [after])
         return dict(cursor.fetchall())
 
 
-def _waiting(keys: Sequence[str], using: str) -> dict[str, tuple[int, Any, Any]]:
-    """How many wait in these lanes, the first of them, and the one that waits longest."""
-    line = f"FROM {TABLE} j WHERE j.{WAIT} AND j.lane = found.lane ORDER BY "
+def waiting_of(kind: Kind, keys: Sequence[str], using: str) -> dict[str, tuple[int, Any, Any]]:
+    """How many wait for these keys, the first of them, and the one that waits longest."""
+    line = f"FROM {TABLE} j WHERE j.{_waits(kind)} AND j.{kind.key} = found.name ORDER BY "
     longest = "COALESCE(run_after, enqueued_at)"
     oldest = f"SELECT id {line} {longest} LIMIT 1"
     if _can_cap(using):
@@ -297,35 +330,41 @@ def _waiting(keys: Sequence[str], using: str) -> dict[str, tuple[int, Any, Any]]
         oldest = f"SELECT id FROM ({first}) AS first_ones ORDER BY {longest} LIMIT 1"
     each_key = " UNION ALL ".join(["SELECT %s"] * len(keys))
     statement = f"""\
-WITH found(lane) AS ({each_key})
-SELECT lane, {_count(WAIT, COUNTED, using)}, (SELECT id {line} {IN_LINE} LIMIT 1), ({oldest})
+WITH found(name) AS ({each_key})
+SELECT name, {_count(kind.key, _waits(kind), using)}, (SELECT id {line} {IN_LINE} LIMIT 1),
+    ({oldest})
 FROM found"""
     with connections[using].cursor() as cursor:
         cursor.execute(statement, list(keys))
         return {
-            lane: (number, _uuid(first), _uuid(last))
-            for lane, number, first, last in cursor.fetchall()
+            key: (number, _uuid(first), _uuid(last))
+            for key, number, first, last in cursor.fetchall()
         }
 
 
-def _heads(keys: Sequence[str], using: str) -> list[tuple[str, float]]:
-    """The first that waits in each of these lanes: since how many seconds."""
-    head = f"SELECT id FROM {TABLE} j WHERE j.{WAIT} AND j.lane = found.lane ORDER BY {IN_LINE}"
+def _heads(kind: Kind, keys: Sequence[str], using: str) -> list[tuple[str, float]]:
+    """The first that waits for each of these keys: since how many seconds."""
+    line = f"FROM {TABLE} j WHERE j.{_waits(kind)} AND j.{kind.key} = found.name"
+    head = f"SELECT id {line} ORDER BY {IN_LINE}"
     each_key = " UNION ALL ".join(["SELECT %s"] * len(keys))
     with connections[using].cursor() as cursor:
         cursor.execute(
-            f"WITH found(lane) AS ({each_key}) SELECT ({head} LIMIT 1) FROM found", list(keys)
+            f"WITH found(name) AS ({each_key}) SELECT ({head} LIMIT 1) FROM found", list(keys)
         )
         ids = [pk for (value,) in cursor.fetchall() if (pk := _uuid(value)) is not None]
-    return [(row.lane, row.seconds) for row in _rows(ids, using).values()]
+    return [(getattr(row, kind.key), row.seconds) for row in rows_of(ids, using).values()]
 
 
-def _count(condition: str, cap: int, using: str) -> str:
-    """How many jobs of the lane are so; where that can be said, no more than one above the cap."""
-    rows = f"FROM {TABLE} j WHERE j.{condition} AND j.lane = found.lane"
+def _waits(kind: Kind) -> str:
+    return f"waits_for = '{kind.waits_for}'"
+
+
+def _count(column: str, condition: str, using: str) -> str:
+    """How many jobs of the key are so; where that can be said, no more than one above COUNTED."""
+    rows = f"FROM {TABLE} j WHERE j.{condition} AND j.{column} = found.name"
     if not _can_cap(using):
         return f"(SELECT COUNT(*) {rows})"
-    return f"(SELECT COUNT(*) FROM (SELECT 1 {rows} LIMIT {cap + 1}) AS counted)"
+    return f"(SELECT COUNT(*) FROM (SELECT 1 {rows} LIMIT {COUNTED + 1}) AS counted)"
 
 
 def _can_cap(using: str) -> bool:
@@ -333,10 +372,14 @@ def _can_cap(using: str) -> bool:
     return connections[using].vendor in ("postgresql", "sqlite")
 
 
-def _rows(ids: Iterable[UUID], using: str) -> dict[UUID | None, Any]:
+def rows_of(ids: Iterable[UUID], using: str) -> dict[UUID | None, Any]:
+    """These jobs by their ids, with what they say of limits and rates.
+
+    seconds: since they could have run.
+    """
     rows: Any = Job.objects.using(using).filter(pk__in=list(ids))
     rows = rows.annotate(seconds=SecondsBetween(DUE, Now()))
-    return {row.pk: row for row in rows.only("id", "lane", "lane_mode", "at_once")}
+    return {row.pk: row for row in rows.only(*OF_LIMITS)}
 
 
 def _holders(keys: Sequence[str], using: str) -> list[Any]:
@@ -355,9 +398,9 @@ def _holder(row: Any) -> Holder:
     return Holder(row.pk, row.place, row.state, row.task, row.label, seconds)
 
 
-def _by_prefix(rows: QuerySet[Job]) -> Any:
+def by_prefix(rows: QuerySet[Any], column: str) -> Any:
     """Grouped by what stands before the first colon of the key."""
-    whole = Concat("lane", Value(":"), output_field=CharField())
+    whole = Concat(column, Value(":"), output_field=CharField())
     prefix = Left(whole, StrIndex(whole, Value(":")) - 1)
     return rows.order_by().annotate(prefix=prefix).values("prefix")
 
@@ -366,10 +409,11 @@ def _summed(totals: Sequence[PrefixTotals]) -> list[PrefixTotals]:
     if not totals:
         return []
     held, waiting = sum(one.held for one in totals), sum(one.waiting for one in totals)
-    return [PrefixTotals("", held, waiting, max(one.oldest for one in totals))]
+    return [PrefixTotals(None, held, waiting, max(one.oldest for one in totals))]
 
 
-def _counted(number: int) -> Counted:
+def counted(number: int) -> Counted:
+    """The number, of which no more than COUNTED are counted."""
     return Counted(min(number, COUNTED), number > COUNTED)
 
 

@@ -12,7 +12,7 @@ from ..core.progress import percent_of
 from ..core.states import State
 from ..http import status_url
 from ..http.auth import Viewer, read_row, viewer_of
-from ..http.serializers import serialize
+from ..http.serializers import serialize_progress
 from ..jobs.results import JobResult
 from ..models import Batch, Job
 from ..workflows.handle import BatchHandle
@@ -40,7 +40,7 @@ def bgtasks_progress(
     request = context.get("request")
     # Who is shown this page is the site's decision; the addresses in it have their own.
     viewer = viewer_of(row, getattr(request, "user", None)) or Viewer(sees_result=True)
-    facts = serialize(row, viewer)
+    facts = serialize_progress(row, viewer)
     return {
         "facts": facts,
         "message": _message(facts),

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -28,7 +28,7 @@ from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
 from ..jobs.waiting import give_back_seats, give_seats, promote_jobs
 from ..ledger.connection import remember_new_sessions, retry_until_connected
-from ..ledger.lanes import Admitted
+from ..ledger.lanes import Admitted, claim_first, first_in_line
 from ..ledger.lifecycle import claim_next, release
 from ..ledger.own_transactions import write_beside_nobody
 from ..ledger.transitions import next_due
@@ -79,6 +79,8 @@ class JobProcess:
         self._by_queue: dict[str, Executor] = {}
         # When the time is over for the messages in hand.
         self._late = 0.0
+        # To run next: those that have the places of those that ran before.
+        self._claimed: list[Job] = []
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
@@ -129,29 +131,66 @@ class JobProcess:
             self.shared.popped(job_id)
         prefetched = self.inline.prefetched
         prefetched.extend(messages)
-        with keeping(self._keep):
-            while ids := prefetched.take(self.config.group_size):
-                self._run(self._claim(ids))
+        with keeping(self):
+            while prefetched or self._claimed:
+                jobs, self._claimed = self._claimed, []
+                if ids := prefetched.take(max(0, self.config.group_size - len(jobs))):
+                    jobs += self._claim(ids)
+                self._run(jobs)
                 if self.stopping or clock.monotonic() > self._late:
                     self.settler.put_back(prefetched.take())
-                elif prefetched:
+                elif prefetched or self._claimed:
                     refresh_connections()
 
-    def _keep(self, ready: Ready) -> Ready:
+    def claim_first(self, freed: Mapping[str, Sequence[int]]) -> set[str]:
+        """Claim those who are the first in line for the places of those that were run here, if
+        there is time: with one statement less each, and without a message.
+
+        Returns the lanes in which nobody else is to be let in: a place was given, or nobody waits.
+        """
+        using, worker = self.config.using, self.config.worker
+        numbers = {lane: of_lane[0] for lane, of_lane in freed.items() if len(of_lane) == 1}
+        first = first_in_line(numbers, using) if numbers and self._room() else None
+        if first is None:
+            return set()
+        lane_of = {job.id: lane for lane, job in first.items()}
+        lanes = {job.id: lane_of[job.id] for job in self._choose(first.values())}
+        jobs: list[Job] = []
+        try:
+            jobs = claim_first(
+                {pk: (lane, numbers[lane]) for pk, lane in lanes.items()}, worker, using
+            )
+        finally:
+            for job_id in lanes.keys() - {job.pk for job in jobs}:
+                self.shared.drop(job_id)
+        for job in jobs:
+            self.shared.claimed(job.pk, job.claims)
+        self._claimed += jobs
+        return (numbers.keys() - first.keys()) | {lanes[job.pk] for job in jobs}
+
+    def keep(self, ready: Ready) -> Ready:
         """Run jobs that can begin by what was run here, if there is time: they need no message.
 
         Returns the others.
         """
-        prefetched, source = self.inline.prefetched, self.fetcher.source
-        room = self.inline.capacity(source) - len(prefetched)
-        if room <= 0 or self.stopping or clock.monotonic() > self._late:
-            return ready
-        own = list(islice(filter(self._is_of_source, ready), room))
+        own = {job.id for job in self._choose(ready)}
+        self.inline.prefetched.extend(job.id for job in ready if job.id in own)
+        return [job for job in ready if job.id not in own]
+
+    def _choose(self, jobs: Iterable[Job | Admitted]) -> list[Job | Admitted]:
+        """Those of these jobs that this process is about to claim."""
+        in_hand = set(self.inline.prefetched)
+        some = (job for job in jobs if self._is_of_source(job) and job.id not in in_hand)
+        own = list(islice(some, self._room()))
         for job in own:
             self.shared.popped(job.id)
-        prefetched.extend(job.id for job in own)
-        own_ids = {job.id for job in own}
-        return [job for job in ready if job.id not in own_ids]
+        return own
+
+    def _room(self) -> int:
+        if self.stopping or clock.monotonic() > self._late:
+            return 0
+        in_hand = len(self.inline.prefetched) + len(self._claimed)
+        return max(0, self.inline.capacity(self.fetcher.source) - in_hand)
 
     def _is_of_source(self, job: Job | Admitted) -> bool:
         name = rq_queue_name(job.queue, job.priority)

@@ -52,8 +52,8 @@ def retry_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -
     skipped behind them waits for them again.
 
     A callback that has run does not run again. by: as in cancel_batch(). Very many are retried in
-    several transactions, PAGE in each. Returns how many jobs were retried. Raises DuplicateJob if a
-    dedup key is taken meanwhile, Batch.DoesNotExist.
+    several transactions, one after another. Returns how many jobs were retried. Raises DuplicateJob
+    if a dedup key is taken meanwhile, Batch.DoesNotExist.
     """
     using = using or ledger_database()
     batch = Batch.objects.using(using).get(pk=batch_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 
 from PIL import Image
 
@@ -35,3 +36,18 @@ def contacts(rows: int) -> bytes:
         writer.writerow((name, f"contact{i}@example.org", f"Company {i % 97}", CITIES[i % 7]))
     writer.writerow(("nobody", "", "", ""))
     return file.getvalue().encode()
+
+
+def album(count: int = 24, broken: str = "") -> bytes:
+    """A zip with so many pictures; one of this name more, which cannot be read."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(count):
+            shade = Image.new("RGB", (320, 240), ((number * 37) % 256, (number * 91) % 256, 160))
+            content = io.BytesIO()
+            shade.save(content, "JPEG")
+            archive.writestr(f"trip/day-{number + 1:02}.jpg", content.getvalue())
+        if broken:
+            archive.writestr(f"trip/{broken}", picture(400, 300)[:900])
+        archive.writestr("trip/notes.txt", "no picture")
+    return file.getvalue()

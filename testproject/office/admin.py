@@ -5,7 +5,17 @@ from __future__ import annotations
 from django.contrib import admin
 from django.http import HttpRequest
 
-from .models import City, Contact, Import, Picture, PictureSize, Report, Tally
+from .models import (
+    Album,
+    AlbumPicture,
+    City,
+    Contact,
+    Import,
+    Picture,
+    PictureSize,
+    Report,
+    Tally,
+)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -36,6 +46,24 @@ class PictureAdmin(ReadOnlyAdmin):
     list_select_related = ("owner",)
     search_fields = ("name", "digest")
     inlines = (SizesInline,)
+
+
+class AlbumPicturesInline(admin.TabularInline):  # type: ignore[type-arg]
+    """The pictures of an album, on its page."""
+
+    model = AlbumPicture
+    extra = 0
+    can_delete = False
+
+
+@admin.register(Album)
+class AlbumAdmin(ReadOnlyAdmin):
+    """Albums with their pictures."""
+
+    list_display = ("name", "owner", "size", "uploaded_at")
+    list_select_related = ("owner",)
+    search_fields = ("name", "digest")
+    inlines = (AlbumPicturesInline,)
 
 
 @admin.register(Import)

@@ -68,6 +68,17 @@ class PictureForm(forms.Form):
         return file
 
 
+class AlbumForm(PictureForm):
+    """One zip of pictures."""
+
+    file = forms.FileField(
+        label="Zip file",
+        help_text="A zip of up to 200 pictures, each of up to 25 MB.",
+        widget=forms.FileInput(attrs={"accept": ".zip,application/zip"}),
+    )
+    max_bytes = 500 * MEGABYTE
+
+
 class ContactsForm(PictureForm):
     """One CSV file of contacts."""
 

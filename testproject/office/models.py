@@ -79,6 +79,43 @@ class PictureSize(models.Model):
         return f"{self.name} {self.width} × {self.height}"
 
 
+class Album(Upload):
+    """A zip of pictures. A workflow makes a thumbnail of each, a sheet of all, and a mail.
+
+    workflow: the id of that workflow's batch.
+    """
+
+    workflow = models.UUIDField(null=True, blank=True, editable=False)
+    sheet = models.FileField(blank=True)
+
+    def get_absolute_url(self) -> str:
+        """The album's page."""
+        return reverse("office:album", args=(self.pk,))
+
+
+class AlbumPicture(models.Model):
+    """One file of an album's zip.
+
+    entry: its path in the zip. replacement: what the member gave instead, if it could not be read.
+    """
+
+    album = models.ForeignKey(Album, models.CASCADE, related_name="pictures")
+    entry = models.CharField(max_length=200)
+    replacement = models.FileField(upload_to=stored_name, blank=True)
+    thumbnail = models.FileField(blank=True)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (models.UniqueConstraint(fields=("album", "entry"), name="album_entry_once"),)
+
+    def __str__(self) -> str:
+        return PurePath(self.entry).name
+
+    def get_absolute_url(self) -> str:
+        """The page that shows it."""
+        return self.album.get_absolute_url()
+
+
 class Import(Upload):
     """A CSV file and how far its import has come; each chunk commits with its new offset."""
 

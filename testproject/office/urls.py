@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth import views as auth
 from django.urls import path, reverse_lazy
 
-from .views import accounts, cities, contacts, home, jobs, pictures, reports
+from .views import accounts, albums, cities, contacts, home, jobs, pictures, reports
 
 app_name = "office"
 
@@ -16,6 +16,13 @@ urlpatterns = [
     path("pictures/", pictures.pictures, name="pictures"),
     path("pictures/<uuid:picture_id>/", pictures.picture, name="picture"),
     path("pictures/<uuid:picture_id>/<slug:name>.webp", pictures.picture_size, name="size"),
+    path("albums/", albums.albums, name="albums"),
+    path("albums/<uuid:album_id>/", albums.album, name="album"),
+    path("albums/<uuid:album_id>/sheet.webp", albums.sheet, name="sheet"),
+    path("albums/<uuid:album_id>/cancel/", albums.cancel, name="cancel_album"),
+    path("albums/<uuid:album_id>/retry/", albums.retry, name="retry_album"),
+    path("albums/<uuid:album_id>/<int:picture_id>.webp", albums.thumbnail, name="thumbnail"),
+    path("albums/<uuid:album_id>/<int:picture_id>/", albums.replace, name="replace"),
     path("contacts/", contacts.contacts, name="contacts"),
     path("contacts/<uuid:import_id>/", contacts.import_page, name="import"),
     path("cities/", cities.cities, name="cities"),

@@ -26,6 +26,7 @@ NAMES = (
     "admin",
     "schedules",
     "limits",
+    "workflows",
 )
 # What the design promises: the figure must not be above it, or below it.
 AT_MOST = {
@@ -43,12 +44,18 @@ AT_MOST = {
     ("maintenance", "1,000,000 final rows, % of a core"): 2.0,
     ("limits", "free place taken, median ms"): 10.0,
     ("limits", "a place for one of 100,000 ÷ of 100"): 1.5,
+    ("workflows", "45,000 members enqueued, s"): 6.0,
+    ("workflows", "the step after them begins, ms"): 100.0,
+    ("workflows", "the step after 50 members begins, worst ms"): 100.0,
+    ("workflows", "16 processes, waits for a lock > 10 ms"): 0.0,
 }
 AT_LEAST = {
     ("backlog", "final rows ÷ empty"): 0.9,
     ("backlog", "many queued ÷ few"): 0.95,
     ("limits", "1,000 keys ÷ no limit"): 0.8,
     ("limits", "one key ÷ --group-size 1"): 0.625,
+    ("workflows", "members ÷ no workflow"): 0.8,
+    ("workflows", "steps ÷ jobs that enqueue the next"): 0.5,
 }
 
 

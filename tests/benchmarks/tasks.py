@@ -67,3 +67,10 @@ def note_turn(log: str, seconds: float) -> None:
     time.sleep(seconds)
     os.write(file, f"{time.monotonic()!r}\n".encode())
     os.close(file)
+
+
+@task
+def enqueue_next(count: int) -> None:
+    """Enqueue the same again, so often: what a site does that has no chains."""
+    if count:
+        enqueue_next.enqueue(count - 1)

@@ -12,7 +12,7 @@ from django_bgtasks import set_limit
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State, WaitsFor
 from django_bgtasks.ledger.history import Actor
-from django_bgtasks.models import Job
+from django_bgtasks.models import Job, Seat
 from tests.interfaces.rows import make_job, make_worker
 
 ADMIN = "/admin/django_bgtasks/"
@@ -30,6 +30,25 @@ def admin_limits(user: User) -> str:
     """A limit that is full, one that a person has changed, sequences, one of which is held."""
     some_limits(user)
     return LIST
+
+
+def admin_rates(user: User) -> str:
+    """A rate that is full, one that is not waited for, and one with a long key."""
+    some_limits(user)
+    some_rates()
+    return LIST
+
+
+def show_rates(page: Page) -> None:
+    """That part of a page."""
+    page.locator("#bgtasks-rates-heading").evaluate("part => part.scrollIntoView()")
+
+
+def rates_on_the_dashboard(user: User) -> str:
+    """The section of the rates for which jobs wait longest."""
+    make_worker(dead_after=86_400.0)
+    some_rates()
+    return f"{ADMIN}dashboard/"
 
 
 def admin_long_limits(user: User) -> str:
@@ -110,6 +129,25 @@ def some_limits(user: User) -> tuple[Job, Job]:
     failed = order("order:4711")
     order("order:4712", State.RUNNING, 1)
     return last, failed
+
+
+def some_rates() -> None:
+    """Seats that are taken for a while, and jobs that wait for the next one."""
+    now = clock.now()
+    for key, count, per, waits in (
+        ("sms:fr", 3, 86_400.0, 1200),
+        ("maps", 100, 7200.0, 0),
+        (LONG, 40, 90_000.0, 7),
+    ):
+        Seat.objects.bulk_create(
+            Seat(rate=key, number=number + 1, free_at=now + timedelta(seconds=per - number - 1))
+            for number in range(count)
+        )
+        values = {"task": CHARGE, "rate": key, "starts": count, "per": per}
+        rows = [make_waiting(enqueued_at=now - timedelta(hours=3), **values) for _ in range(waits)]
+        for row in rows:
+            row.waits_for = WaitsFor.RATE
+        Job.objects.bulk_create(rows, batch_size=500)
 
 
 def line(key: str, holds: int, waits: int, **fields: Any) -> Job:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import django
+
 from tests import settings as base
 
 # Unfold's own scripts do not work under the strict policy.
@@ -16,6 +18,13 @@ SITE: dict[str, Any] = {
     "FILE_UPLOAD_TEMP_DIR": base.DIR,
     "MIDDLEWARE": [*base.MIDDLEWARE, *POLICY],
 }
+
+# What its tasks send is kept in the memory of the worker.
+LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
+if django.VERSION >= (6, 1):
+    SITE["MAILERS"] = {name: {"BACKEND": LOCMEM} for name in ("default", "direct")}
+else:
+    SITE |= {"EMAIL_BACKEND": LOCMEM, "BGTASKS_EMAIL_BACKEND": LOCMEM}
 
 globals().update({name: getattr(base, name) for name in dir(base) if name.isupper()})
 globals().update(SITE)

@@ -15,6 +15,7 @@ from pytest_django import Settings
 from django_bgtasks.contrib import prometheus
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
+from django_bgtasks.models import Seat
 from django_bgtasks.monitoring import limits
 from django_bgtasks.monitoring.histogram import BOUNDS
 from django_bgtasks.testing import without_redis
@@ -127,6 +128,32 @@ def test_places_are_told_by_the_prefixes_of_their_keys(client: Client) -> None:
     ] == [1, 0, 0]
 
 
+def test_a_key_without_a_word_before_its_colon_is_not_counted_as_the_others(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PREFIXES", 2)
+    limited(":7", waiting=3)
+    for number, user in enumerate(("a", "b", "c")):
+        limited(user, waiting=number + 1)
+    with without_redis():
+        found = scrape(client)
+    waiting = {key[1]: number for key, number in found.items() if key[0] == "bgtasks_limit_waiting"}
+    assert waiting == {"": 3, "c": 3, prometheus.OTHERS: 3}
+
+
+def test_starts_are_told_by_the_prefixes_of_their_rates(client: Client) -> None:
+    now = clock.now()
+    for number in range(1, 4):
+        Seat.objects.create(rate="sms:fr", number=number, free_at=now + timedelta(minutes=number))
+    for country in ("fr", "de"):
+        make_job("blocked", rate=f"sms:{country}", waits_for="rate", starts=3, per=60.0)
+    with without_redis():
+        found = scrape(client)
+    assert [found[f"bgtasks_rate_{name}", "sms"] for name in ("started", "waiting")] == [3, 2]
+    assert found["bgtasks_rate_next_seconds", "sms"] == pytest.approx(60, abs=15)
+    assert found["bgtasks_rate_oldest_seconds", "sms"] >= 0
+
+
 def test_a_key_for_each_user_makes_no_more_series_than_prometheus_can_bear(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,9 +169,10 @@ def test_a_key_for_each_user_makes_no_more_series_than_prometheus_can_bear(
 def test_a_scrape_of_a_site_without_limits_pays_one_look_for_them(
     monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any, db: None
 ) -> None:
-    with django_assert_num_queries(1):
-        families = list(prometheus._limits(is_any_waiting=False))
-    assert [family.samples for family in families] == [[], [], []]
+    for make in (prometheus._limits, prometheus._rates):
+        with django_assert_num_queries(1):
+            families = list(make(is_any_waiting=False))
+        assert not any(family.samples for family in families)
 
 
 def test_a_site_adds_them_to_its_own_and_registering_asks_no_database(

@@ -29,6 +29,7 @@ def exposed(db: None) -> dict[str, set[str]]:
     make_job("succeeded", attempt=1)
     make_job(backend="removed")
     make_job("queued", lane="stripe:7", lane_mode="wait", place=1)
+    make_job("blocked", rate="sms:fr", waits_for="rate", starts=3, per=60.0)
     make_worker()
     rollups.run_once("default")
     registry = CollectorRegistry()

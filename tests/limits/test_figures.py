@@ -259,4 +259,4 @@ def test_prefixes_beyond_a_bound_are_summed_up(monkeypatch: pytest.MonkeyPatch) 
     waiting_rows(2, lane="x:1")
     waiting_rows(1, lane="y:1")
     waiting_rows(1, lane="z")
-    assert [(one.prefix, one.waiting) for one in prefix_totals(DB)] == [("x", 2), ("", 2)]
+    assert [(one.prefix, one.waiting) for one in prefix_totals(DB)] == [("x", 2), (None, 2)]

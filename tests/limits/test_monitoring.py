@@ -21,7 +21,7 @@ from django_bgtasks.monitoring import waits
 from django_bgtasks.monitoring.waits import NOBODY_WAITS, take_waits
 from django_bgtasks.testing import run_jobs, without_redis
 
-from .tasks import apply_event, call_api, read_feed
+from .tasks import apply_event, call_api, read_feed, send_mail
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -139,3 +139,19 @@ def test_a_job_that_has_waited_long_for_its_place_is_no_backlog_of_its_queue(
     run_job_anyway(anyway.id)
     assert oldest_age("default") == pytest.approx(0, abs=60)
     assert "Start more workers" not in bgstatus()
+
+
+def test_bgstatus_lists_the_rates_that_are_waited_for_and_when_the_next_starts(
+    redis_client: object,
+) -> None:
+    send_mail.enqueue_many([("a",)] * 5)
+    assert len(run_jobs()) == 3
+    table = bgstatus().partition("Waiting for a start\n")[2].partition("\n\n")[0]
+    head, row = table.splitlines()
+    assert head.split() == ["key", "waiting", "oldest", "started", "allowed", "next", "start"]
+    assert row.split()[:2] == ["mail:a", "2"]
+    assert "3 / 1 min 0 s" in row
+    assert " in " in row
+    [rate] = json.loads(bgstatus("--json"))["waits"]["rates"]
+    assert (rate["key"], rate["waiting"], rate["started"], rate["allowed"]) == ("mail:a", 2, 3, 3)
+    assert 50 < rate["next_start"] < 61

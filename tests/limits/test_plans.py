@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from django.db import connection
 
 from django_bgtasks.jobs.enqueue import without_dispatch
 from django_bgtasks.ledger import statements
 from django_bgtasks.ledger.admission import LANE, RATE, admit_sql
-from django_bgtasks.ledger.lanes import _line, admit, keys_with_waiting
+from django_bgtasks.ledger.lanes import (
+    _line,
+    admit,
+    claim_first,
+    first_in_line,
+    keys_with_waiting,
+)
 from django_bgtasks.models import Job
 
 from .tasks import apply_event, call_api, send_mail
@@ -75,6 +83,25 @@ def test_postgresql_does_not_look_for_a_place_among_all_that_wait_for_the_same_k
         cursor.execute(f"ANALYZE {TABLE}")
     before = rows_read()
     assert len(admit(LANE, {"api:a": [1]}, DB)) == 2
+    assert rows_read() - before < 20
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("is_known", [False, True])
+def test_postgresql_reads_a_few_rows_to_claim_the_first_in_line(
+    is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "REPLAN_AFTER", -1.0)
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {TABLE} CASCADE")
+        fill()
+        if is_known:
+            cursor.execute(f"ANALYZE {TABLE}")
+    before = rows_read()
+    first = first_in_line(["api:a", "order:o", "api:none"], DB)
+    assert first is not None
+    numbers = {job.id: (lane, 1) for lane, job in first.items()}
+    assert len(claim_first(numbers, uuid4(), DB)) == len(numbers) == 2
     assert rows_read() - before < 20
 
 

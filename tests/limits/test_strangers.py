@@ -160,6 +160,12 @@ def test_what_can_be_no_key_of_any_call_is_refused_at_its_definition(key: Any) -
             rated.using(**options)
 
 
+@pytest.mark.parametrize("per", [True, 0, -1, "60", None, timedelta(days=32), float("nan")])
+def test_what_is_no_period_is_refused(per: Any) -> None:
+    with pytest.raises(InvalidTask, match="per"):
+        rated.using(rate=Rate("x", 5, per=per))
+
+
 @pytest.mark.parametrize("key", ["{0}", "{}", "{nothing}", "{key.__class__}", "{"])
 def test_a_key_that_cannot_be_made_is_refused_at_the_call(key: str) -> None:
     with pytest.raises(InvalidArguments, match="cannot be made"):

@@ -41,7 +41,8 @@ def look(model: Model, world: World, agent: Agent) -> Agent:
     there is room for.
     """
     lanes = [waiting(model, world, lane) for lane in agent.lanes]
-    lines = tuple(seen_of(model, world, agent, rows) for rows in lanes if rows)
+    see = first_of if agent.hands_on else seen_of
+    lines = tuple(see(model, world, agent, rows) for rows in lanes if rows)
     return agent._replace(
         at="lock", lines=lines, looks=agent.looks + 1, pairs=(), overrides=world.overrides
     )
@@ -63,6 +64,16 @@ def seen_of(model: Model, world: World, agent: Agent, rows: list[int]) -> Line:
     ]
     fitting = (*fits, False).index(False)
     return Line(tuple(rows[: min(room, fitting)] if rules.stays else rows), tuple(numbers), room)
+
+
+def first_of(model: Model, world: World, agent: Agent, rows: list[int]) -> Line:
+    """Only the first that waits, and for it the number that was freed."""
+    rules, number = model.rules, max(agent.freed or (1,))
+    row = rows[0 if rules.hands_on_to_first else -1]
+    lane, n = model.plans[row].lane, most(model, world.overrides, row)
+    highest = max((world.jobs[index].place for index in holders(model, world, lane)), default=0)
+    fits = number <= n and (highest <= n or not rules.asks_highest)
+    return Line((row,), (number,) if fits else (), 1)
 
 
 def lock_owner(world: World, row: int, but: Agent) -> Agent | None:
@@ -121,6 +132,9 @@ def again_or_end(model: Model, agent: Agent, *, refused: bool = False) -> list[A
     """After a statement: what there is to do next."""
     rules = model.rules
     blank = Agent(agent.kind, "look", agent.lanes, agent.freed, agent.job)
+    if agent.hands_on:
+        # Where nobody waits it has seen all that there is to be seen.
+        return [blank] if agent.missed or refused else []
     if refused and rules.tries_again:
         return [blank._replace(looks=agent.looks - 1)]
     if agent.missed and not refused and agent.looks < rules.most_looks:

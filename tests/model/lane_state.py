@@ -61,8 +61,9 @@ class Agent(NamedTuple):
     """A process between two steps, mostly one that admits.
 
     kind: "admit", "sweep", "cancel", "anyway", "resume", "retry", "zombie" or "inside". freed: the
-    numbers that it prefers. job: whose it is, or -1. looks: how many it has made. missed: somebody
-    was not admitted for whom there is room. pairs: the rows that it has locked, with their numbers.
+    numbers that it prefers. hands_on: before all else it hands the number that it has freed to the
+    first that waits. job: whose it is, or -1. looks: how many it has made. missed: somebody was not
+    admitted for whom there is room. pairs: the rows that it has locked, with their numbers.
     written: how many of them the index knows. idle: rows that it has locked for nothing. overrides:
     those of its snapshot.
     """
@@ -79,6 +80,7 @@ class Agent(NamedTuple):
     written: int = 0
     idle: tuple[int, ...] = ()
     overrides: tuple[int, ...] = ()
+    hands_on: bool = False
 
 
 class World(NamedTuple):
@@ -105,8 +107,10 @@ class Rules:
     locked. tries_again: when the index or a deadlock has refused it. stays: it does not look behind
     the first rows. unique: the index. asks_state: a row that is locked must still wait. counts_all:
     numbers above N are held too. within_n: none above N is handed on. own_n: each row is admitted
-    by its own N, not by that of the first. prefers: the freed numbers. same_numbers: not while one
-    above N is held, so that all want the same ones. fences: a zombie writes nothing. sweeps: after
+    by its own N, not by that of the first. prefers: the freed numbers. hands_on: who has freed one
+    number hands that on before it looks at all, to the first that waits, hands_on_to_first, and not
+    if a number above N is held, asks_highest. same_numbers: nor are freed ones preferred then, so
+    that all want the same ones. fences: a zombie writes nothing. sweeps: after
     a crash, after a rollback, and where N differs within a lane. keeps: a sequence keeps its place
     until a later attempt. takes: a paused queue loses its places "always", "once" when it is
     paused, or "never". resumes: who resumes reads the lanes "after" its commit, or "before" it.
@@ -125,6 +129,9 @@ class Rules:
     within_n: bool = True
     own_n: bool = True
     prefers: bool = True
+    hands_on: bool = True
+    hands_on_to_first: bool = True
+    asks_highest: bool = True
     same_numbers: bool = True
     fences: bool = True
     sweeps: bool = True
@@ -262,7 +269,8 @@ def freed(model: Model, world: World, index: int, state: str) -> World:
     place = world.jobs[index].place
     world = with_job(world, index, state=state, place=0, late=False, is_forced=False)
     numbers = (place,) if place and model.has_choice else ()
-    return with_agents(world, Agent(lanes=(model.plans[index].lane,), freed=numbers))
+    agent = Agent(lanes=(model.plans[index].lane,), freed=numbers)
+    return with_agents(world, agent._replace(hands_on=bool(place) and model.rules.hands_on))
 
 
 def is_full(model: Model, world: World, row: int) -> bool:

@@ -114,9 +114,9 @@ def group_steps(model: Model, world: World) -> Iterator[Step]:
         for index in model.group:
             world = with_job(world, index, state=SUCCEEDED, place=0)
         lanes = tuple(sorted({model.plans[index].lane for index in model.group}))
-        yield Step(
-            True, "the group succeeds", with_agents(world, Agent(lanes=lanes, freed=numbers))
-        )
+        agent = Agent(lanes=lanes, freed=numbers)
+        agent = agent._replace(hands_on=len(places) == 1 and model.rules.hands_on)
+        yield Step(True, "the group succeeds", with_agents(world, agent))
 
 
 def wishes(model: Model, world: World) -> Iterator[tuple[str, World]]:

@@ -55,6 +55,11 @@ SIZES = {
         1_700,
         Model((TWO_HOLDERS[0], OF_TWO, OF_TWO), rules=Rules(prefers=False)),
     ),
+    "one place, and nobody hands it on": (780, Model((ONE, ONE, ONE), rules=Rules(hands_on=False))),
+    "a sequence, and nobody hands its place on": (
+        4_500,
+        Model((FIRST_PASSES, PASSES, PASSES), LATER, rules=Rules(hands_on=False)),
+    ),
     "each outcome": (2_300, Model((HOLDER, ONE), ALL)),
     "a crash": (390, Model((HOLDER, ONE), ENDS, faults=1)),
     "a crash, two wait": (2_500, Model((HOLDER, ONE, ONE), faults=1)),
@@ -171,6 +176,19 @@ TWINS = {
             rules=Rules(same_numbers=False),
         ),
         "3 are admitted where 2 may be",
+    ),
+    "a number is handed on while one above a lowered N is held": (
+        Model(
+            (*THREE_HOLDERS, Plan(at_once=3), Plan(at_once=3, waits=True)),
+            overrides=(2,),
+            wishes=1,
+            rules=Rules(asks_highest=False),
+        ),
+        "3 are admitted where 2 may be",
+    ),
+    "a place is handed on to another than the first": (
+        Model((FIRST_PASSES, PASSES, PASSES), rules=Rules(hands_on_to_first=False)),
+        "goes before",
     ),
     "nobody looks when N is raised": (
         Model((*TWO_HOLDERS, OF_TWO), overrides=(1, 2), wishes=2, rules=Rules(raise_looks=False)),

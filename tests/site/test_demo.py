@@ -70,6 +70,9 @@ def test_the_demo_does_every_job_and_leaves_nothing(environment: dict[str, str])
     ):
         assert re.search(made, output), output
     assert "at most 2 of them ran at once" in output
+    assert "13 of 16 steps succeeded; the sheet is skipped, and its mail: 2 steps" in output
+    assert "she replaces it, and only that is done again" in output
+    assert "a sheet of 13 pictures" in output
     assert "failed" not in output
 
 

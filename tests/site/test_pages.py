@@ -18,7 +18,10 @@ from testproject.office.models import Import
 
 from .conftest import upload
 
-PAGES = ("/", "/pictures/", "/contacts/", "/cities/", "/reports/", "/reports/schedule/", "/jobs/")
+PAGES = (
+    *("/", "/pictures/", "/albums/", "/contacts/", "/cities/"),
+    *("/reports/", "/reports/schedule/", "/jobs/"),
+)
 OPEN = ("/", "/accounts/login/", "/accounts/sign-up/", "/accounts/reset/", "/accounts/reset/sent/")
 
 

@@ -63,7 +63,8 @@ class Rows:
         batch = self.batches.get(job.gate) if job.gate else None
         if batch is None or job.gate_on != "failure":
             return False
-        return batch.failed_at is not None and batch.cancelled_at is None
+        is_open = batch.opened_at is not None and batch.cancelled_at is None
+        return is_open and batch.failed_at is not None
 
     def _has_succeeded(self, gate: UUID | None) -> bool:
         if gate in self.batches:

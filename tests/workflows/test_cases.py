@@ -193,6 +193,18 @@ def test_the_callbacks_of_a_part_belong_to_the_whole() -> None:
     confirm_over()
 
 
+def test_a_group_that_has_not_begun_tells_of_no_failure() -> None:
+    """It may be skipped still, and then it has no callbacks."""
+    part = group(tasks.collect.step()).using(on_failure=tasks.note.step("failure"))
+    for before, told in ((tasks.fail.step(), []), (tasks.double.step(1), ["failure"])):
+        run = chain(before, part).enqueue()
+        cancel_job(Job.objects.get(task=tasks.collect.module_path, state="blocked").pk)
+        assert not Job.objects.filter(task=tasks.note.module_path, state="queued").exists()
+        run_jobs()
+        assert (run.outcome, notes()) == ("failed", told)
+    confirm_over()
+
+
 # What is empty
 
 

@@ -277,3 +277,28 @@ def test_a_workflow_that_is_enqueued_is_no_batch_to_enqueue_into() -> None:
     run = group(tasks.double.step(1)).enqueue()
     with pytest.raises(InvalidTask, match="with batch"):
         tasks.double.using(batch=run)
+
+
+def test_a_cancel_leaves_callbacks_of_inner_batches_to_their_end() -> None:
+    inner = group(tasks.note.step("a")).using(on_complete=tasks.note.step("inner"))
+    flow = chain(inner, tasks.note.step("b")).using(on_complete=tasks.note.step("outer"))
+    run = flow.enqueue()
+    run.cancel()
+    run_jobs()
+    assert (run.outcome, notes()) == ("cancelled", ["inner", "outer"])
+    confirm_closed()
+    run.retry_failed()
+    run_jobs()
+    assert (run.outcome, notes()) == ("succeeded", ["inner", "outer", "a", "b"])
+
+
+def test_a_cancelled_workflow_that_is_retried_grows_where_it_would_have_grown() -> None:
+    flow = chain(tasks.split.step(3), group(name="parts"), tasks.collect.step(RESULTS))
+    run = flow.enqueue()
+    run.cancel()
+    run_jobs()
+    assert run.outcome == "cancelled"
+    run.retry_failed()
+    run_jobs()
+    assert (run.outcome, run.result) == ("succeeded", [[0, 2, 4]])
+    confirm_closed()

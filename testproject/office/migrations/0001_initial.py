@@ -229,4 +229,72 @@ class Migration(migrations.Migration):
                 fields=("picture", "name"), name="picture_size_once"
             ),
         ),
+        migrations.CreateModel(
+            name="Album",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("digest", models.CharField(max_length=64, verbose_name="SHA-256")),
+                ("size", models.BigIntegerField()),
+                ("file", models.FileField(upload_to=testproject.office.models.stored_name)),
+                ("uploaded_at", models.DateTimeField(auto_now_add=True)),
+                ("workflow", models.UUIDField(blank=True, editable=False, null=True)),
+                ("sheet", models.FileField(blank=True, upload_to="")),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-uploaded_at",),
+                "abstract": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="AlbumPicture",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("entry", models.CharField(max_length=200)),
+                (
+                    "replacement",
+                    models.FileField(blank=True, upload_to=testproject.office.models.stored_name),
+                ),
+                ("thumbnail", models.FileField(blank=True, upload_to="")),
+                (
+                    "album",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="pictures",
+                        to="office.album",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("id",),
+            },
+        ),
+        migrations.AddConstraint(
+            model_name="album",
+            constraint=models.UniqueConstraint(
+                fields=("owner", "digest"), name="album_content_once"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="albumpicture",
+            constraint=models.UniqueConstraint(fields=("album", "entry"), name="album_entry_once"),
+        ),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import IO, Any
 
 from django.db import transaction
 from PIL import Image, ImageCms, ImageOps
@@ -35,7 +35,7 @@ def make_sizes(context: JobContext, picture_id: str) -> dict[str, Any]:
     """
     picture = Picture.objects.get(pk=picture_id)
     context.progress(0, len(SIZES) + 1, "Reading the picture")
-    image = opened(picture)
+    image = opened(picture.file.path, picture.name)
     sizes = []
     for done, name in enumerate(SIZES, start=1):
         context.progress(done, len(SIZES) + 1, f"Making the {name} size")
@@ -45,14 +45,14 @@ def make_sizes(context: JobContext, picture_id: str) -> dict[str, Any]:
     return {"sizes": [f"{size.width}×{size.height}" for size in reversed(sizes)]}
 
 
-def opened(picture: Picture) -> Image.Image:
+def opened(file: str | IO[bytes], name: str) -> Image.Image:
     """The decoded picture, upright and in sRGB; GiveUp if there is none in the file."""
     try:
-        with Image.open(picture.file.path, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             # The header says the size: a decompression bomb is refused before it is decoded.
             if image.width * image.height > MAX_PIXELS:
                 raise GiveUp(
-                    f"{picture.name} has {image.width} × {image.height} pixels; "
+                    f"{name} has {image.width} × {image.height} pixels; "
                     f"at most {MAX_PIXELS // 10**6} million are taken."
                 )
             image.load()
@@ -62,7 +62,7 @@ def opened(picture: Picture) -> Image.Image:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow's own message may name the file's path, which is not for the member to see.
         raise GiveUp(
-            f"{picture.name} is not a picture that can be read, or not all of it arrived. "
+            f"{name} is not a picture that can be read, or not all of it arrived. "
             f"Upload a JPEG, PNG, WebP or GIF."
         ) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import template
 
 from django_bgtasks.models import Attempt, Job, Schedule
@@ -15,6 +17,10 @@ TITLES = {
     "import_contacts": "Import contacts",
     "build_report": "Build a report",
     "find_city": "Find a city",
+    "unpack": "Unpack an album",
+    "make_thumbnail": "Make a thumbnail",
+    "make_sheet": "Make a contact sheet",
+    "mail_sheet": "Mail a contact sheet",
     "send_welcome_email": "Send the welcome email",
     "send_password_reset": "Send a password reset",
     "deliver_email": "Deliver an email",
@@ -72,7 +78,17 @@ def made_by(job: Job) -> str:
         return f"mail to {result['to']}"
     if "csv_bytes" in result:
         return f"CSV {size(result['csv_bytes'])}, PDF {size(result['pdf_bytes'])}"
-    return sent_by(job)
+    return made_of_album(result) or sent_by(job)
+
+
+def made_of_album(result: dict[str, Any]) -> str:
+    """What a step of an album's workflow made."""
+    words = {
+        "pictures": "{} pictures",
+        "pixels": "a thumbnail of {}",
+        "on_sheet": "a sheet of {} pictures",
+    }
+    return next((text.format(result[name]) for name, text in words.items() if name in result), "")
 
 
 def sent_by(job: Job) -> str:

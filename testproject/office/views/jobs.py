@@ -35,6 +35,12 @@ def latest_job(row: Model) -> Job | None:
     return Job.objects.filter(about_type=kind, about_key=str(row.pk)).first()
 
 
+def failed_job(row: Model) -> Job | None:
+    """The first job about this row that has failed."""
+    kind = ContentType.objects.get_for_model(row)
+    return Job.objects.filter(about_type=kind, about_key=str(row.pk), state="failed").last()
+
+
 def latest_jobs(rows: Sequence[Model]) -> dict[Any, Job]:
     """The last job about each of these rows of one model, by their keys; in one statement."""
     if not rows:

@@ -17,6 +17,7 @@ from .silent_redis import silent_redis
 from .start import start
 from .statements import statements
 from .waiting import coroutines, threads
+from .workflows import workflows
 
 BENCHMARKS = {
     "pickup": pickup,
@@ -37,4 +38,5 @@ BENCHMARKS = {
     "admin": admin,
     "schedules": schedules,
     "limits": limits,
+    "workflows": workflows,
 }

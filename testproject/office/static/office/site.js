@@ -59,6 +59,18 @@ function followRow(row) {
   });
 }
 
+// What has changed in a workflow is drawn by the server, too.
+async function followWorkflow(section) {
+  let seen = "";
+  const ended = await follow(section.dataset.follow, async (run) => {
+    run.finished = run.outcome !== "";
+    const news = [run.done, run.total, run.outcome].join(" ");
+    if (news !== seen) await redraw(document.querySelector("[data-job]"));
+    seen = news;
+  });
+  if (ended) document.querySelector("[data-outcome]").textContent = ended.outcome;
+}
+
 // Send the file by script to show how far it is; the answer is 202 with the id of the job.
 function send(form) {
   const request = new XMLHttpRequest();
@@ -119,6 +131,7 @@ document.querySelectorAll(crypto.randomUUID ? "form[data-order]" : "none").forEa
   });
 });
 document.querySelectorAll("[data-job-row][data-status-url]").forEach(followRow);
+document.querySelectorAll("[data-follow]").forEach(followWorkflow);
 document.querySelectorAll("form[data-upload]").forEach((form) => {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
