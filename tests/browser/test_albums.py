@@ -65,5 +65,7 @@ def test_a_broken_picture_of_an_album_is_replaced_and_the_sheet_appears(
     assert sheet.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1044
     assert violations(page) == []
     shoot(page, f"album-done-{look}")
-    assert get_batch(Album.objects.get().workflow).outcome == "succeeded"
+    workflow = Album.objects.get().workflow
+    assert workflow is not None
+    assert get_batch(workflow).outcome == "succeeded"
     context.close()

@@ -21,9 +21,9 @@ from .case import SOON, Case
 from .storm import Storm
 from .strikes import Strike
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 # Seconds until the end of what is left after the storm.
-CALM = 300.0
+CALM = 600.0
 OPTIONS = ("--processes", 3)
 CALLBACKS = ("on_success", "on_failure", "on_complete")
 
