@@ -65,15 +65,17 @@ if TYPE_CHECKING:
         set_schedule,
     )
     from .workflows.actions import cancel_batch, retry_batch
-    from .workflows.flow import batch, chain, group
-    from .workflows.handle import get_batch
+    from .workflows.flow import Workflow, batch, chain, group
+    from .workflows.handle import BatchHandle, get_batch
 
 __version__ = "0.1.0"
 
 # These need the models, which do not exist yet while Django imports the apps.
 _LATER = {
+    "BatchHandle": "workflows.handle",
     "JobContext": "jobs.context",
     "JobResult": "jobs.results",
+    "Workflow": "workflows.flow",
     "accepted": "http",
     "batch": "workflows.flow",
     "cancel_batch": "workflows.actions",
@@ -110,6 +112,7 @@ __all__ = [
     "RESULTS",
     "BackgroundTask",
     "BatchClosed",
+    "BatchHandle",
     "BgTasksError",
     "Carried",
     "ClaimLost",
@@ -138,6 +141,7 @@ __all__ = [
     "RetryLater",
     "TaskNotFound",
     "Unreadable",
+    "Workflow",
     "accepted",
     "add_middleware",
     "batch",

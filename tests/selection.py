@@ -25,7 +25,10 @@ DATABASE = os.environ.get("BGTASKS_TEST_DB", "sqlite")
 ALL = os.environ.get("BGTASKS_TEST_FAULTS") == "all"
 PARTS = ("database", "versions", "plan")
 PLAN = {HERE / "faults", HERE / "model"}
-WHOLE_PLAN = PLAN | {HERE / "worker", HERE / "ledger" / "test_state_machine.py"}
+WHOLE_PLAN = PLAN | {
+    *(HERE / "worker", HERE / "ledger" / "test_state_machine.py"),
+    *(HERE / "workflows" / f"test_{name}.py" for name in ("races", "state_machine")),
+}
 ON_MARIADB = {
     *("test_coroutines.py", "test_other_places.py", "test_session_abuse.py"),
     *("test_limits.py", "test_schedules.py", "test_settlements.py"),

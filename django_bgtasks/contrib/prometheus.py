@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from ..core.options import entries
 from ..ledger.lifecycle import ledger_database
 from ..models import RollUp
+from ..monitoring.batches import StuckWhy
 from ..monitoring.diagnosis import diagnose
 from ..monitoring.health import WorkerHealth
 from ..monitoring.histogram import BOUNDS
@@ -143,8 +144,9 @@ def _batches(snapshots: dict[str, Snapshot]) -> Iterator[Metric]:
         batches.add_metric((backend,), found.open)
         failing.add_metric((backend,), found.failing)
         oldest.add_metric((backend,), found.age or 0.0)
-        for why, number in Counter(str(one.why) for one in found.stuck).items():
-            stuck.add_metric((backend, why), number)
+        counts = Counter(one.why for one in found.stuck)
+        for why in StuckWhy:
+            stuck.add_metric((backend, str(why)), counts[why])
     yield from (batches, failing, oldest, stuck)
 
 

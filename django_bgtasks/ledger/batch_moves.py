@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -114,16 +114,17 @@ def subtree_of(batch_id: UUID, using: str) -> list[UUID]:
     return found
 
 
-def reopen(job: Job, using: str) -> None:
-    """Open the batches again of which this job is a part, and let wait again what was skipped for
-    its sake, in the current transaction: the job is about to be retried.
+def reopen(jobs: Sequence[Job], using: str) -> None:
+    """Open the batches again of which these jobs of one batch are a part, and let wait again what
+    was skipped for their sake, in the current transaction: they are about to be retried.
 
     Raises InvalidMove where its batch was skipped itself, and DuplicateJob if another workflow has
     the dedup key of this one meanwhile.
     """
+    job = jobs[0]
     if job.error_code in SKIP_CODES:
         _refuse(job)
-    gates: set[UUID] = {job.pk}
+    gates = {job.pk for job in jobs if job.has_followers}
     if job.batch is not None:
         path = lock_batches(path_of(job.batch, using), using)
         if any(batch.outcome == BatchOutcome.SKIPPED for batch in path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from ..core.faultpoints import fault_point
 from ..core.formats import exact
 from ..core.options import known_backends
 from ..core.states import State, Transition, WaitsFor, in_words, refuse
-from ..models import Job
+from ..models import Batch, Job
 from .admission import queued_or_blocked
 from .batch_moves import NO_NUMBERS, GateBusyError, ended_by_request, is_passed, reopen
 from .batches import cancel_rows
@@ -173,17 +174,7 @@ def retry(job_id: UUID, using: str) -> Job:
     job = Job.objects.using(using).get(pk=job_id)
     slot = slot_of(job.task, job.dedup_key) if job.dedup_key else None
     ended = Job.objects.using(using).filter(pk=job_id, state__in=Transition.RETRY.sources)
-    queued = {
-        **queued_or_blocked(),
-        "finished_at": None,
-        # It waits from now on, not since it was enqueued.
-        "run_after": Now(),
-        "expires_at": None,
-        "cancel_requested_at": None,
-        "held_reason": "",
-        "dedup_slot": slot,
-        "max_attempts": Greatest(F("max_attempts"), F("attempt") + 1),
-    }
+    queued = {**_retried_values(), "dedup_slot": slot}
     if job.batch is None and job.gate is None:
         moved = _queued_again(job, ended, queued, using)
     else:
@@ -194,6 +185,37 @@ def retry(job_id: UUID, using: str) -> Job:
     return job
 
 
+@retried
+def retry_members(ids: Sequence[UUID], batch_id: UUID, using: str) -> list[Job]:
+    """retry() for many jobs of a batch that wait for nothing but the batch, and have no dedup key.
+
+    Returns those that were retried. Raises InvalidMove and DuplicateJob as retry() does.
+    """
+    rows = Job.objects.using(using).filter(batch=batch_id, state__in=Transition.RETRY.sources)
+    with transaction.atomic(using):
+        jobs = list(rows.filter(pk__in=ids).only("batch", "error_code", "has_followers"))
+        if not jobs:
+            return []
+        reopen(jobs, using)
+        values = _retried_values()
+        if Batch.objects.using(using).filter(pk=batch_id, opened_at=None).exists():
+            values |= {"state": Transition.RETRY_BLOCKED.target, "waits_for": WaitsFor.GATE}
+        return update_returning(rows.filter(pk__in=[job.pk for job in jobs]), values)
+
+
+def _retried_values() -> dict[str, Any]:
+    return {
+        **queued_or_blocked(),
+        "finished_at": None,
+        # It waits from now on, not since it was enqueued.
+        "run_after": Now(),
+        "expires_at": None,
+        "cancel_requested_at": None,
+        "held_reason": "",
+        "max_attempts": Greatest(F("max_attempts"), F("attempt") + 1),
+    }
+
+
 def _queued_in_workflow(job: Job, ended: QuerySet[Job], values: dict[str, Any], using: str) -> int:
     """Open its batches again first. It may have to wait for the step before it."""
     for left in reversed(range(LOOKS)):
@@ -201,7 +223,7 @@ def _queued_in_workflow(job: Job, ended: QuerySet[Job], values: dict[str, Any], 
             with transaction.atomic(using):
                 if not ended.exists():
                     return 0
-                reopen(job, using)
+                reopen([job], using)
                 if not is_passed(job, using):
                     values |= {"state": Transition.RETRY_BLOCKED.target, "waits_for": WaitsFor.GATE}
                 return _queued_again(job, ended, values, using)

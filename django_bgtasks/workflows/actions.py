@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import groupby
+from typing import NamedTuple
 from uuid import UUID
 
 from ..core.errors import InvalidMove
 from ..core.states import WAITING, State, Transition
 from ..jobs.actions import By, acting, cancel_job, retry_job
+from ..jobs.inline import run_again_on_commit
 from ..ledger import history
 from ..ledger.batch_moves import mark_cancelled
 from ..ledger.batches import SKIP_CODES
 from ..ledger.connection import in_transaction
 from ..ledger.lifecycle import ledger_database
+from ..ledger.transitions import retry_members
 from ..models import Batch, HistoryVerb, Job
 from .followers import cancel_all
 from .progress import count_states, parts_of
 
 # Jobs that are retried in one transaction: it keeps the rows of their batches locked.
-PAGE = 200
+PAGE = 1000
 
 
 def cancel_batch(
@@ -60,25 +64,55 @@ def retry_batch(batch_id: UUID | str, using: str | None = None, by: By = None) -
     rows = Job.objects.using(using).filter(state__in=Transition.RETRY.sources)
     rows = rows.filter(batch__in=parts_of(batch, using)).exclude(error_code__in=SKIP_CODES)
     # In the order of their ids: a step comes after the one for which it waits.
-    ids = list(rows.order_by("pk").values_list("pk", flat=True))
+    names = ("pk", "batch", "gate", "dedup_key")
+    found = [Ended(*row) for row in rows.order_by("pk").values_list(*names)]
     count = 0
-    for start in range(0, len(ids), PAGE):
-        page = ids[start : start + PAGE]
+    for start in range(0, len(found), PAGE):
+        page = found[start : start + PAGE]
         count += in_transaction(
             partial(_retry_page, page, batch, None if count else by, using), using
         )
     return count
 
 
-def _retry_page(ids: Sequence[UUID], batch: Batch, by: By, using: str) -> int:
+class Ended(NamedTuple):
+    """A job that is to be retried."""
+
+    id: UUID
+    batch: UUID
+    gate: UUID | None
+    dedup_key: str
+
+
+def _retry_page(page: Sequence[Ended], batch: Batch, by: By, using: str) -> int:
+    ids = {job.batch for job in page}
+    gates = dict(Batch.objects.using(using).filter(pk__in=ids).values_list("pk", "gate"))
+
+    def batch_of_many(job: Ended) -> UUID | None:
+        """Its batch, if it can be retried together with others of that."""
+        return job.batch if job.gate == gates.get(job.batch) and not job.dedup_key else None
+
     count = 0
-    for job_id in ids:
-        with suppress(InvalidMove):
-            retry_job(job_id, using)
-            count += 1
+    for together, members in groupby(page, key=batch_of_many):
+        jobs = [job.id for job in members]
+        if together is not None:
+            with suppress(InvalidMove):
+                count += _retry_together(jobs, together, using)
+            continue
+        for job_id in jobs:
+            with suppress(InvalidMove):
+                retry_job(job_id, using)
+                count += 1
     if count:
         _record(HistoryVerb.BATCH_RETRIED, batch, by, using)
     return count
+
+
+def _retry_together(ids: Sequence[UUID], batch: UUID, using: str) -> int:
+    jobs = retry_members(ids, batch, using)
+    for job in jobs:
+        run_again_on_commit(job, using)
+    return len(jobs)
 
 
 def _cancel_waiting(batch: Batch, at_once: int | None, using: str) -> int:

@@ -101,7 +101,9 @@ def complete_logged(batches: Collection[UUID], using: str) -> None:
 def _send(effects: Effects, using: str) -> None:
     start_jobs(effects.released, using)
     for job in effects.skipped:
-        announce_unbegun(job, outcome_of_gate(job.error_code == GATE_FAILED), using)
+        # Of a callback that is not needed nobody need hear.
+        if job.error_code == GATE_FAILED:
+            announce_unbegun(job, outcome_of_gate(is_needed=True), using)
 
 
 AFTER_BUSY.append(follow)

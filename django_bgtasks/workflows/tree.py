@@ -21,7 +21,15 @@ from ..core.flows import (
 from ..core.payload import fault_of, masked_key
 from ..core.states import State
 from ..jobs.carried import carried_of, carry
-from ..jobs.enqueue import build, check_depth, dispatch_on_commit, start_on_commit
+from ..jobs.enqueue import (
+    build,
+    check_depth,
+    dispatch_on_commit,
+    is_limited,
+    message_for,
+    push_on_commit,
+    start_on_commit,
+)
 from ..jobs.enqueue_many import calls_of
 from ..jobs.middleware import middleware_of
 from ..jobs.results import UnsavedJobs, announce, is_heard
@@ -233,7 +241,13 @@ class Tree:
         tasks = {job.pk: task for task, job in self.jobs}
         rows = [(tasks[job.pk], job) for job in inserted]
         for alike in self.alike:
-            rows += [(alike.task, job_of(alike.first, call)) for call in alike.calls]
+            # A row of its own for each costs more than the rest of it.
+            if is_heard("task_enqueued") or runs_inline(alike.task) or is_limited(alike.task):
+                rows += [(alike.task, job_of(alike.first, call)) for call in alike.calls]
+            elif alike.first.state == State.QUEUED:
+                message = message_for(alike.first)
+                messages = [message._replace(job_id=call[0]) for call in alike.calls]
+                push_on_commit(messages, alike.first.backend, self.using)
         ready = [(task, job) for task, job in rows if not job.gate]
         here = [job for task, job in ready if runs_inline(task)]
         away = sorted((job for task, job in ready if not runs_inline(task)), key=_backend)

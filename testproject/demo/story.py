@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes, policy
 
-from django_bgtasks import get_batch
+from django_bgtasks import BatchHandle, get_batch
 from django_bgtasks.models import Job
-from django_bgtasks.workflows.handle import BatchHandle
 
 from ..office.models import Album, AlbumPicture, City, Contact, Picture, PictureSize, Report
 from . import samples

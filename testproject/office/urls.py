@@ -19,7 +19,6 @@ urlpatterns = [
     path("albums/", albums.albums, name="albums"),
     path("albums/<uuid:album_id>/", albums.album, name="album"),
     path("albums/<uuid:album_id>/sheet.webp", albums.sheet, name="sheet"),
-    path("albums/<uuid:album_id>/cancel/", albums.cancel, name="cancel_album"),
     path("albums/<uuid:album_id>/retry/", albums.retry, name="retry_album"),
     path("albums/<uuid:album_id>/<int:picture_id>.webp", albums.thumbnail, name="thumbnail"),
     path("albums/<uuid:album_id>/<int:picture_id>/", albums.replace, name="replace"),

@@ -67,7 +67,10 @@ def test_the_table_has_every_metric_with_its_labels_and_no_other(
     rows = re.findall(r"^\| `(bgtasks_\w+)` \| ([^|]+) \|", PAGE.read_text(), re.MULTILINE)
     labels_of = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
     series = {re.sub(r"_(bucket|count|sum)$", "", name) for name in exposed}
-    assert set(labels_of) | {"bgtasks_jobs_ended"} == series | {"bgtasks_redis_up"}
+    assert set(labels_of) | {"bgtasks_jobs_ended"} == series | {
+        "bgtasks_redis_up",
+        "bgtasks_workflows_stuck",
+    }
     for name, labels in labels_of.items():
         assert labels == exposed.get(name, labels) - {"le"}, name
 

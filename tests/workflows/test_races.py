@@ -25,6 +25,7 @@ from django_bgtasks.core.outcomes import DeathCause
 from django_bgtasks.jobs.actions import cancel_job, delete_jobs, retry_job
 from django_bgtasks.jobs.execute import claim_jobs, run_claimed, settle_runs
 from django_bgtasks.jobs.expiry import expire_jobs
+from django_bgtasks.ledger.connection import retry_on_conflict
 from django_bgtasks.models import Batch, Job
 from django_bgtasks.testing import run_jobs, without_redis
 from django_bgtasks.worker.maintenance.dead_processes import Death, settle_death
@@ -212,7 +213,8 @@ def retry_something(rng: random.Random) -> None:
 def expire_something(rng: random.Random) -> None:
     waiting = list(Job.objects.waiting().values_list("pk", flat=True))
     for one in rng.sample(waiting, min(3, len(waiting))):
-        Job.objects.filter(pk=one).waiting().update(expires_at=clock.now() + PAST)
+        row = Job.objects.filter(pk=one).waiting()
+        retry_on_conflict(partial(row.update, expires_at=clock.now() + PAST), DB)
     expire_jobs(100, DB)
 
 

@@ -302,3 +302,26 @@ def test_a_cancelled_workflow_that_is_retried_grows_where_it_would_have_grown() 
     run_jobs()
     assert (run.outcome, run.result) == ("succeeded", [[0, 2, 4]])
     confirm_closed()
+
+
+def test_all_that_failed_in_a_group_is_retried_together() -> None:
+    members = [tasks.fail_until_mended.step("a") for _ in range(30)]
+    inner = chain(tasks.double.step(1), tasks.fail_until_mended.step("a"))
+    flow = chain(group(*members, inner), tasks.note.step("after"))
+    run = flow.enqueue()
+    run_jobs()
+    assert run.progress().failed == 31
+    Note.objects.create(text="mended a")
+    assert run.retry_failed() == 31
+    run_jobs()
+    assert (run.outcome, notes()) == ("succeeded", ["mended a", "after"])
+    confirm_closed()
+
+
+def test_a_chain_of_thousands_of_steps_is_skipped_and_revived() -> None:
+    steps = [tasks.double.step(1) for _ in range(2000)]
+    run = chain(tasks.fail_until_mended.step("a"), *steps).enqueue()
+    run_jobs()
+    assert Job.objects.filter(error_code="gate_failed").count() == 2000
+    assert run.retry_failed() == 1
+    assert Job.objects.filter(state="blocked").count() == 2000

@@ -13,8 +13,7 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from PIL import Image
 
-from django_bgtasks import RESULTS, GiveUp, JobContext, Retry, chain, group, task
-from django_bgtasks.workflows.handle import BatchHandle
+from django_bgtasks import RESULTS, BatchHandle, GiveUp, JobContext, Retry, chain, group, task
 
 from ..files import written
 from ..mail import send_now

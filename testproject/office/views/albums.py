@@ -14,15 +14,14 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_POST
 
 from django_bgtasks import (
+    BatchHandle,
     DuplicateJob,
-    InvalidMove,
-    cancel_batch,
     get_batch,
     refuse_when_full,
     retry_batch,
+    status_url,
 )
 from django_bgtasks.models import Batch
-from django_bgtasks.workflows.handle import BatchHandle
 
 from ..answers import member, refuse, wants_json
 from ..forms import AlbumForm, PictureForm
@@ -54,14 +53,13 @@ def albums(request: HttpRequest) -> HttpResponse:
 
 
 def answer(request: HttpRequest, album: Album) -> HttpResponse:
-    """202 with the album's address for a script, 303 to its page for a browser."""
-    address = album.get_absolute_url()
+    """202 with the address of the workflow's status for a script, 303 to its page for a browser."""
     response: HttpResponse
     if wants_json(request):
         response = JsonResponse({"id": str(album.pk), "workflow": str(album.workflow)}, status=202)
-        response.headers["Location"] = request.build_absolute_uri(address)
+        response.headers["Location"] = request.build_absolute_uri(status_url(album.workflow))
     else:
-        response = redirect(address)
+        response = redirect(album)
         response.status_code = 303
     patch_vary_headers(response, ["Accept"])
     return response
@@ -69,24 +67,20 @@ def answer(request: HttpRequest, album: Album) -> HttpResponse:
 
 @login_required
 def album(request: HttpRequest, album_id: UUID) -> HttpResponse:
-    """One album: how far it is, its pictures, and its sheet. For a script only how far it is."""
+    """One album: how far it is, its pictures, and its sheet."""
     found = own_album(request, album_id)
     run = workflow_of(found)
-    progress = run.progress() if run else None
-    if progress is not None and wants_json(request):
-        return JsonResponse({**progress.as_dict(), "outcome": progress.outcome})
     pictures = list(found.pictures.all())
     jobs = latest_jobs(pictures)
     context = {
         "album": found,
-        "progress": progress,
+        "run": run,
+        "progress": run.progress() if run else None,
         "failed": failed_job(found),
         "pictures": [(picture, jobs.get(picture.pk)) for picture in pictures],
         "form": PictureForm(auto_id=False),
     }
-    response = render(request, "office/album.html", context)
-    patch_vary_headers(response, ["Accept"])
-    return response
+    return render(request, "office/album.html", context)
 
 
 @login_required
@@ -99,19 +93,6 @@ def sheet(request: HttpRequest, album_id: UUID) -> FileResponse:
 def thumbnail(request: HttpRequest, album_id: UUID, picture_id: int) -> FileResponse:
     """The thumbnail of one picture, for the album's owner only."""
     return webp(own_picture(request, album_id, picture_id).thumbnail.name)
-
-
-@login_required
-@require_POST
-def cancel(request: HttpRequest, album_id: UUID) -> HttpResponse:
-    """Cancel what is not done yet."""
-    found = own_album(request, album_id)
-    if run := workflow_of(found):
-        try:
-            cancel_batch(run.id, by=member(request).get_username())
-        except InvalidMove as error:
-            messages.warning(request, str(error))
-    return redirect(found)
 
 
 @login_required

@@ -29,19 +29,24 @@ async function follow(url, show) {
   }
 }
 
-// The component keeps itself up to date and says when the job has changed.
+// The component keeps itself up to date and says when the job, or the workflow, has changed.
 function followPage(event) {
   const section = event.target.closest("[data-job]");
   if (!section || section.dataset.job === event.detail.state) return;
+  const parts = section.querySelector("[data-parts]");
+  if (parts && !event.detail.finished) {
+    redraw(parts, "[data-parts]");
+    return;
+  }
   // Outside of what is drawn anew, so that a screen reader hears it.
   document.querySelector("[data-outcome]").textContent = event.detail.label;
-  redraw(section);
+  redraw(section, "[data-job]");
 }
 
 // A new state is drawn by the server: take over its section, leave the rest of the page as it is.
-async function redraw(section) {
+async function redraw(section, selector) {
   const page = await (await fetch(location.href)).text();
-  const drawn = new DOMParser().parseFromString(page, "text/html").querySelector("[data-job]");
+  const drawn = new DOMParser().parseFromString(page, "text/html").querySelector(selector);
   if (!drawn) return;
   const focused = section.contains(document.activeElement);
   const fresh = document.adoptNode(drawn);
@@ -57,18 +62,6 @@ function followRow(row) {
     place.textContent = job.waits ? "waiting" : job.state;
     made.textContent = job.waits ? job.waits.text : job.progress?.message || "";
   });
-}
-
-// What has changed in a workflow is drawn by the server, too.
-async function followWorkflow(section) {
-  let seen = "";
-  const ended = await follow(section.dataset.follow, async (run) => {
-    run.finished = run.outcome !== "";
-    const news = [run.done, run.total, run.outcome].join(" ");
-    if (news !== seen) await redraw(document.querySelector("[data-job]"));
-    seen = news;
-  });
-  if (ended) document.querySelector("[data-outcome]").textContent = ended.outcome;
 }
 
 // Send the file by script to show how far it is; the answer is 202 with the id of the job.
@@ -131,7 +124,6 @@ document.querySelectorAll(crypto.randomUUID ? "form[data-order]" : "none").forEa
   });
 });
 document.querySelectorAll("[data-job-row][data-status-url]").forEach(followRow);
-document.querySelectorAll("[data-follow]").forEach(followWorkflow);
 document.querySelectorAll("form[data-upload]").forEach((form) => {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
