@@ -74,7 +74,7 @@ def cell_of(values: list[float]) -> str:
 def table_of_kills(names: list[str], kills: int) -> str:
     """What came of each chord."""
     lines = [
-        "| | callback within 60 s | after, s | members that never ran | that ran twice |",
+        "| | last step ran within 60 s | after, s | members that did not run | that ran twice |",
         "|---|---|---|---|---|",
     ]
     found: dict[str, list[Any]] = {name: [] for name in names}
@@ -97,8 +97,8 @@ def line_of_kills(name: str, rows: list[Any]) -> str:
     within = sum(seconds is not None and seconds <= LIMIT for seconds in after)
     cells = [
         f"{within} of {len(rows)}",
-        ", ".join("never" if seconds is None else f"{seconds:.1f}" for seconds in after),
-        *(", ".join(str(row[figure]) for row in rows) for figure in ("never ran", "ran twice")),
+        ", ".join("–" if seconds is None else f"{seconds:.1f}" for seconds in after),
+        *(", ".join(str(row[figure]) for row in rows) for figure in ("did not run", "ran twice")),
     ]
     return f"| {SYSTEMS[name].title} | {' | '.join(cells)} |"
 
