@@ -58,7 +58,9 @@ def test_a_zip_becomes_one_sheet_and_a_mail(browser: Client, jobs: ModuleType) -
     with Image.open(BytesIO(sheet.getvalue())) as image:
         assert image.size == (1044, 528)
         # The pictures are on it in the order of their names.
-        assert image.getpixel((92, 92))[2] > 100
+        pixel = image.getpixel((92, 92))
+        assert isinstance(pixel, tuple)
+        assert pixel[2] > 100
     [message] = mail.outbox
     assert message.subject == "Your contact sheet is ready"
     assert "the 14 pictures of trip.zip" in message.body

@@ -86,13 +86,13 @@ def album(request: HttpRequest, album_id: UUID) -> HttpResponse:
 @login_required
 def sheet(request: HttpRequest, album_id: UUID) -> FileResponse:
     """The contact sheet, for the album's owner only."""
-    return webp(own_album(request, album_id).sheet.name)
+    return webp(own_album(request, album_id).sheet.name or "")
 
 
 @login_required
 def thumbnail(request: HttpRequest, album_id: UUID, picture_id: int) -> FileResponse:
     """The thumbnail of one picture, for the album's owner only."""
-    return webp(own_picture(request, album_id, picture_id).thumbnail.name)
+    return webp(own_picture(request, album_id, picture_id).thumbnail.name or "")
 
 
 @login_required
@@ -113,7 +113,7 @@ def replace(request: HttpRequest, album_id: UUID, picture_id: int) -> HttpRespon
     picture = own_picture(request, album_id, picture_id)
     form = PictureForm(request.POST, request.FILES)
     if not form.is_valid():
-        messages.warning(request, " ".join(form.errors["file"]))
+        messages.warning(request, " ".join(map(str, form.errors["file"])))
         return redirect(picture.album)
     with transaction.atomic():
         picture.replacement = form.cleaned_data["file"]
