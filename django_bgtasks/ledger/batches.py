@@ -41,8 +41,8 @@ TO_START = (
     *("queue", "priority", "task", "backend", "state", "waits_for"),
     *("lane", "lane_mode", "rate", "batch"),
 )
-# Rows in one statement.
-PAGE = 1000
+# Rows in one statement, and steps in a row: MySQL ends a recursion after a thousand.
+PAGE, ROUNDS = 1000, 900
 
 
 def _runs(states: Collection[State]) -> Iterator[tuple[State, State]]:
@@ -313,22 +313,35 @@ def find_behind(
 ) -> list[UUID]:
     """The jobs that wait for these ends, and those behind them, of which the condition holds.
 
-    In one statement: a chain may have thousands of steps.
+    In one statement for ROUNDS steps in a row: a chain may have thousands.
     """
+    found: list[UUID] = []
+    rest, names = list(gates), sorted(map(str, ends))
+    while rest:
+        rows = _find_behind(rest, condition, names, using)
+        found += [job_id for job_id, _depth in rows]
+        rest, names = [job_id for job_id, depth in rows if depth == ROUNDS], [str(GateOn.NEXT)]
+    return found
+
+
+def _find_behind(
+    gates: Sequence[UUID], condition: str, names: Sequence[str], using: str
+) -> list[tuple[UUID, int]]:
     table, gate = Job._meta.db_table, Job._meta.get_field("gate")
-    marks, names = (", ".join(["%s"] * len(values)) for values in (gates, ends))
+    marks, of_ends = (", ".join(["%s"] * len(values)) for values in (gates, names))
     statement = f"""\
-WITH RECURSIVE found(id) AS (
-    SELECT j.id FROM {table} j
-    WHERE j.gate IN ({marks}) AND j.gate_on IN ({names}) AND {condition}
-    UNION
-    SELECT j.id FROM found JOIN {table} j ON j.gate = found.id WHERE {condition}
+WITH RECURSIVE found(id, depth) AS (
+    SELECT j.id, 1 FROM {table} j
+    WHERE j.gate IN ({marks}) AND j.gate_on IN ({of_ends}) AND {condition}
+    UNION ALL
+    SELECT j.id, found.depth + 1 FROM found JOIN {table} j ON j.gate = found.id
+    WHERE {condition} AND found.depth < {ROUNDS}
 )
-SELECT id FROM found"""
+SELECT id, depth FROM found"""
     connection = connections[using]
     params = [gate.get_db_prep_value(one, connection) for one in gates]
-    rows = Job.objects.using(using).raw(statement, [*params, *sorted(map(str, ends))])
-    return [job.pk for job in rows]
+    rows = Job.objects.using(using).raw(statement, [*params, *names])
+    return [(job.pk, vars(job)["depth"]) for job in rows]
 
 
 def pages(values: Iterable[T]) -> Iterator[list[T]]:
