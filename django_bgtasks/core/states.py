@@ -50,6 +50,8 @@ class Transition(Enum):
     PROMOTE = "promote", {State.SCHEDULED}, State.QUEUED
     POSTPONE = "postpone", WAITING, State.SCHEDULED
     CLAIM = "claim", {State.QUEUED}, State.RUNNING
+    # Of the first in line, by the process that has freed the place: UNBLOCK and CLAIM at once.
+    CLAIM_BLOCKED = "claim_blocked", {State.BLOCKED}, State.RUNNING
     SUCCEED = "succeed", {State.RUNNING}, State.SUCCEEDED
     FAIL = "fail", {State.RUNNING}, State.FAILED
     RETRY_NOW = "retry_now", {State.RUNNING}, State.QUEUED

@@ -18,6 +18,7 @@ ARROWS = {
     "claim": "queued → running",
     "succeed": "running → succeeded",
     "fail": "running → failed",
+    "claim_blocked": "blocked → running",
     "retry_now": "running → queued",
     "retry_at": "running → scheduled",
     "wait": "running → blocked",
@@ -57,7 +58,8 @@ def test_a_job_that_succeeded_stays_so() -> None:
 
 
 def test_only_a_claim_makes_a_job_run() -> None:
-    assert [one for one in Transition if one.target == State.RUNNING] == [Transition.CLAIM]
+    claims = [Transition.CLAIM, Transition.CLAIM_BLOCKED]
+    assert [one for one in Transition if one.target == State.RUNNING] == claims
 
 
 def test_every_state_is_either_live_or_final() -> None:
