@@ -23,7 +23,8 @@ from ..ledger.lifecycle import (
     job_of,
     ledger_database,
 )
-from ..ledger.statements import DEFAULTS, OF_LIMITS
+from ..ledger.statement_texts import DEFAULTS
+from ..ledger.statements import OF_LIMITS
 from ..models import Job
 from .carried import carried_of, carry
 from .enqueue import (

@@ -23,7 +23,8 @@ from django.db.models import Case, Q, Value, When
 from ..core.limits import IN_ORDER, MAX_PLACES
 from ..core.states import State, Transition, WaitsFor
 from ..models import LimitOverride, QueuePause, Seat
-from .statements import READ, TABLE, Dialect, claim_values
+from .statement_texts import READ, TABLE, claim_values
+from .statements import Dialect
 
 OVERRIDES, PAUSES, SEATS = (model._meta.db_table for model in (LimitOverride, QueuePause, Seat))
 MODES_IN_ORDER = ", ".join(f"'{mode.value}'" for mode in sorted(IN_ORDER))

@@ -25,7 +25,7 @@ Jobs = models.QuerySet[Job]
 
 
 def not_expired() -> Q:
-    """What a claim asks of a job; `statements.claim_sql` says the same."""
+    """What a claim asks of a job; `statement_texts.claim_sql` says the same."""
     return Q(expires_at=None) | Q(attempt__gt=0) | Q(expires_at__gt=Now())
 
 

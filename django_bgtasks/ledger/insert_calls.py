@@ -10,7 +10,8 @@ from django.db import connections
 
 from ..core.payload import to_json
 from ..models import Job
-from .statements import FIELDS, OWN, TABLE, WRITTEN, Dialect, column_values, columns
+from .statement_texts import FIELDS, TABLE, WRITTEN, columns
+from .statements import OWN, Dialect, column_values
 
 # Where each of OWN stands in the array of a call.
 OF_JSON = ("value -> 1", "value -> 2")

@@ -33,11 +33,11 @@ from .connection import begin_new_session, retried, retry_until_connected
 from .expiry import free_expired_slot, not_expired
 from .insert_calls import insert_rows
 from .returning import current, insert_returning, skipping_locked, update_returning
-from .statements import FREE_SLOT, OWN, dialect_of, do_meanwhile, is_plain
+from .statement_texts import FREE_SLOT
+from .statements import OWN, dialect_of, do_meanwhile, is_plain
 from .times import After, Now, after
 
-# The first values of statements.OWN: the id and the arguments of a call; its label, if the task has
-# some, or if it has limits; and what it has of these.
+# The first values of statements.OWN: id, arguments; label and limits, if the task has any.
 Call = tuple[Any, ...]
 
 

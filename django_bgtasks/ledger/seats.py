@@ -22,7 +22,7 @@ from ..models import Job, Seat
 from .admission import AHEAD
 from .connection import retried
 from .lifecycle import owned
-from .statements import TABLE as JOBS
+from .statement_texts import TABLE as JOBS
 from .statements import dialect_of
 from .times import After, Now, SecondsBetween
 

@@ -1,8 +1,9 @@
-"""The statements of the hot path as text: insert, claim and settle on PostgreSQL and SQLite.
+"""The statements of the hot path, without the ORM: insert, claim and settle on PostgreSQL and
+SQLite.
 
-The ORM takes longer to write them than the database to run them. Each is stated once, with its
-states from Transition; a Dialect has what the two databases say differently. They promise the same
-as the ORM's forms in lifecycle.py, and one suite of tests holds for both.
+The ORM takes longer to write them than the database to run them. Their texts are in
+statement_texts.py; a Dialect has what the two databases say differently. They promise the same as
+the ORM's forms in lifecycle.py, and one suite of tests holds for both.
 """
 
 from __future__ import annotations
@@ -31,32 +32,28 @@ from ..core.payload import to_json
 from ..core.states import Transition
 from ..models import Job
 from . import pooler
+from .statement_texts import (
+    DEFAULTS,
+    FIELDS,
+    READ,
+    TABLE,
+    claim_sql,
+    insert_sql,
+    settle_sql,
+)
 
-TABLE = Job._meta.db_table
-FIELDS = {field.attname: field for field in Job._meta.concrete_fields}
-# The database's clock writes this one.
-WRITTEN = [name for name in FIELDS if name != "enqueued_at"]
-# What a row has of which nobody says otherwise.
-DEFAULTS = {name: FIELDS[name].get_default() for name in WRITTEN if name != "id"}
 # What a call has of limits, a sequence and a rate.
 OF_LIMITS = ("lane", "at_once", "lane_mode", "turn", "rate", "starts", "per")
 # What each of many calls of a task has of its own: the first three always, and then none of the
 # others, the label, or all of them.
 OWN = ("id", "args", "kwargs", "label", "state", "waits_for", *OF_LIMITS)
-# What a run does not need of its job's row: it is read if somebody asks for it.
-UNREAD = {
-    *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
-    *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
-    *("label", "expires_at", "schedule", "at_once", "turn", "waits_for", "starts", "gate_on"),
-}
-READ = [name for name in FIELDS if name not in UNREAD]
 BLANK = {"enqueued_at": None, **DEFAULTS}
 CLAIMED = {"state": Transition.CLAIM.target.value, "finished_at": None, "result": None}
-# Nothing but a dedup slot that is taken: other errors are to be seen.
-FREE_SLOT = "(dedup_slot) WHERE dedup_slot IS NOT NULL"
 # PostgreSQL keeps the plan that it made while a table was small, until statistics are gathered:
 # reading all rows was the best way when the worker started, and is the worst a minute later.
 REPLAN_AFTER = 5.0
+# So often PostgreSQL makes a plan of its own for the values, before it compares.
+CUSTOM_PLANS = 5
 # Where psycopg's connection has what is prepared in its session.
 ATTRIBUTE = "bgtasks_prepared"
 # What is to be called while the next claim is under way, or else after it. It raises nothing.
@@ -102,9 +99,18 @@ class Dialect:
         return [json.dumps(rows)]
 
     def run(
-        self, sql: str, params: Sequence[Any], using: str, *, searches: bool = False
+        self,
+        sql: str,
+        params: Sequence[Any],
+        using: str,
+        *,
+        searches: bool = False,
+        by_id: bool = False,
     ) -> list[Any]:
-        """Execute the statement and return its rows. searches: it looks for rows."""
+        """Execute the statement and return its rows.
+
+        searches: it looks for rows. by_id: for rows of one table, by their ids.
+        """
         do_meanwhile()
         return _run_plainly(sql, params, connections[using])
 
@@ -136,13 +142,13 @@ class Dialect:
         """Claim those of these jobs that are queued, only of these queues and these backends."""
         only = [_array_of(self, tuple(names)) for names in (queues, backends) if names]
         params = [worker.hex, self.array([job_id.hex for job_id in job_ids]), *only]
-        rows = self.run(claim_sql(self, bool(queues), bool(backends)), params, using, searches=True)
+        rows = self.run(claim_sql(self, bool(queues), bool(backends)), params, using, by_id=True)
         return [claimed_job(row, using) for row in rows]
 
     def settle(self, done: Sequence[tuple[Job, Any]], worker: UUID, using: str) -> set[UUID]:
         """Settle as succeeded those of these attempts whose claim still holds."""
         params = [*self.array_of_ends(done), worker.hex]
-        rows = self.run(settle_sql(self), params, using, searches=True)
+        rows = self.run(settle_sql(self), params, using, by_id=True)
         return {row[0] if isinstance(row[0], UUID) else UUID(row[0]) for row in rows}
 
 
@@ -151,70 +157,23 @@ def _array_of(dialect: Dialect, names: tuple[str, ...]) -> str:
     return dialect.array(names)
 
 
-@cache
-def insert_sql(dialect: Dialect, names: Sequence[str], if_free: bool) -> str:
-    """Most calls leave most columns as they are: these are constants of the statement."""
-    others = [name for name in WRITTEN if name not in names]
-    unless_taken = f"ON CONFLICT {FREE_SLOT} DO NOTHING" if if_free else ""
-    values = [*["%s"] * len(names), *(_literal(DEFAULTS[name]) for name in others)]
-    return f"""\
-INSERT INTO {TABLE} ({columns([*names, *others])}, enqueued_at)
-VALUES ({", ".join(values)}, {dialect.now})
-{unless_taken} RETURNING enqueued_at
-"""
-
-
-@cache
-def claim_sql(dialect: Dialect, by_queue: bool = False, by_backend: bool = False) -> str:
-    [source] = Transition.CLAIM.sources
-    where = [f"id {dialect.any_of('uuid')}", f"{dialect.state} = '{source}'"]
-    where += [f"(expires_at IS NULL OR attempt > 0 OR expires_at > {dialect.now})"]
-    where += [f"queue {dialect.any_of('text')}"] if by_queue else []
-    where += [f"backend {dialect.any_of('text')}"] if by_backend else []
-    return f"""\
-UPDATE {TABLE} SET {claim_values(dialect)}
-WHERE {" AND ".join(where)}
-RETURNING {", ".join(READ)}
-"""
-
-
-def claim_values(dialect: Dialect) -> str:
-    """What a claim by the worker, its parameter, writes. It counts, so a crash counts."""
-    return f"""state = '{Transition.CLAIM.target}', attempt = attempt + 1, claims = claims + 1,
-    worker = {dialect.cast("%s", "uuid")}, started_at = {dialect.now}, held_reason = '',
-    dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END"""
-
-
-@cache
-def settle_sql(dialect: Dialect) -> str:
-    """The claim is compared in the same statement: (worker, claims) is the fencing token."""
-    [source], target = Transition.SUCCEED.sources, Transition.SUCCEED.target
-    window = f"dedup_scope = 'window' AND dedup_until > {dialect.now}"
-    return f"""\
-UPDATE {TABLE} SET state = '{target}', error = '', error_code = '', error_params = NULL,
-    finished_at = {dialect.now}, result = {dialect.cast("done.result", "jsonb")},
-    dedup_slot = CASE WHEN {window} THEN dedup_slot END, place = NULL, seat = NULL
-FROM {dialect.ends}
-WHERE {TABLE}.id = done.id AND {TABLE}.claims = done.claims
-    AND {dialect.state} = '{source}' AND worker = {dialect.cast("%s", "uuid")}
-RETURNING {TABLE}.id
-"""
-
-
 class PostgreSQL(Dialect):
     """Each statement is prepared once a connection, and has one plan."""
 
     now = "STATEMENT_TIMESTAMP()"
     state = "state || ''"
     calls = "json_array_elements(%s::json) AS calls(value)"
-    ends = "unnest(%s::uuid[], %s::int[], %s::text[]) AS done(id, claims, result)"
+    ends = (
+        "unnest((SELECT %s::uuid[]), (SELECT %s::int[]), (SELECT %s::text[])) "
+        "AS done(id, claims, result)"
+    )
 
     def cast(self, value: str, kind: str) -> str:
         """By name: what is prepared has no types but these."""
         return f"({value})::{kind}"
 
     def any_of(self, kind: str) -> str:
-        return f"= ANY(%s::{kind}[])"
+        return f"= ANY((SELECT %s::{kind}[])::{kind}[])"
 
     def array(self, values: Iterable[str | None]) -> str:
         """An array as PostgreSQL reads it; psycopg takes several times longer to write one."""
@@ -228,10 +187,16 @@ class PostgreSQL(Dialect):
         return [self.array(str(row[place]) for row in rows) for place in range(width)]
 
     def run(
-        self, sql: str, params: Sequence[Any], using: str, *, searches: bool = False
+        self,
+        sql: str,
+        params: Sequence[Any],
+        using: str,
+        *,
+        searches: bool = False,
+        by_id: bool = False,
     ) -> list[Any]:
         """Prepared; the plan of a statement that searches is made anew now and then."""
-        return run_prepared(sql, params, connections[using], searches=searches)
+        return run_prepared(sql, params, connections[using], searches=searches, by_id=by_id)
 
     def has_old_plans(self, using: str) -> bool:
         prepared = getattr(connections[using].connection, ATTRIBUTE, None)
@@ -277,24 +242,25 @@ class Prepared:
 
 
 def run_prepared(
-    sql: str, params: Sequence[Any], connection: Any, *, searches: bool = False
+    sql: str, params: Sequence[Any], connection: Any, *, searches: bool = False, by_id: bool = False
 ) -> list[Any]:
     """Run a statement that is prepared once a session, and is sent by the extended protocol.
 
     Django's cursors write the values into the text, which PostgreSQL then has to parse and to plan
     again each time. A site's wrappers and its log of queries see these statements like all others.
-    searches: the statement looks for rows; its plan is made anew every REPLAN_AFTER seconds.
+    searches, by_id: the statement looks for rows; its plan is made anew every REPLAN_AFTER seconds.
+    by_id: in one table by their ids; it is planned such that it reads no others.
     """
     connection.ensure_connection()
     prepared = None if connection.queries_logged else _prepared(connection)
     if prepared is None:
         return _run_plainly(sql, params, connection)
-    if searches:
+    if searches or by_id:
         _replan(connection, prepared)
     if _is_alone(connection):
         try:
             with connection.wrap_database_errors, connection.connection.lock:
-                return _run_alone(sql, params, connection.connection, prepared)
+                return _run_alone(sql, params, connection.connection, prepared, by_id)
         except DatabaseError as error:
             if not pooler.is_pooler_error(error):
                 raise
@@ -324,7 +290,9 @@ def _is_alone(connection: Any) -> bool:
     )
 
 
-def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared) -> list[Any]:
+def _run_alone(
+    sql: str, params: Sequence[Any], session: Any, prepared: Prepared, by_id: bool
+) -> list[Any]:
     """Without a cursor: it and Django's around it take longer than the rest of a claim."""
     pgconn, values, psycopg = session.pgconn, prepared.values, _psycopg()
 
@@ -341,6 +309,9 @@ def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared
             name = f"bgtasks_{sha1(text.encode(), usedforsecurity=False).hexdigest()}".encode()
             pgconn.send_prepare(name, text.encode())
             yield from results(psycopg.ExecStatus.COMMAND_OK)
+            if by_id:
+                pgconn.send_query(_plan_for_good(name, len(params)))
+                yield from results(psycopg.ExecStatus.TUPLES_OK)
             prepared.names[sql] = name, prepared.planned
         texts = values.dump_sequence(params, [psycopg.PyFormat.TEXT] * len(params))
         pgconn.send_query_prepared(name, texts)
@@ -358,6 +329,16 @@ def _run_alone(sql: str, params: Sequence[Any], session: Any, prepared: Prepared
     rows: list[Any] = values.load_rows(0, result.ntuples, tuple)
     values.set_pgresult(None)
     return rows
+
+
+def _plan_for_good(name: bytes, width: int) -> bytes:
+    """What makes PostgreSQL settle on one plan: to plan each execution takes longer than it does.
+
+    It decides after five executions, which find nothing here, with NULLs. No plan of theirs may
+    read the whole table, which is the cheapest way while that is empty.
+    """
+    nothing = b"EXECUTE %b (%b)" % (name, b", ".join([b"NULL"] * width))
+    return b"SET LOCAL enable_seqscan = off; " + b"; ".join([nothing] * (CUSTOM_PLANS + 1))
 
 
 def do_meanwhile() -> None:
@@ -410,16 +391,6 @@ def _replan(connection: Any, prepared: Prepared) -> None:
     if (moment := time.monotonic()) - prepared.planned > REPLAN_AFTER:
         connection.make_cursor(prepared.cursor).execute("DISCARD PLANS")
         prepared.planned = moment
-
-
-def columns(names: Sequence[str]) -> str:
-    return ", ".join(str(FIELDS[name].column) for name in names)
-
-
-def _literal(value: Any) -> str:
-    if value is None or isinstance(value, int):
-        return "NULL" if value is None else str(value).upper()
-    return f"'{value if isinstance(value, str) else json.dumps(value)}'"
 
 
 def _quoted(value: str) -> str:

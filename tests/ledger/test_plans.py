@@ -14,7 +14,7 @@ from django_bgtasks.core.states import Transition
 from django_bgtasks.ledger import statements
 from django_bgtasks.ledger.expiry import that_expire
 from django_bgtasks.ledger.lifecycle import claim_many, insert_calls, settle_many
-from django_bgtasks.ledger.statements import claim_sql, settle_sql
+from django_bgtasks.ledger.statement_texts import claim_sql, settle_sql
 from django_bgtasks.ledger.times import Now
 from django_bgtasks.models import Job
 

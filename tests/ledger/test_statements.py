@@ -12,7 +12,8 @@ from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
 from django_bgtasks.core.states import State, Transition
 from django_bgtasks.ledger.lifecycle import _claimed_by, _values, claim, owned, settle_many
-from django_bgtasks.ledger.statements import DIALECTS, Dialect, claim_sql, settle_sql
+from django_bgtasks.ledger.statement_texts import claim_sql, settle_sql
+from django_bgtasks.ledger.statements import DIALECTS, Dialect
 from django_bgtasks.models import Job
 
 from .rows import DB, in_state, now

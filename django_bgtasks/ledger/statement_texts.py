@@ -1,0 +1,103 @@
+"""The texts of the hot statements: insert, claim and settle on PostgreSQL and SQLite.
+
+Each is stated once, with its states from Transition; what the two databases say differently is in
+their Dialect, which runs them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Protocol
+
+from ..core.states import Transition
+from ..models import Job
+
+TABLE = Job._meta.db_table
+FIELDS = {field.attname: field for field in Job._meta.concrete_fields}
+# The database's clock writes this one.
+WRITTEN = [name for name in FIELDS if name != "enqueued_at"]
+# What a row has of which nobody says otherwise.
+DEFAULTS = {name: FIELDS[name].get_default() for name in WRITTEN if name != "id"}
+# What a run does not need of its job's row: it is read if somebody asks for it.
+UNREAD = {
+    *("state", "finished_at", "result", "dedup_slot", "dedup_until"),
+    *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
+    *("label", "expires_at", "schedule", "at_once", "turn", "waits_for", "starts", "gate_on"),
+}
+READ = [name for name in FIELDS if name not in UNREAD]
+# Nothing but a dedup slot that is taken: other errors are to be seen.
+FREE_SLOT = "(dedup_slot) WHERE dedup_slot IS NOT NULL"
+
+
+class Syntax(Protocol):
+    """What a text asks of a dialect: see statements.Dialect."""
+
+    now: str
+    state: str
+    ends: str
+
+    def cast(self, value: str, kind: str) -> str: ...
+
+    def any_of(self, kind: str) -> str: ...
+
+
+@cache
+def insert_sql(dialect: Syntax, names: Sequence[str], if_free: bool) -> str:
+    """Most calls leave most columns as they are: these are constants of the statement."""
+    others = [name for name in WRITTEN if name not in names]
+    unless_taken = f"ON CONFLICT {FREE_SLOT} DO NOTHING" if if_free else ""
+    values = [*["%s"] * len(names), *(_literal(DEFAULTS[name]) for name in others)]
+    return f"""\
+INSERT INTO {TABLE} ({columns([*names, *others])}, enqueued_at)
+VALUES ({", ".join(values)}, {dialect.now})
+{unless_taken} RETURNING enqueued_at
+"""
+
+
+@cache
+def claim_sql(dialect: Syntax, by_queue: bool = False, by_backend: bool = False) -> str:
+    [source] = Transition.CLAIM.sources
+    where = [f"id {dialect.any_of('uuid')}", f"{dialect.state} = '{source}'"]
+    where += [f"(expires_at IS NULL OR attempt > 0 OR expires_at > {dialect.now})"]
+    where += [f"queue {dialect.any_of('text')}"] if by_queue else []
+    where += [f"backend {dialect.any_of('text')}"] if by_backend else []
+    return f"""\
+UPDATE {TABLE} SET {claim_values(dialect)}
+WHERE {" AND ".join(where)}
+RETURNING {", ".join(READ)}
+"""
+
+
+def claim_values(dialect: Syntax) -> str:
+    """What a claim by the worker, its parameter, writes. It counts, so a crash counts."""
+    return f"""state = '{Transition.CLAIM.target}', attempt = attempt + 1, claims = claims + 1,
+    worker = (SELECT {dialect.cast("%s", "uuid")}), started_at = {dialect.now}, held_reason = '',
+    dedup_slot = CASE WHEN dedup_scope = 'queued' THEN NULL ELSE dedup_slot END"""
+
+
+@cache
+def settle_sql(dialect: Syntax) -> str:
+    """The claim is compared in the same statement: (worker, claims) is the fencing token."""
+    [source], target = Transition.SUCCEED.sources, Transition.SUCCEED.target
+    window = f"dedup_scope = 'window' AND dedup_until > {dialect.now}"
+    return f"""\
+UPDATE {TABLE} SET state = '{target}', error = '', error_code = '', error_params = NULL,
+    finished_at = {dialect.now}, result = {dialect.cast("done.result", "jsonb")},
+    dedup_slot = CASE WHEN {window} THEN dedup_slot END, place = NULL, seat = NULL
+FROM {dialect.ends}
+WHERE {TABLE}.id = done.id AND {TABLE}.claims = done.claims
+    AND {dialect.state} = '{source}' AND worker = (SELECT {dialect.cast("%s", "uuid")})
+RETURNING {TABLE}.id
+"""
+
+
+def columns(names: Sequence[str]) -> str:
+    return ", ".join(str(FIELDS[name].column) for name in names)
+
+
+def _literal(value: Any) -> str:
+    if value is None or isinstance(value, int):
+        return "NULL" if value is None else str(value).upper()
+    return f"'{value if isinstance(value, str) else json.dumps(value)}'"
