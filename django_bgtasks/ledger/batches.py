@@ -28,6 +28,8 @@ from ..models import Batch, BatchOutcome, Job
 from .admission import queued_or_blocked
 from .connection import retried
 from .returning import locked, update_returning
+from .statement_texts import RELEASED
+from .statements import dialect_of
 from .times import Now
 
 T = TypeVar("T")
@@ -36,11 +38,6 @@ GATE_FAILED, GATE_PASSED = "gate_failed", "gate_passed"
 SKIP_CODES = (GATE_FAILED, GATE_PASSED)
 BLOCKED_AT_GATE = f"j.state = '{State.BLOCKED}' AND j.waits_for = '{WaitsFor.GATE}'"
 SKIPPED = f"j.state = '{State.CANCELLED}' AND j.error_code IN {SKIP_CODES}"
-# What is read of a job that is released: it may be one of many thousands.
-TO_START = (
-    *("queue", "priority", "task", "backend", "state", "waits_for"),
-    *("lane", "lane_mode", "rate", "batch"),
-)
 # Rows in one statement, and steps in a row: MySQL ends a recursion after a thousand.
 PAGE, ROUNDS = 1000, 900
 
@@ -90,14 +87,18 @@ class Effects:
 
 def release_steps(gates: Collection[UUID], ends: Collection[GateOn], using: str) -> Effects:
     """Let begin what waits for these ends of these jobs or batches, in the current transaction."""
-    effects = Effects()
-    if GateOn.NEXT in ends:
-        closed = Batch.objects.using(using).filter(gate__in=gates, opened_at=None, finished_at=None)
-        # Whoever adds to a batch has locked it, and may add another one: then once more.
-        while opened := update_returning(closed, {"opened_at": Now()}):
-            effects.batches |= {batch.pk for batch in opened}
-    rows = _blocked(using).filter(gate__in=gates, gate_on__in=sorted(ends))
-    effects.released = update_returning(rows, _released(), TO_START)
+    effects, opens = Effects(), GateOn.NEXT in ends
+    names = sorted(map(str, ends))
+    if (dialect := dialect_of(using)) is not None:
+        opened, effects.released = dialect.release(gates, names, using, opens)
+        effects.batches |= set(opened)
+        return effects
+    closed = Batch.objects.using(using).filter(gate__in=gates, opened_at=None, finished_at=None)
+    # Whoever adds to a batch has locked it, and may add another one: then once more.
+    while opens and (batches := update_returning(closed, {"opened_at": Now()})):
+        effects.batches |= {batch.pk for batch in batches}
+    rows = _blocked(using).filter(gate__in=gates, gate_on__in=names)
+    effects.released = update_returning(rows, _released(), RELEASED)
     return effects
 
 

@@ -11,7 +11,7 @@ all the others. What a crash leaves between the two is found by a sweep.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, connections, transaction
@@ -27,7 +27,7 @@ from .admission import AHEAD, LANE, RATE, Kind, admit_sql, claim_first_sql, firs
 from .batches import cancel_rows
 from .connection import retried
 from .returning import skipping_locked, update_returning
-from .statements import claimed_job, dialect_of
+from .statements import claimed_job, dialect_of, uuid_of
 from .times import After, Now
 
 # How often a place is looked for that somebody else takes at the same moment, and how often those
@@ -91,7 +91,7 @@ def _admit(
         return _admit_by_orm(kind, keys, own, using)
     params = [*dialect.columns(keys), *dialect.columns(own)]
     rows = dialect.run(admit_sql(kind, vendor), params, using, searches=True)
-    admitted = [Admitted(_uuid(row[0]), *row[1:]) for row in rows if row[0] is not None]
+    admitted = [Admitted(uuid_of(row[0]), *row[1:]) for row in rows if row[0] is not None]
     return admitted, len(admitted) < len(rows)
 
 
@@ -102,7 +102,7 @@ def first_in_line(lanes: Collection[str], using: str) -> dict[str, Admitted] | N
     if dialect is None:
         return None
     rows = dialect.run(first_sql(vendor), [dialect.array(lanes)], using, searches=True)
-    return {row[0]: Admitted(_uuid(row[1]), *row[2:]) for row in rows}
+    return {row[0]: Admitted(uuid_of(row[1]), *row[2:]) for row in rows}
 
 
 @retried
@@ -303,7 +303,3 @@ SELECT name FROM found WHERE name IS NOT NULL"""
     with connections[using].cursor() as cursor:
         cursor.execute(statement, [after, limit])
         return [name for (name,) in cursor.fetchall()]
-
-
-def _uuid(value: Any) -> UUID:
-    return value if isinstance(value, UUID) else UUID(value)

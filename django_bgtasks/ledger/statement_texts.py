@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Protocol
 
-from ..core.states import Transition
-from ..models import Job
+from ..core.states import State, Transition, WaitsFor
+from ..models import Batch, Job
 
 TABLE = Job._meta.db_table
 FIELDS = {field.attname: field for field in Job._meta.concrete_fields}
@@ -26,7 +26,14 @@ UNREAD = {
     *("progress_done", "progress_total", "progress_message", "error_params", "held_reason"),
     *("label", "expires_at", "schedule", "at_once", "turn", "waits_for", "starts", "gate_on"),
 }
-READ = [name for name in FIELDS if name not in UNREAD]
+READ = tuple(name for name in FIELDS if name not in UNREAD)
+# What is read of a job that is released: it may be one of many thousands.
+RELEASED = (
+    *("id", "queue", "priority", "task", "backend", "state", "waits_for"),
+    *("lane", "lane_mode", "rate", "batch"),
+)
+# So often PostgreSQL makes a plan of its own for the values, before it compares.
+CUSTOM_PLANS = 5
 # Nothing but a dedup slot that is taken: other errors are to be seen.
 FREE_SLOT = "(dedup_slot) WHERE dedup_slot IS NOT NULL"
 
@@ -93,6 +100,41 @@ RETURNING {TABLE}.id
 """
 
 
+@cache
+def open_sql(dialect: Syntax) -> str:
+    """Open the batches that wait for these jobs or batches."""
+    return f"""\
+UPDATE {Batch._meta.db_table} SET opened_at = {dialect.now}
+WHERE gate {dialect.any_of("uuid")} AND opened_at IS NULL AND finished_at IS NULL
+RETURNING id
+"""
+
+
+@cache
+def release_sql(dialect: Syntax) -> str:
+    """Let begin, or wait for its time or its place, what waits for these ends of jobs or batches.
+
+    That it waits says `gate`, too: its index is the one to read.
+    """
+    is_early = f"run_after > {dialect.now}"
+    needs_place, needs_seat = (
+        "lane IS NOT NULL AND place IS NULL",
+        "rate IS NOT NULL AND seat IS NULL",
+    )
+    [blocked], released = Transition.UNBLOCK.sources, Transition.UNBLOCK.target
+    return f"""\
+UPDATE {TABLE} SET
+    waits_for = CASE WHEN {is_early} THEN '' WHEN {needs_place} THEN '{WaitsFor.LANE}'
+        WHEN {needs_seat} THEN '{WaitsFor.RATE}' ELSE '' END,
+    state = CASE WHEN {is_early} THEN '{State.SCHEDULED}'
+        WHEN {needs_place} OR {needs_seat} THEN '{blocked}' ELSE '{released}' END,
+    run_after = CASE WHEN {is_early} THEN run_after ELSE {dialect.now} END
+WHERE gate {dialect.any_of("uuid")} AND gate_on {dialect.any_of("text")}
+    AND {dialect.state} = '{blocked}' AND waits_for = '{WaitsFor.GATE}'
+RETURNING {", ".join(RELEASED)}
+"""
+
+
 def columns(names: Sequence[str]) -> str:
     return ", ".join(str(FIELDS[name].column) for name in names)
 
@@ -101,3 +143,13 @@ def _literal(value: Any) -> str:
     if value is None or isinstance(value, int):
         return "NULL" if value is None else str(value).upper()
     return f"'{value if isinstance(value, str) else json.dumps(value)}'"
+
+
+def plan_for_good(name: bytes, width: int) -> bytes:
+    """What makes PostgreSQL settle on one plan: to plan each execution takes longer than it does.
+
+    It decides after five executions, which find nothing here, with NULLs. No plan of theirs may
+    read the whole table, which is the cheapest way while that is empty.
+    """
+    nothing = b"EXECUTE %b (%b)" % (name, b", ".join([b"NULL"] * width))
+    return b"SET LOCAL enable_seqscan = off; " + b"; ".join([nothing] * (CUSTOM_PLANS + 1))

@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from hashlib import sha1
@@ -36,9 +36,13 @@ from .statement_texts import (
     DEFAULTS,
     FIELDS,
     READ,
+    RELEASED,
     TABLE,
     claim_sql,
     insert_sql,
+    open_sql,
+    plan_for_good,
+    release_sql,
     settle_sql,
 )
 
@@ -52,10 +56,9 @@ CLAIMED = {"state": Transition.CLAIM.target.value, "finished_at": None, "result"
 # PostgreSQL keeps the plan that it made while a table was small, until statistics are gathered:
 # reading all rows was the best way when the worker started, and is the worst a minute later.
 REPLAN_AFTER = 5.0
-# So often PostgreSQL makes a plan of its own for the values, before it compares.
-CUSTOM_PLANS = 5
 # Where psycopg's connection has what is prepared in its session.
 ATTRIBUTE = "bgtasks_prepared"
+Converters = Mapping[int, Callable[[Any], Any]]
 # What is to be called while the next claim is under way, or else after it. It raises nothing.
 meanwhile: deque[Callable[[], object]] = deque()
 
@@ -107,10 +110,7 @@ class Dialect:
         searches: bool = False,
         by_id: bool = False,
     ) -> list[Any]:
-        """Execute the statement and return its rows.
-
-        searches: it looks for rows. by_id: for rows of one table, by their ids.
-        """
+        """Execute the statement and return its rows. See run_prepared()."""
         do_meanwhile()
         return _run_plainly(sql, params, connections[using])
 
@@ -145,11 +145,27 @@ class Dialect:
         rows = self.run(claim_sql(self, bool(queues), bool(backends)), params, using, by_id=True)
         return [claimed_job(row, using) for row in rows]
 
+    def release(
+        self, gates: Collection[UUID], ends: Collection[str], using: str, opens: bool
+    ) -> tuple[list[UUID], list[Job]]:
+        """Let begin what waits for these ends of these jobs or batches. opens: batches, too.
+
+        Returns the batches that were opened, and the jobs. Planned each time: it is rare, and its
+        plan must not be that of an empty table.
+        """
+        params, opened = [self.array(gate.hex for gate in gates)], list[UUID]()
+        connection = connections[using]
+        # Whoever adds to a batch has locked it, and may add another one: then once more.
+        while opens and (rows := _run_plainly(open_sql(self), params, connection)):
+            opened += [uuid_of(pk) for (pk,) in rows]
+        rows = _run_plainly(release_sql(self), [*params, self.array(ends)], connection)
+        return opened, [released_job(row, using) for row in rows]
+
     def settle(self, done: Sequence[tuple[Job, Any]], worker: UUID, using: str) -> set[UUID]:
         """Settle as succeeded those of these attempts whose claim still holds."""
         params = [*self.array_of_ends(done), worker.hex]
         rows = self.run(settle_sql(self), params, using, by_id=True)
-        return {row[0] if isinstance(row[0], UUID) else UUID(row[0]) for row in rows}
+        return {uuid_of(pk) for (pk,) in rows}
 
 
 @lru_cache(maxsize=64)
@@ -212,6 +228,11 @@ DIALECTS = {"postgresql": PostgreSQL(), "sqlite": Dialect()}
 def dialect_of(using: str) -> Dialect | None:
     """The hot statements for this database; None where only the ORM's forms are."""
     return DIALECTS.get(connections[using].vendor)
+
+
+def uuid_of(value: Any) -> UUID:
+    """An id as the model has it: SQLite returns a text."""
+    return value if isinstance(value, UUID) else UUID(value)
 
 
 def unsaved(**values: Any) -> Job:
@@ -310,7 +331,7 @@ def _run_alone(
             pgconn.send_prepare(name, text.encode())
             yield from results(psycopg.ExecStatus.COMMAND_OK)
             if by_id:
-                pgconn.send_query(_plan_for_good(name, len(params)))
+                pgconn.send_query(plan_for_good(name, len(params)))
                 yield from results(psycopg.ExecStatus.TUPLES_OK)
             prepared.names[sql] = name, prepared.planned
         texts = values.dump_sequence(params, [psycopg.PyFormat.TEXT] * len(params))
@@ -329,16 +350,6 @@ def _run_alone(
     rows: list[Any] = values.load_rows(0, result.ntuples, tuple)
     values.set_pgresult(None)
     return rows
-
-
-def _plan_for_good(name: bytes, width: int) -> bytes:
-    """What makes PostgreSQL settle on one plan: to plan each execution takes longer than it does.
-
-    It decides after five executions, which find nothing here, with NULLs. No plan of theirs may
-    read the whole table, which is the cheapest way while that is empty.
-    """
-    nothing = b"EXECUTE %b (%b)" % (name, b", ".join([b"NULL"] * width))
-    return b"SET LOCAL enable_seqscan = off; " + b"; ".join([nothing] * (CUSTOM_PLANS + 1))
 
 
 def do_meanwhile() -> None:
@@ -433,12 +444,23 @@ def _driver_value(field: Any, value: Any, using: str) -> Any:
 
 def claimed_job(values: Sequence[Any], using: str) -> Job:
     """The claimed job whose columns READ the driver has returned."""
+    job = _job(values, READ, _converters(using), using)
+    job.__dict__.update(CLAIMED)
+    return job
+
+
+def released_job(values: Sequence[Any], using: str) -> Job:
+    """The job whose columns RELEASED the driver has returned. Others are read if they are used."""
+    return _job(values, RELEASED, _converters(using, RELEASED), using)
+
+
+def _job(values: Sequence[Any], names: Sequence[str], converters: Converters, using: str) -> Job:
     row = list(values)
-    for place, convert in _converters(using).items():
+    for place, convert in converters.items():
         row[place] = convert(row[place])
     job = _empty()
     job._state.adding, job._state.db = False, using
-    job.__dict__.update(zip(READ, row, strict=True), **CLAIMED)
+    job.__dict__.update(zip(names, row, strict=True))
     return job
 
 
@@ -453,10 +475,10 @@ def _empty() -> Job:
 
 
 @cache
-def _converters(using: str) -> Mapping[int, Callable[[Any], Any]]:
-    """By their place in READ: the columns that the driver does not return as the model has them."""
+def _converters(using: str, names: Sequence[str] = READ) -> Converters:
+    """By their places: the columns that the driver does not return as the model has them."""
     compiler = Job.objects.using(using).query.get_compiler(using=using)
-    found: dict[int, Any] = compiler.get_converters([Col(TABLE, FIELDS[name]) for name in READ])
+    found: dict[int, Any] = compiler.get_converters([Col(TABLE, FIELDS[name]) for name in names])
     return {place: _chain(chain, column, using) for place, (chain, column) in found.items()}
 
 

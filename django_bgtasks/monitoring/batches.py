@@ -17,9 +17,10 @@ from django.db.models import Max, QuerySet
 
 from ..core.options import stored_backends
 from ..core.states import State, WaitsFor
+from ..ledger.statements import uuid_of
 from ..ledger.times import Now, SecondsBetween, after
 from ..models import Batch, BatchOutcome, Job
-from ..workflows.progress import stored_ids, uuid_of
+from ..workflows.progress import stored_ids
 from .queries import DUE, UNBLOCKED
 
 # So many that are open are counted, so many of the oldest looked at, and so many listed.

@@ -12,6 +12,7 @@ from django.db.models import QuerySet, Sum
 from django.db.models.expressions import RawSQL
 
 from ..core.states import FINAL, State
+from ..ledger.statements import uuid_of
 from ..models import Batch, Job
 
 
@@ -104,11 +105,6 @@ def stored_ids(ids: Collection[UUID], using: str) -> list[Any]:
     """These ids as parameters of a statement."""
     field: Any = Batch._meta.pk
     return [field.get_db_prep_value(one, connections[using]) for one in ids]
-
-
-def uuid_of(value: Any) -> UUID:
-    """An id as a cursor gives it."""
-    return value if isinstance(value, UUID) else UUID(value)
 
 
 def _totals(finished: Collection[UUID], using: str) -> dict[UUID, int]:
