@@ -27,7 +27,7 @@ from ..core.states import LIVE, State, Transition, WaitsFor
 from ..models import Batch, BatchOutcome, Job
 from .admission import queued_or_blocked
 from .connection import retried
-from .returning import locked, update_returning
+from .returning import locked, skipping_locked, update_returning
 from .statement_texts import RELEASED
 from .statements import dialect_of
 from .times import Now
@@ -64,6 +64,10 @@ COMPLETE = "".join((
         for first, last in _runs(LIVE)
     ),
 ))  # fmt: skip
+
+
+class BatchBusyError(Exception):
+    """Somebody has locked the row of the batch."""
 
 
 @dataclass(slots=True)
@@ -200,11 +204,15 @@ def find_complete(batches: Collection[UUID], using: str) -> list[UUID]:
 def finish_batch(batch_id: UUID, using: str) -> Effects | None:
     """Finish a batch if it is complete, and release or skip what waits for it.
 
-    None if it is not complete, or is finished. It waits for whoever is adding to it.
+    None if it is not complete, or is finished. Raises BatchBusyError if somebody has locked it, who
+    may be adding to it or finishing it: then look again.
     """
     with transaction.atomic(using):
-        found = lock_batches([batch_id], using)
-        # In a statement of its own: whoever was waited for may have added a job.
+        rows = Batch.objects.using(using).filter(pk=batch_id)
+        found = list(skipping_locked(rows))
+        if not found and rows.exists():
+            raise BatchBusyError
+        # In a statement of its own: whoever had the lock until then may have added a job.
         if not found or not _look([batch_id], using):
             return None
         [batch] = found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Sequence
 from functools import partial
 from uuid import UUID
@@ -15,6 +16,7 @@ from ..jobs.enqueue import start_jobs
 from ..ledger.batch_moves import cancel_waiting, cancelled_with_waiting, mark_cancelled
 from ..ledger.batches import (
     GATE_FAILED,
+    BatchBusyError,
     Effects,
     find_complete,
     finish_batch,
@@ -25,6 +27,8 @@ from ..models import Job
 logger = logging.getLogger("django_bgtasks")
 # Jobs that are cancelled in one transaction, and batches that are looked at together.
 CANCEL_PAGE, LOOK_PAGE = 5000, 500
+# How often a batch is looked at again that somebody has locked, and after how many seconds.
+BUSY_LOOKS, BUSY_PAUSE = 200, 0.005
 
 
 def follow(jobs: Sequence[Job], using: str) -> None:
@@ -46,14 +50,26 @@ def follow_effects(effects: Effects, using: str) -> None:
 
 
 def complete_batches(batches: Collection[UUID], using: str) -> None:
-    """Finish those of these batches that are complete, then those of which they are a part."""
-    rest = set(batches)
-    while rest:
+    """Finish those of these batches that are complete, then those of which they are a part.
+
+    Nobody waits for who finishes the same batch, but looks again; in the end a sweep does.
+    """
+    rest, looks = set(batches), 0
+    while rest and looks < BUSY_LOOKS:
         found, rest = find_complete(rest, using), set()
+        busy = set()
         for batch_id in found:
-            if (effects := finish_batch(batch_id, using)) is not None:
+            try:
+                effects = finish_batch(batch_id, using)
+            except BatchBusyError:
+                busy.add(batch_id)
+                continue
+            if effects is not None:
                 _send(effects, using)
                 rest |= effects.batches
+        if busy:
+            rest, looks = rest | busy, looks + 1
+            time.sleep(BUSY_PAUSE)
 
 
 def cancel_all(batch_id: UUID, using: str) -> list[Job]:
