@@ -96,13 +96,18 @@ def _admit(
 
 
 @retried
-def first_in_line(lanes: Collection[str], using: str) -> dict[str, Admitted] | None:
-    """Who waits first in these lanes; None where there is no claim_first()."""
+def first_in_line(lanes: Collection[str], using: str) -> dict[str, list[Admitted]] | None:
+    """Who waits first in these lanes, on PostgreSQL with some of those behind; None where there is
+    no claim_first().
+    """
     dialect, vendor = dialect_of(using), connections[using].vendor
     if dialect is None:
         return None
     rows = dialect.run(first_sql(vendor), [dialect.array(lanes)], using, searches=True)
-    return {row[0]: Admitted(uuid_of(row[1]), *row[2:]) for row in rows}
+    first: dict[str, list[Admitted]] = {}
+    for lane, pk, *rest in rows:
+        first.setdefault(lane, []).append(Admitted(uuid_of(pk), *rest))
+    return first
 
 
 @retried

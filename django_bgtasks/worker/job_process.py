@@ -81,6 +81,8 @@ class JobProcess:
         self._late = 0.0
         # To run next: those that have the places of those that ran before.
         self._claimed: list[Job] = []
+        # Who seemed to come next behind them in their lanes: whoever is claimed is asked about.
+        self._lines: dict[str, list[Admitted]] = {}
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
@@ -150,11 +152,18 @@ class JobProcess:
         """
         using, worker = self.config.using, self.config.worker
         numbers = {lane: of_lane[0] for lane, of_lane in freed.items() if len(of_lane) == 1}
-        first = first_in_line(numbers, using) if numbers and self._room() else None
-        if first is None:
+        if not numbers or not self._room():
             return set()
-        lane_of = {job.id: lane for lane, job in first.items()}
-        lanes = {job.id: lane_of[job.id] for job in self._choose(first.values())}
+        lines = {lane: line for lane, line in self._lines.items() if line and lane in numbers}
+        if unknown := numbers.keys() - lines.keys():
+            found = first_in_line(unknown, using)
+            if found is None:
+                return set()
+            lines |= found
+        lane_of = {line[0].id: lane for lane, line in lines.items()}
+        lanes = {
+            job.id: lane_of[job.id] for job in self._choose(line[0] for line in lines.values())
+        }
         jobs: list[Job] = []
         try:
             jobs = claim_first(
@@ -166,7 +175,9 @@ class JobProcess:
         for job in jobs:
             self.shared.claimed(job.pk, job.claims)
         self._claimed += jobs
-        return (numbers.keys() - first.keys()) | {lanes[job.pk] for job in jobs}
+        claimed = {lanes[job.pk] for job in jobs}
+        self._lines = {lane: lines[lane][1:] for lane in claimed}
+        return (numbers.keys() - lines.keys()) | claimed
 
     def keep(self, ready: Ready) -> Ready:
         """Run jobs that can begin by what was run here, if there is time: they need no message.

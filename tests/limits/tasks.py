@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from django_bgtasks import Limit, Rate, Retry, RetryLater, task
+from django_bgtasks import Limit, Rate, Retry, RetryLater, cancel_job, task
+from django_bgtasks.models import Job
 
 
 @task(limit=Limit("api:{account}", at_once=2))
@@ -69,3 +70,16 @@ def quick() -> float:
 @task(limit=Limit("crowd", at_once=1))
 def enter() -> None:
     """Nothing."""
+
+
+@task(limit=Limit("line:{name}"))
+def leave_the_line(name: str, number: int) -> None:
+    """The second one cancels the third, and lets the fifth go before the fourth."""
+    if number == 2:
+        cancel_job(_of_line(name, 3).pk)
+        Job.objects.filter(pk=_of_line(name, 5).pk).update(turn=-1)
+
+
+def _of_line(name: str, number: int) -> Job:
+    [job] = [job for job in Job.objects.filter(lane=f"line:{name}") if job.args[1] == number]
+    return job

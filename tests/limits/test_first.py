@@ -44,10 +44,10 @@ def test_the_first_in_line_gets_the_place_and_is_claimed() -> None:
     free("order:o", 1)
     first = first_in_line(["api:a", "order:o", "api:none"], DB)
     assert first is not None
-    assert {lane: job.id for lane, job in first.items()} == {
-        lane: waiting(lane)[0] for lane in ("api:a", "order:o")
-    }
-    numbers = {first["api:a"].id: ("api:a", 2), first["order:o"].id: ("order:o", 1)}
+    ids = {lane: [job.id for job in line] for lane, line in first.items()}
+    behind = 20 if connection.vendor == "postgresql" else 1
+    assert ids == {lane: waiting(lane)[:behind] for lane in ("api:a", "order:o")}
+    numbers = {ids["api:a"][0]: ("api:a", 2), ids["order:o"][0]: ("order:o", 1)}
     jobs = {job.pk: job for job in claim_first(numbers, WORKER, DB)}
     assert {pk: (job.lane, job.place) for pk, job in jobs.items()} == numbers
     for job in Job.objects.filter(pk__in=numbers):
