@@ -1,0 +1,77 @@
+"""django-rq's functions on this package: an app that uses django-rq moves by changing its imports.
+
+    from django_bgtasks.contrib.rq import get_queue, job
+
+`docs/moving.md` has what each option becomes, and what is refused.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ...transport.rq_names import Callback, DuplicateJobError, JobStatus, NoSuchJobError, Retry
+from .calls import RqDependency as Dependency
+from .calls import get_connection
+from .decorator import rq_job as job
+from .queue import RqQueue as Queue
+from .queue import enqueue_default as enqueue
+from .queue import enqueue_default_at as enqueue_at
+from .queue import enqueue_default_in as enqueue_in
+from .queue import get_queue, get_queues, get_worker
+
+if TYPE_CHECKING:
+    from .handle import RqJob as Job
+    from .handle import cancel_rq_job as cancel_job
+    from .handle import get_current_job
+    from .handle import requeue_rq_job as requeue_job
+
+# These need the models, which do not exist yet while Django imports the apps.
+_LATER = {
+    "Job": "RqJob",
+    "cancel_job": "cancel_rq_job",
+    "get_current_job": "get_current_job",
+    "requeue_job": "requeue_rq_job",
+}
+_NO_EQUAL = {
+    "Repeat": "rq.Repeat enqueues a job again and again. Give the task a schedule: "
+    "@task(schedule=Every(minutes=10)), or set_schedule().",
+    "Webhook": "rq.Webhook has no equal. Send the request in on_success or on_failure.",
+    "Worker": "RQ's workers run nothing here. Start manage.py bgworker; a test calls "
+    "get_worker().work(burst=True), or django_bgtasks.testing.run_jobs().",
+    "get_scheduler": "schedules are of the tasks: @task(schedule=Cron(...)), or set_schedule(). "
+    "enqueue_at() and enqueue_in() need no scheduler.",
+}
+_NO_EQUAL["SimpleWorker"] = _NO_EQUAL["Worker"]
+
+__all__ = [
+    "Callback",
+    "Dependency",
+    "DuplicateJobError",
+    "Job",
+    "JobStatus",
+    "NoSuchJobError",
+    "Queue",
+    "Retry",
+    "cancel_job",
+    "enqueue",
+    "enqueue_at",
+    "enqueue_in",
+    "get_connection",
+    "get_current_job",
+    "get_queue",
+    "get_queues",
+    "get_worker",
+    "job",
+    "requeue_job",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(".handle", __name__), _LATER[name])
+    if name in _NO_EQUAL:
+        raise ImportError(
+            f"django_bgtasks.contrib.rq has no {name}: {_NO_EQUAL[name]} See docs/moving.md."
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
