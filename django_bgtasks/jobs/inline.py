@@ -78,8 +78,11 @@ def enqueue_at_once(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     """enqueue(), and run the job before this returns, within the caller's transaction if there is
     one: for the tests of what was written for a queue without transactions.
     """
-    result = enqueue(task.using(inline=True), args, kwargs, task)
-    _run_after_commit([(result.job, result.refresh)], ledger_database())
+    result, claims = enqueue(task.using(inline=True), args, kwargs, task), -1
+    # A job that has asked for another run now has been claimed; that of a paused queue has not.
+    while result.job.state == State.QUEUED and result.job.claims > claims:
+        claims = result.job.claims
+        _run_after_commit([(result.job, result.refresh)], ledger_database())
     return result
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ...core.errors import InvalidArguments
 from ...jobs.task import task
 from .calls import DecoratedFunction, queue_settings, read_options, timeout_seconds
-from .functions import after_failure, performing
+from .functions import after_failure, with_callbacks
 from .queue import RqQueue, get_queue
 
 # What a decorator of RQ's takes. The first two say where Redis is, which the settings do here.
@@ -35,7 +35,7 @@ class RqTask(DecoratedFunction):
         self.queue, self.options = queue, options
         read = read_options(options, as_path=False)
         self.extras = read.extras
-        perform: Any = performing(function, read.extras)
+        perform: Any = with_callbacks(function, read.extras)
         perform.rq_extras = read.extras
         changes = dict(read.changes)
         if "timeout" not in changes and (timeout := _settings_of(queue).get("DEFAULT_TIMEOUT")):

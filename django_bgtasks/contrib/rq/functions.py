@@ -25,7 +25,7 @@ Extras = Mapping[str, Any]
 _signer = Signer(salt="django_bgtasks.contrib.rq")
 
 
-def performing(function: Callable[..., Any], extras: Extras) -> Callable[..., Any]:
+def with_callbacks(function: Callable[..., Any], extras: Extras) -> Callable[..., Any]:
     """The function of a decorated task: it has the path and the signature of this one."""
 
     @wraps(function)
