@@ -328,7 +328,7 @@ def _enqueue_pipeline(calls: Sequence[HueySignature], app: HueyApp) -> list[Any]
         return [_task_of(first).enqueue(*first.args, **first.kwargs).job.pk]
     from ...workflows.flow import chain
 
-    return _jobs_of(chain(*_steps(calls)).enqueue())
+    return _jobs_of(chain(*steps_of(calls)).enqueue())
 
 
 def _run_pipeline(calls: Sequence[HueySignature]) -> list[Any]:
@@ -363,8 +363,8 @@ def _enqueue_chord(call: HueyChord, app: HueyApp) -> HueyChordResult:
         ids.append(_run_pipeline([_with_value(callback[0], values), *callback[1:]]))
         flat = [job_id for job_ids in ids for job_id in job_ids]
     else:
-        parts = [chain(*_steps(member)) for member in members]
-        flow = chain(group(*parts), *_steps(callback, RESULTS))
+        parts = [chain(*steps_of(member)) for member in members]
+        flow = chain(group(*parts), *steps_of(callback, RESULTS))
         flat = _jobs_of(flow.enqueue())
     sizes = [len(member) for member in members]
     ends = [sum(sizes[: number + 1]) - 1 for number in range(len(sizes))]
@@ -376,7 +376,7 @@ def _with_value(call: HueySignature, value: Any) -> HueySignature:
     return HueySignature(call.of_task, (*call.args, value), call.kwargs, call.options)
 
 
-def _steps(calls: Sequence[HueySignature], value: Any = None) -> list[Any]:
+def steps_of(calls: Sequence[HueySignature], value: Any = None) -> list[Any]:
     """The steps of a chain. value: what the first one gets, RESULTS behind a group."""
     steps = []
     for number, call in enumerate(calls):

@@ -139,6 +139,21 @@ class RqQueue:
         run_after: datetime | None = None,
     ) -> Any:
         """Enqueue a call with RQ's options; the form to which all others come."""
+        task, args, kwargs = self.call_with(target, args, kwargs, options, run_after)
+        try:
+            return self._insert(task, args, kwargs)
+        except DuplicateJob as error:
+            raise DuplicateJobError(str(error)) from error
+
+    def call_with(
+        self,
+        target: Any,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        options: Mapping[str, Any],
+        run_after: datetime | None = None,
+    ) -> tuple[Any, Sequence[Any], dict[str, Any]]:
+        """The task that runs a call, with what its options change, and its arguments."""
         call = read_options(options)
         task, args, kwargs = _task_call(target, args, kwargs, call)
         changes = {"queue_name": self.name, **call.changes}
@@ -150,10 +165,7 @@ class RqQueue:
             changes["timeout"] = timeout_seconds(self.default_timeout)
         if run_after is not None:
             changes["run_after"] = run_after
-        try:
-            return self._insert(task.using(**changes), args, kwargs)
-        except DuplicateJob as error:
-            raise DuplicateJobError(str(error)) from error
+        return task.using(**changes), args, kwargs
 
     def _insert(self, task: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         # The models are not there yet where an app's modules are imported.
