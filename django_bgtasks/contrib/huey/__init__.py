@@ -20,7 +20,7 @@ from .exceptions import (
     TaskLockedException,
 )
 from .exceptions import HueyTimeout as TaskTimeout
-from .locks import lock_task, rate_limit
+from .locks import is_locked, lock_task, rate_limit
 from .results import HueyResult as Result
 from .results import HueyResultGroup as ResultGroup
 from .signals import (
@@ -69,6 +69,10 @@ _NO_EQUAL = {
         "the jobs are in the database, and no instance is made. Import db_task and the others from "
         "here, in place of the methods of an instance.",
     ),
+    **dict.fromkeys(
+        ("flush_locks", "flush"),
+        "no lock is left behind: it ends with the attempt that holds it.",
+    ),
     "restore": "a job that was revoked has ended. retry_job() queues it again.",
     "restore_by_id": "a job that was revoked has ended. retry_job() queues it again.",
     "revoke_all": "no task is revoked as a whole. Pause its queue with bgpause, or its schedule "
@@ -79,7 +83,7 @@ _NO_EQUAL = {
     "task_finished tells of it.",
     "SIGNAL_INTERRUPTED": "a job that was interrupted runs again by itself. The signal job_rescued "
     "tells of it.",
-    "SIGNAL_LOCKED": "a lock is a limit, and who waits for it does not begin.",
+    "SIGNAL_LOCKED": "a lock of a task is a limit, and who waits for it does not begin.",
     "SIGNAL_RATE_LIMITED": "a rate is a limit, and who waits for it does not begin.",
     "SIGNAL_REVOKED": "a job that is revoked is cancelled at once. The signal task_finished tells "
     "of it.",
@@ -114,6 +118,7 @@ __all__ = [
     "disconnect_signal",
     "enqueue",
     "group",
+    "is_locked",
     "is_revoked",
     "lock_task",
     "on_commit_task",

@@ -17,7 +17,7 @@ from ...core.tags import RESULT, RESULTS
 from ...jobs.task import task as background_task_of
 from . import signals
 from .crontab import HueyCrontab
-from .locks import LimitedFunction
+from .locks import LimitedFunction, TaskLock, lock_task
 from .performing import TaskOptions, call_step, extended, with_hooks
 from .results import HueyChordResult, HueyResult, HueyResultGroup
 from .signatures import CALL_OPTIONS, HueyChord, HueyGroup, HueySignature
@@ -274,6 +274,14 @@ class HueyApp:
         """Whether the job of a result, or with this id, was cancelled."""
         return HueyResult(getattr(result, "id", result)).is_revoked()
 
+    def lock_task(self, lock_name: str, ttl: float | None = None) -> TaskLock:
+        """See lock_task()."""
+        return lock_task(lock_name, ttl)
+
+    def is_locked(self, lock_name: str) -> bool:
+        """Whether somebody holds this name."""
+        return TaskLock(lock_name).is_locked()
+
     def pending(self, limit: int | None = None) -> list[HueyResult]:
         """The queued jobs."""
         return _in_state(State.QUEUED, limit)
@@ -295,6 +303,10 @@ class HueyApp:
 
     def __bool__(self) -> bool:
         return True
+
+    def signal(self, *names: str) -> Any:
+        """See connect_signal()."""
+        return signals.connect_signal(*names)
 
 
 HUEY = HueyApp()
@@ -319,16 +331,21 @@ def _setting(name: str, default: Any) -> Any:
 def _enqueue_pipeline(calls: Sequence[HueySignature], app: HueyApp) -> list[Any]:
     """Enqueue them one after another; the ids of their jobs."""
     first = calls[0]
-    signals.send(signals.SIGNAL_ENQUEUED, first)
-    if first.run_after() is not None:
-        signals.send(signals.SIGNAL_SCHEDULED, first)
-    elif app.immediate:
+    is_later = first.run_after() is not None
+    if app.immediate and not is_later:
+        signals.send(signals.SIGNAL_ENQUEUED, first)
         return _run_pipeline(calls)
     if len(calls) == 1:
-        return [_task_of(first).enqueue(*first.args, **first.kwargs).job.pk]
-    from ...workflows.flow import chain
+        ids = [_task_of(first).enqueue(*first.args, **first.kwargs).job.pk]
+    else:
+        from ...workflows.flow import chain
 
-    return _jobs_of(chain(*steps_of(calls)).enqueue())
+        ids = _jobs_of(chain(*steps_of(calls)).enqueue())
+    first.id = str(ids[0])
+    signals.send(signals.SIGNAL_ENQUEUED, first)
+    if is_later:
+        signals.send(signals.SIGNAL_SCHEDULED, first)
+    return ids
 
 
 def _run_pipeline(calls: Sequence[HueySignature]) -> list[Any]:

@@ -11,7 +11,7 @@ class HueyException(Exception):
 
 
 class TaskLockedException(HueyException):
-    """Another one had the lock. Nothing raises it here: who waits for a limit does not begin."""
+    """Another one has the lock. What waits for a limit has not begun, and raises none."""
 
 
 class ResultTimeout(HueyException):

@@ -18,7 +18,7 @@ from ...core.errors import BgTasksError, InvalidArguments, JobCancelled, JobTime
 from ...core.retry import Retry
 from ...jobs.task import find_task, task
 from . import signals
-from .exceptions import CancelExecution, RetryTask
+from .exceptions import CancelExecution, RetryTask, TaskLockedException
 
 # A backoff of more retries than these goes on with the last delay.
 MOST_DELAYS = 100
@@ -142,6 +142,9 @@ def _perform(
         signals.run_after(context, None, error)
         raise
     except BgTasksError:
+        raise
+    except TaskLockedException as error:
+        signals.run_after(context, None, error)
         raise
     except RetryTask as error:
         signals.run_after(context, None, error)

@@ -36,6 +36,8 @@ class HueySignature:
     ) -> None:
         self.of_task, self.args, self.kwargs = of_task, tuple(args), dict(kwargs)
         self.on_complete: HueySignature | None = None
+        # Of its job, when that is enqueued.
+        self.id = ""
         if options.get("id"):
             raise InvalidArguments(
                 "id= has no equal: a job has the id of its row. For at most one job of a name "

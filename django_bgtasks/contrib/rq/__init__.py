@@ -10,21 +10,31 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ...core.states import State
 from ...transport.rq_names import Callback, DuplicateJobError, JobStatus, NoSuchJobError, Retry
 from .calls import RqDependency as Dependency
 from .calls import get_connection
 from .decorator import rq_job as job
 from .queue import RqQueue as Queue
+from .queue import RqTestWorker as SimpleWorker
 from .queue import enqueue_default as enqueue
 from .queue import enqueue_default_at as enqueue_at
 from .queue import enqueue_default_in as enqueue_in
-from .queue import get_queue, get_queues, get_worker
+from .queue import get_queue, get_queues, get_worker, registry_of
 
 if TYPE_CHECKING:
     from .handle import RqJob as Job
     from .handle import cancel_rq_job as cancel_job
     from .handle import get_current_job
     from .handle import requeue_rq_job as requeue_job
+
+Worker = SimpleWorker
+FailedJobRegistry = registry_of(State.FAILED)
+FinishedJobRegistry = registry_of(State.SUCCEEDED)
+StartedJobRegistry = registry_of(State.RUNNING)
+ScheduledJobRegistry = registry_of(State.SCHEDULED)
+DeferredJobRegistry = registry_of(State.BLOCKED)
+CanceledJobRegistry = registry_of(State.CANCELLED)
 
 # These need the models, which do not exist yet while Django imports the apps.
 _LATER = {
@@ -37,22 +47,27 @@ _NO_EQUAL = {
     "Repeat": "rq.Repeat enqueues a job again and again. Give the task a schedule: "
     "@task(schedule=Every(minutes=10)), or set_schedule().",
     "Webhook": "rq.Webhook has no equal. Send the request in on_success or on_failure.",
-    "Worker": "RQ's workers run nothing here. Start manage.py bgworker; a test calls "
-    "get_worker().work(burst=True), or django_bgtasks.testing.run_jobs().",
     "get_scheduler": "schedules are of the tasks: @task(schedule=Cron(...)), or set_schedule(). "
     "enqueue_at() and enqueue_in() need no scheduler.",
 }
-_NO_EQUAL["SimpleWorker"] = _NO_EQUAL["Worker"]
 
 __all__ = [
     "Callback",
+    "CanceledJobRegistry",
+    "DeferredJobRegistry",
     "Dependency",
     "DuplicateJobError",
+    "FailedJobRegistry",
+    "FinishedJobRegistry",
     "Job",
     "JobStatus",
     "NoSuchJobError",
     "Queue",
     "Retry",
+    "ScheduledJobRegistry",
+    "SimpleWorker",
+    "StartedJobRegistry",
+    "Worker",
     "cancel_job",
     "enqueue",
     "enqueue_at",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from ...core.errors import InvalidArguments
 from ...jobs.task import task
@@ -12,6 +12,8 @@ from .calls import DecoratedFunction, queue_settings, read_options, timeout_seco
 from .functions import after_failure, with_callbacks
 from .queue import RqQueue, get_queue
 
+P = ParamSpec("P")
+T = TypeVar("T")
 # What a decorator of RQ's takes. The first two say where Redis is, which the settings do here.
 _OPTIONS = (
     *("connection", "queue_class", "timeout", "result_ttl", "ttl", "depends_on", "at_front"),
@@ -21,7 +23,7 @@ _OPTIONS = (
 _OF_CALLS = ("depends_on", "job_id", "at_front")
 
 
-class RqTask(DecoratedFunction):
+class RqTask(DecoratedFunction, Generic[P, T]):
     """A decorated function: a call runs it here, `.delay()` and `.enqueue()` enqueue a job of it.
 
     background_task: the task that stands in its module by its path.
@@ -29,7 +31,7 @@ class RqTask(DecoratedFunction):
 
     background_task: Any = None
 
-    def __init__(self, function: Callable[..., Any], queue: Any, options: dict[str, Any]) -> None:
+    def __init__(self, function: Callable[P, T], queue: Any, options: dict[str, Any]) -> None:
         update_wrapper(self, function)
         self.function = function
         self.queue, self.options = queue, options
@@ -45,7 +47,7 @@ class RqTask(DecoratedFunction):
         decorate: Any = task(queue_name=_name_of(queue), types="django", **changes)
         self.background_task = decorate(perform)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function here and now."""
         return self.function(*args, **kwargs)
 
@@ -68,6 +70,16 @@ class RqTask(DecoratedFunction):
         options = {name: kwargs.pop(name) for name in _OF_CALLS if name in kwargs}
         options = {**self.options, **{name: new for name, new in options.items() if new}}
         return queue.enqueue_options(self, args, kwargs, options)
+
+
+@overload
+def rq_job(func_or_queue: Callable[P, T], /) -> RqTask[P, T]: ...
+
+
+@overload
+def rq_job(
+    func_or_queue: str | RqQueue = "default", connection: Any = None, *args: Any, **options: Any
+) -> Callable[[Callable[P, T]], RqTask[P, T]]: ...
 
 
 def rq_job(

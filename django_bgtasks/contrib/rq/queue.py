@@ -78,7 +78,7 @@ class RqQueue:
             f"A queue of django_bgtasks.contrib.rq has no {name!r}. See docs/moving.md."
         )
 
-    def enqueue(self, f: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> Any:
+    def enqueue(self, f: Any, *args: Any, **kwargs: Any) -> Any:
         """Enqueue a call of this function, or of that at this dotted path. Returns its RqJob.
 
         RQ's options may be among the keyword arguments: job_timeout, ttl, job_id, at_front, retry,
@@ -89,7 +89,7 @@ class RqQueue:
 
     def enqueue_call(
         self,
-        func: Callable[..., Any] | str,
+        func: Any,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         **options: Any,
@@ -232,7 +232,10 @@ class RqQueue:
 
 
 class RqRegistry:
-    """The jobs of a queue that are in one state: what RQ keeps a registry of."""
+    """The jobs of a queue that are in one state: what RQ keeps a registry of.
+
+    name: of the queue. state: of the jobs.
+    """
 
     def __init__(self, name: str, state: State) -> None:
         self.name, self._state = name, state
@@ -349,15 +352,28 @@ def enqueue_default_at(datetime: datetime, func: Any, *args: Any, **kwargs: Any)
     return get_queue().enqueue_at(datetime, func, *args, **kwargs)
 
 
-class RqTestWorker:
-    """A worker for tests: work(burst=True) runs what is queued, in the test's own process."""
+def registry_of(state: State) -> Any:
+    """What RQ's code calls for the registry of a queue, by its name or as `queue=`."""
 
-    def __init__(self, queues: Sequence[str]) -> None:
-        self.queue_names_in_order = list(queues)
+    def registry(name: str = "default", connection: Any = None, queue: Any = None, **_: Any) -> Any:
+        return RqRegistry(name if queue is None else queue.name, state)
+
+    return registry
+
+
+class RqTestWorker:
+    """A worker for tests: work(burst=True) runs what is queued, in the test's own process.
+
+    queues: names, or what get_queue() gives; one or several.
+    """
+
+    def __init__(self, queues: Any = ("default",), connection: Any = None, **_: Any) -> None:
+        several = queues if isinstance(queues, list | tuple) else [queues]
+        self.queues = [queue if isinstance(queue, RqQueue) else RqQueue(queue) for queue in several]
 
     def queue_names(self) -> list[str]:
         """The queues that it serves, in their order."""
-        return self.queue_names_in_order
+        return [queue.name for queue in self.queues]
 
     def work(self, burst: bool = False, **_: Any) -> bool:
         """Run the queued jobs, until none is left. Returns whether there was any.
@@ -372,7 +388,7 @@ class RqTestWorker:
             )
         from ...testing.running import run_jobs
 
-        return bool(run_jobs(self.queue_names_in_order))
+        return bool(run_jobs(self.queue_names()))
 
 
 def get_worker(*queue_names: str, **_: Any) -> RqTestWorker:
