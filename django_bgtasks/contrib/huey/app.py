@@ -189,7 +189,7 @@ class HueyApp:
         expires: Any = None,
         timeout: float | None = None,
         **others: Any,
-    ) -> Any:
+    ) -> Callable[[Any], HueyTask]:
         """Make a function at a module's top level a task: see HueyTask.
 
         retries: after exceptions. retry_delay: seconds, times retry_backoff for each further one.
@@ -197,13 +197,15 @@ class HueyApp:
         time by which it must have begun. timeout: seconds. others: options of BackgroundTask.
         """
         if callable(retries):
-            return HueyTask(self, retries, TaskOptions(), None, {})
+            raise InvalidArguments("A task is decorated with @task(), and not with @task.")
         options = TaskOptions(
             retries, retry_delay, retry_backoff, priority, expires, timeout, context
         )
         return lambda function: HueyTask(self, function, options, name, others)
 
-    def periodic_task(self, validate_datetime: Any, *args: Any, **options: Any) -> Any:
+    def periodic_task(
+        self, validate_datetime: Any, *args: Any, **options: Any
+    ) -> Callable[[Any], HueyTask]:
         """A task that is enqueued by itself at the times of a crontab(). See task().
 
         The times are of UTC, unless settings.HUEY has utc=False. Raises InvalidSchedule for
@@ -217,7 +219,7 @@ class HueyApp:
         zone = "UTC" if _setting("utc", True) else None
         return self.task(*args, **options, schedule=validate_datetime.schedule(zone))
 
-    def on_commit_task(self, *args: Any, **options: Any) -> Any:
+    def on_commit_task(self, *args: Any, **options: Any) -> Callable[[Any], HueyTask]:
         """task(): every job of this package begins after the commit.
 
         With immediate=True it is the one that runs then, and not at once.
@@ -230,7 +232,9 @@ class HueyApp:
 
         return decorate
 
-    def context_task(self, obj: Any, as_argument: bool = False, **options: Any) -> Any:
+    def context_task(
+        self, obj: Any, as_argument: bool = False, **options: Any
+    ) -> Callable[[Any], HueyTask]:
         """A task that runs within this context manager."""
 
         def decorate(function: Callable[..., Any]) -> HueyTask:
