@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 RQ = {
-    "from django_rq import": "from django_bgtasks.contrib.rq import",
-    "from rq import": "from django_bgtasks.contrib.rq import",
-    "from rq.job import": "from django_bgtasks.contrib.rq import",
+    **{
+        f"from {module} import": "from django_bgtasks.contrib.rq import"
+        for module in (
+            *("django_rq", "django_rq.decorators", "django_rq.queues", "rq", "rq.command"),
+            *("rq.decorators", "rq.job", "rq.queue", "rq.registry", "rq.timeouts", "rq.worker"),
+        )
+    },
     "import django_rq": "from django_bgtasks.contrib import rq as django_rq",
 }
 HUEY = {
-    "from huey import": "from django_bgtasks.contrib.huey import",
-    "from huey.contrib.djhuey import": "from django_bgtasks.contrib.huey import",
-    "from huey.exceptions import": "from django_bgtasks.contrib.huey import",
-    "from huey.signals import": "from django_bgtasks.contrib.huey import",
+    **{
+        f"from {module} import": "from django_bgtasks.contrib.huey import"
+        for module in (
+            *("huey", "huey.contrib.djhuey", "huey.exceptions", "huey.signals", "django_huey"),
+        )
+    },
+    "import huey": "from django_bgtasks.contrib import huey",
     "from huey.contrib import djhuey": "from django_bgtasks.contrib import huey as djhuey",
 }

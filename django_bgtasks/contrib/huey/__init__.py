@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...core.errors import JobTimeout as TaskTimeout
 from .app import HUEY, HueyApp
 from .crontab import HueyCrontab as crontab  # noqa: N813 - it is what Huey calls it
 from .exceptions import (
@@ -19,7 +20,6 @@ from .exceptions import (
     TaskException,
     TaskLockedException,
 )
-from .exceptions import HueyTimeout as TaskTimeout
 from .locks import is_locked, lock_task, rate_limit
 from .results import HueyResult as Result
 from .results import HueyResultGroup as ResultGroup

@@ -17,7 +17,7 @@ from ...core.tags import RESULT, RESULTS
 from ...jobs.task import task as background_task_of
 from . import signals
 from .crontab import HueyCrontab
-from .locks import LimitedFunction, TaskLock, lock_task
+from .locks import LimitedFunction, TaskLock, lock_task, rate_limit
 from .performing import TaskOptions, call_step, extended, with_hooks
 from .results import HueyChordResult, HueyResult, HueyResultGroup
 from .signatures import CALL_OPTIONS, HueyChord, HueyGroup, HueySignature
@@ -198,6 +198,9 @@ class HueyApp:
         """
         if callable(retries):
             raise InvalidArguments("A task is decorated with @task(), and not with @task.")
+        if "queue" in others:
+            # As django-huey says it, which has several queues.
+            others["queue_name"] = others.pop("queue")
         options = TaskOptions(
             retries, retry_delay, retry_backoff, priority, expires, timeout, context
         )
@@ -308,9 +311,22 @@ class HueyApp:
     def __bool__(self) -> bool:
         return True
 
-    def signal(self, *names: str) -> Any:
-        """See connect_signal()."""
-        return signals.connect_signal(*names)
+    def flush(self) -> None:
+        """Delete the jobs of tasks of this room that wait."""
+        from ...jobs.actions import delete_jobs
+        from ...ledger.lifecycle import ledger_database
+        from ...models import Job
+
+        rows = Job.objects.using(ledger_database()).waiting().filter(task__in=list(_tasks))
+        delete_jobs(dict(rows.values_list("pk", "state")))
+
+    signal = staticmethod(signals.connect_signal)
+    disconnect_signal = staticmethod(signals.disconnect_signal)
+    pre_execute = staticmethod(signals.pre_execute)
+    post_execute = staticmethod(signals.post_execute)
+    on_startup = staticmethod(signals.on_startup)
+    on_shutdown = staticmethod(signals.on_shutdown)
+    rate_limit = staticmethod(rate_limit)
 
 
 HUEY = HueyApp()

@@ -18,10 +18,6 @@ class ResultTimeout(HueyException):
     """The job had not ended when the time to wait for it was up."""
 
 
-class HueyTimeout(HueyException):
-    """The time of a task was up. Nothing raises it here: a task gets JobTimeout."""
-
-
 class CancelExecution(Exception):
     """Raised by a task: end now. retry: True runs it once more, False never, None as it has
     retries.

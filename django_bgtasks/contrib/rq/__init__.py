@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ...core.errors import JobTimeout as JobTimeoutException
 from ...core.states import State
 from ...transport.rq_names import Callback, DuplicateJobError, JobStatus, NoSuchJobError, Retry
 from .calls import RqDependency as Dependency
@@ -25,7 +26,7 @@ from .queue import get_queue, get_queues, get_worker, registry_of
 if TYPE_CHECKING:
     from .handle import RqJob as Job
     from .handle import cancel_rq_job as cancel_job
-    from .handle import get_current_job
+    from .handle import get_current_job, send_stop_job_command
     from .handle import requeue_rq_job as requeue_job
 
 Worker = SimpleWorker
@@ -42,6 +43,7 @@ _LATER = {
     "cancel_job": "cancel_rq_job",
     "get_current_job": "get_current_job",
     "requeue_job": "requeue_rq_job",
+    "send_stop_job_command": "send_stop_job_command",
 }
 _NO_EQUAL = {
     "Repeat": "rq.Repeat enqueues a job again and again. Give the task a schedule: "
@@ -61,6 +63,7 @@ __all__ = [
     "FinishedJobRegistry",
     "Job",
     "JobStatus",
+    "JobTimeoutException",
     "NoSuchJobError",
     "Queue",
     "Retry",
@@ -79,6 +82,7 @@ __all__ = [
     "get_worker",
     "job",
     "requeue_job",
+    "send_stop_job_command",
 ]
 
 

@@ -295,3 +295,8 @@ def cancel_rq_job(job_id: str, connection: Any = None, **_: Any) -> None:
 def requeue_rq_job(job_id: str, connection: Any = None, **_: Any) -> RqJob:
     """RqJob.requeue(), by its id."""
     return RqJob.fetch(job_id).requeue()
+
+
+def send_stop_job_command(connection: Any, job_id: str, serializer: Any = None) -> None:
+    """RqJob.cancel(), by its id, as RQ's code calls it for a job that runs."""
+    RqJob.fetch(job_id).cancel()
