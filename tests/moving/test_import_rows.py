@@ -22,7 +22,7 @@ from django_bgtasks.models import HistoryEntry, Job, Schedule
 pytestmark = pytest.mark.django_db(transaction=True)
 COUNT = "tests.moving.rq_tasks.count"
 PLAIN = "tests.moving.rq_tasks.plain"
-TEXT = {"blank": True, "default": ""}
+TEXT: Any = {"blank": True, "default": ""}
 TABLES: dict[str, dict[str, models.Field[Any, Any]]] = {
     "django_celery_beat_crontabschedule": {
         name: models.CharField(max_length=60, default="*")
