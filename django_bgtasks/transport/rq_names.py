@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.job import Callback, JobStatus, Retry
 from rq.utils import parse_timeout
 
 __all__ = [
     "Callback",
     "DuplicateJobError",
+    "InvalidJobOperation",
     "JobStatus",
     "NoSuchJobError",
     "Retry",

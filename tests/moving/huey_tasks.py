@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from django_bgtasks.contrib.huey import (
@@ -103,6 +105,27 @@ def locked_inside() -> Any:
 @lock_task("helper")
 def with_helper() -> str:
     return "free"
+
+
+def logged(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator of a site's own, between a task and its lock."""
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        @lock_task(name)
+        def wrapper() -> Any:
+            calls.append("logged")
+            return function()
+
+        return wrapper
+
+    return decorate
+
+
+@db_periodic_task(crontab(minute="0"))
+@logged("nightly")
+def nightly() -> str:
+    return "night"
 
 
 @task(name="former")

@@ -8,6 +8,7 @@ RQ = {
         for module in (
             *("django_rq", "django_rq.decorators", "django_rq.queues", "rq", "rq.command"),
             *("rq.decorators", "rq.job", "rq.queue", "rq.registry", "rq.timeouts", "rq.worker"),
+            "django_rq.workers",
         )
     },
     "import django_rq": "from django_bgtasks.contrib import rq as django_rq",

@@ -69,3 +69,15 @@ def refuse_result(job: Any, connection: Any, result: Any) -> None:
 class Report:
     def build(self) -> None:
         pass
+
+    @classmethod
+    def of_all(cls, number: int) -> str:
+        return f"{cls.__name__} {number}"
+
+    @staticmethod
+    def of_none() -> str:
+        return "none"
+
+
+class Yearly(Report):
+    pass

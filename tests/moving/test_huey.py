@@ -130,6 +130,14 @@ def test_a_lock_of_a_task_is_a_limit() -> None:
     assert (tasks.mail.background_task.rate.count, tasks.mail.background_task.rate.per) == (10, 60)
 
 
+def test_a_decorator_of_the_site_may_stand_between_a_task_and_its_lock() -> None:
+    task = find_task(PATH + "nightly")
+    assert (task.limit.key, task.limit.when_busy) == ("nightly", "skip")
+    result = tasks.nightly()
+    run_jobs()
+    assert (result(), tasks.calls) == ("night", ["logged"])
+
+
 def test_a_lock_within_a_task_is_held_by_one_at_a_time() -> None:
     result = tasks.locked_inside()
     run_jobs()

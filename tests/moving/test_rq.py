@@ -13,10 +13,10 @@ from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
 from pytest_django import Settings
-from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 
 import django_bgtasks.contrib.rq as django_rq
-from django_bgtasks import InvalidArguments, InvalidMove
+from django_bgtasks import InvalidArguments
 from django_bgtasks.contrib.rq import (
     Dependency,
     FailedJobRegistry,
@@ -131,8 +131,27 @@ def test_what_has_no_equal_is_refused_with_where_to_read(options: dict[str, Any]
 
 @pytest.mark.parametrize("function", [tasks.Report().build, lambda: 1])
 def test_a_function_that_no_worker_can_import_is_refused(function: Any) -> None:
-    with pytest.raises(InvalidArguments, match="top level"):
+    with pytest.raises(InvalidArguments, match=r"top level|is none that"):
         get_queue().enqueue(function)
+
+
+def test_methods_of_classes_and_of_rows_run(django_user_model: Any) -> None:
+    queue, user = get_queue(), django_user_model.objects.create(username="ada", first_name="Ada")
+    jobs = [
+        queue.enqueue(tasks.Yearly.of_all, 3),
+        queue.enqueue(tasks.Report.of_none),
+        queue.enqueue(user.get_full_name),
+        queue.enqueue("tests.moving.rq_tasks.Report.of_all", 4),
+    ]
+    run()
+    assert [job.result for job in jobs] == ["Yearly 3", "none", "Ada", "Report 4"]
+    assert jobs[0].func_name == PATH + "Yearly.of_all"
+
+
+def test_a_test_empties_redis_by_its_connection() -> None:
+    get_queue().enqueue(tasks.plain)
+    get_queue().connection.flushall()
+    assert not Row.objects.exists()
 
 
 def test_a_method_cannot_be_decorated() -> None:
@@ -269,8 +288,14 @@ def test_the_registries_are_the_rows() -> None:
 def test_a_job_that_has_ended_is_not_cancelled() -> None:
     job = get_queue().enqueue(tasks.plain)
     run()
-    with pytest.raises(InvalidMove):
-        job.cancel()
+    job.cancel()
+    assert job.is_finished
+    with pytest.raises(InvalidJobOperation):
+        job.requeue()
+    other = get_queue().enqueue(tasks.plain)
+    other.cancel()
+    with pytest.raises(InvalidJobOperation):
+        other.cancel()
 
 
 def test_a_worker_for_tests_runs_its_queues_only() -> None:

@@ -46,19 +46,20 @@ class HueyTask:
     ) -> None:
         if isinstance(function, HueyTask):
             function = function.func
+        # Somebody may have put the names of another function onto the one that is under a lock.
+        update_wrapper(self, function)
+        self.path = f"{function.__module__}.{function.__qualname__}"
+        self.name, self.waits_for_commit = name or function.__name__, waits_for_commit
         if isinstance(function, LimitedFunction):
             others = {**_limits(function, options), **others}
             function = function.function
-        update_wrapper(self, function)
         self.huey, self.options = app, options
         self.func: Callable[..., Any] = function
-        self.name, self.waits_for_commit = name or function.__name__, waits_for_commit
         self._others = dict(others)
         self.background_task = self._background_task()
 
     def _background_task(self) -> Any:
-        path = f"{self.func.__module__}.{self.func.__qualname__}"
-        alias = f"{self.func.__module__}.{self.name}"
+        path, alias = self.path, f"{self.__module__}.{self.name}"
         aliases = (alias,) if alias != path else ()
         first = _tasks.setdefault(path, self)
         if first is not self and (first.func, first.options, first._others) == (
@@ -70,7 +71,7 @@ class HueyTask:
             register_aliases(path, aliases)
             return first.background_task
         _tasks[path] = self
-        perform = with_hooks(self.func, self.options)
+        perform = with_hooks(self.func, self.options, self)
         changes = {"types": "django", **self.options.changes(), **self._others}
         decorate: Any = background_task_of(**changes, aliases=aliases)
         return decorate(perform)

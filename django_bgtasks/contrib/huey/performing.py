@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import wraps
+from functools import update_wrapper
 from inspect import Signature, iscoroutinefunction, signature
 from typing import Any
 
@@ -105,13 +105,19 @@ class HueyContext:
         """Nothing: at its timeout a task gets JobTimeout wherever it is."""
 
 
-def with_hooks(function: Callable[..., Any], options: TaskOptions) -> Callable[..., Any]:
-    """The function of a task: it has the path of this one, and its signature without `task`."""
+def with_hooks(
+    function: Callable[..., Any], options: TaskOptions, names: Any
+) -> Callable[..., Any]:
+    """The function of a task, with the signature of this one, but for `task`.
 
-    @wraps(function)
+    names: what has its name, module and the like.
+    """
+
     def perform(*args: Any, **kwargs: Any) -> Any:
-        return _perform(function, options, args, kwargs)
+        return _perform(function, options, args, kwargs, names.__name__)
 
+    update_wrapper(perform, names, updated=())
+    vars(perform)["__wrapped__"] = function
     if options.context:
         vars(perform)["__signature__"] = _without_task(function)
     vars(perform)["huey_options"] = options
@@ -129,8 +135,9 @@ def _perform(
     options: TaskOptions,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
+    name: str,
 ) -> Any:
-    context = _context(function, options, args, kwargs)
+    context = _context(name, options, args, kwargs)
     names = {**kwargs, "task": context} if options.context else kwargs
     act = async_to_sync(function) if iscoroutinefunction(function) else function
     try:
@@ -179,7 +186,7 @@ def _delay_of(error: RetryTask, options: TaskOptions) -> float:
 
 
 def _context(
-    function: Callable[..., Any],
+    name: str,
     options: TaskOptions,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
@@ -187,7 +194,6 @@ def _context(
     from ...jobs.context import current_job
 
     current = current_job()
-    name = function.__name__
     if current is None:
         return HueyContext("", name, args, kwargs, options, options.retries)
     left = max(current.job.max_attempts - current.attempt, 0) if options.retries else 0

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.errors import JobTimeout as JobTimeoutException
 from ...core.states import State
-from ...transport.rq_names import Callback, DuplicateJobError, JobStatus, NoSuchJobError, Retry
+from ...transport.rq_names import (
+    Callback,
+    DuplicateJobError,
+    InvalidJobOperation,
+    JobStatus,
+    NoSuchJobError,
+    Retry,
+)
 from .calls import RqDependency as Dependency
 from .calls import get_connection
 from .decorator import rq_job as job
@@ -61,6 +68,7 @@ __all__ = [
     "DuplicateJobError",
     "FailedJobRegistry",
     "FinishedJobRegistry",
+    "InvalidJobOperation",
     "Job",
     "JobStatus",
     "JobTimeoutException",

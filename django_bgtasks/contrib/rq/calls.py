@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.core import mail
 
 from ...core.errors import InvalidArguments
 from ...core.options import backend_settings, default_backend
 from ...core.retry import Retry
+from ...core.states import State
 from ...transport.rq_names import parse_timeout
 
 # The task that calls functions which are none themselves.
@@ -56,11 +59,30 @@ class RqDependency:
 class NoConnection:
     """What stands where RQ's code passes a connection on; it has nothing that could be called."""
 
+    def flushall(self, *_args: Any, **_options: Any) -> bool:
+        """In a test, delete the jobs that do not run, as tests empty Redis by it."""
+        from ...jobs.actions import delete_jobs
+        from ...ledger.lifecycle import ledger_database
+        from ...models import Job
+
+        if not is_test():
+            raise AttributeError("flushall() is for tests: it would delete all jobs.")
+        rows = Job.objects.using(ledger_database()).exclude(state=State.RUNNING)
+        delete_jobs(dict(rows.values_list("pk", "state")))
+        return True
+
+    flushdb = flushall
+
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
             f"There is no connection to ask for {name!r}: the jobs are in the database. For a "
             f"Redis of your own use django_redis.get_redis_connection(). See docs/moving.md."
         )
+
+
+def is_test() -> bool:
+    """Whether a test runs: Django's test runner has set its environment up."""
+    return hasattr(mail, "outbox")
 
 
 def get_connection(*_args: Any, **_options: Any) -> NoConnection:
@@ -155,23 +177,36 @@ def callback_path(name: str, callback: Any) -> str:
 
 
 def function_path(function: Callable[..., Any] | str, what: str = "the function") -> str:
-    """The dotted path of a function at the top level of a module.
+    """The dotted path of a function, or of a method in a class, at the top level of a module.
 
     Raises InvalidArguments for what no worker could import.
     """
     if isinstance(function, str):
-        # RQ writes module:qualified.name for what is in a class; neither is a top level.
-        return function
+        # RQ takes module:name, too.
+        return function.replace(":", ".")
+    owner = getattr(function, "__self__", None)
+    if owner is None or inspect.ismodule(owner):
+        name = getattr(function, "__qualname__", "")
+    else:
+        owner = owner if isinstance(owner, type) else type(owner)
+        name = f"{owner.__qualname__}.{getattr(function, '__name__', '')}"
+        function = owner
     module = getattr(function, "__module__", None) or ""
-    name = getattr(function, "__qualname__", "")
     if module == "__main__":
         raise ValueError("Functions from the __main__ module cannot be processed by workers")
-    if not name.isidentifier():
+    if not all(part.isidentifier() for part in name.split(".")):
         raise InvalidArguments(
-            f"{what} must be at the top level of a module, not {function!r}. RQ pickles the object "
-            f"of a method; write a function that takes its id. See docs/moving.md."
+            f"{what} must be at the top level of a module, or in a class there, so that a worker "
+            f"can import it, and not {function!r}. See docs/moving.md."
         )
     return f"{module}.{name}"
+
+
+def instance_of(function: Any) -> Any:
+    """The object whose method this is; None for a function, and for a method of a class."""
+    owner = getattr(function, "__self__", None)
+    is_object = not (owner is None or isinstance(owner, type) or inspect.ismodule(owner))
+    return owner if is_object else None
 
 
 def _dedup(options: Mapping[str, Any]) -> dict[str, Any]:

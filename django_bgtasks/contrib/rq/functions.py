@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import iscoroutinefunction
+from pkgutil import resolve_name
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.core.signing import BadSignature, Signer
-from django.utils.module_loading import import_string
 
 from ...core.errors import GiveUp, RetryLater
 from ...core.outcomes import Outcome
@@ -120,7 +120,7 @@ def call_function(
             f"The path {printable(path)} is not what was enqueued, or the SECRET_KEY of that time "
             f"is in SECRET_KEY_FALLBACKS no more."
         )
-    found = import_string(path)
+    found = resolve_name(path)
     return perform_call(getattr(found, "function", found), args, kwargs, extras)
 
 
@@ -139,7 +139,7 @@ def is_signed(path: str, signature: str) -> bool:
 
 
 def _function(callback: Any) -> Any:
-    return import_string(callback) if isinstance(callback, str) else callback
+    return resolve_name(callback) if isinstance(callback, str) else callback
 
 
 def _job() -> Any:

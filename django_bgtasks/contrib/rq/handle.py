@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta
+from pkgutil import resolve_name
 from typing import Any, Self
 from uuid import UUID
 
 from django.core.cache import caches
 from django.utils import timezone
 
+from ...core.errors import InvalidMove
 from ...core.options import backend_of, default_backend
 from ...core.states import FINAL, State
 from ...jobs.actions import cancel_job, delete_jobs, retry_job
@@ -21,7 +23,7 @@ from ...jobs.typed import value_of
 from ...ledger.lifecycle import ledger_database
 from ...models import Attempt, Job
 from ...transport.connection import cache_name
-from ...transport.rq_names import JobStatus, NoSuchJobError
+from ...transport.rq_names import InvalidJobOperation, JobStatus, NoSuchJobError
 from .calls import FUNCTION_TASK
 
 _STATUS = {
@@ -161,10 +163,8 @@ class RqJob:
 
     @property
     def func(self) -> Any:
-        """The function itself; None where it cannot be imported."""
-        from django.utils.module_loading import import_string
-
-        return import_string(self.func_name)
+        """The function itself. Raises ImportError or AttributeError where there is none."""
+        return resolve_name(self.func_name)
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -237,13 +237,23 @@ class RqJob:
         self.save_meta()
 
     def cancel(self, pipeline: Any = None, enqueue_dependents: bool = False) -> None:
-        """Cancel it; one that runs is stopped. Raises InvalidMove if it has ended."""
-        cancel_job(self.row.pk)
+        """Cancel it; one that runs is stopped, and one that has succeeded or failed stays so.
+
+        Raises RQ's InvalidJobOperation if it is cancelled already.
+        """
+        try:
+            cancel_job(self.row.pk)
+        except InvalidMove as error:
+            if self.is_canceled:
+                raise InvalidJobOperation(str(error)) from error
         self.refresh()
 
     def requeue(self, at_front: bool = False) -> Self:
-        """Queue it again if it has failed or was cancelled. Raises InvalidMove if not."""
-        retry_job(self.row.pk)
+        """Queue it again. Raises RQ's InvalidJobOperation if it has not failed."""
+        try:
+            retry_job(self.row.pk)
+        except InvalidMove as error:
+            raise InvalidJobOperation(str(error)) from error
         self.refresh()
         return self
 

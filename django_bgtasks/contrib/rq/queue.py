@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core import mail
 from django.db import connections
 from django.utils import timezone
 
@@ -24,6 +23,8 @@ from .calls import (
     NoConnection,
     function_path,
     get_connection,
+    instance_of,
+    is_test,
     queue_settings,
     read_options,
     timeout_seconds,
@@ -380,8 +381,7 @@ class RqTestWorker:
 
         Raises InvalidArguments outside of tests, and without burst.
         """
-        # Django's test runner makes it, and pytest-django by Django's own function.
-        if not burst or not hasattr(mail, "outbox"):
+        if not burst or not is_test():
             raise InvalidArguments(
                 "get_worker().work(burst=True) is for tests. Start `manage.py bgworker`, with "
                 "--burst to end when nothing is left. See docs/moving.md."
@@ -429,6 +429,8 @@ def _task_call(
         extras = {**of_definition.extras, **extras}
         call.changes.update({**of_definition.changes, **call.changes})
     path = own.module_path if hasattr(own, "module_path") else function_path(target)
+    if (instance := instance_of(target)) is not None:
+        args = (instance, *args)
     return call_function, (path, sign(path), list(args), kwargs, extras), {}
 
 

@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
-from django.utils.module_loading import import_string
 
 from ...contrib.rq.queue import RqQueue
 from ...core.timing import Cron, Every, Timing
@@ -145,8 +145,8 @@ def _read_job(redis: ForeignRedis, job_id: str, queue: str, moment: datetime | N
         raise Unmovable("rq.Repeat has no equal: give the task a schedule")
     path, args, kwargs = _call_in(fields)
     try:
-        target = import_string(path)
-    except ImportError as error:
+        target = resolve_name(path)
+    except (ImportError, AttributeError) as error:
         raise Unmovable(f"{path} cannot be imported here: {error}") from error
     if not callable(target):
         raise Unmovable(f"{path} cannot be called")
