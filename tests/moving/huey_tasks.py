@@ -30,6 +30,11 @@ def water(liters: int, kind: str = "rain") -> int:
 
 
 @task()
+def append_to(found: list[int]) -> None:
+    found.append(1)
+
+
+@task()
 def pair(number: int) -> tuple[int, int]:
     return number, number + 1
 
@@ -126,6 +131,11 @@ def logged(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 @logged("nightly")
 def nightly() -> str:
     return "night"
+
+
+@task(name="not-a-path of any kind")
+def odd() -> str:
+    return "odd"
 
 
 @task(name="former")

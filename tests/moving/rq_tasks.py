@@ -35,6 +35,15 @@ def plain(*args: Any, **kwargs: Any) -> Any:
     return [*args]
 
 
+def append_to(found: list[int]) -> None:
+    found.append(1)
+
+
+@job
+def append_decorated(found: list[int]) -> None:
+    found.append(2)
+
+
 def explode(text: str = "boom") -> None:
     raise ValueError(text)
 

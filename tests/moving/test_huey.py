@@ -50,6 +50,7 @@ def test_a_task_is_found_by_its_own_path_with_its_options() -> None:
 
 def test_a_former_name_leads_to_the_task() -> None:
     assert find_task(PATH + "former") is tasks.renamed.background_task
+    assert tasks.odd.name == "not-a-path of any kind"
 
 
 def test_one_function_may_stand_under_two_decorators() -> None:
@@ -95,6 +96,25 @@ def test_immediate_runs_a_chord_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HUEY, "_immediate", True)
     result = HUEY.enqueue(group([tasks.add.s(1, 2), tasks.add.s(3)]).then(tasks.total))
     assert result.get() == 6
+
+
+def test_immediate_passes_the_very_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HUEY, "_immediate", True)
+    found: list[int] = []
+    tasks.append_to(found)
+    assert found == [1]
+
+
+def test_a_site_looks_for_what_waits_and_revokes_it() -> None:
+    tasks.water.schedule((3,), {"kind": "tap"}, delay=60)
+    tasks.water.schedule((4,), delay=60)
+    [first, _] = HUEY.scheduled()
+    assert (first.name, first.args, first.kwargs) == ("water", (3,), {"kind": "tap"})
+    HUEY.revoke(first)
+    assert HUEY.is_revoked(first)
+    assert [waiting.args for waiting in HUEY.scheduled()] == [(4,)]
+    HUEY.flush()
+    assert HUEY.scheduled_count() == 0
 
 
 def test_a_delayed_pipeline_begins_later() -> None:
@@ -207,8 +227,7 @@ def test_what_means_something_else_is_refused() -> None:
         tasks.water.revoke()
     with pytest.raises(InvalidArguments, match="on_failure"):
         tasks.water.s(1).error(tasks.add)
-    with pytest.raises(InvalidArguments, match="priority"):
-        HUEY.task(priority=1000)(tasks.update)
+    assert HUEY.task(priority=1000)(tasks.update).background_task.priority == 100
     with pytest.raises(InvalidArguments, match="retry=False"):
         djhuey.rate_limit("x", 1, 1, retry=False)
     with pytest.raises(InvalidArguments, match="task_finished"):

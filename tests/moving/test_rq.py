@@ -174,7 +174,7 @@ def test_a_connection_is_passed_on_and_not_used() -> None:
     job = tasks.send.delay("ada")
     assert Job.fetch(job.id, connection=get_connection()) == job
     with pytest.raises(AttributeError, match="get_redis_connection"):
-        get_connection().ping()
+        get_connection().get("key")
     with pytest.raises(NoSuchJobError):
         Job.fetch("7f8a2f5e-0000-0000-0000-000000000000", connection=get_queue().connection)
 
@@ -315,6 +315,14 @@ def test_settings_of_django_rq_count_while_they_are_there(settings: Settings) ->
     assert job.timeout == 77
     with pytest.raises(KeyError):
         get_queue("emails")
+
+
+def test_at_once_passes_the_very_objects() -> None:
+    found: list[int] = []
+    queue = get_queue(is_async=False)
+    queue.enqueue(tasks.append_to, found)
+    queue.enqueue(tasks.append_decorated, found)
+    assert found == [1, 2]
 
 
 def test_at_once_can_mean_after_the_commit(

@@ -19,7 +19,7 @@ from . import signals
 from .crontab import HueyCrontab
 from .locks import LimitedFunction, TaskLock, lock_task, rate_limit
 from .performing import TaskOptions, call_step, extended, with_hooks
-from .results import HueyChordResult, HueyResult, HueyResultGroup
+from .results import HueyChordResult, HueyResult, HueyResultGroup, HueyWaiting
 from .signatures import CALL_OPTIONS, HueyChord, HueyGroup, HueySignature
 
 _RETRIES = ("retries", "retry_delay", "retry_backoff")
@@ -60,7 +60,8 @@ class HueyTask:
 
     def _background_task(self) -> Any:
         path, alias = self.path, f"{self.__module__}.{self.name}"
-        aliases = (alias,) if alias != path else ()
+        # Any text is a name for Huey; one of a job is a path.
+        aliases = (alias,) if alias != path and self.name.isidentifier() else ()
         first = _tasks.setdefault(path, self)
         if first is not self and (first.func, first.options, first._others) == (
             self.func,
@@ -290,11 +291,11 @@ class HueyApp:
         """Whether somebody holds this name."""
         return TaskLock(lock_name).is_locked()
 
-    def pending(self, limit: int | None = None) -> list[HueyResult]:
+    def pending(self, limit: int | None = None) -> list[HueyWaiting]:
         """The queued jobs."""
         return _in_state(State.QUEUED, limit)
 
-    def scheduled(self, limit: int | None = None) -> list[HueyResult]:
+    def scheduled(self, limit: int | None = None) -> list[HueyWaiting]:
         """The jobs that are for later."""
         return _in_state(State.SCHEDULED, limit)
 
@@ -318,7 +319,11 @@ class HueyApp:
         from ...ledger.lifecycle import ledger_database
         from ...models import Job
 
-        rows = Job.objects.using(ledger_database()).waiting().filter(task__in=list(_tasks))
+        rows = (
+            Job.objects.using(ledger_database())
+            .waiting()
+            .filter(task__in=[*_tasks, call_step.module_path])
+        )
         delete_jobs(dict(rows.values_list("pk", "state")))
 
     signal = staticmethod(signals.connect_signal)
@@ -447,9 +452,10 @@ def _jobs_of(handle: Any) -> list[Any]:
     return list(rows.values_list("pk", flat=True))
 
 
-def _in_state(state: State, limit: int | None) -> list[HueyResult]:
+def _in_state(state: State, limit: int | None) -> list[HueyWaiting]:
     from ...ledger.lifecycle import ledger_database
     from ...models import Job
 
-    rows = Job.objects.using(ledger_database()).filter(state=state, types="django").order_by("pk")
-    return [HueyResult(job_id) for job_id in rows.values_list("pk", flat=True)[:limit]]
+    paths = [*_tasks, call_step.module_path]
+    rows = Job.objects.using(ledger_database()).filter(state=state, task__in=paths)
+    return [HueyWaiting(row) for row in rows.order_by("pk")[:limit]]

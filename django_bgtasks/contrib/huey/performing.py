@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from ...jobs.task import find_task, task
 from . import signals
 from .exceptions import CancelExecution, RetryTask, TaskLockedException
 
+logger = logging.getLogger("django_bgtasks")
 # A backoff of more retries than these goes on with the last delay.
 MOST_DELAYS = 100
 LOWEST, HIGHEST = -100, 100
@@ -45,11 +47,7 @@ class TaskOptions:
                 max_attempts=self.retries + 1, delays=self._delays(), jitter=0, on=(Exception,)
             )
         if self.priority is not None:
-            if not LOWEST <= self.priority <= HIGHEST:
-                raise InvalidArguments(
-                    f"priority={self.priority} is beyond {LOWEST} to {HIGHEST}. See docs/moving.md."
-                )
-            changes["priority"] = self.priority
+            changes["priority"] = priority_of(self.priority)
         if self.expires is not None:
             changes["expires"] = expiry_of(self.expires)
         if self.timeout is not None:
@@ -114,6 +112,7 @@ def with_hooks(
     """
 
     def perform(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = _passed_call(args, kwargs)
         return _perform(function, options, args, kwargs, names.__name__)
 
     update_wrapper(perform, names, updated=())
@@ -122,6 +121,15 @@ def with_hooks(
         vars(perform)["__signature__"] = _without_task(function)
     vars(perform)["huey_options"] = options
     return perform
+
+
+def _passed_call(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments, or in immediate mode the very objects that were passed."""
+    from ...jobs.context import current_job
+    from ...jobs.inline import passed_calls
+
+    current = current_job()
+    return (args, kwargs) if current is None else passed_calls.get(current.job_id, (args, kwargs))
 
 
 def _without_task(function: Callable[..., Any]) -> Signature:
@@ -199,6 +207,15 @@ def _context(
     left = max(current.job.max_attempts - current.attempt, 0) if options.retries else 0
     eta = current.job.run_after
     return HueyContext(str(current.job_id), name, args, kwargs, options, left, eta)
+
+
+def priority_of(priority: int) -> int:
+    """The priority of a task; beyond -100 and 100 it is these, and the log says so."""
+    nearest = max(LOWEST, min(priority, HIGHEST))
+    if nearest != priority:
+        text = "priority=%s counts as %s: beyond it, jobs run in the order of their calls."
+        logger.warning(text, priority, nearest)
+    return nearest
 
 
 def time_of(moment: datetime) -> datetime:

@@ -103,6 +103,25 @@ class HueyResult:
         return {"error": row.error, "retries": 0, "traceback": trace, "task_id": self.id}
 
 
+class HueyWaiting(HueyResult):
+    """A job that waits: its result, and its call.
+
+    name: of the task. args, kwargs: of the call. eta: when it is to run; None for now.
+    """
+
+    def __init__(self, row: Any) -> None:
+        from ...jobs.typed import value_of
+
+        super().__init__(row.pk)
+        args, kwargs = value_of([row.args, row.kwargs]) if row.types else (row.args, row.kwargs)
+        path = row.task
+        if path.startswith(__package__):
+            # The step of a pipeline.
+            path, args, kwargs = args[0], args[1], args[2]
+        self.name = path.rpartition(".")[2]
+        self.args, self.kwargs, self.eta = tuple(args), dict(kwargs), row.run_after
+
+
 class HueyResultGroup:
     """The results of several calls, in their order."""
 

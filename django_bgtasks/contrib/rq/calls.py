@@ -59,6 +59,10 @@ class RqDependency:
 class NoConnection:
     """What stands where RQ's code passes a connection on; it has nothing that could be called."""
 
+    def ping(self) -> bool:
+        """True: what asks whether it can enqueue can."""
+        return True
+
     def flushall(self, *_args: Any, **_options: Any) -> bool:
         """In a test, delete the jobs that do not run, as tests empty Redis by it."""
         from ...jobs.actions import delete_jobs

@@ -17,6 +17,7 @@ from ...core.errors import GiveUp, RetryLater
 from ...core.outcomes import Outcome
 from ...core.payload import printable
 from ...jobs.task import task
+from .calls import FUNCTION_TASK
 
 logger = logging.getLogger("django_bgtasks")
 # So many seconds apart a job looks whether those that it depends on have ended.
@@ -41,6 +42,7 @@ def perform_call(
     """Call it as RQ's worker does: after its dependencies, and its callbacks after it."""
     if extras.get("depends_on"):
         await_dependencies(extras["depends_on"], bool(extras.get("allow_failure")))
+    args, kwargs = _passed_call(args, kwargs)
     act = async_to_sync(function) if iscoroutinefunction(function) else function
     try:
         value = act(*args, **kwargs)
@@ -55,6 +57,20 @@ def perform_call(
     if callback := extras.get("on_success"):
         _function(callback)(_job(), None, value)
     return value
+
+
+def _passed_call(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments, or of a queue that runs at once the very objects that were passed."""
+    from ...jobs.context import current_job
+    from ...jobs.inline import passed_calls
+
+    current = current_job()
+    passed = None if current is None else passed_calls.get(current.job_id)
+    if passed is None:
+        return args, kwargs
+    if current is not None and current.task.module_path == FUNCTION_TASK:
+        return passed[0][2], passed[0][3]
+    return passed
 
 
 def call_failure(extras: Extras, *exc_info: Any) -> None:
