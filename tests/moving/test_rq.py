@@ -351,13 +351,16 @@ def test_bgimport_reads_what_rq_has_left(redis_client: Any, settings: Settings) 
     waiting = queue.enqueue(PATH + "plain", 1, at=timezone.now(), on_failure=CALLBACK)
     queue.enqueue_in(timedelta(hours=1), PATH + "plain", 2)
     queue.enqueue(PATH + "gone")
+    queue.enqueue("os.system", "touch /tmp/never")
+    queue.enqueue("django.core.management.call_command", "flush")
+    queue.enqueue(PATH + "plain", on_success=rq.Callback("os.remove"))
     call_command("bgimport", "--from", "django-rq")
     assert not Row.objects.exists()
     for _ in range(2):
         call_command("bgimport", "--from", "django-rq", "--apply")
     assert sorted(Row.objects.values_list("state", flat=True)) == ["queued", "scheduled"]
     assert Job.fetch(waiting.id).is_queued
-    assert queue.count == 2
+    assert queue.count == 5
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from ..arguments import Text
 from ..base import TranslatedCommand, shell_actor
 from ..imports.celery_beat import read_celery_beat
 from ..imports.django_q import read_django_q
-from ..imports.findings import Findings, Unmovable, is_there, make_all
+from ..imports.findings import Findings, Unmovable, make_all, there_already
 from ..imports.huey import read_huey
 from ..imports.rq import read_rq, read_rq_scheduler
 
@@ -68,12 +68,13 @@ class Command(TranslatedCommand):
 
 
 def _lines(findings: Findings) -> list[str]:
+    there = there_already(findings)
     lines = [f"{findings.source}, {findings.place}:"]
     for kind in ("schedule", "job"):
         for found in findings.found:
             if (found.timing is None) == (kind == "job"):
                 states = [] if found.enabled else ["paused"]
-                states += ["there already"] if is_there(found, findings.source) else []
+                states += ["there already"] if found.name in there else []
                 queue = found.call.task.queue_name
                 line = f"  {kind} {found.name}: {found.path}, {found.when}, queue {queue}"
                 lines.append(printable(", ".join([line, *states])))
@@ -91,6 +92,7 @@ def _ending(every: list[Findings], is_made: bool) -> str:
 
 def _as_dict(findings: Findings) -> dict[str, Any]:
     """A program reads it."""
+    there = there_already(findings)
     return {
         "source": findings.source,
         "place": findings.place,
@@ -103,7 +105,7 @@ def _as_dict(findings: Findings) -> dict[str, Any]:
                 "queue": found.call.task.queue_name,
                 "when": found.when,
                 "enabled": found.enabled,
-                "there": is_there(found, findings.source),
+                "there": found.name in there,
             }
             for found in findings.found
         ],

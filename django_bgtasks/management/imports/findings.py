@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
+from django.apps import apps
 from django.db import transaction
-from django.utils.module_loading import import_string
 
 from ...contrib.rq.functions import call_function, sign
+from ...core.backport import task_classes
 from ...core.compat import InvalidTask
 from ...core.cron_text import explain
 from ...core.errors import BgTasksError
@@ -28,6 +35,8 @@ from ...schedules.actions import check_row, pause_schedule, set_schedule
 from ...schedules.call import row_of
 
 SCOPE = "bgimport"
+# Names in one statement.
+CHUNK = 500
 # For so long an import that runs once more knows what it has made.
 REMEMBERED = timedelta(days=365)
 # What a value or a definition of another queue may raise where it does not fit.
@@ -110,23 +119,36 @@ def check(found: Found) -> None:
         check_row(row_of(found.name, call.task, _timing_of(found)))
 
 
-def is_there(found: Found, source: str) -> bool:
-    """Whether it was made before, or a schedule of its name is there."""
-    using = ledger_database()
-    if found.timing is not None:
-        backends = stored_backends(found.call.task.backend)
-        rows = Schedule.objects.using(using).filter(name=found.name, backend__in=backends)
-        return rows.exists()
-    records = IdempotencyRecord.objects.using(using)
-    return records.filter(scope=SCOPE, key=_key_of(found, source)).exists()
+def there_already(findings: Findings) -> set[str]:
+    """The names of those that were made before, or of which there is a schedule."""
+    using, backends = ledger_database(), stored_backends(default_backend())
+    names: set[str] = set()
+    jobs = {_key_of(found, findings.source): found for found in findings.found}
+    records = IdempotencyRecord.objects.using(using).filter(scope=SCOPE)
+    for keys in batched(jobs, CHUNK):
+        there = records.filter(key__in=keys).values_list("key", flat=True)
+        names |= {jobs[key].name for key in there if jobs[key].timing is None}
+    schedules = [found.name for found in findings.found if found.timing is not None]
+    rows = Schedule.objects.using(using).filter(backend__in=backends)
+    for some in batched(schedules, CHUNK):
+        names |= set(rows.filter(name__in=some).values_list("name", flat=True))
+    return names
+
+
+def batched(values: Iterable[str], count: int) -> Iterator[list[str]]:
+    """The values, so many at a time."""
+    rest = iter(values)
+    while some := list(islice(rest, count)):
+        yield some
 
 
 def make_all(findings: Findings, actor: Actor) -> list[Found]:
     """Make what is not there yet, all in one transaction or nothing. Returns what was made."""
     new: list[Found] = []
     with transaction.atomic(ledger_database()):
+        there = there_already(findings)
         for found in findings.found:
-            if not is_there(found, findings.source):
+            if found.name not in there:
                 _make(found, findings.source, actor)
                 new.append(found)
     return new
@@ -181,13 +203,49 @@ def call_at(path: str, args: Sequence[Any], kwargs: Mapping[str, Any], **changes
         return FoundCall(task_at(path).using(**changes), args, kwargs)
     except Unmovable as error:
         try:
-            function = import_string(path)
-        except ImportError:
-            raise error from None
-        if not callable(function):
-            raise
+            function_at(path)
+        except Unmovable as why:
+            raise Unmovable(f"{error} {why}") from None
     arguments: tuple[Any, ...] = (path, sign(path), list(args), dict(kwargs), {})
     return FoundCall(call_function.using(**changes), arguments)
+
+
+def function_at(path: str) -> Any:
+    """The function or task at this path, which must be one of the site.
+
+    Its path comes from where others may write, such as a Redis without a password: os.system or a
+    function of a library is not called because it is named there. Raises Unmovable.
+    """
+    if not _is_of_site(path):
+        raise Unmovable(
+            f"{path} is neither of an installed app nor of the site's own code: call it in a task"
+        )
+    try:
+        found = resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Unmovable(f"{path} cannot be imported here: {error}") from error
+    if not callable(found) and not isinstance(found, task_classes()):
+        raise Unmovable(f"{path} cannot be called")
+    return found
+
+
+def _is_of_site(path: str) -> bool:
+    if any(path.startswith(f"{app.name}.") for app in apps.get_app_configs()):
+        return True
+    top = path.partition(".")[0]
+    try:
+        spec = find_spec(top)
+    except ValueError:
+        return False
+    if spec is None or top in sys.stdlib_module_names:
+        return False
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+    libraries = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    parts = {"site-packages", "dist-packages"}
+    return not any(
+        parts & set(Path(place).parts) or any(map(Path(place).is_relative_to, libraries))
+        for place in places
+    )
 
 
 def refuse_values(**columns: str) -> None:

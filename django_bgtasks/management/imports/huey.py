@@ -14,13 +14,13 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
-from django.utils.module_loading import import_string
 
 from ...contrib.huey.app import HueyTask, steps_of
 from ...contrib.huey.signatures import HueySignature
 from ...core.aliases import CURRENT
+from ...jobs.discovery import try_to_discover
 from ...transport.foreign import ForeignRedis
-from .findings import Findings, Found, FoundCall, Unmovable, in_future, task_at
+from .findings import Findings, Found, FoundCall, Unmovable, function_at, in_future
 from .pickles import read_pickle
 
 SWITCH_OFF = (
@@ -108,8 +108,8 @@ def _calls(message: Any) -> Iterator[HueySignature]:
 
 
 def _call(message: Any) -> HueySignature:
-    task_at(message.name)
-    found = import_string(CURRENT.get(message.name, message.name))
+    try_to_discover()
+    found = function_at(CURRENT.get(message.name, message.name))
     if not isinstance(found, HueyTask):
         raise Unmovable(f"{message.name} is no task of django_bgtasks.contrib.huey here")
     options = {"retries": message.retries, "retry_delay": message.retry_delay}

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pkgutil import resolve_name
 from typing import Any
 
 from django.conf import settings
@@ -18,7 +17,7 @@ from ...contrib.rq.queue import RqQueue
 from ...core.timing import Cron, Every, Timing
 from ...transport.foreign import ForeignRedis
 from ...transport.rq_names import Callback, Retry
-from .findings import Findings, Found, FoundCall, Unmovable, call_at, in_future
+from .findings import Findings, Found, FoundCall, Unmovable, call_at, function_at, in_future
 from .pickles import read_data
 
 SCHEDULED = "rq:scheduler:scheduled_jobs"
@@ -114,6 +113,7 @@ def _read_scheduled(redis: ForeignRedis, job_id: str, moment: datetime) -> Found
             f"it with set_schedule(), and let the task call remove_schedule()"
         )
     path, args, kwargs = _call_in(fields)
+    function_at(path)
     changes = {"queue_name": _text(fields, "origin") or "default", "timeout": _timeout(fields)}
     call = call_at(path, args, kwargs, **changes)
     timing: Timing
@@ -144,12 +144,7 @@ def _read_job(redis: ForeignRedis, job_id: str, queue: str, moment: datetime | N
     if fields.get("repeats_left"):
         raise Unmovable("rq.Repeat has no equal: give the task a schedule")
     path, args, kwargs = _call_in(fields)
-    try:
-        target = resolve_name(path)
-    except (ImportError, AttributeError) as error:
-        raise Unmovable(f"{path} cannot be imported here: {error}") from error
-    if not callable(target):
-        raise Unmovable(f"{path} cannot be called")
+    target = function_at(path)
     options = {name: value for name, value in _options_of(fields, job_id).items() if value}
     run_after = None if moment is None else in_future(moment, timezone.now())
     call = RqQueue(queue).call_with(target, args, dict(kwargs), options, run_after)
@@ -181,7 +176,7 @@ def _options_of(fields: Mapping[str, bytes], job_id: str) -> dict[str, Any]:
     retries = int(fields.get("retries_left") or 0)
     intervals = json.loads(fields.get("retry_intervals") or b"[0]")
     callbacks = {
-        f"on_{name}": Callback(text)
+        f"on_{name}": Callback(function_at(text))
         for name in ("success", "failure")
         if (text := _text(fields, f"{name}_callback_name"))
     }
