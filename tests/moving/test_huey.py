@@ -23,7 +23,7 @@ from django_bgtasks.core.compat import InvalidTask
 from django_bgtasks.jobs.task import SCHEDULED, find_task
 from django_bgtasks.management.imports.pickles import HueyMessage
 from django_bgtasks.models import Job
-from django_bgtasks.testing import run_jobs
+from django_bgtasks.testing import run_jobs, run_schedules
 
 from ..workers import WorkerFactory
 from . import huey_tasks as tasks
@@ -184,6 +184,13 @@ def test_a_periodic_task_is_a_schedule_in_hueys_zone() -> None:
     timing = SCHEDULED[PATH + "prune"].schedule
     assert isinstance(timing, Cron)
     assert (timing.expression, timing.zone, timing.catch_up) == ("0 3 * * *", "UTC", "none")
+
+
+def test_a_periodic_task_runs_at_its_ticks() -> None:
+    start = dt.datetime(2036, 1, 2, 2, tzinfo=dt.UTC)
+    only = [tasks.prune.background_task, tasks.check.background_task]
+    run_schedules(start + timedelta(hours=1), start=start, only=only)
+    assert sorted(tasks.calls) == [*["check"] * 4, "prune"]
 
 
 def test_utc_false_is_the_zone_of_the_site(settings: Settings) -> None:
