@@ -223,7 +223,7 @@ def test_a_crontab_that_means_something_else_is_refused() -> None:
         crontab(hour="1/*")
 
 
-@pytest.mark.parametrize("name", ["RedisHuey", "revoke_all", "flush_locks", "SIGNAL_EXPIRED"])
+@pytest.mark.parametrize("name", ["restore", "revoke_all", "flush_locks", "SIGNAL_EXPIRED"])
 def test_an_import_of_what_has_no_equal_says_what_to_write(name: str) -> None:
     with pytest.raises(ImportError, match=r"docs/moving\.md"):
         getattr(djhuey, name)
@@ -241,6 +241,14 @@ def test_what_means_something_else_is_refused() -> None:
         djhuey.signal("expired")
     with pytest.raises(InvalidTask):
         HUEY.task()(lambda: None)
+
+
+def test_an_instance_of_its_own_makes_tasks_too() -> None:
+    huey = djhuey.RedisHuey("shop", host="redis", immediate=True, utc=False)
+    greet = huey.task(retries=1)(tasks.update)
+    assert (huey.name, huey.immediate, HUEY.immediate) == ("shop", True, False)
+    assert greet.background_task.module_path == PATH + "update"
+    assert huey.periodic_task(crontab())(tasks.update).background_task.schedule.zone is None
 
 
 def test_immediate_is_what_the_settings_say(settings: Settings) -> None:

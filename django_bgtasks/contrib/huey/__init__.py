@@ -11,6 +11,7 @@ from typing import Any
 
 from ...core.errors import JobTimeout as TaskTimeout
 from .app import HUEY, HueyApp
+from .app import HueyInstance as RedisHuey
 from .crontab import HueyCrontab as crontab  # noqa: N813 - it is what Huey calls it
 from .exceptions import (
     CancelExecution,
@@ -42,6 +43,8 @@ from .signals import connect_signal as signal
 from .signatures import HueyChord as chord  # noqa: N813
 from .signatures import HueyGroup as group  # noqa: N813
 
+Huey = PriorityRedisHuey = RedisExpireHuey = PriorityRedisExpireHuey = RedisHuey
+SqliteHuey = MemoryHuey = FileHuey = PostgresHuey = RedisHuey
 task = db_task = HUEY.task
 on_commit_task = HUEY.on_commit_task
 periodic_task = db_periodic_task = HUEY.periodic_task
@@ -59,16 +62,7 @@ def close_db(function: Any) -> Any:
     return function
 
 
-_STORAGES = (
-    *("RedisHuey", "PriorityRedisHuey", "RedisExpireHuey", "PriorityRedisExpireHuey"),
-    *("SqliteHuey", "MemoryHuey", "FileHuey", "PostgresHuey", "BlackHoleHuey", "Huey"),
-)
 _NO_EQUAL = {
-    **dict.fromkeys(
-        _STORAGES,
-        "the jobs are in the database, and no instance is made. Import db_task and the others from "
-        "here, in place of the methods of an instance.",
-    ),
     **dict.fromkeys(
         ("flush_locks", "flush"),
         "no lock is left behind: it ends with the attempt that holds it.",
@@ -100,12 +94,21 @@ __all__ = [
     "SIGNAL_SCHEDULED",
     "SIGNAL_TIMEOUT",
     "CancelExecution",
+    "FileHuey",
+    "Huey",
     "HueyApp",
     "HueyException",
+    "MemoryHuey",
+    "PostgresHuey",
+    "PriorityRedisExpireHuey",
+    "PriorityRedisHuey",
+    "RedisExpireHuey",
+    "RedisHuey",
     "Result",
     "ResultGroup",
     "ResultTimeout",
     "RetryTask",
+    "SqliteHuey",
     "TaskException",
     "TaskLockedException",
     "TaskTimeout",

@@ -168,6 +168,11 @@ class HueyApp:
         return str(_setting("name", "huey"))
 
     @property
+    def utc(self) -> bool:
+        """Whether crontabs are of UTC."""
+        return bool(_setting("utc", True))
+
+    @property
     def immediate(self) -> bool:
         """Whether jobs run at once, in the process that enqueues them."""
         if self._immediate is not None:
@@ -221,7 +226,7 @@ class HueyApp:
                 "A periodic task takes crontab(), imported from django_bgtasks.contrib.huey. For "
                 "another rule write @db_task(schedule=Cron(..., when=is_due)). See docs/moving.md."
             )
-        zone = "UTC" if _setting("utc", True) else None
+        zone = "UTC" if self.utc else None
         return self.task(*args, **options, schedule=validate_datetime.schedule(zone))
 
     def on_commit_task(self, *args: Any, **options: Any) -> Callable[[Any], HueyTask]:
@@ -333,6 +338,35 @@ class HueyApp:
     on_startup = staticmethod(signals.on_startup)
     on_shutdown = staticmethod(signals.on_shutdown)
     rate_limit = staticmethod(rate_limit)
+
+
+class HueyInstance(HueyApp):
+    """What RedisHuey("name") and the like make: tasks of the same kind as HUEY's.
+
+    immediate, utc: as Huey has them. Where its storage is means nothing here.
+    """
+
+    def __init__(
+        self,
+        name: str = "huey",
+        results: bool = True,
+        store_none: bool = False,
+        utc: bool = True,
+        immediate: bool = False,
+        **_: Any,
+    ) -> None:
+        super().__init__()
+        self._name, self._utc, self._immediate = name, utc, immediate
+
+    @property
+    def name(self) -> str:
+        """The name that it was given."""
+        return self._name
+
+    @property
+    def utc(self) -> bool:
+        """Whether crontabs are of UTC."""
+        return self._utc
 
 
 HUEY = HueyApp()
