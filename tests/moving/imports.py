@@ -8,7 +8,7 @@ RQ = {
         for module in (
             *("django_rq", "django_rq.decorators", "django_rq.queues", "rq", "rq.command"),
             *("rq.decorators", "rq.job", "rq.queue", "rq.registry", "rq.timeouts", "rq.worker"),
-            "django_rq.workers",
+            *("django_rq.workers", "rq_scheduler"),
         )
     },
     "import django_rq": "from django_bgtasks.contrib import rq as django_rq",

@@ -31,7 +31,8 @@ from django_bgtasks.contrib.rq.functions import call_function, sign
 from django_bgtasks.core.compat import InvalidTask
 from django_bgtasks.jobs.task import find_task
 from django_bgtasks.models import Job as Row
-from django_bgtasks.testing import assert_enqueued, run_jobs
+from django_bgtasks.models import Schedule
+from django_bgtasks.testing import assert_enqueued, run_jobs, run_schedules
 
 from ..waiting import wait_until
 from ..workers import WorkerFactory
@@ -159,7 +160,7 @@ def test_a_method_cannot_be_decorated() -> None:
         django_rq.job(tasks.Report.build)
 
 
-@pytest.mark.parametrize("name", ["get_scheduler", "Repeat", "Webhook"])
+@pytest.mark.parametrize("name", ["Repeat", "Webhook"])
 def test_an_import_of_what_has_no_equal_says_what_to_write(name: str) -> None:
     with pytest.raises(ImportError, match=r"docs/moving\.md"):
         getattr(django_rq, name)
@@ -340,6 +341,35 @@ def test_a_naive_time_is_one_of_the_site() -> None:
     moment = dt.datetime(2036, 1, 1, 12)  # noqa: DTZ001
     job = get_queue().enqueue_at(moment, tasks.plain)
     assert job.row.run_after == timezone.make_aware(moment)
+
+
+def test_a_scheduler_sets_schedules_and_jobs_for_later() -> None:
+    scheduler = django_rq.get_scheduler("default")
+    daily = [scheduler.cron("0 6 * * *", tasks.plain, args=[1], queue_name="reports")] * 2
+    often = scheduler.schedule(timezone.now(), tasks.send, args=["ada"], interval=90, id="often")
+    later = scheduler.enqueue_in(timedelta(hours=1), tasks.plain, "later")
+    row = Schedule.objects.get(name=daily[0].id)
+    assert (row.cron, row.options["queue_name"], daily[0].func_name) == (
+        *("0 6 * * *", "reports"),
+        PATH + "plain",
+    )
+    assert Schedule.objects.get(name="often").every == 90
+    assert (often.id, often.meta) == ("often", {"interval": 90})
+    assert scheduler.count() == 3
+    assert later in scheduler
+    assert [job.id for job in scheduler.get_jobs(timedelta(minutes=10))] == ["often"]
+    for job in scheduler.get_jobs():
+        scheduler.cancel(job)
+    assert scheduler.count() == 0
+    with pytest.raises(InvalidArguments, match="repeat"):
+        scheduler.cron("0 6 * * *", tasks.plain, repeat=3)
+
+
+def test_a_schedule_of_a_function_runs_it() -> None:
+    django_rq.get_scheduler().schedule(timezone.now(), tasks.plain, args=[7], interval=60, id="x")
+    start = dt.datetime(2036, 1, 1, tzinfo=dt.UTC)
+    run_schedules(start + timedelta(minutes=2), start=start, only=["x"])
+    assert tasks.calls[0] == ((7,), {})
 
 
 def test_bgimport_reads_what_rq_has_left(redis_client: Any, settings: Settings) -> None:

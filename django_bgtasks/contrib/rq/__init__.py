@@ -29,6 +29,8 @@ from .queue import enqueue_default as enqueue
 from .queue import enqueue_default_at as enqueue_at
 from .queue import enqueue_default_in as enqueue_in
 from .queue import get_queue, get_queues, get_worker, registry_of
+from .scheduler import RqScheduler as Scheduler
+from .scheduler import get_scheduler
 
 if TYPE_CHECKING:
     from .handle import RqJob as Job
@@ -56,8 +58,6 @@ _NO_EQUAL = {
     "Repeat": "rq.Repeat enqueues a job again and again. Give the task a schedule: "
     "@task(schedule=Every(minutes=10)), or set_schedule().",
     "Webhook": "rq.Webhook has no equal. Send the request in on_success or on_failure.",
-    "get_scheduler": "schedules are of the tasks: @task(schedule=Cron(...)), or set_schedule(). "
-    "enqueue_at() and enqueue_in() need no scheduler.",
 }
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "Queue",
     "Retry",
     "ScheduledJobRegistry",
+    "Scheduler",
     "SimpleWorker",
     "StartedJobRegistry",
     "Worker",
@@ -87,6 +88,7 @@ __all__ = [
     "get_current_job",
     "get_queue",
     "get_queues",
+    "get_scheduler",
     "get_worker",
     "job",
     "requeue_job",

@@ -175,7 +175,7 @@ class RqQueue:
 
         if self.is_async or task.run_after is not None or runs_inline(task):
             return RqJob(task.enqueue(*args, **kwargs).job)
-        if self._commits_first and connections[_database()].in_atomic_block:
+        if self._commits_first and connections[database()].in_atomic_block:
             return RqJob(task.using(inline=True).enqueue(*args, **kwargs).job)
         return RqJob(enqueue_at_once(task, args, kwargs).job)
 
@@ -288,7 +288,7 @@ class RqRegistry:
         from ...models import Job
 
         backends = stored_backends(default_backend())
-        rows = Job.objects.using(_database()).filter(queue=self.name, state=self._state)
+        rows = Job.objects.using(database()).filter(queue=self.name, state=self._state)
         return rows.filter(backend__in=backends)
 
 
@@ -434,7 +434,8 @@ def _task_call(
     return call_function, (path, sign(path), list(args), kwargs, extras), {}
 
 
-def _database() -> str:
+def database() -> str:
+    """The database of the jobs."""
     from ...ledger.lifecycle import ledger_database
 
     return ledger_database()
