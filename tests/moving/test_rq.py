@@ -108,7 +108,12 @@ def test_nobody_chooses_a_function_by_editing_arguments() -> None:
     forged.refresh()
     assert forged.job.state == "failed"
     assert "SECRET_KEY" in forged.job.error
-    assert sign("os.getpid") != row.args[1]
+    assert sign("os.getpid", {}) != row.args[1]
+    args = [PATH + "plain", row.args[1], [1], {}, {"on_success": "os.remove"}]
+    forged = call_function.enqueue(*args)
+    run()
+    forged.refresh()
+    assert (forged.job.state, tasks.calls) == ("failed", [((1,), {})])
 
 
 @pytest.mark.parametrize(

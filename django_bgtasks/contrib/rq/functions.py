@@ -129,29 +129,34 @@ def call_function(
 ) -> Any:
     """Call the function at this path: that of an enqueue() of a function that is no task.
 
-    signature: of the path. Who may edit the arguments of jobs must not choose functions.
+    signature: of the paths. Who may edit the arguments of jobs must not choose functions.
     """
-    if not is_signed(path, signature):
+    if not is_signed(path, signature, extras):
         raise GiveUp(
-            f"The path {printable(path)} is not what was enqueued, or the SECRET_KEY of that time "
-            f"is in SECRET_KEY_FALLBACKS no more."
+            f"The path {printable(path)}, or that of a callback, is not what was enqueued, or the "
+            f"SECRET_KEY of that time is in SECRET_KEY_FALLBACKS no more."
         )
     found = resolve_name(path)
     return perform_call(getattr(found, "function", found), args, kwargs, extras)
 
 
-def sign(path: str) -> str:
-    """The signature of a function's path."""
-    return _signer.signature(path)
+def sign(path: str, extras: Extras) -> str:
+    """The signature of a function's path, and of its callbacks' paths."""
+    return _signer.signature(_paths_in(path, extras))
 
 
-def is_signed(path: str, signature: str) -> bool:
-    """Whether this is the signature of the path."""
+def is_signed(path: str, signature: str, extras: Extras) -> bool:
+    """Whether this is the signature of these paths."""
     try:
-        _signer.unsign(f"{path}{_signer.sep}{signature}")
+        _signer.unsign(f"{_paths_in(path, extras)}{_signer.sep}{signature}")
     except BadSignature:
         return False
     return True
+
+
+def _paths_in(path: str, extras: Extras) -> str:
+    callbacks = [extras.get("on_success") or "", extras.get("on_failure") or ""]
+    return "\n".join([path, *callbacks])
 
 
 def _function(callback: Any) -> Any:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from pkgutil import resolve_name
 from typing import Any, Self
-from uuid import UUID
+from uuid import UUID, uuid5
 
-from django.core.cache import caches
 from django.utils import timezone
 
-from ...core.errors import InvalidMove
-from ...core.options import backend_of, default_backend
+from ...core.errors import InvalidArguments, InvalidMove
+from ...core.payload import json_value, to_json
 from ...core.states import FINAL, State
+from ...core.values import COPIED_BY, TYPED
 from ...jobs.actions import cancel_job, delete_jobs, retry_job
 from ...jobs.context import current_job
 from ...jobs.task import known_task
 from ...jobs.typed import value_of
 from ...ledger.lifecycle import ledger_database
-from ...models import Attempt, Job
-from ...transport.connection import cache_name
+from ...ledger.times import Now
+from ...models import Attempt, Blob, Job
 from ...transport.rq_names import InvalidJobOperation, JobStatus, NoSuchJobError
 from .calls import FUNCTION_TASK
 
@@ -35,15 +36,14 @@ _STATUS = {
     State.FAILED: JobStatus.FAILED,
     State.CANCELLED: JobStatus.CANCELED,
 }
-META_SECONDS = 7 * 24 * 3600
 _current: ContextVar[RqJob | None] = ContextVar("bgtasks_rq_job", default=None)
 
 
 class RqJob:
     """One job: what RQ's Job tells and can do. row: its row in the database, as it was last read.
 
-    `id` is the one that the call has given it, if it has. meta: a dict, which save_meta() keeps in
-    the cache of the site for a week.
+    `id` is the one that the call has given it, if it has. meta: a dict, which save_meta() keeps as
+    long as the job's row.
     """
 
     def __init__(self, row: Job) -> None:
@@ -229,8 +229,15 @@ class RqJob:
         return self.meta
 
     def save_meta(self) -> None:
-        """Keep meta for others to read. It is lost when the cache is."""
-        self._cache.set(self._meta_key, self.meta, META_SECONDS)
+        """Keep meta for others to read: at once, or with the transaction in which this is called.
+
+        Raises InvalidArguments for what cannot be stored.
+        """
+        copied_by = COPIED_BY[TYPED]
+        value = json_value(self.meta, "meta", self.func_name, InvalidArguments, copied_by)
+        values = {"job": self.row.pk, "data": to_json(value).encode(), "created_at": Now()}
+        blobs = Blob.objects.using(ledger_database())
+        blobs.update_or_create(pk=self._meta_id, defaults=values)
 
     def save(self, **_: Any) -> None:
         """Keep meta; all else is in the database already."""
@@ -266,9 +273,9 @@ class RqJob:
             delete_jobs({self.row.pk: self.row.state})
 
     def _read_meta(self) -> dict[str, Any]:
-        stored: Any = self._cache.get(self._meta_key)
-        if stored is not None:
-            return dict(stored)
+        blob = Blob.objects.using(ledger_database()).filter(pk=self._meta_id).first()
+        if blob is not None:
+            return dict(value_of(json.loads(bytes(blob.data))))
         if self.row.task == FUNCTION_TASK:
             extras: Any = value_of(self.row.args[4]) if len(self.row.args) > 4 else {}
         else:
@@ -276,12 +283,8 @@ class RqJob:
         return dict(extras.get("meta", {}))
 
     @property
-    def _cache(self) -> Any:
-        return caches[cache_name(backend_of(self.row.backend) or default_backend()) or "default"]
-
-    @property
-    def _meta_key(self) -> str:
-        return f"bgtasks:rq-meta:{self.row.pk}"
+    def _meta_id(self) -> UUID:
+        return uuid5(self.row.pk, "rq-meta")
 
 
 def get_current_job(connection: Any = None, job_class: Any = None) -> RqJob | None:

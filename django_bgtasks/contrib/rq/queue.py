@@ -431,7 +431,7 @@ def _task_call(
     path = own.module_path if hasattr(own, "module_path") else function_path(target)
     if (instance := instance_of(target)) is not None:
         args = (instance, *args)
-    return call_function, (path, sign(path), list(args), kwargs, extras), {}
+    return call_function, (path, sign(path, extras), list(args), kwargs, extras), {}
 
 
 def database() -> str:

@@ -206,7 +206,7 @@ def call_at(path: str, args: Sequence[Any], kwargs: Mapping[str, Any], **changes
             function_at(path)
         except Unmovable as why:
             raise Unmovable(f"{error} {why}") from None
-    arguments: tuple[Any, ...] = (path, sign(path), list(args), dict(kwargs), {})
+    arguments: tuple[Any, ...] = (path, sign(path, {}), list(args), dict(kwargs), {})
     return FoundCall(call_function.using(**changes), arguments)
 
 
