@@ -115,8 +115,8 @@ def _extras_of(context: Any) -> Extras:
         return own  # type: ignore[no-any-return]
     from ...jobs.typed import value_of
 
-    stored: Extras = value_of(context.job.args)[4]
-    return stored
+    path, signature, _args, _kwargs, stored = value_of(context.job.args)
+    return stored if is_signed(path, signature, stored) else {}
 
 
 def _label(path: str, *_rest: Any, **_names: Any) -> str:
