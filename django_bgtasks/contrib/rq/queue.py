@@ -14,7 +14,7 @@ from ...core import clock
 from ...core.errors import DuplicateJob, InvalidArguments
 from ...core.options import default_backend, stored_backends
 from ...core.states import State
-from ...jobs.task import runs_inline
+from ...jobs.task import declare_queue, runs_inline
 from ...transport.rq_names import DuplicateJobError
 from .calls import (
     CALL_OPTIONS,
@@ -41,6 +41,11 @@ _REGISTRIES = {
     "deferred_job_registry": State.BLOCKED,
     "canceled_job_registry": State.CANCELLED,
 }
+
+
+# A worker of all queues serves these also while no task names them.
+for _name in getattr(settings, "RQ_QUEUES", ()):
+    declare_queue(default_backend(), _name)
 
 
 class RqQueue:
