@@ -117,6 +117,17 @@ def test_a_site_looks_for_what_waits_and_revokes_it() -> None:
     assert HUEY.scheduled_count() == 0
 
 
+def test_a_job_is_rescheduled() -> None:
+    first = tasks.water.schedule((3,), {"kind": "tap"}, delay=60)
+    second = first.reschedule(delay=3600)
+    assert first.is_revoked()
+    [waiting] = HUEY.scheduled()
+    assert (waiting.id, waiting.args, waiting.kwargs) == (second.id, (3,), {"kind": "tap"})
+    third = second.reschedule()
+    run_jobs()
+    assert third() == 3
+
+
 def test_a_delayed_pipeline_begins_later() -> None:
     HUEY.enqueue(tasks.add.s(1, delay=60).then(tasks.add, 2))
     run_jobs()

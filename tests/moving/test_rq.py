@@ -165,10 +165,17 @@ def test_a_method_cannot_be_decorated() -> None:
         django_rq.job(tasks.Report.build)
 
 
-@pytest.mark.parametrize("name", ["Repeat", "Webhook"])
+@pytest.mark.parametrize("name", ["Repeat", "Webhook", "Group", "cron"])
 def test_an_import_of_what_has_no_equal_says_what_to_write(name: str) -> None:
     with pytest.raises(ImportError, match=r"docs/moving\.md"):
         getattr(django_rq, name)
+
+
+def test_a_job_is_made_where_it_is_enqueued() -> None:
+    with pytest.raises(InvalidArguments, match="enqueue_call"):
+        Job.create(tasks.plain)
+    with pytest.raises(AttributeError, match="enqueue_job"):
+        _ = get_queue().enqueue_job
 
 
 def test_a_class_of_ones_own_is_refused() -> None:

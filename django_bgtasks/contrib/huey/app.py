@@ -312,6 +312,11 @@ class HueyApp:
         """How many jobs are for later."""
         return len(self.scheduled())
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"HUEY of django_bgtasks.contrib.huey has no {name!r}. See docs/moving.md."
+        )
+
     def __len__(self) -> int:
         return self.pending_count()
 
@@ -391,8 +396,7 @@ def _setting(name: str, default: Any) -> Any:
 def _enqueue_pipeline(calls: Sequence[HueySignature], app: HueyApp) -> list[Any]:
     """Enqueue them one after another; the ids of their jobs."""
     first = calls[0]
-    is_later = first.run_after() is not None
-    if app.immediate and not is_later:
+    if app.immediate and not first.is_later:
         signals.send(signals.SIGNAL_ENQUEUED, first)
         return _run_pipeline(calls)
     if len(calls) == 1:
@@ -403,7 +407,7 @@ def _enqueue_pipeline(calls: Sequence[HueySignature], app: HueyApp) -> list[Any]
         ids = _jobs_of(chain(*steps_of(calls)).enqueue())
     first.id = str(ids[0])
     signals.send(signals.SIGNAL_ENQUEUED, first)
-    if is_later:
+    if first.is_later:
         signals.send(signals.SIGNAL_SCHEDULED, first)
     return ids
 

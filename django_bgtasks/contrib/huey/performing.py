@@ -218,6 +218,21 @@ def priority_of(priority: int) -> int:
     return nearest
 
 
+def changes_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What eta, delay, expires and priority of a call change of its task, as using() takes it."""
+    changes: dict[str, Any] = {}
+    if (eta := options.get("eta")) is not None:
+        changes["run_after"] = time_of(eta)
+    elif (delay := options.get("delay")) is not None:
+        seconds = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        changes["run_after"] = clock.now() + seconds
+    if "expires" in options:
+        changes["expires"] = expiry_of(options["expires"])
+    if "priority" in options:
+        changes["priority"] = priority_of(options["priority"])
+    return changes
+
+
 def time_of(moment: datetime) -> datetime:
     """An aware time; a naive one is of settings.TIME_ZONE, which Django makes the process's."""
     if settings.USE_TZ and timezone.is_naive(moment):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from ...core import clock
+from ...core.errors import InvalidArguments
 from ...core.states import FINAL, State
+from ...jobs.task import find_task
 from .exceptions import ResultTimeout, TaskException
+from .performing import changes_of
 
 FIRST_LOOK = 0.05
 # What a step has as the code of its error that was skipped, as the one before it has failed.
@@ -73,6 +77,30 @@ class HueyResult:
         """Whether it was cancelled, or its worker is to stop it."""
         row = self._read()
         return row.state == State.CANCELLED or row.cancel_requested_at is not None
+
+    def reschedule(
+        self,
+        eta: datetime | None = None,
+        delay: float | timedelta | None = None,
+        expires: Any = None,
+        priority: int | None = None,
+        preserve_pipeline: bool = True,
+    ) -> HueyResult:
+        """Cancel the job, and enqueue its call anew: for a time, in so many seconds, or for now.
+
+        Raises InvalidArguments for one that others of a pipeline wait for.
+        """
+        row = self._read()
+        if row.has_followers and preserve_pipeline:
+            raise InvalidArguments(
+                "reschedule() of a job in a pipeline would cancel those behind it: enqueue the "
+                "pipeline anew. See docs/moving.md."
+            )
+        options = {"eta": eta, "delay": delay, "expires": expires, "priority": priority}
+        changes = changes_of({name: value for name, value in options.items() if value is not None})
+        self.revoke()
+        task, call = find_task(row.task), HueyWaiting(row)
+        return HueyResult(task.using(**changes).enqueue(*call.args, **call.kwargs).job.pk)
 
     def reset(self) -> None:
         """Forget what was read."""

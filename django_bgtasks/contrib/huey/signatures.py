@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any, Self
 
-from ...core import clock
 from ...core.errors import InvalidArguments
-from .performing import expiry_of, time_of
+from .performing import changes_of
 
 # What a call may change of its task.
 CALL_OPTIONS = (
@@ -77,20 +75,12 @@ class HueySignature:
 
     def changes(self) -> dict[str, Any]:
         """What this call changes of its task, as using() takes it."""
-        changes: dict[str, Any] = self.of_task.changes_with(self.options)
-        if (run_after := self.run_after()) is not None:
-            changes["run_after"] = run_after
-        if "expires" in self.options:
-            changes["expires"] = expiry_of(self.options["expires"])
-        return changes
+        return {**self.of_task.changes_with(self.options), **changes_of(self.options)}
 
-    def run_after(self) -> datetime | None:
-        """When it is to run; None for at once."""
-        if (eta := self.options.get("eta")) is not None:
-            return time_of(eta)
-        if (delay := self.options.get("delay")) is None:
-            return None
-        return clock.now() + (delay if isinstance(delay, timedelta) else timedelta(seconds=delay))
+    @property
+    def is_later(self) -> bool:
+        """Whether it is for another time than now."""
+        return "eta" in self.options or "delay" in self.options
 
 
 class HueyGroup:

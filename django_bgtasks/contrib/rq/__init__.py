@@ -55,6 +55,10 @@ _LATER = {
     "send_stop_job_command": "send_stop_job_command",
 }
 _NO_EQUAL = {
+    "Group": "rq.Group enqueues jobs together and finds them by its name. Write group() of "
+    "django_bgtasks, whose handle has their progress and results.",
+    "cron": "rq.cron registers functions with a scheduler of its own. Give the task a schedule: "
+    '@task(schedule=Cron("0 6 * * *")), or get_scheduler().cron().',
     "Repeat": "rq.Repeat enqueues a job again and again. Give the task a schedule: "
     "@task(schedule=Every(minutes=10)), or set_schedule().",
     "Webhook": "rq.Webhook has no equal. Send the request in on_success or on_failure.",

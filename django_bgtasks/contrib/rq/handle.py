@@ -79,6 +79,14 @@ class RqJob:
         """Whether there is a job with this id."""
         return cls.find(job_id) is not None
 
+    @classmethod
+    def create(cls, *_args: Any, **_options: Any) -> Self:
+        """Raise InvalidArguments: a job is made where it is enqueued."""
+        raise InvalidArguments(
+            "Job.create() makes a job that is not enqueued. Call queue.enqueue_call(func, args, "
+            "kwargs, ...) where it is to be. See docs/moving.md."
+        )
+
     def __repr__(self) -> str:
         return f"<RqJob {self.id}: {self.func_name}>"
 
