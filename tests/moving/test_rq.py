@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 from unittest import mock
 
@@ -396,7 +398,14 @@ def test_bgimport_reads_what_rq_has_left(redis_client: Any, settings: Settings) 
     queue.enqueue("os.system", "touch /tmp/never")
     queue.enqueue("django.core.management.call_command", "flush")
     queue.enqueue(PATH + "plain", on_success=rq.Callback("os.remove"))
-    call_command("bgimport", "--from", "django-rq")
+    # What this package itself has sent there is not another queue's.
+    redis_client.sadd("rq:queues", "rq:queue:1a2b3c4d:default", "rq:queue:1a2b3c4d.old:default")
+    redis_client.lpush("rq:queue:1a2b3c4d:default", waiting.id)
+    redis_client.lpush("rq:queue:1a2b3c4d.old:default", waiting.id)
+    out = StringIO()
+    call_command("bgimport", "--from", "django-rq", "--json", stdout=out)
+    [found] = json.loads(out.getvalue())
+    assert (len(found["found"]), len(found["left"])) == (2, 4)
     assert not Row.objects.exists()
     for _ in range(2):
         call_command("bgimport", "--from", "django-rq", "--apply")
