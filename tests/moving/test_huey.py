@@ -7,6 +7,7 @@ import pickle
 import sys
 import types
 from collections import namedtuple
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -32,9 +33,20 @@ pytestmark = pytest.mark.django_db
 PATH = "tests.moving.huey_tasks."
 
 
+def take_schedules() -> dict[str, Any]:
+    """Take the schedules of these tasks away, which are not for the tests of other files."""
+    return {path: SCHEDULED.pop(path) for path in list(SCHEDULED) if path.startswith(PATH)}
+
+
+OWN_SCHEDULES = take_schedules()
+
+
 @pytest.fixture(autouse=True)
-def no_calls() -> None:
+def no_calls() -> Iterator[None]:
     tasks.calls.clear()
+    SCHEDULED.update(OWN_SCHEDULES)
+    yield
+    take_schedules()
 
 
 def test_a_task_is_found_by_its_own_path_with_its_options() -> None:
