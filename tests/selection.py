@@ -39,7 +39,7 @@ TEXTS = {HERE / "docs", HERE / "test_floors.py", HERE / "test_selection.py"}
 PATH = HERE / "jobs" / "test_path.py"
 # About Python, processes, Redis, pages and settings: the same on each database.
 NOT_THE_DATABASE = {
-    *(HERE / name for name in ("contrib", "core", "model", "site")),
+    *(HERE / name for name in ("contrib", "core", "model", "moving", "site")),
     *(
         HERE / "faults" / f"test_{name}.py"
         for name in (

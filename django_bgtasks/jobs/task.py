@@ -341,6 +341,11 @@ def task(
     return wrapper(function) if function else wrapper
 
 
+def declare_queue(backend: str, name: str) -> None:
+    """Let workers serve this queue where QUEUES of the backend names none."""
+    _declared[backend].add(name)
+
+
 def queues_of(backend: str) -> frozenset[str]:
     """The queues of a backend: its QUEUES, or those that tasks declare when it names none."""
     return backend_settings(backend).queues or frozenset(_declared[backend])
@@ -373,6 +378,11 @@ def find_task(path: str) -> Any:
         raise TaskNotFound.of("task_not_imported", task=path, why=why) from error
     if isinstance(found, Task):
         return found
+    if hasattr(type(found), "background_task"):
+        # Asked of the type: a lazy object would look at what it stands for.
+        found = found.background_task
+        if found is not None:
+            return found
     # A task that is made by hand may have another name in its module than its function has there.
     tasks = [found] if isinstance(found, task_classes()) else _tasks_around(found, path)
     # With different options nobody could say which of them is meant.
@@ -384,9 +394,12 @@ def find_task(path: str) -> Any:
 def _tasks_around(function: Any, path: str) -> list[Any]:
     """The tasks of its module that call this function."""
     kinds, module = task_classes(), sys.modules[path.rpartition(".")[0]]
+    values = list(vars(module).values())
     # By type(): isinstance() would ask a lazy object what it is, which may ask the database.
-    tasks = [value for value in list(vars(module).values()) if issubclass(type(value), kinds)]
-    return [task for task in tasks if task.func is function]
+    tasks = [value for value in values if issubclass(type(value), kinds)]
+    stand_ins = [value for value in values if hasattr(type(value), "background_task")]
+    tasks += filter(None, (value.background_task for value in stand_ins))
+    return [task for task in tasks if function in (task.func, vars(task.func).get("__wrapped__"))]
 
 
 def _definition(task: Any) -> list[Any]:

@@ -29,6 +29,8 @@ from .rows import make_attempt, make_job
 COMMANDS = sorted(
     path.stem for path in Path(management.__file__ or "").parent.glob("commands/bg*.py")
 )
+# For those who move in, once.
+IN_ENGLISH = {"bgaudit", "bgimport"}
 CALLS = {
     "bgpause": ["emails"],
     "bgstatus": [],
@@ -39,7 +41,7 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - IN_ENGLISH))
 def test_the_help_of_a_command_is_in_the_language_of_the_site(name: str) -> None:
     helps = {language: options_of(name, language) for language in ("en", "de")}
     assert helps["en"].keys() == helps["de"].keys()

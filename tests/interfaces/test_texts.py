@@ -20,6 +20,8 @@ BELOW = (
 )  # fmt: skip
 # English for machines, and for who sets them up.
 FOR_MACHINES = {"models/fields.py", "http/health.py", "http/metrics.py"}
+FOR_MACHINES |= {"management/commands/bgaudit.py", "management/commands/bgimport.py"}
+FOR_MACHINES |= {f"management/imports/{path.name}" for path in PACKAGE.glob("management/imports/*")}
 FILES = sorted(
     path
     for path in (*(file for door in DOORS for file in (PACKAGE / door).rglob("*.py")),
