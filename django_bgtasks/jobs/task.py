@@ -373,6 +373,9 @@ def find_task(path: str) -> Any:
         raise TaskNotFound.of("task_not_imported", task=path, why=why) from error
     if isinstance(found, Task):
         return found
+    if hasattr(type(found), "background_task"):
+        # Asked of the type: a lazy object would look at what it stands for.
+        return found.background_task
     # A task that is made by hand may have another name in its module than its function has there.
     tasks = [found] if isinstance(found, task_classes()) else _tasks_around(found, path)
     # With different options nobody could say which of them is meant.
@@ -384,9 +387,11 @@ def find_task(path: str) -> Any:
 def _tasks_around(function: Any, path: str) -> list[Any]:
     """The tasks of its module that call this function."""
     kinds, module = task_classes(), sys.modules[path.rpartition(".")[0]]
+    values = list(vars(module).values())
     # By type(): isinstance() would ask a lazy object what it is, which may ask the database.
-    tasks = [value for value in list(vars(module).values()) if issubclass(type(value), kinds)]
-    return [task for task in tasks if task.func is function]
+    tasks = [value for value in values if issubclass(type(value), kinds)]
+    tasks += [value.background_task for value in values if hasattr(type(value), "background_task")]
+    return [task for task in tasks if function in (task.func, vars(task.func).get("__wrapped__"))]
 
 
 def _definition(task: Any) -> list[Any]:

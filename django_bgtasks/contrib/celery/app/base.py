@@ -1,0 +1,214 @@
+"""`Celery(…)`: the app, as the module of a project has it. Here it holds nothing but settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from django.apps import apps
+from django.utils.module_loading import import_string
+
+from ..canvas import CelerySignature, make_signature
+from ..conf import Configuration
+from ..exceptions import refuse
+from ..registry import APPS, TASKS, task_named
+from ..request import current_task
+from ..result import AsyncResult, GroupResult, ResultSet
+from .definition import register, shared_task
+from .task import CeleryTask
+
+DJANGO_SETTINGS = "django.conf:settings"
+
+
+class AppSignal:
+    """`app.on_after_configure` and its like: each receiver is called once, with the app."""
+
+    def __init__(self, app: CeleryApp) -> None:
+        self._app = app
+        self._receivers: list[Callable[..., Any]] = []
+
+    def connect(self, receiver: Any = None, **kwargs: Any) -> Any:
+        """Call this receiver when the apps of the site are loaded; also as a decorator."""
+        if receiver is None:
+            return self.connect
+        self._receivers.append(receiver)
+        return receiver
+
+    def tell(self) -> None:
+        """Call those that have not been called."""
+        while self._receivers:
+            self._receivers.pop(0)(sender=self._app, signal=self)
+
+
+class AppControl:
+    """`app.control`: what it has an equal for."""
+
+    def revoke(self, task_id: Any, terminate: bool = False, **kwargs: Any) -> None:
+        """Revoke one or several; see AsyncResult.revoke()."""
+        for each in task_id if isinstance(task_id, list | tuple | set) else [task_id]:
+            AsyncResult(each).revoke(terminate=terminate)
+
+    terminate = partial(revoke, terminate=True)
+
+    def __getattr__(self, name: str) -> Any:
+        raise refuse(
+            f"app.control.{name}",
+            "workers are not asked by messages. See `manage.py bgstatus`, the dashboard, and "
+            "workers(), queue_depths() and is_served() of django_bgtasks.",
+        )
+
+
+class CeleryApp:
+    """The app. Its arguments are about brokers and result stores, and change nothing here."""
+
+    def __init__(self, main: str | None = None, **options: Any) -> None:
+        self.main, self.conf = main, Configuration()
+        self.Task: Any = _class_at(options.pop("task_cls", None)) or CeleryTask
+        self.control, self.tasks = AppControl(), TASKS
+        self.on_configure, self.on_after_configure = AppSignal(self), AppSignal(self)
+        self.on_after_finalize = AppSignal(self)
+        self.user_options: dict[str, Any] = {"preload": set(), "worker": set()}
+        if broker := options.get("broker"):
+            self.conf.broker_url = broker
+        APPS.append(self)
+
+    def __repr__(self) -> str:
+        return f"<Celery {self.main}>"
+
+    def config_from_object(
+        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> None:
+        """Take settings of Celery from an object; those of Django are read in any case."""
+        if obj == DJANGO_SETTINGS or str(obj).startswith("django.conf"):
+            return
+        found = import_module(obj) if isinstance(obj, str) else obj
+        prefix = f"{namespace}_" if namespace else ""
+        for name in dir(found):
+            if name.startswith(prefix) and not name.startswith("_"):
+                self.conf[name.removeprefix(prefix).lower()] = getattr(found, name)
+
+    def autodiscover_tasks(
+        self, packages: Any = None, related_name: str | None = "tasks", force: bool = False
+    ) -> None:
+        """Nothing: workers import the tasks of all apps. Of another name of modules it says where
+        to write that.
+        """
+        if related_name not in (None, "tasks"):
+            raise refuse(
+                "autodiscover_tasks()",
+                f"write the name of the modules into TASKS: OPTIONS = "
+                f'{{"modules": ["{related_name}"]}}.',
+            )
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        """As shared_task()."""
+        return shared_task(*args, **options)
+
+    def register_task(self, task: Any, **options: Any) -> Any:
+        """Register an instance of a class of tasks, or the class. Returns the instance.
+
+        Keep it in its module under the name of the class: there workers find it.
+        """
+        made = task() if isinstance(task, type) else task
+        kind = type(made)
+        made.name = made.name or f"{kind.__module__}.{kind.__name__}"
+        function = _function_of(kind)
+        made.path = f"{function.__module__}.{function.__qualname__}"
+        return register(made, function, True, {})
+
+    def send_task(
+        self, name: str, args: Any = None, kwargs: Any = None, **options: Any
+    ) -> AsyncResult:
+        """Enqueue a call of the task with this name. Raises NotRegistered."""
+        result: AsyncResult = task_named(name).apply_async(args, kwargs, **options)
+        return result
+
+    def signature(self, *args: Any, **kwargs: Any) -> Any:
+        """A call for later."""
+        return make_signature(*args, **kwargs)
+
+    def AsyncResult(self, task_id: Any, **kwargs: Any) -> AsyncResult:  # noqa: N802
+        """The result of a call."""
+        return AsyncResult(task_id)
+
+    GroupResult, ResultSet = GroupResult, ResultSet
+
+    def add_periodic_task(
+        self,
+        schedule: Any,
+        sig: CelerySignature,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> str:
+        """Let a call be a schedule of the code. Returns its name."""
+        call = sig.clone(args, kwargs)
+        key = name or repr(call)
+        entry = {
+            "task": call.task,
+            "schedule": schedule,
+            "args": call.args,
+            "kwargs": call.kwargs,
+            "options": {**call.options, **options},
+        }
+        self.conf.beat_schedule = {**(self.conf.beat_schedule or {}), key: entry}
+        return key
+
+    def tell_receivers(self) -> None:
+        """Call the receivers that wait for the configuration, where all apps are loaded."""
+        if apps.ready:
+            for each in (self.on_configure, self.on_after_configure, self.on_after_finalize):
+                each.tell()
+
+    @property
+    def current_task(self) -> Any:
+        """The task that runs here."""
+        return current_task
+
+    def set_default(self) -> None:
+        """Nothing: there is one for all."""
+
+    set_current = set_default
+
+    def finalize(self, auto: bool = False) -> None:
+        """Nothing."""
+
+    def start(self, argv: Any = None) -> None:
+        """Refused."""
+        raise refuse(
+            "Celery", "there is no celery program: `manage.py bgworker` runs workers and beat."
+        )
+
+    worker_main = Worker = Beat = start
+
+
+def _class_at(where: Any) -> Any:
+    return import_string(where.replace(":", ".")) if isinstance(where, str) else where
+
+
+def _function_of(kind: type) -> Any:
+    """A function that stands for the class where paths are read."""
+
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*args, **kwargs)
+
+    run.__module__, run.__name__ = kind.__module__, kind.__name__
+    run.__qualname__, run.__doc__ = kind.__qualname__, kind.__doc__
+    return run
+
+
+class CurrentApp:
+    """`current_app`: the app of the site, or one that holds nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(APPS[-1] if APPS else CeleryApp(), name)
+
+    def __repr__(self) -> str:
+        return repr(APPS[-1]) if APPS else "<no app>"
+
+
+current_app = CurrentApp()
+Celery = CeleryApp

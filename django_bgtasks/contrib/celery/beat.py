@@ -1,0 +1,57 @@
+"""The schedules of beat: `CELERY_BEAT_SCHEDULE` and app.conf.beat_schedule become ours.
+
+Each entry is a schedule of the code, by the name of the entry; every worker fires it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ...core.errors import InvalidSchedule
+from ...jobs.task import SCHEDULED
+from .conf import CHANGED, configured
+from .exceptions import SEE
+from .registry import TASKS
+from .schedules import timing_of
+from .task_routes import is_moved
+
+
+def beat_entries() -> Mapping[str, Mapping[str, Any]]:
+    """The entries by their names."""
+    entries: Mapping[str, Mapping[str, Any]] = configured("beat_schedule") or {}
+    return entries
+
+
+def declare_entries(task: Any) -> None:
+    """Let the schedules be those of the code that name this task."""
+    for name, entry in beat_entries().items():
+        if entry.get("task") == task.name and is_moved(task.name):
+            declare_entry(name, entry, task)
+
+
+def declare_entry(name: str, entry: Mapping[str, Any], task: Any) -> None:
+    """Let this entry be a schedule of the code. Raises InvalidSchedule for what has no equal."""
+    from .sending import prepared
+
+    unknown = sorted(set(entry) - {"task", "schedule", "args", "kwargs", "options", "relative"})
+    if unknown:
+        raise InvalidSchedule(f"The entry {name!r} of beat has no {', '.join(unknown)}. {SEE}")
+    options = dict(entry.get("options") or {})
+    if options.get("countdown") or options.get("eta"):
+        raise InvalidSchedule(f"The entry {name!r}: a schedule says itself when it runs. {SEE}")
+    background, kwargs = prepared(task, entry.get("kwargs") or {}, options)
+    policies = {"args": tuple(entry.get("args") or ()), "kwargs": kwargs, "overlap": "allow"}
+    timing = timing_of(entry["schedule"], **policies)
+    SCHEDULED[name] = replace(background, schedule=timing)
+
+
+def _redeclare(setting: str) -> None:
+    if setting == "beat_schedule":
+        for task in list(TASKS.values()):
+            if task.is_complete:
+                declare_entries(task)
+
+
+CHANGED.append(_redeclare)

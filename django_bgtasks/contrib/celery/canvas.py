@@ -1,0 +1,316 @@
+"""Chains, groups and chords, as Celery has them: run as workflows of ours."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .eager import is_eager, value_of_eager
+from .exceptions import refuse
+from .result import GroupResult
+from .signature import (
+    KINDS,
+    OF_THE_END,
+    CelerySignature,
+    Options,
+    as_plain,
+    is_many,
+    make_signature,
+    signatures_in,
+    with_callbacks,
+)
+from .utils import make_task_id
+
+# What the keyword arguments of a chain, group or chord have besides those of its first elements.
+PARTS = ("tasks", "header", "body", "kwargs", "task", "it", "n")
+
+
+class ManySignatures(CelerySignature):
+    """What chains, groups and chords have in common."""
+
+    tasks: list[Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Enqueue it."""
+        return self.apply_async(args, kwargs)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"{self.kind}({', '.join(map(repr, self.tasks))})"
+
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        route_name: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Enqueue all of it, in the current transaction. Returns its result."""
+        whole = self.merged(args, kwargs, options)
+        if is_eager():
+            return whole.run_here()
+        return whole.enqueue()
+
+    def apply(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run all of it here and now."""
+        return self.merged(args, kwargs, options).run_here()
+
+    def run_here(self) -> Any:
+        """Run it in this process; its arguments are merged already."""
+        raise NotImplementedError
+
+    def given(self, element: CelerySignature, is_first: bool = True) -> CelerySignature:
+        """An element with the arguments and options that the whole was given."""
+        args, kwargs = (self.args, self.kwargs_of_call) if is_first else ((), {})
+        options = {n: v for n, v in self.options.items() if n not in OF_THE_END} if is_first else {}
+        return element.merged(args, kwargs, options)
+
+    @property
+    def kwargs_of_call(self) -> Options:
+        """The keyword arguments for its first elements, without what it is made of."""
+        return {name: value for name, value in self.kwargs.items() if name not in PARTS}
+
+    @property
+    def links(self) -> Options:
+        """What follows it."""
+        return {name: self.options[name] for name in OF_THE_END if name in self.options}
+
+
+class CelerySequence(ManySignatures):
+    """`chain(a.s(), b.s(), …)`: each with the result of the one before it."""
+
+    kind = "chain"
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        found = signatures_in(tasks[0] if len(tasks) == 1 and is_many(tasks[0]) else tasks)
+        flat = [part for one in found for part in parts_of(one)]
+        super().__init__("celery.chain", (), {"tasks": flat}, options)
+
+    @property
+    def tasks(self) -> list[Any]:
+        """Its elements."""
+        return [make_signature(each) for each in self.kwargs["tasks"]]
+
+    def __or__(self, other: Any) -> Any:
+        if not isinstance(other, CelerySignature):
+            return NotImplemented
+        joined = CelerySequence(*self.tasks, other)
+        joined.options, joined.args = dict(self.options), self.args
+        return joined
+
+    def flow(self, is_gated: bool) -> Any:
+        """See CelerySignature.flow()."""
+        from ...workflows.flow import chain as chain_of
+
+        if not self.tasks:
+            raise refuse("chain", "a chain of no tasks has nothing to run.")
+        elements = list(self._elements())
+        parts = [element.flow(is_gated or place > 0) for place, element in enumerate(elements)]
+        return chain_of(*parts)
+
+    def _elements(self) -> Iterator[CelerySignature]:
+        """Its elements with what the chain was given; what follows it follows the last one, and
+        what follows a failure follows each.
+        """
+        tasks = self.tasks
+        for place, task in enumerate(tasks):
+            element = self.given(task, place == 0)
+            if place == len(tasks) - 1:
+                for callback in signatures_in(self.options.get("link")):
+                    element.link(callback)
+            for errback in signatures_in(self.options.get("link_error")):
+                element.link_error(errback)
+            yield element
+
+    def run_here(self) -> Any:
+        """See ManySignatures.run_here()."""
+        result: Any = None
+        for element in self._elements():
+            args = () if result is None else (value_of_eager(result),)
+            before, result = result, element.apply(args)
+            result.parent = before
+            if not result.successful():
+                break
+        return result
+
+
+class CeleryGroup(ManySignatures):
+    """`group(a.s(1), a.s(2), …)`: all at the same time."""
+
+    kind = "group"
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        found = signatures_in(tasks[0] if len(tasks) == 1 and is_many(tasks[0]) else tasks)
+        if len(found) == 1 and isinstance(found[0], CeleryGroup):
+            found = found[0].tasks
+        super().__init__("celery.group", (), {"tasks": found}, options)
+
+    @property
+    def tasks(self) -> list[Any]:
+        """Its elements."""
+        return [make_signature(each) for each in self.kwargs["tasks"]]
+
+    def __or__(self, other: Any) -> Any:
+        if not isinstance(other, CelerySignature):
+            return NotImplemented
+        return CeleryChord(self, body=other)
+
+    def link(self, callback: CelerySignature) -> CelerySignature:
+        """Let it follow the first element, as there: after all of them comes a chord."""
+        tasks = self.tasks
+        if tasks:
+            tasks[0].link(callback)
+            self.kwargs["tasks"] = tasks
+        return callback
+
+    def link_error(self, errback: CelerySignature) -> CelerySignature:
+        """Let it follow each element that fails."""
+        tasks = self.tasks
+        for task in tasks:
+            task.link_error(errback)
+        self.kwargs["tasks"] = tasks
+        return errback
+
+    def flow(self, is_gated: bool) -> Any:
+        """See CelerySignature.flow()."""
+        from ...workflows.flow import group as group_of
+
+        return group_of([self.given(task).flow(is_gated) for task in self.tasks])
+
+    def run_here(self) -> Any:
+        """See ManySignatures.run_here()."""
+        results = [self.given(task).apply() for task in self.tasks]
+        return GroupResult(make_task_id(), results)
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> CeleryGroup:
+        """Let each element begin some seconds after the one before it."""
+        tasks = self.tasks
+        seconds = itertools.count(start, step)
+        for task in tasks:
+            countdown = next(seconds)
+            task.set(countdown=countdown if stop is None else min(countdown, stop))
+        self.kwargs["tasks"] = tasks
+        return self
+
+
+class CeleryChord(ManySignatures):
+    """`chord(header)(body)`: the body, when all of the header have succeeded, with their results."""
+
+    kind = "chord"
+
+    def __init__(self, header: Any, body: Any = None, task: str = "", **options: Any) -> None:
+        args, kwargs = options.pop("args", ()), options.pop("kwargs", {})
+        options.pop("app", None)
+        whole = header if isinstance(header, CeleryGroup) else CeleryGroup(header)
+        body = None if body is None else make_signature(body)
+        parts = {**kwargs, "header": whole, "body": body}
+        super().__init__("celery.chord", args, parts, options)
+
+    @property
+    def header(self) -> CeleryGroup:
+        """The group that goes first."""
+        header: CeleryGroup = make_signature(self.kwargs["header"])
+        return header
+
+    @property
+    def body(self) -> Any:
+        """What follows it."""
+        body = self.kwargs["body"]
+        return None if body is None else make_signature(body)
+
+    @body.setter
+    def body(self, value: Any) -> None:
+        self.kwargs["body"] = value
+
+    @property
+    def tasks(self) -> list[Any]:
+        """The elements of its header."""
+        return self.header.tasks
+
+    def __call__(self, body: Any = None, **options: Any) -> Any:
+        """Enqueue it with this body."""
+        return self.apply_async((), {} if body is None else {"body": body}, **options)
+
+    def __or__(self, other: Any) -> Any:
+        if not isinstance(other, CelerySignature):
+            return NotImplemented
+        copy: CeleryChord = self._copied()
+        copy.body = self.body | other
+        return copy
+
+    def link(self, callback: CelerySignature) -> CelerySignature:
+        """Let it follow the body."""
+        body = self.body
+        body.link(callback)
+        self.body = body
+        return callback
+
+    def link_error(self, errback: CelerySignature) -> CelerySignature:
+        """Let it follow when the header or the body has failed."""
+        return self._append("link_error", errback)
+
+    def _whole(self) -> tuple[CelerySignature, CelerySignature, Options]:
+        """The header, the body, and what follows if either fails."""
+        if self.body is None:
+            raise refuse("chord", "a chord has a body: chord(header)(body).")
+        body = self.body
+        links = {name: body.options.pop(name) for name in ("link_error",) if name in body.options}
+        errbacks = [
+            *signatures_in(links.get("link_error")),
+            *signatures_in(self.links.get("link_error")),
+        ]
+        header = CeleryGroup(*self.header.tasks).merged(self.args, self.kwargs_of_call)
+        return header, body, {"link_error": errbacks} if errbacks else {}
+
+    def flow(self, is_gated: bool) -> Any:
+        """See CelerySignature.flow()."""
+        from ...workflows.flow import chain as chain_of
+
+        header, body, links = self._whole()
+        whole = chain_of(header.flow(is_gated), body.flow(True))
+        return with_callbacks(whole, links)
+
+    def run_here(self) -> Any:
+        """See ManySignatures.run_here()."""
+        header, body, links = self._whole()
+        results = header.apply()
+        for errback in links.get("link_error", ()):
+            body.link_error(errback)
+        failed = next((each for each in results if not each.successful()), None)
+        if failed is not None:
+            return failed
+        result = body.apply(([value_of_eager(each) for each in results],))
+        result.parent = results
+        return result
+
+
+def parts_of(whole: CelerySignature) -> list[Any]:
+    """The elements of a chain that says nothing of its own, or the signature itself."""
+    is_bare = isinstance(whole, CelerySequence) and not (whole.options or whole.args)
+    return whole.tasks if is_bare else [whole]
+
+
+def chunks_of(call: CelerySignature, values: Any, size: int) -> CeleryGroup:
+    """A group of jobs, each of which calls a task with so many of these tuples of arguments."""
+    rest, parts = iter(values), []
+    while part := list(itertools.islice(rest, size)):
+        parts.append(make_signature("celery.starmap", (as_plain(call), part)))
+    return CeleryGroup(parts)
+
+
+KINDS.update(chain=CelerySequence, group=CeleryGroup, chord=CeleryChord)
+
+Signature = CelerySignature
+signature = subtask = maybe_signature = make_signature
+chain, group, chord = CelerySequence, CeleryGroup, CeleryChord

@@ -1,0 +1,126 @@
+"""Retries by Celery's rules: what self.retry() does, and autoretry_for."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
+
+from ...core import clock
+from ...core.payload import json_value
+from ...core.values import COPIED_BY
+from .exceptions import Retry, refuse
+from .request import EXTRAS, TaskRequest
+
+# In the place of "without end": more attempts than any job comes to.
+ENDLESS = 10_000
+
+
+def autoretry(task: Any, request: TaskRequest, error: Exception) -> None:
+    """Raise Retry if autoretry_for says so, or the error when there were enough."""
+    wanted, unwanted = tuple(task.autoretry_for), tuple(task.dont_autoretry_for)
+    if not isinstance(error, wanted) or isinstance(error, unwanted):
+        return
+    options = dict(task.retry_kwargs or {})
+    if task.retry_backoff:
+        options["countdown"] = backoff_of(task, request.retries)
+    raise task.retry(exc=error, **options)
+
+
+def backoff_of(task: Any, retries: int) -> int:
+    """Seconds until the retry that follows so many of them."""
+    factor = int(max(1.0, float(task.retry_backoff)))
+    countdown = min(int(task.retry_backoff_max), factor * 2 ** min(retries, 60))
+    return random.randrange(countdown + 1) if task.retry_jitter else countdown  # noqa: S311
+
+
+def most_attempts(task: Any) -> int:
+    """The attempts of a job of this task, as far as its definition says it."""
+    limits = [task.max_retries]
+    if task.autoretry_for and "max_retries" in (task.retry_kwargs or {}):
+        limits.append(task.retry_kwargs["max_retries"])
+    if None in limits:
+        return ENDLESS
+    return min(ENDLESS, max(int(limit) for limit in limits) + 1)
+
+
+def prepare_retry(task: Any, request: TaskRequest) -> None:
+    """Let the job of this attempt have one more, whatever its row says."""
+    context = request.context
+    if context is not None and context.job.attempt >= context.job.max_attempts:
+        from ...ledger.attempts import amend
+
+        context.job.max_attempts = context.job.attempt + 1
+        amend(context.job, context.using, max_attempts=context.job.max_attempts)
+
+
+def raise_again(error: BaseException) -> NoReturn:
+    """Raise this exception, or the one that is being handled if it is the same."""
+    current = sys.exception()
+    if current is error or current is None:
+        raise error
+    raise error from current
+
+
+def change_call(
+    task: Any,
+    request: TaskRequest,
+    args: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+) -> None:
+    """Let the attempts that follow have other arguments, another queue or another priority."""
+    args = request.args if args is None else list(args)
+    kwargs = request.kwargs if kwargs is None else dict(kwargs)
+    context = request.context
+    if context is None:
+        request.args, request.kwargs = args, kwargs
+        return
+    job, values = context.job, {}
+    copied_by = COPIED_BY.get(job.types)
+    if args != request.args or kwargs != request.kwargs:
+        extras = {EXTRAS: job.kwargs[EXTRAS]} if EXTRAS in job.kwargs else {}
+        stored = json_value(kwargs, "kwargs", task.name, copied_by=copied_by)
+        values["kwargs"] = {**stored, **extras}
+        values["args"] = json_value(list(args), "args", task.name, copied_by=copied_by)
+    values |= {name: value for name, value in options.items() if value is not None}
+    if values:
+        from ...ledger.attempts import amend
+
+        amend(job, context.using, **values)
+
+
+def when_of(countdown: float | None, eta: datetime | None) -> float | datetime:
+    """When the next attempt begins."""
+    if eta is not None:
+        return clock.in_utc(eta) if eta.tzinfo else eta.replace(tzinfo=clock.now().tzinfo)
+    return countdown or 0.0
+
+
+def retry_task(task: Any, given: Mapping[str, Any], exc: BaseException | None) -> Retry:
+    """Celery's Task.retry(). Returns the Retry to be raised; see there for what it raises."""
+    request = task.request
+    options = dict(given)
+    if request.called_directly:
+        raise_again(exc or Retry("Task can be retried", None))
+    if options.pop("throw", True) is False:
+        text = "retry(throw=False) goes on after it has asked for a retry. Raise what it returns."
+        raise refuse(task.name, text)
+    most = options.pop("max_retries", None)
+    most = task.max_retries if most is None else most
+    args, kwargs = options.pop("args", None), options.pop("kwargs", None)
+    countdown, eta = options.pop("countdown", None), options.pop("eta", None)
+    if eta is None and countdown is None:
+        countdown = task.default_retry_delay
+    if isinstance(countdown, timedelta):
+        countdown = countdown.total_seconds()
+    if most is not None and request.retries + 1 > most:
+        if exc is not None:
+            raise_again(exc)
+        text = f"Can't retry {task.name}[{request.id}] args:{request.args} kwargs:{request.kwargs}"
+        error = task.MaxRetriesExceededError
+        raise error(text, task_args=request.args, task_kwargs=request.kwargs)
+    change_call(task, request, args, kwargs, task.columns_of(options))
+    return Retry(exc=exc, when=when_of(countdown, eta), is_eager=request.is_eager)
