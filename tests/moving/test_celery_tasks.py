@@ -64,3 +64,129 @@ def test_a_retry_may_allow_more_than_the_definition() -> None:
     run_all()
     assert tasks.SEEN == [0, 1, 2, 3, 4, 5]
     assert isinstance(result.result, KeyError)
+
+
+def test_autoretry_waits_longer_each_time_and_not_for_what_is_excepted() -> None:
+    tasks.fetch.delay("reset")
+    run_all()
+    assert tasks.SEEN == ["reset"] * 6
+    tasks.SEEN.clear()
+    tasks.fetch.delay("refused")
+    tasks.fetch.delay("x")
+    run_all()
+    assert tasks.SEEN == ["refused", "x"]
+
+
+def test_backoff_doubles_up_to_its_maximum() -> None:
+    job_id = tasks.fetch.delay().id
+    waits = []
+    for _ in range(5):
+        run_jobs()
+        job = Job.objects.get(pk=job_id)
+        waits.append(round((job.run_after - timezone.now()).total_seconds()))
+        Job.objects.update(run_after=timezone.now())
+    assert waits == [1, 2, 4, 5, 5]
+
+
+def test_a_bound_task_knows_its_call() -> None:
+    result = tasks.describe.apply_async(
+        (1,), {"b": 2}, headers={"trace": "t1"}, queue="emails", priority=4
+    )
+    run_all()
+    found = result.get(timeout=1)
+    assert found["id"] == found["current"] == result.id
+    assert (found["args"], found["kwargs"]) == ([1], {"b": 2})
+    assert (found["headers"], found["queue"], found["priority"]) == ({"trace": "t1"}, "emails", 4)
+    assert (found["retries"], found["directly"], found["eager"]) == (0, False, False)
+    assert found["name"] == "tests.moving.celery_tasks.describe"
+
+
+def test_a_direct_call_is_a_call() -> None:
+    assert tasks.add(1, 2) == 3
+    found = tasks.describe(1)
+    assert found["directly"] is True
+    assert found["id"] is None
+
+
+def test_the_hooks_of_a_base_class_are_called() -> None:
+    tasks.hooked.delay("fine", more=1)
+    run_all()
+    assert tasks.SEEN == [
+        ("before_start", ["fine"]),
+        ("call", "hooked"),
+        ("on_success", "fine", {"more": 1}),
+        ("after_return", "SUCCESS"),
+    ]
+    tasks.SEEN.clear()
+    tasks.hooked.delay("fail")
+    run_all()
+    assert tasks.SEEN[2:] == [
+        ("on_failure", "LookupError('gone')", ["fail"], True),
+        ("after_return", "FAILURE"),
+    ]
+    tasks.SEEN.clear()
+    tasks.hooked.delay("retry")
+    run_all()
+    assert tasks.SEEN[2:4] == [("on_retry", "OSError('again')"), ("after_return", "RETRY")]
+    assert tasks.SEEN[-2:] == [
+        ("on_failure", "OSError('again')", ["retry"], True),
+        ("after_return", "FAILURE"),
+    ]
+
+
+def test_ignore_and_reject_end_a_task_without_a_result() -> None:
+    for how in ("ignore", "reject"):
+        result = tasks.stopping.delay(how)
+        run_all()
+        assert result.state == "REVOKED"
+
+
+def test_a_state_of_failure_that_a_task_sets_itself_is_kept() -> None:
+    result = tasks.stopping.delay("failed")
+    run_all()
+    assert result.state == "FAILURE"
+    assert "by hand" in str(result.result)
+
+
+def test_a_state_of_its_own_is_seen_while_it_runs() -> None:
+    result = tasks.stopping.delay("progress")
+    run_all()
+    assert tasks.SEEN == [("PROGRESS", {"current": 3, "total": 10})]
+    assert result.get(timeout=1) == "done"
+    assert Job.objects.get().progress_total == 10
+
+
+def test_the_soft_limit_is_an_exception_that_a_task_can_catch() -> None:
+    result = tasks.slow.delay()
+    run_all()
+    assert result.get(timeout=1) == "cleaned up"
+
+
+def test_a_retry_may_change_the_arguments() -> None:
+    result = tasks.again_with.delay(1)
+    run_all()
+    assert result.get(timeout=1) == 6
+
+
+def test_the_options_of_a_definition_are_those_of_its_jobs() -> None:
+    tasks.renamed.delay()
+    job = Job.objects.get()
+    assert (job.queue, job.priority) == ("emails", 7)
+    assert job.expires_at is not None
+    assert tasks.renamed.name == "shop.renamed"
+    run_all()
+    assert AsyncResult(job.pk).name == "shop.renamed"
+
+
+def test_a_link_gets_the_result_and_an_errback_the_failure() -> None:
+    tasks.add.apply_async((2, 2), link=[tasks.note.s("linked"), tasks.note.si("alone")])
+    run_all()
+    assert sorted(tasks.SEEN, key=repr) == [(("alone",), {}), ((4, "linked"), {})]
+    tasks.SEEN.clear()
+    result = tasks.fail.apply_async(("bad",), link=tasks.note.s(), link_error=tasks.report.s())
+    run_all()
+    assert tasks.SEEN == [("errback", result.id, "ValueError('bad')", True)]
+    tasks.SEEN.clear()
+    result = tasks.fail.apply_async(link_error=tasks.report_id.s())
+    run_all()
+    assert tasks.SEEN == [("errback", result.id)]
