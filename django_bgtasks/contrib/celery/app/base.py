@@ -7,16 +7,16 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from django.apps import apps
 from django.utils.module_loading import import_string
 
+from ....jobs.discovery import AFTER_DISCOVERY
 from ..canvas import CelerySignature, make_signature
 from ..conf import Configuration
 from ..exceptions import refuse
 from ..registry import APPS, TASKS, task_named
 from ..request import current_task
 from ..result import AsyncResult, GroupResult, ResultSet
-from .definition import register, shared_task
+from .definition import complete_early, register, shared_task
 from .task import CeleryTask
 
 DJANGO_SETTINGS = "django.conf:settings"
@@ -30,7 +30,7 @@ class AppSignal:
         self._receivers: list[Callable[..., Any]] = []
 
     def connect(self, receiver: Any = None, **kwargs: Any) -> Any:
-        """Call this receiver when the apps of the site are loaded; also as a decorator."""
+        """Call this receiver when all tasks are imported, in workers say; also as a decorator."""
         if receiver is None:
             return self.connect
         self._receivers.append(receiver)
@@ -73,6 +73,7 @@ class CeleryApp:
         if broker := options.get("broker"):
             self.conf.broker_url = broker
         APPS.append(self)
+        AFTER_DISCOVERY.append(self.tell_receivers)
 
     def __repr__(self) -> str:
         return f"<Celery {self.main}>"
@@ -158,10 +159,10 @@ class CeleryApp:
         return key
 
     def tell_receivers(self) -> None:
-        """Call the receivers that wait for the configuration, where all apps are loaded."""
-        if apps.ready:
-            for each in (self.on_configure, self.on_after_configure, self.on_after_finalize):
-                each.tell()
+        """Call the receivers that wait for the configuration: all tasks are imported."""
+        complete_early()
+        for each in (self.on_configure, self.on_after_configure, self.on_after_finalize):
+            each.tell()
 
     @property
     def current_task(self) -> Any:

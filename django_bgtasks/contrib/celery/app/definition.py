@@ -89,8 +89,6 @@ def complete_early() -> None:
         task = _early.pop(0)
         if task.background_task is not None:
             declare_entries(task)
-    for app in APPS:
-        app.tell_receivers()
 
 
 def _base() -> type[CeleryTask]:
