@@ -160,7 +160,7 @@ def stopping(self: Any, how: str) -> Any:
 @shared_task(soft_time_limit=1, time_limit=20)
 def slow() -> str:
     """Clean up when its time is over."""
-    import time  # noqa: PLC0415
+    import time
 
     try:
         time.sleep(15)

@@ -48,7 +48,10 @@ CASES = {
     ),
     "empty header": (lambda: chord([], total.s()), 0),
     "chain | chain": (lambda: chain(add.s(1, 1), add.s(1)) | chain(add.s(2), add.s(3)), 8),
-    "group | group": (lambda: group(add.s(1, 1), add.s(2, 2)) | group(total.s(), total.s()), [6, 6]),
+    "group | group": (
+        lambda: group(add.s(1, 1), add.s(2, 2)) | group(total.s(), total.s()),
+        [6, 6],
+    ),
     "chunks": (lambda: add.chunks([(1, 1), (2, 2), (3, 3)], 2), [[2, 4], [6]]),
     "starmap": (lambda: add.starmap([(1, 1), (2, 2)]), [2, 4]),
     "map": (lambda: total.map([[1, 2], [3]]), [3, 3]),
@@ -123,7 +126,7 @@ def test_the_errback_of_a_chord_is_called_when_its_header_fails() -> None:
     chord([add.s(1, 1), fail.s("bad")], total.s().on_error(tasks.report_id.s())).apply_async()
     run_all()
     failed = Job.objects.get(state="failed")
-    assert tasks.SEEN == [("errback", str(failed.pk))]
+    assert [("errback", str(failed.pk))] == tasks.SEEN
 
 
 def test_a_link_of_several_steps_follows_too() -> None:

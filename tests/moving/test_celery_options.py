@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from django_bgtasks import InvalidArguments, Rate
 from django_bgtasks.contrib.celery import shared_task, uuid
-from django_bgtasks.contrib.celery.exceptions import NoEqual
+from django_bgtasks.contrib.celery.errors import NoEqual
 from django_bgtasks.contrib.celery.options import (
     CALL_ACCEPTED,
     CALL_REFUSED,
@@ -197,7 +197,8 @@ def test_each_parameter_of_celery_is_known_here() -> None:
     attributes = {
         name
         for name, value in vars(task).items()
-        if not name.startswith("_") and not inspect.isroutine(value)
+        if not name.startswith("_")
+        and not inspect.isroutine(value)
         and not isinstance(value, classmethod | staticmethod)
     }
     automatic = {"autoretry_for", "retry_kwargs", "retry_backoff", "retry_jitter"}

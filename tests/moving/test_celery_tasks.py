@@ -185,8 +185,8 @@ def test_a_link_gets_the_result_and_an_errback_the_failure() -> None:
     tasks.SEEN.clear()
     result = tasks.fail.apply_async(("bad",), link=tasks.note.s(), link_error=tasks.report.s())
     run_all()
-    assert tasks.SEEN == [("errback", result.id, "ValueError('bad')", True)]
+    assert [("errback", result.id, "ValueError('bad')", True)] == tasks.SEEN
     tasks.SEEN.clear()
     result = tasks.fail.apply_async(link_error=tasks.report_id.s())
     run_all()
-    assert tasks.SEEN == [("errback", result.id)]
+    assert [("errback", result.id)] == tasks.SEEN

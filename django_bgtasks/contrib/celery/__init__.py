@@ -7,16 +7,22 @@ and so do `celery.exceptions`, `celery.result`, `celery.schedules`, `celery.sign
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .app.base import CeleryApp as Celery
 from .app.base import current_app
 from .app.definition import shared_task
-from .app.task import CeleryTask as Task
+from .app.task import CeleryTask
 from .canvas import CelerySignature as Signature
 from .canvas import chain, chord, group, maybe_signature, signature, subtask
+from .mixed import celery_name
 from .request import current_task
 from .result import AsyncResult, EagerResult, GroupResult, ResultSet
 from .schedules import crontab
 from .utils import uuid
+
+if TYPE_CHECKING:
+    from .app.task import CeleryTask as Task
 
 __all__ = [
     "AsyncResult",
@@ -38,3 +44,9 @@ __all__ = [
     "subtask",
     "uuid",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Task":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return celery_name("celery", "Task", CeleryTask)

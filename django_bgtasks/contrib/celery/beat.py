@@ -12,15 +12,18 @@ from typing import Any
 from ...core.errors import InvalidSchedule
 from ...jobs.task import SCHEDULED
 from .conf import CHANGED, configured
-from .exceptions import SEE
+from .errors import SEE
+from .mixed import celery_module, is_mixed, is_moved
 from .registry import TASKS
 from .schedules import timing_of
-from .task_routes import is_moved
 
 
 def beat_entries() -> Mapping[str, Mapping[str, Any]]:
     """The entries by their names."""
     entries: Mapping[str, Mapping[str, Any]] = configured("beat_schedule") or {}
+    if is_mixed():
+        # Those of Celery's own app are there too.
+        return {**celery_module().current_app.conf.beat_schedule, **entries}
     return entries
 
 

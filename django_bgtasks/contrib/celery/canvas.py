@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .eager import is_eager, value_of_eager
-from .exceptions import refuse
+from .errors import refuse
+from .mixed import as_original, is_mixed, refuse_both
 from .result import GroupResult
 from .signature import (
     KINDS,
@@ -53,9 +54,19 @@ class ManySignatures(CelerySignature):
     ) -> Any:
         """Enqueue all of it, in the current transaction. Returns its result."""
         whole = self.merged(args, kwargs, options)
+        if is_mixed():
+            names = whole.names()
+            refuse_both(names)
+            if not all(names.values()):
+                return as_original(as_plain(whole)).apply_async()
         if is_eager():
             return whole.run_here()
         return whole.enqueue()
+
+    def names(self) -> dict[str, bool]:
+        """See CelerySignature.names()."""
+        parts = [*self.tasks, *signatures_in(self.kwargs.get("body"))]
+        return {name: moved for part in parts for name, moved in part.names().items()}
 
     def apply(
         self,
@@ -205,7 +216,7 @@ class CeleryGroup(ManySignatures):
 
 
 class CeleryChord(ManySignatures):
-    """`chord(header)(body)`: the body, when all of the header have succeeded, with their results."""
+    """`chord(header)(body)`: the body follows when all of the header have succeeded."""
 
     kind = "chord"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import states
 from .conf import configured
-from .exceptions import Ignore, Reject, Retry
+from .errors import CeleryRetry, Ignore, Reject
 from .request import TaskRequest, innermost, pushed
 from .result import EagerResult
 from .utils import make_task_id
@@ -74,7 +74,7 @@ def _attempt(task: Any, request: TaskRequest, throw: bool) -> EagerResult | None
 
     try:
         value = run_attempt(task, request)
-    except Retry:
+    except CeleryRetry:
         return None
     except (Ignore, Reject) as error:
         return EagerResult(request.id, error, states.IGNORED, name=task.name)

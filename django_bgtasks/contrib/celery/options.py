@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...jobs.task import OF_THE_DEFINITION, BackgroundTask
-from .exceptions import refuse, refuse_definition
+from .errors import refuse, refuse_definition
 
 # Of a definition: what does here what it does there.
 TASK_WORKS = {

@@ -18,7 +18,7 @@ from ...ledger.lifecycle import ledger_database
 from ...models import Batch, BatchKind, Job
 from ...workflows.actions import cancel_batch
 from . import states
-from .exceptions import ResultTimeoutError, TaskRevokedError
+from .errors import ResultTimeoutError, TaskRevokedError
 from .failures import exception_of_job, last_attempt
 from .request import EXTRAS
 

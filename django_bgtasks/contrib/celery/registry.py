@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from ...jobs.discovery import try_to_discover
-from .exceptions import NotRegistered
+from .errors import NotRegistered
 
 # The tasks of Celery itself that map() and starmap() use.
 BUILT_IN = ("celery.map", "celery.starmap")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from .mixed import celery_module, is_mixed
+
 if TYPE_CHECKING:
     from ...jobs.context import JobContext
 
@@ -147,6 +149,9 @@ class CurrentTask:
 
     def __getattr__(self, name: str) -> Any:
         found = innermost()
+        if found is None and is_mixed() and celery_module().current_task:
+            # A worker of Celery runs one of its tasks.
+            return getattr(celery_module().current_task, name)
         if found is None:
             if name == "request":
                 return TaskRequest()
@@ -154,7 +159,7 @@ class CurrentTask:
         return getattr(found[0], name)
 
     def __bool__(self) -> bool:
-        return innermost() is not None
+        return innermost() is not None or (is_mixed() and bool(celery_module().current_task))
 
     def __eq__(self, other: object) -> bool:
         found = innermost()

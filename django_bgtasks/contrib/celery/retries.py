@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from ...core import clock
 from ...core.payload import json_value
 from ...core.values import COPIED_BY
-from .exceptions import Retry, refuse
+from .errors import CeleryRetry, refuse
+from .mixed import retry_class
 from .request import EXTRAS, TaskRequest
 
 # In the place of "without end": more attempts than any job comes to.
@@ -19,7 +20,7 @@ ENDLESS = 10_000
 
 
 def autoretry(task: Any, request: TaskRequest, error: Exception) -> None:
-    """Raise Retry if autoretry_for says so, or the error when there were enough."""
+    """Raise CeleryRetry if autoretry_for says so, or the error when there were enough."""
     wanted, unwanted = tuple(task.autoretry_for), tuple(task.dont_autoretry_for)
     if not isinstance(error, wanted) or isinstance(error, unwanted):
         return
@@ -99,12 +100,12 @@ def when_of(countdown: float | None, eta: datetime | None) -> float | datetime:
     return countdown or 0.0
 
 
-def retry_task(task: Any, given: Mapping[str, Any], exc: BaseException | None) -> Retry:
-    """Celery's Task.retry(). Returns the Retry to be raised; see there for what it raises."""
+def retry_task(task: Any, given: Mapping[str, Any], exc: BaseException | None) -> CeleryRetry:
+    """Celery's Task.retry(). Returns the CeleryRetry to be raised; see there for what it raises."""
     request = task.request
     options = dict(given)
     if request.called_directly:
-        raise_again(exc or Retry("Task can be retried", None))
+        raise_again(exc or CeleryRetry("Task can be retried", None))
     if options.pop("throw", True) is False:
         text = "retry(throw=False) goes on after it has asked for a retry. Raise what it returns."
         raise refuse(task.name, text)
@@ -123,4 +124,4 @@ def retry_task(task: Any, given: Mapping[str, Any], exc: BaseException | None) -
         error = task.MaxRetriesExceededError
         raise error(text, task_args=request.args, task_kwargs=request.kwargs)
     change_call(task, request, args, kwargs, task.columns_of(options))
-    return Retry(exc=exc, when=when_of(countdown, eta), is_eager=request.is_eager)
+    return retry_class()(exc=exc, when=when_of(countdown, eta), is_eager=request.is_eager)

@@ -13,14 +13,15 @@ from ...core.values import TYPED, typed_copy
 from ...jobs.context import JobContext, current_job
 from ...jobs.typed import value_of
 from ...ledger.attempts import amend
-from ...sandbox.call import deadline
 from . import signals, states
-from .exceptions import Ignore, Reject, Retry, StateFailure
+from .errors import CeleryRetry, Ignore, Reject, StateFailure
 from .failures import ExceptionInfo, exception_of_job
+from .mixed import translated
 from .request import EXTRAS, TaskRequest, pushed, request_of_job
 from .retries import autoretry, prepare_retry
+from .time_limits import soft_limit
 
-PREDICATES = (Ignore, Reject, Retry)
+PREDICATES = (Ignore, Reject, CeleryRetry)
 
 
 def run_in_worker(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -36,7 +37,7 @@ def run_in_worker(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     with pushed(task, request):
         act = partial(run_attempt, task, request)
         seconds = request.soft_time_limit
-        return deadline(seconds).run(act) if seconds else act()
+        return soft_limit(seconds).run(act) if seconds else act()
 
 
 def wait_first(context: JobContext, extras: Mapping[str, Any]) -> None:
@@ -62,7 +63,7 @@ def run_attempt(task: Any, request: TaskRequest) -> Any:
         signals.task_success.tell(task, result=value)
         task.after_return(state, value, request.id, request.args, request.kwargs, None)
         return value
-    except Retry as retry:
+    except CeleryRetry as retry:
         state = states.RETRY
         _tell_retry(task, request, retry)
         prepare_retry(task, request)
@@ -89,6 +90,8 @@ def _call(task: Any, request: TaskRequest) -> Any:
     except PREDICATES:
         raise
     except Exception as error:
+        if (known := translated(error)) is not error:
+            raise known from error
         autoretry(task, request, error)
         raise
 

@@ -10,7 +10,7 @@ from typing import Any
 from ...core.errors import InvalidSchedule
 from ...core.timing import Cron, Every, Timing
 from .conf import configured
-from .exceptions import SEE
+from .errors import SEE
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")

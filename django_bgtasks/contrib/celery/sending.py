@@ -21,7 +21,7 @@ from ...jobs.task import BackgroundTask, runs_inline
 from ...ledger.lifecycle import ledger_database
 from ...models import Job
 from .conf import configured
-from .exceptions import refuse
+from .errors import refuse
 from .limits import check_limits, priority_of, timeout_of
 from .options import OWN_OF_A_CALL, check_call_options
 from .request import EXTRAS

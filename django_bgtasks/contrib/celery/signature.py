@@ -11,7 +11,8 @@ from ...core.flows import Step
 from ...core.payload import refuse_wrong_call
 from ...core.tags import RESULT
 from ...jobs.task import find_task
-from .exceptions import refuse
+from .errors import refuse
+from .mixed import is_moved
 from .registry import task_named
 from .result import batch_result
 
@@ -252,6 +253,10 @@ class CelerySignature(dict[str, Any]):
             self(request, error, traceback)
         else:
             self.apply_async((request.id,))
+
+    def names(self) -> dict[str, bool]:
+        """The tasks that it calls, each with whether it is one of ours by ROUTES."""
+        return {self.task: is_moved(self.task)}
 
     def freeze(self, *args: Any, **kwargs: Any) -> Any:
         """Refused: an id is there when it is enqueued."""

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import states
-from .exceptions import ResultTimeoutError
+from .errors import ResultTimeoutError
+from .mixed import celery_module, is_mixed
 from .registry import TASKS
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ class ResultBase:
 
 class AsyncResult(ResultBase):
     """The result of a call by its id: its state and value are read when somebody asks."""
+
+    def __new__(cls, id: Any = None, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
+        """Celery's own result where it has the task."""
+        if cls is AsyncResult and id is not None and is_mixed() and not _ledger().find_job(id):
+            return celery_module("celery.result").AsyncResult(str(id))
+        return super().__new__(cls)
 
     def __init__(
         self,

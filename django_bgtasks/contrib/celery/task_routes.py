@@ -56,8 +56,3 @@ def _asked(router: Any, name: str, options: Mapping[str, Any]) -> Any:
         if is_match:
             return route
     return None
-
-
-def is_moved(name: str) -> bool:
-    """Whether the calls of the task with this name are jobs of ours, by ROUTES."""
-    return True

@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 from ....jobs.discovery import AFTER_DISCOVERY
 from ..canvas import CelerySignature, make_signature
 from ..conf import Configuration
-from ..exceptions import refuse
+from ..errors import refuse
 from ..registry import APPS, TASKS, task_named
 from ..request import current_task
 from ..result import AsyncResult, GroupResult, ResultSet

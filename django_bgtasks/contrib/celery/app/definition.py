@@ -16,8 +16,9 @@ from ....jobs.task import BackgroundTask
 from ....jobs.task import task as background_task
 from ..beat import declare_entries
 from ..conf import configured
-from ..exceptions import refuse_definition
+from ..errors import refuse_definition
 from ..limits import check_limits, priority_of, timeout_of
+from ..mixed import is_mixed, original_task, shared_base
 from ..options import OWN, check_definition
 from ..registry import APPS, TASKS
 from ..request import EXTRAS
@@ -53,7 +54,7 @@ def define(function: Callable[..., Any], options: Mapping[str, Any]) -> CeleryTa
         raise refuse_definition(name, f"{text}django_bgtasks import task.")
     kind = type(
         function.__name__,
-        (base,),
+        shared_base(base, CeleryTask),
         {
             **rest,
             "name": name,
@@ -68,6 +69,11 @@ def define(function: Callable[..., Any], options: Mapping[str, Any]) -> CeleryTa
     names = {"__name__": function.__name__, "__qualname__": function.__qualname__, "path": path}
     vars(task).update(names, __wrapped__=function)
     own = {name: value for name, value in options.items() if name in OWN}
+    if is_mixed():
+        theirs = {key: value for key, value in options.items() if key not in OWN}
+        if theirs.get("base") and issubclass(theirs["base"], CeleryTask):
+            raise refuse_definition(name, "with ROUTES the base of a task is Celery's Task.")
+        task.original = original_task(function, theirs)
     return register(task, function, bind, own)
 
 

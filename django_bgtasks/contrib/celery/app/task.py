@@ -15,7 +15,8 @@ from ....core.payload import refuse_wrong_call
 from .. import signals
 from ..canvas import chunks_of, make_signature
 from ..eager import as_sent, is_eager, run_eagerly
-from ..exceptions import MaxRetriesExceededError, OperationalError, refuse
+from ..errors import MaxRetriesExceededError, OperationalError, refuse
+from ..mixed import as_original, is_moved
 from ..options import check_call_options
 from ..registry import APPS, TASKS
 from ..request import TaskRequest, pop_request, push_request, pushed, request_of
@@ -69,6 +70,8 @@ class CeleryTask:
     # Makes the background task when somebody asks: the settings may not be there before.
     _complete: Any = None
     _background: Any = None
+    # Where ROUTES let Celery run some tasks still: Celery's own.
+    original: Any = None
 
     def __repr__(self) -> str:
         return f"<@task: {self.name}>"
@@ -142,6 +145,11 @@ class CeleryTask:
         """
         from ..sending import send
 
+        if self.original is not None and not is_moved(self.name):
+            links = {"link": link, "link_error": link_error}
+            links = {key: [*map(_original, signatures_in(links[key]))] for key in links}
+            given = {"task_id": task_id, "producer": producer, "shadow": shadow, **links}
+            return self.original.apply_async(args, kwargs, **given, **options)
         args, kwargs = tuple(args or ()), dict(kwargs or {})
         options = {name: value for name, value in options.items() if value is not None}
         check_call_options(self.name, options)
@@ -329,6 +337,10 @@ class CeleryTask:
             p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
         return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+def _original(link: Any) -> Any:
+    return as_original(as_plain(link))
 
 
 def _message(task: CeleryTask, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
