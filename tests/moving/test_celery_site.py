@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from .sites import copy_site, run_tests
 
 # What replaces the beginnings of import lines; see docs/moving.md.
@@ -20,7 +18,3 @@ def test_a_site_of_celery_moves_by_its_imports(tmp_path: Path) -> None:
     assert COUNT in run_tests(site, "site1.moved_settings", "")
 
 
-def test_the_site_of_celery_as_it_was_written(tmp_path: Path) -> None:
-    pytest.importorskip("celery", reason="tox run -e moving has it")
-    site = copy_site("celery_site", tmp_path, {})
-    assert COUNT in run_tests(site, "site1.settings", "")
