@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -30,7 +31,7 @@ def run_all() -> None:
         pass
 
 
-CASES = {
+CASES: dict[str, tuple[Any, Any]] = {
     "chain": (lambda: chain(add.s(1, 1), add.s(2), add.s(3)), 7),
     "or": (lambda: add.s(1, 1) | add.s(2) | add.si(5, 5), 10),
     "of one": (lambda: chain(add.s(1, 1)), 2),
@@ -148,6 +149,7 @@ def test_a_countdown_of_a_later_step_counts_from_the_step_before_it() -> None:
     chain(add.s(1, 1), add.s(1).set(countdown=60)).apply_async()
     run_jobs()
     job = Job.objects.get(state="scheduled")
+    assert job.run_after
     assert 50 < (job.run_after - timezone.now()).total_seconds() <= 61
     run_all()
     assert not Job.objects.exclude(state="succeeded").exists()

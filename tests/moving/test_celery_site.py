@@ -16,5 +16,3 @@ COUNT = "Ran 40 tests"
 def test_a_site_of_celery_moves_by_its_imports(tmp_path: Path) -> None:
     site = copy_site("celery_site", tmp_path, CELERY)
     assert COUNT in run_tests(site, "site1.moved_settings", "")
-
-

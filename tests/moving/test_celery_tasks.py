@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.utils import timezone
 
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def no_redis():
+def no_redis() -> Iterator[None]:
     tasks.SEEN.clear()
     with without_redis():
         yield
@@ -83,6 +85,7 @@ def test_backoff_doubles_up_to_its_maximum() -> None:
     for _ in range(5):
         run_jobs()
         job = Job.objects.get(pk=job_id)
+        assert job.run_after
         waits.append(round((job.run_after - timezone.now()).total_seconds()))
         Job.objects.update(run_after=timezone.now())
     assert waits == [1, 2, 4, 5, 5]

@@ -13,12 +13,12 @@ from .app.base import CeleryApp as Celery
 from .app.base import current_app
 from .app.definition import shared_task
 from .app.task import CeleryTask
-from .canvas import CelerySignature as Signature
 from .canvas import chain, chord, group, maybe_signature, signature, subtask
 from .mixed import celery_name
 from .request import current_task
 from .result import AsyncResult, EagerResult, GroupResult, ResultSet
 from .schedules import crontab
+from .signature import CelerySignature as Signature
 from .utils import uuid
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from .conf import CHANGED, configured
 from .errors import SEE
 from .mixed import celery_module, is_mixed, is_moved
 from .registry import TASKS
-from .schedules import timing_of
+from .schedules import beat_timing
 
 
 def beat_entries() -> Mapping[str, Mapping[str, Any]]:
@@ -46,7 +46,7 @@ def declare_entry(name: str, entry: Mapping[str, Any], task: Any) -> None:
         raise InvalidSchedule(f"The entry {name!r}: a schedule says itself when it runs. {SEE}")
     background, kwargs = prepared(task, entry.get("kwargs") or {}, options)
     policies = {"args": tuple(entry.get("args") or ()), "kwargs": kwargs, "overlap": "allow"}
-    timing = timing_of(entry["schedule"], **policies)
+    timing = beat_timing(entry["schedule"], **policies)
     SCHEDULED[name] = replace(background, schedule=timing)
 
 

@@ -23,7 +23,8 @@ def _name_of(call: Any, *args: Any) -> str:
 def call_errback(context: JobContext, errback: dict[str, Any]) -> None:
     """Call an errback of what has failed before this job."""
     using = context.using
-    batch = Batch.objects.using(using).get(pk=context.job.gate)
+    gate: Any = context.job.gate
+    batch = Batch.objects.using(using).get(pk=gate)
     failed = Job.objects.using(using).filter(batch__in=parts_of(batch, using), state=State.FAILED)
     job = failed.order_by("finished_at", "pk").first()
     if job is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .eager import is_eager, value_of_eager
-from .errors import refuse
+from .errors import refuse_call
 from .mixed import as_original, is_mixed, refuse_both
 from .result import GroupResult
 from .signature import (
@@ -16,10 +16,10 @@ from .signature import (
     CelerySignature,
     Options,
     as_plain,
+    followed_by,
     is_many,
     make_signature,
     signatures_in,
-    with_callbacks,
 )
 from .utils import make_task_id
 
@@ -30,7 +30,10 @@ PARTS = ("tasks", "header", "body", "kwargs", "task", "it", "n")
 class ManySignatures(CelerySignature):
     """What chains, groups and chords have in common."""
 
-    tasks: list[Any]
+    @property
+    def tasks(self) -> list[Any]:
+        """Its elements."""
+        return [make_signature(each) for each in self.kwargs["tasks"]]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Enqueue it."""
@@ -53,7 +56,7 @@ class ManySignatures(CelerySignature):
         **options: Any,
     ) -> Any:
         """Enqueue all of it, in the current transaction. Returns its result."""
-        whole = self.merged(args, kwargs, options)
+        whole: Any = self.merged(args, kwargs, options)
         if is_mixed():
             names = whole.names()
             refuse_both(names)
@@ -75,14 +78,15 @@ class ManySignatures(CelerySignature):
         **options: Any,
     ) -> Any:
         """Run all of it here and now."""
-        return self.merged(args, kwargs, options).run_here()
+        whole: Any = self.merged(args, kwargs, options)
+        return whole.run_here()
 
     def run_here(self) -> Any:
         """Run it in this process; its arguments are merged already."""
         raise NotImplementedError
 
-    def given(self, element: CelerySignature, is_first: bool = True) -> CelerySignature:
-        """An element with the arguments and options that the whole was given."""
+    def with_call(self, element: CelerySignature, is_first: bool = True) -> CelerySignature:
+        """An element with the arguments and options that the whole was with_call."""
         args, kwargs = (self.args, self.kwargs_of_call) if is_first else ((), {})
         options = {n: v for n, v in self.options.items() if n not in OF_THE_END} if is_first else {}
         return element.merged(args, kwargs, options)
@@ -105,13 +109,8 @@ class CelerySequence(ManySignatures):
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
         found = signatures_in(tasks[0] if len(tasks) == 1 and is_many(tasks[0]) else tasks)
-        flat = [part for one in found for part in parts_of(one)]
+        flat = [part for one in found for part in flat_parts(one)]
         super().__init__("celery.chain", (), {"tasks": flat}, options)
-
-    @property
-    def tasks(self) -> list[Any]:
-        """Its elements."""
-        return [make_signature(each) for each in self.kwargs["tasks"]]
 
     def __or__(self, other: Any) -> Any:
         if not isinstance(other, CelerySignature):
@@ -125,18 +124,18 @@ class CelerySequence(ManySignatures):
         from ...workflows.flow import chain as chain_of
 
         if not self.tasks:
-            raise refuse("chain", "a chain of no tasks has nothing to run.")
+            raise refuse_call("chain", "a chain of no tasks has nothing to run.")
         elements = list(self._elements())
         parts = [element.flow(is_gated or place > 0) for place, element in enumerate(elements)]
         return chain_of(*parts)
 
     def _elements(self) -> Iterator[CelerySignature]:
-        """Its elements with what the chain was given; what follows it follows the last one, and
+        """Its elements with what the chain was with_call; what follows it follows the last one, and
         what follows a failure follows each.
         """
         tasks = self.tasks
         for place, task in enumerate(tasks):
-            element = self.given(task, place == 0)
+            element = self.with_call(task, place == 0)
             if place == len(tasks) - 1:
                 for callback in signatures_in(self.options.get("link")):
                     element.link(callback)
@@ -167,11 +166,6 @@ class CeleryGroup(ManySignatures):
             found = found[0].tasks
         super().__init__("celery.group", (), {"tasks": found}, options)
 
-    @property
-    def tasks(self) -> list[Any]:
-        """Its elements."""
-        return [make_signature(each) for each in self.kwargs["tasks"]]
-
     def __or__(self, other: Any) -> Any:
         if not isinstance(other, CelerySignature):
             return NotImplemented
@@ -197,11 +191,11 @@ class CeleryGroup(ManySignatures):
         """See CelerySignature.flow()."""
         from ...workflows.flow import group as group_of
 
-        return group_of([self.given(task).flow(is_gated) for task in self.tasks])
+        return group_of([self.with_call(task).flow(is_gated) for task in self.tasks])
 
     def run_here(self) -> Any:
         """See ManySignatures.run_here()."""
-        results = [self.given(task).apply() for task in self.tasks]
+        results = [self.with_call(task).apply() for task in self.tasks]
         return GroupResult(make_task_id(), results)
 
     def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> CeleryGroup:
@@ -274,7 +268,7 @@ class CeleryChord(ManySignatures):
     def _whole(self) -> tuple[CelerySignature, CelerySignature, Options]:
         """The header, the body, and what follows if either fails."""
         if self.body is None:
-            raise refuse("chord", "a chord has a body: chord(header)(body).")
+            raise refuse_call("chord", "a chord has a body: chord(header)(body).")
         body = self.body
         links = {name: body.options.pop(name) for name in ("link_error",) if name in body.options}
         errbacks = [
@@ -290,7 +284,7 @@ class CeleryChord(ManySignatures):
 
         header, body, links = self._whole()
         whole = chain_of(header.flow(is_gated), body.flow(True))
-        return with_callbacks(whole, links)
+        return followed_by(whole, links)
 
     def run_here(self) -> Any:
         """See ManySignatures.run_here()."""
@@ -306,7 +300,7 @@ class CeleryChord(ManySignatures):
         return result
 
 
-def parts_of(whole: CelerySignature) -> list[Any]:
+def flat_parts(whole: Any) -> list[Any]:
     """The elements of a chain that says nothing of its own, or the signature itself."""
     is_bare = isinstance(whole, CelerySequence) and not (whole.options or whole.args)
     return whole.tasks if is_bare else [whole]

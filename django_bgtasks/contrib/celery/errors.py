@@ -154,11 +154,11 @@ class NoEqual(BgTasksError, TypeError, ValueError):
     """What Celery has and django_bgtasks has not; the text says what to write."""
 
 
-def refuse(name: str, text: str) -> NoEqual:
+def refuse_call(name: str, text: str) -> NoEqual:
     """The error for an argument of a call that is refused."""
     return NoEqual(f"{name}: {text} {SEE}")
 
 
-def refuse_definition(name: str, text: str) -> InvalidTask:
+def refuse_task(name: str, text: str) -> InvalidTask:
     """The error for an option of a task that is refused."""
     return InvalidTask(f"{name}: {text} {SEE}")

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ...core.errors import JobTimeout
 from ...core.options import backend_settings, default_backend
-from .errors import CeleryRetry, Ignore, Reject, refuse
+from .errors import CeleryRetry, Ignore, Reject, refuse_call
 
 MISSING = (
     "ROUTES of TASKS say that some tasks go on with Celery, and celery is not installed here. "
@@ -86,15 +86,16 @@ def retry_class() -> type[CeleryRetry]:
     """The class of what self.retry() raises: where both are at work it is one of Celery's too."""
     if not is_mixed():
         return CeleryRetry
-    both: Any = type("Retry", (CeleryRetry, celery_module("celery.exceptions").Retry), {})
+    bases = (CeleryRetry, celery_module("celery.exceptions").Retry)
+    both: type[CeleryRetry] = type("Retry", bases, {})
     return both
 
 
 @cache
 def timeout_class() -> type[JobTimeout]:
     """What a soft limit raises where both are at work."""
-    theirs = celery_module("celery.exceptions").SoftTimeLimitExceeded
-    both: Any = type("SoftTimeLimitExceeded", (JobTimeout, theirs), {})
+    celery_errors = celery_module("celery.exceptions").SoftTimeLimitExceeded
+    both: type[JobTimeout] = type("SoftTimeLimitExceeded", (JobTimeout, celery_errors), {})
     return both
 
 
@@ -102,12 +103,12 @@ def translated(error: BaseException) -> BaseException:
     """What our worker understands, of an exception by which a task tells Celery how to go on."""
     if not is_mixed() or isinstance(error, CeleryRetry | Ignore | Reject):
         return error
-    theirs = celery_module("celery.exceptions")
-    if isinstance(error, theirs.Ignore):
+    celery_errors = celery_module("celery.exceptions")
+    if isinstance(error, celery_errors.Ignore):
         return Ignore(*error.args)
-    if isinstance(error, theirs.Reject):
+    if isinstance(error, celery_errors.Reject):
         return Reject(error.reason, requeue=bool(error.requeue))
-    if isinstance(error, theirs.Retry):
+    if isinstance(error, celery_errors.Retry):
         return CeleryRetry(error.message, error.exc, error.when)
     return error
 
@@ -117,7 +118,7 @@ def refuse_both(names: Mapping[str, bool]) -> None:
     if len(set(names.values())) > 1:
         here = sorted(name for name, moved in names.items() if moved)
         there = sorted(name for name, moved in names.items() if not moved)
-        raise refuse(
+        raise refuse_call(
             "ROUTES",
             f"{', '.join(here)} run here and {', '.join(there)} with Celery: a chain, group or "
             f"chord is run by one of the two. Move them together.",

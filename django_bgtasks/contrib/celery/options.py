@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...jobs.task import OF_THE_DEFINITION, BackgroundTask
-from .errors import refuse, refuse_definition
+from .errors import refuse_call, refuse_task
 
 # Of a definition: what does here what it does there.
 TASK_WORKS = {
@@ -76,16 +76,16 @@ def check_definition(name: str, options: Mapping[str, Any]) -> None:
     """Refuse options of a task that mean something else here, or are misspelt."""
     for option, text in TASK_REFUSED.items():
         if options.get(option):
-            raise refuse_definition(name, text.format(name=name))
+            raise refuse_task(name, text.format(name=name))
     for option in ("acks_on_failure_or_timeout", "acks_on_failure"):
         if options.get(option) is False:
             text = f"{option}=False sends a failed task again. Write autoretry_for=(Exception,)."
-            raise refuse_definition(name, text)
+            raise refuse_task(name, text)
     known = TASK_WORKS | TASK_ACCEPTED | OWN
     for option in set(options) - known:
         close = difflib.get_close_matches(option, known, n=1, cutoff=0.8)
         if close:
-            raise refuse_definition(name, f"no option {option!r}. Did you mean {close[0]!r}?")
+            raise refuse_task(name, f"no option {option!r}. Did you mean {close[0]!r}?")
 
 
 def check_call_options(name: str, options: Mapping[str, Any]) -> None:
@@ -94,9 +94,9 @@ def check_call_options(name: str, options: Mapping[str, Any]) -> None:
         if option in CALL_REFUSED and value:
             same = option == "routing_key" and value == options.get("queue")
             if not same and not (option == "exchange" and value == options.get("queue")):
-                raise refuse(name, CALL_REFUSED[option])
+                raise refuse_call(name, CALL_REFUSED[option])
         elif option not in CALL_WORKS | CALL_ACCEPTED | OWN_OF_A_CALL | set(CALL_REFUSED):
-            raise refuse(name, f"no option {option!r}: {_hint(option, CALL_WORKS)}.")
+            raise refuse_call(name, f"no option {option!r}: {_hint(option, CALL_WORKS)}.")
 
 
 def _hint(option: str, known: Iterable[str]) -> str:

@@ -118,7 +118,7 @@ def _custom(job: Job) -> Mapping[str, Any] | None:
     return job.result
 
 
-def state_of(job: Job | None) -> str:
+def celery_state(job: Job | None) -> str:
     """The state of a job as Celery names it."""
     if job is None:
         return states.PENDING

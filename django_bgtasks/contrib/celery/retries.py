@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from ...core import clock
 from ...core.payload import json_value
 from ...core.values import COPIED_BY
-from .errors import CeleryRetry, refuse
+from .errors import CeleryRetry, refuse_call
 from .mixed import retry_class
 from .request import EXTRAS, TaskRequest
 
@@ -20,9 +20,9 @@ ENDLESS = 10_000
 
 
 def autoretry(task: Any, request: TaskRequest, error: Exception) -> None:
-    """Raise CeleryRetry if autoretry_for says so, or the error when there were enough."""
-    wanted, unwanted = tuple(task.autoretry_for), tuple(task.dont_autoretry_for)
-    if not isinstance(error, wanted) or isinstance(error, unwanted):
+    """Raise Retry if autoretry_for says so, or the error when there were enough."""
+    classes, exceptions = tuple(task.autoretry_for), tuple(task.dont_autoretry_for)
+    if not isinstance(error, classes) or isinstance(error, exceptions):
         return
     options = dict(task.retry_kwargs or {})
     if task.retry_backoff:
@@ -100,15 +100,15 @@ def when_of(countdown: float | None, eta: datetime | None) -> float | datetime:
     return countdown or 0.0
 
 
-def retry_task(task: Any, given: Mapping[str, Any], exc: BaseException | None) -> CeleryRetry:
-    """Celery's Task.retry(). Returns the CeleryRetry to be raised; see there for what it raises."""
+def retry_task(task: Any, call: Mapping[str, Any], exc: BaseException | None) -> CeleryRetry:
+    """Celery's Task.retry(). Returns the Retry to be raised; see there for what it raises."""
     request = task.request
-    options = dict(given)
+    options = dict(call)
     if request.called_directly:
         raise_again(exc or CeleryRetry("Task can be retried", None))
     if options.pop("throw", True) is False:
         text = "retry(throw=False) goes on after it has asked for a retry. Raise what it returns."
-        raise refuse(task.name, text)
+        raise refuse_call(task.name, text)
     most = options.pop("max_retries", None)
     most = task.max_retries if most is None else most
     args, kwargs = options.pop("args", None), options.pop("kwargs", None)

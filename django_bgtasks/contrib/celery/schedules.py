@@ -184,7 +184,7 @@ class CelerySolar:
         )
 
 
-def timing_of(schedule: Any, **policies: Any) -> Timing:
+def beat_timing(schedule: Any, **policies: Any) -> Timing:
     """Our times for what a beat schedule may have: seconds, a timedelta, a crontab or a schedule.
 
     Raises InvalidSchedule for anything else.
@@ -195,8 +195,8 @@ def timing_of(schedule: Any, **policies: Any) -> Timing:
         return schedule
     if not hasattr(schedule, "timing"):
         schedule = _of_celery(schedule)
-    made: Timing = schedule.timing(**policies)
-    return made
+    timing: Timing = schedule.timing(**policies)
+    return timing
 
 
 def _of_celery(schedule: Any) -> Any:

@@ -21,7 +21,7 @@ from ...jobs.task import BackgroundTask, runs_inline
 from ...ledger.lifecycle import ledger_database
 from ...models import Job
 from .conf import configured
-from .errors import refuse
+from .errors import refuse_call
 from .limits import check_limits, priority_of, timeout_of
 from .options import OWN_OF_A_CALL, check_call_options
 from .request import EXTRAS
@@ -63,7 +63,7 @@ def columns_of(task: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     if priority is not None and priority_of(priority) != definition.priority:
         changes["priority"] = priority_of(priority)
     if (expires := options.get("expires")) is not None:
-        changes["expires"] = expiry_of(task.name, expires)
+        changes["expires"] = expiry_of_call(task.name, expires)
     if options.get("time_limit") or options.get("soft_time_limit"):
         hard, soft = options.get("time_limit"), options.get("soft_time_limit")
         check_limits(hard or task.time_limit, soft or task.soft_time_limit)
@@ -83,30 +83,29 @@ def seconds_of(span: Any) -> float:
 def start_of(name: str, countdown: float, eta: Any) -> datetime | None:
     """The time from which on a job may begin; None for now."""
     if countdown and eta is not None:
-        raise refuse(name, "countdown and eta both say when it begins: give one of them.")
+        raise refuse_call(name, "countdown and eta both say when it begins: give one of them.")
     if eta is None:
         return as_stored(clock.now() + timedelta(seconds=countdown)) if countdown else None
     return as_stored(aware(eta))
 
 
-def expiry_of(name: str, expires: Any) -> Any:
+def expiry_of_call(name: str, expires: Any) -> Any:
     """An expiry as ours: seconds, a timedelta or an aware time."""
     if isinstance(expires, str):
         try:
             expires = datetime.fromisoformat(expires)
         except ValueError:
-            raise refuse(name, f"expires takes seconds or a time, not {expires!r}.") from None
+            raise refuse_call(name, f"expires takes seconds or a time, not {expires!r}.") from None
     return as_stored(aware(expires)) if isinstance(expires, datetime) else expires
 
 
 def aware(moment: Any) -> datetime:
     """A time with its zone; a naive one is of CELERY_TIMEZONE, or else UTC, as Celery has it."""
-    if isinstance(moment, str):
-        moment = datetime.fromisoformat(moment)
-    if timezone.is_aware(moment):
-        return moment
+    when: datetime = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    if timezone.is_aware(when):
+        return when
     zone = configured("timezone")
-    return moment.replace(tzinfo=ZoneInfo(str(zone)) if zone else UTC)
+    return when.replace(tzinfo=ZoneInfo(str(zone)) if zone else UTC)
 
 
 def as_stored(moment: datetime) -> datetime:
@@ -116,7 +115,7 @@ def as_stored(moment: datetime) -> datetime:
     return timezone.make_naive(moment, timezone.get_default_timezone())
 
 
-def send(
+def send_call(
     task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
     """Enqueue one call, in the current transaction. Returns its id."""
@@ -147,7 +146,7 @@ def _id_of(name: str, task_id: Any) -> UUID:
     try:
         return UUID(str(task_id))
     except ValueError:
-        raise refuse(
+        raise refuse_call(
             name,
             f"task_id takes a UUID, such as uuid() of django_bgtasks.contrib.celery gives, not "
             f"{task_id!r}. Of what must not be there twice, give a dedup_key.",

@@ -11,7 +11,7 @@ from ...core.flows import Step
 from ...core.payload import refuse_wrong_call
 from ...core.tags import RESULT
 from ...jobs.task import find_task
-from .errors import refuse
+from .errors import refuse_call
 from .mixed import is_moved
 from .registry import task_named
 from .result import batch_result
@@ -19,9 +19,9 @@ from .result import batch_result
 # Where the jobs are that stand between a workflow and what follows it, by their paths.
 LINK = "django_bgtasks.contrib.celery.callbacks.apply_link"
 ERRBACK = "django_bgtasks.contrib.celery.callbacks.call_errback"
-EMPTY = {"args": (), "kwargs": {}, "options": {}, "subtask_type": None, "immutable": False}
-OF_THE_END = ("link", "link_error")
 Options = dict[str, Any]
+EMPTY: Options = {"args": (), "kwargs": {}, "options": {}, "subtask_type": None, "immutable": False}
+OF_THE_END = ("link", "link_error")
 # By their names in a dict, the classes of chains, groups and chords.
 KINDS: dict[str, Any] = {}
 
@@ -157,7 +157,7 @@ class CelerySignature(dict[str, Any]):
         options: Mapping[str, Any] | None = None,
     ) -> CelerySignature:
         """A copy with these arguments before its own, unless it is immutable, and these options."""
-        copy = self._copied()
+        copy: CelerySignature = self._copied()
         if not self.immutable:
             copy.args = (*(args or ()), *self.args)
             copy.kwargs = {**self.kwargs, **(kwargs or {})}
@@ -184,7 +184,7 @@ class CelerySignature(dict[str, Any]):
         options: Mapping[str, Any] | None = None,
     ) -> CelerySignature:
         """A copy with other arguments or options."""
-        copy = self._copied()
+        copy: CelerySignature = self._copied()
         for name, value in (("args", args), ("kwargs", kwargs), ("options", options)):
             if value is not None:
                 setattr(copy, name, value)
@@ -260,23 +260,25 @@ class CelerySignature(dict[str, Any]):
 
     def freeze(self, *args: Any, **kwargs: Any) -> Any:
         """Refused: an id is there when it is enqueued."""
-        raise refuse(self.task, "freeze() is not here: take the id of what apply_async() returns.")
+        text = "freeze() is not here: take the id of what apply_async() returns."
+        raise refuse_call(self.task, text)
 
     def stamp(self, *args: Any, **kwargs: Any) -> Any:
         """Refused."""
-        raise refuse(self.task, "there are no stamps: use .set(headers={…}).")
+        raise refuse_call(self.task, "there are no stamps: use .set(headers={…}).")
 
     def flow(self, is_gated: bool) -> Any:
         """It as a part of a workflow of ours. is_gated: something comes before it."""
         options = {name: self.options[name] for name in self.options if name not in OF_THE_END}
         if options.pop("task_id", None):
-            raise refuse(self.task, "a step of a workflow has an id of its own: leave out task_id.")
+            text = "a step of a workflow has an id of its own: leave out task_id."
+            raise refuse_call(self.task, text)
         from .sending import prepared
 
         task, kwargs = prepared(self.type, self.kwargs, options, is_gated)
         args = self.args if self.immutable or not is_gated else (RESULT, *self.args)
         refuse_wrong_call(task, args, kwargs)
-        return with_callbacks(Step(task, args, kwargs), self.options)
+        return followed_by(Step(task, args, kwargs), self.options)
 
     def enqueue(self) -> Any:
         """Enqueue it as a workflow, with what follows it. Returns its result."""
@@ -315,7 +317,7 @@ def is_many(value: Any) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, dict | str)
 
 
-def with_callbacks(part: Any, options: Mapping[str, Any]) -> Any:
+def followed_by(part: Any, options: Mapping[str, Any]) -> Any:
     """A part of a workflow, with the links and errbacks of these options behind it."""
     from ...workflows.flow import chain
 
@@ -334,8 +336,7 @@ def _link_step(link: Any) -> Step:
     if isinstance(step, Step):
         return step
     arguments = () if link.immutable else (RESULT,)
-    made: Step = find_task(LINK).step(as_plain(link), *arguments)
-    return made
+    return Step(find_task(LINK), (as_plain(link), *arguments), {})
 
 
 def as_plain(value: Any) -> Any:

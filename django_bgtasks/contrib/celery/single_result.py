@@ -84,7 +84,7 @@ class AsyncResult(ResultBase):
     def job(self) -> Job | None:
         """The row of the job, read now unless it was final before; None if there is none."""
         if self._final is None:
-            row = _ledger().find_job(self.id)
+            row: Job | None = _ledger().find_job(self.id)
             if row is None or not row.is_final:
                 return row
             self._final = row
@@ -93,7 +93,7 @@ class AsyncResult(ResultBase):
     @property
     def state(self) -> str:
         """PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED, or what update_state() has set."""
-        return str(_ledger().state_of(self.job))
+        return str(_ledger().celery_state(self.job))
 
     status = state
 
@@ -295,7 +295,9 @@ class EagerResult(AsyncResult):
         """True."""
         return True
 
-    def get(self, timeout: float | None = None, propagate: bool = True, **kwargs: Any) -> Any:
+    def get(  # type: ignore[override]
+        self, timeout: float | None = None, propagate: bool = True, **kwargs: Any
+    ) -> Any:
         """What the task returned; its exception is raised, or returned without propagate."""
         if self.state == states.SUCCESS or not propagate:
             return self._value
@@ -304,7 +306,7 @@ class EagerResult(AsyncResult):
             raise error if isinstance(error, BaseException) else Exception(error)
         return None
 
-    wait = get
+    wait = get  # type: ignore[assignment]
 
     def maybe_throw(self, propagate: bool = True, callback: Callback = None) -> Any:
         """As get()."""

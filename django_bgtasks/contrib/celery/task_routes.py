@@ -33,13 +33,13 @@ def route_of(name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the first router says that knows this task."""
     routers = configured("task_routes") or ()
     for router in routers if isinstance(routers, list | tuple) else [routers]:
-        route = _asked(router, name, options)
+        route = _route_by(router, name, options)
         if route is not None:
             return {"queue": route} if isinstance(route, str) else route
     return {}
 
 
-def _asked(router: Any, name: str, options: Mapping[str, Any]) -> Any:
+def _route_by(router: Any, name: str, options: Mapping[str, Any]) -> Any:
     if isinstance(router, str):
         router = import_string(router)
     if isinstance(router, type):

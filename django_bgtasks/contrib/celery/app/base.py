@@ -10,13 +10,13 @@ from typing import Any
 from django.utils.module_loading import import_string
 
 from ....jobs.discovery import AFTER_DISCOVERY
-from ..canvas import CelerySignature, make_signature
 from ..conf import Configuration
-from ..errors import refuse
+from ..errors import refuse_call
 from ..registry import APPS, TASKS, task_named
 from ..request import current_task
 from ..result import AsyncResult, GroupResult, ResultSet
-from .definition import complete_early, register, shared_task
+from ..signature import CelerySignature, make_signature
+from .definition import complete_early, register_moved, shared_task
 from .task import CeleryTask
 
 DJANGO_SETTINGS = "django.conf:settings"
@@ -53,7 +53,7 @@ class AppControl:
     terminate = partial(revoke, terminate=True)
 
     def __getattr__(self, name: str) -> Any:
-        raise refuse(
+        raise refuse_call(
             f"app.control.{name}",
             "workers are not asked by messages. See `manage.py bgstatus`, the dashboard, and "
             "workers(), queue_depths() and is_served() of django_bgtasks.",
@@ -97,7 +97,7 @@ class CeleryApp:
         to write that.
         """
         if related_name not in (None, "tasks"):
-            raise refuse(
+            raise refuse_call(
                 "autodiscover_tasks()",
                 f"write the name of the modules into TASKS: OPTIONS = "
                 f'{{"modules": ["{related_name}"]}}.',
@@ -112,12 +112,12 @@ class CeleryApp:
 
         Keep it in its module under the name of the class: there workers find it.
         """
-        made = task() if isinstance(task, type) else task
-        kind = type(made)
-        made.name = made.name or f"{kind.__module__}.{kind.__name__}"
+        instance = task() if isinstance(task, type) else task
+        kind = type(instance)
+        instance.name = instance.name or f"{kind.__module__}.{kind.__name__}"
         function = _function_of(kind)
-        made.path = f"{function.__module__}.{function.__qualname__}"
-        return register(made, function, True, {})
+        instance.path = f"{function.__module__}.{function.__qualname__}"
+        return register_moved(instance, function, True, {})
 
     def send_task(
         self, name: str, args: Any = None, kwargs: Any = None, **options: Any
@@ -179,7 +179,7 @@ class CeleryApp:
 
     def start(self, argv: Any = None) -> None:
         """Refused."""
-        raise refuse(
+        raise refuse_call(
             "Celery", "there is no celery program: `manage.py bgworker` runs workers and beat."
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
-from typing import Any
+from typing import Any, overload
 
 from django.conf import settings
 
@@ -16,9 +16,9 @@ from ....jobs.task import BackgroundTask
 from ....jobs.task import task as background_task
 from ..beat import declare_entries
 from ..conf import configured
-from ..errors import refuse_definition
+from ..errors import refuse_task
 from ..limits import check_limits, priority_of, timeout_of
-from ..mixed import is_mixed, original_task, shared_base
+from ..mixed import celery_module, is_mixed, original_task, shared_base
 from ..options import OWN, check_definition
 from ..registry import APPS, TASKS
 from ..request import EXTRAS
@@ -28,6 +28,14 @@ from .task import CeleryTask
 
 # Tasks that were defined before the settings were there, as in the module of the app.
 _early: list[CeleryTask] = []
+
+
+@overload
+def shared_task(function: Callable[..., Any], /, **options: Any) -> CeleryTask: ...
+
+
+@overload
+def shared_task(**options: Any) -> Callable[[Callable[..., Any]], CeleryTask]: ...
 
 
 def shared_task(*args: Any, **options: Any) -> Any:
@@ -51,7 +59,7 @@ def define(function: Callable[..., Any], options: Mapping[str, Any]) -> CeleryTa
     check_definition(name, options)
     if inspect.iscoroutinefunction(function):
         text = "a coroutine function would never be awaited there. Here @task takes one: from "
-        raise refuse_definition(name, f"{text}django_bgtasks import task.")
+        raise refuse_task(name, f"{text}django_bgtasks import task.")
     kind = type(
         function.__name__,
         shared_base(base, CeleryTask),
@@ -70,14 +78,16 @@ def define(function: Callable[..., Any], options: Mapping[str, Any]) -> CeleryTa
     vars(task).update(names, __wrapped__=function)
     own = {name: value for name, value in options.items() if name in OWN}
     if is_mixed():
-        theirs = {key: value for key, value in options.items() if key not in OWN}
-        if theirs.get("base") and issubclass(theirs["base"], CeleryTask):
-            raise refuse_definition(name, "with ROUTES the base of a task is Celery's Task.")
-        task.original = original_task(function, theirs)
-    return register(task, function, bind, own)
+        original_options = {key: value for key, value in options.items() if key not in OWN}
+        if original_options.get("base") and issubclass(original_options["base"], CeleryTask):
+            raise refuse_task(name, "with ROUTES the base of a task is Celery's Task.")
+        task.original = original_task(function, original_options)
+        celery_errors = celery_module("celery.exceptions")
+        task.MaxRetriesExceededError = celery_errors.MaxRetriesExceededError
+    return register_moved(task, function, bind, own)
 
 
-def register(
+def register_moved(
     task: CeleryTask, function: Callable[..., Any], bind: bool, own: Mapping[str, Any]
 ) -> CeleryTask:
     """Make a task known, with its background task as soon as there are settings."""
@@ -119,10 +129,9 @@ def _complete(
     }
     if is_run_once(task):
         options["on_crash"] = "fail"
-    made: BackgroundTask[Any, Any] = background_task(**options, **own)(
-        _runner(task, function, bind)
-    )
-    return made
+    decorator: Any = background_task(**{**options, **own})
+    background: BackgroundTask[Any, Any] = decorator(_runner(task, function, bind))
+    return background
 
 
 def is_run_once(task: CeleryTask) -> bool:

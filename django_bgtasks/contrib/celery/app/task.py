@@ -13,16 +13,16 @@ from django.db import transaction
 from ....core.errors import InvalidArguments
 from ....core.payload import refuse_wrong_call
 from .. import signals
-from ..canvas import chunks_of, make_signature
+from ..canvas import chunks_of
 from ..eager import as_sent, is_eager, run_eagerly
-from ..errors import MaxRetriesExceededError, OperationalError, refuse
+from ..errors import MaxRetriesExceededError, OperationalError, refuse_call
 from ..mixed import as_original, is_moved
 from ..options import check_call_options
 from ..registry import APPS, TASKS
 from ..request import TaskRequest, pop_request, push_request, pushed, request_of
 from ..result import AsyncResult
 from ..retries import retry_task
-from ..signature import as_plain, signatures_in
+from ..signature import as_plain, make_signature, signatures_in
 
 
 class CeleryTask:
@@ -143,18 +143,18 @@ class CeleryTask:
         time_limit, soft_time_limit: for this call. link, link_error: signatures of what follows.
         What means something else here is refused with a sentence.
         """
-        from ..sending import send
+        from ..sending import send_call
 
         if self.original is not None and not is_moved(self.name):
             links = {"link": link, "link_error": link_error}
             links = {key: [*map(_original, signatures_in(links[key]))] for key in links}
-            given = {"task_id": task_id, "producer": producer, "shadow": shadow, **links}
-            return self.original.apply_async(args, kwargs, **given, **options)
+            named = {"task_id": task_id, "producer": producer, "shadow": shadow, **links}
+            return self.original.apply_async(args, kwargs, **named, **options)
         args, kwargs = tuple(args or ()), dict(kwargs or {})
         options = {name: value for name, value in options.items() if value is not None}
         check_call_options(self.name, options)
-        given = {"task_id": task_id, "shadow": shadow or self.shadow_name(args, kwargs, options)}
-        options |= {name: value for name, value in given.items() if value is not None}
+        named = {"task_id": task_id, "shadow": shadow or self.shadow_name(args, kwargs, options)}
+        options |= {name: value for name, value in named.items() if value is not None}
         self._check_call(args, kwargs)
         if is_eager():
             args, kwargs = as_sent(self, args, kwargs)
@@ -170,7 +170,7 @@ class CeleryTask:
             call.options |= {"link": link, "link_error": link_error}
             result = call.enqueue()
         else:
-            result = AsyncResult(send(self, args, kwargs, options), task_name=self.name)
+            result = AsyncResult(send_call(self, args, kwargs, options), task_name=self.name)
         signals.after_task_publish.tell(self.name, **message)
         return result
 
@@ -242,9 +242,9 @@ class CeleryTask:
         countdown: seconds, by default default_retry_delay; eta: a time. max_retries: for this
         time. exc: what is raised after the last one, in place of MaxRetriesExceededError.
         """
-        given = {"args": args, "kwargs": kwargs, "throw": throw, "eta": eta}
-        given |= {"countdown": countdown, "max_retries": max_retries, **options}
-        raise retry_task(self, given, exc)
+        call: dict[str, Any] = {"args": args, "kwargs": kwargs, "throw": throw, "eta": eta}
+        call |= {"countdown": countdown, "max_retries": max_retries, **options}
+        raise retry_task(self, call, exc)
 
     def columns_of(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """What changes of a job's row by these options of retry()."""
@@ -294,7 +294,7 @@ class CeleryTask:
         """
         if task_id is not None and str(task_id) != self.request.id:
             text = "update_state() is for the call that runs: the state of others is theirs."
-            raise refuse(self.name, text)
+            raise refuse_call(self.name, text)
         from ..running import set_state
 
         set_state(self, self.request, state, meta)
@@ -302,13 +302,13 @@ class CeleryTask:
     def replace(self, sig: Any) -> Any:
         """Refused."""
         text = "a job is not replaced. Enqueue the other one, or add it to the group of this one"
-        raise refuse(self.name, f"{text}: current_job().batch.add(…).")
+        raise refuse_call(self.name, f"{text}: current_job().batch.add(…).")
 
     add_to_chord = replace
 
     def send_event(self, *args: Any, **kwargs: Any) -> None:
         """Refused."""
-        raise refuse(self.name, "there are no events: use the signals, or context.progress().")
+        raise refuse_call(self.name, "there are no events: use the signals, or context.progress().")
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Called before the function."""
