@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from pathlib import Path
 from typing import Any
 
 from django_bgtasks.contrib.celery import Task, current_task, group, shared_task
 from django_bgtasks.contrib.celery.exceptions import (
     Ignore,
-    MaxRetriesExceededError,
     Reject,
     SoftTimeLimitExceeded,
 )
@@ -201,4 +204,38 @@ def fan_out(count: int) -> str:
     return str(group(add.s(number, 1) for number in range(count)).apply_async().id)
 
 
-__all__ = ["MaxRetriesExceededError"]
+@shared_task(base=Hooked)
+def dying(path: str) -> None:
+    """Kill its process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@shared_task(base=Hooked, bind=True, acks_late=False)
+def dying_once(self: Any, path: str) -> None:
+    """Kill its process; it was acknowledged before."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@shared_task(bind=True)
+def write_failure(self: Any, request: Any, error: BaseException, traceback: str, path: str) -> None:
+    """An errback with an argument of its own."""
+    Path(path).write_text(f"{request.id} {type(error).__name__}")
+
+
+@shared_task(bind=True)
+def showing(self: Any, path: str) -> str:
+    """Show a state until a file is there."""
+    self.update_state(state="PROGRESS", meta={"current": 1, "total": 4})
+    while not Path(path).exists():
+        time.sleep(0.02)
+    return "shown"
+
+
+@shared_task(time_limit=1)
+def endless() -> None:
+    """Swallow what ends it."""
+    while True:
+        try:
+            time.sleep(60)
+        except Exception:
+            continue
