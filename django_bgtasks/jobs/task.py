@@ -341,6 +341,11 @@ def task(
     return wrapper(function) if function else wrapper
 
 
+def declare_queue(backend: str, name: str) -> None:
+    """Let workers serve this queue where QUEUES of the backend names none."""
+    _declared[backend].add(name)
+
+
 def queues_of(backend: str) -> frozenset[str]:
     """The queues of a backend: its QUEUES, or those that tasks declare when it names none."""
     return backend_settings(backend).queues or frozenset(_declared[backend])

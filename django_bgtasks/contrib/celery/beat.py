@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...core.errors import InvalidSchedule
-from ...jobs.task import SCHEDULED
+from ...jobs.task import SCHEDULED, declare_queue
 from .conf import CHANGED, configured
 from .errors import SEE
 from .mixed import celery_module, is_mixed, is_moved
@@ -47,6 +47,7 @@ def declare_entry(name: str, entry: Mapping[str, Any], task: Any) -> None:
     background, kwargs = prepared(task, entry.get("kwargs") or {}, options)
     policies = {"args": tuple(entry.get("args") or ()), "kwargs": kwargs, "overlap": "allow"}
     timing = beat_timing(entry["schedule"], **policies)
+    declare_queue(background.backend, background.queue_name)
     SCHEDULED[name] = replace(background, schedule=timing)
 
 

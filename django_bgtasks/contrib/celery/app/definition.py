@@ -12,7 +12,7 @@ from django.conf import settings
 from ....core.compat import DEFAULT_TASK_QUEUE_NAME
 from ....core.options import default_backend
 from ....core.retry import MAX_CRASHES, Retry
-from ....jobs.task import BackgroundTask
+from ....jobs.task import BackgroundTask, declare_queue
 from ....jobs.task import task as background_task
 from ..beat import declare_entries
 from ..conf import configured
@@ -117,6 +117,8 @@ def _complete(
     check_limits(task.time_limit, task.soft_time_limit)
     queue, priority = placed(task, {})
     backend = own.get("backend") or default_backend()
+    for named in configured("task_queues") or ():
+        declare_queue(backend, str(getattr(named, "name", named)))
     options = {
         "priority": 0 if priority is None else priority_of(priority),
         "queue_name": queue or configured("task_default_queue") or DEFAULT_TASK_QUEUE_NAME,
