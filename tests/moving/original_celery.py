@@ -154,3 +154,106 @@ def test_an_app_is_flipped_and_flipped_back(mixed_site: MixedSite) -> None:
         wait_for_note(site, "ours again", mine)
     starts = [event for event, _text in site.events() if event == "start"]
     assert len(starts) == 4
+
+
+def test_a_workflow_is_run_by_one_of_the_two(mixed_site: MixedSite) -> None:
+    site = mixed_site
+    code = """
+from django_bgtasks.contrib.celery import AsyncResult, chain, group
+from django_bgtasks.contrib.celery.result import AsyncResult as again
+order = models.Order.objects.create(email="a@example.com")
+result = tasks.price_order(order.pk, [(2, 3), (5, 1)])
+single = tasks.add.apply_async((1, 2), link=tasks.store_total.s(order.pk))
+print(json.dumps([order.pk, str(result.id), str(single.id)]))
+"""
+    _order, first, single = site.python(code, TO_CELERY)
+    _order, second, own = site.python(code, TO_OURS)
+    look = """
+from django_bgtasks.contrib.celery import AsyncResult
+results = [AsyncResult(each) for each in {ids!r}]
+print(json.dumps([[type(each).__module__.split(".")[0], each.state] for each in results]))
+"""
+    with (
+        site.celery_worker(TO_OURS, "celery.log") as theirs,
+        site.our_worker(TO_OURS, "ours.log") as log,
+    ):
+        ids = [first, single, second, own]
+        expected = [["celery", "SUCCESS"]] * 2 + [["django_bgtasks", "SUCCESS"]] * 2
+        try:
+            wait_until(lambda: site.python(look.format(ids=ids), TO_OURS) == expected, 40, pause=1)
+        except AssertionError as error:
+            text = f"{error}\n{theirs.read_text()}\n{log.read_text()}"
+            raise AssertionError(text) from None
+    amounts = "print(json.dumps([str(order.amount) for order in models.Order.objects.all()]))"
+    assert set(site.python(amounts, TO_OURS)) <= {"11.00", "3.00"}
+
+
+def test_a_workflow_of_both_is_refused(mixed_site: MixedSite) -> None:
+    code = """
+try:
+    tasks.price_order(1, [(2, 3)])
+except TypeError as error:
+    print(json.dumps(str(error)))
+"""
+    text = mixed_site.python(code, {"shop.tasks.sum_up": "bgtasks"})
+    assert "Move them together" in text
+
+
+def test_exceptions_are_caught_by_either(mixed_site: MixedSite) -> None:
+    site = mixed_site
+    code = """
+from unittest import mock
+from shop import payments
+order = models.Order.objects.create(email="away@example.com")
+tasks.refund.delay(order.pk)
+print(json.dumps(order.pk))
+"""
+    orders = [site.python(code, routes) for routes in (TO_CELERY, TO_OURS)]
+    (site.path / "shop" / "payments.py").write_text(AWAY)
+    states = "print(json.dumps([order.status for order in models.Order.objects.order_by('pk')]))"
+    with (
+        site.celery_worker(TO_OURS, "celery.log") as theirs,
+        site.our_worker(TO_OURS, "ours.log") as log,
+    ):
+        try:
+            wait_until(lambda: site.python(states, TO_OURS) == ["refund failed"] * 2, 40, pause=1)
+        except AssertionError as error:
+            text = f"{error}\n{theirs.read_text()}\n{log.read_text()}"
+            raise AssertionError(text) from None
+        invoice = "tasks.render_invoice.apply_async(({pk},), soft_time_limit=1)\nprint(0)"
+        for pk, routes in zip(orders, (TO_CELERY, TO_OURS), strict=True):
+            site.python(invoice.format(pk=pk), routes)
+        try:
+            wait_until(lambda: site.python(states, TO_OURS)[1] == "too slow", 40, pause=1)
+        except AssertionError as error:
+            text = f"{error}\n{theirs.read_text()}\n{log.read_text()}"
+            raise AssertionError(text) from None
+
+
+AWAY = """
+import time
+
+
+class PaymentDeclined(Exception):
+    pass
+
+
+class Gateway:
+    def charge(self, email, amount):
+        time.sleep(10)
+
+    def refund(self, email, amount):
+        raise ConnectionError("away")
+
+
+gateway = Gateway()
+"""
+
+
+def test_beat_of_celery_leaves_to_us_what_is_ours(mixed_site: MixedSite) -> None:
+    routes = {"shop.tasks.ping": "celery", **TO_OURS}
+    command = ("-m", "celery", "-A", "site1", "beat", "-l", "INFO", "--pidfile=")
+    with mixed_site.worker(*command, routes=routes, log="beat.log") as log:
+        wait_until(lambda: "Sending due task heartbeat" in log.read_text(), 40)
+        text = log.read_text()
+    assert "Left to the workers of django_bgtasks: expire-carts, nightly-report." in text

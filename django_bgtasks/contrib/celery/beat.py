@@ -5,6 +5,7 @@ Each entry is a schedule of the code, by the name of the entry; every worker fir
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,8 @@ from .errors import SEE
 from .mixed import celery_module, is_mixed, is_moved
 from .registry import TASKS
 from .schedules import beat_timing
+
+logger = logging.getLogger("celery.beat")
 
 
 def beat_entries() -> Mapping[str, Mapping[str, Any]]:
@@ -49,6 +52,25 @@ def declare_entry(name: str, entry: Mapping[str, Any], task: Any) -> None:
     timing = beat_timing(entry["schedule"], **policies)
     declare_queue(background.backend, background.queue_name)
     SCHEDULED[name] = replace(background, schedule=timing)
+
+
+def keep_from_celery(sender: Any, **kwargs: Any) -> None:
+    """Take what is ours away from a beat of Celery that starts: each tick is to have one job."""
+    entries = sender.scheduler.schedule
+    names = [
+        name for name, entry in entries.items() if entry.task in TASKS and is_moved(entry.task)
+    ]
+    for name in names:
+        del entries[name]
+    if names:
+        logger.info("Left to the workers of django_bgtasks: %s.", ", ".join(sorted(names)))
+
+
+def watch_beat() -> None:
+    """Let keep_from_celery() be called where a beat of Celery starts in this process."""
+    celery_module("celery.signals").beat_init.connect(
+        keep_from_celery, dispatch_uid="django_bgtasks.beat"
+    )
 
 
 def _redeclare(setting: str) -> None:

@@ -14,7 +14,7 @@ from ....core.options import default_backend
 from ....core.retry import MAX_CRASHES, Retry
 from ....jobs.task import BackgroundTask, declare_queue
 from ....jobs.task import task as background_task
-from ..beat import declare_entries
+from ..beat import declare_entries, watch_beat
 from ..conf import configured
 from ..errors import refuse_task
 from ..limits import check_limits, priority_of, timeout_of
@@ -82,6 +82,7 @@ def define(function: Callable[..., Any], options: Mapping[str, Any]) -> CeleryTa
         if original_options.get("base") and issubclass(original_options["base"], CeleryTask):
             raise refuse_task(name, "with ROUTES the base of a task is Celery's Task.")
         task.original = original_task(function, original_options)
+        watch_beat()
         celery_errors = celery_module("celery.exceptions")
         task.MaxRetriesExceededError = celery_errors.MaxRetriesExceededError
     return register_moved(task, function, bind, own)

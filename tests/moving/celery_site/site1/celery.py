@@ -20,7 +20,7 @@ app.conf.beat_schedule = {
         "schedule": crontab(hour=2, minute=30, day_of_week="mon-fri"),
         "options": {"queue": "reports", "expires": 3600},
     },
-    "heartbeat": {"task": "shop.tasks.ping", "schedule": 30.0},
+    "heartbeat": {"task": "shop.tasks.ping", "schedule": 2.0},
 }
 
 
