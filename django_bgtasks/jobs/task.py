@@ -380,7 +380,9 @@ def find_task(path: str) -> Any:
         return found
     if hasattr(type(found), "background_task"):
         # Asked of the type: a lazy object would look at what it stands for.
-        return found.background_task
+        found = found.background_task
+        if found is not None:
+            return found
     # A task that is made by hand may have another name in its module than its function has there.
     tasks = [found] if isinstance(found, task_classes()) else _tasks_around(found, path)
     # With different options nobody could say which of them is meant.
@@ -395,7 +397,8 @@ def _tasks_around(function: Any, path: str) -> list[Any]:
     values = list(vars(module).values())
     # By type(): isinstance() would ask a lazy object what it is, which may ask the database.
     tasks = [value for value in values if issubclass(type(value), kinds)]
-    tasks += [value.background_task for value in values if hasattr(type(value), "background_task")]
+    stand_ins = [value for value in values if hasattr(type(value), "background_task")]
+    tasks += filter(None, (value.background_task for value in stand_ins))
     return [task for task in tasks if function in (task.func, vars(task.func).get("__wrapped__"))]
 
 

@@ -8,12 +8,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from django_bgtasks.contrib.celery import Task, current_task, group, shared_task
+from django_bgtasks.contrib.celery import (
+    AsyncResult,
+    Task,
+    current_app,
+    current_task,
+    group,
+    shared_task,
+)
 from django_bgtasks.contrib.celery.exceptions import (
     Ignore,
     Reject,
     SoftTimeLimitExceeded,
 )
+from django_bgtasks.contrib.celery.result import allow_join_result
 
 SEEN: list[Any] = []
 
@@ -239,3 +247,28 @@ def endless() -> None:
             time.sleep(60)
         except Exception:
             continue
+
+
+class Counting(Task):
+    """A task that is a class."""
+
+    name = "shop.counting"
+    max_retries = 1
+
+    def run(self, number: int) -> int:
+        """Count."""
+        if number < 0:
+            raise self.retry(countdown=0)
+        return number + 1
+
+
+counting = current_app.register_task(Counting())
+
+
+@shared_task
+def waiting(path: str) -> Any:
+    """Wait for another task."""
+    if path == "allowed":
+        with allow_join_result():
+            return AsyncResult("0190a4b2-0000-7000-8000-000000000000").get(timeout=0.01)
+    return add.delay(1, 2).get(timeout=1)

@@ -10,8 +10,18 @@ from django.db import transaction
 from django.test import TestCase, override_settings
 
 from django_bgtasks import InvalidArguments
-from django_bgtasks.contrib.celery import EagerResult, chain, chord, group
+from django_bgtasks.contrib.celery import (
+    Celery,
+    EagerResult,
+    chain,
+    chord,
+    group,
+    shared_task,
+)
+from django_bgtasks.contrib.celery.conf import OVERRIDES
 from django_bgtasks.contrib.celery.exceptions import Retry
+from django_bgtasks.contrib.celery.registry import APPS
+from django_bgtasks.core.compat import InvalidTask
 from django_bgtasks.models import Job
 from tests.moving import celery_tasks as tasks
 
@@ -140,3 +150,30 @@ class MockTests(TestCase):
     def test_a_call_without_a_worker_is_called_directly(self) -> None:
         with pytest.raises(ConnectionError, match="away"):
             tasks.retrying(until=1)
+
+
+@EAGER
+class LocalTests(TestCase):
+    """Tasks that a test defines for itself."""
+
+    def test_a_task_within_a_function(self) -> None:
+        @shared_task(bind=True)
+        def local(self: Any, number: int) -> Any:
+            return self.name, number
+
+        assert local.delay(3).get()[1] == 3
+        assert local.apply((4,)).get()[1] == 4
+        with override_settings(CELERY_TASK_ALWAYS_EAGER=False), pytest.raises(InvalidTask):
+            local.delay(3)
+
+    def test_settings_of_before(self) -> None:
+        app = Celery("other")
+        try:
+            app.conf.update(CELERY_ALWAYS_EAGER=False)
+            assert app.conf.task_always_eager is False
+            app.conf["CELERY_TASK_EAGER_PROPAGATES"] = True
+            with override_settings(CELERY_TASK_ALWAYS_EAGER=True):
+                assert app.conf.task_eager_propagates is True
+        finally:
+            APPS.remove(app)
+            OVERRIDES.clear()

@@ -193,3 +193,20 @@ def test_a_link_gets_the_result_and_an_errback_the_failure() -> None:
     result = tasks.fail.apply_async(link_error=tasks.report_id.s())
     run_all()
     assert [("errback", result.id)] == tasks.SEEN
+
+
+def test_a_task_that_is_a_class_is_found_by_its_class() -> None:
+    result = tasks.counting.delay(1)
+    other = tasks.Counting().apply_async((2,))
+    assert Job.objects.first().task == "tests.moving.celery_tasks.Counting"  # type: ignore[union-attr]
+    failing = tasks.counting.delay(-1)
+    run_all()
+    assert (result.get(timeout=1), other.get(timeout=1), failing.state) == (2, 3, "FAILURE")
+
+
+def test_a_task_does_not_wait_for_another_one() -> None:
+    result = tasks.waiting.delay("now")
+    allowed = tasks.waiting.delay("allowed")
+    run_all()
+    assert "Never call result.get()" in str(result.result)
+    assert "timed out" in str(allowed.result)

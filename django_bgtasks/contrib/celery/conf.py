@@ -43,26 +43,35 @@ def configured(name: str, default: Any = None) -> Any:
     return default
 
 
+def current_name(name: str) -> str:
+    """The name of a setting, which may have its prefix, or be one of before Celery 4."""
+    former = (now for now, names in FORMER.items() if name in names)
+    if name.isupper():
+        return next(former, None) or name.removeprefix("CELERY_").lower()
+    return name
+
+
 class Configuration:
     """What `app.conf` is: attributes and items are settings of Celery."""
 
     def __getattr__(self, name: str) -> Any:
-        return configured(name)
+        return configured(current_name(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
+        name = current_name(name)
         OVERRIDES[name] = value
         for act in CHANGED:
             act(name)
 
     def __delattr__(self, name: str) -> None:
-        OVERRIDES.pop(name, None)
+        OVERRIDES.pop(current_name(name), None)
 
     __getitem__ = __getattr__
     __setitem__ = __setattr__
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a setting."""
-        return configured(name, default)
+        return configured(current_name(name), default)
 
     def update(self, values: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Set several."""

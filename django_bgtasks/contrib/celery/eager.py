@@ -29,6 +29,9 @@ def as_sent(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     from ...jobs.enqueue import build
     from ...jobs.typed import value_of
 
+    if task.is_local:
+        # No worker could find it.
+        return args, kwargs
     job = build(task.background_task, args, kwargs)
     arguments: Any = value_of([job.args, job.kwargs]) if job.types else (job.args, job.kwargs)
     return arguments

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _stack: ContextVar[tuple[tuple[Any, TaskRequest], ...]] = ContextVar(
     "bgtasks_celery_stack", default=()
 )
+may_wait: ContextVar[bool] = ContextVar("bgtasks_celery_may_wait", default=False)
 # Of a call, what Celery has in its message and a job in no column of its own: this argument.
 EXTRAS = "_request"
 
@@ -142,6 +143,18 @@ def innermost() -> tuple[Any, TaskRequest] | None:
     """The task that runs here, with its request; None outside of one."""
     stack = _stack.get()
     return stack[-1] if stack else None
+
+
+def refuse_to_wait() -> None:
+    """Raise RuntimeError in a task that a worker runs, unless allow_join_result says that it may
+    wait: when all workers wait, nobody runs what they wait for.
+    """
+    found = innermost()
+    if found is not None and found[1].context is not None and not may_wait.get():
+        raise RuntimeError(
+            "Never call result.get() within a task: when all workers wait, nobody runs what they "
+            "wait for. Use a chain or a chord, or allow_join_result()."
+        )
 
 
 class CurrentTask:

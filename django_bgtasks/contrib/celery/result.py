@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .group_result import GroupResult, ResultSet, batch_result
+from .request import may_wait
 from .single_result import AsyncResult, EagerResult, ResultBase
 
 __all__ = [
@@ -26,10 +27,12 @@ def result_from_tuple(value: Any, app: Any = None) -> Any:
 
 
 class allow_join_result:  # noqa: N801 - Celery's name
-    """Within it a task may wait for another one: here it always may, and uses up a worker."""
+    """Within it a task may wait for another one. It uses up a worker meanwhile."""
 
     def __enter__(self) -> None:
-        """Nothing."""
+        """From now on."""
+        self._token = may_wait.set(True)
 
     def __exit__(self, *exc_info: object) -> None:
-        """Nothing."""
+        """As before."""
+        may_wait.reset(self._token)

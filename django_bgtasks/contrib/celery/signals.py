@@ -5,6 +5,7 @@ What happens around a worker's process is in django_bgtasks: process_started, pr
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.dispatch import Signal
@@ -19,9 +20,6 @@ NOT_SENT = {
     "worker_shutdown": "django_bgtasks.process_stopping",
     "celeryd_init": "django_bgtasks.process_started",
     "celeryd_after_setup": "django_bgtasks.process_started",
-    "setup_logging": "LOGGING in Django's settings, which workers use",
-    "after_setup_logger": "LOGGING in Django's settings, which workers use",
-    "after_setup_task_logger": "LOGGING in Django's settings, which workers use",
     "beat_init": "the schedules of the tasks: each worker fires them",
     "beat_embedded_init": "the schedules of the tasks: each worker fires them",
     "task_received": "Django's task_started, which is sent where a job begins",
@@ -77,10 +75,15 @@ class ProcessSignal(TaskSignal):
         source.connect(self._pass_on, weak=False)
 
     def _pass_on(self, sender: Any, **kwargs: Any) -> None:
-        self.tell(sender)
+        logger = logging.getLogger()
+        log = {"logger": logger, "loglevel": logger.level, "logfile": None, "format": ""}
+        self.tell(sender, **log, colorize=False)
 
 
 worker_process_init = ProcessSignal(process_started)
+setup_logging = ProcessSignal(process_started)
+after_setup_logger = ProcessSignal(process_started)
+after_setup_task_logger = ProcessSignal(process_started)
 worker_process_shutdown = ProcessSignal(process_stopping)
 
 

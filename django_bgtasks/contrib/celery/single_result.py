@@ -10,6 +10,7 @@ from . import states
 from .errors import ResultTimeoutError
 from .mixed import celery_module, is_mixed
 from .registry import TASKS
+from .request import refuse_to_wait
 
 if TYPE_CHECKING:
     from ...models import Job
@@ -131,6 +132,8 @@ class AsyncResult(ResultBase):
         timeout: seconds; TimeoutError of Celery if it is not there then. propagate: False returns
         the exception. Raises RuntimeError where the job cannot even have begun.
         """
+        if disable_sync_subtasks:
+            refuse_to_wait()
         _ledger().wait_for(self, timeout, self.id)
         value = self._outcome(propagate)
         if callback is not None:

@@ -113,8 +113,8 @@ class CeleryApp:
         Keep it in its module under the name of the class: there workers find it.
         """
         instance = task() if isinstance(task, type) else task
-        kind = type(instance)
-        instance.name = instance.name or f"{kind.__module__}.{kind.__name__}"
+        kind: Any = type(instance)
+        kind.name = instance.name or f"{kind.__module__}.{kind.__name__}"
         function = _function_of(kind)
         instance.path = f"{function.__module__}.{function.__qualname__}"
         return register_moved(instance, function, True, {})

@@ -25,7 +25,19 @@ from ..retries import retry_task
 from ..signature import as_plain, make_signature, signatures_in
 
 
-class CeleryTask:
+class TaskType(type):
+    """The type of classes of tasks: where workers find the class of a task that is registered by
+    its class, they find the task.
+    """
+
+    @property
+    def background_task(cls) -> Any:
+        """That of the instance that is registered; None of other classes."""
+        task = dict.get(TASKS, vars(cls).get("name"))
+        return task.background_task if type(task) is cls else None
+
+
+class CeleryTask(metaclass=TaskType):
     """A task of Celery's kind. Subclasses may define the hooks, run() and attributes of their own.
 
     path: where workers find it.
@@ -97,12 +109,20 @@ class CeleryTask:
         """The task of django_bgtasks whose jobs its calls become."""
         if self._background is None and self._complete is not None:
             self._background = self._complete()
+        if self._background is None and self.name in dict.keys(TASKS):
+            # Another instance of its class is registered.
+            return TASKS[self.name]._background
         return self._background
 
     @property
     def is_complete(self) -> bool:
         """Whether its background task is there."""
         return self._background is not None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its function is within another one, where no worker finds it."""
+        return "<locals>" in self.path
 
     @property
     def app(self) -> Any:
@@ -155,7 +175,8 @@ class CeleryTask:
         check_call_options(self.name, options)
         named = {"task_id": task_id, "shadow": shadow or self.shadow_name(args, kwargs, options)}
         options |= {name: value for name, value in named.items() if value is not None}
-        self._check_call(args, kwargs)
+        if not (self.is_local and is_eager()):
+            self._check_call(args, kwargs)
         if is_eager():
             args, kwargs = as_sent(self, args, kwargs)
             headers = options.pop("headers", None)
