@@ -102,11 +102,11 @@ def test_entries_of_beat_run_by_their_names(app: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_receiver_adds_schedules_when_all_tasks_are_there(app: Any) -> None:
-    @app.on_after_finalize.connect
     def set_up(sender: Any, **kwargs: Any) -> None:
         sender.add_periodic_task(10.0, tasks.add.s(1, 1), name="add every 10")
         sender.add_periodic_task(crontab(hour=7), tasks.add.s(2, 2), queue="emails")
 
+    assert app.on_after_finalize.connect(set_up) is set_up
     start = datetime(2026, 11, 29, 6, 59, 55, tzinfo=UTC)
     with without_redis():
         run_schedules(start + timedelta(seconds=30), start=start)

@@ -63,6 +63,8 @@ class TaskRequest:
         # Of a worker's call: its context here. Whether its function has been entered.
         self.context: JobContext | None = None
         self.has_begun = False
+        # What the last retry() said itself of how often.
+        self.most_retries: int | None = None
         self.update(values)
 
     def __repr__(self) -> str:

@@ -27,6 +27,9 @@ def autoretry(task: Any, request: TaskRequest, error: Exception) -> None:
     options = dict(task.retry_kwargs or {})
     if task.retry_backoff:
         options["countdown"] = backoff_of(task, request.retries)
+    if request.most_retries is not None:
+        # The task has asked for a retry itself, with a limit of its own.
+        options["max_retries"] = request.most_retries
     raise task.retry(exc=error, **options)
 
 
@@ -109,7 +112,7 @@ def retry_task(task: Any, call: Mapping[str, Any], exc: BaseException | None) ->
     if options.pop("throw", True) is False:
         text = "retry(throw=False) goes on after it has asked for a retry. Raise what it returns."
         raise refuse_call(task.name, text)
-    most = options.pop("max_retries", None)
+    request.most_retries = most = options.pop("max_retries", None)
     most = task.max_retries if most is None else most
     args, kwargs = options.pop("args", None), options.pop("kwargs", None)
     countdown, eta = options.pop("countdown", None), options.pop("eta", None)

@@ -33,7 +33,7 @@ class TaskType(type):
     @property
     def background_task(cls) -> Any:
         """That of the instance that is registered; None of other classes."""
-        task = dict.get(TASKS, vars(cls).get("name"))
+        task: Any = dict.get(TASKS, str(vars(cls).get("name")))
         return task.background_task if type(task) is cls else None
 
 
