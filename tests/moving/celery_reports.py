@@ -131,3 +131,18 @@ def mixed_in() -> None:
 def scoped(self: Any, **kwargs: Any) -> dict[str, Any]:
     """Take any keyword argument."""
     return {**kwargs, "headers": self.request.headers}
+
+
+@shared_task(bind=True, default_retry_delay=0)
+def retries_beside(self: Any, numbers: list[int]) -> int:
+    """Let those wait that fail, and go on."""
+    for number in numbers:
+        if number < 0 and self.request.retries < 2:
+            self.retry(args=[[number]], throw=False)
+    return int(self.request.retries)
+
+
+@shared_task(typing=False)
+def unchecked(number: int) -> int:
+    """Be called with anything."""
+    return number

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 from pytest_django import Settings
 
 from django_bgtasks import Cron, Every, InvalidSchedule
@@ -131,3 +132,13 @@ def test_the_schedule_of_the_settings_counts(settings: Settings, app: Any) -> No
     assert SCHEDULED["of settings"].schedule == Every(
         seconds=10, args=(1, 2), kwargs={}, overlap="allow"
     )
+
+
+def test_what_nobody_fires_and_what_counts_in_another_way_is_warned_of(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CELERY_BEAT_SCHEDULE = {"gone": {"task": "other.tasks.none", "schedule": 10}}
+    monkeypatch.setattr(tasks.add, "rate_limit", "10/m")
+    messages = {message.id: message for message in run_checks(tags=["bgtasks"])}
+    assert "other.tasks.none" in messages["bgtasks.W008"].msg
+    assert "across all workers" in messages["bgtasks.W007"].msg

@@ -48,7 +48,7 @@ async def abody() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"rate_limit": "10/m"}, "write rate=Rate"),
+        ({"rate_limit": "10/fortnight"}, "100/m"),
         ({"routing_key": "x"}, "name a queue"),
         ({"pydantic": True}, "model_validate"),
         ({"max_retry": 3}, "Did you mean 'max_retries'"),
@@ -173,6 +173,15 @@ def test_options_of_ours_stand_beside_celerys() -> None:
     job = Job.objects.get()
     assert (job.dedup_key, job.label, job.rate) == ("b:(1,)", "x", "b")
     assert task.background_task.backend == default_backend()
+
+
+@pytest.mark.parametrize(
+    ("limit", "count", "per"),
+    [("100/m", 100, 60.0), (5, 5, 1.0), ("0.5/s", 1, 2.0), ("20/h", 20, 3600.0)],
+)
+def test_a_rate_limit_counts_across_all_workers(limit: Any, count: int, per: float) -> None:
+    task = shared_task(rate_limit=limit, name="shop.rated")(body)
+    assert task.background_task.rate == Rate("shop.rated", count, per=per)
 
 
 def test_early_acknowledgement_is_no_second_run_after_a_crash() -> None:

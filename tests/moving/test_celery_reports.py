@@ -184,3 +184,21 @@ def test_revoking_a_group_revokes_what_waits() -> None:
     result = group(give.s(n).set(countdown=60) for n in range(3)).apply_async()
     result.revoke()
     assert [each.state for each in result] == ["REVOKED"] * 3
+
+
+def test_a_retry_beside_the_task_is_a_job_of_its_own() -> None:
+    """django-celery-email does so with each message that fails."""
+    result = tasks.retries_beside.delay([1, -1, 2])
+    run_all()
+    assert result.get(timeout=1) == 0
+    assert [job.result for job in Job.objects.order_by("pk")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_task_without_typing_fails_where_it_runs(eager: bool) -> None:
+    """edx-celeryutils persists such failures."""
+    with override_settings(CELERY_TASK_ALWAYS_EAGER=eager):
+        result = tasks.unchecked.delay(1, 2, wrong=3)
+    run_all()
+    with pytest.raises(TypeError):
+        result.get(timeout=1)

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from django.apps import apps
+
 from ...core.errors import InvalidSchedule
+from ...jobs.discovery import AFTER_DISCOVERY
 from ...jobs.task import SCHEDULED, declare_queue
 from .conf import CHANGED, configured
 from .errors import SEE
@@ -32,6 +35,9 @@ def beat_entries() -> Mapping[str, Mapping[str, Any]]:
 
 def declare_entries(task: Any) -> None:
     """Let the schedules be those of the code that name this task."""
+    if not apps.ready:
+        # The models are not there yet: declare_all() follows.
+        return
     for name, entry in beat_entries().items():
         if entry.get("task") == task.name and is_moved(task.name):
             declare_entry(name, entry, task)
@@ -73,11 +79,13 @@ def watch_beat() -> None:
     )
 
 
-def _redeclare(setting: str) -> None:
+def declare_all(setting: str = "beat_schedule") -> None:
+    """Declare the entries of all tasks that are there, after this setting has changed."""
     if setting == "beat_schedule":
         for task in list(TASKS.values()):
             if task.is_complete:
                 declare_entries(task)
 
 
-CHANGED.append(_redeclare)
+AFTER_DISCOVERY.append(declare_all)
+CHANGED.append(declare_all)

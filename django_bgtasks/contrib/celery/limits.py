@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
+from ...core.limits import Rate
 from ...core.options import entries
 from .conf import configured
+from .errors import refuse_task
+
+# The seconds of the periods of a rate limit.
+PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 # The longest timeout that a job may have, in seconds: what Celery does without one.
 NO_LIMIT = 10.0**7
 LEAST_PRIORITY, MOST_PRIORITY = -100, 100
 REDIS = ("redis", "rediss", "sentinel", "socket")
+
+
+def rate_of_limit(name: str, rate_limit: Any) -> Rate:
+    """A rate limit of Celery, such as "100/m", as one of ours: it counts across all workers."""
+    text = str(rate_limit)
+    count, _slash, unit = text.partition("/")
+    try:
+        starts, per = Fraction(count), PERIODS[unit or "s"]
+        # Not a half of a start, but one in twice the time.
+        whole = starts.limit_denominator(1000)
+        return Rate(name, whole.numerator, per=per * whole.denominator)
+    except (KeyError, ValueError, ZeroDivisionError):
+        raise refuse_task(
+            name, f"rate_limit takes so many starts, as in '100/m', not {rate_limit!r}."
+        ) from None
 
 
 def check_limits(hard: float | None, soft: float | None) -> None:

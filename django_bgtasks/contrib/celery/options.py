@@ -17,6 +17,7 @@ TASK_WORKS = {
     *("name", "base", "bind", "run", "max_retries", "default_retry_delay", "autoretry_for"),
     *("dont_autoretry_for", "retry_backoff", "retry_backoff_max", "retry_jitter", "retry_kwargs"),
     *("soft_time_limit", "time_limit", "acks_late", "reject_on_worker_lost", "priority", "queue"),
+    "rate_limit",
     *("retry_on_worker_lost", "throws", "expires", "typing", "abstract", "app", "request_stack"),
     *("before_start", "on_success", "on_retry", "on_failure", "after_return", "on_bound"),
     *("shadow_name", "MaxRetriesExceededError", "OperationalError", "request", "backend"),
@@ -30,8 +31,6 @@ TASK_ACCEPTED = {
     *("pydantic_context", "pydantic_strict", "pydantic_dump_kwargs"),
 }
 TASK_REFUSED = {
-    "rate_limit": "rate_limit counts for each worker there. Here a rate counts across all of "
-    'them: write rate=Rate("{name}", 100, per=60), with Rate from django_bgtasks.',
     "exchange": "there are no exchanges: name a queue.",
     "exchange_type": "there are no exchanges: name a queue.",
     "routing_key": "there are no exchanges: name a queue.",
@@ -45,7 +44,7 @@ TASK_REFUSED = {
 # Of a call.
 CALL_WORKS = {
     *("args", "kwargs", "countdown", "eta", "expires", "queue", "priority", "headers", "task_id"),
-    *("link", "link_error", "shadow", "time_limit", "soft_time_limit"),
+    *("link", "link_error", "shadow", "time_limit", "soft_time_limit", "retries"),
 }
 CALL_ACCEPTED = {
     *("producer", "publisher", "connection", "retry", "retry_policy", "serializer", "compression"),
@@ -56,7 +55,6 @@ CALL_ACCEPTED = {
 CALL_REFUSED = {
     "exchange": "there are no exchanges: name a queue.",
     "routing_key": "there are no exchanges: name a queue.",
-    "retries": "a job begins with its first attempt.",
     "chord": "a chord is made by chord(header)(body).",
     "chain": "a chain is made by chain(…) or with |.",
     "group_id": "a group is made by group(…).",
@@ -76,7 +74,7 @@ def check_definition(name: str, options: Mapping[str, Any]) -> None:
     """Refuse options of a task that mean something else here, or are misspelt."""
     for option, text in TASK_REFUSED.items():
         if options.get(option):
-            raise refuse_task(name, text.format(name=name))
+            raise refuse_task(name, text)
     for option in ("acks_on_failure_or_timeout", "acks_on_failure"):
         if options.get(option) is False:
             text = f"{option}=False sends a failed task again. Write autoretry_for=(Exception,)."

@@ -36,6 +36,12 @@ class TaskRegistry(dict[str, Any]):
         """Take a task away."""
         self.pop(getattr(name, "name", name), None)
 
+    def has(self, name: Any) -> bool:
+        """Whether a task has this name, in one of the modules with tasks."""
+        if name not in self:
+            try_to_discover()
+        return name in self
+
     def by_path(self, path: str) -> Any:
         """The task whose jobs have this path; None if there is none here."""
         return next((task for task in self._all() if task.path == path), None)

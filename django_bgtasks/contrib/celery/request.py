@@ -90,7 +90,7 @@ def request_of_job(
         task=task.name,
         args=list(args),
         kwargs=dict(kwargs),
-        retries=job.attempt - 1,
+        retries=job.attempt - 1 + extras.get("retries", 0),
         called_directly=False,
         context=context,
         headers=extras.get("headers"),

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from ...core import clock
 from ...core.payload import json_value
 from ...core.values import COPIED_BY
-from .errors import CeleryRetry, refuse_call
+from .errors import CeleryRetry
 from .mixed import retry_class
 from .request import EXTRAS, TaskRequest
 
@@ -109,9 +109,7 @@ def retry_task(task: Any, call: Mapping[str, Any], exc: BaseException | None) ->
     options = dict(call)
     if request.called_directly:
         raise_again(exc or CeleryRetry("Task can be retried", None))
-    if options.pop("throw", True) is False:
-        text = "retry(throw=False) goes on after it has asked for a retry. Raise what it returns."
-        raise refuse_call(task.name, text)
+    throw = options.pop("throw", True)
     request.most_retries = most = options.pop("max_retries", None)
     most = task.max_retries if most is None else most
     args, kwargs = options.pop("args", None), options.pop("kwargs", None)
@@ -126,5 +124,17 @@ def retry_task(task: Any, call: Mapping[str, Any], exc: BaseException | None) ->
         text = f"Can't retry {task.name}[{request.id}] args:{request.args} kwargs:{request.kwargs}"
         error = task.MaxRetriesExceededError
         raise error(text, task_args=request.args, task_kwargs=request.kwargs)
-    change_call(task, request, args, kwargs, task.columns_of(options))
-    return retry_class()(exc=exc, when=when_of(countdown, eta), is_eager=request.is_eager)
+    retry = retry_class()(exc=exc, when=when_of(countdown, eta), is_eager=request.is_eager)
+    if throw:
+        change_call(task, request, args, kwargs, task.columns_of(options))
+    elif request.context is not None:
+        # The task goes on: the retry is a job beside it.
+        task.apply_async(
+            request.args if args is None else args,
+            request.kwargs if kwargs is None else kwargs,
+            countdown=None if eta else countdown,
+            eta=eta,
+            retries=request.retries + 1,
+            **options,
+        )
+    return retry

@@ -36,7 +36,7 @@ def prepared(
     is_gated: it is a step that waits for another one: a countdown counts from when that has ended.
     """
     check_call_options(task.name, options)
-    extras = {name: options[name] for name in ("headers",) if options.get(name)}
+    extras = {name: options[name] for name in ("headers", "retries") if options.get(name)}
     if (soft := options.get("soft_time_limit")) is not None:
         extras["soft_time_limit"] = soft
     changes = columns_of(task, options)

@@ -14,10 +14,11 @@ from ....core.options import default_backend
 from ....core.retry import MAX_CRASHES, Retry
 from ....jobs.task import BackgroundTask, declare_queue
 from ....jobs.task import task as background_task
+from .. import checks  # noqa: F401 - it registers itself
 from ..beat import declare_entries, watch_beat
 from ..conf import configured
 from ..errors import refuse_task
-from ..limits import check_limits, priority_of, timeout_of
+from ..limits import check_limits, priority_of, rate_of_limit, timeout_of
 from ..mixed import celery_module, is_mixed, original_task, shared_base
 from ..options import OWN, check_definition
 from ..registry import APPS, TASKS
@@ -131,6 +132,9 @@ def _complete(
         "on_failure": _tell_failure,
         "expected": tuple(task.throws or ()),
     }
+    if task.rate_limit:
+        options["rate"] = rate_of_limit(task.name, task.rate_limit)
+        task.own_rate = own.get("rate")
     if is_run_once(task):
         options["on_crash"] = "fail"
     decorator: Any = background_task(**{**options, **own})
@@ -156,8 +160,14 @@ def _runner(task: CeleryTask, function: Callable[..., Any], bind: bool) -> Any:
 
     runner: Any = run
     runner.task = task
-    runner.__signature__ = _signature_of_call(function, bind)
+    runner.__signature__ = (
+        _signature_of_call(function, bind) if task.typing else _signature_of_call(_anything, True)
+    )
     return runner
+
+
+def _anything(self: Any, *args: Any, **kwargs: Any) -> None:
+    """What a task is called with that does not look at its arguments before it runs."""
 
 
 def _signature_of_call(function: Callable[..., Any], bind: bool) -> inspect.Signature:

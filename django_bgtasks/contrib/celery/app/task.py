@@ -58,6 +58,8 @@ class CeleryTask(metaclass=TaskType):
     retry_backoff_max: float = 600
     retry_jitter: bool = True
     rate_limit: Any = None
+    # A rate of ours beside it.
+    own_rate: Any = None
     ignore_result: bool | None = None
     store_errors_even_if_ignored: bool | None = None
     store_eager_result: bool | None = None
@@ -258,14 +260,18 @@ class CeleryTask(metaclass=TaskType):
         max_retries: int | None = None,
         **options: Any,
     ) -> Any:
-        """Run this call again later. Raises Retry, so that nothing behind it is done.
+        """Run this call again later. Raises Retry, so that nothing behind it is done; with
+        throw=False it is returned, and the retry is a job of its own.
 
         countdown: seconds, by default default_retry_delay; eta: a time. max_retries: for this
         time. exc: what is raised after the last one, in place of MaxRetriesExceededError.
         """
         call: dict[str, Any] = {"args": args, "kwargs": kwargs, "throw": throw, "eta": eta}
         call |= {"countdown": countdown, "max_retries": max_retries, **options}
-        raise retry_task(self, call, exc)
+        retry = retry_task(self, call, exc)
+        if throw:
+            raise retry
+        return retry
 
     def columns_of(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """What changes of a job's row by these options of retry()."""
