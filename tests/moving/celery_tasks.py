@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from django_bgtasks.contrib.celery import (
-    AsyncResult,
     Task,
     current_app,
     current_task,
@@ -21,7 +20,7 @@ from django_bgtasks.contrib.celery.exceptions import (
     Reject,
     SoftTimeLimitExceeded,
 )
-from django_bgtasks.contrib.celery.result import allow_join_result
+from django_bgtasks.contrib.celery.result import AsyncResult, allow_join_result
 
 SEEN: list[Any] = []
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from testproject.servers import RedisServer
 from testproject.servers.processes import end, spawn
 from tests.waiting import wait_until
 
+from .celery_cases import canvas_cases
 from .sites import HERE, ROOT, copy_site, run_tests
 from .test_celery_site import CELERY, COUNT
 
@@ -31,6 +33,21 @@ TO_OURS = {"shop.*": "bgtasks"}
 def test_the_site_of_celery_as_it_was_written(tmp_path: Path) -> None:
     site = copy_site("celery_site", tmp_path, {})
     assert COUNT in run_tests(site, "site1.settings", "")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_each_canvas_gives_there_what_it_gives_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (HERE / "celery_tasks.py").read_text()
+    source = source.replace("django_bgtasks.contrib.celery", "celery")
+    (tmp_path / "tasks_of_celery.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    celery = import_module("celery")
+    celery.Celery("cases", broker="memory://", backend="cache+memory://").set_current()
+    cases = canvas_cases(celery, import_module("tasks_of_celery"))
+    results = {name: make().apply().get() for name, (make, _expected) in cases.items()}
+    assert results == {name: expected for name, (_make, expected) in cases.items()}
 
 
 class MixedSite:

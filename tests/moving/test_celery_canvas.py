@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from django_bgtasks.contrib.celery import GroupResult, chain, chord, group, signature
+from django_bgtasks.contrib import celery
+from django_bgtasks.contrib.celery import GroupResult, chain, chord, group
 from django_bgtasks.models import Job
 from django_bgtasks.testing import run_jobs, without_redis
 from tests.moving import celery_tasks as tasks
+from tests.moving.celery_cases import canvas_cases
 
 pytestmark = pytest.mark.django_db(transaction=True)
 add, total, note, fail = tasks.add, tasks.total, tasks.note, tasks.fail
@@ -31,42 +31,7 @@ def run_all() -> None:
         pass
 
 
-CASES: dict[str, tuple[Any, Any]] = {
-    "chain": (lambda: chain(add.s(1, 1), add.s(2), add.s(3)), 7),
-    "or": (lambda: add.s(1, 1) | add.s(2) | add.si(5, 5), 10),
-    "of one": (lambda: chain(add.s(1, 1)), 2),
-    "of a list": (lambda: chain([add.s(1, 1), add.s(4)]), 6),
-    "group": (lambda: group(add.s(n, n) for n in range(3)), [0, 2, 4]),
-    "group of a list": (lambda: group([add.s(1, 1), add.s(2, 2)]), [2, 4]),
-    "chord": (lambda: chord([add.s(n, n) for n in range(3)], total.s()), 6),
-    "group | task": (lambda: group(add.s(n, 1) for n in range(3)) | total.s(), 6),
-    "task | group": (lambda: add.s(1, 1) | group(add.s(1), add.s(2)), [3, 4]),
-    "task | group | task": (lambda: chain(add.s(1, 1), group(add.s(1), add.s(2)), total.s()), 7),
-    "chord | task": (lambda: chord([add.s(1, 1), add.s(2, 2)], total.s()) | add.s(10), 16),
-    "group of chains": (
-        lambda: group(chain(add.s(1, 1), add.s(1)), chain(add.s(2, 2), add.s(2))) | total.s(),
-        9,
-    ),
-    "empty header": (lambda: chord([], total.s()), 0),
-    "chain | chain": (lambda: chain(add.s(1, 1), add.s(1)) | chain(add.s(2), add.s(3)), 8),
-    "group | group": (
-        lambda: group(add.s(1, 1), add.s(2, 2)) | group(total.s(), total.s()),
-        [6, 6],
-    ),
-    "chunks": (lambda: add.chunks([(1, 1), (2, 2), (3, 3)], 2), [[2, 4], [6]]),
-    "starmap": (lambda: add.starmap([(1, 1), (2, 2)]), [2, 4]),
-    "map": (lambda: total.map([[1, 2], [3]]), [3, 3]),
-    "from json": (
-        lambda: signature(json.loads(json.dumps(chain(add.s(1, 1), group(add.s(1)), total.s())))),
-        3,
-    ),
-    "partial": (lambda: add.s(1).clone((4,)), 5),
-    "with kwargs": (lambda: add.s(1).clone(kwargs={"y": 4}), 5),
-    "with options": (
-        lambda: chain(add.s(1, 1).set(queue="emails"), add.s(1).set(countdown=30, priority=3)),
-        3,
-    ),
-}
+CASES = canvas_cases(celery, tasks)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -153,3 +118,23 @@ def test_a_countdown_of_a_later_step_counts_from_the_step_before_it() -> None:
     assert 50 < (job.run_after - timezone.now()).total_seconds() <= 61
     run_all()
     assert not Job.objects.exclude(state="succeeded").exists()
+
+
+def test_the_steps_behind_a_failure_have_failed_too() -> None:
+    result = chain(add.s(1, 1), fail.si("bad"), note.s(), note.s()).apply_async()
+    run_all()
+    steps = [result, result.parent, result.parent.parent, result.parent.parent.parent]
+    assert [step.state for step in steps] == ["FAILURE", "FAILURE", "FAILURE", "SUCCESS"]
+    with pytest.raises(ValueError, match="bad"):
+        result.get(timeout=1)
+
+
+def test_the_body_of_a_chord_whose_header_fails_has_failed() -> None:
+    result = chord([add.s(1, 1), fail.s("bad")], total.s()).apply_async()
+    run_all()
+    failed = Job.objects.get(state="failed")
+    assert result.state == "FAILURE"
+    assert str(result.result) == f"Dependency {failed.pk} raised ValueError('bad')"
+    with pytest.raises(ValueError, match="bad"):
+        result.get(timeout=1)
+    assert tasks.SEEN == []

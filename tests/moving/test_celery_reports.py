@@ -169,17 +169,6 @@ def test_an_expected_error_is_no_alarm(caplog: pytest.LogCaptureFixture) -> None
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_the_steps_of_a_chain_behind_a_failure_do_not_run() -> None:
-    result = chain(give.si(1), break_down.si(), see.si("never"), see.si("never")).apply_async()
-    run_all()
-    assert tasks.SEEN == []
-    assert [result.state, result.parent.state, result.parent.parent.state] == [
-        "REVOKED",
-        "REVOKED",
-        "FAILURE",
-    ]
-
-
 def test_revoking_a_group_revokes_what_waits() -> None:
     result = group(give.s(n).set(countdown=60) for n in range(3)).apply_async()
     result.revoke()

@@ -130,7 +130,8 @@ def test_the_hooks_of_a_base_class_are_called() -> None:
     tasks.SEEN.clear()
     tasks.hooked.delay("retry")
     run_all()
-    assert tasks.SEEN[2:4] == [("on_retry", "OSError('again')"), ("after_return", "RETRY")]
+    assert tasks.SEEN[2] == ("on_retry", "OSError('again')")
+    assert ("after_return", "RETRY") not in tasks.SEEN
     assert tasks.SEEN[-2:] == [
         ("on_failure", "OSError('again')", ["retry"], True),
         ("after_return", "FAILURE"),

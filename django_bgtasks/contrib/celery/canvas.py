@@ -109,7 +109,9 @@ class CelerySequence(ManySignatures):
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
         found = signatures_in(tasks[0] if len(tasks) == 1 and is_many(tasks[0]) else tasks)
-        flat = [part for one in found for part in flat_parts(one)]
+        flat = [unrolled(part) for one in found for part in flat_parts(one)]
+        # A group of none is left out.
+        flat = [part for part in flat if not is_empty_group(part)] or flat
         super().__init__("celery.chain", (), {"tasks": flat}, options)
 
     def __or__(self, other: Any) -> Any:
@@ -162,9 +164,13 @@ class CeleryGroup(ManySignatures):
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
         found = signatures_in(tasks[0] if len(tasks) == 1 and is_many(tasks[0]) else tasks)
-        if len(found) == 1 and isinstance(found[0], CeleryGroup):
-            found = found[0].tasks
-        super().__init__("celery.group", (), {"tasks": found}, options)
+        # Groups within it are a part of it.
+        flat = [
+            part
+            for one in found
+            for part in (one.tasks if isinstance(one, CeleryGroup) and not one.options else [one])
+        ]
+        super().__init__("celery.group", (), {"tasks": flat}, options)
 
     def __or__(self, other: Any) -> Any:
         if not isinstance(other, CelerySignature):
@@ -304,6 +310,17 @@ def flat_parts(whole: Any) -> list[Any]:
     """The elements of a chain that says nothing of its own, or the signature itself."""
     is_bare = isinstance(whole, CelerySequence) and not (whole.options or whole.args)
     return whole.tasks if is_bare else [whole]
+
+
+def unrolled(part: Any) -> Any:
+    """The one task of a group of one within a chain: what follows gets its result, and no list."""
+    is_one = isinstance(part, CeleryGroup) and len(part.tasks) == 1 and not part.options
+    return part.tasks[0] if is_one else part
+
+
+def is_empty_group(part: Any) -> bool:
+    """Whether it is a group of no tasks."""
+    return isinstance(part, CeleryGroup) and not part.tasks
 
 
 def chunks_of(call: CelerySignature, values: Any, size: int) -> CeleryGroup:

@@ -13,12 +13,14 @@ from ...core.states import WAITING, State
 from ...jobs.actions import cancel_job
 from ...jobs.results import pauses
 from ...jobs.typed import value_of
+from ...ledger.batches import GATE_FAILED
 from ...ledger.connection import is_in_transaction
 from ...ledger.lifecycle import ledger_database
 from ...models import Batch, BatchKind, Job
 from ...workflows.actions import cancel_batch
+from ...workflows.progress import parts_of
 from . import states
-from .errors import ResultTimeoutError, TaskRevokedError
+from .errors import ChordError, ResultTimeoutError, TaskRevokedError
 from .failures import exception_of_job, last_attempt
 from .request import EXTRAS
 
@@ -118,12 +120,39 @@ def _custom(job: Job) -> Mapping[str, Any] | None:
     return job.result
 
 
+def failed_before(job: Job) -> tuple[Job | None, bool]:
+    """The job whose failure has kept this step from running, and whether it is one of a group;
+    None of other jobs.
+    """
+    using, gate, in_group = job._state.db or ledger_database(), job.gate, False
+    if job.error_code != GATE_FAILED:
+        return None, in_group
+    while gate is not None:
+        before = Job.objects.using(using).filter(pk=gate).first()
+        if before is not None:
+            if before.state == State.FAILED or before.error_code != GATE_FAILED:
+                return (before if before.state == State.FAILED else None), in_group
+            gate = before.gate
+            continue
+        batch = Batch.objects.using(using).filter(pk=gate).first()
+        if batch is None:
+            break
+        in_group = True
+        jobs = Job.objects.using(using).filter(batch__in=parts_of(batch, using))
+        if failed := jobs.filter(state=State.FAILED).order_by("finished_at", "pk").first():
+            return failed, in_group
+        gate = batch.gate
+    return None, in_group
+
+
 def celery_state(job: Job | None) -> str:
-    """The state of a job as Celery names it."""
+    """The state of a job as Celery names it; a step behind a failure has failed, too."""
     if job is None:
         return states.PENDING
     if job.state in WAITING:
         return states.RETRY if job.attempt else states.PENDING
+    if job.state == State.CANCELLED and failed_before(job)[0] is not None:
+        return states.FAILURE
     custom = _custom(job)
     return str(custom["state"]) if custom and custom.get("state") else STATES[State(job.state)]
 
@@ -134,13 +163,22 @@ def value_of_job(job: Job | None) -> Any:
         return None
     if job.state == State.SUCCEEDED:
         return value_of(job.result) if job.types else job.result
-    if (custom := _custom(job)) is not None:
-        return value_of(custom["meta"]) if job.types else custom["meta"]
     if job.state == State.RUNNING:
-        return {"pid": None, "hostname": str(job.worker)}
-    if job.state == State.CANCELLED:
-        return TaskRevokedError("terminated" if job.attempt else "revoked")
-    return exception_of_job(job) if job.attempt else None
+        custom = _custom(job)
+        if custom is None:
+            return {"pid": None, "hostname": str(job.worker)}
+        return value_of(custom["meta"]) if job.types else custom["meta"]
+    return _error_of(job)
+
+
+def _error_of(job: Job) -> BaseException | None:
+    """The exception of a job that has not succeeded; None if it has not been tried."""
+    if job.state != State.CANCELLED:
+        return exception_of_job(job) if job.attempt else None
+    failed, in_group = failed_before(job)
+    if failed is not None:
+        return _error_before(failed, in_group)
+    return TaskRevokedError("terminated" if job.attempt else "revoked")
 
 
 def wait_for(result: Any, timeout: float | None, what: str) -> None:
@@ -160,3 +198,13 @@ def wait_for(result: Any, timeout: float | None, what: str) -> None:
             time.sleep(pause)
     except TimeoutError:
         raise ResultTimeoutError("The operation timed out.") from None
+
+
+def _error_before(failed: Job, in_group: bool) -> BaseException:
+    """What a step behind a failure has for a result."""
+    error = exception_of_job(failed)
+    if not in_group:
+        return error
+    chord_error = ChordError(f"Dependency {failed.pk} raised {error!r}")
+    chord_error.__cause__ = error
+    return chord_error

@@ -99,7 +99,6 @@ def _call(task: Any, request: TaskRequest) -> Any:
 def _tell_retry(task: Any, request: TaskRequest, retry: Any) -> None:
     info = ExceptionInfo(retry)
     task.on_retry(retry.exc, request.id, request.args, request.kwargs, info)
-    task.after_return(states.RETRY, retry, request.id, request.args, request.kwargs, info)
     signals.task_retry.tell(task, request=request, reason=retry, einfo=info)
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import states
-from .errors import ResultTimeoutError
+from .errors import ChordError, ResultTimeoutError
 from .mixed import celery_module, is_mixed
 from .registry import TASKS
 from .request import refuse_to_wait
@@ -146,7 +146,8 @@ class AsyncResult(ResultBase):
         job = self.job
         value = _ledger().value_of_job(job)
         if propagate and job is not None and not _ledger().is_success(job):
-            raise value
+            # Of a chord the error of its header is raised.
+            raise value.__cause__ if isinstance(value, ChordError) and value.__cause__ else value
         return value
 
     def maybe_throw(self, propagate: bool = True, callback: Callback = None) -> Any:

@@ -352,7 +352,7 @@ class CeleryTask(metaclass=TaskType):
     def after_return(
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
-        """Called after each of these three."""
+        """Called after a success, and when the job has failed for good."""
 
     def shadow_name(self, args: Any, kwargs: Any, options: Any) -> str | None:
         """What the admin shows for this call; None for no label."""
