@@ -138,3 +138,18 @@ def test_the_body_of_a_chord_whose_header_fails_has_failed() -> None:
     with pytest.raises(ValueError, match="bad"):
         result.get(timeout=1)
     assert tasks.SEEN == []
+
+
+def test_the_options_of_a_chord_are_those_of_its_body() -> None:
+    body = note.s()
+    chord([add.s(1, 1), add.s(2, 2)])(body, queue="emails", link=note.si("link"))
+    run_all()
+    assert Job.objects.get(queue="emails").task.endswith(".note")
+    assert tasks.SEEN == [(([2, 4],), {}), (("link",), {})]
+    assert body.options == {}
+
+
+def test_what_follows_a_whole_group_is_the_body_of_a_chord() -> None:
+    for options in ({"link": note.s()}, {"link_error": note.s()}):
+        with pytest.raises(TypeError, match="chord"):
+            group(add.s(1, 1), add.s(2, 2)).apply_async(**options)

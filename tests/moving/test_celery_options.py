@@ -222,3 +222,18 @@ def test_each_parameter_of_celery_is_known_here() -> None:
     assert set(inspect.signature(task.retry).parameters) == set(
         inspect.signature(type(tasks.add).retry).parameters
     )
+
+
+def test_the_settings_say_what_a_task_does_not() -> None:
+    annotations = {"*": {"max_retries": 7}, "shop.annotated": {"time_limit": 33}}
+    with override_settings(
+        CELERY_TASK_SOFT_TIME_LIMIT=20,
+        CELERY_TASK_TIME_LIMIT=30,
+        CELERY_TASK_DEFAULT_QUEUE="reports",
+        CELERY_TASK_ANNOTATIONS=annotations,
+    ):
+        task = shared_task(name="shop.annotated")(body)
+        own = shared_task(name="shop.own", soft_time_limit=5, time_limit=10)(body)
+    assert (task.soft_time_limit, task.background_task.timeout) == (20, 33)
+    assert (task.max_retries, task.background_task.queue_name) == (7, "reports")
+    assert (own.soft_time_limit, own.background_task.timeout) == (5, 10)

@@ -96,11 +96,6 @@ class ManySignatures(CelerySignature):
         """The keyword arguments for its first elements, without what it is made of."""
         return {name: value for name, value in self.kwargs.items() if name not in PARTS}
 
-    @property
-    def links(self) -> Options:
-        """What follows it."""
-        return {name: self.options[name] for name in OF_THE_END if name in self.options}
-
 
 class CelerySequence(ManySignatures):
     """`chain(a.s(), b.s(), …)`: each with the result of the one before it."""
@@ -132,7 +127,7 @@ class CelerySequence(ManySignatures):
         return chain_of(*parts)
 
     def _elements(self) -> Iterator[CelerySignature]:
-        """Its elements with what the chain was with_call; what follows it follows the last one, and
+        """Its elements with what the chain was given; what follows it follows the last one, and
         what follows a failure follows each.
         """
         tasks = self.tasks
@@ -197,6 +192,8 @@ class CeleryGroup(ManySignatures):
         """See CelerySignature.flow()."""
         from ...workflows.flow import group as group_of
 
+        if self.options.get("link") or self.options.get("link_error"):
+            raise refuse_call("group", "what follows a whole group is the body of a chord.")
         return group_of([self.with_call(task).flow(is_gated) for task in self.tasks])
 
     def run_here(self) -> Any:
@@ -275,11 +272,14 @@ class CeleryChord(ManySignatures):
         """The header, the body, and what follows if either fails."""
         if self.body is None:
             raise refuse_call("chord", "a chord has a body: chord(header)(body).")
-        body = self.body
-        links = {name: body.options.pop(name) for name in ("link_error",) if name in body.options}
+        # What a chord is given is about its body.
+        own = {name: self.options[name] for name in self.options if name not in OF_THE_END}
+        body = self.body.merged(options=own)
+        for callback in signatures_in(self.options.get("link")):
+            body.link(callback)
         errbacks = [
-            *signatures_in(links.get("link_error")),
-            *signatures_in(self.links.get("link_error")),
+            *signatures_in(body.options.pop("link_error", None)),
+            *signatures_in(self.options.get("link_error")),
         ]
         header = CeleryGroup(*self.header.tasks).merged(self.args, self.kwargs_of_call)
         return header, body, {"link_error": errbacks} if errbacks else {}

@@ -22,6 +22,7 @@ NOT_SENT = {
     "celeryd_after_setup": "django_bgtasks.process_started",
     "beat_init": "the schedules of the tasks: each worker fires them",
     "beat_embedded_init": "the schedules of the tasks: each worker fires them",
+    "task_revoked": "Django's task_finished, which tells of cancelled jobs too",
     "task_received": "Django's task_started, which is sent where a job begins",
     "task_rejected": "Django's task_finished",
     "task_unknown": "the dashboard, where jobs without a task are held",
@@ -64,7 +65,6 @@ task_postrun = TaskSignal()
 task_success = TaskSignal()
 task_failure = TaskSignal()
 task_retry = TaskSignal()
-task_revoked = TaskSignal()
 
 
 class ProcessSignal(TaskSignal):

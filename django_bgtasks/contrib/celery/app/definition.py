@@ -27,6 +27,16 @@ from ..retries import most_attempts
 from ..task_routes import placed
 from .task import CeleryTask
 
+# Where a task says nothing.
+OF_SETTINGS = {
+    "time_limit": "task_time_limit",
+    "soft_time_limit": "task_soft_time_limit",
+    "priority": "task_default_priority",
+    "rate_limit": "task_default_rate_limit",
+    "ignore_result": "task_ignore_result",
+    "track_started": "task_track_started",
+    "serializer": "task_serializer",
+}
 # Tasks that were defined before the settings were there, as in the module of the app.
 _early: list[CeleryTask] = []
 
@@ -117,6 +127,7 @@ def _base() -> type[CeleryTask]:
 def _complete(
     task: CeleryTask, function: Callable[..., Any], bind: bool, own: Mapping[str, Any]
 ) -> BackgroundTask[Any, Any]:
+    configure(task)
     check_limits(task.time_limit, task.soft_time_limit)
     queue, priority = placed(task, {})
     backend = own.get("backend") or default_backend()
@@ -139,7 +150,19 @@ def _complete(
         options["on_crash"] = "fail"
     decorator: Any = background_task(**{**options, **own})
     background: BackgroundTask[Any, Any] = decorator(_runner(task, function, bind))
+    task.on_bound(task.app)
     return background
+
+
+def configure(task: CeleryTask) -> None:
+    """Give a task what the settings say of all tasks, and of this one."""
+    for attribute, setting in OF_SETTINGS.items():
+        if getattr(task, attribute) is None:
+            setattr(task, attribute, configured(setting))
+    annotations = configured("task_annotations") or ()
+    for each in annotations if isinstance(annotations, list | tuple) else [annotations]:
+        for attribute, value in {**each.get("*", {}), **each.get(task.name, {})}.items():
+            setattr(task, attribute, value)
 
 
 def is_run_once(task: CeleryTask) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 from django.db import transaction
 
-from ....core.errors import InvalidArguments
 from ....core.payload import refuse_wrong_call
 from .. import signals
 from ..canvas import chunks_of
@@ -178,7 +177,7 @@ class CeleryTask(metaclass=TaskType):
         named = {"task_id": task_id, "shadow": shadow or self.shadow_name(args, kwargs, options)}
         options |= {name: value for name, value in named.items() if value is not None}
         if not (self.is_local and is_eager()):
-            self._check_call(args, kwargs)
+            refuse_wrong_call(self.background_task, args, kwargs)
         if is_eager():
             args, kwargs = as_sent(self, args, kwargs)
             headers = options.pop("headers", None)
@@ -196,13 +195,6 @@ class CeleryTask(metaclass=TaskType):
             result = AsyncResult(send_call(self, args, kwargs, options), task_name=self.name)
         signals.after_task_publish.tell(self.name, **message)
         return result
-
-    def _check_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Raise TypeError for a call that the function does not take."""
-        try:
-            refuse_wrong_call(self.background_task, args, kwargs)
-        except InvalidArguments as error:
-            raise InvalidArguments(f"{self.name}() {error}") from None
 
     def apply(
         self,
@@ -353,6 +345,10 @@ class CeleryTask(metaclass=TaskType):
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
         """Called after a success, and when the job has failed for good."""
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Called when the task is there."""
 
     def shadow_name(self, args: Any, kwargs: Any, options: Any) -> str | None:
         """What the admin shows for this call; None for no label."""
