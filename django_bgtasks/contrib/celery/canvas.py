@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .at_once import run_at_once
 from .eager import is_eager, value_of_eager
 from .errors import refuse_call
 from .mixed import as_original, is_mixed, refuse_both
@@ -64,7 +65,9 @@ class ManySignatures(CelerySignature):
                 return as_original(as_plain(whole)).apply_async()
         if is_eager():
             return whole.run_here()
-        return whole.enqueue()
+        result = whole.enqueue()
+        run_at_once()
+        return result
 
     def names(self) -> dict[str, bool]:
         """See CelerySignature.names()."""

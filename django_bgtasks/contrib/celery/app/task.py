@@ -12,6 +12,7 @@ from django.db import transaction
 
 from ....core.payload import refuse_wrong_call
 from .. import signals
+from ..at_once import run_at_once
 from ..canvas import chunks_of
 from ..eager import as_sent, is_eager, run_eagerly
 from ..errors import MaxRetriesExceededError, OperationalError, refuse_call
@@ -194,6 +195,7 @@ class CeleryTask(metaclass=TaskType):
         else:
             result = AsyncResult(send_call(self, args, kwargs, options), task_name=self.name)
         signals.after_task_publish.tell(self.name, **message)
+        run_at_once()
         return result
 
     def apply(
