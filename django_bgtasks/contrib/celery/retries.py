@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from ...core.values import COPIED_BY
 from .errors import CeleryRetry
 from .mixed import retry_class
 from .request import EXTRAS, TaskRequest
+from .utils.time import get_exponential_backoff_interval
 
 # In the place of "without end": more attempts than any job comes to.
 ENDLESS = 10_000
@@ -36,8 +36,8 @@ def autoretry(task: Any, request: TaskRequest, error: Exception) -> None:
 def backoff_of(task: Any, retries: int) -> int:
     """Seconds until the retry that follows so many of them."""
     factor = int(max(1.0, float(task.retry_backoff)))
-    countdown = min(int(task.retry_backoff_max), factor * 2 ** min(retries, 60))
-    return random.randrange(countdown + 1) if task.retry_jitter else countdown  # noqa: S311
+    most = int(task.retry_backoff_max)
+    return get_exponential_backoff_interval(factor, retries, most, bool(task.retry_jitter))
 
 
 def most_attempts(task: Any) -> int:

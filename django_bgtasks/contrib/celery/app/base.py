@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 
 from ....jobs.discovery import AFTER_DISCOVERY
 from ..conf import Configuration
-from ..errors import refuse_call
+from ..errors import SEE, refuse_call
 from ..registry import APPS, TASKS, task_named
 from ..request import current_task
 from ..result import AsyncResult, GroupResult, ResultSet
@@ -77,6 +77,12 @@ class CeleryApp:
 
     def __repr__(self) -> str:
         return f"<Celery {self.main}>"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"The app has no {name} here: it holds settings and tasks, for there are no brokers, "
+            f"result stores or events. {SEE}"
+        )
 
     def config_from_object(
         self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
