@@ -269,6 +269,20 @@ gateway = Gateway()
 """
 
 
+def test_receivers_hear_of_the_tasks_of_both(mixed_site: MixedSite) -> None:
+    code = """
+from django_bgtasks.contrib.celery.signals import task_success
+names = []
+@task_success.connect
+def note(sender=None, result=None, **kwargs):
+    names.append(type(sender).__mro__[1].__module__.split(".")[0])
+tasks.ping.apply()
+tasks.ping.original.apply()
+print(json.dumps(names))
+"""
+    assert mixed_site.python(code, TO_OURS) == ["django_bgtasks", "celery"]
+
+
 def test_beat_of_celery_leaves_to_us_what_is_ours(mixed_site: MixedSite) -> None:
     routes = {"shop.tasks.ping": "celery", **TO_OURS}
     command = ("-m", "celery", "-A", "site1", "beat", "-l", "INFO", "--pidfile=")

@@ -162,6 +162,25 @@ def test_headers_that_a_receiver_adds_arrive() -> None:
     assert result.kwargs == {"a": 1}
 
 
+def test_a_receiver_hears_of_one_task_or_of_one_name() -> None:
+    """celery's documentation of after_task_publish(sender=…)."""
+    heard: list[str] = []
+
+    def of_task(result: object = None, **kwargs: object) -> None:
+        heard.append(f"task {result}")
+
+    def of_name(headers: object = None, **kwargs: object) -> None:
+        heard.append("name")
+
+    assert signals.task_success.connect(sender=give)(of_task) is of_task
+    signals.after_task_publish.connect(of_name, sender=give.name)
+    see.delay(1)
+    give.delay(2)
+    run_all()
+    assert heard == ["name", "task 2"]
+    signals.task_success.disconnect(of_task, sender=give)
+
+
 def test_an_expected_error_is_no_alarm(caplog: pytest.LogCaptureFixture) -> None:
     result = tasks.expected_failure.delay()
     run_all()

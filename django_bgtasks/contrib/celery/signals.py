@@ -11,6 +11,7 @@ from typing import Any
 from django.dispatch import Signal
 
 from ...signals import process_started, process_stopping
+from .mixed import celery_module, is_mixed
 
 # Those of Celery that nothing here sends, and what stands for them.
 NOT_SENT = {
@@ -36,21 +37,28 @@ NOT_SENT = {
 class TaskSignal(Signal):
     """A signal whose receivers harm no task: what one raises is logged.
 
-    `@task_failure.connect`, also with arguments: `@task_failure.connect(sender=…)`.
+    `@task_failure.connect`, also with arguments: `@task_failure.connect(sender=…)`, a task or its
+    name. Where ROUTES let Celery run some tasks still, its signal of that name calls them too.
     """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         """Connect a receiver, or give the decorator that does."""
         kwargs.setdefault("weak", False)
-        if args and callable(args[0]):
-            super().connect(*args, **kwargs)
-            return args[0]
-
-        def decorator(receiver: Any) -> Any:
-            Signal.connect(self, receiver, *args, **kwargs)
-            return receiver
-
-        return decorator
+        if not (args and callable(args[0])):
+            return lambda receiver: self.connect(receiver, *args, **kwargs)
+        receiver, *rest = args
+        if is_mixed():
+            getattr(celery_module("celery.signals"), self.name).connect(receiver, *rest, **kwargs)
+        sender = rest[0] if rest else kwargs.get("sender")
+        if isinstance(sender, str):
+            super().connect(_for_name(receiver, sender), weak=False)
+        else:
+            super().connect(receiver, *rest, **kwargs)
+        return receiver
 
     def tell(self, sender: Any, **values: Any) -> None:
         """Call the receivers."""
@@ -58,20 +66,31 @@ class TaskSignal(Signal):
             self.send_robust(sender=sender, **values)
 
 
-before_task_publish = TaskSignal()
-after_task_publish = TaskSignal()
-task_prerun = TaskSignal()
-task_postrun = TaskSignal()
-task_success = TaskSignal()
-task_failure = TaskSignal()
-task_retry = TaskSignal()
+def _for_name(receiver: Any, name: str) -> Any:
+    """The receiver, for what the task of this name sends."""
+
+    def receive(sender: Any = None, **kwargs: Any) -> Any:
+        if getattr(sender, "name", sender) == name:
+            return receiver(sender=sender, **kwargs)
+        return None
+
+    return receive
+
+
+before_task_publish = TaskSignal("before_task_publish")
+after_task_publish = TaskSignal("after_task_publish")
+task_prerun = TaskSignal("task_prerun")
+task_postrun = TaskSignal("task_postrun")
+task_success = TaskSignal("task_success")
+task_failure = TaskSignal("task_failure")
+task_retry = TaskSignal("task_retry")
 
 
 class ProcessSignal(TaskSignal):
     """A signal of the worker's processes."""
 
-    def __init__(self, source: Signal) -> None:
-        super().__init__()
+    def __init__(self, name: str, source: Signal) -> None:
+        super().__init__(name)
         source.connect(self._pass_on, weak=False)
 
     def _pass_on(self, sender: Any, **kwargs: Any) -> None:
@@ -80,11 +99,11 @@ class ProcessSignal(TaskSignal):
         self.tell(sender, **log, colorize=False)
 
 
-worker_process_init = ProcessSignal(process_started)
-setup_logging = ProcessSignal(process_started)
-after_setup_logger = ProcessSignal(process_started)
-after_setup_task_logger = ProcessSignal(process_started)
-worker_process_shutdown = ProcessSignal(process_stopping)
+worker_process_init = ProcessSignal("worker_process_init", process_started)
+setup_logging = ProcessSignal("setup_logging", process_started)
+after_setup_logger = ProcessSignal("after_setup_logger", process_started)
+after_setup_task_logger = ProcessSignal("after_setup_task_logger", process_started)
+worker_process_shutdown = ProcessSignal("worker_process_shutdown", process_stopping)
 
 
 def __getattr__(name: str) -> Any:
