@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 from django.utils import timezone
 
+from django_bgtasks import RESULT, Every, chain, set_schedule
 from django_bgtasks.contrib.celery import AsyncResult
 from django_bgtasks.contrib.celery.exceptions import MaxRetriesExceededError
 from django_bgtasks.models import Attempt, Job
-from django_bgtasks.testing import run_jobs, without_redis
+from django_bgtasks.testing import assert_enqueued, assert_not_enqueued, run_jobs, without_redis
 from tests.moving import celery_tasks as tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -211,3 +212,14 @@ def test_a_task_does_not_wait_for_another_one() -> None:
     run_all()
     assert "Never call result.get()" in str(result.result)
     assert "timed out" in str(allowed.result)
+
+
+def test_what_is_ours_takes_a_moved_task_too() -> None:
+    tasks.add.delay(1, y=2)
+    assert_enqueued(tasks.add, args=[1], kwargs={"y": 2})
+    assert_not_enqueued(tasks.total)
+    flow = chain(tasks.add.using(priority=5).step(1, 2), tasks.add.using().step(RESULT, 3))
+    handle = flow.enqueue()
+    row = set_schedule("moved", tasks.add.background_task, Every(minutes=5), args=[1, 2])
+    run_all()
+    assert (handle.result, row.task) == (6, tasks.add.path)

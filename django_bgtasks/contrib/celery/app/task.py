@@ -122,6 +122,17 @@ class CeleryTask(metaclass=TaskType):
         return self._background is not None
 
     @property
+    def module_path(self) -> str:
+        """Where workers find it, as a task of django_bgtasks has it: for assert_enqueued(), say."""
+        return self.path
+
+    def using(self, **changes: Any) -> Any:
+        """Its background task with other options of django_bgtasks, to enqueue it or make a step
+        of it.
+        """
+        return self.background_task.using(**changes)
+
+    @property
     def is_local(self) -> bool:
         """Whether its function is within another one, where no worker finds it."""
         return "<locals>" in self.path
