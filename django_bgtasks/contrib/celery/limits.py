@@ -49,7 +49,7 @@ def timeout_of(time_limit: float | None, backend: str) -> float | None:
     return None if has_own else NO_LIMIT
 
 
-def priority_of(priority: Any) -> int:
+def our_priority(priority: Any) -> int:
     """A priority of Celery as one of ours, where the higher one is first.
 
     With Redis as the broker of Celery 0 is first there, with AMQP 9.

@@ -22,7 +22,7 @@ from ...ledger.lifecycle import ledger_database
 from ...models import Job
 from .conf import configured
 from .errors import refuse_call
-from .limits import check_limits, priority_of, timeout_of
+from .limits import check_limits, our_priority, timeout_of
 from .options import OWN_OF_A_CALL, check_call_options
 from .request import EXTRAS
 from .task_routes import placed
@@ -60,8 +60,8 @@ def columns_of(task: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     queue, priority = placed(task, options)
     if queue is not None and queue != definition.queue_name:
         changes["queue_name"] = queue
-    if priority is not None and priority_of(priority) != definition.priority:
-        changes["priority"] = priority_of(priority)
+    if priority is not None and our_priority(priority) != definition.priority:
+        changes["priority"] = our_priority(priority)
     if (expires := options.get("expires")) is not None:
         changes["expires"] = expiry_of_call(task.name, expires)
     if options.get("time_limit") or options.get("soft_time_limit"):
@@ -86,7 +86,7 @@ def start_of(name: str, countdown: float, eta: Any) -> datetime | None:
         raise refuse_call(name, "countdown and eta both say when it begins: give one of them.")
     if eta is None:
         return as_stored(clock.now() + timedelta(seconds=countdown)) if countdown else None
-    return as_stored(aware(eta))
+    return as_stored(with_zone(eta))
 
 
 def expiry_of_call(name: str, expires: Any) -> Any:
@@ -96,10 +96,10 @@ def expiry_of_call(name: str, expires: Any) -> Any:
             expires = datetime.fromisoformat(expires)
         except ValueError:
             raise refuse_call(name, f"expires takes seconds or a time, not {expires!r}.") from None
-    return as_stored(aware(expires)) if isinstance(expires, datetime) else expires
+    return as_stored(with_zone(expires)) if isinstance(expires, datetime) else expires
 
 
-def aware(moment: Any) -> datetime:
+def with_zone(moment: Any) -> datetime:
     """A time with its zone; a naive one is of CELERY_TIMEZONE, or else UTC, as Celery has it."""
     when: datetime = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     if timezone.is_aware(when):

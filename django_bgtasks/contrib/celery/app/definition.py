@@ -18,7 +18,7 @@ from .. import checks  # noqa: F401 - it registers itself
 from ..beat import declare_entries, watch_beat
 from ..conf import configured
 from ..errors import refuse_task
-from ..limits import check_limits, priority_of, rate_of_limit, timeout_of
+from ..limits import check_limits, our_priority, rate_of_limit, timeout_of
 from ..mixed import celery_module, is_mixed, original_task, shared_base
 from ..options import OWN, check_definition
 from ..registry import APPS, TASKS
@@ -134,7 +134,7 @@ def _complete(
     for named in configured("task_queues") or ():
         declare_queue(backend, str(getattr(named, "name", named)))
     options = {
-        "priority": 0 if priority is None else priority_of(priority),
+        "priority": 0 if priority is None else our_priority(priority),
         "queue_name": queue or configured("task_default_queue") or DEFAULT_TASK_QUEUE_NAME,
         "types": "django",
         "retry": Retry(max_attempts=max(most_attempts(task), MAX_CRASHES), on=()),
