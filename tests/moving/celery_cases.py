@@ -39,8 +39,8 @@ def canvas_cases(celery: Any, tasks: Any) -> dict[str, Case]:
             lambda: group(chain(add.s(1, 1), add.s(1)), chain(add.s(2, 2), add.s(2))) | total.s(),
             9,
         ),
-        "chord of one": (lambda: chord([add.s(1, 1)], note.s()), ([2],)),
-        "group of one | task": (lambda: group([add.s(1, 1)]) | note.s(), ([2],)),
+        "chord of one": (lambda: chord([add.s(1, 1)], note.s()), [[2]]),
+        "group of one | task": (lambda: group([add.s(1, 1)]) | note.s(), [[2]]),
         "chain of a group of one": (lambda: chain(group([add.s(1, 1)]), add.s(1)), 3),
         "task | group of one | task": (lambda: add.s(1, 1) | group([add.s(1)]) | add.s(1), 4),
         "an empty group in a chain": (lambda: chain(add.s(1, 1), group([]), add.s(1)), 3),
@@ -52,7 +52,7 @@ def canvas_cases(celery: Any, tasks: Any) -> dict[str, Case]:
         "set immutable": (lambda: chain(add.s(1, 1), add.s(2, 2).set(immutable=True)), 4),
         "chord with a group as body": (
             lambda: chord([add.s(1, 1), add.s(2, 2)], group(total.s(), note.s())),
-            [6, ([2, 4],)],
+            [6, [[2, 4]]],
         ),
         "chord | chord": (
             lambda: chord([add.s(1, 1)], total.s()) | chord([add.s(1), add.s(2)], total.s()),

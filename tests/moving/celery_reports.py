@@ -146,3 +146,15 @@ def retries_beside(self: Any, numbers: list[int]) -> int:
 def unchecked(number: int) -> int:
     """Be called with anything."""
     return number
+
+
+@shared_task
+def shapes(pair: Any, table: Any) -> Any:
+    """Give back what arrives, with its types."""
+    return {"pair": pair, "table": table, "types": (type(pair).__name__, sorted(table))}
+
+
+@shared_task
+def unstorable() -> object:
+    """Return what no row can have."""
+    return object()

@@ -47,7 +47,7 @@ def total(values: list[Any]) -> Any:
 def note(*args: Any, **kwargs: Any) -> Any:
     """Note what it is called with."""
     SEEN.append((args, kwargs))
-    return args
+    return list(args)
 
 
 @shared_task(bind=True, max_retries=3, default_retry_delay=7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
 from django.test import override_settings
@@ -210,3 +211,40 @@ def test_a_task_without_typing_fails_where_it_runs(eager: bool) -> None:
     run_all()
     with pytest.raises(TypeError):
         result.get(timeout=1)
+
+
+@pytest.mark.parametrize("serializer", ["json", "pickle"])
+def test_arguments_and_results_have_the_shape_that_the_serializer_gives_them(
+    serializer: str,
+) -> None:
+    """celery's JSON has no tuples, and no keys but texts."""
+    names = {"CELERY_TASK_SERIALIZER": serializer, "CELERY_RESULT_SERIALIZER": serializer}
+    with override_settings(**names):
+        tasks.shapes.serializer = serializer
+        result = tasks.shapes.delay((1, 2), {1: Decimal("2.5")})
+        run_all()
+    value = result.get(timeout=1)
+    if serializer == "json":
+        expected = {"pair": [1, 2], "table": {"1": Decimal("2.5")}, "types": ["list", ["1"]]}
+    else:
+        expected = {"pair": (1, 2), "table": {1: Decimal("2.5")}, "types": ("tuple", [1])}
+    assert value == expected
+
+
+@pytest.mark.parametrize(("backend", "state"), [(None, "SUCCESS"), ("redis://h", "FAILURE")])
+def test_a_result_that_nobody_keeps_need_not_be_storable(backend: str | None, state: str) -> None:
+    """Without a result backend a task of Celery returns what it likes."""
+    with override_settings(CELERY_RESULT_BACKEND=backend):
+        result = tasks.unstorable.delay()
+        run_all()
+    assert result.state == state
+
+
+def test_examples_of_the_documentation_of_canvases() -> None:
+    assert give.s(1)() == 1
+    flow = tasks.scoped.s() | group(give.s(), give.si(7))
+    result = flow.delay(username="artv")
+    chunks = give.chunks(zip(range(4), strict=True), 2).group().skew(start=1, stop=10)()
+    run_all()
+    assert result.get(timeout=1) == [{"username": "artv", "headers": None}, 7]
+    assert chunks.get(timeout=1) == [[0, 1], [2, 3]]

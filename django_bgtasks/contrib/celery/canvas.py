@@ -204,6 +204,10 @@ class CeleryGroup(ManySignatures):
         results = [self.with_call(task).apply() for task in self.tasks]
         return GroupResult(make_task_id(), results)
 
+    def group(self) -> CeleryGroup:
+        """What chunks() of a task gives is a group."""
+        return self
+
     def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> CeleryGroup:
         """Let each element begin some seconds after the one before it."""
         tasks = self.tasks

@@ -11,6 +11,7 @@ from .conf import configured
 from .errors import CeleryRetry, Ignore, Reject
 from .request import TaskRequest, innermost, pushed
 from .result import EagerResult
+from .shapes import as_sent_by
 from .utils import make_task_id
 
 
@@ -32,6 +33,7 @@ def as_sent(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if task.is_local:
         # No worker could find it.
         return args, kwargs
+    args, kwargs = as_sent_by(task, list(args)), as_sent_by(task, dict(kwargs))
     job = build(task.background_task, args, kwargs)
     arguments: Any = value_of([job.args, job.kwargs]) if job.types else (job.args, job.kwargs)
     return arguments

@@ -38,6 +38,8 @@ OWN = {
     "WorkerLostError": errors.WorkerLostError,
 }
 
+__all__ = list(OWN)
+
 
 def __getattr__(name: str) -> Any:
     if name not in OWN:

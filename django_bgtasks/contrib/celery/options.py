@@ -25,8 +25,8 @@ TASK_WORKS = {
 # What is always so here, or is about messages, brokers and result stores that are not there.
 TASK_ACCEPTED = {
     *("ignore_result", "store_errors_even_if_ignored", "store_eager_result", "track_started"),
-    *("serializer", "compression", "send_events", "trail", "resultrepr_maxsize", "Strategy"),
-    *("Request", "from_config", "lazy", "shared", "filter", "delivery_mode", "annotations"),
+    *("serializer", "compression", "send_events", "trail", "resultrepr_maxsize"),
+    *("from_config", "lazy", "shared", "filter", "delivery_mode", "annotations"),
     *("acks_on_failure_or_timeout", "acks_on_failure", "acks_on_timeout", "on_replace"),
     *("pydantic_context", "pydantic_strict", "pydantic_dump_kwargs"),
 }
@@ -34,6 +34,8 @@ TASK_REFUSED = {
     "exchange": "there are no exchanges: name a queue.",
     "exchange_type": "there are no exchanges: name a queue.",
     "routing_key": "there are no exchanges: name a queue.",
+    "Request": "there is no request of a worker's to subclass: use the hooks of the task.",
+    "Strategy": "there is no strategy of a worker's: use the hooks of the task.",
     "retry": "write autoretry_for, max_retries and the like.",
     "timeout": "write time_limit.",
     "queue_name": "write queue.",

@@ -13,6 +13,7 @@ from ...core.values import COPIED_BY
 from .errors import CeleryRetry
 from .mixed import retry_class
 from .request import EXTRAS, TaskRequest
+from .shapes import as_sent_by
 from .utils.time import get_exponential_backoff_interval
 
 # In the place of "without end": more attempts than any job comes to.
@@ -76,8 +77,8 @@ def change_call(
     options: Mapping[str, Any],
 ) -> None:
     """Let the attempts that follow have other arguments, another queue or another priority."""
-    args = request.args if args is None else list(args)
-    kwargs = request.kwargs if kwargs is None else dict(kwargs)
+    args = request.args if args is None else as_sent_by(task, list(args))
+    kwargs = request.kwargs if kwargs is None else as_sent_by(task, dict(kwargs))
     context = request.context
     if context is None:
         request.args, request.kwargs = args, kwargs

@@ -19,6 +19,7 @@ from .failures import ExceptionInfo, exception_of_job
 from .mixed import translated
 from .request import EXTRAS, TaskRequest, pushed, request_of_job
 from .retries import autoretry, prepare_retry
+from .shapes import as_sent_by, result_of_task
 from .time_limits import soft_limit
 
 PREDICATES = (Ignore, Reject, CeleryRetry)
@@ -37,7 +38,9 @@ def run_in_worker(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     with pushed(task, request):
         act = partial(run_attempt, task, request)
         seconds = request.soft_time_limit
-        return soft_limit(seconds).run(act) if seconds else act()
+        value = soft_limit(seconds).run(act) if seconds else act()
+    job = context.job
+    return result_of_task(task, value, is_awaited=job.has_followers or job.batch is not None)
 
 
 def wait_first(context: JobContext, extras: Mapping[str, Any]) -> None:
@@ -142,7 +145,7 @@ def set_state(task: Any, request: TaskRequest, state: str | None, meta: Any) -> 
     context = request.context
     if context is None:
         return
-    stored = {"state": state, "meta": meta}
+    stored = {"state": state, "meta": as_sent_by(task, meta, "result_serializer")}
     value = json_value(stored, "the result", task.name, copied_by=typed_copy)
     if context.job.types != TYPED:
         value = json_value(stored, "the result", task.name)

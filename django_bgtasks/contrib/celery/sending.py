@@ -25,6 +25,7 @@ from .errors import refuse_call
 from .limits import check_limits, our_priority, timeout_of
 from .options import OWN_OF_A_CALL, check_call_options
 from .request import EXTRAS
+from .shapes import as_sent_by
 from .task_routes import placed
 
 
@@ -50,7 +51,8 @@ def prepared(
     background = task.background_task
     if changes:
         background = background.using(**changes)
-    return background, {**kwargs, EXTRAS: extras} if extras else dict(kwargs)
+    named = as_sent_by(task, dict(kwargs))
+    return background, {**named, EXTRAS: extras} if extras else named
 
 
 def columns_of(task: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,6 +122,7 @@ def send_call(
 ) -> Any:
     """Enqueue one call, in the current transaction. Returns its id."""
     background, named = prepared(task, kwargs, options)
+    args = as_sent_by(task, list(args))
     if options.get("task_id") is None:
         return background.enqueue(*args, **named).id
     return _send_as(_id_of(task.name, options["task_id"]), background, args, named)

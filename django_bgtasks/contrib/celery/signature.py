@@ -15,6 +15,7 @@ from .errors import refuse_call
 from .mixed import is_moved
 from .registry import task_named
 from .result import batch_result
+from .shapes import as_sent_by
 
 # Where the jobs are that stand between a workflow and what follows it, by their paths.
 LINK = "django_bgtasks.contrib.celery.callbacks.apply_link"
@@ -276,7 +277,9 @@ class CelerySignature(dict[str, Any]):
         from .sending import prepared
 
         task, kwargs = prepared(self.type, self.kwargs, options, is_gated)
-        args = self.args if self.immutable or not is_gated else (RESULT, *self.args)
+        args = as_sent_by(self.type, list(self.args))
+        if is_gated and not self.immutable:
+            args = [RESULT, *args]
         refuse_wrong_call(task, args, kwargs)
         return followed_by(Step(task, args, kwargs), self.options)
 

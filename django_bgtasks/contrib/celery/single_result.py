@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from . import states
@@ -70,6 +71,8 @@ class AsyncResult(ResultBase):
         self.id, self.parent, self.app, self.backend = str(id), parent, app, backend
         self._name = task_name
         self._final: Job | None = None
+
+    __class_getitem__: Any = classmethod(GenericAlias)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, AsyncResult):

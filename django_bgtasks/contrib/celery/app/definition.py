@@ -67,7 +67,8 @@ def define(function: Callable[..., Any], options: Mapping[str, Any]) -> CeleryTa
     rest = {name: value for name, value in options.items() if name not in OWN}
     name = rest.pop("name", None) or f"{function.__module__}.{function.__name__}"
     base, bind = rest.pop("base", None) or _base(), rest.pop("bind", False)
-    check_definition(name, options)
+    of_base = {key: getattr(base, key) for key in ("Request", "Strategy") if hasattr(base, key)}
+    check_definition(name, {**of_base, **options} if issubclass(base, CeleryTask) else options)
     if inspect.iscoroutinefunction(function):
         text = "a coroutine function would never be awaited there. Here @task takes one: from "
         raise refuse_task(name, f"{text}django_bgtasks import task.")

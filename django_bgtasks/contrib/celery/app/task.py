@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from types import GenericAlias
 from typing import Any
 
 from django.db import transaction
@@ -86,6 +87,8 @@ class CeleryTask(metaclass=TaskType):
     _background: Any = None
     # Where ROUTES let Celery run some tasks still: Celery's own.
     original: Any = None
+
+    __class_getitem__: Any = classmethod(GenericAlias)
 
     def __repr__(self) -> str:
         return f"<@task: {self.name}>"
