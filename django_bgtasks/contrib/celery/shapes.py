@@ -42,7 +42,7 @@ def _key(key: Any) -> Any:
 
 
 def result_of_task(task: Any, value: Any, is_awaited: bool) -> Any:
-    """What is stored of a result; if nobody keeps those of the task, None for what cannot be stored.
+    """What is stored of a result; None for what cannot be, if nobody keeps those of the task.
 
     is_awaited: a step of a workflow follows, which gets it.
     """
