@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, register
 from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import ImproperlyConfigured
 
 from .beat import beat_entries
 from .mixed import is_moved
@@ -16,7 +17,11 @@ from .registry import TASKS
 @register("bgtasks")
 def check_moved_tasks(**kwargs: Any) -> list[CheckMessage]:
     """The tasks and schedules that are written as Celery's."""
-    return [*_rate_limits(), *_entries_without_task()]
+    try:
+        return [*_rate_limits(), *_entries_without_task()]
+    except ImproperlyConfigured:
+        # The check of the settings says what is wrong.
+        return []
 
 
 def _rate_limits() -> Iterator[CheckMessage]:
