@@ -67,7 +67,7 @@ def run_attempt(task: Any, request: TaskRequest) -> Any:
         task.after_return(state, value, request.id, request.args, request.kwargs, None)
         return value
     except CeleryRetry as retry:
-        state = states.RETRY
+        state, value = states.RETRY, retry
         _tell_retry(task, request, retry)
         prepare_retry(task, request)
         raise
@@ -81,8 +81,13 @@ def run_attempt(task: Any, request: TaskRequest) -> Any:
         if error.requeue:
             raise
         raise Ignore(str(error)) from error
+    except Exception as error:
+        value = error
+        raise
     finally:
         signals.task_postrun.tell(task, **call, retval=value, state=state)
+        # Its traceback refers to this frame.
+        value = None
 
 
 def _call(task: Any, request: TaskRequest) -> Any:
