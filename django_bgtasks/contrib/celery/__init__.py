@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import canvas, exceptions, result, schedules, signals, states, utils
 from .app.base import CeleryApp as Celery
 from .app.base import current_app
 from .app.definition import shared_task
@@ -32,16 +33,23 @@ __all__ = [
     "ResultSet",
     "Signature",
     "Task",
+    "canvas",
     "chain",
     "chord",
     "crontab",
     "current_app",
     "current_task",
+    "exceptions",
     "group",
     "maybe_signature",
+    "result",
+    "schedules",
     "shared_task",
+    "signals",
     "signature",
+    "states",
     "subtask",
+    "utils",
     "uuid",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ....core import clock
+from . import log, time
 
 
 def make_task_id() -> str:
@@ -11,3 +12,5 @@ def make_task_id() -> str:
 
 
 uuid = make_task_id
+
+__all__ = ["log", "make_task_id", "time", "uuid"]
