@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from django_bgtasks import Cron, Every, InvalidSchedule
 from django_bgtasks.contrib.celery import Celery
-from django_bgtasks.contrib.celery.beat import declare_entries
+from django_bgtasks.contrib.celery.beat import declare_all, declare_entries
 from django_bgtasks.contrib.celery.conf import OVERRIDES
 from django_bgtasks.contrib.celery.registry import APPS
 from django_bgtasks.contrib.celery.schedules import beat_timing, crontab, schedule, solar
@@ -142,3 +142,15 @@ def test_what_nobody_fires_and_what_counts_in_another_way_is_warned_of(
     messages = {message.id: message for message in run_checks(tags=["bgtasks"])}
     assert "other.tasks.none" in messages["bgtasks.W008"].msg
     assert "across all workers" in messages["bgtasks.W007"].msg
+
+
+def test_modules_that_the_app_names_are_imported_with_the_others(app: Any) -> None:
+    entry = {"task": "tests.moving.celery_included.included", "schedule": 10}
+    app.conf.beat_schedule = {"included": entry}
+    app.autodiscover_tasks(lambda: ["tests.moving", "no.such.App"], "celery_included")
+    app.autodiscover_tasks(["tests.moving.celery_tasks"], None)
+    app.autodiscover_tasks(related_name="no_such_module")
+    assert "included" not in SCHEDULED
+    app.tell_receivers()
+    declare_all()
+    assert SCHEDULED["included"].queue_name == "uploads"

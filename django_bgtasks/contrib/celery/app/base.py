@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-from django.utils.module_loading import import_string
+from django.utils.module_loading import autodiscover_modules, import_string
 
 from ....jobs.discovery import AFTER_DISCOVERY
-from ..conf import Configuration
+from ..conf import Configuration, configured
 from ..errors import SEE, refuse_call
 from ..registry import APPS, TASKS, task_named
 from ..request import current_task
@@ -70,6 +71,8 @@ class CeleryApp:
         self.on_configure, self.on_after_configure = AppSignal(self), AppSignal(self)
         self.on_after_finalize = AppSignal(self)
         self.user_options: dict[str, Any] = {"preload": set(), "worker": set()}
+        # The modules with tasks that were named, until they are imported.
+        self._sources: list[tuple[Any, str | None]] = [(options.get("include") or (), None)]
         if broker := options.get("broker"):
             self.conf.broker_url = broker
         APPS.append(self)
@@ -99,15 +102,11 @@ class CeleryApp:
     def autodiscover_tasks(
         self, packages: Any = None, related_name: str | None = "tasks", force: bool = False
     ) -> None:
-        """Nothing: workers import the tasks of all apps. Of another name of modules it says where
-        to write that.
+        """Let workers import these modules; those that are named `tasks` they import in any case.
+
+        packages: of which; by default all apps. related_name: the name of the modules.
         """
-        if related_name not in (None, "tasks"):
-            raise refuse_call(
-                "autodiscover_tasks()",
-                f"write the name of the modules into TASKS: OPTIONS = "
-                f'{{"modules": ["{related_name}"]}}.',
-            )
+        self._sources.append((packages, related_name))
 
     def task(self, *args: Any, **options: Any) -> Any:
         """As shared_task()."""
@@ -166,6 +165,9 @@ class CeleryApp:
 
     def tell_receivers(self) -> None:
         """Call the receivers that wait for the configuration: all tasks are imported."""
+        while self._sources:
+            import_sources(*self._sources.pop(0))
+        import_sources([*(configured("imports") or ()), *(configured("include") or ())], None)
         complete_early()
         for each in (self.on_configure, self.on_after_configure, self.on_after_finalize):
             each.tell()
@@ -190,6 +192,29 @@ class CeleryApp:
         )
 
     worker_main = Worker = Beat = start
+
+
+def import_sources(packages: Any, name: str | None) -> None:
+    """Import the modules of this name of these packages, of all apps for None; without a name the
+    packages themselves.
+    """
+    if callable(packages):
+        packages = packages()
+    if packages is None:
+        autodiscover_modules(name or "tasks")
+        return
+    for package in packages:
+        module = f"{package}.{name}" if name else package
+        if name is None or _exists(module):
+            import_module(module)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        # INSTALLED_APPS may name the class of an app, which is no package.
+        return False
 
 
 def _class_at(where: Any) -> Any:
