@@ -22,6 +22,8 @@ MAX_SECONDS = 10**7
 SHORTEST_TOKEN = 20
 TYPES = ("json", "django")
 MAX_DAYS = 36_500
+# Who runs a task, in ROUTES.
+RUN_BY = ("bgtasks", "celery")
 WORKERS, INLINE = MODES = ("workers", "inline")
 IMPLICIT = {"BACKEND": BACKEND_PATH, "QUEUES": [], "OPTIONS": {}}
 
@@ -79,6 +81,8 @@ class BackendSettings:
     queues: frozenset[str]
     options: Options
     unknown: tuple[str, ...] = field(default=())
+    # Where some tasks go on with Celery: patterns of names, each with who runs them.
+    routes: Mapping[str, str] | None = None
 
 
 def entries() -> dict[str, Mapping[str, Any]]:
@@ -155,7 +159,26 @@ def read(backend: str, entry: Mapping[str, Any]) -> BackendSettings:
         # A message would bring a worker to what this process is about to run.
         options = replace(options, redis_url=None)
     queues = frozenset(entry.get("QUEUES", [DEFAULT_TASK_QUEUE_NAME]))
-    return BackendSettings(backend, queues, options, unknown)
+    return BackendSettings(backend, queues, options, unknown, _routes_of(backend, entry))
+
+
+def _routes_of(backend: str, entry: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """ROUTES of an entry, checked; None without them."""
+    routes = entry.get("ROUTES")
+    if routes is None:
+        return None
+    if not isinstance(routes, Mapping) or not all(isinstance(name, str) for name in routes):
+        raise ImproperlyConfigured(
+            f"TASKS[{backend!r}]['ROUTES'] takes patterns of names of tasks, such as "
+            f'{{"shop.*": "bgtasks"}}, not {routes!r}.'
+        )
+    for pattern, runs in routes.items():
+        if runs not in RUN_BY:
+            raise ImproperlyConfigured(
+                f"TASKS[{backend!r}]['ROUTES'][{pattern!r}] is {' or '.join(map(repr, RUN_BY))}, "
+                f"not {runs!r}."
+            )
+    return dict(routes)
 
 
 def suggestion(name: str) -> str:

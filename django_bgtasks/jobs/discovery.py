@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from django.apps import apps
 from django.utils.module_loading import autodiscover_modules
@@ -13,6 +14,8 @@ logger = logging.getLogger("django_bgtasks")
 TASKS = "tasks"
 # The names of which this process has imported the modules.
 _imported: set[str] = set()
+# Called when the modules have been imported, for what needs all tasks.
+AFTER_DISCOVERY: list[Callable[[], object]] = []
 
 
 def discover_tasks(*backends: str) -> None:
@@ -20,6 +23,8 @@ def discover_tasks(*backends: str) -> None:
     for name in _names(backends):
         autodiscover_modules(name)
         _imported.add(name)
+    for act in AFTER_DISCOVERY:
+        act()
 
 
 def try_to_discover() -> bool:
@@ -34,6 +39,8 @@ def try_to_discover() -> bool:
             autodiscover_modules(name)
         except (Exception, SystemExit):
             logger.warning("Not all modules named %r can be imported.", name, exc_info=True)
+    for act in AFTER_DISCOVERY if missing else ():
+        act()
     return bool(missing)
 
 

@@ -14,6 +14,7 @@ from ..core.aliases import aliases_of
 from ..core.options import backend_of
 from ..core.timing import Timing
 from ..jobs.definition import schedule_name, timings_of
+from ..jobs.discovery import try_to_discover
 from ..jobs.task import SCHEDULED
 from ..ledger import schedules
 from ..models import Schedule
@@ -49,7 +50,11 @@ def declared(backend: str) -> dict[str, Declared]:
 
 def declares(row: Schedule) -> bool:
     """Whether the code of this process declares this schedule."""
-    found = declared(backend_of(row.backend) or row.backend).get(row.name)
+    backend = backend_of(row.backend) or row.backend
+    found = declared(backend).get(row.name)
+    if found is None and try_to_discover():
+        # It may be declared in another module than that of its task.
+        found = declared(backend).get(row.name)
     return found is not None and found.task.module_path == row.task
 
 

@@ -1,0 +1,1 @@
+"""What modules take from `celery.contrib`."""

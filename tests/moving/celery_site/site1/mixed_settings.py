@@ -1,0 +1,5 @@
+import json
+
+from .moved_settings import *
+
+TASKS["default"]["ROUTES"] = json.loads(os.environ["ROUTES"])
