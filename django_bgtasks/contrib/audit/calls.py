@@ -221,8 +221,8 @@ def _by_name(node: ast.Call, is_certain: bool = True) -> QueueCall:
 def _of_function(node: ast.Call, place: int, path: str, is_certain: bool = True) -> QueueCall:
     """A call of a function through a queue; what is no option of the queue is the function's."""
     function = keyword(node, "func") or keyword(node, "f")
-    start = max(place, 0)
-    if function is None and 0 <= place < len(node.args):
+    start = place
+    if function is None and place < len(node.args):
         function, start = node.args[place], place + 1
     library = library_of(path) or RQ
     arguments = list(node.args[start:])

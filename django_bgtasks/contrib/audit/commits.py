@@ -21,7 +21,7 @@ DEPTH = 3
 
 
 def find_commits(site: Site, resolver: Resolver) -> Iterator[AuditFinding]:
-    """Functions that are given to `on_commit` that only enqueue, and methods that wait for the commit."""
+    """Functions given to `on_commit` that enqueue, and methods that wait for the commit."""
     node = site.node
     if not isinstance(node, ast.Call):
         return

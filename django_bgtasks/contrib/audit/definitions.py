@@ -89,6 +89,7 @@ def _function(
         return
     is_ours = task.library == TASKS
     code = FindingCode.TASK_DJANGO if is_ours else FindingCode.TASK_FUNCTION
+    yield from _place(site, task)
     for decorator in node.decorator_list:
         path = resolver.decorator_path(decorator, site.scope)
         if path in DECORATORS:
@@ -104,6 +105,15 @@ def _function(
                     f"queue={written(queue)}",
                     node=queue,
                 )
+
+
+def _place(site: Site, task: TaskRef) -> Iterator[AuditFinding]:
+    """A task that is no function at the top level of its module: workers could not find it."""
+    function = task.function
+    if function is not None and function.owner is not None:
+        yield finding_at(site, FindingCode.FUNCTION_METHOD, task.label, task.library)
+    elif function is not None and function.depth:
+        yield finding_at(site, FindingCode.FUNCTION_NESTED, task.label, task.library)
 
 
 def option_findings(

@@ -244,7 +244,6 @@ FUNCTION_CALLS = {
     "django_q.tasks.schedule": 0,
     "django_q.AsyncTask": 0,
     "django_q.tasks.Iter": 0,
-    "django_q.Schedule.objects.create": -1,
 }
 # What is a call for later, a result, or a task of which only the kind is known: path, library.
 SIGNATURES = {
