@@ -103,6 +103,14 @@ def test_nothing_of_the_project_is_run(tmp_path: Path) -> None:
     assert "CELERY_BROKER_URL" in bgaudit(tmp_path)
 
 
+@pytest.mark.timeout(20)
+def test_names_that_depend_on_each_other_take_no_time(tmp_path: Path) -> None:
+    steps = [f"    {a} = {b}.filter({c})" for a in "abcdef" for b in "fedcba" for c in "ace"]
+    code = "\n".join(["def f(a, b, c, d, e, g):", *steps, "    a.delay(b)", "", "import celery"])
+    report = audit(tmp_path, {"work.py": code})
+    assert [finding.subject for finding in report.findings] == ["a"]
+
+
 def test_the_json_is_the_same_for_the_same_files(tmp_path: Path) -> None:
     write_project(tmp_path, PROJECTS["celery"] | PROJECTS["celery calls"])
     first, second = bgaudit(tmp_path, "--json"), bgaudit(tmp_path, "--json")

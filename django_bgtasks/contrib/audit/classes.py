@@ -10,7 +10,7 @@ from itertools import islice
 from . import django_types as of_django
 from .libraries import ANY_TASK, CELERY, RESULTS, SIGNATURES, TASK_CLASS
 from .project import Project
-from .scopes import Binding, Scope, ValueBinding
+from .scopes import Binding, FunctionNode, Scope, ValueBinding
 from .sources import SourceFile
 from .values import (
     ClassRef,
@@ -36,6 +36,8 @@ class ClassLookup(ABC):
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        # By the id of a class.
+        self._ancestors: dict[int, tuple[ClassRef | Foreign | None, ...]] = {}
 
     @abstractmethod
     def value(self, node: ast.expr, scope: Scope) -> Value | None:
@@ -49,6 +51,10 @@ class ClassLookup(ABC):
     def returned(self, function: FunctionRef) -> Value | None:
         """What a function of the project returns."""
 
+    @abstractmethod
+    def definition(self, node: FunctionNode | ast.ClassDef, scope: Scope) -> Value:
+        """The class, function or task that is defined so in this scope."""
+
     def path(self, node: ast.expr, scope: Scope) -> str:
         """The dotted path of what a library has; empty for anything else."""
         value = self.value(node, scope)
@@ -56,6 +62,12 @@ class ClassLookup(ABC):
 
     def ancestors(self, cls: ClassRef) -> Iterator[ClassRef | Foreign | None]:
         """The class and its bases, depth first; None for a base that is not known."""
+        key = id(cls.node)
+        if key not in self._ancestors:
+            self._ancestors[key] = tuple(self._lineage(cls))
+        return iter(self._ancestors[key])
+
+    def _lineage(self, cls: ClassRef) -> Iterator[ClassRef | Foreign | None]:
         done: set[ast.ClassDef] = set()
         waiting: list[ClassRef | Foreign | None] = [cls]
         while waiting:
@@ -164,6 +176,16 @@ class ClassLookup(ABC):
                 is_open = True
         return None if is_open else False
 
+    def super_of(self, scope: Scope) -> Value | None:
+        """What `super()` is in this scope."""
+        around: Scope | None = scope
+        while around is not None:
+            if isinstance(around.node, ast.ClassDef) and around.parent is not None:
+                cls = self.definition(around.node, around.parent)
+                return InstanceRef(cls, is_super=True) if isinstance(cls, ClassRef) else None
+            around = around.parent
+        return None
+
 
 def known(path: str) -> Value:
     """Something of a library, or the task, signature or result that it is."""
@@ -184,3 +206,14 @@ def instance_of(model: ClassRef | Foreign) -> Value:
 
 def _generic(node: ast.expr) -> ast.expr:
     return node.value if isinstance(node, ast.Subscript) else node
+
+
+def of_rows(rows: RowsRef, name: str) -> Value | None:
+    """What a method of a manager or a queryset returns."""
+    if name in of_django.GIVE_ONE and not rows.has_values:
+        return instance_of(rows.model)
+    if name in of_django.GIVE_VALUES:
+        return RowsRef(rows.model, has_values=True)
+    if name in of_django.GIVE_LIST:
+        return RowsRef(rows.model, is_list=True)
+    return rows if name in of_django.GIVE_ROWS else None

@@ -166,6 +166,7 @@ SAME = {
     **{f"huey.contrib.djhuey.{name}": f"huey.Huey().{name}" for name in _DJHUEY},
     **{f"django_huey.{name}": f"huey.Huey().{name}" for name in _DJHUEY},
     **{f"django_rq.{name}": f"rq.{name}" for name in _RQ_FUNCTIONS if name != "Worker"},
+    "django.conf.settings.HUEY": "huey.Huey()",
     "huey.contrib.djhuey.HUEY": "huey.Huey()",
     "django_huey.get_queue()": "huey.Huey()",
     "huey.contrib.djhuey.db_task": "huey.db_task",

@@ -45,7 +45,9 @@ class Project:
         if not names or names[0] in KNOWN:
             return None
         found = self._files.get(names, [])
-        return max(found, key=lambda source: _common(source.parts, near.parts), default=None)
+        if len(found) < 2:
+            return found[0] if found else None
+        return max(found, key=lambda source: _common(source.parts, near.parts))
 
     def has_directory(self, names: Names) -> bool:
         """Whether modules of the project lie below this absolute name."""

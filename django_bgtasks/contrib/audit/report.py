@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -27,10 +28,23 @@ from .sources import SkippedFile, read_sources
 
 # Of the JSON: it grows when a key changes its meaning or goes.
 FORMAT = 1
-FINDERS: tuple[Finder, ...] = (
-    find_definitions, find_calls, find_arguments, find_functions, find_commits, find_locks,
-    find_schedules, find_hooks, find_results, find_settings, find_mocks,
-)  # fmt: skip
+FUNCTIONS: tuple[Finder, ...] = (find_definitions, find_schedules, find_hooks)
+ASSIGNMENTS: tuple[Finder, ...] = (find_schedules, find_settings)
+# Which finders look at which nodes.
+FINDERS: dict[type[ast.AST], tuple[Finder, ...]] = {
+    ast.AnnAssign: ASSIGNMENTS,
+    ast.Assign: ASSIGNMENTS,
+    ast.AsyncFunctionDef: FUNCTIONS,
+    ast.Attribute: (find_calls, find_hooks, find_locks, find_mocks, find_results, find_settings),
+    ast.BinOp: (find_calls,),
+    ast.Call: (
+        find_definitions, find_calls, find_arguments, find_functions, find_commits, find_locks,
+        find_schedules, find_hooks, find_results, find_settings, find_mocks,
+    ),
+    ast.ClassDef: (find_definitions, find_schedules, find_hooks),
+    ast.FunctionDef: FUNCTIONS,
+    ast.Name: (find_locks,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +111,7 @@ def audit_project(paths: Iterable[Path]) -> AuditReport:
         finding
         for source in sources
         for site in sites_of(resolver.project.scope(source))
-        for find in FINDERS
+        for find in FINDERS.get(type(site.node), ())
         for finding in find(site, resolver)
     }
     return AuditReport(len(sources), tuple(skipped), tuple(sorted(findings)))

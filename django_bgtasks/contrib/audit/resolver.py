@@ -7,7 +7,7 @@ import builtins
 from collections.abc import Callable, Sequence
 
 from . import django_types as of_django
-from .classes import ClassLookup, instance_of, known
+from .classes import ClassLookup, instance_of, known, of_rows
 from .libraries import (
     BINDS,
     CELERY,
@@ -46,6 +46,8 @@ from .values import (
     Value,
 )
 
+# What so many steps do not say is not known: code whose names depend on each other in circles.
+MOST_STEPS = 2000
 BUILTINS = frozenset(dir(builtins))
 PARTIALS = frozenset({"functools.partial", "functools.partialmethod"})
 IMPORTS = frozenset({
@@ -69,7 +71,8 @@ class Resolver(ClassLookup):
         super().__init__(project)
         self._values: dict[int, Value | None] = {}
         self._open: set[int] = set()
-        self._cuts = 0
+        self._bound: dict[int, Value] = {}
+        self._cuts = self._steps = 0
         # Annotations that are texts, parsed once: a node lives as long as its id is used.
         self._texts: dict[int, ast.expr] = {}
         # By the id of a function: the parameter whose value it enqueues, and whether it locks
@@ -98,6 +101,12 @@ class Resolver(ClassLookup):
             return None
         if key in self._values:
             return self._values[key]
+        if not self._open:
+            self._steps = 0
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            self._cuts += 1
+            return None
         cuts = self._cuts
         self._open.add(key)
         try:
@@ -130,8 +139,19 @@ class Resolver(ClassLookup):
         return Foreign(f"builtins.{node.id}") if node.id in BUILTINS else None
 
     def bound(self, bindings: list[Binding], source: SourceFile) -> Value | None:
-        values = (self.binding(binding, source) for binding in bindings)
-        return next((value for value in values if value is not None), None)
+        key = id(bindings)
+        if key in self._bound or self._is_open(key):
+            # `rows = rows.filter()`: the name of itself says nothing.
+            return self._bound.get(key)
+        self._open.add(key)
+        try:
+            values = (self.binding(binding, source) for binding in bindings)
+            value = next((value for value in values if value is not None), None)
+        finally:
+            self._open.discard(key)
+        if value is not None:
+            self._bound[key] = value
+        return value
 
     def binding(self, binding: Binding, source: SourceFile) -> Value | None:
         """What a name stands for that is bound so in this file."""
@@ -396,7 +416,7 @@ class Resolver(ClassLookup):
 
     def _foreign_call(self, path: str, node: ast.Call, scope: Scope) -> Value | None:
         if path == "builtins.super":
-            return self._super(scope)
+            return self.super_of(scope)
         first = node.args[0] if node.args else None
         argument = self.value(first, scope) if first is not None else None
         value: Value | None = known(f"{path}()")
@@ -419,20 +439,11 @@ class Resolver(ClassLookup):
             value = RowsRef(argument.model, is_list=True, has_values=argument.has_values)
         return value
 
-    def _super(self, scope: Scope) -> Value | None:
-        around: Scope | None = scope
-        while around is not None:
-            if isinstance(around.node, ast.ClassDef) and around.parent is not None:
-                cls = self.definition(around.node, around.parent)
-                return InstanceRef(cls, is_super=True) if isinstance(cls, ClassRef) else None
-            around = around.parent
-        return None
-
     def _method_call(self, method: MethodRef) -> Value | None:
         owner, name = method.owner, method.name
         value: Value | None = None
         if isinstance(owner, RowsRef):
-            value = _of_rows(owner, name)
+            value = of_rows(owner, name)
         elif isinstance(owner, SignatureRef):
             value = owner if name in SAME_SIGNATURE else ResultRef(owner.library, owner.label)
         elif isinstance(owner, TaskRef):
@@ -487,13 +498,3 @@ class Resolver(ClassLookup):
         if isinstance(value, InstanceRef) and self.is_model(value.cls):
             return RowsRef(value.cls, is_list=True)
         return None
-
-
-def _of_rows(rows: RowsRef, name: str) -> Value | None:
-    if name in of_django.GIVE_ONE and not rows.has_values:
-        return instance_of(rows.model)
-    if name in of_django.GIVE_VALUES:
-        return RowsRef(rows.model, has_values=True)
-    if name in of_django.GIVE_LIST:
-        return RowsRef(rows.model, is_list=True)
-    return rows if name in of_django.GIVE_ROWS else None

@@ -56,7 +56,10 @@ def sites_within(node: ast.AST, scope: Scope) -> Iterator[Site]:
 def _children(site: Site) -> Iterator[Site]:
     node, scope = site.node, site.scope
     inner = scope.inner.get(id(node))
-    for name, value in ast.iter_fields(node):
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value is None or isinstance(value, str):
+            continue
         within = scope if inner is None or name in OUTSIDE else inner
         if name == "args" and isinstance(value, ast.arguments):
             # Defaults and annotations belong to the scope around.
