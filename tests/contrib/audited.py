@@ -165,6 +165,10 @@ decorated = shared_task(undecorated)  #: task-function
 also_decorated = app.task(bind=False)(undecorated)  #: task-function
 
 
+def progress(task):
+    task.update_state(state="HALF")  #: bound-state?
+
+
 def look(task_id):
     result = AsyncResult(task_id)  #: result-lookup
     if result.ready():  #: result-read
@@ -430,6 +434,8 @@ RQ_QUEUE_NAMES = ["default"]
 RQ_EXCEPTION_HANDLERS = ["shop.handlers.sentry"]  #: setting
 """,
     "shop/jobs.py": """\
+from typing import Protocol
+
 import django_rq
 import rq
 from django_rq import job
@@ -511,12 +517,24 @@ def clock():
     scheduler.schedule(None, func=plain, interval=60)  #: call-function function-plain option-other schedule-code
 
 
+class Delayed(Protocol):
+    def delay(self, *args): ...
+
+
+def enqueue_later(job: Delayed, *args):
+    job.delay(*args)  #: call?
+
+
+enqueue_later(bare, 1)  #: call-wrapper
+
+
 def enqueue_for(tenant, func, *args):
     return django_rq.enqueue(func, tenant, *args)  #: call-function function-unknown?
 
 
 def through():
     enqueue_for(1, plain, 2)  #: call-wrapper function-plain
+    enqueue_for(1, plain, {2})  #: call-wrapper function-plain argument-type?
     enqueue_for(1, func=lambda: 1)  #: call-wrapper function-lambda
 """,
 }

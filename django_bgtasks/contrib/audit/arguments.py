@@ -60,7 +60,9 @@ def find_arguments(site: Site, resolver: Resolver) -> Iterator[AuditFinding]:
                 is_type = kind in of_django.TYPES_HAVE
                 code = FindingCode.ARGUMENT_TYPE if is_type else FindingCode.ARGUMENT_OBJECT
             note = f"{written(node)}: {kind}"
-            certain = is_certain and call.is_certain
+            # A wrapper may do something else with it.
+            is_direct = call.code is not FindingCode.CALL_WRAPPER
+            certain = is_certain and call.is_certain and is_direct
             yield finding_at(site, code, call.subject, note, certain, node=node)
 
 

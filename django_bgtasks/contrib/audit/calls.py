@@ -294,9 +294,23 @@ def _through_function(
         return None
     target = given_to(function, name, node, scope, resolver)
     subject = written(target) if target is not None else written(node.func)
+    arguments = _passed_on(function, target, node)
     return QueueCall(
-        node, FindingCode.CALL_WRAPPER, "", subject, function.label, True, (), target, ()
+        node, FindingCode.CALL_WRAPPER, "", subject, function.label, True, arguments, target, ()
     )
+
+
+def _passed_on(
+    function: FunctionRef, target: ast.expr | None, node: ast.Call
+) -> tuple[ast.expr, ...]:
+    """What a wrapper takes as `*args` and `**kwargs`, and so gives to the task, it seems."""
+    own = function.node.args
+    names = {argument.arg for argument in [*own.posonlyargs, *own.args, *own.kwonlyargs]}
+    place = len(own.posonlyargs) + len(own.args)
+    is_method = function.owner is not None and isinstance(node.func, ast.Attribute)
+    by_place = node.args[max(0, place - is_method) :] if own.vararg else []
+    by_name = [item.value for item in node.keywords if item.arg and item.arg not in names]
+    return tuple(each for each in [*by_place, *by_name] if each is not target)
 
 
 def forwarded_parameter(function: FunctionRef, resolver: Resolver, depth: int = 0) -> str:
@@ -343,12 +357,19 @@ def _root_parameter(node: ast.expr, scope: Scope, function: FunctionRef, resolve
     """The parameter of the function from which this expression comes."""
     while isinstance(node, ast.Attribute):
         node = node.value
-    if isinstance(node, ast.Call) and resolver.path(node.func, scope) == "builtins.super":
-        arguments = [*function.node.args.posonlyargs, *function.node.args.args]
-        return arguments[0].arg if arguments else ""
-    if not isinstance(node, ast.Name):
-        return ""
-    for binding in scope.lookup(node.id):
+    if isinstance(node, ast.IfExp):
+        parts = (node.body, node.orelse)
+        names = (_root_parameter(part, scope, function, resolver) for part in parts)
+        return next(filter(None, names), "")
+    if isinstance(node, ast.Call):
+        path = resolver.path(node.func, scope)
+        if path == "builtins.super":
+            arguments = [*function.node.args.posonlyargs, *function.node.args.args]
+            return arguments[0].arg if arguments else ""
+        is_cast = path == "typing.cast" and len(node.args) == 2
+        return _root_parameter(node.args[1], scope, function, resolver) if is_cast else ""
+    bindings = scope.lookup(node.id) if isinstance(node, ast.Name) else []
+    for binding in bindings:
         if isinstance(binding, ParameterBinding) and binding.function is function.node:
             return binding.argument.arg
     return ""

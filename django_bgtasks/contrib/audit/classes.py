@@ -9,6 +9,7 @@ from itertools import islice
 
 from . import django_types as of_django
 from .libraries import ANY_TASK, CELERY, RESULTS, SIGNATURES, TASK_CLASS
+from .nodes import parse_annotation, union_parts
 from .project import Project
 from .scopes import Binding, FunctionNode, Scope, ValueBinding
 from .sources import SourceFile
@@ -26,6 +27,7 @@ from .values import (
     foreign,
 )
 
+PROTOCOL = "typing.Protocol"
 PROPERTIES = frozenset({
     "builtins.property", "django.utils.functional.cached_property", "functools.cached_property",
 })  # fmt: skip
@@ -36,6 +38,8 @@ class ClassLookup(ABC):
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        # Annotations that are texts, parsed once: a node lives as long as its id is used.
+        self._texts: dict[int, ast.expr] = {}
         # By the id of a class.
         self._ancestors: dict[int, tuple[ClassRef | Foreign | None, ...]] = {}
 
@@ -175,6 +179,42 @@ class ClassLookup(ABC):
             elif base is None or not base.path.startswith(("builtins.", "django.", "typing.")):
                 is_open = True
         return None if is_open else False
+
+    def annotated(self, node: ast.expr, scope: Scope) -> Value | None:
+        """What has this annotation."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = self._texts.get(id(node)) or parse_annotation(node.value)
+            if text is None:
+                return None
+            node = self._texts[id(node)] = text
+        if isinstance(node, ast.BinOp):
+            parts = union_parts(node)
+            if any(self._is_protocol(self.value(part, scope)) for part in parts):
+                return None
+            values = (self.annotated(part, scope) for part in parts)
+            return next((value for value in values if value is not None), None)
+        if isinstance(node, ast.Subscript):
+            return self._parametrized(node, scope)
+        return self._instance(self.value(node, scope))
+
+    def _parametrized(self, node: ast.Subscript, scope: Scope) -> Value | None:
+        path = self.path(node.value, scope)
+        if path in {"typing.Annotated", "typing.Optional"}:
+            inner = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) else node.slice
+            return self.annotated(inner, scope)
+        if path in {"django.db.models.QuerySet", "django.db.models.query.QuerySet"}:
+            model = self.value(node.slice, scope)
+            return RowsRef(model) if isinstance(model, ClassRef | Foreign) else None
+        return self._instance(self.value(node.value, scope))
+
+    def _instance(self, value: Value | None) -> Value | None:
+        if isinstance(value, ClassRef):
+            return None if self._is_protocol(value) else InstanceRef(value)
+        return known(f"{value.path}()") if isinstance(value, Foreign) else None
+
+    def _is_protocol(self, value: Value | None) -> bool:
+        """Whether it says nothing of what is passed."""
+        return isinstance(value, ClassRef) and self.has_base(value, PROTOCOL)
 
     def super_of(self, scope: Scope) -> Value | None:
         """What `super()` is in this scope."""

@@ -42,3 +42,10 @@ def returns_of(function: FunctionNode) -> Iterator[ast.expr]:
             node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
         ):
             waiting[:0] = list(ast.iter_child_nodes(node))
+
+
+def union_parts(node: ast.expr) -> list[ast.expr]:
+    """The types of `A | B | C`."""
+    if isinstance(node, ast.BinOp):
+        return [*union_parts(node.left), *union_parts(node.right)]
+    return [node]

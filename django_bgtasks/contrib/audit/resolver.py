@@ -18,7 +18,7 @@ from .libraries import (
     TASK_CLASS,
     TASK_SIGNATURES,
 )
-from .nodes import decorator_of, is_true, keyword, parse_annotation, returns_of
+from .nodes import decorator_of, is_true, keyword, returns_of
 from .project import Project
 from .scopes import (
     Binding,
@@ -73,8 +73,6 @@ class Resolver(ClassLookup):
         self._open: set[int] = set()
         self._bound: dict[int, Value] = {}
         self._cuts = self._steps = 0
-        # Annotations that are texts, parsed once: a node lives as long as its id is used.
-        self._texts: dict[int, ast.expr] = {}
         # By the id of a function: the parameter whose value it enqueues, and whether it locks
         # or enqueues.
         self.forwarded: dict[int, str] = {}
@@ -342,31 +340,6 @@ class Resolver(ClassLookup):
                 if isinstance(value, ClassRef) and self.is_model(value):
                     return InstanceRef(value)
         return None
-
-    def annotated(self, node: ast.expr, scope: Scope) -> Value | None:
-        """What has this annotation."""
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            text = self._texts.get(id(node)) or parse_annotation(node.value)
-            if text is None:
-                return None
-            node = self._texts[id(node)] = text
-        if isinstance(node, ast.BinOp):
-            return self.annotated(node.left, scope) or self.annotated(node.right, scope)
-        if isinstance(node, ast.Subscript):
-            path = self.path(node.value, scope)
-            if path in {"typing.Annotated", "typing.Optional"}:
-                inner = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) else node.slice
-                return self.annotated(inner, scope)
-            if path in {"django.db.models.QuerySet", "django.db.models.query.QuerySet"}:
-                model = self.value(node.slice, scope)
-                return RowsRef(model) if isinstance(model, ClassRef | Foreign) else None
-            return self._instance(self.value(node.value, scope))
-        return self._instance(self.value(node, scope))
-
-    def _instance(self, value: Value | None) -> Value | None:
-        if isinstance(value, ClassRef):
-            return InstanceRef(value)
-        return known(f"{value.path}()") if isinstance(value, Foreign) else None
 
     # Attributes
 

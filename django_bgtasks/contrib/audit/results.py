@@ -66,6 +66,9 @@ def _call(site: Site, node: ast.Call, resolver: Resolver) -> Iterator[AuditFindi
         yield finding_at(site, FindingCode.RESULT_WAIT, value.label, "()")
     if isinstance(value, MethodRef) and value.name == "AsyncResult":
         yield finding_at(site, FindingCode.RESULT_LOOKUP, written(node.func))
+    if value is None and _sets_state(node) and CELERY in resolver.project.libraries:
+        subject = written(node.func)
+        yield finding_at(site, FindingCode.BOUND_STATE, subject, STATE, is_certain=False)
     if not isinstance(value, Foreign):
         return
     path = value.path
@@ -79,6 +82,10 @@ def _call(site: Site, node: ast.Call, resolver: Resolver) -> Iterator[AuditFindi
         yield finding_at(site, FindingCode.CONTROL, written(node.func))
     elif path.startswith(RESULT_TABLES) and ".objects." in path and "()" not in path:
         yield finding_at(site, FindingCode.RESULT_READ, written(node.func))
+
+
+def _sets_state(node: ast.Call) -> bool:
+    return isinstance(node.func, ast.Attribute) and node.func.attr == STATE
 
 
 def _goes_on(path: str) -> bool:
