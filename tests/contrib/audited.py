@@ -507,6 +507,8 @@ def start(pk, unknown):
     job.cancel()  #: result-revoke
     Job.fetch("x", connection=Redis()).result  #: result-lookup result-read
     unknown.enqueue(plain)  #: call-function? function-plain?
+    queue.enqueue(getattr(rq, pk))  #: call-function function-unknown?
+    getattr(queue, "enqueue")(plain)  #: call-function function-plain
     queue.count  # an attribute, not a call
     queue.empty()  #: control
 

@@ -135,25 +135,31 @@ RULES = {
     FindingCode.TASK_FUNCTION: FindingRule(_D, "tasks", "Change the import, or write @task."),
     FindingCode.TASK_CLASS: FindingRule(_D, "class-based-tasks", "Make it a function with @task."),
     FindingCode.TASK_DJANGO: FindingRule(_D, "django-tasks", "Stays: change the backend in TASKS."),
-    FindingCode.APP: FindingRule(_D, "the-app", "Goes when the last task has moved."),
-    FindingCode.OPTION_RETRY: FindingRule(_O, "retries", "Becomes retry=Retry(…)."),
+    FindingCode.APP: FindingRule(_D, "the-app", "Works when moved; here it is not needed."),
+    FindingCode.OPTION_RETRY: FindingRule(
+        _O, "retries", "Works when moved, or becomes retry=Retry(…)."
+    ),
     FindingCode.OPTION_TIME: FindingRule(
-        _O, "time-limits-and-expiry", "Becomes timeout or expires."
+        _O, "time-limits-and-expiry", "Works when moved, or becomes timeout, expires or run_after."
     ),
     FindingCode.OPTION_RATE: FindingRule(
-        _O, "locks-and-limits", "Becomes rate=Rate(…), for all workers."
+        _O, "locks-and-limits", "Refused when moved: rate=Rate(…), for all workers."
     ),
     FindingCode.OPTION_QUEUE: FindingRule(
-        _O, "queues-and-routes", "Becomes queue_name or priority."
+        _O, "queues-and-routes", "Works when moved, or becomes queue_name or priority."
     ),
     FindingCode.OPTION_RESULT: FindingRule(_O, "results", "Results are rows: read what changes."),
     FindingCode.OPTION_BASE: FindingRule(
-        _O, "hooks-and-signals", "Becomes middleware or on_failure."
+        _O, "hooks-and-signals", "Works when moved, or becomes middleware."
     ),
-    FindingCode.OPTION_NAME: FindingRule(_O, "tasks", "A task is named by its path: see aliases."),
-    FindingCode.OPTION_LINK: FindingRule(_O, "workflows", "Becomes a chain, or a callback of it."),
+    FindingCode.OPTION_NAME: FindingRule(
+        _O, "tasks", "Works when moved; here a task has its path, and aliases."
+    ),
+    FindingCode.OPTION_LINK: FindingRule(
+        _O, "workflows", "Works when moved, or becomes a chain or a callback."
+    ),
     FindingCode.OPTION_HEADERS: FindingRule(
-        _O, "headers", "Becomes an argument, or a carried context."
+        _O, "headers", "Works when moved, or becomes a carried context."
     ),
     FindingCode.OPTION_OTHER: FindingRule(_O, "options", "Look it up: it may mean nothing here."),
     FindingCode.CALL: FindingRule(
@@ -204,13 +210,21 @@ RULES = {
     ),
     FindingCode.FUNCTION_UNKNOWN: FindingRule(_F, "calls-of-functions", "See what is called here."),
     FindingCode.BOUND_RETRY: FindingRule(_B, "retries", "Works when moved, or becomes RetryLater."),
-    FindingCode.BOUND_REQUEST: FindingRule(_B, "bound-tasks", "Becomes the context of the job."),
-    FindingCode.BOUND_STATE: FindingRule(_B, "progress", "Becomes context.progress()."),
-    FindingCode.BOUND_OTHER: FindingRule(_B, "bound-tasks", "Look it up: it may have no equal."),
+    FindingCode.BOUND_REQUEST: FindingRule(
+        _B, "bound-tasks", "Works when moved, or becomes the context of the job."
+    ),
+    FindingCode.BOUND_STATE: FindingRule(
+        _B, "progress", "Works when moved, or becomes context.progress()."
+    ),
+    FindingCode.BOUND_OTHER: FindingRule(
+        _B, "bound-tasks", "Look it up: most of these have no equal."
+    ),
     FindingCode.COMMIT_WRAPPER: FindingRule(
         _W, "commit-wrappers", "Can be deleted: jobs commit with data."
     ),
-    FindingCode.COMMIT_METHOD: FindingRule(_W, "commit-wrappers", "Becomes delay() or enqueue()."),
+    FindingCode.COMMIT_METHOD: FindingRule(
+        _W, "commit-wrappers", "Works when moved; delay() does the same."
+    ),
     FindingCode.LOCK_CACHE: FindingRule(
         _L, "locks-and-limits", "As a lock: a dedup key, limit or sequence."
     ),
@@ -227,18 +241,20 @@ RULES = {
         _L, "locks-and-limits", "If the row is only a lock: a limit."
     ),
     FindingCode.SCHEDULE_SETTING: FindingRule(
-        _S, "schedules", "Becomes schedule=Cron(…) or Every(…)."
+        _S, "schedules", "Works when moved, or becomes schedule=Cron(…) or Every(…)."
     ),
     FindingCode.SCHEDULE_CODE: FindingRule(_S, "schedules", "Becomes a schedule of the task."),
     FindingCode.SCHEDULE_TABLE: FindingRule(
         _S, "schedules", "Becomes set_schedule(); bgimport has the rows."
     ),
     FindingCode.SIGNAL: FindingRule(
-        _H, "hooks-and-signals", "Becomes a signal of here, or middleware."
+        _H, "hooks-and-signals", "Those of a run work when moved; those of workers differ."
     ),
-    FindingCode.HOOK: FindingRule(_H, "hooks-and-signals", "Becomes middleware or on_failure."),
+    FindingCode.HOOK: FindingRule(
+        _H, "hooks-and-signals", "Works when moved, or becomes middleware or on_failure."
+    ),
     FindingCode.BASE_CLASS: FindingRule(
-        _H, "hooks-and-signals", "Becomes middleware for its tasks."
+        _H, "hooks-and-signals", "Works when moved, or becomes middleware."
     ),
     FindingCode.MIDDLEWARE: FindingRule(_H, "hooks-and-signals", "Becomes middleware."),
     FindingCode.WORKER_CLASS: FindingRule(
@@ -251,11 +267,15 @@ RULES = {
     FindingCode.RESULT_LOOKUP: FindingRule(
         _R, "results", "Works when moved, or becomes get_result()."
     ),
-    FindingCode.RESULT_REVOKE: FindingRule(_R, "revoke", "Becomes cancel_job()."),
-    FindingCode.CONTROL: FindingRule(_R, "control", "Has a command or a page here."),
+    FindingCode.RESULT_REVOKE: FindingRule(
+        _R, "revoke", "Works when moved, or becomes cancel_job()."
+    ),
+    FindingCode.CONTROL: FindingRule(
+        _R, "control", "Refused when moved: a command or a page here."
+    ),
     FindingCode.SETTING: FindingRule(_X, "settings", "Look it up: most are not needed."),
     FindingCode.SETTING_ROUTES: FindingRule(
-        _X, "queues-and-routes", "Becomes queue_name of the tasks."
+        _X, "queues-and-routes", "Read when moved, or becomes queue_name of the tasks."
     ),
     FindingCode.TEST_EAGER: FindingRule(_T, "tests", "Works when moved, or becomes run_jobs()."),
     FindingCode.TEST_MOCK: FindingRule(

@@ -401,6 +401,11 @@ class Resolver(ClassLookup):
             value = argument
         elif path in IMPORTS and isinstance(first, ast.Constant):
             value = self.by_path(str(first.value).split("."), scope.source)
+        elif path == "builtins.getattr":
+            name = node.args[1] if len(node.args) > 1 else None
+            value = None
+            if isinstance(name, ast.Constant) and argument is not None:
+                value = self.attribute(argument, str(name.value))
         elif path == "celery.Celery().register_task":
             value = argument if isinstance(argument, TaskRef) else TaskRef(CELERY, "")
         elif path == "typing.cast":
