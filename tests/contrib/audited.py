@@ -806,7 +806,74 @@ def plan():
     PeriodicTask(name="x")  #: schedule-table
 """,
 }
+MOVED = {
+    "shop/tasks.py": """\
+from django_bgtasks.contrib import celery
+from django_bgtasks.contrib.celery import Celery, chain, crontab, shared_task
+from django_bgtasks.contrib.celery.result import AsyncResult
+from django_bgtasks.contrib.celery.signals import task_failure
+from django_bgtasks.contrib.huey import db_periodic_task, db_task
+from django_bgtasks.contrib.rq import enqueue, get_queue, job
+
+app = Celery("shop")
+
+
+@shared_task(bind=True, max_retries=3)
+def send(self, pk):
+    raise self.retry(countdown=self.request.retries)
+
+
+@app.task
+def plain(pk):
+    pass
+
+
+@job("high")
+def work(pk):
+    pass
+
+
+@db_task(retries=3)
+def clean(pk):
+    pass
+
+
+@db_periodic_task(crontab(hour="3"))
+def nightly():
+    pass
+
+
+@task_failure.connect
+def failed(**kwargs):
+    pass
+
+
+def use(pk):
+    send.delay(pk).get()
+    chain(send.s(pk), plain.si(pk)).apply_async()
+    (send.s(1) | plain.s()).delay()
+    celery.group(send.s(pk)).delay()
+    AsyncResult(pk).state
+    work.delay(pk)
+    enqueue(use, pk)
+    get_queue("high").enqueue(use, pk).get_status()
+    clean(pk)()
+    clean.schedule((pk,), delay=3)
+""",
+    "other/tasks.py": """\
+import django_rq  # the other app has not moved
+from celery import shared_task
+from huey.contrib.djhuey import db_task
+
+
+@shared_task  #: task-function
+def send(pk):
+    pass
+""",
+}
+"""An app that has moved beside one that has not."""
 PROJECTS = {
+    "moved": MOVED,
     "celery": CELERY_TASKS,
     "celery calls": CELERY_CALLS,
     "look-alikes": LOOK_ALIKES,

@@ -192,6 +192,7 @@ DECORATORS = {
     "dramatiq.actor": DRAMATIQ,
     "django.tasks.task": TASKS,
     "django_bgtasks.task": MOVED,
+    "django_bgtasks.contrib.celery.Celery().task": MOVED,
     "django_bgtasks.contrib.celery.shared_task": MOVED,
     "django_bgtasks.contrib.rq.job": MOVED,
     "django_bgtasks.contrib.huey.db_periodic_task": MOVED,
@@ -281,5 +282,5 @@ def library_of(path: str) -> str:
     top = path.partition(".")[0].removesuffix("()")
     return {
         "celery": CELERY, "django_rq": RQ, "rq": RQ, "rq_scheduler": RQ, "huey": HUEY,
-        "dramatiq": DRAMATIQ, "django_q": Q2,
+        "dramatiq": DRAMATIQ, "django_q": Q2, "django_bgtasks": MOVED,
     }.get(top, "")  # fmt: skip

@@ -14,9 +14,11 @@ from .libraries import (
     DECORATORS,
     HUEY,
     KNOWN,
+    MOVED,
     TASK_CALLS,
     TASK_CLASS,
     TASK_SIGNATURES,
+    library_of,
 )
 from .nodes import decorator_of, is_true, keyword, returns_of
 from .project import Project
@@ -361,6 +363,8 @@ class Resolver(ClassLookup):
             value = self.class_attribute(owner, name, is_instance=False)
         elif isinstance(owner, InstanceRef):
             value = self.class_attribute(owner.cls, name, True, owner.is_super)
+        elif isinstance(owner, TaskRef) and owner.library == MOVED:
+            value = Foreign(f"{MOVED}.task().{name}")
         elif isinstance(owner, TaskRef) and owner.library == CELERY and name == "app":
             value = Foreign("celery.Celery()")
         elif isinstance(owner, TaskRef | SignatureRef | ResultRef | RowsRef):
@@ -465,6 +469,9 @@ class Resolver(ClassLookup):
         sides = [side for side in (left, right) if isinstance(side, Foreign)]
         if isinstance(node.op, ast.Sub) and [side.path in dates for side in sides] == [True, True]:
             return Foreign("datetime.timedelta()")
+        for side in sides:
+            if library_of(side.path) == MOVED:
+                return side
         for side in sorted(sides, key=lambda side: side.path not in dates):
             if side.path in of_django.NO_JSON:
                 return side
