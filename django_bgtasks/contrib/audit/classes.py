@@ -237,7 +237,7 @@ def known(path: str) -> Value:
     return value
 
 
-def instance_of(model: ClassRef | Foreign) -> Value:
+def model_instance(model: ClassRef | Foreign) -> Value:
     """An instance of a model."""
     return (
         InstanceRef(model) if isinstance(model, ClassRef) else Foreign("django.db.models.Model()")
@@ -251,7 +251,7 @@ def _generic(node: ast.expr) -> ast.expr:
 def of_rows(rows: RowsRef, name: str) -> Value | None:
     """What a method of a manager or a queryset returns."""
     if name in of_django.GIVE_ONE and not rows.has_values:
-        return instance_of(rows.model)
+        return model_instance(rows.model)
     if name in of_django.GIVE_VALUES:
         return RowsRef(rows.model, has_values=True)
     if name in of_django.GIVE_LIST:

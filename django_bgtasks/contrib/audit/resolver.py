@@ -7,7 +7,7 @@ import builtins
 from collections.abc import Callable, Sequence
 
 from . import django_types as of_django
-from .classes import ClassLookup, instance_of, known, of_rows
+from .classes import ClassLookup, known, model_instance, of_rows
 from .libraries import (
     BINDS,
     CELERY,
@@ -240,7 +240,7 @@ class Resolver(ClassLookup):
             if not isinstance(method, MethodRef) or method.name not in of_django.GIVE_PAIR:
                 return None
             if isinstance(method.owner, RowsRef):
-                return instance_of(method.owner.model)
+                return model_instance(method.owner.model)
         return None
 
     def element(self, node: ast.expr, scope: Scope) -> Value | None:
@@ -249,7 +249,7 @@ class Resolver(ClassLookup):
             return self._first(node.elts, scope)
         value = self.value(node, scope)
         if isinstance(value, RowsRef) and not value.has_values:
-            return instance_of(value.model)
+            return model_instance(value.model)
         return None
 
     def _first(self, nodes: list[ast.expr], scope: Scope) -> Value | None:
@@ -416,7 +416,7 @@ class Resolver(ClassLookup):
             value = self.annotated(first, scope)
         elif path == "django.shortcuts.get_object_or_404":
             model = argument.model if isinstance(argument, RowsRef) else argument
-            value = instance_of(model) if isinstance(model, ClassRef | Foreign) else None
+            value = model_instance(model) if isinstance(model, ClassRef | Foreign) else None
         elif path in COLLECTIONS and isinstance(argument, RowsRef):
             value = RowsRef(argument.model, is_list=True, has_values=argument.has_values)
         return value
@@ -458,7 +458,7 @@ class Resolver(ClassLookup):
         if isinstance(owner, RowsRef):
             if isinstance(node.slice, ast.Slice):
                 return owner
-            return None if owner.has_values else instance_of(owner.model)
+            return None if owner.has_values else model_instance(owner.model)
         return None
 
     def _operation(self, node: ast.BinOp, scope: Scope) -> Value | None:
