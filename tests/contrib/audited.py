@@ -872,7 +872,124 @@ def send(pk):
 """,
 }
 """An app that has moved beside one that has not."""
+IDIOMS = {
+    "shop/celery.py": """\
+from functools import partial
+
+from celery import current_app, shared_task
+from tenant_schemas_celery.app import CeleryApp
+
+tenants = CeleryApp()  #: app
+task = tenants.task
+quick = partial(shared_task, ignore_result=True)
+
+
+def retrying(*args, **options):
+    return shared_task(*args, autoretry_for=(OSError,), **options)
+
+
+class Locked(current_app.Task):  #: base-class
+    abstract = True
+
+    def apply_async(self, *args, **kwargs):  #: hook
+        from django.core.cache import cache
+
+        if cache.add(self.name, 1):  #: lock-cache
+            return super().apply_async(*args, **kwargs)  #: call
+""",
+    "shop/delayed.py": """\
+import functools
+
+import django_rq
+import redis
+import redis_lock
+from django_q.tasks import AsyncTask
+
+
+class Delay:
+    def __init__(self, function):
+        self.function = function
+
+    def delay(self, *args):
+        return django_rq.enqueue(self.function, *args)  #: call-function function-unknown?
+
+
+def start(job, *args):
+    enqueue = django_rq.get_queue("default").enqueue
+    return enqueue(job, *args)  #: call-function function-unknown?
+
+
+def offload(name, *args):
+    task = AsyncTask(name, *args)  #: call-function function-unknown?
+    task.run()  #: call
+
+
+def only_one(key):
+    def decorate(function):
+        @functools.wraps(function)
+        def call(*args):
+            with redis_lock.Lock(redis.StrictRedis(), key):  #: lock-redis
+                return function(*args)
+
+        return call
+
+    return decorate
+""",
+    "shop/tasks.py": """\
+from celery import task as old_task
+from celery.schedules import crontab
+from celery.task import periodic_task
+
+from .celery import Locked, quick, retrying, task
+from .delayed import Delay, offload, only_one, start
+
+
+@task(queue="tenants")  #: task-function option-queue
+def one():
+    pass
+
+
+@quick  #: task-function
+def two():
+    pass
+
+
+@retrying(bind=True)  #: task-function
+def three(self):
+    self.retry()  #: bound-retry
+
+
+@old_task(base=Locked)  #: task-function option-base
+@only_one("four")  #: lock-wrapper
+def four():
+    pass
+
+
+@periodic_task(run_every=crontab(minute=0))  #: task-function schedule-code
+def five():
+    pass
+
+
+def plain():
+    pass
+
+
+later = Delay(plain)
+
+
+def use():
+    one.delay()  #: call
+    two.delay()  #: call
+    three.delay()  #: call
+    four.delay()  #: call
+    later.delay(1)  #: call-wrapper
+    start(plain, 1)  #: call-wrapper function-plain
+    offload("shop.tasks.plain")  #: call-wrapper function-path
+""",
+}
+"""What public reports and projects have around the libraries."""
 PROJECTS = {
+    "idioms": IDIOMS,
     "moved": MOVED,
     "celery": CELERY_TASKS,
     "celery calls": CELERY_CALLS,

@@ -68,6 +68,8 @@ SAME = {
     "celery.schedules.crontab": "celery.crontab",
     "celery.execute.send_task": "celery.Celery().send_task",
     "celery.contrib.django.task.DjangoTask": "celery.Task",
+    "tenant_schemas_celery.app.CeleryApp": "celery.Celery",
+    "tenant_schemas_celery.task.TenantTask": "celery.Task",
     "celery_once.tasks.QueueOnce": "celery_once.QueueOnce",
     "celery_singleton.singleton.Singleton": "celery_singleton.Singleton",
     "rq.decorators.job": "rq.job",
@@ -180,6 +182,7 @@ SAME = {
 # What makes a task of a function: path, library.
 DECORATORS = {
     "celery.shared_task": CELERY,
+    "celery.task": CELERY,
     "celery.Celery().task": CELERY,
     "celery.periodic_task": CELERY,
     "rq.job": RQ,
@@ -205,7 +208,7 @@ PERIODIC = frozenset({
     "celery.periodic_task", "huey.Huey().periodic_task", "huey.db_periodic_task",
 })  # fmt: skip
 # Decorators that give a bound task its first argument `self`.
-BINDS = frozenset({"celery.shared_task", "celery.Celery().task"})
+BINDS = frozenset({"celery.shared_task", "celery.Celery().task", "celery.task"})
 TASK_CLASS = "celery.Task"
 
 # Methods of a task that enqueue a job, or make a call for later; by library.

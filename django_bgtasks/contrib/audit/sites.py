@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .findings import AuditFinding, FindingCode
+from .libraries import CELERY, TASK_CLASS
 from .resolver import Resolver
 from .scopes import Scope
-from .values import FunctionRef, TaskRef
+from .values import ClassRef, TaskRef
 
 OUTSIDE = (
     "decorator_list", "bases", "keywords", "returns", "type_params",
@@ -76,15 +77,10 @@ def task_around(site: Site, resolver: Resolver) -> TaskRef | None:
             value = resolver.definition(outer.node, outer.scope)
             if isinstance(value, TaskRef):
                 return value
-    return None
-
-
-def function_around(site: Site, resolver: Resolver) -> FunctionRef | TaskRef | None:
-    """The function or the task in whose code the site stands."""
-    for outer in site.around():
-        if isinstance(outer.node, ast.FunctionDef | ast.AsyncFunctionDef):
-            value = resolver.definition(outer.node, outer.scope)
-            return value if isinstance(value, FunctionRef | TaskRef) else None
+        elif isinstance(outer.node, ast.ClassDef):
+            cls = resolver.definition(outer.node, outer.scope)
+            if isinstance(cls, ClassRef) and resolver.has_base(cls, TASK_CLASS):
+                return TaskRef(CELERY, cls.label)
     return None
 
 
