@@ -96,6 +96,7 @@ CELERY_BEAT_SCHEDULE = {
 }
 CELERY_BEAT_SCHEDULE["three"] = {"task": "shop.tasks.send", "schedule": 5}  #: schedule-setting
 CELLAR_DOOR = 1
+CELERY_LOGGER_NAME = "a name of our own"
 """,
     "shop/tasks.py": """\
 import celery

@@ -128,8 +128,9 @@ def test_people_read_groups_with_their_counts_at_the_end(tmp_path: Path) -> None
     write_project(tmp_path, PROJECTS["mocks"])
     lines = bgaudit(tmp_path).splitlines()
     assert lines[0] == "Definitions of tasks (1)"
-    assert lines[2] == f"  {tmp_path / 'shop/tasks.py'}:4: shop.tasks.send celery"
-    assert lines[3] == f"      {FindingCode.TASK_FUNCTION.rule.advice} docs/moving.md#tasks"
+    advice = FindingCode.TASK_FUNCTION.rule.advice
+    assert lines[2] == f"  task-function: {advice} docs/moving.md#tasks"
+    assert lines[3] == f"    {tmp_path / 'shop/tasks.py'}:4: shop.tasks.send celery"
     assert lines[-3] == "5 files read, 0 skipped."
     assert lines[-1].split() == ["Tests", "10", "(1", "perhaps,", "10", "in", "tests)"]
 

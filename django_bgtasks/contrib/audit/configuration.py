@@ -29,7 +29,15 @@ OTHERS = frozenset({
     "DRAMATIQ_RESULT_BACKEND", "DRAMATIQ_TASKS_DATABASE", "HUEY", "Q_CLUSTER", "RQ",
     "RQ_API_TOKEN", "RQ_EXCEPTION_HANDLERS", "RQ_SHOW_ADMIN_LINK",
 })  # fmt: skip
-PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_")
+# How the names of Celery's settings begin, behind its namespace, today and before Celery 4.
+AREAS = (
+    "ACCEPT_", "ACKS_LATE", "ALWAYS_EAGER", "ANNOTATIONS", "BEAT_", "BROKER_", "CACHE_", "CONTROL_",
+    "CREATE_MISSING", "DATABASE_", "DEFAULT_", "DISABLE_", "EAGER_", "ENABLE_", "EVENT_",
+    "IGNORE_RESULT", "IMPORTS", "INCLUDE", "MESSAGE_", "MONGODB_", "ONCE", "QUEUES", "REDIRECT_",
+    "REDIS_", "RESULT_", "ROUTES", "S3_", "SECURITY_", "SEND_", "STORE_", "TASK_", "TIMEZONE",
+    "TRACK_STARTED", "WORKER_",
+)  # fmt: skip
+PREFIXES = ("CELERYBEAT_", "CELERYD_", *(f"CELERY_{area}" for area in AREAS))
 DJANGO = "django.conf.settings"
 CONFIGURATION = "celery.Celery().conf"
 UPDATES = frozenset({f"{CONFIGURATION}.update", "celery.Celery"})

@@ -15,7 +15,7 @@ from .calls import find_calls
 from .commits import find_commits
 from .configuration import find_settings
 from .definitions import find_definitions
-from .findings import PAGE, TITLES, AuditFinding, FindingKind
+from .findings import PAGE, TITLES, AuditFinding, FindingCode, FindingKind
 from .hooks import find_hooks
 from .locks import find_locks
 from .mocks import find_mocks
@@ -73,13 +73,17 @@ class AuditReport:
         }
 
     def lines(self) -> Iterator[str]:
-        """The report for people, grouped by kind, with the counts at the end."""
+        """The report for people, grouped by kind and code, with the counts at the end."""
         for kind in FindingKind:
             findings = self.of_kind(kind)
             if findings:
                 yield from (f"{TITLES[kind]} ({len(findings)})", "")
-                yield from map(_line, findings)
-                yield ""
+            for code in FindingCode:
+                places = [finding for finding in findings if finding.code is code]
+                if places:
+                    yield f"  {code.value}: {code.rule.advice} {PAGE}#{code.rule.section}"
+                    yield from map(_line, places)
+                    yield ""
         version = ".".join(map(str, sys.version_info[:2]))
         for file in self.skipped:
             place = f"{file.path}:{file.line}" if file.line else file.path
@@ -130,7 +134,4 @@ def count_findings(findings: Iterable[AuditFinding]) -> dict[str, int]:
 def _line(finding: AuditFinding) -> str:
     subject = f"{finding.subject} {finding.note}".strip()
     perhaps = "" if finding.is_certain else "perhaps: "
-    place = f"{finding.path}:{finding.line}"
-    return (
-        f"  {place}: {perhaps}{subject}\n      {finding.rule.advice} {PAGE}#{finding.rule.section}"
-    )
+    return f"    {finding.path}:{finding.line}: {perhaps}{subject}"
