@@ -133,7 +133,9 @@ _H, _R, _T = FindingKind.HOOK, FindingKind.RESULT, FindingKind.TEST
 _X = FindingKind.SETTING
 RULES = {
     FindingCode.TASK_FUNCTION: FindingRule(_D, "tasks", "Change the import, or write @task."),
-    FindingCode.TASK_CLASS: FindingRule(_D, "class-based-tasks", "Make it a function with @task."),
+    FindingCode.TASK_CLASS: FindingRule(
+        _D, "class-based-tasks", "Works when moved, or becomes a function with @task."
+    ),
     FindingCode.TASK_DJANGO: FindingRule(_D, "django-tasks", "Stays: change the backend in TASKS."),
     FindingCode.APP: FindingRule(_D, "the-app", "Works when moved; here it is not needed."),
     FindingCode.OPTION_RETRY: FindingRule(
@@ -143,7 +145,7 @@ RULES = {
         _O, "time-limits-and-expiry", "Works when moved, or becomes timeout, expires or run_after."
     ),
     FindingCode.OPTION_RATE: FindingRule(
-        _O, "locks-and-limits", "Refused when moved: rate=Rate(…), for all workers."
+        _O, "locks-and-limits", "Works when moved, for all workers; or rate=Rate(…)."
     ),
     FindingCode.OPTION_QUEUE: FindingRule(
         _O, "queues-and-routes", "Works when moved, or becomes queue_name or priority."
@@ -200,7 +202,7 @@ RULES = {
         _F, "calls-of-functions", "Works; an import is checked."
     ),
     FindingCode.FUNCTION_METHOD: FindingRule(
-        _F, "calls-of-functions", "Make it a function of the module."
+        _F, "calls-of-functions", "Works if its object can be stored; or a function of the module."
     ),
     FindingCode.FUNCTION_NESTED: FindingRule(
         _F, "calls-of-functions", "Move it to the top of the module."
@@ -243,7 +245,9 @@ RULES = {
     FindingCode.SCHEDULE_SETTING: FindingRule(
         _S, "schedules", "Works when moved, or becomes schedule=Cron(…) or Every(…)."
     ),
-    FindingCode.SCHEDULE_CODE: FindingRule(_S, "schedules", "Becomes a schedule of the task."),
+    FindingCode.SCHEDULE_CODE: FindingRule(
+        _S, "schedules", "Works when moved, or becomes a schedule of the task."
+    ),
     FindingCode.SCHEDULE_TABLE: FindingRule(
         _S, "schedules", "Becomes set_schedule(); bgimport has the rows."
     ),
