@@ -512,6 +512,7 @@ def start(pk, unknown):
     getattr(queue, "enqueue")(plain)  #: call-function function-plain
     queue.count  # an attribute, not a call
     queue.empty()  #: control
+    queue.enqueue_job(job)  #: control
 
 
 def clock():
@@ -860,6 +861,18 @@ def use(pk):
     get_queue("high").enqueue(use, pk).get_status()
     clean(pk)()
     clean.schedule((pk,), delay=3)
+""",
+    "shop/tests.py": """\
+from unittest.mock import patch
+
+from .tasks import send
+
+
+@patch("shop.tasks.work")
+@patch("shop.tasks.send.delay")
+def test_send(*mocks):
+    with patch.object(send, "apply_async"):
+        send.delay.assert_called_once()
 """,
     "other/tasks.py": """\
 import django_rq  # the other app has not moved

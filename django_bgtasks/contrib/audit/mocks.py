@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from .findings import AuditFinding, FindingCode
-from .libraries import ANY_TASK, FUNCTION_CALLS, TASK_CALLS
+from .libraries import ANY_TASK, FUNCTION_CALLS, MOVED, TASK_CALLS
 from .resolver import Resolver
 from .sites import Site, finding_at, written
 from .values import FunctionRef, MethodRef, TaskRef, Value
@@ -65,11 +65,9 @@ def _by_object(
 
 def _is_task_thing(value: Value | None) -> bool:
     """Whether this is a task, a method that enqueues, or a function of a queue."""
-    if isinstance(value, MethodRef):
-        owner = value.owner
-        return isinstance(owner, TaskRef)
-    if isinstance(value, TaskRef):
-        return True
+    task = value.owner if isinstance(value, MethodRef) else value
+    if isinstance(task, TaskRef):
+        return task.library != MOVED
     path = getattr(value, "path", "")
     return path in FUNCTION_CALLS or path in ANY_TASK
 

@@ -34,7 +34,7 @@ CONTROL_CALLS = frozenset({
     "rq.Queue().count", "rq.Queue().empty", "rq.Worker", "rq.Worker.all", "rq.Worker.count",
     "rq.Worker.find_by_key", "django_rq.get_worker", "django_rq.queues.get_queues",
     "django_rq.get_queue_by_index", "django_rq.queues.get_queue_by_index",
-    "rq.Queue.all", "rq.Queue().delete", "rq.Queue().is_empty", "huey.Huey().flush",
+    "rq.Queue().enqueue_job", "rq.Queue.all", "rq.Queue().delete", "rq.Queue().is_empty", "huey.Huey().flush",
 })  # fmt: skip
 RESULT_TABLES = ("django_celery_results.models.", "django_q.models.")
 WAITS = frozenset({
