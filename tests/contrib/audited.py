@@ -116,6 +116,11 @@ class Logged(Task):  #: base-class
         pass
 
 
+class Patient(Task):  #: base-class
+    autoretry_for = (OSError,)  #: option-retry
+    retry_backoff = True  #: option-retry
+
+
 class Export(app.Task):  #: task-class
     max_retries = 2  #: option-retry
     ignore_result = True
@@ -612,6 +617,7 @@ DRAMATIQ_BROKER = {"BROKER": "dramatiq.brokers.redis.RedisBroker"}  #: setting
 import dramatiq
 from dramatiq import pipeline
 from dramatiq.middleware import Middleware
+from dramatiq.rate_limits import ConcurrentRateLimiter
 
 
 class Metrics(Middleware):  #: middleware
@@ -629,8 +635,12 @@ def send(pk):
     pass
 
 
+LIMITER = ConcurrentRateLimiter(None, "shop", limit=1)  #: lock-library
+
+
 def use(pk, signal):
     plain.send(pk)  #: call
+    plain.send_with_options(args=(pk,), on_failure=plain)  #: call option-link
     send.send_with_options(args=(pk,), delay=5000)  #: call option-time
     pipeline([plain.message(1), send.message()]).run()  #: call-canvas call-step call-step call
     dramatiq.group([plain.message(1)]).run()  #: call-canvas call-step call

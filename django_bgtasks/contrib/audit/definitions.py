@@ -136,10 +136,9 @@ def _class(site: Site, node: ast.ClassDef, resolver: Resolver) -> Iterator[Audit
     cls = resolver.definition(node, site.scope)
     if not isinstance(cls, ClassRef) or not resolver.has_base(cls, TASK_CLASS):
         return
-    names = site.scope.inner[id(node)].names
-    if "run" not in names:
-        return
-    yield finding_at(site, FindingCode.TASK_CLASS, cls.label, CELERY)
+    if "run" in site.scope.inner[id(node)].names:
+        yield finding_at(site, FindingCode.TASK_CLASS, cls.label, CELERY)
+    # A class without `run` is a base, and its options are those of its tasks.
     for statement in node.body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             name = statement.targets[0].id

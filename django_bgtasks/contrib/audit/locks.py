@@ -21,6 +21,7 @@ REDIS_LOCKS = frozenset({
 REDIS_SET = frozenset({"redis.Redis().set", "django.core.cache.cache.set"})
 LIBRARY_LOCKS = frozenset({
     "celery_once.QueueOnce", "celery_singleton.Singleton", "cacheops.RedisLock",
+    "dramatiq.rate_limits.BucketRateLimiter", "dramatiq.rate_limits.WindowRateLimiter",
     "dramatiq.rate_limits.ConcurrentRateLimiter", "django_pglocks.advisory_lock",
     "django_pglock.advisory", "dj_pglock.advisory", "fasteners.InterProcessLock", "fcntl.flock",
     "filelock.FileLock", "filelock.SoftFileLock", "filelock.UnixFileLock",

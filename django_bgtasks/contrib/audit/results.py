@@ -31,10 +31,10 @@ CONTROLS = (
 )  # fmt: skip
 CONTROL_CALLS = frozenset({
     "celery.Celery().worker_main", "celery.Celery().start", "celery.Celery().Worker",
-    "rq.Queue().count", "rq.Queue().empty", "rq.Worker", "rq.Worker.all", "rq.Worker.count",
+    "rq.Queue().count", "rq.Queue().empty", "rq.Queue().enqueue_job", "rq.Queue.all",
+    "rq.Queue().delete", "rq.Queue().is_empty", "rq.Worker", "rq.Worker.all", "rq.Worker.count",
     "rq.Worker.find_by_key", "django_rq.get_worker", "django_rq.queues.get_queues",
-    "django_rq.get_queue_by_index", "django_rq.queues.get_queue_by_index",
-    "rq.Queue().enqueue_job", "rq.Queue.all", "rq.Queue().delete", "rq.Queue().is_empty", "huey.Huey().flush",
+    "django_rq.get_queue_by_index", "django_rq.queues.get_queue_by_index", "huey.Huey().flush",
 })  # fmt: skip
 RESULT_TABLES = ("django_celery_results.models.", "django_q.models.")
 WAITS = frozenset({
