@@ -131,8 +131,9 @@ def test_people_read_groups_with_their_counts_at_the_end(tmp_path: Path) -> None
     advice = FindingCode.TASK_FUNCTION.rule.advice
     assert lines[2] == f"  task-function: {advice} docs/moving.md#tasks"
     assert lines[3] == f"    {tmp_path / 'shop/tasks.py'}:4: shop.tasks.send celery"
-    assert lines[-3] == "5 files read, 0 skipped."
-    assert lines[-1].split() == ["Tests", "10", "(1", "perhaps,", "10", "in", "tests)"]
+    assert lines[-6] == "5 files read, 0 skipped."
+    assert lines[-3].split() == ["Tests", "10", "(1", "perhaps,", "10", "in", "tests)"]
+    assert lines[-1].split() == ["test-mock", "7", "(1", "perhaps,", "7", "in", "tests)"]
 
 
 def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -92,17 +92,15 @@ class AuditReport:
 
     def _summary(self) -> Iterator[str]:
         yield f"{self.files} files read, {len(self.skipped)} skipped."
-        counted = [(kind, count_findings(self.of_kind(kind))) for kind in FindingKind]
-        wide = max(len(title) for title in TITLES.values())
-        for kind, counts in counted:
-            if counts["all"]:
-                more = [
-                    f"{counts[key]} {text}"
-                    for key, text in (("perhaps", "perhaps"), ("tests", "in tests"))
-                    if counts[key]
-                ]
-                note = f"  ({', '.join(more)})" if more else ""
-                yield f"{TITLES[kind]:<{wide}} {counts['all']:>6}{note}"
+        wide = max(len(title) for title in TITLES.values()) + 2
+        for kind in FindingKind:
+            findings = self.of_kind(kind)
+            if findings:
+                yield _count_line(TITLES[kind], wide, findings)
+            for code in FindingCode:
+                places = [finding for finding in findings if finding.code is code]
+                if places:
+                    yield _count_line(f"  {code.value}", wide, places)
         if not self.findings:
             yield "Nothing was found that has to move."
 
@@ -135,3 +133,10 @@ def _line(finding: AuditFinding) -> str:
     subject = f"{finding.subject} {finding.note}".strip()
     perhaps = "" if finding.is_certain else "perhaps: "
     return f"    {finding.path}:{finding.line}: {perhaps}{subject}"
+
+
+def _count_line(title: str, wide: int, findings: list[AuditFinding]) -> str:
+    counts = count_findings(findings)
+    texts = (("perhaps", "perhaps"), ("tests", "in tests"))
+    more = ", ".join(f"{counts[key]} {text}" for key, text in texts if counts[key])
+    return f"{title:<{wide}} {counts['all']:>6}{f'  ({more})' if more else ''}"
