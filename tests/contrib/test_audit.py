@@ -72,11 +72,23 @@ tasks.f.delay()
 
 def test_what_is_not_the_projects_own_is_left_out(tmp_path: Path) -> None:
     text = "from celery import shared_task\n\n\n@shared_task\ndef f():\n    pass\n"
-    left_out = ["node_modules", "migrations", ".git", "templates", ".venv", "env", "a/__pycache__"]
-    write_project(tmp_path, {f"{name}/x.py": text for name in [*left_out, "kept"]})
+    left_out = [
+        "node_modules",
+        "shop/migrations",
+        ".git",
+        "templates",
+        ".venv",
+        "env",
+        "a/__pycache__",
+    ]
+    read = ["read", "shop/migrations/tasks"]
+    write_project(tmp_path, {f"{name}/x.py": text for name in [*left_out, *read]})
     (tmp_path / "env/pyvenv.cfg").touch()
     report = json.loads(bgaudit(tmp_path, "--json"))
-    assert [Path(found["path"]).parent.name for found in report["findings"]] == ["kept"]
+    assert [found["subject"] for found in report["findings"]] == [
+        "read.x.f",
+        "shop.migrations.tasks.x.f",
+    ]
 
 
 def test_a_file_that_is_no_python_3_is_named_and_skipped(tmp_path: Path) -> None:

@@ -14,9 +14,12 @@ from pathlib import Path, PurePosixPath
 # Directories whose Python is not the project's own, or says nothing of its tasks.
 LEFT_OUT = frozenset({
     ".eggs", ".git", ".hg", ".mypy_cache", ".nox", ".ruff_cache", ".svn", ".tox", ".venv",
-    "__pycache__", "bower_components", "migrations", "node_modules", "site-packages", "templates",
-    "venv", "virtualenv",
+    "__pycache__", "bower_components", "node_modules", "site-packages", "templates", "venv",
+    "virtualenv",
 })  # fmt: skip
+# A project may keep the tasks of its migrations in a directory below these.
+MIGRATIONS = "migrations"
+PACKAGE_FILE = "__init__.py"
 # Every virtual environment has this file.
 ENVIRONMENT = "pyvenv.cfg"
 TEST_DIRECTORIES = frozenset({"test", "tests", "testing"})
@@ -92,13 +95,15 @@ def python_files(root: Path) -> Iterator[Path]:
             directories.clear()
             continue
         directories[:] = sorted(name for name in directories if name not in LEFT_OUT)
+        if Path(directory).name == MIGRATIONS:
+            names = [name for name in names if name == PACKAGE_FILE]
         yield from (Path(directory, name) for name in sorted(names) if name.endswith(".py"))
 
 
 def _import_root(root: Path) -> Path:
     """The directory from which the modules of this one are imported."""
     base = root.resolve() if root.is_dir() else root.resolve().parent
-    while (base / "__init__.py").exists():
+    while (base / PACKAGE_FILE).exists():
         base = base.parent
     return base
 
