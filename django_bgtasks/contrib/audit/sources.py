@@ -95,9 +95,8 @@ def python_files(root: Path) -> Iterator[Path]:
             directories.clear()
             continue
         directories[:] = sorted(name for name in directories if name not in LEFT_OUT)
-        if Path(directory).name == MIGRATIONS:
-            names = [name for name in names if name == PACKAGE_FILE]
-        yield from (Path(directory, name) for name in sorted(names) if name.endswith(".py"))
+        ending = PACKAGE_FILE if Path(directory).name == MIGRATIONS else ".py"
+        yield from (Path(directory, name) for name in sorted(names) if name.endswith(ending))
 
 
 def _import_root(root: Path) -> Path:
