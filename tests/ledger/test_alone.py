@@ -54,6 +54,28 @@ def test_each_statement_is_prepared_once() -> None:
     assert len(own) == 3
 
 
+def test_one_plan_that_was_made_for_an_empty_table_serves_all_claims_and_settlements() -> None:
+    """To plan each execution takes as long as the execution. None may read the whole table."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {Job._meta.db_table} CASCADE")
+        cursor.execute("VACUUM ANALYZE django_bgtasks_job")
+    for _ in range(20):
+        run_one()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name, generic_plans, custom_plans, CARDINALITY(parameter_types) "
+            "FROM pg_prepared_statements WHERE statement LIKE 'UPDATE%%' AND name LIKE 'bgtasks%%'"
+        )
+        rows = cursor.fetchall()
+        assert len(rows) == 2
+        for name, generic, custom, width in rows:
+            assert (generic >= 20, custom) == (True, 5)
+            cursor.execute(f"EXPLAIN EXECUTE {name} ({', '.join(['NULL'] * width)})")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert f"Index Scan using {Job._meta.db_table}_pkey" in plan
+            assert f"Seq Scan on {Job._meta.db_table}" not in plan
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_what_is_stored_and_read_is_the_same_without_a_cursor_and_with_one(text: str) -> None:
     def stored() -> dict[str, Any]:

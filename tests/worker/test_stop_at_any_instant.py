@@ -47,7 +47,9 @@ class Stop:
     def faults(self, number: signal.Signals) -> list[str]:
         """What is wrong with it."""
         found = []
-        if self.code != 0 and (self.code != UNHEARD[number] or self.claims):
+        # A Ctrl-C while Python itself imports its site module ends it with 1.
+        unheard = {UNHEARD[number], *([1] if number == signal.SIGINT else [])}
+        if self.code != 0 and (self.code not in unheard or self.claims):
             found.append(f"exit code {self.code} after {self.claims} claims")
         if self.output_has_traceback(number):
             found.append(f"a traceback:\n{self.output}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ class Command(BaseCommand):
         if missing:
             raise CommandError(f"There is no {', '.join(missing)}.")
         report = audit_project(paths)
-        if options["json"]:
-            self.stdout.write(json.dumps(report.as_dict(), indent=2))
-            return
-        for line in report.lines():
-            self.stdout.write(line)
+        text = json.dumps(report.as_dict(), indent=2) if options["json"] else None
+        # Who reads it may stop in the middle, as `head` does.
+        with suppress(BrokenPipeError):
+            self.stdout.write("\n".join(report.lines()) if text is None else text)
+            self.stdout.flush()
