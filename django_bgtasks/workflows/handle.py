@@ -85,4 +85,7 @@ def get_batch(batch_id: UUID | str, using: str | None = None) -> BatchHandle:
     Its row is `.batch`.
     """
     using = using or ledger_database()
-    return BatchHandle(Batch.objects.using(using).get(pk=batch_id), using)
+    row = Batch.objects.using(using).filter(pk=batch_id).first()
+    if row is None:
+        raise Batch.DoesNotExist(f"There is no workflow {batch_id}: it may have been pruned.")
+    return BatchHandle(row, using)

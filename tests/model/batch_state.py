@@ -104,7 +104,8 @@ class Rules:
 
     Gates. opens_first: batches are opened before jobs are released. repeats: until no more batches
     are found. skips: at each level "batches" or "jobs" first. marks: failed_at is set "inside" the
-    transaction of a failure, or "after" it.
+    transaction of a failure, or "after" it. fails_closed: the first failure in a batch that is not
+    opened, a cancelled member's, releases its callback, and not its end.
 
     Claims. asks_claim: who adds reads its claim "locked", "unlocked" or "no"; claim_first: before
     it locks the batch. asks_closed: it asks whether the batch is over. job_first: who ends a
@@ -125,6 +126,7 @@ class Rules:
     repeats: bool = True
     skips: str = "batches"
     marks: str = "inside"
+    fails_closed: bool = False
     locks_path: bool = True
     asks_gate: bool = True
     asks_claim: str = "locked"

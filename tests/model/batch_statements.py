@@ -180,7 +180,10 @@ def find_unfailed(view: View, jobs: Keys) -> Keys:
 
 def write_failure(view: View, keys: Keys, jobs: Keys) -> Effect:
     changed = {key: view.batch(key) for key in keys if not view.batch(key).has_failed}
-    gates = tuple(key for key, row in changed.items() if not row.is_cancelled)
+    closed = view.model.rules.fails_closed
+    gates = tuple(
+        key for key, row in changed.items() if not row.is_cancelled and (row.is_opened or closed)
+    )
     return Effect(
         {key: row._replace(has_failed=True) for key, row in changed.items()},
         (("release", gates, (FAILURE,)),) if view.model.releases_jobs(gates, (FAILURE,)) else (),

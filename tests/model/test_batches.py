@@ -116,6 +116,14 @@ SIZES: dict[str, tuple[int, Model]] = {
         1_500,
         Model(ONE, (EITHER, AFTER_10, AFTER_11, ON_FAILURE), **people(("cancel job", 11))),
     ),
+    "a member of a group that is not opened is cancelled": (
+        7_200,
+        Model(
+            (ROOT, BEHIND_10),
+            (EITHER, OPENED_BY_10, CHILD_FAILURE, CHILD_END),
+            **people(("cancel job", 11)),
+        ),
+    ),
     "a cancel meets completion": (9_000, Model(TWO, (CHILD_EITHER, CHILD_END, ON_END), **CANCEL)),
     "a cancel of a child": (1_900, Model(TWO, (OF_CHILD, AFTER_CHILD, CHILD_END), **CANCEL_CHILD)),
     "a cancel meets growth": (3_800, Model((ROOT, ADDED_CHILD), ADDS_BATCH, **CANCEL)),
@@ -274,6 +282,15 @@ TWINS: dict[str, tuple[Model, str]] = {
     "a failure is noted after its commit": (
         Model(ONE, (EITHER, OF_ROOT, ON_FAILURE), rules=Rules(marks="after")),
         "still waits, though job 10 failed",
+    ),
+    "a group that is not opened has its callback of failure at once": (
+        Model(
+            (ROOT, BEHIND_10),
+            (EITHER, OPENED_BY_10, CHILD_FAILURE),
+            rules=Rules(fails_closed=True),
+            **people(("cancel job", 11)),
+        ),
+        "runs though its batch skipped",
     ),
     "a callback that is not needed counts as a failure": (
         Model(TWO, (OF_CHILD, CHILD_FAILURE), rules=Rules(leaves_out=False)),
