@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -61,6 +62,44 @@ class EagerTests(TestCase):
         tasks.SEEN.clear()
         assert tasks.retrying.delay().failed()
         assert tasks.SEEN == [0, 1, 2, 3]
+
+    def test_with_propagates_the_first_retry_is_raised(self) -> None:
+        with RAISING, pytest.raises(Retry) as raised:
+            tasks.retrying.delay()
+        assert isinstance(raised.value.exc, ConnectionError)
+        assert tasks.SEEN == [0]
+        tasks.SEEN.clear()
+        with pytest.raises(Retry) as raised:
+            tasks.fetch.apply(throw=True)
+        assert isinstance(raised.value.exc, ConnectionResetError)
+        assert tasks.SEEN == ["reset"]
+        with pytest.raises(ConnectionError, match="away"):
+            tasks.retrying.apply(retries=3, throw=True)
+
+    def test_a_failure_within_a_canvas_is_raised(self) -> None:
+        add, fail = tasks.add, tasks.fail
+        after = chord([add.s(1, 2), fail.si("bad")])
+        acts: list[Callable[[], Any]] = [
+            chain(fail.s("bad"), add.s(3)),
+            chain(fail.s("bad"), add.s(3)).delay,
+            lambda: chain(fail.s("bad"), add.s(3)).apply_async(link_error=tasks.report.s()),
+            chain(add.s(1, 2), fail.si("bad"), add.s(1)).apply,
+            chain(group(add.s(1, 2), fail.si("bad")), tasks.total.s()),
+            lambda: after(tasks.total.s()),
+            chord([fail.si("bad")], tasks.total.s()).apply,
+        ]
+        for act in acts:
+            with pytest.raises(ValueError, match="bad"):
+                act()
+        assert [each[0] for each in tasks.SEEN] == ["errback"]
+
+    def test_a_failure_at_the_end_of_a_canvas_is_in_its_result(self) -> None:
+        for result in (
+            chain(tasks.add.s(1, 2), tasks.fail.si("bad"))(),
+            chord([tasks.add.s(1, 2)])(tasks.fail.si("bad")),
+            group(tasks.add.s(1, 2), tasks.fail.si("bad"))(),
+        ):
+            assert result.failed()
 
     def test_the_arguments_are_as_a_worker_gets_them(self) -> None:
         with pytest.raises(InvalidArguments):

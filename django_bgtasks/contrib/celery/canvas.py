@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .at_once import run_at_once
-from .eager import is_eager, value_of_eager
+from .eager import is_eager
 from .errors import refuse_call
 from .mixed import as_original, is_mixed, refuse_both
 from .result import GroupResult
@@ -144,14 +144,16 @@ class CelerySequence(ManySignatures):
             yield element
 
     def run_here(self) -> Any:
-        """See ManySignatures.run_here()."""
+        """See ManySignatures.run_here(). Raises what any but the last of them raises."""
         result: Any = None
         for element in self._elements():
-            args = () if result is None else (value_of_eager(result),)
+            args: list[Any] = []
+            if result is not None:
+                args.append(result.get())
+                if not result.successful():
+                    break
             before, result = result, element.apply(args)
             result.parent = before
-            if not result.successful():
-                break
         return result
 
 
@@ -300,15 +302,16 @@ class CeleryChord(ManySignatures):
         return followed_by(whole, links)
 
     def run_here(self) -> Any:
-        """See ManySignatures.run_here()."""
+        """See ManySignatures.run_here(). Raises what any of the header raises."""
         header, body, links = self._whole()
         results = header.apply()
         for errback in links.get("link_error", ()):
             body.link_error(errback)
-        failed = next((each for each in results if not each.successful()), None)
-        if failed is not None:
-            return failed
-        result = body.apply(([value_of_eager(each) for each in results],))
+        values = results.get()
+        cancelled = next((each for each in results if not each.successful()), None)
+        if cancelled is not None:
+            return cancelled
+        result = body.apply((values,))
         result.parent = results
         return result
 

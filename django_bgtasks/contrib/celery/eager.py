@@ -46,7 +46,10 @@ def run_eagerly(
     throw: bool | None,
     **values: Any,
 ) -> EagerResult:
-    """Run a task with its retries, which do not wait, and what follows it."""
+    """Run a task with its retries, which do not wait, and what follows it.
+
+    throw: raise what the task raises; the first Retry, too, and then no other attempt follows.
+    """
     throw = propagates() if throw is None else throw
     task_id = str(values.pop("task_id", None) or make_task_id())
     around = innermost()
@@ -80,6 +83,8 @@ def _attempt(task: Any, request: TaskRequest, throw: bool) -> EagerResult | None
     try:
         value = run_attempt(task, request)
     except CeleryRetry:
+        if throw:
+            raise
         return None
     except (Ignore, Reject) as error:
         return EagerResult(request.id, error, states.IGNORED, name=task.name)
@@ -93,8 +98,3 @@ def _attempt(task: Any, request: TaskRequest, throw: bool) -> EagerResult | None
     for callback in request.callbacks or ():
         callback.apply_async((value,))
     return EagerResult(request.id, value, states.SUCCESS, name=task.name)
-
-
-def value_of_eager(result: Any) -> Any:
-    """What comes of a task, or of a group, that has run here."""
-    return result.get(propagate=False)
