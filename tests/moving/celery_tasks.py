@@ -37,6 +37,56 @@ def fail(text: str = "no") -> None:
     raise ValueError(text)
 
 
+class TwoArguments(Exception):
+    """Takes more than a text."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+class OwnText(Exception):
+    """Makes its text of what it was made of."""
+
+    def __init__(self, *, code: int) -> None:
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"code {self.code}"
+
+
+class OfSystem(OSError):
+    """Is one of the errors that are made in a way of their own."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"{host}:{port}")
+
+
+class ByName(Exception):
+    """Is made in a way of its own."""
+
+    def __new__(cls, *, text: str) -> ByName:
+        """Take it by name only."""
+        return super().__new__(cls, text)
+
+    def __init__(self, *, text: str) -> None:
+        super().__init__(text)
+
+
+@shared_task
+def raising(kind: str) -> None:
+    """Raise what cannot be made of a text."""
+    if kind == "unicode":
+        b"\xff".decode()
+    raise {
+        "two arguments": TwoArguments(7, "bad"),
+        "of its own text": OwnText(code=7),
+        "of the system": OfSystem("db", 1),
+        "by name": ByName(text="bad"),
+        "key": KeyError("bad"),
+    }[kind]
+
+
 @shared_task
 def total(values: list[Any]) -> Any:
     """Add all of them."""

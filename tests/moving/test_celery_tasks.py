@@ -56,6 +56,30 @@ def test_a_plain_exception_fails_for_good() -> None:
     assert isinstance(result.result, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("kind", "cls", "text"),
+    [
+        ("two arguments", tasks.TwoArguments, "7: bad"),
+        ("of its own text", tasks.OwnText, "code 7"),
+        ("by name", tasks.ByName, "bad"),
+        ("of the system", tasks.OfSystem, "db:1"),
+        ("key", KeyError, "'bad'"),
+        ("unicode", UnicodeDecodeError, "invalid start byte"),
+    ],
+)
+def test_an_exception_is_caught_by_its_class_whatever_that_takes(
+    kind: str, cls: type[Exception], text: str
+) -> None:
+    result = tasks.raising.delay(kind)
+    run_all()
+    with pytest.raises(cls) as raised:
+        result.get(timeout=1)
+    assert text in str(raised.value)
+    assert type(raised.value).__name__ == cls.__name__
+    if cls is KeyError:
+        assert raised.value.args == ("bad",)
+
+
 def test_without_a_reason_it_fails_with_celerys_own_error() -> None:
     result = tasks.retrying_without_reason.delay()
     run_all()

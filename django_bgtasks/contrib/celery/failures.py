@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from ast import literal_eval
+from functools import partial
 from typing import Any
 
 from django.utils.module_loading import import_string
@@ -43,15 +45,63 @@ def exception_of_job(job: Job) -> BaseException:
 
 
 def exception_of(path: str, message: str) -> BaseException:
-    """An exception of this class with this message; of a new one if that cannot be made here."""
-    try:
-        cls = import_string(path) if "." in path else None
-        error = cls(message) if cls is not None else RuntimeError(message)
-    except Exception:
-        error = None
-    if isinstance(error, BaseException):
+    """An exception of this class with this message.
+
+    Where the class takes other arguments it is made without them, so that `except` catches it all
+    the same; where there is no such class, or it cannot show itself then, one of its name is made.
+    """
+    cls = _class_at(path)
+    args = _arguments_of(cls, message)
+    error = _made(cls, args, message) or _made(partial(_bare, cls), args, message)
+    if error is not None:
         return error
+    stand_in = type(cls.__name__, (_StandIn, cls), {"__module__": cls.__module__})
+    return _bare(stand_in, message)
+
+
+def _made(make: Any, args: tuple[Any, ...], message: str) -> BaseException | None:
+    """The exception that comes of these arguments, if it says what it said."""
+    try:
+        error = make(*args)
+        says_so = message in str(error)
+    except Exception:
+        return None
+    return error if says_so and isinstance(error, BaseException) else None
+
+
+def _bare(cls: Any, *args: Any) -> BaseException:
+    """An exception of this class with these arguments, without what the class does of its own."""
+    native = next(base for base in cls.__mro__ if base.__module__ == "builtins")
+    error: BaseException = native.__new__(cls, *args)
+    error.args = args
+    return error
+
+
+class _StandIn(Exception):
+    """In front of a class that cannot be made, or not be shown, with a message alone."""
+
+    __str__ = BaseException.__str__
+
+
+def _class_at(path: str) -> Any:
+    """The class of exceptions with this path, or one that has its name."""
     module, _dot, name = path.rpartition(".")
-    stand_in: Any = type(name or "TaskFailed", (Exception,), {"__module__": module or __name__})
-    failure: BaseException = stand_in(message)
-    return failure
+    if not module:
+        return RuntimeError
+    try:
+        found = import_string(path)
+    except Exception:
+        found = None
+    if isinstance(found, type) and issubclass(found, BaseException):
+        return found
+    return type(name, (Exception,), {"__module__": module})
+
+
+def _arguments_of(cls: Any, message: str) -> tuple[Any, ...]:
+    """What stands for its arguments. The message of a KeyError is the key as Python writes it."""
+    if cls.__str__ is not KeyError.__str__:
+        return (message,)
+    try:
+        return (literal_eval(message),)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return (message,)
