@@ -52,14 +52,14 @@ def exception_of(path: str, message: str) -> BaseException:
     """
     cls = _class_at(path)
     args = _arguments_of(cls, message)
-    error = _made(cls, args, message) or _made(partial(_bare, cls), args, message)
+    error = _try_to_make(cls, args, message) or _try_to_make(partial(_bare, cls), args, message)
     if error is not None:
         return error
     stand_in = type(cls.__name__, (_StandIn, cls), {"__module__": cls.__module__})
     return _bare(stand_in, message)
 
 
-def _made(make: Any, args: tuple[Any, ...], message: str) -> BaseException | None:
+def _try_to_make(make: Any, args: tuple[Any, ...], message: str) -> BaseException | None:
     """The exception that comes of these arguments, if it says what it said."""
     try:
         error = make(*args)
