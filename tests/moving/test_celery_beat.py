@@ -115,14 +115,44 @@ def test_a_receiver_adds_schedules_when_all_tasks_are_there(app: Any) -> None:
     assert queues == {("default", 2), ("emails", 4)}
 
 
-def test_an_entry_that_could_not_be_fired_is_refused(app: Any) -> None:
+def test_an_entry_that_cannot_be_fired_is_left_out_and_the_checks_name_it(
+    app: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = crontab(minute=0, hour=0, day_of_week=1, day_of_month="1-7")
+    good = {"task": ADD, "schedule": 10, "args": (1, 2)}
     for entry, text in (
-        ({"schedule": 10, "wrong": 1, "args": (1, 2)}, "wrong"),
-        ({"schedule": 10, "args": (1, 2), "options": {"countdown": 3}}, "itself when it runs"),
-        ({"schedule": 10, "args": (1,)}, "missing a required"),
+        ({"wrong": 1}, "wrong"),
+        ({"options": {"countdown": 3}}, "itself when it runs"),
+        ({"args": (1,)}, "missing a required"),
+        ({"schedule": both}, "days of the week and of the month"),
+        ({"schedule": "soon"}, "no crontab"),
+        ({"options": {"link": tasks.note.s()}}, "link"),
     ):
-        with pytest.raises((InvalidSchedule, TypeError), match=text):
-            app.conf.beat_schedule = {"bad": {"task": ADD, **entry}}
+        caplog.clear()
+        app.conf.beat_schedule = {"bad": {**good, **entry}, "good": good}
+        assert "bad" not in SCHEDULED
+        assert "good" in SCHEDULED
+        (found,) = [each for each in run_checks(tags=["bgtasks"]) if each.id == "bgtasks.E016"]
+        assert found.msg.startswith("The entry 'bad' of the beat schedule: ")
+        assert text in found.msg
+        assert found.msg in caplog.text
+
+
+def test_an_entry_without_a_schedule_is_named(app: Any) -> None:
+    app.conf.beat_schedule = {"bad": {"task": ADD}}
+    ids = [each.id for each in run_checks(tags=["bgtasks"])]
+    assert "bgtasks.E016" in ids
+
+
+def test_an_entry_that_is_switched_off_is_no_schedule(app: Any) -> None:
+    entry = {"task": ADD, "schedule": 10, "args": (1, 2)}
+    app.conf.beat_schedule = {
+        "off": {**entry, "enabled": False},
+        "on": {**entry, "enabled": True},
+        "wrong and off": {**entry, "schedule": "soon", "enabled": False},
+    }
+    assert {"off", "on", "wrong and off"} & set(SCHEDULED) == {"on"}
+    assert "bgtasks.E016" not in [each.id for each in run_checks(tags=["bgtasks"])]
 
 
 def test_the_schedule_of_the_settings_counts(settings: Settings, app: Any) -> None:
@@ -137,7 +167,10 @@ def test_the_schedule_of_the_settings_counts(settings: Settings, app: Any) -> No
 def test_what_nobody_fires_and_what_counts_in_another_way_is_warned_of(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.CELERY_BEAT_SCHEDULE = {"gone": {"task": "other.tasks.none", "schedule": 10}}
+    settings.CELERY_BEAT_SCHEDULE = {
+        "no dict": crontab(),
+        "gone": {"task": "other.tasks.none", "schedule": 10},
+    }
     monkeypatch.setattr(tasks.add, "rate_limit", "10/m")
     messages = {message.id: message for message in run_checks(tags=["bgtasks"])}
     assert "other.tasks.none" in messages["bgtasks.W008"].msg

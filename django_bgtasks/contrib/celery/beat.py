@@ -14,7 +14,7 @@ from django.apps import apps
 
 from ...core.errors import InvalidSchedule
 from ...jobs.discovery import AFTER_DISCOVERY
-from ...jobs.task import SCHEDULED, declare_queue
+from ...jobs.task import SCHEDULED, BackgroundTask, declare_queue
 from .conf import CHANGED, configured
 from .errors import SEE
 from .mixed import celery_module, is_mixed, is_moved
@@ -22,42 +22,66 @@ from .registry import TASKS
 from .schedules import beat_timing
 
 logger = logging.getLogger("celery.beat")
+# What an entry may have.
+KEYS = {"task", "schedule", "args", "kwargs", "options", "relative", "enabled"}
 
 
 def beat_entries() -> Mapping[str, Mapping[str, Any]]:
-    """The entries by their names."""
-    entries: Mapping[str, Mapping[str, Any]] = configured("beat_schedule") or {}
+    """The entries by their names, without those that are switched off."""
+    entries = configured("beat_schedule") or {}
     if is_mixed():
         # Those of Celery's own app are there too.
-        return {**celery_module().current_app.conf.beat_schedule, **entries}
-    return entries
+        entries = {**celery_module().current_app.conf.beat_schedule, **entries}
+    # What is no dict names no task: the checks say so.
+    named = {name: entry if isinstance(entry, Mapping) else {} for name, entry in entries.items()}
+    return {name: entry for name, entry in named.items() if entry.get("enabled", True)}
 
 
 def declare_entries(task: Any) -> None:
-    """Let the schedules be those of the code that name this task."""
+    """Let the schedules be those of the code that name this task.
+
+    One that cannot be fired is left out and logged, and the system checks report it: where a wrong
+    entry is in the settings, the module of its task can be imported all the same.
+    """
     if not apps.ready:
         # The models are not there yet: declare_all() follows.
         return
     for name, entry in beat_entries().items():
         if entry.get("task") == task.name and is_moved(task.name):
-            declare_entry(name, entry, task)
+            try:
+                scheduled = scheduled_task(name, entry, task)
+            except InvalidSchedule as error:
+                SCHEDULED.pop(name, None)
+                logger.warning("%s It is left out.", error)
+            else:
+                declare_queue(scheduled.backend, scheduled.queue_name)
+                SCHEDULED[name] = scheduled
 
 
-def declare_entry(name: str, entry: Mapping[str, Any], task: Any) -> None:
-    """Let this entry be a schedule of the code. Raises InvalidSchedule for what has no equal."""
+def scheduled_task(name: str, entry: Mapping[str, Any], task: Any) -> BackgroundTask[Any, Any]:
+    """The task of an entry with its schedule. Raises InvalidSchedule, which names the entry."""
+    try:
+        return _scheduled_task(entry, task)
+    except Exception as error:
+        raise InvalidSchedule(f"The entry {name!r} of the beat schedule: {error}") from error
+
+
+def _scheduled_task(entry: Mapping[str, Any], task: Any) -> BackgroundTask[Any, Any]:
     from .sending import prepared
 
-    unknown = sorted(set(entry) - {"task", "schedule", "args", "kwargs", "options", "relative"})
-    if unknown:
-        raise InvalidSchedule(f"The entry {name!r} of beat has no {', '.join(unknown)}. {SEE}")
+    if unknown := sorted(set(entry) - KEYS):
+        raise InvalidSchedule(f"there is no {', '.join(unknown)} in an entry. {SEE}")
+    if "schedule" not in entry:
+        raise InvalidSchedule(f"it has no schedule. {SEE}")
     options = dict(entry.get("options") or {})
     if options.get("countdown") or options.get("eta"):
-        raise InvalidSchedule(f"The entry {name!r}: a schedule says itself when it runs. {SEE}")
+        raise InvalidSchedule(f"a schedule says itself when it runs. {SEE}")
+    if named := sorted(set(options) & {"link", "link_error", "task_id"}):
+        text = f"a schedule has no {', '.join(named)}: let a task enqueue what belongs together."
+        raise InvalidSchedule(f"{text} {SEE}")
     background, kwargs = prepared(task, entry.get("kwargs") or {}, options)
     policies = {"args": tuple(entry.get("args") or ()), "kwargs": kwargs, "overlap": "allow"}
-    timing = beat_timing(entry["schedule"], **policies)
-    declare_queue(background.backend, background.queue_name)
-    SCHEDULED[name] = replace(background, schedule=timing)
+    return replace(background, schedule=beat_timing(entry["schedule"], **policies))
 
 
 def keep_from_celery(sender: Any, **kwargs: Any) -> None:

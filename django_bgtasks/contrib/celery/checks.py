@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.checks import CheckMessage, register
+from django.core.checks import Error as CheckError
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 
-from .beat import beat_entries
+from ...core.errors import InvalidSchedule
+from .beat import beat_entries, scheduled_task
 from .mixed import is_moved
 from .registry import TASKS
 
@@ -18,7 +20,7 @@ from .registry import TASKS
 def check_moved_tasks(**kwargs: Any) -> list[CheckMessage]:
     """The tasks and schedules that are written as Celery's."""
     try:
-        return [*_rate_limits(), *_entries_without_task()]
+        return [*_rate_limits(), *_wrong_entries()]
     except ImproperlyConfigured:
         # The check of the settings says what is wrong.
         return []
@@ -36,10 +38,18 @@ def _rate_limits() -> Iterator[CheckMessage]:
             )
 
 
-def _entries_without_task() -> Iterator[CheckMessage]:
+def _wrong_entries() -> Iterator[CheckMessage]:
     for name, entry in beat_entries().items():
-        task = entry.get("task")
-        if is_moved(str(task)) and not TASKS.has(task):
+        task = str(entry.get("task"))
+        if not is_moved(task):
+            continue
+        if TASKS.has(task):
+            try:
+                scheduled_task(name, entry, TASKS[task])
+            except InvalidSchedule as error:
+                hint = "Correct it: until then nobody fires it."
+                yield CheckError(str(error), hint=hint, id="bgtasks.E016")
+        else:
             yield CheckWarning(
                 f"The entry {name!r} of CELERY_BEAT_SCHEDULE names {task!r}, and no task has that "
                 f"name here: nobody fires it.",
