@@ -7,13 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.checks import run_checks
+from django.test import override_settings
 from pytest_django import Settings
 
 from django_bgtasks import Cron, Every, InvalidSchedule
 from django_bgtasks.contrib.celery import Celery
 from django_bgtasks.contrib.celery.beat import declare_all, declare_entries
-from django_bgtasks.contrib.celery.conf import OVERRIDES
+from django_bgtasks.contrib.celery.conf import NAMESPACES, OVERRIDES
+from django_bgtasks.contrib.celery.eager import is_eager
 from django_bgtasks.contrib.celery.registry import APPS
 from django_bgtasks.contrib.celery.schedules import beat_timing, crontab, schedule, solar
 from django_bgtasks.jobs.discovery import AFTER_DISCOVERY
@@ -32,6 +35,7 @@ def app() -> Iterator[Any]:
     yield Celery("site1")
     APPS.pop()
     OVERRIDES.clear()
+    NAMESPACES.clear()
     AFTER_DISCOVERY[:] = hooks
     SCHEDULED.clear()
     SCHEDULED.update(before)
@@ -162,6 +166,26 @@ def test_the_schedule_of_the_settings_counts(settings: Settings, app: Any) -> No
     assert SCHEDULED["of settings"].schedule == Every(
         seconds=10, args=(1, 2), kwargs={}, overlap="allow"
     )
+
+
+@pytest.mark.parametrize("given", ["django.conf:settings", "the object"])
+def test_the_settings_begin_with_the_namespace_of_the_app(
+    settings: Settings, app: Any, given: str
+) -> None:
+    entry = {"task": ADD, "schedule": 10, "args": (1, 2)}
+    settings.MQ_BEAT_SCHEDULE = {"of the namespace": entry}
+    settings.MQ_TASK_ALWAYS_EAGER = True
+    settings.CELERY_TASK_ALWAYS_EAGER = settings.CELERY_ALWAYS_EAGER = False
+    source = given if given.startswith("django") else django_settings
+    app.config_from_object(source, namespace="MQ")
+    assert SCHEDULED["of the namespace"].schedule
+    assert tasks.add.delay(1, 2).get() == 3
+    assert is_eager()
+    assert app.conf["MQ_TASK_ALWAYS_EAGER"]
+    with override_settings(MQ_TASK_ALWAYS_EAGER=False):
+        assert not is_eager()
+    app.config_from_object("django.conf:settings", namespace="CELERY")
+    assert not is_eager()
 
 
 def test_what_nobody_fires_and_what_counts_in_another_way_is_warned_of(

@@ -1,4 +1,5 @@
-"""Celery's settings, as far as they say something here: `CELERY_…` in Django's settings.
+"""Celery's settings, as far as they say something here: `CELERY_…` in Django's settings, or what
+begins with the namespace of the app.
 
 What `app.conf` is given in code comes first.
 """
@@ -12,6 +13,10 @@ from django.conf import settings
 
 # What app.conf was given, by the names of Celery 4 and later.
 OVERRIDES: dict[str, Any] = {}
+# How the settings of Celery begin among those of Django.
+DEFAULT_NAMESPACE = "CELERY"
+# What the apps have said of that; the last one counts.
+NAMESPACES: list[str] = []
 # The names of before Celery 4.
 FORMER = {
     "task_always_eager": ("CELERY_ALWAYS_EAGER",),
@@ -37,17 +42,35 @@ def configured(name: str, default: Any = None) -> Any:
         return OVERRIDES[name]
     if not settings.configured:
         return default
-    for key in (f"CELERY_{name.upper()}", *FORMER.get(name, ())):
+    former = FORMER.get(name, ()) if namespace() == DEFAULT_NAMESPACE else ()
+    for key in (f"{namespace()}_{name.upper()}", *former):
         if hasattr(settings, key):
             return getattr(settings, key)
     return default
+
+
+def namespace() -> str:
+    """How the names of Celery's settings begin in those of Django."""
+    return NAMESPACES[-1] if NAMESPACES else DEFAULT_NAMESPACE
+
+
+def use_namespace(name: str) -> None:
+    """Let the settings of Celery begin with this name, in the settings of Django."""
+    NAMESPACES.append(name.rstrip("_"))
+    tell_change("beat_schedule")
+
+
+def tell_change(name: str) -> None:
+    """Let those know who work by this setting."""
+    for act in CHANGED:
+        act(name)
 
 
 def current_name(name: str) -> str:
     """The name of a setting, which may have its prefix, or be one of before Celery 4."""
     former = (now for now, names in FORMER.items() if name in names)
     if name.isupper():
-        return next(former, None) or name.removeprefix("CELERY_").lower()
+        return next(former, None) or name.removeprefix(f"{namespace()}_").lower()
     return name
 
 
@@ -60,8 +83,7 @@ class Configuration:
     def __setattr__(self, name: str, value: Any) -> None:
         name = current_name(name)
         OVERRIDES[name] = value
-        for act in CHANGED:
-            act(name)
+        tell_change(name)
 
     def __delattr__(self, name: str) -> None:
         OVERRIDES.pop(current_name(name), None)

@@ -8,10 +8,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from django.conf import settings
 from django.utils.module_loading import autodiscover_modules, import_string
 
 from ....jobs.discovery import AFTER_DISCOVERY
-from ..conf import Configuration, configured
+from ..conf import Configuration, configured, use_namespace
 from ..errors import SEE, refuse_call
 from ..registry import APPS, TASKS, task_named
 from ..request import current_task
@@ -19,8 +20,6 @@ from ..result import AsyncResult, GroupResult, ResultSet
 from ..signature import CelerySignature, make_signature
 from .definition import complete_early, register_moved, shared_task
 from .task import CeleryTask
-
-DJANGO_SETTINGS = "django.conf:settings"
 
 
 class AppSignal:
@@ -90,8 +89,13 @@ class CeleryApp:
     def config_from_object(
         self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
     ) -> None:
-        """Take settings of Celery from an object; those of Django are read in any case."""
-        if obj == DJANGO_SETTINGS or str(obj).startswith("django.conf"):
+        """Take settings of Celery from an object; those of Django are read in any case.
+
+        namespace: how their names begin, "CELERY" by default where they are those of Django.
+        """
+        if obj is settings or str(obj).startswith("django.conf"):
+            if namespace:
+                use_namespace(namespace)
             return
         found = import_module(obj) if isinstance(obj, str) else obj
         prefix = f"{namespace}_" if namespace else ""
