@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
+import pickle
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -10,6 +15,7 @@ from django.utils import timezone
 from django_bgtasks import RESULT, Every, chain, set_schedule
 from django_bgtasks.contrib.celery import AsyncResult
 from django_bgtasks.contrib.celery.exceptions import MaxRetriesExceededError
+from django_bgtasks.contrib.celery.registry import TASKS
 from django_bgtasks.models import Attempt, Job
 from django_bgtasks.testing import assert_enqueued, assert_not_enqueued, run_jobs, without_redis
 from tests.moving import celery_tasks as tasks
@@ -228,6 +234,28 @@ def test_a_task_that_is_a_class_is_found_by_its_class() -> None:
     failing = tasks.counting.delay(-1)
     run_all()
     assert (result.get(timeout=1), other.get(timeout=1), failing.state) == (2, 3, "FAILURE")
+
+
+def test_a_task_is_pickled_by_its_name() -> None:
+    for task in (tasks.add, tasks.renamed, tasks.hooked, tasks.counting):
+        assert pickle.loads(pickle.dumps(task)) is task
+        assert copy.deepcopy(task) is task
+
+
+def test_a_pickled_task_is_found_by_a_process_that_has_not_imported_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = Path(__file__).with_name("celery_included.py").read_text()
+    (tmp_path / "pickled_tasks.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    pickled = pickle.dumps(importlib.import_module("pickled_tasks").included)
+    TASKS.unregister("pickled_tasks.included")
+    del sys.modules["pickled_tasks"]
+    try:
+        assert pickle.loads(pickled).name == "pickled_tasks.included"
+    finally:
+        TASKS.unregister("pickled_tasks.included")
+        del sys.modules["pickled_tasks"]
 
 
 def test_a_task_does_not_wait_for_another_one() -> None:

@@ -57,3 +57,12 @@ TASKS = TaskRegistry()
 def task_named(name: Any) -> Any:
     """The task of this name, or the task itself. Raises NotRegistered."""
     return TASKS[name] if isinstance(name, str) else name
+
+
+def load_task(name: str, module: str) -> Any:
+    """The task of this name, which this module has: what a pickled task is. Raises NotRegistered,
+    and what the import of the module raises.
+    """
+    if name not in TASKS:
+        import_module(module)
+    return TASKS[name]

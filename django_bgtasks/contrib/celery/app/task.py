@@ -19,7 +19,7 @@ from ..eager import as_sent, is_eager, run_eagerly
 from ..errors import MaxRetriesExceededError, OperationalError, refuse_call
 from ..mixed import as_original, is_moved
 from ..options import check_call_options
-from ..registry import APPS, TASKS
+from ..registry import APPS, TASKS, load_task
 from ..request import TaskRequest, pop_request, push_request, pushed, request_of
 from ..result import AsyncResult
 from ..retries import retry_task
@@ -94,7 +94,7 @@ class CeleryTask(metaclass=TaskType):
         return f"<@task: {self.name}>"
 
     def __reduce__(self) -> Any:
-        return TASKS.__getitem__, (self.name,)
+        return load_task, (self.name, type(self).__module__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function here and now, as a function."""
