@@ -87,6 +87,12 @@ def raising(kind: str) -> None:
     }[kind]
 
 
+@shared_task(bind=True)
+def with_request(self: Any, _request: str) -> Any:
+    """Take an argument with a name that is near."""
+    return _request, self.request.headers
+
+
 @shared_task
 def total(values: list[Any]) -> Any:
     """Add all of them."""

@@ -18,6 +18,7 @@ from django_bgtasks.contrib.celery.beat import declare_all, declare_entries
 from django_bgtasks.contrib.celery.conf import NAMESPACES, OVERRIDES
 from django_bgtasks.contrib.celery.eager import is_eager
 from django_bgtasks.contrib.celery.registry import APPS
+from django_bgtasks.contrib.celery.request import EXTRAS
 from django_bgtasks.contrib.celery.schedules import beat_timing, crontab, schedule, solar
 from django_bgtasks.jobs.discovery import AFTER_DISCOVERY
 from django_bgtasks.jobs.task import SCHEDULED
@@ -102,7 +103,7 @@ def test_entries_of_beat_run_by_their_names(app: Any) -> None:
     assert [job.result for job in jobs] == [3, 3, 7, 3]
     nightly = next(job for job in jobs if job.result == 7)
     assert (nightly.queue, nightly.priority) == ("reports", 5)
-    assert nightly.kwargs == {"x": 3, "y": 4, "_request": {"headers": {"a": 1}}}
+    assert nightly.kwargs == {"x": 3, "y": 4, EXTRAS: {"headers": {"a": 1}}}
 
 
 @pytest.mark.django_db(transaction=True)

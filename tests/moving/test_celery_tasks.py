@@ -236,6 +236,12 @@ def test_a_task_that_is_a_class_is_found_by_its_class() -> None:
     assert (result.get(timeout=1), other.get(timeout=1), failing.state) == (2, 3, "FAILURE")
 
 
+def test_an_argument_may_be_named_as_what_goes_with_a_call() -> None:
+    result = tasks.with_request.apply_async((), {"_request": "mine"}, headers={"a": 1})
+    run_all()
+    assert result.get(timeout=1) == ["mine", {"a": 1}]
+
+
 def test_a_task_is_pickled_by_its_name() -> None:
     for task in (tasks.add, tasks.renamed, tasks.hooked, tasks.counting):
         assert pickle.loads(pickle.dumps(task)) is task

@@ -19,7 +19,7 @@ _stack: ContextVar[tuple[tuple[Any, TaskRequest], ...]] = ContextVar(
 )
 may_wait: ContextVar[bool] = ContextVar("bgtasks_celery_may_wait", default=False)
 # Of a call, what Celery has in its message and a job in no column of its own: this argument.
-EXTRAS = "_request"
+EXTRAS = "_celery_request"
 
 
 class TaskRequest:
