@@ -140,6 +140,29 @@ def test_a_job_is_rescheduled() -> None:
     assert third() == 3
 
 
+def test_who_waits_in_the_transaction_of_a_job_is_told_at_once() -> None:
+    results = tasks.water.map([5, 6])
+    for wait in (
+        lambda: results[0],
+        lambda: results.get(blocking=True, timeout=60),
+        lambda: list(results.as_completed()),
+    ):
+        with pytest.raises(RuntimeError, match="before this transaction ends"):
+            wait()
+    assert results.get() == [None, None]
+    run_jobs()
+    assert results.get(blocking=True) == [5, 6]
+
+
+@pytest.mark.parametrize("unknown", ["nope", "00000000-0000-0000-0000-000000000000"])
+def test_an_id_that_nobody_knows_has_no_result_and_is_not_revoked(unknown: str) -> None:
+    assert HUEY.result(unknown) is None
+    HUEY.revoke_by_id(unknown)
+    assert not HUEY.is_revoked(unknown)
+    with pytest.raises(djhuey.ResultTimeout):
+        HUEY.result(unknown, blocking=True)
+
+
 def test_a_delayed_pipeline_begins_later() -> None:
     HUEY.enqueue(tasks.add.s(1, delay=60).then(tasks.add, 2))
     run_jobs()
