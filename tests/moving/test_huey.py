@@ -88,6 +88,12 @@ def test_a_pipeline_is_a_chain_with_hueys_arguments() -> None:
     assert (other.get(), last.get()) == ({"liters": 5}, 5)
 
 
+def test_an_argument_of_a_later_step_that_cannot_be_stored_is_named_by_its_task() -> None:
+    pipeline = tasks.add.s(1, 1).then(tasks.add, object())
+    with pytest.raises(InvalidArguments, match=rf"^{PATH}add: .* at args\[0\]"):
+        HUEY.enqueue(pipeline)
+
+
 def test_a_pipeline_ends_where_it_fails() -> None:
     results = HUEY.enqueue(tasks.explode.s().then(tasks.add, 1).then(tasks.add, 2))
     run_jobs()
