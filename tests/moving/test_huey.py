@@ -156,6 +156,9 @@ def test_who_waits_in_the_transaction_of_a_job_is_told_at_once() -> None:
         with pytest.raises(RuntimeError, match="before this transaction ends"):
             wait()
     assert results.get() == [None, None]
+    # A test of the site may expect that the time is up.
+    with pytest.raises(djhuey.ResultTimeout):
+        next(iter(results)).get(blocking=True, timeout=60)
     run_jobs()
     assert results.get(blocking=True) == [5, 6]
 

@@ -12,7 +12,7 @@ from ...core import clock
 from ...core.errors import InvalidArguments
 from ...core.states import FINAL, State
 from ...jobs.task import find_task
-from .exceptions import ResultTimeout, TaskException
+from .exceptions import ResultTimeout, TaskException, WaitRefused
 from .performing import changes_of
 
 FIRST_LOOK = 0.05
@@ -20,17 +20,12 @@ FIRST_LOOK = 0.05
 _NOT_REACHED = "gate_failed"
 
 
-def refuse_wait_in_transaction(what: str) -> None:
-    """Raise RuntimeError where nobody can wait for a job, for he would for ever."""
+def is_wait_in_transaction() -> bool:
+    """Whether nobody can wait for a job here: it is not committed, or its end is not seen."""
     from ...ledger.connection import is_in_transaction
     from ...ledger.lifecycle import ledger_database
 
-    if is_in_transaction(ledger_database()):
-        raise RuntimeError(
-            f"Huey's result of {what} cannot come before this transaction ends: a job in it is "
-            f"not committed yet, or its end is not seen here. Wait outside of it, or set "
-            f"immediate of HUEY in tests."
-        )
+    return is_in_transaction(ledger_database())
 
 
 class HueyResult:
@@ -61,17 +56,17 @@ class HueyResult:
         """What the task returned; None if it has not ended. It can be read again and again.
 
         blocking: wait for the end, at most `timeout` seconds. Raises ResultTimeout,
-        TaskException if the job has failed for good, and RuntimeError within a transaction, in
-        which it cannot end.
+        TaskException if the job has failed for good, and at once WaitRefused within a transaction,
+        in which it cannot end.
         """
         pause, end = FIRST_LOOK, None if timeout is None else clock.monotonic() + timeout
         while blocking and not self.is_ready():
             left = max_delay if end is None else end - clock.monotonic()
-            if left <= 0 or self._is_hopeless(end):
+            is_over = left <= 0 or self._is_hopeless(end)
+            if is_over or is_wait_in_transaction():
                 if revoke_on_timeout:
                     self.revoke()
-                raise ResultTimeout("timed out waiting for result")
-            refuse_wait_in_transaction(f"job {self.id}")
+                raise ResultTimeout("timed out waiting for result") if is_over else WaitRefused()
             time.sleep(min(pause, left))
             pause = min(pause * backoff, max_delay)
         return self._value()
@@ -221,8 +216,9 @@ class HueyResultGroup:
             for result in [result for result in rest if result.is_ready()]:
                 rest.remove(result)
                 yield result.get()
+            if rest and is_wait_in_transaction():
+                raise WaitRefused()
             if rest:
-                refuse_wait_in_transaction(f"{len(rest)} jobs")
                 time.sleep(pause)
                 pause = min(pause * backoff, max_delay)
 
