@@ -88,6 +88,12 @@ def test_a_pipeline_is_a_chain_with_hueys_arguments() -> None:
     assert (other.get(), last.get()) == ({"liters": 5}, 5)
 
 
+def test_an_argument_of_a_later_step_that_cannot_be_stored_is_named_by_its_task() -> None:
+    pipeline = tasks.add.s(1, 1).then(tasks.add, object())
+    with pytest.raises(InvalidArguments, match=rf"^{PATH}add: .* at args\[0\]"):
+        HUEY.enqueue(pipeline)
+
+
 def test_a_pipeline_ends_where_it_fails() -> None:
     results = HUEY.enqueue(tasks.explode.s().then(tasks.add, 1).then(tasks.add, 2))
     run_jobs()
@@ -138,6 +144,32 @@ def test_a_job_is_rescheduled() -> None:
     third = second.reschedule()
     run_jobs()
     assert third() == 3
+
+
+def test_who_waits_in_the_transaction_of_a_job_is_told_at_once() -> None:
+    results = tasks.water.map([5, 6])
+    for wait in (
+        lambda: results[0],
+        lambda: results.get(blocking=True, timeout=60),
+        lambda: list(results.as_completed()),
+    ):
+        with pytest.raises(RuntimeError, match="before this transaction ends"):
+            wait()
+    assert results.get() == [None, None]
+    # A test of the site may expect that the time is up.
+    with pytest.raises(djhuey.ResultTimeout):
+        next(iter(results)).get(blocking=True, timeout=60)
+    run_jobs()
+    assert results.get(blocking=True) == [5, 6]
+
+
+@pytest.mark.parametrize("unknown", ["nope", "00000000-0000-0000-0000-000000000000"])
+def test_an_id_that_nobody_knows_has_no_result_and_is_not_revoked(unknown: str) -> None:
+    assert HUEY.result(unknown) is None
+    HUEY.revoke_by_id(unknown)
+    assert not HUEY.is_revoked(unknown)
+    with pytest.raises(djhuey.ResultTimeout):
+        HUEY.result(unknown, blocking=True)
 
 
 def test_a_delayed_pipeline_begins_later() -> None:

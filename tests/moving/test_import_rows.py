@@ -19,6 +19,8 @@ from django.utils import timezone
 
 from django_bgtasks.models import HistoryEntry, Job, Schedule
 
+from . import celery_tasks
+
 pytestmark = pytest.mark.django_db(transaction=True)
 COUNT = "tests.moving.rq_tasks.count"
 PLAIN = "tests.moving.rq_tasks.plain"
@@ -114,13 +116,52 @@ def test_periodic_tasks_of_celery_become_schedules(tables: dict[str, Any]) -> No
     assert "0 made, 4 there before" in bgimport("django-celery-beat", "--apply")
     rows = {row.name: row for row in Schedule.objects.all()}
     assert (rows["ten"].every, rows["ten"].args) == (600, [7])
-    assert (rows["six"].cron, rows["six"].zone) == ("30 6 * * MON-FRI", "Asia/Tokyo")
+    assert (rows["six"].cron, rows["six"].zone) == ("30 6 * * 1,2,3,4,5", "Asia/Tokyo")
     assert (rows["six"].paused_at is None, rows["ten"].paused_at) == (False, None)
     assert sorted(Job.objects.values_list("args", "state")) == [
         ([9], "scheduled"),
         ([10], "scheduled"),
     ]
     assert HistoryEntry.objects.filter(via="bgimport").exists()
+
+
+def test_rows_of_celery_have_its_names_of_tasks(tables: dict[str, Any]) -> None:
+    ten = tables["intervalschedule"].create(every=10, period="minutes").pk
+    for name, args in (("shop.renamed", "[]"), ("shop.counting", "[3]")):
+        tables["periodictask"].create(name=name, task=name, interval_id=ten, args=args)
+    assert "2 made" in bgimport("django-celery-beat", "--apply")
+    assert dict(Schedule.objects.values_list("name", "task")) == {
+        "shop.renamed": celery_tasks.renamed.path,
+        "shop.counting": celery_tasks.counting.path,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "expression"),
+    [
+        ({"day_of_week": "sat-sun"}, "* * * * 0,6"),
+        ({"day_of_week": "fri - mon"}, "* * * * 0,1,5,6"),
+        ({"hour": "22-2"}, "* 0,1,2,22,23 * * *"),
+        ({"month_of_year": "october-2"}, "* * * 1,2,10,11,12 *"),
+        ({"minute": "50-10/20", "hour": "*/3"}, "10,50 */3 * * *"),
+    ],
+)
+def test_crontabs_of_celery_go_round_the_end_of_the_clock(
+    tables: dict[str, Any], fields: dict[str, str], expression: str
+) -> None:
+    cron = tables["crontabschedule"].create(timezone="UTC", **fields)
+    tables["periodictask"].create(name="round", task=COUNT, args="[1]", crontab_id=cron.pk)
+    assert "1 made" in bgimport("django-celery-beat", "--apply")
+    assert Schedule.objects.get(name="round").cron == expression
+
+
+def test_a_row_with_days_of_the_week_and_of_the_month_stays(tables: dict[str, Any]) -> None:
+    cron = tables["crontabschedule"].create(timezone="UTC", day_of_week="1", day_of_month="1")
+    wrong = tables["crontabschedule"].create(timezone="UTC", hour="25")
+    tables["periodictask"].create(name="both", task=COUNT, args="[1]", crontab_id=cron.pk)
+    tables["periodictask"].create(name="wrong", task=COUNT, args="[1]", crontab_id=wrong.pk)
+    [found] = json.loads(bgimport("django-celery-beat", "--json"))
+    assert {left["name"] for left in found["left"]} == {"both", "wrong"}
 
 
 def test_schedules_and_packages_of_django_q(tables: dict[str, Any]) -> None:

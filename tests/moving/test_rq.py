@@ -81,6 +81,20 @@ def test_a_wrong_call_is_refused_where_it_is_made() -> None:
     assert not Row.objects.exists()
 
 
+def test_an_argument_that_cannot_be_stored_is_named_by_its_function() -> None:
+    queue, scheduler, no_value = get_queue(), django_rq.get_scheduler(), object()
+    nested = {"ids": [no_value]}
+    for enqueue, place in (
+        (lambda: queue.enqueue(tasks.plain, 1, no_value), r"args\[1\]"),
+        (lambda: queue.enqueue(tasks.plain, x=nested), r"kwargs\['x'\]\['ids'\]\[0\]"),
+        (lambda: queue.enqueue_in(timedelta(days=1), tasks.plain, no_value), r"args\[0\]"),
+        (lambda: scheduler.cron("0 6 * * *", tasks.plain, [no_value]), r"args\[0\]"),
+    ):
+        with pytest.raises(InvalidArguments, match=rf"^{PATH}plain: .* at {place}") as refused:
+            enqueue()
+        assert "call_function" not in str(refused.value)
+
+
 def test_what_was_enqueued_in_a_transaction_goes_with_it() -> None:
     with transaction.atomic():
         assert django_rq.enqueue(tasks.plain, 1).is_queued

@@ -18,7 +18,7 @@ from ...jobs.task import task as background_task_of
 from . import signals
 from .crontab import HueyCrontab
 from .locks import LimitedFunction, TaskLock, lock_task, rate_limit
-from .performing import TaskOptions, call_step, extended, with_hooks
+from .performing import TaskOptions, call_step, extended, later_step, with_hooks
 from .results import HueyChordResult, HueyResult, HueyResultGroup, HueyWaiting
 from .signatures import CALL_OPTIONS, HueyChord, HueyGroup, HueySignature
 
@@ -467,8 +467,7 @@ def steps_of(calls: Sequence[HueySignature], value: Any = None) -> list[Any]:
         task, changes = call.of_task.background_task, call.changes()
         own = {name: getattr(task, name) for name in _OF_STEPS} | changes
         before = RESULT if number else value
-        step = call_step.using(**own).step(task.module_path, list(call.args), call.kwargs, before)
-        steps.append(step)
+        steps.append(later_step(task.module_path, call.args, call.kwargs, before, own))
     return steps
 
 

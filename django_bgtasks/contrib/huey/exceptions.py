@@ -18,6 +18,17 @@ class ResultTimeout(HueyException):
     """The job had not ended when the time to wait for it was up."""
 
 
+class WaitRefused(ResultTimeout, RuntimeError):
+    """Somebody would wait for a job within a transaction, in which its end never comes."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Huey's result cannot come before this transaction ends: its job is not committed yet, "
+            "or its end is not seen here. Wait outside of it, or set immediate of HUEY in tests. "
+            "See docs/moving.md."
+        )
+
+
 class CancelExecution(Exception):
     """Raised by a task: end now. retry: True runs it once more, False never, None as it has
     retries.

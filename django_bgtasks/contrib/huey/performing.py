@@ -16,7 +16,9 @@ from django.utils import timezone
 
 from ...core import clock
 from ...core.errors import BgTasksError, InvalidArguments, JobCancelled, JobTimeout, RetryLater
+from ...core.payload import json_value
 from ...core.retry import Retry
+from ...core.values import typed_copy
 from ...jobs.task import find_task, task
 from . import signals
 from .exceptions import CancelExecution, RetryTask, TaskLockedException
@@ -272,3 +274,19 @@ def call_step(path: str, args: Sequence[Any], kwargs: dict[str, Any], value: Any
         raise InvalidArguments(f"{path} is no task of django_bgtasks.contrib.huey.")
     args, kwargs = extended(args, kwargs, value)
     return found.func(*args, **kwargs)
+
+
+def later_step(
+    path: str,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    value: Any,
+    changes: Mapping[str, Any],
+) -> Any:
+    """The step that calls the task at this path; see call_step(). changes: for using().
+
+    Raises InvalidArguments, in the task's name, for an argument that cannot be stored.
+    """
+    for what, own in (("args", list(args)), ("kwargs", kwargs)):
+        json_value(own, what, path, copied_by=typed_copy)
+    return call_step.using(**changes).step(path, list(args), kwargs, value)

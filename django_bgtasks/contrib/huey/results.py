@@ -12,12 +12,20 @@ from ...core import clock
 from ...core.errors import InvalidArguments
 from ...core.states import FINAL, State
 from ...jobs.task import find_task
-from .exceptions import ResultTimeout, TaskException
+from .exceptions import ResultTimeout, TaskException, WaitRefused
 from .performing import changes_of
 
 FIRST_LOOK = 0.05
 # What a step has as the code of its error that was skipped, as the one before it has failed.
 _NOT_REACHED = "gate_failed"
+
+
+def is_wait_in_transaction() -> bool:
+    """Whether nobody can wait for a job here: it is not committed, or its end is not seen."""
+    from ...ledger.connection import is_in_transaction
+    from ...ledger.lifecycle import ledger_database
+
+    return is_in_transaction(ledger_database())
 
 
 class HueyResult:
@@ -47,16 +55,18 @@ class HueyResult:
     ) -> Any:
         """What the task returned; None if it has not ended. It can be read again and again.
 
-        blocking: wait for the end, at most `timeout` seconds. Raises ResultTimeout, and
-        TaskException if the job has failed for good.
+        blocking: wait for the end, at most `timeout` seconds. Raises ResultTimeout,
+        TaskException if the job has failed for good, and at once WaitRefused within a transaction,
+        in which it cannot end.
         """
         pause, end = FIRST_LOOK, None if timeout is None else clock.monotonic() + timeout
         while blocking and not self.is_ready():
             left = max_delay if end is None else end - clock.monotonic()
-            if left <= 0 or self._read().state == State.CANCELLED:
+            is_over = left <= 0 or self._is_hopeless(end)
+            if is_over or is_wait_in_transaction():
                 if revoke_on_timeout:
                     self.revoke()
-                raise ResultTimeout("timed out waiting for result")
+                raise ResultTimeout("timed out waiting for result") if is_over else WaitRefused()
             time.sleep(min(pause, left))
             pause = min(pause * backoff, max_delay)
         return self._value()
@@ -64,18 +74,21 @@ class HueyResult:
     def is_ready(self) -> bool:
         """Whether there is a result, or an error."""
         row = self._read()
-        return row.state in {State.SUCCEEDED, State.FAILED} or row.error_code == _NOT_REACHED
+        return row is not None and _has_ended_of_itself(row)
 
     def revoke(self, revoke_once: bool = True) -> None:
         """Cancel the job, if it has not ended."""
         from ...jobs.actions import cancel_job
 
-        if self._read().state not in FINAL:
+        row = self._read()
+        if row is not None and row.state not in FINAL:
             cancel_job(self.id)
 
     def is_revoked(self) -> bool:
         """Whether it was cancelled, or its worker is to stop it."""
         row = self._read()
+        if row is None:
+            return False
         return row.state == State.CANCELLED or row.cancel_requested_at is not None
 
     def reschedule(
@@ -88,9 +101,11 @@ class HueyResult:
     ) -> HueyResult:
         """Cancel the job, and enqueue its call anew: for a time, in so many seconds, or for now.
 
-        Raises InvalidArguments for one that others of a pipeline wait for.
+        Raises InvalidArguments for one that is not there, or that others of a pipeline wait for.
         """
         row = self._read()
+        if row is None:
+            raise InvalidArguments(f"There is no job {self.id}. See docs/moving.md.")
         if row.has_followers and preserve_pipeline:
             raise InvalidArguments(
                 "reschedule() of a job in a pipeline would cancel those behind it: enqueue the "
@@ -107,19 +122,30 @@ class HueyResult:
         self._row = None
 
     def _read(self) -> Any:
-        from ...jobs.actions import get_job
+        """The row; None if there is none, as of a text that is no job's id."""
+        from ...ledger.lifecycle import ledger_database
+        from ...models import Job
 
         if self._row is None or self._row.state not in FINAL:
-            self._row = get_job(self.id)
+            pk = _uuid_in(self.id)
+            rows = Job.objects.using(ledger_database())
+            self._row = None if pk is None else rows.filter(pk=pk).first()
         return self._row
+
+    def _is_hopeless(self, end: float | None) -> bool:
+        """Whether no result will come: a row that is not there yet may be before the end."""
+        row = self._read()
+        return end is None if row is None else row.state == State.CANCELLED
 
     def _value(self) -> Any:
         from ...jobs.typed import value_of
 
         row = self._read()
+        if row is None:
+            return None
         if row.state == State.SUCCEEDED:
             return value_of(row.result) if row.types else row.result
-        if row.state == State.FAILED or row.error_code == _NOT_REACHED:
+        if _has_ended_of_itself(row):
             raise TaskException(self._metadata(row))
         return None
 
@@ -129,6 +155,18 @@ class HueyResult:
         last = Attempt.objects.using(row._state.db).filter(job=row.pk).order_by("-attempt").first()
         trace = "" if last is None else last.traceback
         return {"error": row.error, "retries": 0, "traceback": trace, "task_id": self.id}
+
+
+def _uuid_in(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _has_ended_of_itself(row: Any) -> bool:
+    """Whether the job has a result or an error; a step behind one that has failed has, too."""
+    return row.state in {State.SUCCEEDED, State.FAILED} or row.error_code == _NOT_REACHED
 
 
 class HueyWaiting(HueyResult):
@@ -178,6 +216,8 @@ class HueyResultGroup:
             for result in [result for result in rest if result.is_ready()]:
                 rest.remove(result)
                 yield result.get()
+            if rest and is_wait_in_transaction():
+                raise WaitRefused()
             if rest:
                 time.sleep(pause)
                 pause = min(pause * backoff, max_delay)

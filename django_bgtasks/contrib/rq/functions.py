@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from inspect import iscoroutinefunction
 from pkgutil import resolve_name
@@ -13,9 +14,10 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.core.signing import BadSignature, Signer
 
-from ...core.errors import GiveUp, RetryLater
+from ...core.errors import GiveUp, InvalidArguments, RetryLater
 from ...core.outcomes import Outcome
-from ...core.payload import printable
+from ...core.payload import json_value, printable
+from ...core.values import typed_copy
 from ...jobs.task import task
 from .calls import FUNCTION_TASK
 
@@ -138,6 +140,19 @@ def call_function(
         )
     found = resolve_name(path)
     return perform_call(getattr(found, "function", found), args, kwargs, extras)
+
+
+@contextmanager
+def refusals_of_function(task: Any, args: Sequence[Any]) -> Iterator[None]:
+    """Let what is refused of the arguments of call_function() name the function and its own."""
+    try:
+        yield
+    except InvalidArguments:
+        if task.module_path == FUNCTION_TASK:
+            path, _signature, own_args, own_kwargs, _extras = args
+            for what, values in (("args", own_args), ("kwargs", own_kwargs)):
+                json_value(values, what, path, copied_by=typed_copy)
+        raise
 
 
 def sign(path: str, extras: Extras) -> str:

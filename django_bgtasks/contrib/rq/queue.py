@@ -29,7 +29,7 @@ from .calls import (
     read_options,
     timeout_seconds,
 )
-from .functions import call_function, sign
+from .functions import call_function, refusals_of_function, sign
 
 _COMMIT_MODES = ("auto", "on_db_commit", "request_finished")
 # The states of RQ's registries.
@@ -147,7 +147,8 @@ class RqQueue:
         """Enqueue a call with RQ's options; the form to which all others come."""
         task, args, kwargs = self.call_with(target, args, kwargs, options, run_after)
         try:
-            return self._insert(task, args, kwargs)
+            with refusals_of_function(task, args):
+                return self._insert(task, args, kwargs)
         except DuplicateJob as error:
             raise DuplicateJobError(str(error)) from error
 

@@ -16,6 +16,7 @@ from ...core.payload import to_json
 from ...core.states import State
 from ...core.timing import NAME_LENGTH, Cron, Every, Timing
 from .calls import FUNCTION_TASK, function_path
+from .functions import refusals_of_function
 from .queue import RqQueue, database
 
 # What rq-scheduler takes out of the arguments of a call, and what it is called in a call of RQ's.
@@ -136,9 +137,10 @@ class RqScheduler:
             id = f"{path}:{hashlib.sha256(call.encode()).hexdigest()[:8]}"  # noqa: A001
         queue = RqQueue(queue_name or self.queue_name)
         task, args, kwargs = queue.call_with(func, args or (), dict(kwargs or {}), options)
-        return RqScheduled(
-            set_schedule(id[:NAME_LENGTH], task, timing, args=[*args], kwargs=kwargs)
-        )
+        with refusals_of_function(task, args):
+            return RqScheduled(
+                set_schedule(id[:NAME_LENGTH], task, timing, args=[*args], kwargs=kwargs)
+            )
 
     def cancel(self, job: Any) -> None:
         """Remove a schedule, or cancel a job, by its name or id or the object itself."""

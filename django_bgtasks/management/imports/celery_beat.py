@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -44,7 +43,7 @@ def _read(row: Mapping[str, Any], others: Mapping[str, Any], database: str) -> F
     _refuse(row)
     expires = row.get("expire_seconds")
     changes = {"queue_name": row.get("queue") or None, "expires": expires or None}
-    task = task_at(row["task"])
+    task = _task_named(row["task"])
     task = task.using(**{name: value for name, value in changes.items() if value is not None})
     args, kwargs = json.loads(row["args"] or "[]"), json.loads(row["kwargs"] or "{}")
     timing, now = None, database_now(database)
@@ -62,6 +61,13 @@ def _read(row: Mapping[str, Any], others: Mapping[str, Any], database: str) -> F
         task, timing = task.using(run_after=rule.next_after(now)), None
     call = FoundCall(task, args, kwargs)
     return Found(row["name"], row["task"], call, timing, bool(row["enabled"]))
+
+
+def _task_named(name: str) -> Any:
+    """The task that Celery knows by this name, or that is at this path. Raises Unmovable."""
+    from ...contrib.celery.registry import TASKS
+
+    return TASKS[name].background_task if TASKS.has(name) else task_at(name)
 
 
 def _refuse(row: Mapping[str, Any]) -> None:
@@ -98,13 +104,11 @@ def _timing(row: Mapping[str, Any], others: Mapping[str, Any]) -> Timing:
     if not row.get("crontab_id"):
         raise Unmovable("it has neither an interval nor a crontab")
     cron = others["crontab"][row["crontab_id"]]
+    return Cron(_expression(cron), zone=str(cron["timezone"]), overlap="allow")
+
+
+def _expression(cron: Mapping[str, Any]) -> str:
+    from ...contrib.celery.schedules import CeleryCrontab
+
     names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-    texts = [str(cron[name]).replace(" ", "") for name in names]
-    if "*" not in (texts[2], texts[4]):
-        raise Unmovable(
-            "its crontab names days of the month and days of the week. Celery means days that are "
-            "both, and cron days that are either: name one, and ask for the other with when="
-        )
-    # Celery takes the whole names of days and months, too.
-    texts[3:] = [re.sub(r"[A-Za-z]{3,}", lambda name: name[0][:3].upper(), t) for t in texts[3:]]
-    return Cron(" ".join(texts), zone=str(cron["timezone"]), overlap="allow")
+    return CeleryCrontab(**{name: str(cron[name]).replace(" ", "") for name in names}).expression
