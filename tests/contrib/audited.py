@@ -802,6 +802,30 @@ def test_two(mocker, settings, monkeypatch):
         pass
 """,
 }
+LAMBDAS = {
+    "shop/tasks.py": """\
+from celery import shared_task
+from django.db.transaction import on_commit
+
+
+@shared_task  #: task-function
+def send(pk):
+    pass
+
+
+def cost():
+    return 1
+
+
+def place(pk):
+    on_commit(lambda: send.delay(pk))  #: call commit-wrapper
+    on_commit(lambda: send.s(pk).set(queue="x").delay())  #: call call-step commit-wrapper
+    on_commit(lambda: send.delay(pk) if pk else None)  #: call commit-wrapper
+    on_commit(lambda: (print(pk), send.delay(pk)))  #: call commit-wrapper?
+    on_commit(lambda: cost() and send.delay(pk))  #: call commit-wrapper?
+    on_commit(lambda: send.delay(cost()))  #: call commit-wrapper?
+""",
+}
 PERIODIC_TABLES = {
     "shop/schedules.py": """\
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
@@ -1026,4 +1050,5 @@ PROJECTS = {
     "locks": LOCKS,
     "mocks": MOCKS,
     "tables of beat": PERIODIC_TABLES,
+    "lambdas that commit": LAMBDAS,
 }
