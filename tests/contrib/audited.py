@@ -12,6 +12,8 @@ from pathlib import Path
 
 from django_bgtasks.contrib.audit import AuditReport, audit_project
 
+from .audited_refusals import REFUSED
+
 EXPECTED = re.compile(r"#: ([\w? -]+)$")
 Places = Counter[tuple[str, int, str]]
 
@@ -159,7 +161,7 @@ def send_many(self, pks):
 
 
 @celery.shared_task(max_retries=None)  #: task-function
-async def later():
+async def later():  #: option-refused
     current_task.update_state(state="HALF")  #: bound-state
 
 
@@ -787,6 +789,10 @@ from shop.tasks import send
 @patch("shop.views.send")  #: test-mock
 @patch("shop.views.helper")
 @patch("elsewhere.tasks.other.apply_async")  #: test-mock?
+@patch("celery.app.task.Task.apply_async")  #: test-mock-path
+@patch("django_rq.enqueue")  #: test-mock-path
+@patch("kombu.Connection")  #: test-mock-path
+@patch("django_bgtasks.contrib.celery.app.task.CeleryTask.delay")
 def test_one(*mocks):
     with mock.patch.object(send, "delay") as delay:  #: test-mock
         delay.assert_called_once()
@@ -984,9 +990,9 @@ def only_one(key):
     return decorate
 """,
     "shop/tasks.py": """\
-from celery import task as old_task
+from celery import task as old_task  #: no-equal
 from celery.schedules import crontab
-from celery.task import periodic_task
+from celery.task import periodic_task  #: no-equal
 
 from .celery import Locked, quick, retrying, task
 from .delayed import Delay, offload, only_one, start
@@ -1051,4 +1057,5 @@ PROJECTS = {
     "mocks": MOCKS,
     "tables of beat": PERIODIC_TABLES,
     "lambdas that commit": LAMBDAS,
+    "refused by contrib.celery": REFUSED,
 }
