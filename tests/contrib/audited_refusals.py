@@ -11,6 +11,7 @@ from celery.app.control import Inspect  #: no-equal
 from celery.contrib import testing
 from celery.contrib.abortable import AbortableTask  #: no-equal
 from celery.contrib.testing.worker import start_worker
+from celery.signals import task_failure, worker_ready  #: no-equal
 from celery.schedules import crontab, solar
 from celery.utils import functional, uuid  #: no-equal
 from celery.utils.functional import first  #: no-equal
@@ -37,6 +38,8 @@ class Logged(Task):  #: base-class
     exchange=None,
     acks_on_failure_or_timeout=False,  #: option-refused
     acks_on_failure=True,
+    max_retry=3,  #: option-refused
+    of_our_own=3,
 )
 def send(pk):
     pass
@@ -79,6 +82,10 @@ def calls(pk, task_id):
     send.apply_async((pk,), task_id=uuid())  #: call option-other
     send.apply_async((pk,), task_id=task_id)  #: call option-other
     send.apply_async((pk,), task_id="0192f0c1-7a51-7d2a-9a9b-7e4d0f5c9b11")  #: call option-other
+    send.apply_async((pk,), cuontdown=3)  #: call option-refused
+    send.apply_async((pk,), sequence="x")  #: call
+    send.delay(pk, chain=1)  #: call
+    send.s(pk).delay(chain=1)  #: call call-step option-link
     send.s(pk).freeze()  #: call-step no-equal
     send.s(pk).stamp(a=1)  #: call-step no-equal
     (send.s(pk) | send.s()).freeze()  #: call-canvas call-step call-step no-equal

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django_bgtasks.contrib import celery
 from django_bgtasks.contrib.audit import FindingCode, FindingKind, refusals
 from django_bgtasks.contrib.audit.findings import PAGE, TITLES
-from django_bgtasks.contrib.celery import options
+from django_bgtasks.contrib.celery import options, signals
 from django_bgtasks.contrib.celery.errors import NoEqual
 from django_bgtasks.core.compat import InvalidTask
 from tests.docs.markdown import ROOT
@@ -50,6 +50,11 @@ def test_every_finding_leads_to_a_section_that_exists() -> None:
 def test_what_is_refused_is_what_contrib_celery_refuses() -> None:
     assert set(options.TASK_REFUSED) == refusals.REFUSED_BY_TASKS
     assert set(options.CALL_REFUSED) == refusals.REFUSED_BY_CALLS
+    known = options.TASK_WORKS | options.TASK_ACCEPTED | options.OWN
+    assert known == refusals.KNOWN_BY_TASKS
+    known = options.CALL_WORKS | options.CALL_ACCEPTED | options.OWN_OF_A_CALL
+    assert known == refusals.KNOWN_BY_CALLS
+    assert set(signals.NOT_SENT) == refusals.SIGNALS_NOT_SENT
     for option in refusals.REFUSED_AS_FALSE:
         with pytest.raises(InvalidTask):
             options.check_definition("shop.send", {option: False})

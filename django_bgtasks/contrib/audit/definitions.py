@@ -124,13 +124,13 @@ def option_findings(
     keywords: Sequence[ast.keyword],
     library: str,
     subject: str,
-    is_call: bool = False,
+    method: str = "",
 ) -> Iterator[AuditFinding]:
-    """The options among these keywords that need a thought. is_call: of a call of the task."""
+    """The options among these keywords that need a thought. method: of a call of the task."""
     known = OPTIONS.get(library, {})
     for item in keywords:
         code = known.get(item.arg or "")
-        if library == CELERY and is_refused(item, keywords, is_call):
+        if library == CELERY and is_refused(item, keywords, method):
             code = FindingCode.OPTION_REFUSED
         if code is not None and not _is_none(item.value):
             note = f"{item.arg}={written(item.value)}"
@@ -171,7 +171,7 @@ def _call(site: Site, node: ast.Call, resolver: Resolver) -> Iterator[AuditFindi
         yield finding_at(site, FindingCode.APP, written(node.func), APPS.get(path, CELERY))
     call = queue_call(node, site.scope, resolver)
     if call is not None and call.is_certain:
-        yield from option_findings(site, call.options, call.library, call.subject, True)
+        yield from option_findings(site, call.options, call.library, call.subject, call.method)
 
 
 def _makes_app(node: ast.Call, site: Site, resolver: Resolver) -> bool:

@@ -6,6 +6,7 @@ A test compares the names here with contrib.celery itself, which the audit does 
 from __future__ import annotations
 
 import ast
+import difflib
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
@@ -26,6 +27,37 @@ REFUSED_BY_CALLS = frozenset({
     "chain", "chord", "exchange", "group_id", "group_index", "replaced_task_nesting",
     "routing_key", "stamped_headers",
 })  # fmt: skip
+# What a definition knows beside these: what is close to one of them is refused as misspelt. A call
+# refuses all that it does not know.
+KNOWN_BY_TASKS = frozenset({
+    "MaxRetriesExceededError", "OperationalError", "about", "abstract", "acks_late",
+    "acks_on_failure", "acks_on_failure_or_timeout", "acks_on_timeout", "after_return",
+    "aliases", "annotations", "app", "atomic", "autoretry_for", "backend", "base",
+    "before_start", "bind", "compression", "dedup_key", "dedup_scope", "default_retry_delay",
+    "delivery_mode", "dont_autoretry_for", "expires", "filter", "from_config", "ignore_result",
+    "inline", "label", "lazy", "limit", "log", "max_retries", "missing", "name", "on_bound",
+    "on_crash", "on_duplicate", "on_failed", "on_failure", "on_replace", "on_retry",
+    "on_success", "owner", "priority", "pydantic_context", "pydantic_dump_kwargs",
+    "pydantic_strict", "queue", "rate", "rate_limit", "reject_on_worker_lost", "request",
+    "request_stack", "resultrepr_maxsize", "retry_backoff", "retry_backoff_max", "retry_jitter",
+    "retry_kwargs", "retry_on_worker_lost", "run", "schedule", "send_events", "sensitive",
+    "sequence", "serializer", "shadow_name", "shared", "soft_time_limit", "store_eager_result",
+    "store_errors_even_if_ignored", "throws", "time_limit", "track_started", "trail", "types",
+    "typing",
+})  # fmt: skip
+KNOWN_BY_CALLS = frozenset({
+    "about", "add_to_parent", "args", "compression", "confirm_timeout", "connection",
+    "content_encoding", "content_type", "countdown", "declare", "dedup_key", "dedup_scope",
+    "delivery_mode", "eta", "expires", "headers", "ignore_result", "immediate", "inline",
+    "kwargs", "label", "limit", "link", "link_error", "mandatory", "on_crash", "on_duplicate",
+    "on_failed", "origin", "owner", "parent_id", "priority", "producer", "publisher", "queue",
+    "rate", "reply_to", "result_cls", "retries", "retry", "retry_policy", "root_id",
+    "route_name", "router", "sequence", "serializer", "shadow", "soft_time_limit", "task_id",
+    "task_type", "time_limit", "timeout",
+})  # fmt: skip
+CALLS = frozenset({"apply_async", "apply_async_on_commit", "partial(apply_async)"})
+# How close, as contrib.celery has it.
+CLOSE = 0.8
 # These may say once more what `queue` says, at a call.
 ROUTINGS = frozenset({"exchange", "routing_key"})
 # Of a class of tasks.
@@ -89,6 +121,12 @@ CELERY_NAMES: dict[str, frozenset[str]] = {
     "utils.time": frozenset({"get_exponential_backoff_interval"}),
 }  # fmt: skip
 SIGNALS = "signals"
+SIGNALS_NOT_SENT = frozenset({
+    "beat_embedded_init", "beat_init", "celeryd_after_setup", "celeryd_init",
+    "eventlet_pool_started", "heartbeat_sent", "import_modules", "task_received",
+    "task_rejected", "task_revoked", "task_unknown", "user_preload_options", "worker_init",
+    "worker_ready", "worker_shutdown", "worker_shutting_down",
+})  # fmt: skip
 
 SOLAR = frozenset({"celery.schedules.solar", "django_celery_beat.models.SolarSchedule"})
 # Whose days must be of the week or of the month: the places and names of these two.
@@ -99,12 +137,19 @@ CRONTABS = {
 ALL_DAYS = frozenset({"*", "*/1"})
 
 
-def is_refused(item: ast.keyword, beside: Iterable[ast.keyword], is_call: bool) -> bool:
-    """Whether contrib.celery refuses this option. beside: all keywords; is_call: of a call."""
+def is_refused(item: ast.keyword, beside: Iterable[ast.keyword], method: str) -> bool:
+    """Whether contrib.celery refuses this option.
+
+    beside: all keywords; method: that of a call of the task, empty for its definition.
+    """
     name, value = item.arg or "", item.value
     is_empty = isinstance(value, ast.Constant) and not value.value
-    if not is_call:
+    if not name or (method and method not in CALLS):
+        return False
+    if not method:
         is_false = isinstance(value, ast.Constant) and value.value is False
+        if _is_misspelt(name):
+            return True
         return (name in REFUSED_BY_TASKS and not is_empty) or (
             name in REFUSED_AS_FALSE and is_false
         )
@@ -113,7 +158,14 @@ def is_refused(item: ast.keyword, beside: Iterable[ast.keyword], is_call: bool) 
     queue = next((other.value for other in beside if other.arg == "queue"), None)
     if name in ROUTINGS and queue is not None and ast.dump(queue) == ast.dump(value):
         return False
-    return name in REFUSED_BY_CALLS and not is_empty
+    is_known = name in KNOWN_BY_CALLS | REFUSED_BY_CALLS
+    return not is_known or (name in REFUSED_BY_CALLS and not is_empty)
+
+
+def _is_misspelt(name: str) -> bool:
+    known = KNOWN_BY_TASKS | REFUSED_BY_TASKS
+    close = difflib.get_close_matches(name, KNOWN_BY_TASKS, n=1, cutoff=CLOSE)
+    return name not in known and bool(close)
 
 
 def _is_no_uuid(value: ast.expr) -> bool:
@@ -168,7 +220,11 @@ def _missing(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
         paths = [(module, alias.name) for alias in node.names]
     for path, name in paths:
         top, _, below = path.partition(".")
-        if top != "celery" or below == SIGNALS or (not below and name == SIGNALS):
+        if top != "celery":
+            continue
+        if below == SIGNALS:
+            if name in SIGNALS_NOT_SENT:
+                yield f"{path}.{name}"
             continue
         names = CELERY_NAMES.get(below)
         inner = f"{below}.{name}".lstrip(".")
