@@ -12,6 +12,8 @@ from pathlib import Path
 
 from django_bgtasks.contrib.audit import AuditReport, audit_project
 
+from .audited_refusals import REFUSED
+
 EXPECTED = re.compile(r"#: ([\w? -]+)$")
 Places = Counter[tuple[str, int, str]]
 
@@ -159,7 +161,7 @@ def send_many(self, pks):
 
 
 @celery.shared_task(max_retries=None)  #: task-function
-async def later():
+async def later():  #: option-refused
     current_task.update_state(state="HALF")  #: bound-state
 
 
@@ -787,6 +789,10 @@ from shop.tasks import send
 @patch("shop.views.send")  #: test-mock
 @patch("shop.views.helper")
 @patch("elsewhere.tasks.other.apply_async")  #: test-mock?
+@patch("celery.app.task.Task.apply_async")  #: test-mock-path
+@patch("django_rq.enqueue")  #: test-mock-path
+@patch("kombu.Connection")  #: test-mock-path
+@patch("django_bgtasks.contrib.celery.app.task.CeleryTask.delay")
 def test_one(*mocks):
     with mock.patch.object(send, "delay") as delay:  #: test-mock
         delay.assert_called_once()
@@ -800,6 +806,30 @@ def test_two(mocker, settings, monkeypatch):
     assert django_settings.CELERY_TASK_ALWAYS_EAGER  #: test-eager
     with override_settings(DEBUG=True):
         pass
+""",
+}
+LAMBDAS = {
+    "shop/tasks.py": """\
+from celery import shared_task
+from django.db.transaction import on_commit
+
+
+@shared_task  #: task-function
+def send(pk):
+    pass
+
+
+def cost():
+    return 1
+
+
+def place(pk):
+    on_commit(lambda: send.delay(pk))  #: call commit-wrapper
+    on_commit(lambda: send.s(pk).set(queue="x").delay())  #: call call-step commit-wrapper
+    on_commit(lambda: send.delay(pk) if pk else None)  #: call commit-wrapper
+    on_commit(lambda: (print(pk), send.delay(pk)))  #: call commit-wrapper?
+    on_commit(lambda: cost() and send.delay(pk))  #: call commit-wrapper?
+    on_commit(lambda: send.delay(cost()))  #: call commit-wrapper?
 """,
 }
 PERIODIC_TABLES = {
@@ -960,9 +990,9 @@ def only_one(key):
     return decorate
 """,
     "shop/tasks.py": """\
-from celery import task as old_task
+from celery import task as old_task  #: no-equal
 from celery.schedules import crontab
-from celery.task import periodic_task
+from celery.task import periodic_task  #: no-equal
 
 from .celery import Locked, quick, retrying, task
 from .delayed import Delay, offload, only_one, start
@@ -1026,4 +1056,6 @@ PROJECTS = {
     "locks": LOCKS,
     "mocks": MOCKS,
     "tables of beat": PERIODIC_TABLES,
+    "lambdas that commit": LAMBDAS,
+    "refused by contrib.celery": REFUSED,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,21 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_bgtasks.contrib.audit import FindingCode, FindingKind
+from django_bgtasks.contrib import celery
+from django_bgtasks.contrib.audit import FindingCode, FindingKind, refusals
 from django_bgtasks.contrib.audit.findings import PAGE, TITLES
+from django_bgtasks.contrib.celery import options, signals
+from django_bgtasks.contrib.celery.errors import NoEqual
+from django_bgtasks.core.compat import InvalidTask
 from tests.docs.markdown import ROOT
 from tests.docs.test_pages import anchors_of
 
 from .audited import PROJECTS, audit, expected_in, found_by, write_project
+
+
+@celery.shared_task(name="tests.contrib.test_audit.send")
+def send(pk: int) -> None:
+    """A task of which calls are refused."""
 
 
 @pytest.mark.parametrize("name", PROJECTS)
@@ -35,6 +45,42 @@ def test_every_finding_leads_to_a_section_that_exists() -> None:
     anchors = anchors_of(ROOT / PAGE)
     assert not [code for code in FindingCode if code.rule.section not in anchors]
     assert set(TITLES) == set(FindingKind)
+
+
+def test_what_is_refused_is_what_contrib_celery_refuses() -> None:
+    assert set(options.TASK_REFUSED) == refusals.REFUSED_BY_TASKS
+    assert set(options.CALL_REFUSED) == refusals.REFUSED_BY_CALLS
+    known = options.TASK_WORKS | options.TASK_ACCEPTED | options.OWN
+    assert known == refusals.KNOWN_BY_TASKS
+    known = options.CALL_WORKS | options.CALL_ACCEPTED | options.OWN_OF_A_CALL
+    assert known == refusals.KNOWN_BY_CALLS
+    assert set(signals.NOT_SENT) == refusals.SIGNALS_NOT_SENT
+    for option in refusals.REFUSED_AS_FALSE:
+        with pytest.raises(InvalidTask):
+            options.check_definition("shop.send", {option: False})
+    with pytest.raises(TypeError, match="UUID"):
+        send.apply_async((1,), task_id="order-1")
+
+
+def test_what_has_no_equal_is_not_in_contrib_celery() -> None:
+    app, signatures = celery.Celery("x"), (send.s(1), celery.group(send.s(1)))
+    assert not [name for name in refusals.APP_NO_EQUAL if hasattr(app, name)]
+    refused = {"freeze", "stamp"}
+    for signature in signatures:
+        names = [name for name in refusals.SIGNATURE_NO_EQUAL if hasattr(signature, name)]
+        assert set(names) == refused
+        for name in refused:
+            with pytest.raises(NoEqual):
+                getattr(signature, name)()
+
+
+@pytest.mark.parametrize("below", refusals.CELERY_NAMES)
+def test_what_the_audit_lets_pass_can_be_imported_from_contrib_celery(below: str) -> None:
+    module = import_module(f"{celery.__name__}.{below}".rstrip("."))
+    names = refusals.CELERY_NAMES[below]
+    assert not [name for name in names if not hasattr(module, name)]
+    if not below:
+        assert names == set(module.__all__)
 
 
 def test_a_name_is_followed_through_modules_and_directories(tmp_path: Path) -> None:
@@ -143,9 +189,9 @@ def test_people_read_groups_with_their_counts_at_the_end(tmp_path: Path) -> None
     advice = FindingCode.TASK_FUNCTION.rule.advice
     assert lines[2] == f"  task-function: {advice} docs/moving.md#tasks"
     assert lines[3] == f"    {tmp_path / 'shop/tasks.py'}:4: shop.tasks.send celery"
-    assert lines[-6] == "5 files read, 0 skipped."
-    assert lines[-3].split() == ["Tests", "10", "(1", "perhaps,", "10", "in", "tests)"]
-    assert lines[-1].split() == ["test-mock", "7", "(1", "perhaps,", "7", "in", "tests)"]
+    assert lines[-7] == "5 files read, 0 skipped."
+    assert lines[-4].split() == ["Tests", "13", "(1", "perhaps,", "13", "in", "tests)"]
+    assert lines[-2].split() == ["test-mock", "7", "(1", "perhaps,", "7", "in", "tests)"]
 
 
 def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -117,12 +117,29 @@ def _calls_of(
     if scope is None:
         return [], False
     calls: list[QueueCall] = []
+    has_others = False
     for inside in sites_within(body, scope):
         if isinstance(inside.node, ast.Call):
             call = queue_call(inside.node, inside.scope, resolver)
-            if call is not None and not _is_part(inside, resolver):
+            if call is None:
+                # What leads to the method, as `send.s(1).set(…).delay()`, is no other work.
+                has_others |= not _is_receiver(inside, resolver)
+            elif not _is_part(inside, resolver):
                 calls.append(call)
-    return calls, len(statements) > len(calls)
+    is_lambda = isinstance(body, ast.Lambda)
+    return calls, has_others if is_lambda else len(statements) > len(calls)
+
+
+def _is_receiver(site: Site, resolver: Resolver) -> bool:
+    """Whether on what a call returns another method is called, and in the end one that enqueues."""
+    while (outer := site.parent) is not None:
+        if isinstance(outer.node, ast.Call) and outer.node.func is site.node:
+            if queue_call(outer.node, outer.scope, resolver) is not None:
+                return True
+        elif not isinstance(outer.node, ast.Attribute):
+            return False
+        site = outer
+    return False
 
 
 def _is_part(site: Site, resolver: Resolver) -> bool:

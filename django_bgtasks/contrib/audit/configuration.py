@@ -118,6 +118,6 @@ def _call(site: Site, node: ast.Call, resolver: Resolver) -> Iterator[AuditFindi
             ]
     for name, place, value in pairs:
         if is_update and name in BEAT:
-            yield from schedule_entries(site, value, name)
+            yield from schedule_entries(site, value, name, resolver)
         elif is_setting_name(name) or (is_update and path.endswith("update")):
             yield finding_at(site, code_of(name), name, written(node.func), node=place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from .calls import queue_call
 from .findings import AuditFinding, FindingCode
@@ -18,6 +18,7 @@ from .libraries import (
     TASK_CLASS,
     TASKS,
 )
+from .refusals import is_refused
 from .resolver import Resolver
 from .sites import Site, finding_at, written
 from .values import ClassRef, TaskRef
@@ -90,6 +91,8 @@ def _function(
     is_ours = task.library == TASKS
     code = FindingCode.TASK_DJANGO if is_ours else FindingCode.TASK_FUNCTION
     yield from _place(site, task)
+    if isinstance(node, ast.AsyncFunctionDef) and task.library == CELERY:
+        yield finding_at(site, FindingCode.OPTION_REFUSED, task.label, "async def")
     for decorator in node.decorator_list:
         path = resolver.decorator_path(decorator, site.scope)
         if path in DECORATORS:
@@ -117,12 +120,18 @@ def _place(site: Site, task: TaskRef) -> Iterator[AuditFinding]:
 
 
 def option_findings(
-    site: Site, keywords: Iterable[ast.keyword], library: str, subject: str
+    site: Site,
+    keywords: Sequence[ast.keyword],
+    library: str,
+    subject: str,
+    method: str = "",
 ) -> Iterator[AuditFinding]:
-    """The options among these keywords that need a thought."""
+    """The options among these keywords that need a thought. method: of a call of the task."""
     known = OPTIONS.get(library, {})
     for item in keywords:
         code = known.get(item.arg or "")
+        if library == CELERY and is_refused(item, keywords, method):
+            code = FindingCode.OPTION_REFUSED
         if code is not None and not _is_none(item.value):
             note = f"{item.arg}={written(item.value)}"
             yield finding_at(site, code, subject, note, node=item)
@@ -162,7 +171,7 @@ def _call(site: Site, node: ast.Call, resolver: Resolver) -> Iterator[AuditFindi
         yield finding_at(site, FindingCode.APP, written(node.func), APPS.get(path, CELERY))
     call = queue_call(node, site.scope, resolver)
     if call is not None and call.is_certain:
-        yield from option_findings(site, call.options, call.library, call.subject)
+        yield from option_findings(site, call.options, call.library, call.subject, call.method)
 
 
 def _makes_app(node: ast.Call, site: Site, resolver: Resolver) -> bool:

@@ -14,6 +14,7 @@ class FindingKind(Enum):
 
     DEFINITION = "definition"
     OPTION = "option"
+    REFUSAL = "refusal"
     CALL = "call"
     ARGUMENT = "argument"
     FUNCTION = "function"
@@ -30,6 +31,7 @@ class FindingKind(Enum):
 TITLES = {
     FindingKind.DEFINITION: "Definitions of tasks",
     FindingKind.OPTION: "Options that need a thought",
+    FindingKind.REFUSAL: "What the moved import refuses",
     FindingKind.CALL: "Calls",
     FindingKind.ARGUMENT: "Arguments that are not JSON",
     FindingKind.FUNCTION: "Functions that are no tasks",
@@ -70,6 +72,9 @@ class FindingCode(Enum):
     OPTION_LINK = "option-link"
     OPTION_HEADERS = "option-headers"
     OPTION_OTHER = "option-other"
+    OPTION_REFUSED = "option-refused"
+    SCHEDULE_REFUSED = "schedule-refused"
+    NO_EQUAL = "no-equal"
     CALL = "call"
     CALL_REFERENCE = "call-reference"
     CALL_INLINE = "call-inline"
@@ -119,6 +124,7 @@ class FindingCode(Enum):
     SETTING_ROUTES = "setting-routes"
     TEST_EAGER = "test-eager"
     TEST_MOCK = "test-mock"
+    TEST_MOCK_PATH = "test-mock-path"
 
     @property
     def rule(self) -> FindingRule:
@@ -130,7 +136,7 @@ _D, _O, _C = FindingKind.DEFINITION, FindingKind.OPTION, FindingKind.CALL
 _A, _F, _B = FindingKind.ARGUMENT, FindingKind.FUNCTION, FindingKind.BOUND
 _W, _L, _S = FindingKind.COMMIT, FindingKind.LOCK, FindingKind.SCHEDULE
 _H, _R, _T = FindingKind.HOOK, FindingKind.RESULT, FindingKind.TEST
-_X = FindingKind.SETTING
+_X, _E = FindingKind.SETTING, FindingKind.REFUSAL
 RULES = {
     FindingCode.TASK_FUNCTION: FindingRule(_D, "tasks", "Change the import, or write @task."),
     FindingCode.TASK_CLASS: FindingRule(
@@ -164,6 +170,15 @@ RULES = {
         _O, "headers", "Works when moved, or becomes a carried context."
     ),
     FindingCode.OPTION_OTHER: FindingRule(_O, "options", "Look it up: it may mean nothing here."),
+    FindingCode.OPTION_REFUSED: FindingRule(
+        _E, "options", "Refused when moved: write what stands for it."
+    ),
+    FindingCode.SCHEDULE_REFUSED: FindingRule(
+        _E, "schedules", "Refused when moved: becomes a schedule with when=."
+    ),
+    FindingCode.NO_EQUAL: FindingRule(
+        _E, "what-has-no-equal-here", "Is not there when moved: see what to write instead."
+    ),
     FindingCode.CALL: FindingRule(
         _C, "calls", "Works with the moved import, or becomes enqueue()."
     ),
@@ -284,6 +299,9 @@ RULES = {
     FindingCode.TEST_EAGER: FindingRule(_T, "tests", "Works when moved, or becomes run_jobs()."),
     FindingCode.TEST_MOCK: FindingRule(
         _T, "tests", "Works when moved, or becomes assert_enqueued()."
+    ),
+    FindingCode.TEST_MOCK_PATH: FindingRule(
+        _T, "tests", "Patches the old package: patch the name in your own module."
     ),
 }
 

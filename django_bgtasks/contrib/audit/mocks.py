@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from .findings import AuditFinding, FindingCode
-from .libraries import ANY_TASK, FUNCTION_CALLS, MOVED, TASK_CALLS
+from .libraries import ANY_TASK, FUNCTION_CALLS, MOVED, TASK_CALLS, library_of
 from .resolver import Resolver
 from .sites import Site, finding_at, written
 from .values import FunctionRef, MethodRef, TaskRef, Value
@@ -14,6 +14,11 @@ from .values import FunctionRef, MethodRef, TaskRef, Value
 PATCHES = frozenset({"patch", "setattr", "spy", "stub"})
 # The methods of tasks of which a text names no other thing.
 METHODS = frozenset({"apply_async", "delay", "send_with_options"})
+# What goes with the old package, beside the libraries themselves.
+AROUND = frozenset({
+    "celery_once", "celery_singleton", "django_celery_beat", "django_celery_results",
+    "django_huey", "kombu",
+})  # fmt: skip
 # What only mocks have.
 MOCKS = frozenset({
     "assert_any_call", "assert_called", "assert_called_once", "assert_called_once_with",
@@ -41,6 +46,9 @@ def find_mocks(site: Site, resolver: Resolver) -> Iterator[AuditFinding]:
 
 def _by_path(site: Site, text: str, resolver: Resolver) -> Iterator[AuditFinding]:
     names = text.split(".")
+    if names[0] in AROUND or library_of(text) not in {"", MOVED}:
+        yield finding_at(site, FindingCode.TEST_MOCK_PATH, text)
+        return
     value = resolver.by_path(names, site.scope.source)
     if _is_task_thing(value):
         yield finding_at(site, FindingCode.TEST_MOCK, text)

@@ -20,6 +20,7 @@ from .hooks import find_hooks
 from .locks import find_locks
 from .mocks import find_mocks
 from .project import Project
+from .refusals import find_refusals
 from .resolver import Resolver
 from .results import find_results
 from .schedules import find_schedules
@@ -35,14 +36,19 @@ FINDERS: dict[type[ast.AST], tuple[Finder, ...]] = {
     ast.AnnAssign: ASSIGNMENTS,
     ast.Assign: ASSIGNMENTS,
     ast.AsyncFunctionDef: FUNCTIONS,
-    ast.Attribute: (find_calls, find_hooks, find_locks, find_mocks, find_results, find_settings),
+    ast.Attribute: (
+        find_calls, find_hooks, find_locks, find_mocks, find_refusals, find_results, find_settings,
+    ),
     ast.BinOp: (find_calls,),
     ast.Call: (
         find_definitions, find_calls, find_arguments, find_functions, find_commits, find_locks,
         find_schedules, find_hooks, find_results, find_settings, find_mocks,
+        find_refusals,
     ),
-    ast.ClassDef: (find_definitions, find_schedules, find_hooks),
+    ast.ClassDef: (find_definitions, find_schedules, find_hooks, find_refusals),
     ast.FunctionDef: FUNCTIONS,
+    ast.Import: (find_refusals,),
+    ast.ImportFrom: (find_refusals,),
     ast.Name: (find_locks,),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from .findings import AuditFinding, FindingCode
 from .libraries import PERIODIC
 from .nodes import keyword
+from .refusals import has_refused_schedule, refused_schedule
 from .resolver import Resolver
 from .sites import Site, finding_at, written
 from .values import ClassRef, Foreign, MethodRef, RowsRef, TaskRef
@@ -37,7 +38,7 @@ def find_schedules(site: Site, resolver: Resolver) -> Iterator[AuditFinding]:
     """Schedules in the settings, in the code, and in tables."""
     node = site.node
     if isinstance(node, ast.Assign | ast.AnnAssign):
-        yield from _assignment(site, node)
+        yield from _assignment(site, node, resolver)
     elif isinstance(node, ast.Call):
         yield from _call(site, node, resolver)
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -55,23 +56,31 @@ def find_schedules(site: Site, resolver: Resolver) -> Iterator[AuditFinding]:
             yield finding_at(site, FindingCode.SCHEDULE_TABLE, cls.label)
 
 
-def _assignment(site: Site, node: ast.Assign | ast.AnnAssign) -> Iterator[AuditFinding]:
+def _assignment(
+    site: Site, node: ast.Assign | ast.AnnAssign, resolver: Resolver
+) -> Iterator[AuditFinding]:
     """`CELERY_BEAT_SCHEDULE = {…}`, `app.conf.beat_schedule = {…}`, or one key of it."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     for target in targets:
         if isinstance(target, ast.Subscript) and name_of(target.value) in SETTINGS:
+            if node.value is not None and has_refused_schedule(node.value, site, resolver):
+                continue
             subject = written(target.slice)
             yield finding_at(site, FindingCode.SCHEDULE_SETTING, subject, name_of(target.value))
         elif name_of(target) in SETTINGS and node.value is not None:
-            yield from schedule_entries(site, node.value, name_of(target))
+            yield from schedule_entries(site, node.value, name_of(target), resolver)
 
 
-def schedule_entries(site: Site, value: ast.expr, name: str) -> Iterator[AuditFinding]:
-    """One finding for each schedule of a dict, or one for what is no dict."""
+def schedule_entries(
+    site: Site, value: ast.expr, name: str, resolver: Resolver
+) -> Iterator[AuditFinding]:
+    """One finding for each schedule of a dict that works when moved, or one for what is no dict."""
     if not isinstance(value, ast.Dict):
         yield finding_at(site, FindingCode.SCHEDULE_SETTING, written(value), name)
         return
     for key, entry in zip(value.keys, value.values, strict=True):
+        if has_refused_schedule(entry, site, resolver):
+            continue
         label = written(key) if key is not None else written(entry)
         if isinstance(key, ast.Constant):
             label = str(key.value)
@@ -99,6 +108,10 @@ def name_of(node: ast.expr) -> str:
 def _call(site: Site, node: ast.Call, resolver: Resolver) -> Iterator[AuditFinding]:
     value = resolver.value(node.func, site.scope)
     path = value.path if isinstance(value, Foreign) else ""
+    if refused_schedule(site, resolver) or any(
+        has_refused_schedule(part, site, resolver) for part in node.args if path in ADD
+    ):
+        return
     if path in ADD or path in SCHEDULE_CALLS:
         yield finding_at(site, FindingCode.SCHEDULE_CODE, _subject(node), path.rpartition(".")[2])
     elif path.startswith(TABLES):
