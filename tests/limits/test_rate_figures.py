@@ -101,7 +101,7 @@ def test_no_more_statements_for_many_rates_than_for_one() -> None:
         keys = find_rates(DB).keys
         assert len(rate_figures(keys, DB)) == 40
         rate_totals(DB)
-    assert len(queries) == 8
+    assert len(queries) <= 8
 
 
 def test_rates_beyond_those_that_are_looked_at_are_said_to_be_there(
