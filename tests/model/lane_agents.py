@@ -4,8 +4,9 @@ READ COMMITTED. A statement that admits looks (its snapshot), locks those of the
 nobody else has locked, each as it is by then, and writes them one after the other. What it has
 written is seen at its COMMIT, but the unique index (lane, place) sees it at once: who writes the
 same number waits for that COMMIT and is refused. Nobody waits for a row that is locked: who has
-locked it looks after its own commit. Settlements are one step; what a view does locks first, and
-may be rolled back. Who dies has written nothing.
+locked it looks after its own commit. A settlement that hands numbers on is a statement like that,
+whose numbers are never free; the other ones are one step. What a view does locks first, and may be
+rolled back. Who dies has written nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .lane_state import (
     CANCELLED,
     FAILED,
     QUEUED,
+    RUNNING,
     SENT,
     SUCCEEDED,
     Agent,
@@ -41,7 +43,7 @@ def look(model: Model, world: World, agent: Agent) -> Agent:
     there is room for.
     """
     lanes = [waiting(model, world, lane) for lane in agent.lanes]
-    see = first_of if agent.hands_on else seen_of
+    see = first_of if agent.settles else seen_of
     lines = tuple(see(model, world, agent, rows) for rows in lanes if rows)
     return agent._replace(
         at="lock", lines=lines, looks=agent.looks + 1, pairs=(), overrides=world.overrides
@@ -67,10 +69,10 @@ def seen_of(model: Model, world: World, agent: Agent, rows: list[int]) -> Line:
 
 
 def first_of(model: Model, world: World, agent: Agent, rows: list[int]) -> Line:
-    """Only the first that waits, and for it the number that was freed."""
-    rules, number = model.rules, max(agent.freed or (1,))
-    row = rows[0 if rules.hands_on_to_first else -1]
+    """Only the first that waits, and for it the number of the job that is settled."""
+    rules, row = model.rules, rows[0 if model.rules.hands_on_to_first else -1]
     lane, n = model.plans[row].lane, most(model, world.overrides, row)
+    [number] = [world.jobs[i].place for i in agent.settles if model.plans[i].lane == lane]
     highest = max((world.jobs[index].place for index in holders(model, world, lane)), default=0)
     fits = number <= n and (highest <= n or not rules.asks_highest)
     return Line((row,), (number,) if fits else (), 1)
@@ -132,9 +134,6 @@ def again_or_end(model: Model, agent: Agent, *, refused: bool = False) -> list[A
     """After a statement: what there is to do next."""
     rules = model.rules
     blank = Agent(agent.kind, "look", agent.lanes, agent.freed, agent.job)
-    if agent.hands_on:
-        # Where nobody waits it has seen all that there is to be seen.
-        return [blank] if agent.missed or refused else []
     if refused and rules.tries_again:
         return [blank._replace(looks=agent.looks - 1)]
     if agent.missed and not refused and agent.looks < rules.most_looks:
@@ -148,6 +147,8 @@ def agent_steps(model: Model, world: World, me: Agent) -> Iterator[tuple[str, Wo
     """What an agent does next, if it waits for nobody."""
     if me.at == "look" and model.apart:
         yield "looks", with_agents(world, look(model, world, me), without=me)
+    elif me.kind == "settle":
+        yield from _settle(model, world, me)
     elif me.at in ("look", "lock"):
         yield from _lock(model, world, me)
     elif me.at == "write":
@@ -194,6 +195,46 @@ def _write(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]
         yield f"commits {me.pairs} and sends", after_commit
 
 
+def _settle(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]:
+    """The claims are compared when the rows are locked, and those who get the numbers are claimed
+    with them. So nobody else can have a number meanwhile.
+    """
+    if me.at == "write":
+        yield f"commits, and hands on {me.pairs}", handed_on(model, world, me, RUNNING)
+        return
+    seen = look(model, world, me) if me.at == "look" else me
+    yield "locks the rows", with_agents(world, lock(model, world, me, seen), without=me)
+
+
+def handed_on(model: Model, world: World, me: Agent, state: str) -> World:
+    """They have succeeded, and who is next has their numbers.
+
+    Where nobody has one, it has yet to look; and where there may be several, for those who found
+    locked who was next.
+    """
+    lanes, numbers, rules = set(me.lanes), [], model.rules
+    served = {model.plans[row].lane for row, _ in me.pairs}
+    for row, _ in me.pairs:
+        if most(model, me.overrides, row) == 1 or not rules.looks_beside:
+            lanes.discard(model.plans[row].lane)
+    if not rules.looks_again:
+        lanes &= served
+    for index in me.settles:
+        if model.plans[index].lane not in served and model.has_choice:
+            numbers.append(world.jobs[index].place)
+        world = with_job(world, index, state=SUCCEEDED, place=0, late=False, is_forced=False)
+    world = committed(model, world, me, state)
+    for row, _ in me.pairs:
+        world = with_job(world, row, has_begun=model.plans[row].mode == "skip")
+    looks = Agent(lanes=tuple(sorted(lanes)), freed=tuple(sorted(numbers)))
+    return with_agents(world, *[looks] * bool(lanes))
+
+
+def settler(world: World, index: int) -> Agent | None:
+    """Who is about to settle a job by a statement that hands its number on."""
+    return next((one for one in world.agents if index in one.settles), None)
+
+
 def is_refused(model: Model, world: World, me: Agent) -> bool:
     """The unique index knows the number already."""
     row, number = me.pairs[me.written]
@@ -212,6 +253,8 @@ def committed(model: Model, world: World, me: Agent, state: str) -> World:
 
 def is_last(model: Model, world: World, me: Agent) -> bool:
     """It has yet to commit, and nobody is in the way."""
+    if me.kind == "settle":
+        return me.at == "write"
     is_written = me.at == "write" and me.written + 1 == len(me.pairs)
     return is_written and not writer(model, world, me) and not is_refused(model, world, me)
 
@@ -338,7 +381,8 @@ def deadlocks(model: Model, world: World) -> Iterator[tuple[str, World]]:
 
 def waits_for(model: Model, world: World, me: Agent) -> Agent | None:
     """Whose commit it waits for; to lock a row no statement that admits waits."""
-    return writer(model, world, me) if me.at == "write" and model.rules.unique else None
+    writes = me.at == "write" and me.kind != "settle"
+    return writer(model, world, me) if writes and model.rules.unique else None
 
 
 def describe(agent: Agent) -> str:

@@ -60,12 +60,12 @@ class Line(NamedTuple):
 class Agent(NamedTuple):
     """A process between two steps, mostly one that admits.
 
-    kind: "admit", "sweep", "cancel", "anyway", "resume", "retry", "zombie" or "inside". freed: the
-    numbers that it prefers. hands_on: before all else it hands the number that it has freed to the
-    first that waits. job: whose it is, or -1. looks: how many it has made. missed: somebody was not
-    admitted for whom there is room. pairs: the rows that it has locked, with their numbers.
-    written: how many of them the index knows. idle: rows that it has locked for nothing. overrides:
-    those of its snapshot.
+    kind: "admit", "settle", "sweep", "cancel", "anyway", "resume", "retry", "zombie" or "inside".
+    freed: the numbers that it prefers. job: whose it is, or -1. looks: how many it has made.
+    missed: somebody was not admitted for whom there is room. pairs: the rows that it has locked,
+    with their numbers. written: how many of them the index knows. idle: rows that it has locked for
+    nothing. overrides: those of its snapshot. settles: the jobs that it settles, whose numbers it
+    hands on.
     """
 
     kind: str = "admit"
@@ -80,7 +80,7 @@ class Agent(NamedTuple):
     written: int = 0
     idle: tuple[int, ...] = ()
     overrides: tuple[int, ...] = ()
-    hands_on: bool = False
+    settles: tuple[int, ...] = ()
 
 
 class World(NamedTuple):
@@ -107,11 +107,12 @@ class Rules:
     locked. tries_again: when the index or a deadlock has refused it. stays: it does not look behind
     the first rows. unique: the index. asks_state: a row that is locked must still wait. counts_all:
     numbers above N are held too. within_n: none above N is handed on. own_n: each row is admitted
-    by its own N, not by that of the first. prefers: the freed numbers. hands_on: who has freed one
-    number hands that on before it looks at all, to the first that waits, hands_on_to_first, and not
-    if a number above N is held, asks_highest. same_numbers: nor are freed ones preferred then, so
-    that all want the same ones. fences: a zombie writes nothing. sweeps: after
-    a crash, after a rollback, and where N differs within a lane. keeps: a sequence keeps its place
+    by its own N, not by that of the first. prefers: the freed numbers. hands_on: who settles a
+    success hands its number on in the same statement, to the first that waits, hands_on_to_first,
+    and not if a number above N is held, asks_highest; where there is nobody, it looks_again after
+    its commit, and looks_beside where more than one may have a number. same_numbers: freed numbers are not preferred where one above N is held, so
+    that all want the same ones. fences: a zombie writes nothing. sweeps: after a crash, after a
+    rollback, and where N differs within a lane. keeps: a sequence keeps its place
     until a later attempt. takes: a paused queue loses its places "always", "once" when it is
     paused, or "never". resumes: who resumes reads the lanes "after" its commit, or "before" it.
     cancel_looks, raise_looks, anyway_looks, busy_looks: after their commit too. asks_busy: only
@@ -132,6 +133,8 @@ class Rules:
     hands_on: bool = True
     hands_on_to_first: bool = True
     asks_highest: bool = True
+    looks_again: bool = True
+    looks_beside: bool = True
     same_numbers: bool = True
     fences: bool = True
     sweeps: bool = True
@@ -269,8 +272,7 @@ def freed(model: Model, world: World, index: int, state: str) -> World:
     place = world.jobs[index].place
     world = with_job(world, index, state=state, place=0, late=False, is_forced=False)
     numbers = (place,) if place and model.has_choice else ()
-    agent = Agent(lanes=(model.plans[index].lane,), freed=numbers)
-    return with_agents(world, agent._replace(hands_on=bool(place) and model.rules.hands_on))
+    return with_agents(world, Agent(lanes=(model.plans[index].lane,), freed=numbers))
 
 
 def is_full(model: Model, world: World, row: int) -> bool:

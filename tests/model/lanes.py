@@ -1,8 +1,8 @@
 """All that happens to limits and sequences, and an exhaustive search of it.
 
 Workers are as many as there are jobs: one with its message may begin at any time. A sweep comes
-after a crash or a rollback only, for one that was not to wait, and for one that stood behind one
-with a smaller N, so that whatever else needs it is found.
+after a crash or a rollback only, for one that was not to wait, for one that stood behind one with a
+smaller N, and where N was raised, so that whatever else needs it is found.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from functools import partial
 
 from .explore import Broken, Step, explore
-from .lane_agents import agent_steps, committed, deadlocks, describe, is_last, look_inside
+from .lane_agents import (
+    agent_steps,
+    committed,
+    deadlocks,
+    describe,
+    handed_on,
+    is_last,
+    look_inside,
+    settler,
+)
 from .lane_state import (
     BLOCKED,
     CANCELLED,
@@ -53,7 +62,7 @@ def job_steps(model: Model, world: World, index: int) -> Iterator[Step]:
             yield Step(True, f"{who} is due", with_job(world, index, state=SENT))
         else:
             yield Step(True, f"{who} is due and lines up", lined_up_and_look(model, world, index))
-    elif job.state == RUNNING:
+    elif job.state == RUNNING and settler(world, index) is None:
         for what, after in settlements(model, world, index):
             yield Step(True, f"{who} {what}", after)
     elif job.state == LOST:
@@ -89,6 +98,8 @@ def settlements(model: Model, world: World, index: int) -> Iterator[tuple[str, W
     if "succeeds" in model.outcomes:
         if rules.looks == "before":
             yield "succeeds, not committed", look_inside(model, world, index)
+        elif rules.hands_on and job.place:
+            yield "succeeds", hands_on(model, world, (index,))
         else:
             yield "succeeds", freed(model, world, index, SUCCEEDED)
     if "fails" in model.outcomes:
@@ -106,17 +117,27 @@ def settlements(model: Model, world: World, index: int) -> Iterator[tuple[str, W
                 yield "is retried later", freed(model, again, index, SCHEDULED)
 
 
+def hands_on(model: Model, world: World, settled: tuple[int, ...]) -> World:
+    """A statement begins that settles these, and hands their numbers on."""
+    lanes = tuple(sorted(model.plans[index].lane for index in settled))
+    return with_agents(world, Agent("settle", lanes=lanes, settles=settled))
+
+
 def group_steps(model: Model, world: World) -> Iterator[Step]:
     """One transaction settles several jobs, and one statement admits for all their lanes."""
-    if model.group and all(world.jobs[index].state == RUNNING for index in model.group):
+    runs = [index for index in model.group if world.jobs[index].state == RUNNING]
+    if model.group and len(runs) == len(model.group) and not any(settler(world, i) for i in runs):
         places = sorted({world.jobs[index].place for index in model.group})
         numbers = tuple(places) if model.has_choice else ()
+        if model.rules.hands_on and len({model.plans[index].lane for index in runs}) == len(runs):
+            yield Step(True, "the group succeeds", hands_on(model, world, model.group))
+            return
         for index in model.group:
             world = with_job(world, index, state=SUCCEEDED, place=0)
         lanes = tuple(sorted({model.plans[index].lane for index in model.group}))
-        agent = Agent(lanes=lanes, freed=numbers)
-        agent = agent._replace(hands_on=len(places) == 1 and model.rules.hands_on)
-        yield Step(True, "the group succeeds", with_agents(world, agent))
+        yield Step(
+            True, "the group succeeds", with_agents(world, Agent(lanes=lanes, freed=numbers))
+        )
 
 
 def wishes(model: Model, world: World) -> Iterator[tuple[str, World]]:
@@ -222,10 +243,21 @@ def impatient(model: Model, world: World) -> list[int]:
 
 
 def delayed(model: Model, world: World) -> list[int]:
-    """Who could begin, but stood behind one with a smaller N in the last look."""
+    """Who could begin, but waits for a sweep."""
     lanes = [waiting(model, world, lane) for lane in range(model.lanes)]
     firsts = [rows[0] for rows in lanes if rows]
-    return [row for row in firsts if has_mixed_n(model, row) and not is_full(model, world, row)]
+    return [
+        row for row in firsts if comes_late(model, world, row) and not is_full(model, world, row)
+    ]
+
+
+def comes_late(model: Model, world: World, row: int) -> bool:
+    """In the last look it may have stood behind one with a smaller N; or N was raised while a
+    number was handed on, and whoever did it found locked who was next.
+    """
+    unset = (NOT_SET,) * model.lanes
+    is_raised = most(model, world.overrides, row) > most(model, unset, row)
+    return has_mixed_n(model, row) or is_raised
 
 
 def has_mixed_n(model: Model, row: int) -> bool:
@@ -237,17 +269,19 @@ def has_mixed_n(model: Model, row: int) -> bool:
 def deaths(model: Model, world: World) -> Iterator[Step]:
     """A process dies; a transaction that it had open is rolled back."""
     for index, job in enumerate(world.jobs):
-        if job.state == RUNNING:
-            lost = with_job(world, index, state=LOST)
+        settles = settler(world, index)
+        if job.state == RUNNING and (settles is None or settles.at != "write"):
+            lost = with_agents(with_job(world, index, state=LOST), without=settles)
             yield Step(False, f"the holder of job {index} dies", lost)
             zombie = Agent("zombie", "late", (model.plans[index].lane,), job=index)
-            taken = with_agents(with_job(world, index, state=SENT), zombie)
+            taken = with_agents(with_job(world, index, state=SENT), zombie, without=settles)
             yield Step(False, f"job {index} is rescued from one that lives", taken)
     dirty = world._replace(is_dirty=True)
     for agent in dict.fromkeys(world.agents):
         yield Step(False, f"{describe(agent)} dies", with_agents(dirty, without=agent))
         if is_last(model, world, agent):
-            dead = committed(model, dirty, agent, QUEUED)
+            ends = handed_on if agent.settles else committed
+            dead = ends(model, dirty, agent, LOST if agent.settles else QUEUED)
             yield Step(False, f"{describe(agent)} commits and dies", dead)
 
 
@@ -281,7 +315,7 @@ def _confirm(model: Model, world: World) -> None:
     at_rest = not world.agents and not world.is_dirty
     for lane in range(model.lanes) if at_rest else ():
         rows = waiting(model, world, lane)
-        comes = model.rules.sweeps and rows and has_mixed_n(model, rows[0])
+        comes = model.rules.sweeps and rows and comes_late(model, world, rows[0])
         if rows and not comes and not is_full(model, world, rows[0]):
             raise Broken(f"job {rows[0]} is stuck: it waits while a place is free")
 

@@ -80,10 +80,26 @@ SIZES = {
         1_100,
         Model((FIRST_PASSES, PAUSABLE_PASSES), RETRIES, **people("pause", wishes=2)),
     ),
-    "two lanes of a group": (
+    "two lanes of a group": (490, Model(GROUP, group=(0, 1), **people("sweep"))),
+    "two lanes of a group, and nobody hands on": (
         8_900,
-        Model(GROUP, group=(0, 1), any_order=True, **people("sweep")),
+        Model(GROUP, group=(0, 1), any_order=True, rules=Rules(hands_on=False), **people("sweep")),
     ),
+    "slow statements, and a crash": (4_700, Model((HOLDER, WAITS, ONE), apart=True, faults=1)),
+    "slow statements of two places": (650, Model((*TWO_HOLDERS, WAITS_OF_TWO), apart=True)),
+    "slow statements, and N is lowered": (
+        7_800,
+        Model((*TWO_HOLDERS, WAITS_OF_TWO), apart=True, overrides=(1,), wishes=1),
+    ),
+    "slow statements, and who is next is cancelled": (
+        9_400,
+        Model((HOLDER, WAITS, ONE), apart=True, **people("cancel")),
+    ),
+    "slow statements, and the next one is run anyway": (
+        12_000,
+        Model((HOLDER, WAITS, ONE), apart=True, **people("anyway")),
+    ),
+    "slow statements, who does not wait": (520, Model((SKIPS_FIRST, SKIPS), apart=True)),
     "who does not wait, and one behind it": (1_200, Model((SKIPS_FIRST, SKIPS, ONE))),
     "numbers above the N of some": (1_300, Model(FREED_THREE, group=(0, 1))),
     "a sequence and a limit of one key": (1_100, Model((FIRST_PASSES, Plan(at_once=3), PASSES))),
@@ -96,6 +112,14 @@ SIZES = {
     "limits of one key": (1_700, Model((HOLDER, Plan(at_once=3), Plan(at_once=2)))),
 }
 LONG_SIZES = {
+    "slow statements, and N is raised": (
+        61_000,
+        Model((HOLDER, WAITS, ONE), apart=True, overrides=(2,), wishes=1),
+    ),
+    "slow statements, and a pause": (
+        76_000,
+        Model((HOLDER, PAUSABLE), RETRIES, apart=True, **people("pause", wishes=2)),
+    ),
     "three of two places": (6_400, Model((*TWO_HOLDERS, OF_TWO, OF_TWO))),
     "two places, slow statements": (53_000, Model((TWO_HOLDERS[0], OF_TWO, OF_TWO), apart=True)),
     "each outcome and a crash": (24_000, Model((HOLDER, ONE), ALL, faults=1)),
@@ -189,6 +213,18 @@ TWINS = {
     "a place is handed on to another than the first": (
         Model((FIRST_PASSES, PASSES, PASSES), rules=Rules(hands_on_to_first=False)),
         "goes before",
+    ),
+    "it does not look again where nobody has its number": (
+        Model((HOLDER, ONE), apart=True, rules=Rules(looks_again=False)),
+        "is stuck",
+    ),
+    "it does not look beside the number that it has handed on": (
+        Model((TWO_HOLDERS[0], OF_TWO, OF_TWO), rules=Rules(looks_beside=False)),
+        "is stuck",
+    ),
+    "it hands on though its claim is lost": (
+        Model((HOLDER, ONE), faults=1, apart=True, rules=Rules(fences=False)),
+        "goes on without a place|while it is|two holders",
     ),
     "nobody looks when N is raised": (
         Model((*TWO_HOLDERS, OF_TWO), overrides=(1, 2), wishes=2, rules=Rules(raise_looks=False)),
