@@ -31,7 +31,7 @@ from ..core.states import WAITING, State, WaitsFor
 from ..core.values import COPIED_BY, TYPED
 from ..ledger.admission import LANE, RATE, Kind
 from ..ledger.connection import retry_on_conflict
-from ..ledger.lanes import Admitted, admit
+from ..ledger.lanes import Admitted, HandedOn, admit
 from ..ledger.lifecycle import (
     holder_of,
     insert,
@@ -71,8 +71,13 @@ AnyTask = BackgroundTask[Any, Any]
 class Keeper(Protocol):
     """A process that runs itself what can begin by the end of those that it has run."""
 
-    def claim_first(self, freed: Mapping[str, Sequence[int]]) -> set[str]:
-        """Claim the first in line of lanes of which one number was freed. Returns these lanes."""
+    def hand_on(self, done: Sequence[tuple[Job, Any]]) -> HandedOn:
+        """Settle these successes and claim who is next for their places, if it can do so at once:
+        what was not settled is to be settled as usual.
+        """
+
+    def look(self, freed: Mapping[str, Sequence[int]]) -> Collection[str]:
+        """Those of these lanes in which somebody may wait for the numbers that were freed."""
 
     def keep(self, ready: Ready) -> Ready:
         """Run some of these jobs. Returns the others, which are to be sent."""
@@ -341,8 +346,7 @@ def admit_now(
     """admit_on_commit(), of what is committed. Returns how many jobs were let in."""
     keeper = _keeper.get()
     if keeper is not None and lanes:
-        served = keeper.claim_first(lanes)
-        lanes = {lane: numbers for lane, numbers in lanes.items() if lane not in served}
+        lanes = {lane: lanes[lane] for lane in keeper.look(lanes)}
     placed = _admit_all(LANE, lanes, using)
     ready = [job for job in placed if not job.waits_for]
     rates = {*rates, *(job.rate or "" for job in placed if job.waits_for)}
@@ -380,6 +384,12 @@ def _admit_all(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> li
     keys = list(freed)
     pages = [keys[first : first + PAGE] for first in range(0, len(keys), PAGE)]
     return [job for page in pages for job in admit(kind, {key: freed[key] for key in page}, using)]
+
+
+def settle_by_keeper(done: Sequence[tuple[Job, Any]]) -> HandedOn:
+    """Keeper.hand_on(); nothing is settled where there is no keeper."""
+    keeper = _keeper.get()
+    return keeper.hand_on(done) if keeper is not None and done else HandedOn()
 
 
 @contextmanager

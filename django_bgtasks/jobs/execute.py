@@ -39,6 +39,7 @@ from ..core.states import FINAL, State, Transition
 from ..core.values import COPIED_BY
 from ..ledger.connection import retry_until_connected
 from ..ledger.database_errors import DISCONNECTED, OUT_OF_SIGHT, was_rolled_back
+from ..ledger.lanes import HandedOn
 from ..ledger.lifecycle import (
     apply_outcome,
     claim_many,
@@ -73,7 +74,7 @@ from ..workflows.tree import insert_elements
 from .carried import carried_of
 from .commit_hooks import log_failures_after_commit
 from .context import JobContext, context_of, flush_progress
-from .enqueue import dispatch_on_commit
+from .enqueue import dispatch_on_commit, settle_by_keeper
 from .job_log import JobLog
 from .middleware import aentered, entered, middleware_of, report_outcome
 from .on_failure import call_on_failure
@@ -136,9 +137,7 @@ def claim_jobs(
     """
     claim = partial(claim_many, job_ids, worker, using, queues, backend)
     jobs = retry_until_connected(claim, using)
-    if [job for job in jobs if job.seat is not None]:
-        jobs = give_seats(jobs, using)
-    return jobs
+    return give_seats(jobs, using) if [job for job in jobs if job.seat is not None] else jobs
 
 
 def run_claimed(job: Job, using: str, grouped: bool = False, of_caller: bool = False) -> Run | None:
@@ -313,9 +312,11 @@ def settle_runs(runs: Sequence[Run], using: str, patient: bool = True) -> list[R
     patient: outlive a lost connection; otherwise its error is raised.
     """
     refresh_connections()
-    settle_all = partial(settle_many, [(r.job, r.outcome.result) for r in runs if r.open], using)
+    done = [(run.job, run.outcome.result) for run in runs if run.open]
+    handed = settle_by_keeper(done) if [run for run in runs if run.job.lane] else HandedOn()
+    write = partial(settle_many, [end for end in done if end[0].pk not in handed.settled], using)
     try:
-        settled = retry_until_connected(settle_all, using) if patient else settle_all()
+        settled = {*handed.settled, *(retry_until_connected(write, using) if patient else write())}
     except DatabaseError:
         if not patient:
             raise
@@ -323,7 +324,7 @@ def settle_runs(runs: Sequence[Run], using: str, patient: bool = True) -> list[R
         return [run for run in runs if not run.open or _settle_alone(run)]
     ended = [run for run in runs if run.open and run.job.pk in settled]
     if awaited := [run for run in ended if run.job.lane or run.job.rate or run.job.batch]:
-        pass_on([(run.job, run.outcome) for run in awaited], using)
+        pass_on([(run.job, run.outcome) for run in awaited], using, handed)
     for run in runs:
         if run.open and run.job.pk in settled:
             _tell(run)

@@ -15,7 +15,13 @@ from ..core.outcomes import Outcome
 from ..core.states import FINAL, State
 from ..ledger.admission import AHEAD, LANE, RATE
 from ..ledger.connection import retry_until_connected
-from ..ledger.lanes import PATIENCE, impatient_jobs, keys_with_waiting, take_places_of_paused
+from ..ledger.lanes import (
+    PATIENCE,
+    HandedOn,
+    impatient_jobs,
+    keys_with_waiting,
+    take_places_of_paused,
+)
 from ..ledger.lifecycle import release
 from ..ledger.seats import margin_of, next_free, period_of, put_off, shorten, take_seats
 from ..ledger.transitions import promote
@@ -31,15 +37,20 @@ LOOKS = 5
 INEXACT, WORTH = 0.003, 0.01
 
 
-def pass_on(ended: Sequence[tuple[Job, Outcome]], using: str) -> None:
+def pass_on(
+    ended: Sequence[tuple[Job, Outcome]], using: str, handed: HandedOn | None = None
+) -> None:
     """Give the places that these jobs have held to the next ones, after their settlement, and let
     their workflows go on.
 
-    ended: each as it was before, with what it came to.
+    ended: each as it was before, with what it came to. handed: whose places others have already.
     """
-    lanes: dict[str, list[int]] = {}
+    handed = handed or HandedOn()
+    lanes: dict[str, list[int]] = {lane: [] for lane in handed.open}
+    served = {job.lane for job in handed.claimed}
     for job, outcome in ended:
-        if job.lane is not None and gives_up_place(job.lane_mode, outcome.transition):
+        gives_up = job.lane is not None and gives_up_place(job.lane_mode, outcome.transition)
+        if job.lane is not None and gives_up and job.lane not in served:
             lanes.setdefault(job.lane, []).extend([job.place] if job.place else [])
     rates = {job.rate for job, _ in ended if job.rate and job.seat}
     if lanes or rates:

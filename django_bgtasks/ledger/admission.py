@@ -23,7 +23,7 @@ from django.db.models import Case, Q, Value, When
 from ..core.limits import IN_ORDER, MAX_PLACES
 from ..core.states import State, Transition, WaitsFor
 from ..models import LimitOverride, QueuePause, Seat
-from .statement_texts import READ, TABLE, claim_values
+from .statement_texts import READ, TABLE, claim_values, settle_sql
 from .statements import Dialect
 
 OVERRIDES, PAUSES, SEATS = (model._meta.db_table for model in (LimitOverride, QueuePause, Seat))
@@ -231,58 +231,82 @@ RETURNING {RETURNED}
 
 @cache
 def first_sql(vendor: str) -> str:
-    """Who is the first in line in these lanes: the lane, and what RETURNED has of the job.
-
-    On PostgreSQL, where a statement takes longer, with some of those behind, in their order.
+    """Who is the first in line in these lanes, with some of those behind, in their order: the lane,
+    and what RETURNED has of the job.
     """
+    few = f"{TABLE} j WHERE j.lane = keys.key AND {_waits(LANE)} {ORDER} LIMIT {SOME_BEHIND}"
     if vendor == "postgresql":
         of_job = RETURNED.replace(TABLE, "j")
         return f"""\
 WITH keys AS (SELECT * FROM unnest((SELECT %s::text[])) AS keys(key))
-SELECT keys.key, {of_job} FROM keys CROSS JOIN LATERAL (
-    SELECT * FROM {TABLE} j WHERE j.lane = keys.key AND {_waits(LANE)} {ORDER} LIMIT {SOME_BEHIND}
-) AS j {ORDER}
+SELECT keys.key, {of_job} FROM keys CROSS JOIN LATERAL (SELECT * FROM {few}) AS j {ORDER}
 """
     return f"""\
 WITH keys(key) AS (SELECT value FROM json_each(%s))
-SELECT keys.key, {RETURNED} FROM keys JOIN {TABLE} ON {TABLE}.id = ({_first(LANE)})
+SELECT keys.key, {RETURNED} FROM keys JOIN {TABLE} ON {TABLE}.id IN (SELECT j.id FROM {few})
+{ORDER.replace("j.", f"{TABLE}.")}
 """
 
 
 @cache
-def claim_first_sql(dialect: Dialect, vendor: str) -> str:
-    """Give these numbers of lanes to these jobs, and claim them, if they are the first in line.
+def hand_on_sql(dialect: Dialect) -> str:
+    """Settle successes, give their numbers of lanes to who is next, and claim these jobs.
+
+    It is settle_sql() and claim_next_sql() in one statement of PostgreSQL, whose parameters it has.
+    The second part has its rows from the first one: so they are locked and written later, and only
+    for who was settled. Returned for each of those: its id, what a claim reads of who is next, and
+    whether the lane has more places than one.
+    """
+    return f"""\
+WITH settled AS ({settle_sql(dialect)}, lane
+), keys AS (
+    SELECT settled.lane AS key, prefix, keys.id, n FROM settled JOIN unnest((SELECT %s::text[]),
+        (SELECT %s::text[]), (SELECT %s::uuid[]), (SELECT %s::int[])) AS keys(key, prefix, id, n)
+        ON keys.key = settled.lane
+), next AS (
+    SELECT keys.n, j.id, allowed FROM keys CROSS JOIN LATERAL (
+        SELECT j.id, {LANE.allowed} AS allowed FROM {TABLE} j
+        WHERE j.id = keys.id AND j.waits_for || '' = '{LANE.waits_for}' AND j.lane || '' = keys.key
+            AND {_fits(dialect)}
+        FOR UPDATE SKIP LOCKED
+    ) AS j
+), claimed AS ({_claim_next(dialect, "postgresql")}, allowed > 1 AS has_more
+)
+SELECT settled.id, claimed.* FROM settled LEFT JOIN claimed ON claimed.lane = settled.lane
+"""
+
+
+@cache
+def claim_next_sql(dialect: Dialect) -> str:
+    """Give numbers of lanes to these jobs, and claim them, if they are the first in line: SQLite.
 
     It is admit_sql() and claim_sql() for who knows what it will find, so that a crash can be
     charged to the job. Its parameters are rows of (lane, prefix, job, number), and the worker. What
     needs more than the number is left out, and all where somebody has a number above the limit.
     """
-    fits = f"""\
+    return f"""\
+WITH keys(key, prefix, id, n) AS (
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(%s)
+), next AS (
+    SELECT keys.n, j.id FROM keys JOIN {TABLE} j ON j.id = keys.id WHERE {_fits(dialect)}
+)
+{_claim_next(dialect, "sqlite")}
+"""
+
+
+def _fits(dialect: Dialect) -> str:
+    """The condition that job `j` can have number `n` of the key of `keys`, and run with it."""
+    return f"""\
 j.rate IS NULL AND (j.expires_at IS NULL OR j.attempt > 0 OR j.expires_at > {dialect.now})
     AND keys.n <= {LANE.allowed} AND COALESCE((
         SELECT MAX(h.place) FROM {TABLE} h WHERE h.lane = keys.key AND h.place IS NOT NULL), 0
     ) <= {LANE.allowed} AND j.id = ({_first(LANE)})"""
-    if vendor == "postgresql":
-        first = f"""\
-keys AS (
-    SELECT * FROM unnest((SELECT %s::text[]), (SELECT %s::text[]), (SELECT %s::uuid[]),
-        (SELECT %s::int[])) AS keys(key, prefix, id, n)
-), first AS (
-    SELECT keys.n, j.id FROM keys CROSS JOIN LATERAL (
-        SELECT j.id FROM {TABLE} j WHERE j.id = keys.id
-            AND j.waits_for || '' = '{LANE.waits_for}' AND j.lane || '' = keys.key AND {fits}
-        FOR UPDATE SKIP LOCKED
-    ) AS j
-)"""
-    else:
-        first = f"""\
-keys(key, prefix, id, n) AS (
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(%s)
-), first AS (SELECT keys.n, j.id FROM keys JOIN {TABLE} j ON j.id = keys.id WHERE {fits})"""
+
+
+def _claim_next(dialect: Dialect, vendor: str) -> str:
+    """Give their numbers to the jobs of `next`, and claim them."""
     state = dialect.state.replace("state", f"{TABLE}.state")
     return f"""\
-WITH {first}
-UPDATE {TABLE} SET place = first.n, waits_for = '', {CAN_RUN[vendor]}, {claim_values(dialect)}
-FROM first WHERE {TABLE}.id = first.id AND {state} = '{BLOCKED}'
-RETURNING {", ".join(f"{TABLE}.{name}" for name in READ)}
-"""
+UPDATE {TABLE} SET place = next.n, waits_for = '', {CAN_RUN[vendor]}, {claim_values(dialect)}
+FROM next WHERE {TABLE}.id = next.id AND {state} = '{BLOCKED}'
+RETURNING {", ".join(f"{TABLE}.{name}" for name in READ)}"""

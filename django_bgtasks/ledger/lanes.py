@@ -3,7 +3,8 @@
 A place is the pair (lane, place) of its job's row, and unique: it can neither be lost nor given
 away twice. Nothing is counted, and nothing is locked for a lane. Whoever frees a place, or adds a
 job that waits for one, commits first and then looks for whom it fits; the last one to commit sees
-all the others. What a crash leaves between the two is found by a sweep.
+all the others. What a crash leaves between the two is found by a sweep. A worker that has run a job
+hands its place on in the statement that settles it.
 
 `tests/model/lanes.py` searches the interleavings.
 """
@@ -11,7 +12,7 @@ all the others. What a crash leaves between the two is found by a sweep.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError, connections, transaction
@@ -23,7 +24,16 @@ from ..core.options import stored_backends
 from ..core.outcomes import outcome_of_busy
 from ..core.states import State, Transition, WaitsFor
 from ..models import Job, LimitOverride, QueuePause, Seat
-from .admission import AHEAD, LANE, RATE, Kind, admit_sql, claim_first_sql, first_sql
+from .admission import (
+    AHEAD,
+    LANE,
+    RATE,
+    Kind,
+    admit_sql,
+    claim_next_sql,
+    first_sql,
+    hand_on_sql,
+)
 from .batches import cancel_rows
 from .connection import retried
 from .returning import skipping_locked, update_returning
@@ -97,39 +107,57 @@ def _admit(
 
 @retried
 def first_in_line(lanes: Collection[str], using: str) -> dict[str, list[Admitted]] | None:
-    """Who waits first in these lanes, on PostgreSQL with some of those behind; None where there is
-    no claim_first().
-    """
+    """Who waits first in these lanes, and some behind them; None where there is no hand_on()."""
     dialect, vendor = dialect_of(using), connections[using].vendor
     if dialect is None:
         return None
     rows = dialect.run(first_sql(vendor), [dialect.array(lanes)], using, searches=True)
-    first: dict[str, list[Admitted]] = {}
+    lines: dict[str, list[Admitted]] = {}
     for lane, pk, *rest in rows:
-        first.setdefault(lane, []).append(Admitted(uuid_of(pk), *rest))
-    return first
+        lines.setdefault(lane, []).append(Admitted(uuid_of(pk), *rest))
+    return lines
 
 
-@retried
-@fault_point("admit")
-def claim_first(numbers: Mapping[UUID, tuple[str, int]], worker: UUID, using: str) -> list[Job]:
-    """Give a number of its lane to each of these jobs, if it is still the first there, and claim it
-    in the same statement. Returns those of which that was done.
-
-    numbers: for each the lane and the number, which the caller has freed and committed. For all
-    others admit() is to follow.
+class HandedOn(NamedTuple):
+    """settled: the jobs that are. claimed: who was next, and has their places. open: the lanes of
+    these in which somebody may wait for another place: admit() is to follow.
     """
-    dialect, vendor = dialect_of(using), connections[using].vendor
-    if dialect is None or not numbers:
-        return []
-    rows = sorted((lane, prefix_of(lane), pk.hex, number) for pk, (lane, number) in numbers.items())
-    params = [*dialect.columns(rows, 4), worker.hex]
-    try:
-        found = dialect.run(claim_first_sql(dialect, vendor), params, using, searches=True)
-    except IntegrityError:
-        # Somebody else has taken one of these numbers: nothing was written.
-        return []
-    return [claimed_job(row, using) for row in found]
+
+    settled: Collection[UUID] = ()
+    claimed: Sequence[Job] = ()
+    open: Collection[str] = ()
+
+
+@fault_point("settle")
+def hand_on(
+    done: Sequence[tuple[Job, Any]], heirs: Mapping[UUID, tuple[str, int]], using: str
+) -> HandedOn:
+    """Settle attempts of one worker that succeeded, and claim who is next for their places, in one
+    commit: no place is free meanwhile, so nobody has to look for whom it fits.
+
+    done: as settle_many() takes them, and none with followers. heirs: by id, the lane and its
+    number, which one of these jobs has; those are claimed that are the first in line then. What was
+    not settled is for settle_many(). Raises DatabaseError: nothing is known to be written then.
+    """
+    dialect, worker = dialect_of(using), done[0][0].worker
+    if dialect is None or worker is None:
+        return HandedOn()
+    rows = [(lane, prefix_of(lane), pk.hex, number) for pk, (lane, number) in heirs.items()]
+    if connections[using].vendor == "postgresql":
+        keys = dialect.columns(rows, 4)
+        params = [*dialect.array_of_ends(done), worker.hex, *keys, worker.hex]
+        found = dialect.run(hand_on_sql(dialect), params, using, searches=True)
+        settled, claims = {uuid_of(row[0]) for row in found}, [row for row in found if row[1]]
+        jobs = [claimed_job(row[1:-1], using) for row in claims]
+        # Who found one of these locked has not looked behind it.
+        crowded = {job.lane for job, row in zip(jobs, claims, strict=True) if row[-1]}
+        return HandedOn(settled, jobs, {lane for lane in crowded if lane})
+    with transaction.atomic(using):
+        settled = dialect.settle(done, worker, using)
+        ended = {job.lane for job, _ in done if job.pk in settled}
+        keys = dialect.columns([row for row in rows if row[0] in ended], 4)
+        found = dialect.run(claim_next_sql(dialect), [*keys, worker.hex], using)
+    return HandedOn(settled, [claimed_job(row, using) for row in found])
 
 
 def _admit_by_orm(

@@ -10,14 +10,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutinefunction
 from itertools import islice
 from types import FrameType
+from typing import Any
 from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError
 
 from ..core import clock
 from ..core.options import backend_of
@@ -28,7 +31,7 @@ from ..jobs.expiry import expire_jobs
 from ..jobs.task import known_task
 from ..jobs.waiting import give_back_seats, give_seats, promote_jobs
 from ..ledger.connection import remember_new_sessions, retry_until_connected
-from ..ledger.lanes import Admitted, claim_first, first_in_line
+from ..ledger.lanes import Admitted, HandedOn, hand_on
 from ..ledger.lifecycle import claim_next, release
 from ..ledger.own_transactions import write_beside_nobody
 from ..ledger.transitions import next_due
@@ -47,6 +50,7 @@ from .executors.inline import InlineExecutor
 from .executors.settling_thread import SettlingThread
 from .executors.threads import ThreadExecutor
 from .fetcher import FETCH_SECONDS, MessageFetcher
+from .lines import Lines
 from .once_flag import OnceFlag
 from .processes import announce_process, prepare_forks, resident_mib
 from .served_queues import ServedQueues
@@ -81,8 +85,7 @@ class JobProcess:
         self._late = 0.0
         # To run next: those that have the places of those that ran before.
         self._claimed: list[Job] = []
-        # Who seemed to come next behind them in their lanes: whoever is claimed is asked about.
-        self._lines: dict[str, list[Admitted]] = {}
+        self.lines = Lines(config.using)
 
     def main(self) -> None:
         """Run jobs until asked to stop, recycled, or, in burst mode, out of work."""
@@ -144,40 +147,31 @@ class JobProcess:
                 elif prefetched or self._claimed:
                     refresh_connections()
 
-    def claim_first(self, freed: Mapping[str, Sequence[int]]) -> set[str]:
-        """Claim those who are the first in line for the places of those that were run here, if
-        there is time: with one statement less each, and without a message.
-
-        Returns the lanes in which nobody else is to be let in: a place was given, or nobody waits.
+    def hand_on(self, done: Sequence[tuple[Job, Any]]) -> HandedOn:
+        """Settle these successes, and claim who is next for their places in the same statement, if
+        it is known who that is and there is time: with one commit less each, and without a message.
         """
-        using, worker = self.config.using, self.config.worker
-        numbers = {lane: of_lane[0] for lane, of_lane in freed.items() if len(of_lane) == 1}
-        if not numbers or not self._room():
-            return set()
-        lines = {lane: line for lane, line in self._lines.items() if line and lane in numbers}
-        if unknown := numbers.keys() - lines.keys():
-            found = first_in_line(unknown, using)
-            if found is None:
-                return set()
-            lines |= found
-        lane_of = {line[0].id: lane for lane, line in lines.items()}
-        lanes = {
-            job.id: lane_of[job.id] for job in self._choose(line[0] for line in lines.values())
-        }
-        jobs: list[Job] = []
+        jobs = [job for job, _ in done]
+        heirs = {}
+        if self._room() and not [job for job in jobs if job.has_followers]:
+            heirs = self.lines.heirs(jobs, self._choose)
+        handed = HandedOn()
         try:
-            jobs = claim_first(
-                {pk: (lane, numbers[lane]) for pk, lane in lanes.items()}, worker, using
-            )
-        finally:
-            for job_id in lanes.keys() - {job.pk for job in jobs}:
-                self.shared.drop(job_id)
-        for job in jobs:
+            handed = hand_on(done, heirs, self.config.using) if heirs else handed
+        except (DatabaseError, InterfaceError) as error:
+            logger.debug("Jobs are settled without those that wait for their places: %s", error)
+        for job in handed.claimed:
             self.shared.claimed(job.pk, job.claims)
-        self._claimed += jobs
-        claimed = {lanes[job.pk] for job in jobs}
-        self._lines = {lane: lines[lane][1:] for lane in claimed}
-        return (numbers.keys() - lines.keys()) | claimed
+        claimed = {job.pk for job in handed.claimed}
+        for job_id in heirs.keys() - claimed:
+            self.shared.drop(job_id)
+        self._claimed += handed.claimed
+        self.lines.handed_on(heirs, claimed)
+        return handed
+
+    def look(self, freed: Mapping[str, Sequence[int]]) -> Collection[str]:
+        """Those of these lanes in which somebody may wait for the numbers that were freed."""
+        return self.lines.look(freed)
 
     def keep(self, ready: Ready) -> Ready:
         """Run jobs that can begin by what was run here, if there is time: they need no message.

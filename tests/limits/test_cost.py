@@ -19,7 +19,7 @@ from tests.app.tasks import add
 from tests.named import waiting_in
 from tests.statements import statements
 
-from .tasks import BEGAN, call_api, leave_the_line, send_mail
+from .tasks import BEGAN, apply_event, call_api, leave_the_line, send_mail
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -70,6 +70,21 @@ def test_who_frees_a_place_runs_the_next_job_itself_and_sends_no_message(
     assert not redis_client.llen(waiting_in("default"))
     # Two have places at a time: they are claimed, settled, and replaced together.
     assert statements(queries) == ["update", "update", ADMIT] * 4
+
+
+def test_in_a_lane_with_one_place_each_job_is_settled_and_the_next_one_claimed_together(
+    process: JobProcess, redis_client: redis.Redis
+) -> None:
+    apply_event.enqueue_many([("o", number) for number in range(30)])
+    with CaptureQueriesContext(connection) as queries:
+        assert process.step()
+    assert not Job.objects.exclude(state="succeeded").exists()
+    assert not redis_client.llen(waiting_in("default"))
+    # The first is claimed and settled, who waits is looked for, and the next is let in and claimed.
+    first, last = ["update", "update", ADMIT, ADMIT, "update"], ["update", ADMIT]
+    # The line is read again when it is used up, and then too when nobody has been left.
+    one = [ADMIT] if connection.vendor == "postgresql" else ["begin", "update", ADMIT, "commit"]
+    assert statements(queries) == [*first, *one * 19, ADMIT, *one * 9, ADMIT, *last]
 
 
 def test_who_has_no_time_left_sends_the_message_of_the_next_job(

@@ -13,10 +13,11 @@ from django_bgtasks.ledger.admission import LANE, RATE, SOME_BEHIND, admit_sql
 from django_bgtasks.ledger.lanes import (
     _line,
     admit,
-    claim_first,
     first_in_line,
+    hand_on,
     keys_with_waiting,
 )
+from django_bgtasks.ledger.lifecycle import claim_many
 from django_bgtasks.models import Job
 
 from .tasks import apply_event, call_api, send_mail
@@ -88,7 +89,7 @@ def test_postgresql_does_not_look_for_a_place_among_all_that_wait_for_the_same_k
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("is_known", [False, True])
-def test_postgresql_reads_a_few_rows_to_claim_the_first_in_line(
+def test_postgresql_reads_a_few_rows_to_hand_places_on(
     is_known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(statements, "REPLAN_AFTER", -1.0)
@@ -97,11 +98,14 @@ def test_postgresql_reads_a_few_rows_to_claim_the_first_in_line(
         fill()
         if is_known:
             cursor.execute(f"ANALYZE {TABLE}")
+    admit(LANE, {"api:a": [], "order:o": []}, DB)
+    rows = Job.objects.filter(lane__in=["api:a", "order:o"], place=1)
+    holders = claim_many(list(rows.values_list("pk", flat=True)), uuid4(), DB)
     before = rows_read()
-    first = first_in_line(["api:a", "order:o", "api:none"], DB)
-    assert first is not None
-    numbers = {line[0].id: (lane, 1) for lane, line in first.items()}
-    assert len(claim_first(numbers, uuid4(), DB)) == len(numbers) == 2
+    lines = first_in_line(["api:a", "order:o", "api:none"], DB)
+    assert lines is not None
+    heirs = {line[0].id: (lane, 1) for lane, line in lines.items()}
+    assert len(hand_on([(job, None) for job in holders], heirs, DB).claimed) == len(heirs) == 2
     assert rows_read() - before < 20 + 2 * SOME_BEHIND
 
 

@@ -108,14 +108,15 @@ class Rules:
     the first rows. unique: the index. asks_state: a row that is locked must still wait. counts_all:
     numbers above N are held too. within_n: none above N is handed on. own_n: each row is admitted
     by its own N, not by that of the first. prefers: the freed numbers. hands_on: who settles a
-    success hands its number on in the same statement, to the first that waits, hands_on_to_first,
-    and not if a number above N is held, asks_highest; where there is nobody, it looks_again after
-    its commit, and looks_beside where more than one may have a number. same_numbers: freed numbers are not preferred where one above N is held, so
-    that all want the same ones. fences: a zombie writes nothing. sweeps: after a crash, after a
-    rollback, and where N differs within a lane. keeps: a sequence keeps its place
-    until a later attempt. takes: a paused queue loses its places "always", "once" when it is
-    paused, or "never". resumes: who resumes reads the lanes "after" its commit, or "before" it.
-    cancel_looks, raise_looks, anyway_looks, busy_looks: after their commit too. asks_busy: only
+    success hands its number on in the same statement, to the first that waits,
+    hands_on_to_first, and not if a number above N is held, asks_highest; where there is nobody,
+    it looks_again after its commit, and looks_beside where more than one may have a number.
+    same_numbers: freed numbers are not preferred where one above N is held, so that all want
+    the same ones. fences: a zombie writes nothing. sweeps: after a crash, after a rollback, and
+    where N differs within a lane. keeps: a sequence keeps its place until a later attempt.
+    takes: a paused queue loses its places "always", "once" when it is paused, or "never".
+    resumes: who resumes reads the lanes "after" its commit, or "before" it. cancel_looks,
+    raise_looks, anyway_looks, busy_looks: after their commit too. asks_busy: only
     where somebody has a place one is cancelled that does not wait. asks_claims: only if it has
     never begun. asks_place: a retry goes by the place that it finds when it writes.
     """
