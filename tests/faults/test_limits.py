@@ -58,9 +58,8 @@ def weather(case: Case, storm: Storm, longest: float, jobs: int) -> None:
     finally:
         print(storm.counts)
     LimitOverride.objects.all().delete()
-    case.wait_final(CALM)
-    while retry_crashed():
-        case.wait_final(CALM)
+    # One that fails only now, for its worker is found dead, holds up those behind it.
+    case.wait_until(lambda: not retry_crashed() and not case.unfinished(), CALM)
     assert case.entry is not None
     case.entry.times = storm.counts["processes"] + storm.counts["workers"]
 
