@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
@@ -59,8 +60,21 @@ REPLAN_AFTER = 5.0
 # Where psycopg's connection has what is prepared in its session.
 ATTRIBUTE = "bgtasks_prepared"
 Converters = Mapping[int, Callable[[Any], Any]]
-# What is to be called while the next claim is under way, or else after it. It raises nothing.
-meanwhile: deque[Callable[[], object]] = deque()
+
+
+class Meanwhile(threading.local):
+    """Of each thread: what is called while its next statement is under way. It raises nothing."""
+
+    def __init__(self) -> None:
+        self.calls = deque[Callable[[], object]]()
+
+    def run(self) -> None:
+        """Call it now."""
+        while self.calls:
+            self.calls.popleft()()
+
+
+meanwhile = Meanwhile()
 
 
 class Dialect:
@@ -111,7 +125,7 @@ class Dialect:
         by_id: bool = False,
     ) -> list[Any]:
         """Execute the statement and return its rows. See run_prepared()."""
-        do_meanwhile()
+        meanwhile.run()
         return _run_plainly(sql, params, connections[using])
 
     def has_old_plans(self, using: str) -> bool:
@@ -336,7 +350,7 @@ def _run_alone(
             prepared.names[sql] = name, prepared.planned
         texts = values.dump_sequence(params, [psycopg.PyFormat.TEXT] * len(params))
         pgconn.send_query_prepared(name, texts)
-        do_meanwhile()
+        meanwhile.run()
         return (yield from results(psycopg.ExecStatus.TUPLES_OK))
 
     def results(expected: Any) -> Generator[Any, Any, Any]:
@@ -350,12 +364,6 @@ def _run_alone(
     rows: list[Any] = values.load_rows(0, result.ntuples, tuple)
     values.set_pgresult(None)
     return rows
-
-
-def do_meanwhile() -> None:
-    """Call what waits for it."""
-    while meanwhile:
-        meanwhile.popleft()()
 
 
 def _run_by_cursor(
@@ -405,8 +413,7 @@ def _replan(connection: Any, prepared: Prepared) -> None:
 
 
 def _quoted(value: str) -> str:
-    value = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{value}"'
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _own_values(job: Job) -> tuple[str, ...]:
