@@ -441,7 +441,11 @@ class _Push:
         last = _last_push(connection)
         if last is not None and last.backend == self.backend:
             last.messages += self.messages
+            last.outgoing = None
         elif connection.in_atomic_block or not connection.autocommit:
+            if len(self.messages) == 1:
+                # Its worker waits for the commit. What is made of several is made anew with each.
+                self.prepare()
             connection.on_commit(self, robust=True)
         else:
             # It is committed already.

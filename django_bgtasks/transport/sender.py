@@ -52,6 +52,8 @@ PAUSE_SECONDS = 2.0
 # So many messages wait for a connection; the others are left to maintenance.
 MOST = 10_000
 READ_SIZE = 65536
+# What has come since it was read last is left to the next time if that was so short ago.
+READ_EVERY = 0.01
 # So a Redis may say that it does not run a script. An answer without a type is of this very class.
 NOT_SCRIPTED = (exceptions.ResponseError, exceptions.NoPermissionError)
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -105,6 +107,7 @@ class Link:
             protocolError=exceptions.InvalidResponse, replyError=parser.parse_error
         )
         self._unanswered: deque[Outgoing] = deque()
+        self._read_at = 0.0
 
     def pack(self, outgoing: Outgoing) -> None:
         """Make ready what send() writes."""
@@ -127,9 +130,14 @@ class Link:
             outgoing.commands = None
         self._unanswered.append(outgoing)
 
+    @property
+    def was_read(self) -> bool:
+        """Whether read() was called just now."""
+        return clock.monotonic() - self._read_at < READ_EVERY
+
     def read(self) -> bool:
         """Read the answers that have come; whether something was done. Raises the first error."""
-        is_done = False
+        is_done, self._read_at = False, clock.monotonic()
         while data := self._received():
             is_done = self._understand(data) or is_done
         if self._unanswered and clock.monotonic() - self._unanswered[0].sent_at > self._patience:
@@ -292,13 +300,12 @@ class Sender:
                 # Over a link that was lost; who connects sends it again with what else was.
                 return link is not None or self._connecting is not None
             if link is not None:
-                is_ready = bool(outgoing.packed)
                 if outgoing.size > AT_ONCE:
                     # They are not kept for another try: this one has to be at a link that holds.
                     self._read(link)
                 link.send(outgoing)
-                if not is_ready:
-                    # Last: a worker may have the message by now.
+                # Last: a worker may have the message by now.
+                if not link.was_read:
                     self._read(link)
                 return True
             if not can_wait or self._connecting is None or outgoing.size > self._room:

@@ -1,9 +1,10 @@
-"""While an INSERT is under way its message is made ready, and nothing of that stays behind."""
+"""A message is made ready before its row is committed, and nothing of that stays behind."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -82,15 +83,43 @@ def test_the_message_is_made_ready_before_the_database_has_answered(
 def test_a_message_is_sent_once_whatever_way_its_row_has_gone(
     pushed: list[bool], redis_client: redis.Redis
 ) -> None:
-    first = add.enqueue(1, 2)
+    jobs = [add.enqueue(1, 2)]
     with transaction.atomic():
-        second = add.enqueue(1, 2)
-        third = add.enqueue(1, 2)
-        assert len(pushed) == 1
+        jobs.append(add.enqueue(1, 2))
+    with transaction.atomic():
+        jobs += [add.enqueue(1, 2), add.enqueue(1, 2)]
     with connection.execute_wrapper(lambda execute, *args: execute(*args)):
-        fourth = add.enqueue(1, 2)
-    assert pushed[1:2] == [False]
-    assert messages(redis_client) == [one.id for one in (first, second, third, fourth)]
+        jobs.append(add.enqueue(1, 2))
+    # What was made ready for one message is not for two.
+    assert pushed[1:3] == [True, False]
+    assert messages(redis_client) == [job.id for job in jobs]
+
+
+def test_what_was_made_ready_in_a_transaction_goes_with_it(
+    pushed: list[bool], redis_client: redis.Redis
+) -> None:
+    with transaction.atomic():
+        add.enqueue(1, 2)
+        transaction.set_rollback(True)
+    with transaction.atomic():
+        last = add.enqueue(1, 2)
+        with suppress(ZeroDivisionError), transaction.atomic():
+            add.enqueue(1, 2)
+            raise ZeroDivisionError
+    assert pushed == [True]
+    assert messages(redis_client) == [last.id]
+
+
+def test_a_link_that_is_lost_before_the_commit_is_made_anew(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the transaction took longer than this.
+    monkeypatch.setattr("django_bgtasks.transport.sender.READ_EVERY", 0.0)
+    with transaction.atomic():
+        first = add.enqueue(1, 2)
+        redis_client.client_kill_filter(_type="normal", skipme=True)
+    second = add.enqueue(1, 2)
+    assert messages(redis_client) == [first.id, second.id]
 
 
 def test_a_duplicate_and_a_row_that_is_refused_send_nothing(
