@@ -10,23 +10,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from itertools import groupby
 from typing import Any, Protocol
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
-from django.utils import timezone
 
-from ..core import clock
 from ..core.dedup import dedup_of
 from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
 from ..core.labels import label_of
 from ..core.limits import LaneMode, lane_of, rate_of
 from ..core.options import backend_of, backend_settings
 from ..core.payload import json_value, masked_key, plain, refuse_wrong_call
-from ..core.spans import span_of
 from ..core.states import WAITING, State, WaitsFor
 from ..core.values import COPIED_BY, TYPED
 from ..ledger.admission import LANE, RATE, Kind
@@ -40,16 +36,16 @@ from ..ledger.lifecycle import (
     set_limits,
     waiting_in,
 )
-from ..ledger.statements import unsaved
-from ..ledger.times import after
+from ..ledger.statements import meanwhile, unsaved
 from ..ledger.transitions import replace_call
 from ..models import Job
 from ..transport.connection import needs_redis, reason, uses_redis
-from ..transport.messages import Message, namespace_of
-from ..transport.sender import senders
+from ..transport.messages import Message, known_namespace, namespace_of
+from ..transport.sender import Outgoing, senders
 from .attach import attach
 from .busy import cancel_busy
 from .carried import carried_of, carry
+from .deadline import deadline_of
 from .middleware import middleware_of
 from .results import JobResult, announce, result_of
 from .task import RETRIES, BackgroundTask, own_retry, runs_inline
@@ -163,7 +159,7 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     if task.label is not None:
         job.label = label_of(task, args, kwargs, (job.args, job.kwargs) if types else None)
     if task.expires is not None:
-        job.expires_at = _expiry(task)
+        job.expires_at = deadline_of(task)
     if is_limited(task):
         limit_call(job, task, args, kwargs)
     if task.owner is not None or task.about is not None:
@@ -173,34 +169,22 @@ def build(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     return job
 
 
-def _expiry(task: AnyTask) -> Any:
-    """Until when the job must have begun; a length of time counts by the database's clock."""
-    expires: Any = task.expires
-    limit, run_after = expires, task.run_after
-    if not isinstance(expires, datetime):
-        span = span_of(expires, "expires")
-        limit, expires = clock.now() + span, after(span)
-    if run_after is not None and _aware(run_after) >= _aware(limit):
-        raise _wrong(
-            task,
-            f"the job could never run: run_after is {run_after}, and it expires at {limit}. Give "
-            f"a later time with .using(expires=...), or None",
-        )
-    return expires
-
-
-def _aware(moment: datetime) -> datetime:
-    """A naive time is one of TIME_ZONE, as the database gets it."""
-    if timezone.is_aware(moment):
-        return moment
-    return timezone.make_aware(moment, timezone.get_default_timezone())
-
-
 def _insert(job: Job, task: AnyTask, using: str) -> Job:
     """Insert the job, or find the live one that stands for it, and return that."""
-    if not retry_on_conflict(lambda: insert(job, using), using):
+    is_message = job.state == State.QUEUED and not runs_inline(task)
+    push = _push_of([message_for(job)], job.backend, using) if is_message else None
+    if push is not None and _commits_at_once(using):
+        meanwhile.calls.append(push.prepare)
+    try:
+        is_inserted = retry_on_conflict(lambda: insert(job, using), using)
+    finally:
+        meanwhile.calls.clear()
+    if not is_inserted:
         return find_holder(job, task, using)
-    send_on_commit([job], task, using)
+    if push is not None:
+        push.after_commit()
+    elif not is_message:
+        send_on_commit([job], task, using)
     return job
 
 
@@ -252,10 +236,6 @@ def check_depth(backend: str, queue: str, count: int, using: str) -> None:
     limit = None if options.max_depth is None else options.depth_of(queue)
     if limit is not None and waiting_in(queue, backend, limit, using) + count > limit:
         raise QueueFull(queue, limit)
-
-
-def _wrong(task: AnyTask, why: str) -> InvalidArguments:
-    return InvalidArguments(f"{task.module_path}: {why}.")
 
 
 def is_limited(task: AnyTask) -> bool:
@@ -417,25 +397,23 @@ def push_on_commit(messages: list[Message], backend: str, using: str) -> None:
 
     backend: as the rows have it. One that TASKS does not have is for others to send to.
     """
+    if (push := _push_of(messages, backend, using)) is not None:
+        push.after_commit()
+
+
+def _push_of(messages: list[Message], backend: str, using: str) -> _Push | None:
+    """What will push these messages; None if they go nowhere."""
     home = backend_of(backend)
     if _without_dispatch.get() or home is None:
-        return
+        return None
     # The first answer costs nothing.
-    if not (needs_redis(home) or uses_redis(home)):
-        return
+    return _Push(messages, home, using) if needs_redis(home) or uses_redis(home) else None
+
+
+def _commits_at_once(using: str) -> bool:
+    """Whether each statement is a transaction of its own here, as far as Django knows."""
     connection: Any = connections[using]
-    last = _last_push(connection)
-    if last is not None and last.backend == home:
-        last.messages += messages
-        return
-    # Push after the commit: a crash here delays a job, never loses one, for maintenance finds its
-    # row.
-    push = _Push(messages, home, using)
-    if connection.in_atomic_block or not connection.autocommit:
-        connection.on_commit(push, robust=True)
-    else:
-        # It is committed already.
-        push()
+    return bool(connection.autocommit) and not connection.in_atomic_block
 
 
 def _last_push(connection: Any) -> _Push | None:
@@ -454,10 +432,41 @@ class _Push:
     messages: list[Message]
     backend: str
     using: str
+    outgoing: Outgoing | None = None
+
+    def prepare(self) -> None:
+        """Make all ready but the sending. While a statement is under way: it asks no database."""
+        # What is wrong is met again, and told, when it is sent.
+        with suppress(Exception):
+            namespace = known_namespace(self.backend, self.using)
+            if namespace is not None:
+                sender = senders.of(self.backend)
+                self.outgoing = sender.prepare(self.messages, namespace, self.using)
+
+    def after_commit(self) -> None:
+        """Push after the commit of the current transaction: a crash here delays a job, never loses
+        one, for maintenance finds its row.
+        """
+        connection: Any = connections[self.using]
+        last = _last_push(connection)
+        if last is not None and last.backend == self.backend:
+            last.messages += self.messages
+            last.outgoing = None
+        elif connection.in_atomic_block or not connection.autocommit:
+            if len(self.messages) == 1:
+                # Its worker waits for the commit. What is made of several is made anew with each.
+                self.prepare()
+            connection.on_commit(self, robust=True)
+        else:
+            # It is committed already.
+            self()
 
     def __call__(self) -> None:
         try:
-            dispatch(self.messages, self.backend, self.using)
+            if self.outgoing is None:
+                dispatch(self.messages, self.backend, self.using)
+            else:
+                senders.of(self.backend).push(self.outgoing)
         except Exception:
             # Not by Django, which asks for the name of a function that raises: this has none.
             logger.exception("Messages could not be sent. The jobs are stored.")

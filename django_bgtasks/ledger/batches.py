@@ -27,6 +27,7 @@ from ..core.states import LIVE, State, Transition, WaitsFor
 from ..models import Batch, BatchOutcome, Job
 from .admission import queued_or_blocked
 from .connection import retried
+from .release_rows import release_rows
 from .returning import locked, skipping_locked, update_returning
 from .statement_texts import RELEASED
 from .statements import dialect_of
@@ -94,7 +95,7 @@ def release_steps(gates: Collection[UUID], ends: Collection[GateOn], using: str)
     effects, opens = Effects(), GateOn.NEXT in ends
     names = sorted(map(str, ends))
     if (dialect := dialect_of(using)) is not None:
-        opened, effects.released = dialect.release(gates, names, using, opens)
+        opened, effects.released = release_rows(dialect, gates, names, using, opens)
         effects.batches |= set(opened)
         return effects
     closed = Batch.objects.using(using).filter(gate__in=gates, opened_at=None, finished_at=None)

@@ -34,7 +34,7 @@ from .expiry import free_expired_slot, not_expired
 from .insert_calls import insert_rows
 from .returning import current, insert_returning, skipping_locked, update_returning
 from .statement_texts import FREE_SLOT
-from .statements import OWN, dialect_of, do_meanwhile, is_plain
+from .statements import OWN, dialect_of, is_plain, meanwhile
 from .times import After, Now, after
 
 # The first values of statements.OWN: id, arguments; label and limits, if the task has any.
@@ -162,14 +162,14 @@ def claim_many(
     if dialect is not None:
         rows = dialect.claim(job_ids, worker, using, queues, backends)
     else:
-        do_meanwhile()
+        meanwhile.run()
         queued = Job.objects.using(using).filter(pk__in=job_ids, state__in=Transition.CLAIM.sources)
         queued = queued.filter(not_expired())
         queued = queued.filter(queue__in=queues) if queues else queued
         queued = queued.filter(backend__in=backends) if backends else queued
         rows = update_returning(queued, _claimed_by(worker))
     # If the claim had to go another way.
-    do_meanwhile()
+    meanwhile.run()
     if len(rows) > 1:
         order = {job_id: place for place, job_id in enumerate(dict.fromkeys(job_ids))}
         rows.sort(key=lambda job: order[job.pk])

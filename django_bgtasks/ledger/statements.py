@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache, lru_cache
 from hashlib import sha1
 from importlib import import_module
@@ -36,13 +38,10 @@ from .statement_texts import (
     DEFAULTS,
     FIELDS,
     READ,
-    RELEASED,
     TABLE,
     claim_sql,
     insert_sql,
-    open_sql,
     plan_for_good,
-    release_sql,
     settle_sql,
 )
 
@@ -59,8 +58,21 @@ REPLAN_AFTER = 5.0
 # Where psycopg's connection has what is prepared in its session.
 ATTRIBUTE = "bgtasks_prepared"
 Converters = Mapping[int, Callable[[Any], Any]]
-# What is to be called while the next claim is under way, or else after it. It raises nothing.
-meanwhile: deque[Callable[[], object]] = deque()
+
+
+class Meanwhile(threading.local):
+    """Of each thread: what is called while its next statement is under way. It raises nothing."""
+
+    def __init__(self) -> None:
+        self.calls = deque[Callable[[], object]]()
+
+    def run(self) -> None:
+        """Call it now."""
+        while self.calls:
+            self.calls.popleft()()
+
+
+meanwhile = Meanwhile()
 
 
 class Dialect:
@@ -111,8 +123,8 @@ class Dialect:
         by_id: bool = False,
     ) -> list[Any]:
         """Execute the statement and return its rows. See run_prepared()."""
-        do_meanwhile()
-        return _run_plainly(sql, params, connections[using])
+        meanwhile.run()
+        return run_plainly(sql, params, connections[using])
 
     def has_old_plans(self, using: str) -> bool:
         """Whether a statement that searches is to be planned anew soon; it is, by the next one."""
@@ -144,22 +156,6 @@ class Dialect:
         params = [worker.hex, self.array([job_id.hex for job_id in job_ids]), *only]
         rows = self.run(claim_sql(self, bool(queues), bool(backends)), params, using, by_id=True)
         return [claimed_job(row, using) for row in rows]
-
-    def release(
-        self, gates: Collection[UUID], ends: Collection[str], using: str, opens: bool
-    ) -> tuple[list[UUID], list[Job]]:
-        """Let begin what waits for these ends of these jobs or batches. opens: batches, too.
-
-        Returns the batches that were opened, and the jobs. Planned each time: it is rare, and its
-        plan must not be that of an empty table.
-        """
-        params, opened = [self.array(gate.hex for gate in gates)], list[UUID]()
-        connection = connections[using]
-        # Whoever adds to a batch has locked it, and may add another one: then once more.
-        while opens and (rows := _run_plainly(open_sql(self), params, connection)):
-            opened += [uuid_of(pk) for (pk,) in rows]
-        rows = _run_plainly(release_sql(self), [*params, self.array(ends)], connection)
-        return opened, [released_job(row, using) for row in rows]
 
     def settle(self, done: Sequence[tuple[Job, Any]], worker: UUID, using: str) -> set[UUID]:
         """Settle as succeeded those of these attempts whose claim still holds."""
@@ -275,7 +271,7 @@ def run_prepared(
     connection.ensure_connection()
     prepared = None if connection.queries_logged else _prepared(connection)
     if prepared is None:
-        return _run_plainly(sql, params, connection)
+        return run_plainly(sql, params, connection)
     if searches or by_id:
         _replan(connection, prepared)
     if _is_alone(connection):
@@ -297,7 +293,7 @@ def run_prepared(
         delattr(connection.connection, ATTRIBUTE)
         if connection.in_atomic_block or not connection.get_autocommit():
             raise
-        return _run_plainly(sql, params, connection)
+        return run_plainly(sql, params, connection)
 
 
 def _is_alone(connection: Any) -> bool:
@@ -336,7 +332,7 @@ def _run_alone(
             prepared.names[sql] = name, prepared.planned
         texts = values.dump_sequence(params, [psycopg.PyFormat.TEXT] * len(params))
         pgconn.send_query_prepared(name, texts)
-        do_meanwhile()
+        meanwhile.run()
         return (yield from results(psycopg.ExecStatus.TUPLES_OK))
 
     def results(expected: Any) -> Generator[Any, Any, Any]:
@@ -352,12 +348,6 @@ def _run_alone(
     return rows
 
 
-def do_meanwhile() -> None:
-    """Call what waits for it."""
-    while meanwhile:
-        meanwhile.popleft()()
-
-
 def _run_by_cursor(
     sql: str, params: Sequence[Any], connection: Any, prepared: Prepared
 ) -> list[Any]:
@@ -371,7 +361,8 @@ def _run_by_cursor(
         session.prepare_threshold = before
 
 
-def _run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
+def run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
+    """Run a statement by Django's cursor, planned each time."""
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return list(cursor.fetchall())
@@ -383,9 +374,29 @@ def _prepared(connection: Any) -> Prepared | None:
     session, psycopg = connection.connection, _psycopg()
     found: Prepared | None = getattr(session, ATTRIBUTE, None)
     if found is None and psycopg is not None and not pooler.is_pooled(connection):
-        found = Prepared(psycopg.Cursor(session), psycopg.Transformer(session), time.monotonic())
+        cursor = psycopg.Cursor(session)
+        number = cursor.adapters.types["timestamptz"].oid
+        of_django = cursor.adapters.get_loader(number, psycopg.Format.TEXT)
+        if of_django.timezone is not None:
+            cursor.adapters.register_loader("timestamptz", _faster(of_django))
+        found = Prepared(cursor, psycopg.Transformer(cursor), time.monotonic())
         setattr(session, ATTRIBUTE, found)
     return found
+
+
+@cache
+def _faster(of_django: Any) -> Any:
+    """What reads times as this loader of Django's does, in a quarter of the time."""
+
+    class Loader(of_django):  # type: ignore[misc]
+        def load(self, data: Any) -> Any:
+            try:
+                return datetime.fromisoformat(str(data, "ascii")).astimezone(self.timezone)
+            except ValueError:
+                # Such as infinity.
+                return super().load(data)
+
+    return Loader
 
 
 @cache
@@ -405,8 +416,7 @@ def _replan(connection: Any, prepared: Prepared) -> None:
 
 
 def _quoted(value: str) -> str:
-    value = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{value}"'
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _own_values(job: Job) -> tuple[str, ...]:
@@ -444,19 +454,15 @@ def _driver_value(field: Any, value: Any, using: str) -> Any:
 
 def claimed_job(values: Sequence[Any], using: str) -> Job:
     """The claimed job whose columns READ the driver has returned."""
-    job = _job(values, READ, _converters(using), using)
+    job = job_of_row(values, READ, using)
     job.__dict__.update(CLAIMED)
     return job
 
 
-def released_job(values: Sequence[Any], using: str) -> Job:
-    """The job whose columns RELEASED the driver has returned. Others are read if they are used."""
-    return _job(values, RELEASED, _converters(using, RELEASED), using)
-
-
-def _job(values: Sequence[Any], names: Sequence[str], converters: Converters, using: str) -> Job:
+def job_of_row(values: Sequence[Any], names: Sequence[str], using: str) -> Job:
+    """The job of which the driver has returned these columns. Others are read if they are used."""
     row = list(values)
-    for place, convert in converters.items():
+    for place, convert in _converters(using, names).items():
         row[place] = convert(row[place])
     job = _empty()
     job._state.adding, job._state.db = False, using

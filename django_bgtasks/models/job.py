@@ -7,7 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Func, Q
+from django.db.models.lookups import Exact
 from django.utils.translation import gettext_lazy as _
 
 from ..core import clock
@@ -19,6 +20,11 @@ from ..core.states import FINAL, LIVE, WAITING, State, WaitsFor
 from .fields import ExactCharField, UnicodeCharField, UTCDateTimeField
 from .indexes import PartialIndex, UniqueWhereSet
 from .loose import LooseForeignKey, LooseGenericForeignKey, set_null
+
+# Not as a lookup, of which Django makes no part of a comparison when it validates a model.
+IS_FINISHED = Func(
+    F("finished_at"), template="(%(expressions)s IS NOT NULL)", output_field=models.BooleanField()
+)
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -56,13 +62,14 @@ class Job(models.Model):
     enqueued_at = UTCDateTimeField(_("enqueued at"))
     started_at = UTCDateTimeField(_("started at"), null=True, blank=True)
     finished_at = UTCDateTimeField(_("finished at"), null=True, blank=True)
+    # The only number that statements take from, and so the only one with a CHECK.
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
-    max_attempts = models.PositiveSmallIntegerField(_("maximum of attempts"), default=1)
+    max_attempts = models.SmallIntegerField(_("maximum of attempts"), default=1)
     # The policy of this job alone; NULL: its task's. See core/retry.py.
     retry = models.JSONField(null=True, blank=True, editable=False)
     worker = models.UUIDField(_("worker"), null=True, blank=True)
     # Unlike `attempt` it is never given back: a fencing token must not come twice.
-    claims = models.PositiveIntegerField(_("claims"), default=0, editable=False)
+    claims = models.IntegerField(_("claims"), default=0, editable=False)
     timeout = models.FloatField(_("timeout"), help_text=_("Seconds for one attempt."))
     on_crash = models.CharField(_("on crash"), max_length=5, default="retry")
     dedup_key = ExactCharField(_("dedup key"), max_length=255, blank=True, default="")
@@ -71,15 +78,15 @@ class Job(models.Model):
     dedup_until = UTCDateTimeField(_("dedup until"), null=True, blank=True)
     # The key of its limit or sequence, and the number that it holds there: see ledger/lanes.py.
     lane = ExactCharField(_("limit key"), max_length=255, null=True, blank=True)
-    place = models.PositiveSmallIntegerField(_("place"), null=True, blank=True, editable=False)
-    at_once = models.PositiveSmallIntegerField(_("at once"), null=True, blank=True, editable=False)
+    place = models.SmallIntegerField(_("place"), null=True, blank=True, editable=False)
+    at_once = models.SmallIntegerField(_("at once"), null=True, blank=True, editable=False)
     lane_mode = models.CharField(max_length=4, blank=True, default="", editable=False)
     # Within its lane: the lower goes first.
     turn = models.SmallIntegerField(default=0, editable=False)
     # The key of its rate, so many starts in so many seconds, and the seat that it will start with.
     rate = ExactCharField(_("rate key"), max_length=255, null=True, blank=True)
-    seat = models.PositiveSmallIntegerField(null=True, blank=True, editable=False)
-    starts = models.PositiveSmallIntegerField(null=True, blank=True, editable=False)
+    seat = models.SmallIntegerField(null=True, blank=True, editable=False)
+    starts = models.SmallIntegerField(null=True, blank=True, editable=False)
     per = models.FloatField(null=True, blank=True, editable=False)
     # A code, empty unless the job is blocked.
     waits_for = models.CharField(
@@ -165,15 +172,13 @@ class Job(models.Model):
                 name="bgtasks_job_place",
                 condition=Q(place__isnull=False),
             ),
+            # One, and short: PostgreSQL reads each CHECK anew for each statement that writes a row.
             models.CheckConstraint(
-                name="bgtasks_job_finished_iff_final",
-                condition=Q(finished_at__isnull=False, state__in=sorted(FINAL))
-                | Q(finished_at__isnull=True, state__in=sorted(LIVE)),
-            ),
-            models.CheckConstraint(
-                name="bgtasks_job_blocked_says_why",
-                condition=(Q(state=State.BLOCKED) & ~Q(waits_for=""))
-                | (~Q(state=State.BLOCKED) & Q(waits_for="")),
+                name="bgtasks_job_state_agrees",
+                condition=Q(
+                    Exact(IS_FINISHED, Q(state__in=sorted(FINAL))),
+                    Exact(Q(waits_for__gt=""), Q(state=State.BLOCKED)),
+                ),
             ),
         )
         indexes = (

@@ -117,9 +117,13 @@ class Namespace:
 
 def namespace_of(backend: str, using: str) -> Namespace:
     """The names of this backend. using: the database of its ledger. Raises DatabaseError."""
-    # Looked up here, for each message needs it.
+    return known_namespace(backend, using) or _namespace_of(identity.ledger_id(using), backend)
+
+
+def known_namespace(backend: str, using: str) -> Namespace | None:
+    """namespace_of(), without a statement: None if this process has to ask the database."""
     known = identity.known_ids.get(using)
-    return _namespace_of(known[0] if known else identity.ledger_id(using), backend)
+    return None if known is None else _namespace_of(known[0], backend)
 
 
 @cache

@@ -52,6 +52,8 @@ PAUSE_SECONDS = 2.0
 # So many messages wait for a connection; the others are left to maintenance.
 MOST = 10_000
 READ_SIZE = 65536
+# What has come since it was read last is left to the next time if that was so short ago.
+READ_EVERY = 0.01
 # So a Redis may say that it does not run a script. An answer without a type is of this very class.
 NOT_SCRIPTED = (exceptions.ResponseError, exceptions.NoPermissionError)
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -65,7 +67,7 @@ class Outgoing:
     commands: what they are, by script or, where Redis runs none, without. size: of how many
     messages. using: the database of the ledger whose workers the last answer tells of.
     sent_at: when, 0 if they are not; unanswered: how many have no answer yet. is_refused: Redis
-    does not run scripts.
+    does not run scripts. packed: what is to be written, empty if it is not made ready.
     """
 
     commands: Callable[[bool], Iterable[tuple[Any, ...]]] | None
@@ -75,6 +77,7 @@ class Outgoing:
     sent_at: float = 0.0
     unanswered: int = 0
     is_refused: bool = False
+    packed: bytes = b""
 
 
 class Unanswered(exceptions.ConnectionError):
@@ -104,23 +107,37 @@ class Link:
             protocolError=exceptions.InvalidResponse, replyError=parser.parse_error
         )
         self._unanswered: deque[Outgoing] = deque()
+        self._read_at = 0.0
+
+    def pack(self, outgoing: Outgoing) -> None:
+        """Make ready what send() writes."""
+        if outgoing.commands is not None:
+            commands = list(outgoing.commands(self._by_script))
+            outgoing.packed = b"".join(map(hiredis.pack_command, commands))
+            outgoing.by_script, outgoing.unanswered = self._by_script, len(commands)
 
     def send(self, outgoing: Outgoing) -> None:
         """Write these commands."""
         if outgoing.commands is None:
             return
-        commands = list(outgoing.commands(self._by_script))
-        self._write(b"".join(map(hiredis.pack_command, commands)))
-        outgoing.by_script, outgoing.is_refused = self._by_script, False
-        outgoing.sent_at, outgoing.unanswered = clock.monotonic(), len(commands)
+        if not outgoing.packed or outgoing.by_script != self._by_script:
+            self.pack(outgoing)
+        data, outgoing.packed = outgoing.packed, b""
+        self._write(data)
+        outgoing.is_refused, outgoing.sent_at = False, clock.monotonic()
         if outgoing.size > AT_ONCE:
             # Too many to be kept for another try.
             outgoing.commands = None
         self._unanswered.append(outgoing)
 
+    @property
+    def was_read(self) -> bool:
+        """Whether read() was called just now."""
+        return clock.monotonic() - self._read_at < READ_EVERY
+
     def read(self) -> bool:
         """Read the answers that have come; whether something was done. Raises the first error."""
-        is_done = False
+        is_done, self._read_at = False, clock.monotonic()
         while data := self._received():
             is_done = self._understand(data) or is_done
         if self._unanswered and clock.monotonic() - self._unanswered[0].sent_at > self._patience:
@@ -221,22 +238,39 @@ class Sender:
         # Whether all is well, as far as is known; and the error that was logged if not.
         self._is_well, self._logged = True, ""
 
-    @fault_point("push")
     def send(self, messages: Sequence[Message], namespace: Namespace, using: str) -> bool:
         """Send these messages. False if Redis is away: maintenance dispatches them then."""
-        commands = partial(push_commands, messages, namespace)
-        return self.tell(Outgoing(commands, len(messages), using))
+        return self.push(_push_of(messages, namespace, using))
+
+    def prepare(self, messages: Sequence[Message], namespace: Namespace, using: str) -> Outgoing:
+        """Do all that send() does of these messages but to write them, which is for push().
+
+        Their job may still come to nothing. Redis being away is none of it: push() meets that.
+        """
+        outgoing = _push_of(messages, namespace, using)
+
+        def make_ready(link: Link | None) -> bool:
+            if link is not None:
+                self._read(link)
+                link.pack(outgoing)
+            return True
+
+        try:
+            self._try(partial(self._with_link, make_ready))
+        except RedisError as error:
+            self._fail(error)
+        return outgoing
+
+    @fault_point("push")
+    def push(self, outgoing: Outgoing) -> bool:
+        """Send what prepare() has made of messages. False if Redis is away."""
+        return self.tell(outgoing)
 
     def tell(self, outgoing: Outgoing) -> bool:
         """Send these commands, whatever becomes of them. False if Redis is away."""
         try:
-            try:
-                if self._send(outgoing):
-                    return True
-            except Unanswered:
-                self._is_well = False
-            except exceptions.ConnectionError:
-                logger.debug("The connection to Redis was closed, and is made again.")
+            if self._try(partial(self._send, outgoing)):
+                return True
             self._connect()
             return self._send(outgoing, can_wait=True)
         except RedisError as error:
@@ -268,10 +302,11 @@ class Sender:
             if link is not None:
                 if outgoing.size > AT_ONCE:
                     # They are not kept for another try: this one has to be at a link that holds.
-                    read(link)
+                    self._read(link)
                 link.send(outgoing)
                 # Last: a worker may have the message by now.
-                read(link)
+                if not link.was_read:
+                    self._read(link)
                 return True
             if not can_wait or self._connecting is None or outgoing.size > self._room:
                 return False
@@ -279,11 +314,21 @@ class Sender:
             self._room -= outgoing.size
             return True
 
-        def read(link: Link) -> None:
-            if link.read():
-                self._is_well, self._logged = True, ""
-
         return self._with_link(send)
+
+    def _read(self, link: Link) -> None:
+        if link.read():
+            self._is_well, self._logged = True, ""
+
+    def _try(self, work: Callable[[], bool]) -> bool:
+        """Do what needs the link. False also if that is lost: another one has to be made."""
+        try:
+            return work()
+        except Unanswered:
+            self._is_well = False
+        except exceptions.ConnectionError:
+            logger.debug("The connection to Redis was closed, and is made again.")
+        return False
 
     def _with_link(self, act: Callable[[Link | None], T]) -> T:
         """Act with the link, for one thread at a time. What is raised meanwhile has ended it."""
@@ -348,6 +393,10 @@ class Sender:
         if was != kind:
             text = "Redis at %s is away (%s). The job is stored; workers find it in the database."
             logger.warning(text, describe(self.backend), reason(error))
+
+
+def _push_of(messages: Sequence[Message], namespace: Namespace, using: str) -> Outgoing:
+    return Outgoing(partial(push_commands, messages, namespace), len(messages), using)
 
 
 class Senders:

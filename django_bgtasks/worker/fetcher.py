@@ -138,7 +138,7 @@ class MessageFetcher:
         if suspended:
             worker.put_back(source, [job_id])
             return []
-        meanwhile.append(partial(self.begin, job_id))
+        meanwhile.calls.append(partial(self.begin, job_id))
         return [job_id]
 
     def _plan_claims(self) -> None:

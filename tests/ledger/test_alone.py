@@ -186,10 +186,10 @@ def test_a_session_that_was_ended_is_an_operational_error_and_the_next_one_is_fi
 
 def test_what_is_to_be_done_meanwhile_is_done_before_the_answer_to_a_claim_or_after_it() -> None:
     job, seen = added(), list[int]()
-    meanwhile.append(lambda: seen.append(connection.connection.pgconn.transaction_status))
+    meanwhile.calls.append(lambda: seen.append(connection.connection.pgconn.transaction_status))
     claim_many([job.pk], WORKER, DB)
     assert seen == [TransactionStatus.ACTIVE]
     with transaction.atomic():
-        meanwhile.append(lambda: seen.append(connection.connection.pgconn.transaction_status))
+        meanwhile.calls.append(lambda: seen.append(connection.connection.pgconn.transaction_status))
         claim_many([added().pk], WORKER, DB)
     assert seen == [TransactionStatus.ACTIVE, TransactionStatus.INTRANS]

@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.outcomes import Outcome
-from django_bgtasks.core.states import FINAL, State, Transition
+from django_bgtasks.core.states import FINAL, State, Transition, WaitsFor
 from django_bgtasks.ledger.lifecycle import (
     holder_of,
     insert,
@@ -153,6 +155,38 @@ def test_the_database_itself_refuses_a_final_job_without_an_end(state: State) ->
     wrong = None if state in FINAL else clock.now()
     with pytest.raises(IntegrityError), transaction.atomic():
         Job.objects.filter(pk=job.pk).update(finished_at=wrong)
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_database_itself_refuses_a_job_that_waits_for_something_unless_it_is_blocked(
+    state: State,
+) -> None:
+    """And a blocked one that waits for nothing."""
+    job = in_state(state)
+    wrong = "" if state == State.BLOCKED else WaitsFor.LANE
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(waits_for=wrong)
+
+
+def test_the_database_itself_refuses_an_attempt_below_zero() -> None:
+    job = added()
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(attempt=F("attempt") - 1)
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_the_database_takes_or_refuses_a_validation_of_the_model_does_too(
+    state: State,
+) -> None:
+    job = in_state(state)
+    job.validate_constraints()
+    job.finished_at = None if state in FINAL else clock.now()
+    with pytest.raises(ValidationError, match="bgtasks_job_state_agrees"):
+        job.validate_constraints()
+    job.refresh_from_db()
+    job.waits_for = "" if state == State.BLOCKED else WaitsFor.LANE
+    with pytest.raises(ValidationError, match="bgtasks_job_state_agrees"):
+        job.validate_constraints()
 
 
 def test_an_aged_job_sorts_where_its_time_puts_it() -> None:

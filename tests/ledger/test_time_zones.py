@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 from django.db.models import Value
 from django.test import override_settings
 
@@ -21,6 +21,7 @@ from django_bgtasks.idempotency import records
 from django_bgtasks.ledger import statements, workers
 from django_bgtasks.ledger.lifecycle import holder_of
 from django_bgtasks.ledger.prune import prune_jobs, release_windows
+from django_bgtasks.ledger.statements import run_prepared
 from django_bgtasks.ledger.times import Now, SecondsBetween, after
 from django_bgtasks.ledger.transitions import next_due, promote
 from django_bgtasks.models import Job, RollUp, Worker
@@ -91,6 +92,32 @@ def test_the_time_of_the_database_is_that_of_the_host() -> None:
     )
     assert timedelta(minutes=59) < clock.between(*read) < timedelta(minutes=61)
     assert abs(clock.between(read[0], clock.now())) < timedelta(seconds=30)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("form", ["hot"], indirect=True)
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin", "Asia/Kolkata"])
+def test_a_time_is_read_as_django_reads_it(form: str, zone: str | None) -> None:
+    """To the microsecond, and of the hour that comes twice in a year the right one."""
+    moments = [
+        "1883-11-18 12:00:00+00",
+        "2026-10-25 00:30:00.25+00",
+        "2026-10-25 01:30:00.000001+00",
+        "9998-12-31 23:59:59.999999+00",
+    ]
+    sql = "SELECT moment::timestamptz FROM unnest(%s::text[]) AS one(moment)"
+    with in_zones(True, "UTC", zone, ""):
+        # Each session is adapted to its zone when it begins.
+        connection.close()
+        own = run_prepared(sql, [moments], connection)
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [moments])
+            rows = cursor.fetchall()
+        assert [repr(moment) for (moment,) in own] == [repr(moment) for (moment,) in rows]
+        with pytest.raises(DataError, match="too large"):
+            run_prepared(sql, [["infinity"]], connection)
+    connection.close()
 
 
 @pytest.mark.usefixtures("zones")
