@@ -12,7 +12,7 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
@@ -27,7 +27,7 @@ from ..core.states import WAITING, State, WaitsFor
 from ..core.values import COPIED_BY, TYPED
 from ..ledger.admission import LANE, RATE, Kind
 from ..ledger.connection import retry_on_conflict
-from ..ledger.lanes import Admitted, HandedOn, admit
+from ..ledger.lanes import Admitted, admit
 from ..ledger.lifecycle import (
     holder_of,
     insert,
@@ -46,6 +46,7 @@ from .attach import attach
 from .busy import cancel_busy
 from .carried import carried_of, carry
 from .deadline import deadline_of
+from .keeper import Ready, keeper_here
 from .middleware import middleware_of
 from .results import JobResult, announce, result_of
 from .task import RETRIES, BackgroundTask, own_retry, runs_inline
@@ -57,26 +58,9 @@ PAGE = 100
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
 _without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
-Ready = Sequence[Job | Admitted]
 # What runs those of such jobs that are to run inline, and returns the others: known further up.
 RUN_INLINE: list[Callable[[Ready], Ready]] = []
-_keeper: ContextVar[Keeper | None] = ContextVar("bgtasks_keeper", default=None)
 AnyTask = BackgroundTask[Any, Any]
-
-
-class Keeper(Protocol):
-    """A process that runs itself what can begin by the end of those that it has run."""
-
-    def hand_on(self, done: Sequence[tuple[Job, Any]]) -> HandedOn:
-        """Settle these successes and claim who is next for their places, if it can do so at once:
-        what was not settled is to be settled as usual.
-        """
-
-    def look(self, freed: Mapping[str, Sequence[int]]) -> Collection[str]:
-        """Those of these lanes in which somebody may wait for the numbers that were freed."""
-
-    def keep(self, ready: Ready) -> Ready:
-        """Run some of these jobs. Returns the others, which are to be sent."""
 
 
 def enqueue(
@@ -324,7 +308,7 @@ def admit_now(
     impatient: Sequence[UUID] = (),
 ) -> int:
     """admit_on_commit(), of what is committed. Returns how many jobs were let in."""
-    keeper = _keeper.get()
+    keeper = keeper_here.get()
     if keeper is not None and lanes:
         lanes = {lane: lanes[lane] for lane in keeper.look(lanes)}
     placed = _admit_all(LANE, lanes, using)
@@ -352,7 +336,7 @@ def start_jobs(jobs: Sequence[Job], using: str) -> None:
 
 
 def _send_or_keep(jobs: Ready) -> None:
-    keeper = _keeper.get()
+    keeper = keeper_here.get()
     rest = jobs if keeper is None else keeper.keep(jobs)
     for run in RUN_INLINE:
         rest = run(rest)
@@ -364,22 +348,6 @@ def _admit_all(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> li
     keys = list(freed)
     pages = [keys[first : first + PAGE] for first in range(0, len(keys), PAGE)]
     return [job for page in pages for job in admit(kind, {key: freed[key] for key in page}, using)]
-
-
-def settle_by_keeper(done: Sequence[tuple[Job, Any]]) -> HandedOn:
-    """Keeper.hand_on(); nothing is settled where there is no keeper."""
-    keeper = _keeper.get()
-    return keeper.hand_on(done) if keeper is not None and done else HandedOn()
-
-
-@contextmanager
-def keeping(keeper: Keeper) -> Iterator[None]:
-    """Within it, the keeper has the first choice of jobs that can begin by what is done here."""
-    token = _keeper.set(keeper)
-    try:
-        yield
-    finally:
-        _keeper.reset(token)
 
 
 def send_now(jobs: Iterable[Job | Admitted]) -> None:

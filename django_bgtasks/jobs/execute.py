@@ -74,8 +74,9 @@ from ..workflows.tree import insert_elements
 from .carried import carried_of
 from .commit_hooks import log_failures_after_commit
 from .context import JobContext, context_of, flush_progress
-from .enqueue import dispatch_on_commit, settle_by_keeper
+from .enqueue import dispatch_on_commit
 from .job_log import JobLog
+from .keeper import settle_by_keeper
 from .middleware import aentered, entered, middleware_of, report_outcome
 from .on_failure import call_on_failure
 from .results import announce

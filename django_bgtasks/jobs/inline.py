@@ -35,10 +35,11 @@ from ..ledger.transitions import promote_if_due
 from ..ledger.workers import INLINE_WORKER
 from ..models import Job
 from ..sandbox.call import interrupt_overdue, limits_held
-from .enqueue import RUN_INLINE, Ready, dispatch_on_commit, enqueue, fresh_context
+from .enqueue import RUN_INLINE, dispatch_on_commit, enqueue, fresh_context
 from .enqueue_many import enqueue_many
 from .execute import Run, announce_outcome, run_claimed
 from .expiry import expire_jobs
+from .keeper import Ready
 from .results import JobResult
 from .task import forced_inline, known_task
 from .waiting import pass_on

@@ -25,9 +25,10 @@ from django.db import DatabaseError, InterfaceError
 from ..core import clock
 from ..core.options import backend_of
 from ..core.payload import printable
-from ..jobs.enqueue import Ready, admit_on_commit, keeping
+from ..jobs.enqueue import admit_on_commit
 from ..jobs.execute import Run, claim_jobs, is_suspect, settle_runs
 from ..jobs.expiry import expire_jobs
+from ..jobs.keeper import Ready, keeper_here
 from ..jobs.task import known_task
 from ..jobs.waiting import give_back_seats, give_seats, promote_jobs
 from ..ledger.connection import remember_new_sessions, retry_until_connected
@@ -136,7 +137,8 @@ class JobProcess:
             self.shared.popped(job_id)
         prefetched = self.inline.prefetched
         prefetched.extend(messages)
-        with keeping(self):
+        keeper = keeper_here.set(self)
+        try:
             while prefetched or self._claimed:
                 jobs, self._claimed = self._claimed, []
                 if ids := prefetched.take(max(0, self.config.group_size - len(jobs))):
@@ -146,6 +148,8 @@ class JobProcess:
                     self.settler.put_back(prefetched.take())
                 elif prefetched or self._claimed:
                     refresh_connections()
+        finally:
+            keeper_here.reset(keeper)
 
     def hand_on(self, done: Sequence[tuple[Job, Any]]) -> HandedOn:
         """Settle these successes, and claim who is next for their places in the same statement, if
