@@ -18,7 +18,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from ..core.dedup import dedup_of
-from ..core.errors import DuplicateJob, InvalidArguments, QueueFull
+from ..core.errors import DuplicateJob, Interruption, InvalidArguments, QueueFull
 from ..core.labels import label_of
 from ..core.limits import LaneMode, lane_of, rate_of
 from ..core.options import backend_of, backend_settings
@@ -404,12 +404,16 @@ class _Push:
 
     def prepare(self) -> None:
         """Make all ready but the sending. While a statement is under way: it asks no database."""
-        # What is wrong is met again, and told, when it is sent.
-        with suppress(Exception):
+        try:
             namespace = known_namespace(self.backend, self.using)
             if namespace is not None:
                 sender = senders.of(self.backend)
                 self.outgoing = sender.prepare(self.messages, namespace, self.using)
+        except Interruption:
+            raise
+        except Exception:
+            # It is met again, and told, when the message is sent.
+            self.outgoing = None
 
     def after_commit(self) -> None:
         """Push after the commit of the current transaction: a crash here delays a job, never loses

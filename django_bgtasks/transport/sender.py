@@ -140,6 +140,9 @@ class Link:
         is_done, self._read_at = False, clock.monotonic()
         while data := self._received():
             is_done = self._understand(data) or is_done
+            if len(data) < READ_SIZE:
+                # That was all: to ask again costs as much as the answer.
+                break
         if self._unanswered and clock.monotonic() - self._unanswered[0].sent_at > self._patience:
             raise Unanswered("No answer from Redis.")
         return is_done

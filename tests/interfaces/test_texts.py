@@ -34,7 +34,7 @@ NO_TEXTS = (
     "bgtasks-", "bold red", "id: {}\n", ": still here", "@idempotent",
     "Event streams need ASGI.", "error__contains", "memory",
     "No monitoring_token is set.", "Bearer realm=",
-    "JOIN {}", "SELECT DISTINCT ", "SELECT {}", "bgtasks_last.",
+    "JOIN {}", "SELECT DISTINCT ", "SELECT {}", "bgtasks_last.", "(%(expressions)s IS NOT NULL)",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 import redis
 from django.db import IntegrityError, connection, transaction
 
+from django_bgtasks.core.errors import JobTimeout
 from django_bgtasks.jobs import enqueue
 from django_bgtasks.ledger.lifecycle import insert
 from django_bgtasks.ledger.statements import meanwhile
@@ -205,6 +206,19 @@ def test_what_goes_wrong_meanwhile_is_met_when_the_message_is_sent(
     monkeypatch.setattr(Sender, "prepare", breaks)
     job = add.enqueue(1, 2)
     assert messages(redis_client) == [job.id]
+
+
+@pytest.mark.sqlite
+def test_a_timeout_of_the_task_that_enqueues_is_raised_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def is_late(*args: Any) -> Outgoing:
+        raise JobTimeout
+
+    monkeypatch.setattr(Sender, "prepare", is_late)
+    with pytest.raises(JobTimeout):
+        add.enqueue(1, 2)
+    assert not Job.objects.exists()
 
 
 def test_what_a_thread_does_meanwhile_is_its_own() -> None:
