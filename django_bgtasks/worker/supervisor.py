@@ -171,6 +171,10 @@ class Supervisor:
         if not handle.ended_well(jobs, code):
             died = [[str(job.job_id), job.claim, handle.why(job)] for job in jobs]
             self.maintenance.send_death(pid, died, end_of(status))
+            # A death with jobs is told when they are settled, and one at the start after a few.
+            if not jobs and handle.shared.has_worked:
+                text = "Job process %d had no job and has ended (%s); another one takes its place."
+                logger.warning(text, pid, end_of(status))
         # Reported first: maintenance takes a claim that it sees in neither place for nobody's.
         handle.shared.clear()
         self._send_processes()

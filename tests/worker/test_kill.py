@@ -121,6 +121,22 @@ def test_a_process_killed_over_a_second_message_does_not_take_the_job_from_the_o
     assert effects.texts == ["begin", "end"]
 
 
+def test_a_process_that_is_killed_while_it_has_no_job_is_told_of_and_replaced(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    worker = bgworker("--processes", 1)
+    tasks.record.enqueue(str(effects), "done")
+    wait_until(lambda: Job.objects.get().state == "succeeded")
+    [idle] = job_processes_of(worker)
+    idle.kill()
+    worker.wait_for(
+        f"Job process {idle.pid} had no job and has ended (The process was killed by SIGKILL.); "
+        "another one takes its place."
+    )
+    tasks.record.enqueue(str(effects), "done")
+    wait_until(lambda: not Job.objects.exclude(state="succeeded").exists())
+
+
 def test_the_processes_die_with_their_supervisor(busy: WorkerProcess) -> None:
     family = busy.family()
     assert len(family) == 3
