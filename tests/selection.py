@@ -9,13 +9,15 @@ whatever is long.
 and nothing slow, and of the tests with real workers those that run, wait side by side and stop.
 On MariaDB only those cases of the plan run that are about what tasks do to their session, and
 those of schedules and limits.
+`--part=sample` is the first case of each test of `versions`, on MariaDB of `database`, without
+what takes long: `.ci/run` has it beside a whole run. The same environments by name have the whole.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ import pytest
 HERE = Path(__file__).parent
 DATABASE = os.environ.get("BGTASKS_TEST_DB", "sqlite")
 ALL = os.environ.get("BGTASKS_TEST_FAULTS") == "all"
-PARTS = ("database", "versions", "plan")
+PARTS = ("database", "versions", "sample", "plan")
 PLAN = {HERE / "faults", HERE / "model"}
 WHOLE_PLAN = PLAN | {
     *(HERE / "worker", HERE / "ledger" / "test_state_machine.py"),
@@ -85,15 +87,31 @@ ON_EACH_VERSION = {
     "test_running.py",
     "test_stop.py",
 }
+# Long, and about more than the versions: in a sample they are left to runs that have all of them.
+NOT_IN_A_SAMPLE = {
+    *(HERE / name for name in ("conformance", "contrib", "idempotency", "model", "moving")),
+    *(HERE / "workflows" / f"test_{name}.py" for name in ("races", "state_machine")),
+    HERE / "ledger" / "test_state_machine.py",
+}
+
+
+def whole(part: str | None) -> str | None:
+    """The part of which this one is a sample, or itself."""
+    if part == "sample":
+        return "database" if DATABASE == "mysql" else "versions"
+    return part
 
 
 def file_is_left_out(path: Path, part: str | None) -> bool:
     """Whether this run has no test of this file: it need not be imported."""
     places = {path, *path.parents}
+    if part == "sample" and places & NOT_IN_A_SAMPLE:
+        return True
+    part = whole(part)
     if part == "database":
         return bool(places & (TEXTS | NOT_THE_DATABASE)) and path.name not in MIXED
     if part == "versions":
-        elsewhere = HERE / "worker" in places and path.name not in ON_EACH_VERSION
+        elsewhere = HERE / "worker" in path.parents and path.name not in ON_EACH_VERSION
         return elsewhere or bool(places & (TEXTS | PLAN | {PATH}))
     return False
 
@@ -101,13 +119,29 @@ def file_is_left_out(path: Path, part: str | None) -> bool:
 def left_out(items: Iterable[pytest.Item], part: str | None) -> set[pytest.Item]:
     """The tests that this run leaves out, of the files that it has."""
     cases: Counter[str] = Counter()
+    sampled = set()
     out = set()
     for item in items:
         name, _, _ = item.nodeid.partition("[")
         cases[name] += 1
-        if _is_left_out(item, cases[name], part):
+        if _is_left_out(item, cases[name], whole(part)):
             out.add(item)
+        elif part == "sample":
+            # Each promise of the ledger has two forms: see tests/ledger/conftest.py.
+            one = (name, _parameters(item).get("form"))
+            if one in sampled or _takes_long(item):
+                out.add(item)
+            sampled.add(one)
     return out
+
+
+def _takes_long(item: pytest.Item) -> bool:
+    return any(map(item.get_closest_marker, ("faults", "slow")))
+
+
+def _parameters(item: pytest.Item) -> Mapping[str, object]:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params if callspec else {}
 
 
 def _is_left_out(item: pytest.Item, case: int, part: str | None) -> bool:
@@ -120,7 +154,7 @@ def _is_left_out(item: pytest.Item, case: int, part: str | None) -> bool:
         return True
     if part == "database" and item.path.name in MIXED:
         return item.get_closest_marker(DATABASE) is None
-    return part == "versions" and any(map(item.get_closest_marker, ("faults", "slow")))
+    return part == "versions" and _takes_long(item)
 
 
 def skip_elsewhere(item: pytest.Item) -> None:
