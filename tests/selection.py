@@ -4,7 +4,8 @@
 runs; with `after=2` so are its cases behind the second. `tox run -e faults` has them: it sets
 BGTASKS_TEST_FAULTS=all, and `--part=plan`, which is the fault plan, the tests with real workers and
 whatever is long.
-`--part=database` is for a run beside one on SQLite: only what can differ on another database.
+`--part=database` is for a run beside one on SQLite: only what can differ on another database. On
+PostgreSQL not what `faults` or a further version has there as well, and of pages one case each.
 `--part=versions` is for further versions of Python and Django: of that, no case of the fault plan
 and nothing slow, and of the tests with real workers those that run, wait side by side and stop.
 On MariaDB only those cases of the plan run that are about what tasks do to their session, and
@@ -78,8 +79,16 @@ NOT_THE_DATABASE = {
         )
     ),
 }
+PAGES = HERE / "interfaces"
 # The files of these with tests that are marked for a database, which run there.
 MIXED = {"test_kills_side_by_side.py", "test_neighbours.py"}
+# On PostgreSQL these run in `faults` too, or in an environment with another version.
+ELSEWHERE_ON_POSTGRES = {
+    *(HERE / "faults" / f"test_redis_{name}.py" for name in ("losses", "outages")),
+    HERE / "interfaces" / "test_own_database.py",
+    HERE / "jobs" / "test_lost_messages.py",
+    *(HERE / "worker" / name for name in ("test_running.py", "test_side_by_side.py")),
+}
 # Of the tests with real workers.
 ON_EACH_VERSION = {
     "test_side_by_side.py",
@@ -92,6 +101,8 @@ NOT_IN_A_SAMPLE = {
     *(HERE / name for name in ("conformance", "contrib", "idempotency", "model", "moving")),
     *(HERE / "workflows" / f"test_{name}.py" for name in ("races", "state_machine")),
     HERE / "ledger" / "test_state_machine.py",
+    HERE / "interfaces" / "test_own_database.py",
+    HERE / "jobs" / "test_lost_messages.py",
 }
 
 
@@ -109,7 +120,8 @@ def file_is_left_out(path: Path, part: str | None) -> bool:
         return True
     part = whole(part)
     if part == "database":
-        return bool(places & (TEXTS | NOT_THE_DATABASE)) and path.name not in MIXED
+        elsewhere = DATABASE == "postgres" and path in ELSEWHERE_ON_POSTGRES
+        return elsewhere or (bool(places & (TEXTS | NOT_THE_DATABASE)) and path.name not in MIXED)
     if part == "versions":
         elsewhere = HERE / "worker" in path.parents and path.name not in ON_EACH_VERSION
         return elsewhere or bool(places & (TEXTS | PLAN | {PATH}))
@@ -154,6 +166,8 @@ def _is_left_out(item: pytest.Item, case: int, part: str | None) -> bool:
         return True
     if part == "database" and item.path.name in MIXED:
         return item.get_closest_marker(DATABASE) is None
+    if (part, DATABASE) == ("database", "postgres") and case > 1 and item.path.parent == PAGES:
+        return True
     return part == "versions" and _takes_long(item)
 
 

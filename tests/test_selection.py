@@ -17,7 +17,7 @@ def test_each_place_that_a_part_names_is_there() -> None:
     places = selection.PLAN | selection.TEXTS | selection.NOT_THE_DATABASE | {selection.PATH}
     places |= {HERE / "faults" / name for name in selection.ON_MARIADB}
     places |= {HERE / "worker" / name for name in selection.ON_EACH_VERSION}
-    places |= selection.WHOLE_PLAN | selection.NOT_IN_A_SAMPLE
+    places |= selection.WHOLE_PLAN | selection.NOT_IN_A_SAMPLE | selection.ELSEWHERE_ON_POSTGRES
     assert not [place for place in places if not place.exists()]
 
 
@@ -33,6 +33,14 @@ def test_no_file_that_another_database_leaves_out_has_a_test_for_it() -> None:
         if any(f"mark.{name}" in path.read_text() for name in ("postgres", "mysql"))
     }
     assert marked == selection.MIXED
+
+
+def test_what_is_elsewhere_on_postgres_is_in_the_plan_or_in_a_version() -> None:
+    assert not [
+        path
+        for path in selection.ELSEWHERE_ON_POSTGRES
+        if path.parent != HERE / "faults" and file_is_left_out(path, "versions")
+    ]
 
 
 @pytest.mark.parametrize("part", selection.PARTS)
