@@ -3,7 +3,7 @@
 `@pytest.mark.long` is a test that takes seconds, and for whose promise others stand in everyday
 runs; with `after=2` so are its cases behind the second. `tox run -e faults` has them: it sets
 BGTASKS_TEST_FAULTS=all, and `--part=plan`, which is the fault plan, the tests with real workers and
-whatever is long.
+whatever is long. `.ci/run browser unfold` has those of pages.
 `--part=database` is for a run beside one on SQLite: only what can differ on another database. On
 PostgreSQL not what `faults` or a further version has there as well, and of pages one case each.
 `--part=versions` is for further versions of Python and Django: of that, no case of the fault plan
