@@ -11,7 +11,8 @@ and nothing slow, and of the tests with real workers those that run, wait side b
 On MariaDB only those cases of the plan run that are about what tasks do to their session, and
 those of schedules and limits.
 `--part=sample` is the first case of each test of `versions`, on MariaDB of `database`, without
-what takes long: `.ci/run` has it beside a whole run. The same environments by name have the whole.
+what takes long, and on MariaDB without pages: `.ci/run` has it beside a whole run. The same
+environments by name have the whole.
 """
 
 from __future__ import annotations
@@ -116,16 +117,21 @@ def whole(part: str | None) -> str | None:
 def file_is_left_out(path: Path, part: str | None) -> bool:
     """Whether this run has no test of this file: it need not be imported."""
     places = {path, *path.parents}
-    if part == "sample" and places & NOT_IN_A_SAMPLE:
+    if part == "sample" and (places & NOT_IN_A_SAMPLE or _has_other_workers(path)):
+        return True
+    if part == "sample" and DATABASE == "mysql" and PAGES in places:
         return True
     part = whole(part)
     if part == "database":
         elsewhere = DATABASE == "postgres" and path in ELSEWHERE_ON_POSTGRES
         return elsewhere or (bool(places & (TEXTS | NOT_THE_DATABASE)) and path.name not in MIXED)
     if part == "versions":
-        elsewhere = HERE / "worker" in path.parents and path.name not in ON_EACH_VERSION
-        return elsewhere or bool(places & (TEXTS | PLAN | {PATH}))
+        return _has_other_workers(path) or bool(places & (TEXTS | PLAN | {PATH}))
     return False
+
+
+def _has_other_workers(path: Path) -> bool:
+    return HERE / "worker" in path.parents and path.name not in ON_EACH_VERSION
 
 
 def left_out(items: Iterable[pytest.Item], part: str | None) -> set[pytest.Item]:
