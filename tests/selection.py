@@ -85,10 +85,13 @@ PAGES = HERE / "interfaces"
 MIXED = {"test_kills_side_by_side.py", "test_neighbours.py"}
 # On PostgreSQL these run in `faults` too, or in an environment with another version.
 ELSEWHERE_ON_POSTGRES = {
-    *(HERE / "faults" / f"test_redis_{name}.py" for name in ("losses", "outages")),
+    *(
+        HERE / "faults" / f"test_{name}.py"
+        for name in ("held_jobs", "redis_losses", "redis_outages")
+    ),
     HERE / "interfaces" / "test_own_database.py",
     HERE / "jobs" / "test_lost_messages.py",
-    *(HERE / "worker" / name for name in ("test_running.py", "test_side_by_side.py")),
+    *(HERE / "worker" / f"test_{name}.py" for name in ("running", "side_by_side", "stop")),
 }
 # Of the tests with real workers.
 ON_EACH_VERSION = {
