@@ -106,6 +106,7 @@ def refuse_a_key(page: Page) -> None:
     page.locator("#id_key").fill("stripe:42")
     page.locator("#id_is_prefix").check()
     page.locator(".submit-row [type=submit]").click()
+    page.get_by_text("Please correct").first.wait_for()
 
 
 def show_limits(page: Page) -> None:
@@ -116,6 +117,7 @@ def show_limits(page: Page) -> None:
 def press_run_anyway(page: Page) -> None:
     """The question before it."""
     page.get_by_role("button", name="Run anyway").click()
+    page.get_by_role("button", name="I’m sure").wait_for()
 
 
 def some_limits(user: User) -> tuple[Job, Job]:

@@ -39,8 +39,8 @@ shop.billing.errors.CardDeclined: The bank declined the card
 PAUSED, UNSERVED, SLOW = "tenant-07", "tenant-11", "tenant-03"
 
 
-def night_on_call(user: User) -> str:
-    """All of it; the path of the dashboard."""
+def night_on_call(user: User, jobs: int = JOBS) -> str:
+    """All of it, with so many jobs; the path of the dashboard."""
     alive = make_worker(
         hostname="web1",
         pid=4711,
@@ -56,7 +56,9 @@ def night_on_call(user: User) -> str:
     gone = clock.now() - timedelta(minutes=4)
     Worker.objects.filter(pk=dead.pk).update(last_seen_at=gone, lost_at=gone)
     failed: list[Any] = list(_failed(dead.pk))
-    ended: list[Any] = sorted([*_succeeded(alive.pk), *failed], key=lambda job: job.finished_at)
+    ended: list[Any] = sorted(
+        [*_succeeded(alive.pk, jobs), *failed], key=lambda job: job.finished_at
+    )
     for job in ended:
         # The newest last, as they would have come.
         job.pk = clock.new_id()
@@ -84,8 +86,8 @@ def _failed(worker: UUID) -> Iterator[Job]:
         yield _ended(number, REPORT, "failed", 400 + 90 * number, worker, **error, **params)
 
 
-def _succeeded(worker: UUID) -> Iterator[Job]:
-    rest = JOBS - DECLINES - TIMEOUTS - 61
+def _succeeded(worker: UUID, jobs: int) -> Iterator[Job]:
+    rest = jobs - DECLINES - TIMEOUTS - 61
     for number in range(rest):
         yield _ended(number, TASKS[number % 3], "succeeded", 5 + 10 * number, worker)
 

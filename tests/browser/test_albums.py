@@ -27,6 +27,7 @@ def shoot(page: Page, name: str) -> None:
         page.screenshot(path=Path(shots) / f"{name}.png", full_page=True)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_broken_picture_of_an_album_is_replaced_and_the_sheet_appears(
     wsgi: str, chrome: Browser, ada: User, bgworker: WorkerFactory, look: str

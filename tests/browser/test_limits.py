@@ -24,6 +24,7 @@ from .limits import LIST, line
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("look", LOOKS)
 def test_whoever_waits_for_a_place_sees_how_many_are_before_them(
     wsgi: str, chrome: Browser, ada: User, look: str

@@ -18,6 +18,7 @@ from .conftest import PATIENCE, give_session
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_report_by_the_clock_is_made_changed_and_removed(
     wsgi: str, chrome: Browser, ada: User, look: str

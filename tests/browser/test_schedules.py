@@ -26,8 +26,11 @@ def no_redis() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def within_the_policy(page: Page) -> Iterator[None]:
-    """The strict Content-Security-Policy of the site refuses nothing of these pages."""
+def within_the_policy(wsgi: str, page: Page) -> Iterator[None]:
+    """The strict Content-Security-Policy of the site refuses nothing of these pages.
+
+    wsgi: so that the page is closed before its site, which waits for the connections to end.
+    """
     refused: list[str] = []
     page.on("console", lambda line: refused.append(line.text) if line.type == "error" else None)
     yield

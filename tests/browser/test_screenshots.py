@@ -25,10 +25,15 @@ from .pages import SHOTS, Shot
 TABS: list[list[str]] = [["light"]] if WITH_UNFOLD else [["light", "dark"], ["phone"]]
 FROM_THE_RIGHT = [shot for shot in SHOTS if shot.name in ("admin-long-job", "admin-long-list")]
 
+EACH = [
+    pytest.param(shot, id=shot.name, marks=[pytest.mark.long] if shot.long else [])
+    for shot in SHOTS
+]
 
-@pytest.mark.parametrize("shot", SHOTS, ids=lambda shot: shot.name)
+
+@pytest.mark.parametrize("shot", EACH)
 def test_a_page_can_be_looked_at_in_light_in_dark_and_on_a_phone(
-    shot: Shot, chrome: Browser, wsgi: str, boss: User, tmp_path: Path
+    shot: Shot, chrome: Browser, wsgi: str, boss: User
 ) -> None:
     address, found = wsgi + shot.make(boss), {}
     for looks in TABS:
@@ -39,16 +44,16 @@ def test_a_page_can_be_looked_at_in_light_in_dark_and_on_a_phone(
             if shot.then is not None:
                 shot.then(page)
             for look in looks:
-                found[look] = look_at(page, shot.name, look, tmp_path)
+                found[look] = look_at(page, shot.name, look)
     assert not any(found.values()), found
 
 
-def look_at(page: Page, name: str, look: str, directory: Path) -> list[str]:
-    """Take the picture; what is wrong with the page."""
+def look_at(page: Page, name: str, look: str) -> list[str]:
+    """Take the picture where somebody wants to look at it; what is wrong with the page."""
     page.emulate_media(color_scheme=LOOKS[look]["color_scheme"])
     page.evaluate(TRANSITIONS)
-    directory = Path(os.environ.get("BGTASKS_SCREENSHOTS", directory))
-    page.screenshot(path=directory / f"{name}-{look}.png")
+    if directory := os.environ.get("BGTASKS_SCREENSHOTS"):
+        page.screenshot(path=Path(directory) / f"{name}-{look}.png")
     wrong = wide_boxes(page)
     if (too_wide := overhang(page)) > 0:
         wrong.append(f"The page is {too_wide} px wider than the screen.")

@@ -56,7 +56,7 @@ def admin_long_workflow(user: User) -> str:
 
 
 def admin_many_members(user: User) -> str:
-    """The group of one with 45,000 jobs."""
+    """The group of one with more jobs than are counted."""
     root = running(user)
     parts = Batch.objects.get(parent=root.pk)
     member = Job.objects.filter(batch=parts.pk, state=State.QUEUED)[0]
@@ -65,7 +65,7 @@ def admin_many_members(user: User) -> str:
     Job.objects.bulk_create(
         (
             Job(**{**fields, **(ended if number % 3 else {}), "id": clock.new_id()})
-            for number in range(45_000)
+            for number in range(10_500)
         ),
         batch_size=1000,
     )
@@ -105,11 +105,13 @@ def workflows_on_the_dashboard(user: User) -> str:
 def press_cancel_workflow(page: Page) -> None:
     """The question before it."""
     page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="I’m sure").wait_for()
 
 
 def press_retry_failed(page: Page) -> None:
     """The question before it."""
     page.get_by_role("button", name="Retry failed").click()
+    page.get_by_role("button", name="I’m sure").wait_for()
 
 
 def show_workflows(page: Page) -> None:

@@ -378,6 +378,7 @@ TWINS: dict[str, tuple[Model, str]] = {
 }
 
 
+@pytest.mark.long(after=8)
 @pytest.mark.parametrize("name", SIZES)
 def test_workflows_hold_in_every_interleaving(name: str) -> None:
     states, model = SIZES[name]

@@ -282,6 +282,7 @@ TWINS = {
 }
 
 
+@pytest.mark.long(after=8)
 @pytest.mark.parametrize("name", SIZES)
 def test_limits_and_sequences_hold_in_every_interleaving(name: str) -> None:
     states, model = SIZES[name]

@@ -60,6 +60,7 @@ def test_a_predicate_that_hangs_stalls_neither_schedules_nor_the_worker(
 
 
 @pytest.mark.long(after=1)
+@pytest.mark.faults
 def test_workers_that_are_killed_and_stopped_lose_no_tick_and_fire_none_twice(
     bgworker: WorkerFactory,
 ) -> None:
