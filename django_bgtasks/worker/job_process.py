@@ -101,6 +101,7 @@ class JobProcess:
                         break
                     self._pause(POLL_SECONDS)
                 spent = self._is_spent()
+            self.settler.hand_back(self._claimed)
             self.runs.wait(lambda: not self.runs.running)
         finally:
             self.fetcher.leave()
@@ -111,14 +112,14 @@ class JobProcess:
         """Run the next jobs, or wait a moment for one. False if there was none."""
         # What the last ones have left; not later, when a job may wait for it.
         refresh_connections()
-        seconds = 0 if self.config.burst else FETCH_SECONDS
+        seconds = 0 if self.config.burst or self._claimed else FETCH_SECONDS
         running = self.runs.first() if self.runs.running else None
         messages = self.fetcher.fetch(self._capacity, seconds, running)
         if messages and self.stopping:
             # The stop came while it waited: others can begin these jobs now.
             self.fetcher.put_back(messages)
             return False
-        if messages:
+        if messages or self._claimed:
             self.run_messages(messages)
             return True
         if self.fetcher.suspended and self.fetcher.worker is not None:
@@ -129,7 +130,11 @@ class JobProcess:
         return self._run_from_database()
 
     def run_messages(self, messages: list[UUID]) -> None:
-        """Claim and run as many at a time as a batch may have; put back what comes too late."""
+        """Claim and run as many at a time as a batch may have; put back what comes too late.
+
+        Who has the place of the last one then is the first to run in the next step: in between,
+        messages of other queues have come.
+        """
         self._late = clock.monotonic() + self.config.options.group_budget
         # A job has one entry here: a second message of it would find none once the first is done.
         messages = list(dict.fromkeys(messages))
@@ -137,6 +142,9 @@ class JobProcess:
             self.shared.popped(job_id)
         prefetched = self.inline.prefetched
         prefetched.extend(messages)
+        if not messages:
+            [*_, job] = self._claimed
+            self.fetcher.source = rq_queue_name(job.queue, job.priority)
         keeper = keeper_here.set(self)
         try:
             while prefetched or self._claimed:
@@ -144,9 +152,10 @@ class JobProcess:
                 if ids := prefetched.take(max(0, self.config.group_size - len(jobs))):
                     jobs += self._claim(ids)
                 self._run(jobs)
-                if self.stopping or clock.monotonic() > self._late:
+                if self.stopping or self._is_late():
                     self.settler.put_back(prefetched.take())
-                elif prefetched or self._claimed:
+                    break
+                if prefetched or self._claimed:
                     refresh_connections()
         finally:
             keeper_here.reset(keeper)
@@ -157,7 +166,8 @@ class JobProcess:
         """
         jobs = [job for job, _ in done]
         heirs = {}
-        if self._room() and not [job for job in jobs if job.has_followers]:
+        has_room = self._room() and not self.fetcher.suspended
+        if has_room and not [job for job in jobs if job.has_followers]:
             heirs = self.lines.heirs(jobs, self._choose)
         handed = HandedOn()
         try:
@@ -182,7 +192,7 @@ class JobProcess:
 
         Returns the others.
         """
-        own = {job.id for job in self._choose(ready)}
+        own = set() if self._is_late() else {job.id for job in self._choose(ready)}
         self.inline.prefetched.extend(job.id for job in ready if job.id in own)
         return [job for job in ready if job.id not in own]
 
@@ -195,11 +205,12 @@ class JobProcess:
             self.shared.popped(job.id)
         return own
 
+    def _is_late(self) -> bool:
+        return clock.monotonic() > self._late
+
     def _room(self) -> int:
-        if self.stopping or clock.monotonic() > self._late:
-            return 0
         in_hand = len(self.inline.prefetched) + len(self._claimed)
-        return max(0, self.inline.capacity(self.fetcher.source) - in_hand)
+        return 0 if self.stopping else max(0, self.inline.capacity(self.fetcher.source) - in_hand)
 
     def _is_of_source(self, job: Job | Admitted) -> bool:
         name = rq_queue_name(job.queue, job.priority)
