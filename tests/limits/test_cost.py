@@ -9,6 +9,7 @@ import redis
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
+from rq.suspension import resume, suspend
 
 from django_bgtasks.jobs.execute import claim_jobs
 from django_bgtasks.models import Job
@@ -85,6 +86,47 @@ def test_in_a_lane_with_one_place_each_job_is_settled_and_the_next_one_claimed_t
     # The line is read again when it is used up, and then too when nobody has been left.
     one = [ADMIT] if connection.vendor == "postgresql" else ["begin", "update", ADMIT, "commit"]
     assert statements(queries) == [*first, *one * 19, ADMIT, *one * 9, ADMIT, *last]
+
+
+@pytest.fixture
+def hasty(process: JobProcess, monkeypatch: pytest.MonkeyPatch) -> JobProcess:
+    """It has time for one job in each group, and runs a sequence: the third job has the place."""
+    monkeypatch.setattr(process, "_is_late", lambda: True)
+    apply_event.enqueue_many([("o", number) for number in range(6)])
+    assert process.step()
+    assert process.step()
+    assert done_and_running() == (2, 1)
+    return process
+
+
+def done_and_running() -> tuple[int, int]:
+    jobs = Job.objects.filter(lane="order:o")
+    return jobs.filter(state="succeeded").count(), jobs.filter(state="running").count()
+
+
+def test_a_lane_goes_on_when_the_time_of_a_group_is_over_and_others_come_in_between(
+    hasty: JobProcess, redis_client: redis.Redis
+) -> None:
+    assert not redis_client.llen(waiting_in("default"))
+    add.enqueue(1, 2)
+    assert hasty.step()
+    assert not Job.objects.filter(task=add.module_path).exclude(state="succeeded").exists()
+    assert done_and_running() == (3, 1)
+    for _step in range(3):
+        assert hasty.step()
+    assert done_and_running() == (6, 0)
+
+
+def test_a_lane_does_not_go_on_while_workers_are_suspended(
+    hasty: JobProcess, redis_client: redis.Redis
+) -> None:
+    suspend(redis_client)
+    assert hasty.step()
+    assert done_and_running() == (3, 0)
+    assert not hasty.step()
+    resume(redis_client)
+    while Job.objects.all().live().exists():
+        assert hasty.step()
 
 
 def test_who_has_no_time_left_sends_the_message_of_the_next_job(

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from django_bgtasks.models import Job
+from tests.limits.tasks import apply_event
 from tests.named import waiting_in
 from tests.waiting import wait_until
 from tests.workers import WorkerFactory, WorkerProcess
@@ -129,3 +131,19 @@ def test_a_worker_stopped_again_and_again_under_load_loses_and_repeats_nothing(
         assert worker.wait(10) == 0
     assert sorted(effects.texts, key=int) == [str(number) for number in range(300)]
     assert {row(job).state for job in jobs} == {"succeeded"}
+
+
+@each_way
+def test_a_stop_in_the_middle_of_a_sequence_leaves_none_of_its_jobs_running(
+    bgworker: WorkerFactory, stop: Stop
+) -> None:
+    apply_event.enqueue_many([("o", number) for number in range(2000)])
+    worker = bgworker("--processes", 2)
+    jobs = Job.objects.filter(lane="order:o")
+    wait_until(lambda: jobs.filter(state="succeeded").count() > 10, pause=0.01)
+    stop(worker)
+    assert worker.wait(10) == 0
+    left = jobs.exclude(state="succeeded")
+    assert left.exists()
+    assert set(left.values_list("state", "attempt")) <= {("queued", 0), ("blocked", 0)}
+    assert jobs.filter(place__isnull=False).count() == 1
