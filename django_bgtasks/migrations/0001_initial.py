@@ -960,15 +960,15 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=django_bgtasks.models.indexes.PartialIndex(
-                condition=models.Q(("state", "running")),
-                fields=["worker"],
-                name="bgtasks_job_running",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="job",
-            index=django_bgtasks.models.indexes.PartialIndex(
-                condition=models.Q(("state", "failed")), fields=["id"], name="bgtasks_job_failed"
+                condition=models.Q(
+                    ("state", "running"),
+                    ("state", "failed"),
+                    ("state", "cancelled"),
+                    ("state", "blocked"),
+                    _connector="OR",
+                ),
+                fields=["state", "id"],
+                name="bgtasks_job_state",
             ),
         ),
         migrations.AddIndex(
@@ -1057,22 +1057,6 @@ class Migration(migrations.Migration):
                 condition=models.Q(("place__isnull", False)),
                 fields=("lane", "place"),
                 name="bgtasks_job_place",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="job",
-            index=django_bgtasks.models.indexes.PartialIndex(
-                condition=models.Q(("state", "cancelled")),
-                fields=["id"],
-                name="bgtasks_job_cancelled",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="job",
-            index=django_bgtasks.models.indexes.PartialIndex(
-                condition=models.Q(("state", "blocked")),
-                fields=["id"],
-                name="bgtasks_job_blocked",
             ),
         ),
         migrations.AddConstraint(

@@ -195,11 +195,14 @@ class Job(models.Model):
                 name="bgtasks_job_expires",
                 condition=Q(expires_at__isnull=False, finished_at__isnull=True, attempt=0),
             ),
+            # One for four states: an index costs every statement about any job.
             PartialIndex(
-                fields=("worker",), name="bgtasks_job_running", condition=Q(state=State.RUNNING)
-            ),
-            PartialIndex(
-                fields=("id",), name="bgtasks_job_failed", condition=Q(state=State.FAILED)
+                fields=("state", "id"),
+                name="bgtasks_job_state",
+                condition=Q(state=State.RUNNING)
+                | Q(state=State.FAILED)
+                | Q(state=State.CANCELLED)
+                | Q(state=State.BLOCKED),
             ),
             PartialIndex(
                 fields=("finished_at",),
@@ -232,9 +235,6 @@ class Job(models.Model):
                 condition=Q(schedule__isnull=False, finished_at__isnull=True),
             ),
             PartialIndex(
-                fields=("id",), name="bgtasks_job_cancelled", condition=Q(state=State.CANCELLED)
-            ),
-            PartialIndex(
                 fields=("waits_for", "rate", "turn", "enqueued_at", "id"),
                 name="bgtasks_job_rate",
                 condition=Q(waits_for=WaitsFor.RATE),
@@ -243,9 +243,6 @@ class Job(models.Model):
                 fields=("waits_for", "lane", "turn", "enqueued_at", "id"),
                 name="bgtasks_job_lane",
                 condition=Q(waits_for=WaitsFor.LANE),
-            ),
-            PartialIndex(
-                fields=("id",), name="bgtasks_job_blocked", condition=Q(state=State.BLOCKED)
             ),
         )
 

@@ -107,6 +107,21 @@ def test_what_expires_is_found_by_its_index() -> None:
 
 
 @pytest.mark.sqlite
+@pytest.mark.postgres
+@pytest.mark.parametrize("state", ["running", "failed", "cancelled", "blocked"])
+def test_the_newest_jobs_of_a_state_are_read_in_their_order_from_one_index(state: str) -> None:
+    many(500)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "SET enable_seqscan = off")
+        if connection.vendor == "postgresql":
+            cursor.execute("SET enable_bitmapscan = off")
+    plan = Job.objects.filter(state=state).order_by("-id")[:50].explain()
+    assert "bgtasks_job_state" in plan
+    assert "sort" not in plan.lower()
+    assert "temp b-tree" not in plan.lower()
+
+
+@pytest.mark.sqlite
 @pytest.mark.parametrize("sql_of", [claim_sql, settle_sql])
 @pytest.mark.parametrize("analyzed", [False, True])
 def test_sqlite_finds_each_row_by_its_id(sql_of: Callable[..., str], analyzed: bool) -> None:
