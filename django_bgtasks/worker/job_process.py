@@ -164,14 +164,12 @@ class JobProcess:
         """Settle these successes, and claim who is next for their places in the same statement, if
         it is known who that is and there is time: with one commit less each, and without a message.
         """
-        jobs = [job for job, _ in done]
-        heirs = {}
-        has_room = self._room() and not self.fetcher.suspended
-        if has_room and not [job for job in jobs if job.has_followers]:
-            heirs = self.lines.heirs(jobs, self._choose)
-        handed = HandedOn()
+        jobs, heirs, handed = [job for job, _ in done], {}, HandedOn()
         try:
-            handed = hand_on(done, heirs, self.config.using) if heirs else handed
+            if self._goes_on() and not [job for job in jobs if job.has_followers]:
+                heirs = self.lines.heirs(jobs, self._choose)
+            if heirs:
+                handed = hand_on(done, heirs, self.config.using)
         except (DatabaseError, InterfaceError) as error:
             logger.debug("Jobs are settled without those that wait for their places: %s", error)
         for job in handed.claimed:
@@ -182,6 +180,13 @@ class JobProcess:
         self._claimed += handed.claimed
         self.lines.handed_on(heirs, claimed)
         return handed
+
+    def _goes_on(self) -> bool:
+        """Whether to go on with a lane: when the time of a group is over, only if its jobs are
+        short. Others come to their turn in between, and would wait for a long one.
+        """
+        is_short = self.inline.capacity(self.fetcher.source) > 1
+        return (is_short or not self._is_late()) and not self.fetcher.suspended
 
     def look(self, freed: Mapping[str, Sequence[int]]) -> Collection[str]:
         """Those of these lanes in which somebody may wait for the numbers that were freed."""
@@ -198,9 +203,8 @@ class JobProcess:
 
     def _choose(self, jobs: Iterable[Job | Admitted]) -> list[Job | Admitted]:
         """Those of these jobs that this process is about to claim."""
-        in_hand = set(self.inline.prefetched)
-        some = (job for job in jobs if self._is_of_source(job) and job.id not in in_hand)
-        own = list(islice(some, self._room()))
+        free = (job for job in jobs if self.shared.entry_of(job.id) is None)
+        own = list(islice(filter(self._is_of_source, free), self._room()))
         for job in own:
             self.shared.popped(job.id)
         return own
@@ -287,6 +291,8 @@ class JobProcess:
         size = executor.capacity(rq_queue)
         if executor is not self.inline:
             size = min(size, self.inline.sizer.limit)
+        elif self._claimed:
+            size = max(1, size - len(self._claimed))
         if self.config.max_jobs is None:
             return size
         return min(size, max(1, self.config.max_jobs - self._begun()))

@@ -117,6 +117,16 @@ def test_a_lane_goes_on_when_the_time_of_a_group_is_over_and_others_come_in_betw
     assert done_and_running() == (6, 0)
 
 
+def test_a_lane_of_long_jobs_does_not_go_on_beyond_the_time_of_a_group(
+    hasty: JobProcess, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hasty.inline.sizer, "size", lambda name: 1)
+    assert hasty.step()
+    # What comes in other queues would wait for the next one.
+    assert done_and_running() == (3, 0)
+    assert redis_client.llen(waiting_in("default")) == 1
+
+
 def test_a_lane_does_not_go_on_while_workers_are_suspended(
     hasty: JobProcess, redis_client: redis.Redis
 ) -> None:
