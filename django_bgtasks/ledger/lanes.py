@@ -11,6 +11,7 @@ hands its place on in the statement that settles it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -40,6 +41,7 @@ from .returning import skipping_locked, update_returning
 from .statements import claimed_job, dialect_of, uuid_of
 from .times import After, Now
 
+logger = logging.getLogger("django_bgtasks")
 # How often a place is looked for that somebody else takes at the same moment, and how often those
 # that wait are looked for whose rows somebody has locked.
 CONFLICTS, LOOKS = 100, 3
@@ -73,11 +75,14 @@ def admit(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Ad
     """
     admitted: list[Admitted] = []
     looks, own = LOOKS, freed
-    for _conflict in range(CONFLICTS):
+    for conflict in range(1, CONFLICTS + 1):
         try:
             found, missed = _admit(kind, own, using)
-        except IntegrityError:
+        except IntegrityError as error:
             # Somebody else has taken one of these numbers: nothing was written.
+            if conflict == CONFLICTS:
+                text = "%d looks for who may run were refused, and are left to maintenance: %s"
+                logger.warning(text, conflict, error)
             continue
         admitted += found
         looks -= 1

@@ -106,3 +106,21 @@ def look_beside() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '200ms'")
     admit(LANE, {"api:a": [2]}, DB)
+
+
+@pytest.mark.postgres
+def test_a_database_that_refuses_each_place_is_told_of_and_the_job_waits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    table = Job._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT no_places CHECK (place IS NULL)")
+    try:
+        result = apply_event.enqueue("o", 1)
+        assert "100 looks for who may run were refused" in caplog.text
+        assert "no_places" in caplog.text
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT no_places")
+    assert Job.objects.get(pk=result.id).waits_for == "lane"
+    assert len(admit(LANE, {"order:o": []}, DB)) == 1
