@@ -53,7 +53,8 @@ def test_a_task_that_was_acknowledged_before_does_not_run_again(
     bgworker()
     path = tmp_path / "failure"
     result = tasks.dying_once.apply_async((str(path),), link_error=tasks.write_failure.s(str(path)))
-    wait_until(path.exists, 40)
+    # It is there before it is written.
+    wait_until(lambda: path.exists() and path.read_text(), 40)
     assert path.read_text().startswith(result.id)
     assert (result.state, result.retries) == ("FAILURE", 0)
 
