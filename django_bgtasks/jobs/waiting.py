@@ -45,9 +45,8 @@ def pass_on(
 
     ended: each as it was before, with what it came to. handed: whose places others have already.
     """
-    handed = handed or HandedOn()
-    lanes: dict[str, list[int]] = {lane: [] for lane in handed.open}
-    served = {job.lane for job in handed.claimed}
+    lanes: dict[str, list[int]] = {}
+    served = {job.lane for job in handed.claimed} if handed else set()
     for job, outcome in ended:
         gives_up = job.lane is not None and gives_up_place(job.lane_mode, outcome.transition)
         if job.lane is not None and gives_up and job.lane not in served:

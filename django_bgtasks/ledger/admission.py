@@ -65,6 +65,8 @@ class Kind(NamedTuple):
     placed: str
 
 
+IS_PAUSED = f"""\
+EXISTS (SELECT 1 FROM {PAUSES} p WHERE p.queue = j.queue AND p.backend = j.backend)"""
 OF_KEY = f"SELECT o.at_once FROM {OVERRIDES} o WHERE o.key = keys"
 LANE = Kind(
     WaitsFor.LANE,
@@ -131,7 +133,7 @@ head AS (
         highest <= allowed AND EXISTS (
             SELECT 1 FROM own WHERE own.key = head.key AND own.n = numbers.n)
         THEN 0 ELSE 1 END, n) AS turn
-    FROM used AS head JOIN numbers ON n <= allowed
+    FROM used AS head JOIN numbers ON n <= allowed AND used < allowed
     WHERE NOT {kind.busy.format(soon=SOON[vendor])} AND (
         SELECT h.id FROM {TABLE} h WHERE h.{kind.key} = head.key AND h.{kind.number} = n) IS NULL
 ), counted AS MATERIALIZED (
@@ -154,8 +156,7 @@ def _waits(kind: Kind) -> str:
     """
     keeps_turn = f"j.lane_mode IN ({MODES_IN_ORDER})" if kind is LANE else "j.rate IS NULL"
     return f"""\
-j.waits_for = '{kind.waits_for}' AND ({keeps_turn} OR NOT EXISTS (
-            SELECT 1 FROM {PAUSES} p WHERE p.queue = j.queue AND p.backend = j.backend))"""
+j.waits_for = '{kind.waits_for}' AND ({keeps_turn} OR NOT {IS_PAUSED})"""
 
 
 def _first(kind: Kind) -> str:
@@ -254,8 +255,8 @@ def hand_on_sql(dialect: Dialect) -> str:
 
     It is settle_sql() and claim_next_sql() in one statement of PostgreSQL, whose parameters it has.
     The second part has its rows from the first one: so they are locked and written later, and only
-    for who was settled. Returned for each of those: its id, what a claim reads of who is next, and
-    whether the lane has more places than one.
+    for who was settled. Returned for each of those: its id, and what a claim reads of who is next.
+    The join is a full one, for that cannot compare each with each.
     """
     return f"""\
 WITH settled AS ({settle_sql(dialect)}, lane
@@ -264,15 +265,15 @@ WITH settled AS ({settle_sql(dialect)}, lane
         (SELECT %s::text[]), (SELECT %s::uuid[]), (SELECT %s::int[])) AS keys(key, prefix, id, n)
         ON keys.key = settled.lane
 ), next AS (
-    SELECT keys.n, j.id, allowed FROM keys CROSS JOIN LATERAL (
-        SELECT j.id, {LANE.allowed} AS allowed FROM {TABLE} j
+    SELECT keys.n, j.id FROM keys CROSS JOIN LATERAL (
+        SELECT j.id FROM {TABLE} j
         WHERE j.id = keys.id AND j.waits_for || '' = '{LANE.waits_for}' AND j.lane || '' = keys.key
             AND {_fits(dialect)}
         FOR UPDATE SKIP LOCKED
     ) AS j
-), claimed AS ({_claim_next(dialect, "postgresql")}, allowed > 1 AS has_more
+), claimed AS ({_claim_next(dialect, "postgresql")}
 )
-SELECT settled.id, claimed.* FROM settled LEFT JOIN claimed ON claimed.lane = settled.lane
+SELECT settled.id, claimed.* FROM settled FULL JOIN claimed ON claimed.lane = settled.lane
 """
 
 
@@ -295,9 +296,12 @@ WITH keys(key, prefix, id, n) AS (
 
 
 def _fits(dialect: Dialect) -> str:
-    """The condition that job `j` can have number `n` of the key of `keys`, and run with it."""
+    """The condition that job `j` can have number `n` of the key of `keys`, and run with it. In a
+    paused queue none runs, though one of a sequence has its turn.
+    """
     return f"""\
 j.rate IS NULL AND (j.expires_at IS NULL OR j.attempt > 0 OR j.expires_at > {dialect.now})
+    AND NOT {IS_PAUSED}
     AND keys.n <= {LANE.allowed} AND COALESCE((
         SELECT MAX(h.place) FROM {TABLE} h WHERE h.lane = keys.key AND h.place IS NOT NULL), 0
     ) <= {LANE.allowed} AND j.id = ({_first(LANE)})"""

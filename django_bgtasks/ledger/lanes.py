@@ -3,8 +3,9 @@
 A place is the pair (lane, place) of its job's row, and unique: it can neither be lost nor given
 away twice. Nothing is counted, and nothing is locked for a lane. Whoever frees a place, or adds a
 job that waits for one, commits first and then looks for whom it fits; the last one to commit sees
-all the others. What a crash leaves between the two is found by a sweep. A worker that has run a job
-hands its place on in the statement that settles it.
+all the others. Whoever finds locked who is next looks again: that one may get another place. What a
+crash leaves between the two is found by a sweep. A worker that has run a job hands its place on in
+the statement that settles it.
 
 `tests/model/lanes.py` searches the interleavings.
 """
@@ -12,6 +13,7 @@ hands its place on in the statement that settles it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -42,9 +44,11 @@ from .statements import claimed_job, dialect_of, uuid_of
 from .times import After, Now
 
 logger = logging.getLogger("django_bgtasks")
-# How often a place is looked for that somebody else takes at the same moment, and how often those
-# that wait are looked for whose rows somebody has locked.
-CONFLICTS, LOOKS = 100, 3
+# How often a place is looked for that somebody else takes at the same moment.
+CONFLICTS = 100
+# Seconds between two looks for those whose rows somebody has locked, mostly for as long as a
+# statement takes. Whoever locks them for longer looks at the end, and behind it stands the sweep.
+PAUSES = (0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
 # Seconds after which a caller who has enqueued a job has looked for its place, or is dead.
 PATIENCE = 5.0
 # In this order jobs wait in a lane.
@@ -71,26 +75,28 @@ def admit(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Ad
 
     freed: for each key the numbers that the caller has freed; they are taken first, so that two
     callers with one key are in each other's way as little as can be. To be called after the commit
-    of what the caller has changed. It never waits for a row that somebody has locked.
+    of what the caller has changed. It waits for no lock, but looks again, for about 0.1 s at most.
     """
     admitted: list[Admitted] = []
-    looks, own = LOOKS, freed
-    for conflict in range(1, CONFLICTS + 1):
+    own, conflicts, pauses = freed, 0, list(PAUSES)
+    while True:
         try:
             found, missed = _admit(kind, own, using)
         except IntegrityError as error:
             # Somebody else has taken one of these numbers: nothing was written.
-            if conflict == CONFLICTS:
+            conflicts += 1
+            if conflicts == CONFLICTS:
                 text = "%d looks for who may run were refused, and are left to maintenance: %s"
-                logger.warning(text, conflict, error)
+                logger.warning(text, conflicts, error)
+                return admitted
             continue
         admitted += found
-        looks -= 1
-        if not missed or not looks:
-            break
+        # Who waits for a seat is looked for when the next one is free.
+        if not missed or not pauses or (kind is RATE and pauses[0]):
+            return admitted
+        time.sleep(pauses.pop(0))
         # What was freed may be too high a number for who is the next.
         own = dict.fromkeys(freed, ())
-    return admitted
 
 
 @retried
@@ -124,13 +130,10 @@ def first_in_line(lanes: Collection[str], using: str) -> dict[str, list[Admitted
 
 
 class HandedOn(NamedTuple):
-    """settled: the jobs that are. claimed: who was next, and has their places. open: the lanes of
-    these in which somebody may wait for another place: admit() is to follow.
-    """
+    """settled: the jobs that are. claimed: who was next, and has their places."""
 
     settled: Collection[UUID] = ()
     claimed: Sequence[Job] = ()
-    open: Collection[str] = ()
 
 
 @fault_point("settle")
@@ -152,11 +155,8 @@ def hand_on(
         keys = dialect.columns(rows, 4)
         params = [*dialect.array_of_ends(done), worker.hex, *keys, worker.hex]
         found = dialect.run(hand_on_sql(dialect), params, using, searches=True)
-        settled, claims = {uuid_of(row[0]) for row in found}, [row for row in found if row[1]]
-        jobs = [claimed_job(row[1:-1], using) for row in claims]
-        # Who found one of these locked has not looked behind it.
-        crowded = {job.lane for job, row in zip(jobs, claims, strict=True) if row[-1]}
-        return HandedOn(settled, jobs, {lane for lane in crowded if lane})
+        settled = {uuid_of(row[0]) for row in found}
+        return HandedOn(settled, [claimed_job(row[1:], using) for row in found if row[1]])
     with transaction.atomic(using):
         settled = dialect.settle(done, worker, using)
         ended = {job.lane for job, _ in done if job.pk in settled}

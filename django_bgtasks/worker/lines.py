@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
+from ..ledger.admission import SOME_BEHIND
 from ..ledger.lanes import Admitted, first_in_line
 from ..models import Job
 
@@ -24,6 +25,8 @@ class Lines:
     def __init__(self, using: str) -> None:
         self._using = using
         self._lines: dict[str, list[Admitted]] = {}
+        # The lanes of which nobody was left out.
+        self._whole: set[str] = set()
 
     def look(self, freed: Mapping[str, Sequence[int]]) -> Collection[str]:
         """Those of these lanes in which somebody may wait for the numbers that were freed. The
@@ -36,8 +39,9 @@ class Lines:
             return freed
         self._forget(lanes)
         if len(self._lines) + len(lines) > MOST:
-            self._lines.clear()
-        self._lines |= {lane: line[1:] for lane, line in lines.items()}
+            self._forget(list(self._lines))
+        self._remember(lines)
+        self._go_on(lines)
         return (freed.keys() - set(lanes)) | lines.keys()
 
     def heirs(self, jobs: Sequence[Job], choose: Choose) -> dict[UUID, tuple[str, int]]:
@@ -51,11 +55,10 @@ class Lines:
             for job in jobs
             if job.lane in self._lines and job.place and ended[job.lane] == 1
         }
-        # One that is used up is read again: there were more when it was read.
         if used_up := [lane for lane in numbers if not self._lines[lane]]:
             found = first_in_line(used_up, self._using) or {}
             self._forget(used_up)
-            self._lines |= found
+            self._remember(found)
         lane_of = {self._lines[lane][0].id: lane for lane in numbers if lane in self._lines}
         chosen = choose(self._lines[lane][0] for lane in lane_of.values())
         return {job.id: (lane_of[job.id], numbers[lane_of[job.id]]) for job in chosen}
@@ -63,10 +66,19 @@ class Lines:
     def handed_on(self, heirs: dict[UUID, tuple[str, int]], claimed: Collection[UUID]) -> None:
         """These of the heirs were claimed; of the other lanes nothing is known any more."""
         self._forget([lane for pk, (lane, _) in heirs.items() if pk not in claimed])
-        for job_id in claimed:
-            lane, _ = heirs[job_id]
+        self._go_on([heirs[job_id][0] for job_id in claimed])
+
+    def _remember(self, lines: Mapping[str, list[Admitted]]) -> None:
+        self._lines |= lines
+        self._whole |= {lane for lane, line in lines.items() if len(line) < SOME_BEHIND}
+
+    def _go_on(self, lanes: Collection[str]) -> None:
+        """Leave out the first of each. One that is used up is read again if there were more."""
+        for lane in lanes:
             self._lines[lane] = self._lines[lane][1:]
+        self._forget([lane for lane in lanes if lane in self._whole and not self._lines[lane]])
 
     def _forget(self, lanes: Iterable[str]) -> None:
         for lane in lanes:
             self._lines.pop(lane, None)
+            self._whole.discard(lane)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,6 +12,8 @@ from django.db import connection, transaction
 
 from django_bgtasks.core import clock
 from django_bgtasks.jobs.actions import pause_queue
+from django_bgtasks.ledger import lanes
+from django_bgtasks.ledger.admission import LANE
 from django_bgtasks.ledger.lanes import first_in_line, hand_on
 from django_bgtasks.ledger.lifecycle import claim_many, settle_many
 from django_bgtasks.models import Job, LimitOverride
@@ -48,9 +51,9 @@ def test_who_is_next_is_claimed_with_the_place_of_the_job_that_is_settled() -> N
     call_api.enqueue_many([("a", number) for number in range(4)])
     apply_event.enqueue_many([("o", number) for number in range(2)])
     done = [(begin("api:a", 2), "of a"), (begin("order:o", 1), None)]
-    lines = first_in_line(["api:a", "order:o", "api:none"], DB)
-    assert lines is not None
-    ids = {lane: [job.id for job in line] for lane, line in lines.items()}
+    found = first_in_line(["api:a", "order:o", "api:none"], DB)
+    assert found is not None
+    ids = {lane: [job.id for job in line] for lane, line in found.items()}
     assert ids == {lane: waiting(lane) for lane in ("api:a", "order:o")}
     heirs = {ids["api:a"][0]: ("api:a", 2), ids["order:o"][0]: ("order:o", 1)}
     handed = hand_on(done, heirs, DB)
@@ -65,15 +68,6 @@ def test_who_is_next_is_claimed_with_the_place_of_the_job_that_is_settled() -> N
         assert (job.state, job.attempt, job.claims, job.worker) == ("running", 1, 1, WORKER)
         assert jobs[job.pk].claims == 1
     assert settle_many([(job, None) for job in jobs.values()], DB) == set(heirs)
-
-
-@pytest.mark.postgres
-def test_only_where_a_lane_has_more_places_somebody_may_wait_for_another_one() -> None:
-    call_api.enqueue_many([("a", number) for number in range(4)])
-    apply_event.enqueue_many([("o", number) for number in range(2)])
-    done = [(begin("api:a", 2), None), (begin("order:o", 1), None)]
-    heirs = {waiting("api:a")[0]: ("api:a", 2), waiting("order:o")[0]: ("order:o", 1)}
-    assert hand_on(done, heirs, DB).open == {"api:a"}
 
 
 def test_nobody_gets_it_who_is_not_the_first() -> None:
@@ -143,3 +137,64 @@ def test_a_row_that_is_locked_is_not_waited_for() -> None:
     looked.set()
     other.join()
     assert waiting("api:a") == [first, second]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_who_finds_locked_who_is_next_looks_again_until_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Somebody hands on the other place meanwhile, or cancels the job, and has not committed."""
+
+    def lock() -> None:
+        with transaction.atomic():
+            Job.objects.select_for_update().get(pk=first)
+            locked.set()
+            assert missed.wait(20)
+        connection.close()
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        missed.set()
+        other.join()
+
+    call_api.enqueue_many([("a", number) for number in range(4)])
+    [first, second], pauses = waiting("api:a"), list[float]()
+    free = list(range(1, at_once + 1))
+    Job.objects.filter(lane="api:a", place__in=free).delete()
+    locked, missed = threading.Event(), threading.Event()
+    other = threading.Thread(target=lock)
+    other.start()
+    assert locked.wait(20)
+    monkeypatch.setattr(lanes, "time", SimpleNamespace(sleep=pause))
+    admitted = {job.id for job in lanes.admit(LANE, {"api:a": free}, DB)}
+    assert admitted == {first, second} if at_once == 2 else {first}
+    assert len(pauses) == 1
+
+
+@pytest.mark.postgres
+def test_a_row_that_is_locked_for_long_is_left_to_whoever_has_locked_it() -> None:
+    def lock() -> None:
+        with transaction.atomic():
+            Job.objects.select_for_update().get(pk=waiting("api:a")[0])
+            locked.set()
+            assert left.wait(20)
+        connection.close()
+
+    call_api.enqueue_many([("a", number) for number in range(3)])
+    Job.objects.filter(lane="api:a", place=1).delete()
+    locked, left = threading.Event(), threading.Event()
+    other = threading.Thread(target=lock)
+    other.start()
+    assert locked.wait(20)
+    assert not lanes.admit(LANE, {"api:a": [1]}, DB)
+    left.set()
+    other.join()
+    assert lanes.admit(LANE, {"api:a": [1]}, DB)
+
+
+def test_in_a_paused_queue_a_sequence_keeps_its_turn_and_nobody_is_claimed() -> None:
+    apply_event.enqueue_many([("o", number) for number in range(3)])
+    job = begin("order:o", 1)
+    pause_queue("default", "default")
+    assert not hand_on_to(waiting("order:o")[0], job)

@@ -3,10 +3,11 @@
 READ COMMITTED. A statement that admits looks (its snapshot), locks those of the first rows that
 nobody else has locked, each as it is by then, and writes them one after the other. What it has
 written is seen at its COMMIT, but the unique index (lane, place) sees it at once: who writes the
-same number waits for that COMMIT and is refused. Nobody waits for a row that is locked: who has
-locked it looks after its own commit. A settlement that hands numbers on is a statement like that,
-whose numbers are never free; the other ones are one step. What a view does locks first, and may be
-rolled back. Who dies has written nothing.
+same number waits for that COMMIT and is refused. No statement waits for a row that is locked; but
+who finds one locked for which there is room looks again when it is not any more, or gives up if it
+is locked for longer than a statement takes. A settlement that hands numbers on is a statement like
+that, whose numbers are never free; the other ones are one step. What a view does locks first, and
+may be rolled back. Who dies has written nothing.
 """
 
 from __future__ import annotations
@@ -45,9 +46,7 @@ def look(model: Model, world: World, agent: Agent) -> Agent:
     lanes = [waiting(model, world, lane) for lane in agent.lanes]
     see = first_of if agent.settles else seen_of
     lines = tuple(see(model, world, agent, rows) for rows in lanes if rows)
-    return agent._replace(
-        at="lock", lines=lines, looks=agent.looks + 1, pairs=(), overrides=world.overrides
-    )
+    return agent._replace(at="lock", lines=lines, pairs=(), overrides=world.overrides)
 
 
 def seen_of(model: Model, world: World, agent: Agent, rows: list[int]) -> Line:
@@ -133,11 +132,11 @@ def writer(model: Model, world: World, me: Agent) -> Agent | None:
 def again_or_end(model: Model, agent: Agent, *, refused: bool = False) -> list[Agent]:
     """After a statement: what there is to do next."""
     rules = model.rules
-    blank = Agent(agent.kind, "look", agent.lanes, agent.freed, agent.job)
+    blank = Agent(agent.kind, "look", agent.lanes, agent.freed, agent.job, agent.has_missed)
     if refused and rules.tries_again:
-        return [blank._replace(looks=agent.looks - 1)]
-    if agent.missed and not refused and agent.looks < rules.most_looks:
-        return [blank._replace(looks=agent.looks, freed=())]
+        return [blank]
+    if agent.missed and not refused and rules.waits:
+        return [blank._replace(freed=(), has_missed=True)]
     if agent.kind == "sweep" or (agent.job >= 0 and model.plans[agent.job].mode == "skip"):
         return [blank._replace(at="busy", freed=())]
     return []
@@ -145,7 +144,11 @@ def again_or_end(model: Model, agent: Agent, *, refused: bool = False) -> list[A
 
 def agent_steps(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]:
     """What an agent does next, if it waits for nobody."""
-    if me.at == "look" and model.apart:
+    owners = owners_of_missed(model, world, me) if me.at == "look" and me.has_missed else []
+    if owners:
+        if any(owner.at in ("locked", "busy locked") for owner in owners):
+            yield "gives up", with_agents(world, *again_or_end(model, me), without=me)
+    elif me.at == "look" and model.apart:
         yield "looks", with_agents(world, look(model, world, me), without=me)
     elif me.kind == "settle":
         yield from _settle(model, world, me)
@@ -166,6 +169,15 @@ def agent_steps(model: Model, world: World, me: Agent) -> Iterator[tuple[str, Wo
         yield "commits", resumed._replace(is_paused=False)
     elif me.kind == "zombie":
         yield from _settle_late(model, world, me)
+
+
+def owners_of_missed(model: Model, world: World, me: Agent) -> list[Agent]:
+    """Who has locked the rows that it would miss again. It looks now and then until nobody has; if
+    it is a transaction that may take longer than a statement, it gives up some time.
+    """
+    rows = [row for line in look(model, world, me).lines for row in line.rows[: line.room]]
+    owners = [lock_owner(world, row, me) for row in rows]
+    return [owner for owner in owners if owner is not None]
 
 
 def _lock(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]]:
@@ -209,16 +221,10 @@ def _settle(model: Model, world: World, me: Agent) -> Iterator[tuple[str, World]
 def handed_on(model: Model, world: World, me: Agent, state: str) -> World:
     """They have succeeded, and who is next has their numbers.
 
-    Where nobody has one, it has yet to look; and where there may be several, for those who found
-    locked who was next.
+    Where nobody has one, it has yet to look.
     """
-    lanes, numbers, rules = set(me.lanes), [], model.rules
-    served = {model.plans[row].lane for row, _ in me.pairs}
-    for row, _ in me.pairs:
-        if most(model, me.overrides, row) == 1 or not rules.looks_beside:
-            lanes.discard(model.plans[row].lane)
-    if not rules.looks_again:
-        lanes &= served
+    served, numbers = {model.plans[row].lane for row, _ in me.pairs}, []
+    lanes = set(me.lanes) - served if model.rules.looks_again else set()
     for index in me.settles:
         if model.plans[index].lane not in served and model.has_choice:
             numbers.append(world.jobs[index].place)
@@ -387,4 +393,4 @@ def waits_for(model: Model, world: World, me: Agent) -> Agent | None:
 
 def describe(agent: Agent) -> str:
     whose = f" of job {agent.job}" if agent.job >= 0 else ""
-    return f"{agent.kind}{whose} ({agent.at}, freed {agent.freed}, {agent.looks} looks)"
+    return f"{agent.kind}{whose} ({agent.at}, freed {agent.freed})"

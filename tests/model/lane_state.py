@@ -61,8 +61,8 @@ class Agent(NamedTuple):
     """A process between two steps, mostly one that admits.
 
     kind: "admit", "settle", "sweep", "cancel", "anyway", "resume", "retry", "zombie" or "inside".
-    freed: the numbers that it prefers. job: whose it is, or -1. looks: how many it has made.
-    missed: somebody was not admitted for whom there is room. pairs: the rows that it has locked,
+    freed: the numbers that it prefers. job: whose it is, or -1. missed: somebody was not admitted
+    for whom there is room; has_missed: in an earlier look. pairs: the rows that it has locked,
     with their numbers. written: how many of them the index knows. idle: rows that it has locked for
     nothing. overrides: those of its snapshot. settles: the jobs that it settles, whose numbers it
     hands on.
@@ -73,7 +73,7 @@ class Agent(NamedTuple):
     lanes: tuple[int, ...] = (0,)
     freed: tuple[int, ...] = ()
     job: int = -1
-    looks: int = 0
+    has_missed: bool = False
     lines: tuple[Line, ...] = ()
     missed: bool = False
     pairs: tuple[tuple[int, int], ...] = ()
@@ -103,26 +103,25 @@ class World(NamedTuple):
 class Rules:
     """The protocol, or it without one of its rules.
 
-    looks: "after" the commit, or "before" it. most_looks: that one process makes, if rows are
-    locked. tries_again: when the index or a deadlock has refused it. stays: it does not look behind
+    looks: "after" the commit, or "before" it. waits: who has found a row locked looks again when it
+    is not. tries_again: when the index or a deadlock has refused it. stays: it does not look behind
     the first rows. unique: the index. asks_state: a row that is locked must still wait. counts_all:
     numbers above N are held too. within_n: none above N is handed on. own_n: each row is admitted
     by its own N, not by that of the first. prefers: the freed numbers. hands_on: who settles a
     success hands its number on in the same statement, to the first that waits,
     hands_on_to_first, and not if a number above N is held, asks_highest; where there is nobody,
-    it looks_again after its commit, and looks_beside where more than one may have a number.
-    same_numbers: freed numbers are not preferred where one above N is held, so that all want
-    the same ones. fences: a zombie writes nothing. sweeps: after a crash, after a rollback, and
-    where N differs within a lane. keeps: a sequence keeps its place until a later attempt.
-    takes: a paused queue loses its places "always", "once" when it is paused, or "never".
-    resumes: who resumes reads the lanes "after" its commit, or "before" it. cancel_looks,
-    raise_looks, anyway_looks, busy_looks: after their commit too. asks_busy: only
-    where somebody has a place one is cancelled that does not wait. asks_claims: only if it has
-    never begun. asks_place: a retry goes by the place that it finds when it writes.
+    it looks_again after its commit. same_numbers: freed numbers are not preferred where one above N
+    is held, so that all want the same ones. fences: a zombie writes nothing. sweeps: after a crash,
+    after a rollback, and where N differs within a lane. keeps: a sequence keeps its place until a
+    later attempt. takes: a paused queue loses its places "always", "once" when it is paused, or
+    "never". resumes: who resumes reads the lanes "after" its commit, or "before" it. cancel_looks,
+    raise_looks, anyway_looks, busy_looks: after their commit too. asks_busy: only where somebody
+    has a place one is cancelled that does not wait. asks_claims: only if it has never begun.
+    asks_place: a retry goes by the place that it finds when it writes.
     """
 
     looks: str = "after"
-    most_looks: int = 3
+    waits: bool = True
     tries_again: bool = True
     stays: bool = True
     unique: bool = True
@@ -135,7 +134,6 @@ class Rules:
     hands_on_to_first: bool = True
     asks_highest: bool = True
     looks_again: bool = True
-    looks_beside: bool = True
     same_numbers: bool = True
     fences: bool = True
     sweeps: bool = True

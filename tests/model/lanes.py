@@ -1,8 +1,8 @@
 """All that happens to limits and sequences, and an exhaustive search of it.
 
 Workers are as many as there are jobs: one with its message may begin at any time. A sweep comes
-after a crash or a rollback only, for one that was not to wait, for one that stood behind one with a
-smaller N, and where N was raised, so that whatever else needs it is found.
+after a crash or a rollback only, for one that was not to wait, and for one that stood behind one
+with a smaller N, so that whatever else needs it is found.
 """
 
 from __future__ import annotations
@@ -246,21 +246,11 @@ def delayed(model: Model, world: World) -> list[int]:
     """Who could begin, but waits for a sweep."""
     lanes = [waiting(model, world, lane) for lane in range(model.lanes)]
     firsts = [rows[0] for rows in lanes if rows]
-    return [
-        row for row in firsts if comes_late(model, world, row) and not is_full(model, world, row)
-    ]
-
-
-def comes_late(model: Model, world: World, row: int) -> bool:
-    """In the last look it may have stood behind one with a smaller N; or N was raised while a
-    number was handed on, and whoever did it found locked who was next.
-    """
-    unset = (NOT_SET,) * model.lanes
-    is_raised = most(model, world.overrides, row) > most(model, unset, row)
-    return has_mixed_n(model, row) or is_raised
+    return [row for row in firsts if has_mixed_n(model, row) and not is_full(model, world, row)]
 
 
 def has_mixed_n(model: Model, row: int) -> bool:
+    """In the last look it may have stood behind one with a smaller N."""
     lane, unset = model.plans[row].lane, (NOT_SET,) * model.lanes
     rows = [index for index, plan in enumerate(model.plans) if plan.lane == lane]
     return len({most(model, unset, index) for index in rows}) > 1
@@ -315,7 +305,7 @@ def _confirm(model: Model, world: World) -> None:
     at_rest = not world.agents and not world.is_dirty
     for lane in range(model.lanes) if at_rest else ():
         rows = waiting(model, world, lane)
-        comes = model.rules.sweeps and rows and comes_late(model, world, rows[0])
+        comes = model.rules.sweeps and rows and has_mixed_n(model, rows[0])
         if rows and not comes and not is_full(model, world, rows[0]):
             raise Broken(f"job {rows[0]} is stuck: it waits while a place is free")
 
