@@ -27,7 +27,8 @@ def _use_language(code: str | None) -> AbstractContextManager[Any]:
 def _zone() -> str | int:
     """The name of the active time zone, or the minutes that it is ahead of UTC."""
     zone = timezone.get_current_timezone()
-    if name := getattr(zone, "key", None):
+    # `zone` is what pytz calls it.
+    if name := getattr(zone, "key", None) or getattr(zone, "zone", None):
         return str(name)
     offset = zone.utcoffset(None)
     if offset is None:

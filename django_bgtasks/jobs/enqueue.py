@@ -46,7 +46,7 @@ from .attach import attach
 from .busy import cancel_busy
 from .carried import carried_of, carry
 from .deadline import deadline_of
-from .keeper import Ready, keeper_here
+from .keeper import Ready, find_keeper
 from .middleware import middleware_of
 from .results import JobResult, announce, result_of
 from .task import RETRIES, BackgroundTask, own_retry, runs_inline
@@ -308,7 +308,7 @@ def admit_now(
     impatient: Sequence[UUID] = (),
 ) -> int:
     """admit_on_commit(), of what is committed. Returns how many jobs were let in."""
-    keeper = keeper_here.get()
+    keeper = find_keeper()
     if keeper is not None and lanes:
         lanes = {lane: lanes[lane] for lane in keeper.look(lanes)}
     placed = _admit_all(LANE, lanes, using)
@@ -336,7 +336,7 @@ def start_jobs(jobs: Sequence[Job], using: str) -> None:
 
 
 def _send_or_keep(jobs: Ready) -> None:
-    keeper = keeper_here.get()
+    keeper = find_keeper()
     rest = jobs if keeper is None else keeper.keep(jobs)
     for run in RUN_INLINE:
         rest = run(rest)

@@ -35,6 +35,7 @@ from ..core.outcomes import (
 )
 from ..core.payload import json_value, redact, redactor
 from ..core.retry import DEFAULT_RETRY, Retry, retry_of
+from ..core.site_code import is_for_the_process
 from ..core.states import FINAL, State, Transition
 from ..core.values import COPIED_BY
 from ..ledger.connection import retry_until_connected
@@ -56,7 +57,6 @@ from ..sandbox.call import (
     LimitedCoroutine,
     TimeLimit,
     deadline,
-    is_for_the_process,
     limits_paused,
     on_cancellation,
     run_in_sandbox,

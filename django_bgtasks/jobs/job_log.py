@@ -77,7 +77,8 @@ def _text_of(record: logging.LogRecord) -> str:
     try:
         text = record.getMessage()
     except Exception as broken:
-        text = f"{record.msg!s:.200} <cannot be formatted: {type(broken).__name__}>"
+        words = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        text = f"{words:.200} <cannot be formatted: {type(broken).__name__}>"
     trace = record.exc_text
     if not trace and record.exc_info and record.exc_info[0] is not None:
         trace = _formatter.formatException(record.exc_info)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from ..core.current import job_at_hand
 from ..ledger.lanes import Admitted, HandedOn
 from ..models import Job
 
@@ -29,6 +30,15 @@ class Keeper(Protocol):
 
 # The one that has the first choice of jobs that can begin by what is done here.
 keeper_here: ContextVar[Keeper | None] = ContextVar("bgtasks_keeper", default=None)
+
+
+def find_keeper() -> Keeper | None:
+    """The process that has the first choice of jobs that can begin now.
+
+    None for code of the site: nobody knows how long a task goes on, and what it lets begin is for
+    processes that have nothing to do.
+    """
+    return keeper_here.get() if job_at_hand() is None else None
 
 
 def settle_by_keeper(done: Sequence[tuple[Job, Any]]) -> HandedOn:

@@ -5,7 +5,6 @@ Where there is none, it costs a truth test for each job.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from contextvars import copy_context
@@ -20,13 +19,13 @@ from ..core.current import announced
 from ..core.noted import Noted
 from ..core.options import backend_of, backend_settings
 from ..core.outcomes import Outcome
+from ..core.site_code import log_failure
 from .carried import restored
 
 if TYPE_CHECKING:
     from ..models import Job
     from .context import JobContext
 
-logger = logging.getLogger("django_bgtasks")
 _of_all_backends: list[Middleware] = []
 
 
@@ -151,14 +150,11 @@ def report_outcome(
 
 def _report_outcome(context: JobContext, outcome: Outcome) -> None:
     for middleware in middleware_of(context.job.backend):
+        text = "on_outcome() of %s raised for job %s, which is settled."
         try:
             middleware.on_outcome(context, outcome)
-        except (Exception, SystemExit):
-            logger.exception(
-                "on_outcome() of %s raised for job %s, which is settled.",
-                _name(middleware),
-                context.job.pk,
-            )
+        except BaseException as error:
+            log_failure(error, text, _name(middleware), context.job.pk)
 
 
 def apart(context: JobContext, exception: BaseException | None, act: Callable[[], None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
@@ -12,14 +11,13 @@ from django.utils.module_loading import import_string
 
 from ..core.outcomes import Outcome
 from ..core.payload import printable
+from ..core.site_code import log_failure
 from ..sandbox.restore import kept_usable
 from .carried import restored
 from .middleware import apart
 
 if TYPE_CHECKING:
     from .context import JobContext
-
-logger = logging.getLogger("django_bgtasks")
 
 
 def call_on_failure(
@@ -40,6 +38,6 @@ def _call(context: JobContext, outcome: Outcome) -> None:
         # Within somebody's transaction, as a test's, its errors must not end that.
         with kept_usable(context.using), restored(job):
             (async_to_sync(act) if iscoroutinefunction(act) else act)(context, outcome)
-    except (Exception, SystemExit):
+    except BaseException as error:
         text = "on_failure of %s raised for job %s, which has failed."
-        logger.exception(text, printable(job.task), job.pk)
+        log_failure(error, text, printable(job.task), job.pk)

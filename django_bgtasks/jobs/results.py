@@ -29,6 +29,7 @@ from ..core.compat import (
 from ..core.current import announced
 from ..core.options import backend_class
 from ..core.payload import masked_call
+from ..core.site_code import log_failure
 from ..core.states import STATUS, State
 from ..ledger.connection import retry_until_connected
 from ..ledger.lifecycle import Call, job_of, ledger_database
@@ -227,7 +228,7 @@ def announce(
     """Send the signal of this name about a job; nothing else sends one.
 
     Those of the tasks API go to the receivers of Django's and of the backport's, where anybody
-    listens. A receiver that raises is logged by Django and harms nobody else. task: None if it is
+    listens. A receiver that raises is logged and harms nobody else. task: None if it is
     not known here; then nothing is sent. result: what is sent with it, if it is there already.
     level: at which the API's own receiver logs, without a traceback; None leaves it to that.
     """
@@ -244,7 +245,11 @@ def announce(
     try:
         with calmed(level):
             for signal in signals:
-                signal.send_robust(sender=backend_class(job.backend), task_result=result)
+                try:
+                    signal.send_robust(sender=backend_class(job.backend), task_result=result)
+                except BaseException as error:
+                    # Django's own care is for mere exceptions.
+                    log_failure(error, "A receiver of %s raised for job %s.", name, job.pk)
     finally:
         announced.reset(token)
 

@@ -410,18 +410,6 @@ class LimitedCoroutine:
             self._stop = None
 
 
-def is_for_the_process(error: BaseException) -> bool:
-    """Whether this is not about the task: Ctrl-C, or what a signal handler of the site raised."""
-    if isinstance(error, KeyboardInterrupt):
-        return True
-    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
-    # Of functions and methods, and of objects that can be called.
-    functions = [*handlers, *(vars(type(handler)).get("__call__") for handler in handlers)]
-    codes = {getattr(function, "__code__", None) for function in functions} - {None}
-    frames = (frame for frame, _line in traceback.walk_tb(error.__traceback__))
-    return not isinstance(error, Interruption) and any(frame.f_code in codes for frame in frames)
-
-
 def _interruption(cancelled: bool, seconds: float) -> Interruption:
     if cancelled:
         return JobCancelled.of("cancelled")

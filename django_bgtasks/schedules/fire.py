@@ -24,6 +24,7 @@ from ..core.cron import check_cron
 from ..core.errors import JobTimeout, TaskNotFound
 from ..core.outcomes import failure_of
 from ..core.payload import printable, redactor
+from ..core.site_code import is_for_the_process
 from ..core.timing import ON_TIME, Plan, Rule, plan
 from ..jobs.carried import carrying
 from ..jobs.enqueue import insert_built
@@ -33,7 +34,7 @@ from ..ledger.connection import begin_new_session
 from ..ledger.database_errors import DISCONNECTED, is_conflict
 from ..models import Job, Schedule
 from ..models.schedule import CatchUp, Overlap, ScheduleSource
-from ..sandbox.call import deadline, is_for_the_process
+from ..sandbox.call import deadline
 from .call import CARRIED, AnyTask, jobs_of, task_of
 from .code import declared
 from .when import wants

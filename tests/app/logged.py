@@ -127,6 +127,15 @@ def says_and_dies(context: Any) -> None:
 def says_hostile() -> None:
     logger.info("NUL \0 and \ud800")
     logger.info("%d", "no number")
+    logger.info(Wordless())
+    logger.info("%s", Wordless())
+
+
+class Wordless:
+    """What cannot be said."""
+
+    def __str__(self) -> str:
+        raise LookupError("no words")
 
 
 @task(log=True)

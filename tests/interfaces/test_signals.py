@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from asyncio import CancelledError
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,11 +64,14 @@ def test_a_duplicate_is_not_told_as_enqueued(events: list[tuple[str, Any, Any]])
     assert [name for name, _, _ in events] == ["task_enqueued"]
 
 
-def test_a_receiver_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, CancelledError])
+def test_a_receiver_that_raises_harms_nobody(
+    caplog: pytest.LogCaptureFixture, kind: type[BaseException]
+) -> None:
     module = importlib.import_module(MODULES[-1])
 
     def broken(**kwargs: Any) -> None:
-        raise ValueError("a broken receiver")
+        raise kind("a broken receiver")
 
     for name in NAMES:
         getattr(module, name).connect(broken)

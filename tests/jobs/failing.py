@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from typing import Any
@@ -36,6 +37,11 @@ def raises(context: Any, outcome: Any) -> None:
 def exits(context: Any, outcome: Any) -> None:
     """An on_failure that would end the process."""
     raise SystemExit(1)
+
+
+async def is_cancelled(context: Any, outcome: Any) -> None:
+    """An on_failure that waits for what was cancelled."""
+    raise asyncio.CancelledError
 
 
 def note(context: Any, outcome: Any) -> None:
@@ -105,6 +111,11 @@ def fail_and_raise() -> None:
 
 @task(on_failure=exits)
 def fail_and_exit() -> None:
+    raise ValueError("no")
+
+
+@task(on_failure=is_cancelled)
+def fail_and_be_cancelled() -> None:
     raise ValueError("no")
 
 

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -78,6 +79,29 @@ def test_a_job_sees_what_its_call_saw_and_the_next_one_nothing_of_it(
         first[1] = None
     assert results() == [first, NOBODY, [*NOBODY[:3], "-0130"]]
     assert carried.seen() == NOBODY
+
+
+class ZoneOfPytz(tzinfo):
+    """As those of pytz: without a time it does not say how far it is ahead."""
+
+    zone = "Asia/Tokyo"
+
+    def utcoffset(self, moment: datetime | None, /) -> timedelta | None:
+        return None if moment is None else timedelta(hours=9)
+
+    def dst(self, moment: datetime | None, /) -> timedelta | None:
+        return None if moment is None else timedelta(0)
+
+    def tzname(self, moment: datetime | None, /) -> str:
+        return "JST"
+
+
+def test_a_zone_of_pytz_is_carried_by_its_name(carry: Carry) -> None:
+    """As in viur-core 789 and exchangelib 824: it has no `key`."""
+    carry(*OURS)
+    with timezone.override(ZoneOfPytz()):
+        carried.see.enqueue()
+    assert results() == [[None, None, "en-us", "Asia/Tokyo"]]
 
 
 def test_around_each_attempt_the_context_is_restored_once_and_put_back(carry: Carry) -> None:

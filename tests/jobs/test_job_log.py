@@ -132,10 +132,16 @@ def test_the_last_lines_are_kept_and_the_others_counted() -> None:
     assert "characters left out" in row.lines[0][-1]
 
 
-def test_what_no_database_stores_harms_no_job() -> None:
+def test_what_no_database_stores_and_nothing_formats_harms_no_job() -> None:
     job = run(logged.says_hostile.enqueue())
     assert job.state == "succeeded", job.error
-    assert texts(job) == ["NUL \ufffd and ?", "%d <cannot be formatted: TypeError>"]
+    fault = "<cannot be formatted: LookupError>"
+    assert texts(job) == [
+        "NUL \ufffd and ?",
+        "%d <cannot be formatted: TypeError>",
+        f"Wordless {fault}",
+        f"%s {fault}",
+    ]
 
 
 def test_sensitive_arguments_are_masked_also_where_a_line_is_cut() -> None:

@@ -364,7 +364,9 @@ def test_the_time_limit_of_the_task_holds_for_its_middleware(add: Add, task: Any
     assert time.monotonic() - start < 4 * patience()
 
 
-@pytest.mark.parametrize("error", [LookupError("no such meter"), SystemExit("no such meter")])
+@pytest.mark.parametrize(
+    "error", [kind("no such meter") for kind in (LookupError, SystemExit, asyncio.CancelledError)]
+)
 def test_what_on_outcome_raises_is_logged_and_changes_nothing(
     add: Add, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:

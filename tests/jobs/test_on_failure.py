@@ -85,13 +85,15 @@ def test_a_rescue_of_a_task_that_is_not_known_here_settles_it_all_the_same() -> 
     [
         (failing.fail_and_raise, "nowhere"),
         (failing.fail_and_exit, "SystemExit"),
+        (failing.fail_and_be_cancelled, "CancelledError"),
         (failing.fail_to_nowhere, "has no|does not define"),
     ],
-    ids=["in the database", "exit", "no such path"],
+    ids=["in the database", "exit", "cancelled", "no such path"],
 )
 def test_what_it_raises_is_logged_with_its_traceback_and_changes_nothing(
     caplog: pytest.LogCaptureFixture, task: Any, why: str
 ) -> None:
+    """As in procrastinate 871 and arq 213: what is cancelled raises no mere Exception."""
     result = task.enqueue()
     with caplog.at_level(logging.ERROR, "django_bgtasks"):
         [job] = run_jobs()

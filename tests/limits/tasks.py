@@ -75,6 +75,11 @@ def enter() -> None:
     """Nothing."""
 
 
+@task
+def open_the_door() -> None:
+    enter.enqueue()
+
+
 @task(limit=Limit("line:{name}"))
 def leave_the_line(name: str, number: int) -> None:
     """The second one cancels the third, and lets the fifth go before the fourth."""

@@ -20,7 +20,7 @@ from tests.app.tasks import add
 from tests.named import waiting_in
 from tests.statements import statements
 
-from .tasks import BEGAN, apply_event, call_api, leave_the_line, send_mail
+from .tasks import BEGAN, apply_event, call_api, leave_the_line, open_the_door, send_mail
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -147,6 +147,16 @@ def test_who_has_no_time_left_sends_the_message_of_the_next_job(
     process.run_messages(list(Job.objects.filter(place=1).values_list("pk", flat=True)))
     assert redis_client.llen(waiting_in("default")) == 3
     assert Job.objects.filter(task=call_api.module_path, state="succeeded").count() == 1
+
+
+def test_what_a_task_enqueues_is_for_processes_that_have_nothing_to_do(
+    process: JobProcess, redis_client: redis.Redis
+) -> None:
+    """As in celery 3765 and antenna 1323: it waited for a task that went on for long."""
+    open_the_door.enqueue()
+    assert process.step()
+    assert redis_client.llen(waiting_in("default")) == 1
+    assert Job.objects.get(lane="crowd").state == "queued"
 
 
 def test_a_group_that_has_no_time_left_hands_back_its_jobs_and_their_starts(

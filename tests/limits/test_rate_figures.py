@@ -44,7 +44,8 @@ def test_a_rate_that_is_full_says_when_the_next_one_may_start() -> None:
     assert (found.started, found.allowed, found.per) == (3, 3, 60.0)
     assert found.waiting == Counted(2)
     assert 50 < (found.next_start or 0) < 61
-    assert (found.oldest or 0) >= 60
+    # SQLite counts in parts of a day.
+    assert (found.oldest or 0) > 59.9
 
 
 def test_where_a_seat_is_free_the_next_one_may_start_now() -> None:
