@@ -86,6 +86,8 @@ class JobProcess:
         self._late = 0.0
         # To run next: those that have the places of those that ran before.
         self._claimed: list[Job] = []
+        # How many it runs in this thread: they are not counted yet.
+        self._at_hand = 0
         self.lines = Lines(config.using)
 
     def main(self) -> None:
@@ -214,7 +216,10 @@ class JobProcess:
 
     def _room(self) -> int:
         in_hand = len(self.inline.prefetched) + len(self._claimed)
-        return 0 if self.stopping else max(0, self.inline.capacity(self.fetcher.source) - in_hand)
+        size, max_jobs = self.inline.capacity(self.fetcher.source), self.config.max_jobs
+        if max_jobs is not None:
+            size = min(size, max_jobs - self._begun() - self._at_hand)
+        return 0 if self.stopping else max(0, size - in_hand)
 
     def _is_of_source(self, job: Job | Admitted) -> bool:
         name = rq_queue_name(job.queue, job.priority)
@@ -235,6 +240,7 @@ class JobProcess:
         """Begin what runs beside this thread, and run and settle the others here."""
         has_suspects = any(map(is_suspect, jobs))
         inline = self._isolate(jobs) if has_suspects else self._submit(jobs)
+        self._at_hand = len(inline)
         if inline:
             not_begun = self.inline.submit(inline)
             self.settler.hand_back(not_begun)
@@ -243,6 +249,7 @@ class JobProcess:
             not_begun = self.inline.unwatch()
             self.settler.hand_back(not_begun)
             self.settler.settle(self.inline.completed())
+        self._at_hand = 0
         self._share_connections()
 
     def _submit(self, jobs: list[Job]) -> list[Job]:
@@ -295,7 +302,8 @@ class JobProcess:
             size = max(1, size - len(self._claimed))
         if self.config.max_jobs is None:
             return size
-        return min(size, max(1, self.config.max_jobs - self._begun()))
+        left = self.config.max_jobs - self._begun() - len(self._claimed)
+        return min(size, max(0 if self._claimed else 1, left))
 
     def _run_from_database(self) -> bool:
         """While Redis may lack messages, and at the end of a burst: the ledger has all jobs."""

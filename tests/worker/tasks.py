@@ -67,6 +67,11 @@ def record_keyed(log: str, text: str) -> None:
     note(log, text)
 
 
+@task(sequence="records", on_failed="skip")
+def record_in_turn(log: str, text: str) -> None:
+    note(log, text)
+
+
 @task(retry=AT_ONCE)
 def fail_once_each(log: str, number: int) -> None:
     text = f"tried {number} "

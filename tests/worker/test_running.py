@@ -216,6 +216,16 @@ def test_max_jobs_replaces_the_process(bgworker: WorkerFactory, effects: Effects
     assert "crash" not in worker.output
 
 
+def test_in_a_lane_that_goes_on_a_process_runs_no_more_than_max_jobs(
+    bgworker: WorkerFactory, effects: Effects
+) -> None:
+    tasks.record_in_turn.enqueue_many([(str(effects), str(number)) for number in range(7)])
+    worker = bgworker("--max-jobs", 2, "--burst")
+    assert worker.wait() == 0
+    assert effects.texts == [str(number) for number in range(7)]
+    assert [effects.pids.count(pid) for pid in dict.fromkeys(effects.pids)] == [2, 2, 2, 1]
+
+
 def test_max_memory_replaces_the_process_after_a_job(
     bgworker: WorkerFactory, effects: Effects
 ) -> None:
