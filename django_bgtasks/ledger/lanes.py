@@ -154,9 +154,12 @@ def hand_on(
     if connections[using].vendor == "postgresql":
         keys = dialect.columns(rows, 4)
         params = [*dialect.array_of_ends(done), worker.hex, *keys, worker.hex]
-        found = dialect.run(hand_on_sql(dialect), params, using, searches=True)
-        settled = {uuid_of(row[0]) for row in found}
-        return HandedOn(settled, [claimed_job(row[1:], using) for row in found if row[1]])
+
+        def make(row: Any) -> tuple[UUID, Job | None]:
+            return uuid_of(row[0]), claimed_job(row[1:], using) if row[1] else None
+
+        found = dialect.run(hand_on_sql(dialect), params, using, searches=True, make=make)
+        return HandedOn({pk for pk, _ in found}, [job for _, job in found if job])
     with transaction.atomic(using):
         settled = dialect.settle(done, worker, using)
         ended = {job.lane for job, _ in done if job.pk in settled}

@@ -9,19 +9,13 @@ the ORM's forms in lifecycle.py, and one suite of tests holds for both.
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache, lru_cache
-from hashlib import sha1
-from importlib import import_module
-from itertools import count
+from functools import cache, lru_cache, partial
 from math import inf
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +28,16 @@ from ..core.payload import to_json
 from ..core.states import Transition
 from ..models import Job
 from . import pooler
+from .prepared import (
+    ATTRIBUTE,
+    REPLAN_AFTER,
+    Prepared,
+    begin_preparing,
+    load_psycopg,
+    plan_anew,
+    prepare_statement,
+    run_by_cursor,
+)
 from .statement_texts import (
     DEFAULTS,
     FIELDS,
@@ -41,7 +45,6 @@ from .statement_texts import (
     TABLE,
     claim_sql,
     insert_sql,
-    plan_for_good,
     settle_sql,
 )
 
@@ -52,12 +55,8 @@ OF_LIMITS = ("lane", "at_once", "lane_mode", "turn", "rate", "starts", "per")
 OWN = ("id", "args", "kwargs", "label", "state", "waits_for", *OF_LIMITS)
 BLANK = {"enqueued_at": None, **DEFAULTS}
 CLAIMED = {"state": Transition.CLAIM.target.value, "finished_at": None, "result": None}
-# PostgreSQL keeps the plan that it made while a table was small, until statistics are gathered:
-# reading all rows was the best way when the worker started, and is the worst a minute later.
-REPLAN_AFTER = 5.0
-# Where psycopg's connection has what is prepared in its session.
-ATTRIBUTE = "bgtasks_prepared"
 Converters = Mapping[int, Callable[[Any], Any]]
+Make = Callable[[Any], Any]
 
 
 class Meanwhile(threading.local):
@@ -121,10 +120,11 @@ class Dialect:
         *,
         searches: bool = False,
         by_id: bool = False,
+        make: Make = tuple,
     ) -> list[Any]:
-        """Execute the statement and return its rows. See run_prepared()."""
+        """Execute the statement, and return what is made of its rows. See run_prepared()."""
         meanwhile.run()
-        return run_plainly(sql, params, connections[using])
+        return [make(row) for row in run_plainly(sql, params, connections[using])]
 
     def has_old_plans(self, using: str) -> bool:
         """Whether a statement that searches is to be planned anew soon; it is, by the next one."""
@@ -154,8 +154,8 @@ class Dialect:
         """Claim those of these jobs that are queued, only of these queues and these backends."""
         only = [_array_of(self, tuple(names)) for names in (queues, backends) if names]
         params = [worker.hex, self.array([job_id.hex for job_id in job_ids]), *only]
-        rows = self.run(claim_sql(self, bool(queues), bool(backends)), params, using, by_id=True)
-        return [claimed_job(row, using) for row in rows]
+        sql, make = claim_sql(self, bool(queues), bool(backends)), partial(claimed_job, using=using)
+        return self.run(sql, params, using, by_id=True, make=make)
 
     def settle(self, done: Sequence[tuple[Job, Any]], worker: UUID, using: str) -> set[UUID]:
         """Settle as succeeded those of these attempts whose claim still holds."""
@@ -206,9 +206,11 @@ class PostgreSQL(Dialect):
         *,
         searches: bool = False,
         by_id: bool = False,
+        make: Make = tuple,
     ) -> list[Any]:
         """Prepared; the plan of a statement that searches is made anew now and then."""
-        return run_prepared(sql, params, connections[using], searches=searches, by_id=by_id)
+        connection = connections[using]
+        return run_prepared(sql, params, connection, searches=searches, by_id=by_id, make=make)
 
     def has_old_plans(self, using: str) -> bool:
         prepared = getattr(connections[using].connection, ATTRIBUTE, None)
@@ -243,48 +245,40 @@ def is_plain(job: Job) -> bool:
     return _are_values(job, _own_values(job))
 
 
-@dataclass(slots=True)
-class Prepared:
-    """What is prepared in a session.
-
-    cursor: of psycopg, for it costs more to make than to use. planned: when the plans were last
-    made anew, by the monotonic clock. names: of the statements that go without the cursor, and
-    which `planned` each is of. values: what writes and reads their values.
-    """
-
-    cursor: Any
-    values: Any
-    planned: float
-    names: dict[str, tuple[bytes, float]] = field(default_factory=dict)
-
-
 def run_prepared(
-    sql: str, params: Sequence[Any], connection: Any, *, searches: bool = False, by_id: bool = False
+    sql: str,
+    params: Sequence[Any],
+    connection: Any,
+    *,
+    searches: bool = False,
+    by_id: bool = False,
+    make: Make = tuple,
 ) -> list[Any]:
     """Run a statement that is prepared once a session, and is sent by the extended protocol.
 
     Django's cursors write the values into the text, which PostgreSQL then has to parse and to plan
     again each time. A site's wrappers and its log of queries see these statements like all others.
     searches, by_id: the statement looks for rows; its plan is made anew every REPLAN_AFTER seconds.
-    by_id: in one table by their ids; it is planned such that it reads no others.
+    by_id: in one table by their ids; it is planned such that it reads no others. make: what the
+    rows are made into, mostly while the database is still about to commit.
     """
     connection.ensure_connection()
     prepared = None if connection.queries_logged else _prepared(connection)
     if prepared is None:
-        return run_plainly(sql, params, connection)
-    if searches or by_id:
-        _replan(connection, prepared)
+        return [make(row) for row in run_plainly(sql, params, connection)]
+    if (searches or by_id) and time.monotonic() - prepared.planned > REPLAN_AFTER:
+        plan_anew(connection, prepared)
     if _is_alone(connection):
         try:
             with connection.wrap_database_errors, connection.connection.lock:
-                return _run_alone(sql, params, connection.connection, prepared, by_id)
+                return _run_alone(sql, params, connection.connection, prepared, by_id, make)
         except DatabaseError as error:
             if not pooler.is_pooler_error(error):
                 raise
             # Somebody has had the session forget all, as psycopg does after a rollback.
             prepared.names.clear()
     try:
-        return _run_by_cursor(sql, params, connection, prepared)
+        return [make(row) for row in run_by_cursor(sql, params, connection, prepared)]
     except DatabaseError as error:
         if not pooler.is_pooler_error(error):
             raise
@@ -293,72 +287,62 @@ def run_prepared(
         delattr(connection.connection, ATTRIBUTE)
         if connection.in_atomic_block or not connection.get_autocommit():
             raise
-        return run_plainly(sql, params, connection)
+        return [make(row) for row in run_plainly(sql, params, connection)]
 
 
 def _is_alone(connection: Any) -> bool:
     """Whether a statement is a transaction of its own here, and nobody is to see it."""
-    session, psycopg = connection.connection, _psycopg()
+    session, psycopg = connection.connection, load_psycopg()
     return (
         not [one for one in connection.execute_wrappers if not hasattr(one, "only_notes")]
         and session.autocommit
         and session.pgconn.transaction_status == psycopg.TransactionStatus.IDLE
         and session.pgconn.pipeline_status == psycopg.PipelineStatus.OFF
+        and psycopg.Pipeline.is_supported()
     )
 
 
 def _run_alone(
-    sql: str, params: Sequence[Any], session: Any, prepared: Prepared, by_id: bool
+    sql: str, params: Sequence[Any], session: Any, prepared: Prepared, by_id: bool, make: Make
 ) -> list[Any]:
     """Without a cursor: it and Django's around it take longer than the rest of a claim."""
-    pgconn, values, psycopg = session.pgconn, prepared.values, _psycopg()
+    pgconn, values, psycopg = session.pgconn, prepared.values, load_psycopg()
 
     def exchange() -> Generator[Any, Any, Any]:
         name, planned = prepared.names.get(sql, (b"", None))
         if planned != prepared.planned:
-            if name:
-                # It compares its one plan with what others have cost while the table was small.
-                pgconn.send_query(b"DEALLOCATE " + name)
-                yield from results(psycopg.ExecStatus.COMMAND_OK)
-            numbers = count(1)
-            text = re.sub("%[s%]", lambda m: f"${next(numbers)}" if m[0] == "%s" else "%", sql)
-            # No other statement has it, should a pooler give this session to others.
-            name = f"bgtasks_{sha1(text.encode(), usedforsecurity=False).hexdigest()}".encode()
-            pgconn.send_prepare(name, text.encode())
-            yield from results(psycopg.ExecStatus.COMMAND_OK)
-            if by_id:
-                pgconn.send_query(plan_for_good(name, len(params)))
-                yield from results(psycopg.ExecStatus.TUPLES_OK)
-            prepared.names[sql] = name, prepared.planned
+            name = yield from prepare_statement(sql, len(params), session, prepared, by_id)
         texts = values.dump_sequence(params, [psycopg.PyFormat.TEXT] * len(params))
+        pgconn.enter_pipeline_mode()
         pgconn.send_query_prepared(name, texts)
+        # The rows come at once, and not with the end of the commit, which takes as long again.
+        pgconn.send_flush_request()
+        pgconn.pipeline_sync()
         meanwhile.run()
-        return (yield from results(psycopg.ExecStatus.TUPLES_OK))
-
-    def results(expected: Any) -> Generator[Any, Any, Any]:
         result = (yield from psycopg.generators.execute(pgconn))[-1]
-        if result.status != expected:
+        try:
+            return load(result)
+        finally:
+            yield from end()
+
+    def load(result: Any) -> list[Any]:
+        if result.status != psycopg.ExecStatus.TUPLES_OK:
             raise psycopg.error_from_result(result, encoding=session.info.encoding)
-        return result
+        values.set_pgresult(result)
+        rows: list[Any] = values.load_rows(0, result.ntuples, make)
+        values.set_pgresult(None)
+        return rows
 
-    result = session.wait(exchange())
-    values.set_pgresult(result)
-    rows: list[Any] = values.load_rows(0, result.ntuples, tuple)
-    values.set_pgresult(None)
+    def end() -> Generator[Any, Any, None]:
+        [last], refusal = (yield from psycopg.generators.execute(pgconn)), None
+        while last.status != psycopg.ExecStatus.PIPELINE_SYNC:
+            [last], refusal = (yield from psycopg.generators.execute(pgconn)), last
+        pgconn.exit_pipeline_mode()
+        if refusal is not None:
+            raise psycopg.error_from_result(refusal, encoding=session.info.encoding)
+
+    rows: list[Any] = session.wait(exchange())
     return rows
-
-
-def _run_by_cursor(
-    sql: str, params: Sequence[Any], connection: Any, prepared: Prepared
-) -> list[Any]:
-    cursor, session = connection.make_cursor(prepared.cursor), connection.connection
-    # Django has psycopg prepare nothing; here it prepares at the first use.
-    before, session.prepare_threshold = session.prepare_threshold, 0
-    try:
-        cursor.execute(sql, params)
-        return list(cursor.fetchall())
-    finally:
-        session.prepare_threshold = before
 
 
 def run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
@@ -371,17 +355,8 @@ def run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
 def _prepared(connection: Any) -> Prepared | None:
     """What is prepared in this session; None if nothing may be."""
     connection.validate_thread_sharing()
-    session, psycopg = connection.connection, _psycopg()
-    found: Prepared | None = getattr(session, ATTRIBUTE, None)
-    if found is None and psycopg is not None and not pooler.is_pooled(connection):
-        cursor = psycopg.Cursor(session)
-        number = cursor.adapters.types["timestamptz"].oid
-        of_django = cursor.adapters.get_loader(number, psycopg.Format.TEXT)
-        if of_django.timezone is not None:
-            cursor.adapters.register_loader("timestamptz", _faster(of_django))
-        found = Prepared(cursor, psycopg.Transformer(cursor), time.monotonic())
-        setattr(session, ATTRIBUTE, found)
-    return found
+    found: Prepared | None = getattr(connection.connection, ATTRIBUTE, None)
+    return found or begin_preparing(connection, _faster)
 
 
 @cache
@@ -397,22 +372,6 @@ def _faster(of_django: Any) -> Any:
                 return super().load(data)
 
     return Loader
-
-
-@cache
-def _psycopg() -> Any:
-    """What is used of psycopg, which Django has loaded; None if it uses psycopg2."""
-    try:
-        modules = [import_module(f"psycopg{name}") for name in ("", ".adapt", ".errors", ".pq")]
-    except ImportError:
-        return None
-    return SimpleNamespace(**{k: v for module in modules for k, v in vars(module).items()})
-
-
-def _replan(connection: Any, prepared: Prepared) -> None:
-    if (moment := time.monotonic()) - prepared.planned > REPLAN_AFTER:
-        connection.make_cursor(prepared.cursor).execute("DISCARD PLANS")
-        prepared.planned = moment
 
 
 def _quoted(value: str) -> str:

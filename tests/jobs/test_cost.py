@@ -11,7 +11,7 @@ import redis
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from django_bgtasks.ledger.statements import ATTRIBUTE
+from django_bgtasks.ledger.prepared import ATTRIBUTE
 from django_bgtasks.models import Job
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess

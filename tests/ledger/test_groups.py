@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from django_bgtasks.core import clock
 from django_bgtasks.core.states import State
-from django_bgtasks.ledger import statements
 from django_bgtasks.ledger.connection import retried
 from django_bgtasks.ledger.lifecycle import claim_many, release, settle_many
+from django_bgtasks.ledger.prepared import ATTRIBUTE
 from django_bgtasks.models import Job
 from tests.threads import in_threads
 
@@ -119,7 +119,7 @@ def test_statements_are_prepared_but_not_through_a_pooler(
     monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", pooled)
     # As at the begin of a session: that is when the settings are read.
     connection.ensure_connection()
-    monkeypatch.delattr(connection.connection, statements.ATTRIBUTE, raising=False)
+    monkeypatch.delattr(connection.connection, ATTRIBUTE, raising=False)
     with connection.cursor() as cursor:
         cursor.execute("DEALLOCATE ALL")
         jobs = claimed_jobs(2)
