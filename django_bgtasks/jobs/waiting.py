@@ -48,13 +48,15 @@ def pass_on(
     lanes: dict[str, list[int]] = {}
     served = {job.lane for job in handed.claimed} if handed else set()
     for job, outcome in ended:
-        gives_up = job.lane is not None and gives_up_place(job.lane_mode, outcome.transition)
-        if job.lane is not None and gives_up and job.lane not in served:
+        if job.lane is None or job.lane in served:
+            continue
+        if gives_up_place(job.lane_mode, outcome.transition):
             lanes.setdefault(job.lane, []).extend([job.place] if job.place else [])
     rates = {job.rate for job, _ in ended if job.rate and job.seat}
     if lanes or rates:
         admit_on_commit(lanes, rates, using)
-    give_back_seats([job for job, _ in ended], using)
+    if seated := [job for job, _ in ended if job.seat_taken]:
+        give_back_seats(seated, using)
     members = [job for job, outcome in ended if job.batch and outcome.state in FINAL]
     if members:
         follow(members, using)

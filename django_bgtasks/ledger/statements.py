@@ -189,7 +189,12 @@ class PostgreSQL(Dialect):
 
     def array(self, values: Iterable[str | None]) -> str:
         """An array as PostgreSQL reads it; psycopg takes several times longer to write one."""
-        return "{" + ",".join("NULL" if value is None else _quoted(value) for value in values) + "}"
+        texts = ["NULL" if value is None else f'"{value}"' for value in values]
+        array = ",".join(texts)
+        if "\\" in array or array.count('"') != 2 * (len(texts) - texts.count("NULL")):
+            # Mostly there is nothing to be quoted in them.
+            array = ",".join(text if text == "NULL" else _quoted(text[1:-1]) for text in texts)
+        return "{" + array + "}"
 
     def array_of_ends(self, done: Sequence[tuple[Job, Any]]) -> list[str]:
         results = (None if result is None else to_json(result) for _, result in done)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection
 
-from django_bgtasks.ledger.statements import run_prepared
+from django_bgtasks.ledger.statements import DIALECTS, run_prepared
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres]
 INSERT = "INSERT INTO refusing VALUES (%s::int) RETURNING number"
@@ -78,3 +78,19 @@ def test_a_session_that_ends_meanwhile_is_lost_and_the_next_one_serves() -> None
     connection.close()
     assert insert(2) == [(2,)]
     assert stored() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        ["a", None, "NULL", ""],
+        ['"', None],
+        ["\\"],
+        ['a"b', "{x}", "a,b", " c ", "d\ne", '\\"é'],
+    ],
+)
+def test_an_array_arrives_as_it_is(values: list[str | None]) -> None:
+    sql = "SELECT * FROM unnest((SELECT %s::text[]))"
+    rows = run_prepared(sql, [DIALECTS["postgresql"].array(values)], connection)
+    assert [value for (value,) in rows] == values
