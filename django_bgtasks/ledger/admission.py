@@ -52,14 +52,16 @@ SOON = {
 class Kind(NamedTuple):
     """What jobs wait for, and where it stands in their rows.
 
-    key, number: the columns. allowed: how many numbers the key of `keys` has, as the first job `j`
-    that waits for one says. busy: the condition that number `n` of the key of `head` cannot be had
-    yet, though no job has it. placed: what is written into the row of a job that gets one.
+    key, number: the columns. of_key: what is read once for each key `k`, beside its name. allowed:
+    how many numbers the key of `keys` has, as the first job `j` that waits for one says. busy: the
+    condition that number `n` of the key of `head` cannot be had yet, though no job has it. placed:
+    what is written into the row of a job that gets one.
     """
 
     waits_for: WaitsFor
     key: str
     number: str
+    of_key: str
     allowed: str
     busy: str
     placed: str
@@ -67,15 +69,16 @@ class Kind(NamedTuple):
 
 IS_PAUSED = f"""\
 EXISTS (SELECT 1 FROM {PAUSES} p WHERE p.queue = j.queue AND p.backend = j.backend)"""
-OF_KEY = f"SELECT o.at_once FROM {OVERRIDES} o WHERE o.key = keys"
+OVERRIDE = f"SELECT o.at_once FROM {OVERRIDES} o WHERE"
 LANE = Kind(
     WaitsFor.LANE,
     "lane",
     "place",
-    f"""CASE WHEN j.lane_mode IN ({MODES_IN_ORDER}) THEN
-        COALESCE(({OF_KEY}.key AND NOT o.is_prefix AND o.at_once = 0), 1)
-        ELSE COALESCE(({OF_KEY}.key AND NOT o.is_prefix),
-        ({OF_KEY}.prefix AND o.is_prefix), j.at_once) END""",
+    f""", ({OVERRIDE} o.key = k.key AND NOT o.is_prefix) AS own_limit,
+        ({OVERRIDE} o.key = k.prefix AND o.is_prefix) AS prefix_limit""",
+    f"""CASE WHEN j.lane_mode IN ({MODES_IN_ORDER})
+        THEN CASE WHEN keys.own_limit = 0 THEN 0 ELSE 1 END
+        ELSE COALESCE(keys.own_limit, keys.prefix_limit, j.at_once) END""",
     "1 = 0",
     f"""place = free.n, state = CASE WHEN rate IS NULL THEN '{QUEUED}' ELSE '{BLOCKED}' END,
         waits_for = CASE WHEN rate IS NULL THEN '' ELSE '{WaitsFor.RATE}' END""",
@@ -84,6 +87,7 @@ RATE = Kind(
     WaitsFor.RATE,
     "rate",
     "seat",
+    "",
     "j.starts",
     f"""EXISTS (SELECT 1 FROM {SEATS} s
         WHERE s.rate = head.key AND s.number = n AND s.free_at > {{soon}})""",
@@ -172,8 +176,8 @@ def _postgresql(kind: Kind, free: str, waits: str) -> str:
     the table may be known as it was when it was empty.
     """
     return f"""\
-WITH RECURSIVE keys AS (
-    SELECT * FROM unnest((SELECT %s::text[]), (SELECT %s::text[])) AS keys(key, prefix)
+WITH RECURSIVE keys AS MATERIALIZED (
+    SELECT k.*{kind.of_key} FROM unnest((SELECT %s::text[]), (SELECT %s::text[])) AS k(key, prefix)
 ), own AS (
     SELECT * FROM unnest((SELECT %s::text[]), (SELECT %s::int[])) AS own(key, n)
 ), {free}, first AS (
@@ -209,8 +213,10 @@ SELECT moved.* FROM line LEFT JOIN moved ON moved.id = line.id
 def _sqlite(kind: Kind, free: str, waits: str) -> str:
     """It has no LATERAL: each job of the line is found behind the one before."""
     return f"""\
-WITH RECURSIVE keys(key, prefix) AS (SELECT value ->> 0, value ->> 1 FROM json_each(%s)),
-own(key, n) AS (SELECT value ->> 0, value ->> 1 FROM json_each(%s)),
+WITH RECURSIVE keys AS MATERIALIZED (
+    SELECT k.*{kind.of_key}
+    FROM (SELECT value ->> 0 AS key, value ->> 1 AS prefix FROM json_each(%s)) AS k
+), own(key, n) AS (SELECT value ->> 0, value ->> 1 FROM json_each(%s)),
 {free}, line(key, used, room, number, id, turn, enqueued_at, allowed) AS (
     SELECT room.key, used, room, 1, j.id, j.turn, j.enqueued_at, {kind.allowed}
     FROM room JOIN keys ON keys.key = room.key JOIN {TABLE} j ON j.id = (
@@ -233,19 +239,27 @@ RETURNING {RETURNED}
 @cache
 def first_sql(vendor: str) -> str:
     """Who is the first in line in these lanes, with some of those behind, in their order: the lane,
-    and what RETURNED has of the job.
+    the queue, the priority, the backend and their ids; no ids if they are not all of one queue, one
+    priority and one backend.
     """
     few = f"{TABLE} j WHERE j.lane = keys.key AND {_waits(LANE)} {ORDER} LIMIT {SOME_BEHIND}"
+    columns = "queue", "priority", "backend"
+    of_all = ", ".join(f"MIN({name}) AS {name}" for name in columns)
+    is_one = " AND ".join(f"MIN({name}) = MAX({name})" for name in columns)
     if vendor == "postgresql":
-        of_job = RETURNED.replace(TABLE, "j")
         return f"""\
 WITH keys AS (SELECT * FROM unnest((SELECT %s::text[])) AS keys(key))
-SELECT keys.key, {of_job} FROM keys CROSS JOIN LATERAL (SELECT * FROM {few}) AS j {ORDER}
+SELECT keys.key, line.* FROM keys CROSS JOIN LATERAL (
+    SELECT {of_all}, CASE WHEN {is_one} THEN ARRAY_AGG(id) ELSE '{{}}' END
+    FROM (SELECT j.* FROM {few}) AS j HAVING COUNT(*) > 0
+) AS line
 """
     return f"""\
 WITH keys(key) AS (SELECT value FROM json_each(%s))
-SELECT keys.key, {RETURNED} FROM keys JOIN {TABLE} ON {TABLE}.id IN (SELECT j.id FROM {few})
-{ORDER.replace("j.", f"{TABLE}.")}
+SELECT key, {of_all}, CASE WHEN {is_one} THEN JSON_GROUP_ARRAY(id) ELSE '[]' END FROM (
+    SELECT keys.key, {TABLE}.* FROM keys JOIN {TABLE} ON {TABLE}.id IN (SELECT j.id FROM {few})
+    {ORDER.replace("j.", f"{TABLE}.")}
+) GROUP BY key
 """
 
 
@@ -260,10 +274,9 @@ def hand_on_sql(dialect: Dialect) -> str:
     """
     return f"""\
 WITH settled AS ({settle_sql(dialect)}, lane
-), keys AS (
-    SELECT settled.lane AS key, prefix, keys.id, n FROM settled JOIN unnest((SELECT %s::text[]),
-        (SELECT %s::text[]), (SELECT %s::uuid[]), (SELECT %s::int[])) AS keys(key, prefix, id, n)
-        ON keys.key = settled.lane
+), keys AS MATERIALIZED (
+    SELECT k.*{LANE.of_key} FROM settled JOIN unnest((SELECT %s::text[]), (SELECT %s::text[]),
+        (SELECT %s::uuid[]), (SELECT %s::int[])) AS k(key, prefix, id, n) ON k.key = settled.lane
 ), next AS (
     SELECT keys.n, j.id FROM keys CROSS JOIN LATERAL (
         SELECT j.id FROM {TABLE} j
@@ -286,8 +299,9 @@ def claim_next_sql(dialect: Dialect) -> str:
     needs more than the number is left out, and all where somebody has a number above the limit.
     """
     return f"""\
-WITH keys(key, prefix, id, n) AS (
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(%s)
+WITH keys AS MATERIALIZED (
+    SELECT k.*{LANE.of_key} FROM (SELECT value ->> 0 AS key, value ->> 1 AS prefix,
+        value ->> 2 AS id, value ->> 3 AS n FROM json_each(%s)) AS k
 ), next AS (
     SELECT keys.n, j.id FROM keys JOIN {TABLE} j ON j.id = keys.id WHERE {_fits(dialect)}
 )

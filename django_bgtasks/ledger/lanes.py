@@ -12,6 +12,7 @@ the statement that settles it.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -48,7 +49,7 @@ logger = logging.getLogger("django_bgtasks")
 CONFLICTS = 100
 # Seconds between two looks for those whose rows somebody has locked, mostly for as long as a
 # statement takes. Whoever locks them for longer looks at the end, and behind it stands the sweep.
-PAUSES = (0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+PAUSES = (0.0, 0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
 # Seconds after which a caller who has enqueued a job has looked for its place, or is dead.
 PATIENCE = 5.0
 # In this order jobs wait in a lane.
@@ -116,17 +117,32 @@ def _admit(
     return admitted, len(admitted) < len(rows)
 
 
+class Line(NamedTuple):
+    """Who waits first in a lane, in their order: jobs of one queue, one priority and one backend;
+    none if they differ in that.
+    """
+
+    queue: str
+    priority: int
+    backend: str
+    ids: list[UUID]
+
+
 @retried
-def first_in_line(lanes: Collection[str], using: str) -> dict[str, list[Admitted]] | None:
-    """Who waits first in these lanes, and some behind them; None where there is no hand_on()."""
+def first_in_line(lanes: Collection[str], using: str) -> dict[str, Line] | None:
+    """Who waits first in those of these lanes in which somebody waits; None where there is no
+    hand_on().
+    """
     dialect, vendor = dialect_of(using), connections[using].vendor
     if dialect is None:
         return None
     rows = dialect.run(first_sql(vendor), [dialect.array(lanes)], using, searches=True)
-    lines: dict[str, list[Admitted]] = {}
-    for lane, pk, *rest in rows:
-        lines.setdefault(lane, []).append(Admitted(uuid_of(pk), *rest))
-    return lines
+    if vendor == "postgresql":
+        return {lane: Line(*rest) for lane, *rest in rows}
+    return {
+        lane: Line(queue, priority, backend, [UUID(pk) for pk in json.loads(ids)])
+        for lane, queue, priority, backend, ids in rows
+    }
 
 
 class HandedOn(NamedTuple):

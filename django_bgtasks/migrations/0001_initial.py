@@ -1029,7 +1029,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="job",
-            index=django_bgtasks.models.indexes.PartialIndex(
+            index=django_bgtasks.models.indexes.WaitingIndex(
                 condition=models.Q(("waits_for", "lane")),
                 fields=["waits_for", "lane", "turn", "enqueued_at", "id"],
                 name="bgtasks_job_lane",
@@ -1037,7 +1037,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="job",
-            index=django_bgtasks.models.indexes.PartialIndex(
+            index=django_bgtasks.models.indexes.WaitingIndex(
                 condition=models.Q(("waits_for", "rate")),
                 fields=["waits_for", "rate", "turn", "enqueued_at", "id"],
                 name="bgtasks_job_rate",

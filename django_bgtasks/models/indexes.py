@@ -30,6 +30,22 @@ class PartialIndex(_Partial, models.Index):
     """A partial index where the database has them, a plain one elsewhere."""
 
 
+class WaitingIndex(PartialIndex):
+    """A partial index of those that wait for the one thing that its first field says.
+
+    Where the condition says that too, the field is left out. PostgreSQL before 18 finds the rows of
+    a key only by the columns that come first, and what the condition has is none of them.
+    """
+
+    def create_sql(
+        self, model: Any, schema_editor: BaseDatabaseSchemaEditor, using: str = "", **kwargs: Any
+    ) -> Any:
+        if not schema_editor.connection.features.supports_partial_indexes:
+            return super().create_sql(model, schema_editor, using, **kwargs)
+        rest = PartialIndex(fields=self.fields[1:], name=self.name, condition=self.condition)
+        return rest.create_sql(model, schema_editor, using, **kwargs)
+
+
 class UniqueWhereSet(_Partial, models.UniqueConstraint):
     """Values are unique where the first field is set; what is NULL costs no place in the index."""
 

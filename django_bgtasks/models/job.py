@@ -18,7 +18,7 @@ from ..core.payload import StoredJSON
 from ..core.progress import shown_figure
 from ..core.states import FINAL, LIVE, WAITING, State, WaitsFor
 from .fields import ExactCharField, UnicodeCharField, UTCDateTimeField
-from .indexes import PartialIndex, UniqueWhereSet
+from .indexes import PartialIndex, UniqueWhereSet, WaitingIndex
 from .loose import LooseForeignKey, LooseGenericForeignKey, set_null
 
 # Not as a lookup, of which Django makes no part of a comparison when it validates a model.
@@ -234,12 +234,12 @@ class Job(models.Model):
                 name="bgtasks_job_of_schedule",
                 condition=Q(schedule__isnull=False, finished_at__isnull=True),
             ),
-            PartialIndex(
+            WaitingIndex(
                 fields=("waits_for", "rate", "turn", "enqueued_at", "id"),
                 name="bgtasks_job_rate",
                 condition=Q(waits_for=WaitsFor.RATE),
             ),
-            PartialIndex(
+            WaitingIndex(
                 fields=("waits_for", "lane", "turn", "enqueued_at", "id"),
                 name="bgtasks_job_lane",
                 condition=Q(waits_for=WaitsFor.LANE),

@@ -17,7 +17,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from itertools import islice
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
@@ -51,7 +51,7 @@ from .executors.inline import InlineExecutor
 from .executors.settling_thread import SettlingThread
 from .executors.threads import ThreadExecutor
 from .fetcher import FETCH_SECONDS, MessageFetcher
-from .lines import Lines
+from .lines import Heir, Lines
 from .once_flag import OnceFlag
 from .processes import announce_process, prepare_forks, resident_mib
 from .served_queues import ServedQueues
@@ -62,6 +62,7 @@ POLL_SECONDS = 0.5
 BURST_PROMOTE = 1000
 # Exit codes by which the supervisor knows an end that is no crash.
 OUT_OF_WORK, SPENT = 0, 75
+Choosable = TypeVar("Choosable", Job | Admitted, Heir)
 
 
 class JobProcess:
@@ -203,7 +204,7 @@ class JobProcess:
         self.inline.prefetched.extend(job.id for job in ready if job.id in own)
         return [job for job in ready if job.id not in own]
 
-    def _choose(self, jobs: Iterable[Job | Admitted]) -> list[Job | Admitted]:
+    def _choose(self, jobs: Iterable[Choosable]) -> list[Choosable]:
         """Those of these jobs that this process is about to claim."""
         free = (job for job in jobs if self.shared.entry_of(job.id) is None)
         own = list(islice(filter(self._is_of_source, free), self._room()))
@@ -221,7 +222,7 @@ class JobProcess:
             size = min(size, max_jobs - self._begun() - self._at_hand)
         return 0 if self.stopping else max(0, size - in_hand)
 
-    def _is_of_source(self, job: Job | Admitted) -> bool:
+    def _is_of_source(self, job: Job | Admitted | Heir) -> bool:
         name = rq_queue_name(job.queue, job.priority)
         return name == self.fetcher.source and backend_of(job.backend) == self.config.backend
 
