@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import traceback
+from asyncio import CancelledError
 
+from .current import is_worker
 from .errors import Interruption
 
 logger = logging.getLogger("django_bgtasks")
@@ -14,11 +16,13 @@ logger = logging.getLogger("django_bgtasks")
 def log_failure(error: BaseException, text: str, *args: object) -> None:
     """Log, in its handler, what was raised about something that stands already.
 
-    It goes no further: a coroutine that is cancelled, say, raises no mere Exception. What is for
-    the process is raised again. text, args: of the line.
+    It goes no further, neither what a coroutine that is cancelled raises nor, in a worker, what
+    else is no mere Exception. What is for the process is raised again. text, args: of the line.
     """
-    if not isinstance(error, Exception) and is_for_the_process(error):
-        raise error
+    if not isinstance(error, Exception):
+        is_known = is_worker() or isinstance(error, SystemExit | CancelledError)
+        if not is_known or is_for_the_process(error):
+            raise error
     logger.error(text, *args, exc_info=error)
 
 

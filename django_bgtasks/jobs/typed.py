@@ -9,7 +9,7 @@ from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db import connections, router
+from django.db import connections
 
 from ..core.errors import BgTasksError, ObjectGone, Unreadable
 from ..core.messages import Reason
@@ -91,10 +91,6 @@ def _rows_in(using: str, label: str, tags: list[Tag]) -> dict[str, Any]:
     if using not in connections.settings:
         why = f"DATABASES has no entry {using!r} here"
         raise Unreadable.of("value_unreadable", why=why)
-    # Where it is written: a replica, which it was read from, may lack what was written just before.
-    names = [field.attname for field in model._meta.pk_fields]
-    some = model.from_db(using, names, [None] * len(names))
-    using = router.db_for_write(model, instance=some)
     # Not by a manager of the model's own, which may leave some rows out.
     manager = model._base_manager.using(using)
     distinct = list(set(keys.values()))

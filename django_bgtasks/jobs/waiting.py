@@ -45,8 +45,9 @@ def pass_on(
 
     ended: each as it was before, with what it came to. handed: whose places others have already.
     """
-    lanes: dict[str, list[int]] = {}
-    served = {job.lane for job in handed.claimed} if handed else set()
+    handed = handed or HandedOn()
+    served = {job.lane for job in handed.claimed if job.lane}
+    lanes: dict[str, list[int]] = {lane: [] for lane in served if handed.took_long}
     for job, outcome in ended:
         if job.lane is None or job.lane in served:
             continue

@@ -22,6 +22,7 @@ from uuid import UUID
 from django.db import IntegrityError, connections, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from ..core import clock
 from ..core.faultpoints import fault_point
 from ..core.limits import IN_ORDER, LaneMode, prefix_of
 from ..core.options import stored_backends
@@ -48,8 +49,9 @@ logger = logging.getLogger("django_bgtasks")
 # How often a place is looked for that somebody else takes at the same moment.
 CONFLICTS = 100
 # Seconds between two looks for those whose rows somebody has locked, mostly for as long as a
-# statement takes. Whoever locks them for longer looks at the end, and behind it stands the sweep.
+# statement takes. Whoever locks them for longer looks again himself when they are not any more.
 PAUSES = (0.0, 0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+LONGEST = sum(PAUSES)
 # Seconds after which a caller who has enqueued a job has looked for its place, or is dead.
 PATIENCE = 5.0
 # In this order jobs wait in a lane.
@@ -81,6 +83,7 @@ def admit(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Ad
     admitted: list[Admitted] = []
     own, conflicts, pauses = freed, 0, list(PAUSES)
     while True:
+        start = clock.monotonic()
         try:
             found, missed = _admit(kind, own, using)
         except IntegrityError as error:
@@ -92,6 +95,8 @@ def admit(kind: Kind, freed: Mapping[str, Sequence[int]], using: str) -> list[Ad
                 return admitted
             continue
         admitted += found
+        # Somebody may have found these locked, and have given up by now.
+        missed = missed or bool(found and clock.monotonic() - start > LONGEST)
         # Who waits for a seat is looked for when the next one is free.
         if not missed or not pauses or (kind is RATE and pauses[0]):
             return admitted
@@ -146,10 +151,13 @@ def first_in_line(lanes: Collection[str], using: str) -> dict[str, Line] | None:
 
 
 class HandedOn(NamedTuple):
-    """settled: the jobs that are. claimed: who was next, and has their places."""
+    """settled: the jobs that are. claimed: who was next, and has their places. took_long: somebody
+    may have found these locked, and have given up by now: admit() is to follow.
+    """
 
     settled: Collection[UUID] = ()
     claimed: Sequence[Job] = ()
+    took_long: bool = False
 
 
 @fault_point("settle")
@@ -163,7 +171,7 @@ def hand_on(
     number, which one of these jobs has; those are claimed that are the first in line then. What was
     not settled is for settle_many(). Raises DatabaseError: nothing is known to be written then.
     """
-    dialect, worker = dialect_of(using), done[0][0].worker
+    dialect, worker, start = dialect_of(using), done[0][0].worker, clock.monotonic()
     if dialect is None or worker is None:
         return HandedOn()
     rows = [(lane, prefix_of(lane), pk.hex, number) for pk, (lane, number) in heirs.items()]
@@ -175,7 +183,8 @@ def hand_on(
             return uuid_of(row[0]), claimed_job(row[1:], using) if row[1] else None
 
         found = dialect.run(hand_on_sql(dialect), params, using, searches=True, make=make)
-        return HandedOn({pk for pk, _ in found}, [job for _, job in found if job])
+        took_long = clock.monotonic() - start > LONGEST
+        return HandedOn({pk for pk, _ in found}, [job for _, job in found if job], took_long)
     with transaction.atomic(using):
         settled = dialect.settle(done, worker, using)
         ended = {job.lane for job, _ in done if job.pk in settled}

@@ -339,14 +339,24 @@ def _run_alone(
         return rows
 
     def end() -> Generator[Any, Any, None]:
-        [last], refusal = (yield from psycopg.generators.execute(pgconn)), None
-        while last.status != psycopg.ExecStatus.PIPELINE_SYNC:
-            [last], refusal = (yield from psycopg.generators.execute(pgconn)), last
-        pgconn.exit_pipeline_mode()
+        refusal = None
+        # A libpq before 16.2 does not tell of the end after a refusal.
+        while found := (yield from psycopg.generators.execute(pgconn)):
+            if found[-1].status == psycopg.ExecStatus.PIPELINE_SYNC:
+                pgconn.exit_pipeline_mode()
+                break
+            refusal = found[-1]
         if refusal is not None:
             raise psycopg.error_from_result(refusal, encoding=session.info.encoding)
+        if not found:
+            raise psycopg.OperationalError("It is not known whether the statement was committed.")
 
-    rows: list[Any] = session.wait(exchange())
+    try:
+        rows: list[Any] = session.wait(exchange())
+    finally:
+        if pgconn.pipeline_status != psycopg.PipelineStatus.OFF:
+            # It was interrupted, and what comes next would be taken for the answer to another one.
+            session.close()
     return rows
 
 

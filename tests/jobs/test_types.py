@@ -202,29 +202,6 @@ def test_model_instances_arrive_as_rows_of_their_own_class() -> None:
     assert (kwargs["by"], kwargs["deep"]) == (user, {"a": (note, {letter})})
 
 
-class WritesToDefault:
-    """A site that reads from a replica."""
-
-    def db_for_write(self, model: Any, **hints: Any) -> str:
-        assert model is not Note or hints["instance"]._state.db == "replica"
-        return "default"
-
-
-def test_an_instance_that_came_from_a_replica_is_read_where_it_is_written(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in delayed_job_mongoid 73: a replica may not have what was written just before."""
-    gone = {**connections.settings["default"], "NAME": "gone", "PORT": "1"}
-    monkeypatch.setitem(connections.settings, "replica", gone)
-    note = Note.objects.create(text="a")
-    note._state.db = "replica"
-    typed_echo.enqueue(note)
-    settings.DATABASE_ROUTERS = ["tests.jobs.test_types.WritesToDefault"]
-    run_jobs()
-    args, _kwargs = SEEN.pop()
-    assert (args[0].text, args[0]._state.db) == ("a", "default")
-
-
 def test_many_instances_of_a_class_are_read_with_one_query() -> None:
     notes = [Note.objects.create(text=str(i)) for i in range(50)]
     typed_skip.enqueue(notes)

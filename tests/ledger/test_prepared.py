@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection
 
-from django_bgtasks.ledger.statements import DIALECTS, run_prepared
+from django_bgtasks.ledger.statements import DIALECTS, meanwhile, run_prepared
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres]
 INSERT = "INSERT INTO refusing VALUES (%s::int) RETURNING number"
@@ -68,6 +71,30 @@ def test_a_row_that_cannot_be_read_is_committed_and_the_session_is_as_before() -
         insert(1, refuse)
     assert insert(2) == [(2,)]
     assert stored() == [1, 2]
+
+
+class Stopped(Exception):
+    """As a site's own handler of a signal raises it, or a time limit."""
+
+
+def stop(signum: int, frame: FrameType | None) -> None:
+    raise Stopped
+
+
+def test_a_statement_that_is_interrupted_leaves_no_session_that_has_its_answer() -> None:
+    assert insert(1) == [(1,)]
+    before = signal.signal(signal.SIGUSR2, stop)
+    meanwhile.calls.append(lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    try:
+        with pytest.raises(Stopped):
+            insert(2)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    with pytest.raises(OperationalError, match="closed"):
+        insert(3)
+    connection.close()
+    assert insert(4) == [(4,)]
+    assert {1, 4} <= set(stored()) <= {1, 2, 4}
 
 
 def test_a_session_that_ends_meanwhile_is_lost_and_the_next_one_serves() -> None:

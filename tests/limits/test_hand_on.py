@@ -11,7 +11,10 @@ import pytest
 from django.db import connection, transaction
 
 from django_bgtasks.core import clock
+from django_bgtasks.core.outcomes import Outcome
+from django_bgtasks.core.states import Transition
 from django_bgtasks.jobs.actions import pause_queue
+from django_bgtasks.jobs.waiting import pass_on
 from django_bgtasks.ledger import lanes
 from django_bgtasks.ledger.admission import LANE
 from django_bgtasks.ledger.lanes import first_in_line, hand_on
@@ -168,7 +171,7 @@ def test_who_finds_locked_who_is_next_looks_again_until_it_is_not(
     assert locked.wait(20)
     monkeypatch.setattr(lanes, "time", SimpleNamespace(sleep=pause))
     admitted = {job.id for job in lanes.admit(LANE, {"api:a": free}, DB)}
-    assert admitted == {first, second} if at_once == 2 else {first}
+    assert admitted == ({first, second} if at_once == 2 else {first})
     assert pauses == [0.0]
 
 
@@ -191,6 +194,22 @@ def test_a_row_that_is_locked_for_long_is_left_to_whoever_has_locked_it() -> Non
     left.set()
     other.join()
     assert lanes.admit(LANE, {"api:a": [1]}, DB)
+
+
+@pytest.mark.postgres
+def test_who_has_locked_who_is_next_for_long_looks_for_those_who_have_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where a commit waits for a slow disk."""
+    call_api.enqueue_many([("a", number) for number in range(6)])
+    holder, [first, second, *rest] = begin("api:a", 1), waiting("api:a")
+    # Somebody has freed the other place, and looks no more.
+    Job.objects.filter(lane="api:a", place=2).delete()
+    monkeypatch.setattr(lanes, "LONGEST", -1.0)
+    handed = hand_on([(holder, None)], {first: ("api:a", 1)}, DB)
+    pass_on([(holder, Outcome(Transition.SUCCEED))], DB, handed)
+    assert waiting("api:a") == rest
+    assert Job.objects.get(pk=second).place == 2
 
 
 def test_in_a_paused_queue_a_sequence_keeps_its_turn_and_nobody_is_claimed() -> None:
