@@ -24,7 +24,7 @@ from django_bgtasks.monitoring.rates import (
 )
 from django_bgtasks.testing import run_jobs
 
-from .tasks import quick, send_mail
+from .tasks import crawl, send_mail
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_messages")]
 DB = "default"
@@ -84,12 +84,12 @@ def test_the_rates_for_which_most_wait_come_first() -> None:
 
 def test_what_has_started_and_waits_is_summed_by_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     send_mail.enqueue_many([("a",)] * 4 + [("b",)] * 4)
-    quick.enqueue()
+    crawl.enqueue("a")
     run_jobs()
     [mail, rest] = rate_totals(DB)
     assert (mail.prefix, mail.started, mail.waiting) == ("mail", 6, 2)
     assert 0 < mail.next_start < 61
-    assert (rest.prefix, rest.waiting, rest.next_start) == ("quick", 0, 0.0)
+    assert (rest.prefix, rest.waiting, rest.next_start) == ("crawl", 0, 0.0)
     monkeypatch.setattr(rates, "PREFIXES", 0)
     [others] = rate_totals(DB)
     assert (others.prefix, others.waiting) == (None, 2)
