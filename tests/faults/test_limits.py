@@ -58,8 +58,14 @@ def weather(case: Case, storm: Storm, longest: float, jobs: int) -> None:
     finally:
         print(storm.counts)
     LimitOverride.objects.all().delete()
+
+    def is_over() -> bool:
+        # Before the retries: the last one may fail in between.
+        is_any_left = bool(case.unfinished())
+        return not retry_crashed() and not is_any_left
+
     # One that fails only now, for its worker is found dead, holds up those behind it.
-    case.wait_until(lambda: not retry_crashed() and not case.unfinished(), CALM)
+    case.wait_until(is_over, CALM)
     assert case.entry is not None
     case.entry.times = storm.counts["processes"] + storm.counts["workers"]
 
