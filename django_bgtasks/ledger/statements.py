@@ -328,7 +328,7 @@ def _run_alone(
         try:
             return load(result)
         finally:
-            yield from end()
+            yield from _read_end(session)
 
     def load(result: Any) -> list[Any]:
         if result.status != psycopg.ExecStatus.TUPLES_OK:
@@ -338,19 +338,6 @@ def _run_alone(
         values.set_pgresult(None)
         return rows
 
-    def end() -> Generator[Any, Any, None]:
-        refusal = None
-        # A libpq before 16.2 does not tell of the end after a refusal.
-        while found := (yield from psycopg.generators.execute(pgconn)):
-            if found[-1].status == psycopg.ExecStatus.PIPELINE_SYNC:
-                pgconn.exit_pipeline_mode()
-                break
-            refusal = found[-1]
-        if refusal is not None:
-            raise psycopg.error_from_result(refusal, encoding=session.info.encoding)
-        if not found:
-            raise psycopg.OperationalError("It is not known whether the statement was committed.")
-
     try:
         rows: list[Any] = session.wait(exchange())
     finally:
@@ -358,6 +345,21 @@ def _run_alone(
             # It was interrupted, and what comes next would be taken for the answer to another one.
             session.close()
     return rows
+
+
+def _read_end(session: Any) -> Generator[Any, Any, None]:
+    """Wait for the commit of a statement whose rows were read. Raises what refuses it."""
+    pgconn, psycopg, refusal = session.pgconn, load_psycopg(), None
+    # A libpq before 16.2 does not tell of the end after a refusal.
+    while found := (yield from psycopg.generators.execute(pgconn)):
+        if found[-1].status == psycopg.ExecStatus.PIPELINE_SYNC:
+            pgconn.exit_pipeline_mode()
+            break
+        refusal = found[-1]
+    if refusal is not None:
+        raise psycopg.error_from_result(refusal, encoding=session.info.encoding)
+    if not found:
+        raise psycopg.OperationalError("It is not known whether the statement was committed.")
 
 
 def run_plainly(sql: str, params: Sequence[Any], connection: Any) -> list[Any]:
