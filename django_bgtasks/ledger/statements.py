@@ -60,15 +60,38 @@ Make = Callable[[Any], Any]
 
 
 class Meanwhile(threading.local):
-    """Of each thread: what is called while its next statement is under way. It raises nothing."""
+    """Of each thread: what is called while its next statement is under way.
+
+    It raises nothing, and does not ask the database: that would wait for the statement.
+    """
 
     def __init__(self) -> None:
         self.calls = deque[Callable[[], object]]()
+        self._is_under_way = False
+        self._later = deque[Callable[[], object]]()
 
     def run(self) -> None:
         """Call it now."""
         while self.calls:
             self.calls.popleft()()
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Call it now; or, while a statement has the session, after that. For what logs: a handler
+        may write to the database.
+        """
+        if self._is_under_way:
+            self._later.append(call)
+        else:
+            call()
+
+    def __enter__(self) -> None:
+        """From here on a statement has the session for itself."""
+        self._is_under_way = True
+
+    def __exit__(self, *args: object) -> None:
+        self._is_under_way = False
+        while self._later:
+            self._later.popleft()()
 
 
 meanwhile = Meanwhile()
@@ -275,7 +298,7 @@ def run_prepared(
         plan_anew(connection, prepared)
     if _is_alone(connection):
         try:
-            with connection.wrap_database_errors, connection.connection.lock:
+            with meanwhile, connection.wrap_database_errors, connection.connection.lock:
                 return _run_alone(sql, params, connection.connection, prepared, by_id, make)
         except DatabaseError as error:
             if not pooler.is_pooler_error(error):

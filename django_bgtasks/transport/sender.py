@@ -35,6 +35,7 @@ from ..core import clock
 from ..core.faultpoints import fault_point
 from ..core.options import CACHED
 from ..ledger import identity
+from ..ledger.statements import meanwhile
 from .connection import describe, new_pool, reason
 from .messages import AT_ONCE, Message, Namespace, push_commands, runs_scripts
 
@@ -329,8 +330,9 @@ class Sender:
             return work()
         except Unanswered:
             self._is_well = False
-        except exceptions.ConnectionError:
-            logger.debug("The connection to Redis was closed, and is made again.")
+        except exceptions.ConnectionError as error:
+            why = reason(error)
+            meanwhile.later(lambda: logger.debug("The connection to Redis is made again: %s", why))
         return False
 
     def _with_link(self, act: Callable[[Link | None], T]) -> T:
@@ -395,7 +397,8 @@ class Sender:
             self._is_well, was, self._logged = False, self._logged, kind
         if was != kind:
             text = "Redis at %s is away (%s). The job is stored; workers find it in the database."
-            logger.warning(text, describe(self.backend), reason(error))
+            place, why = describe(self.backend), reason(error)
+            meanwhile.later(lambda: logger.warning(text, place, why))
 
 
 def _push_of(messages: Sequence[Message], namespace: Namespace, using: str) -> Outgoing:

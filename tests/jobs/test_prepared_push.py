@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 from django.db import IntegrityError, connection, transaction
+from pytest_django import Settings
 
 from django_bgtasks.core.errors import JobTimeout
 from django_bgtasks.jobs import enqueue
@@ -17,6 +19,7 @@ from django_bgtasks.ledger.lifecycle import insert
 from django_bgtasks.ledger.statements import meanwhile
 from django_bgtasks.models import Job
 from django_bgtasks.transport.sender import Outgoing, Sender, senders
+from testproject.servers import RedisServer
 from tests.app.tasks import add
 from tests.named import waiting_in
 
@@ -229,3 +232,33 @@ def test_what_a_thread_does_meanwhile_is_its_own() -> None:
     thread.join()
     assert others == [0]
     meanwhile.run()
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(60)
+def test_a_log_that_is_kept_in_the_database_may_tell_that_redis_takes_nothing(
+    own_redis: RedisServer, settings: Settings
+) -> None:
+    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": own_redis.url}}
+    told: list[tuple[str, int]] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append((record.getMessage(), Job.objects.count()))
+
+    add.enqueue(1, 2)
+    senders.flush(10)
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory", 1)
+    handler = Handler()
+    logging.getLogger("django_bgtasks").addHandler(handler)
+    try:
+        while not told:
+            # The answer to one message is read while the next row is written.
+            add.enqueue(1, 2)
+            senders.flush(0)
+    finally:
+        logging.getLogger("django_bgtasks").removeHandler(handler)
+    [(text, count)] = told
+    assert "used memory > 'maxmemory'" in text
+    assert count == Job.objects.count()
