@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
+from ..core import clock
 from ..core.dedup import dedup_of
 from ..core.errors import DuplicateJob, Interruption, InvalidArguments, QueueFull
 from ..core.labels import label_of
@@ -40,7 +41,7 @@ from ..ledger.statements import meanwhile, unsaved
 from ..ledger.transitions import replace_call
 from ..models import Job
 from ..transport.connection import needs_redis, reason, uses_redis
-from ..transport.messages import Message, known_namespace, namespace_of
+from ..transport.messages import AHEAD_SECONDS, Message, known_namespace, namespace_of
 from ..transport.sender import Outgoing, senders
 from .attach import attach
 from .busy import cancel_busy
@@ -57,6 +58,8 @@ logger = logging.getLogger("django_bgtasks.dispatch")
 PAGE = 100
 # How often a key is looked for that is taken and free again at the same moment.
 LOOKS = 50
+# A message that was sent no longer ago has a worker that looks for its row: see AHEAD_SECONDS.
+SENT_JUST_NOW = AHEAD_SECONDS / 2
 _without_dispatch: ContextVar[bool] = ContextVar("bgtasks_without_dispatch", default=False)
 # What runs those of such jobs that are to run inline, and returns the others: known further up.
 RUN_INLINE: list[Callable[[Ready], Ready]] = []
@@ -159,10 +162,11 @@ def _insert(job: Job, task: AnyTask, using: str) -> Job:
     push = _push_of([message_for(job)], job.backend, using) if is_message else None
     if push is not None and _commits_at_once(using):
         meanwhile.calls.append(push.prepare)
+        meanwhile.committing = push.send_early
     try:
         is_inserted = retry_on_conflict(lambda: insert(job, using), using)
     finally:
-        meanwhile.calls.clear()
+        meanwhile.clear()
     if not is_inserted:
         return find_holder(job, task, using)
     if push is not None:
@@ -415,10 +419,24 @@ class _Push:
             # It is met again, and told, when the message is sent.
             self.outgoing = None
 
-    def after_commit(self) -> None:
-        """Push after the commit of the current transaction: a crash here delays a job, never loses
-        one, for maintenance finds its row.
+    def send_early(self) -> None:
+        """Send it while its row is committed: the way to a worker takes about as long.
+
+        A worker that comes too early looks again for a while. The message is no more than a hint:
+        should the commit come to nothing, it leads to no row.
         """
+        if self.outgoing is not None:
+            senders.of(self.backend).push_early(self.outgoing)
+
+    def after_commit(self) -> None:
+        """Push after the commit of the current transaction, if it was not just sent: a crash here
+        delays a job, never loses one, for maintenance finds its row.
+        """
+        if self.outgoing is not None and self.outgoing.sent_at:
+            if clock.monotonic() - self.outgoing.sent_at < SENT_JUST_NOW:
+                return
+            # Who has taken it may have given up looking for its row.
+            self.outgoing = None
         connection: Any = connections[self.using]
         last = _last_push(connection)
         if last is not None and last.backend == self.backend:

@@ -23,8 +23,7 @@ from ..ledger.lifecycle import (
     job_of,
     ledger_database,
 )
-from ..ledger.statement_texts import DEFAULTS
-from ..ledger.statements import OF_LIMITS
+from ..ledger.statement_texts import DEFAULTS, OF_LIMITS
 from ..models import Job
 from .carried import carried_of, carry
 from .enqueue import (
@@ -118,7 +117,7 @@ def calls_of(first: Job, split: Sequence[Any], task: AnyTask) -> list[Call]:
 
 
 def _own_values(first: Job, task: AnyTask, args: Any, kwargs: Any, call: Any) -> tuple[Any, ...]:
-    """What a call has of its own besides its arguments: see ledger.statements.OWN."""
+    """What a call has of its own besides its arguments: see ledger.statement_texts.OWN."""
     typed = call[1:3] if first.types else None
     label = "" if task.label is None else label_of(task, args, kwargs, typed)
     if not is_limited(task):

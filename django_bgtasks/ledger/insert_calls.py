@@ -10,12 +10,17 @@ from django.db import connections
 
 from ..core.payload import to_json
 from ..models import Job
-from .statement_texts import FIELDS, TABLE, WRITTEN, columns
-from .statements import OWN, Dialect, column_values
+from .statement_texts import FIELDS, OWN, TABLE, WRITTEN, columns
+from .statements import Dialect, column_values
 
 # Where each of OWN stands in the array of a call.
 OF_JSON = ("value -> 1", "value -> 2")
 SOURCES = ("value ->> 0", *OF_JSON, *(f"value ->> {n}" for n in range(3, len(OWN))))
+
+
+def is_plain(job: Job) -> bool:
+    """Whether the row holds values only: an expression is for the ORM to write."""
+    return not [value for value in vars(job).values() if hasattr(value, "resolve_expression")]
 
 
 def insert_rows(dialect: Dialect, first: Job, calls: Sequence[Any], using: str) -> None:

@@ -31,13 +31,13 @@ from ..models import Attempt, AttemptLog, Job
 from . import batches
 from .connection import begin_new_session, retried, retry_until_connected
 from .expiry import free_expired_slot, not_expired
-from .insert_calls import insert_rows
+from .insert_calls import insert_rows, is_plain
 from .returning import current, insert_returning, skipping_locked, update_returning
-from .statement_texts import FREE_SLOT
-from .statements import OWN, dialect_of, is_plain, meanwhile
+from .statement_texts import FREE_SLOT, OWN
+from .statements import dialect_of, meanwhile
 from .times import After, Now, after
 
-# The first values of statements.OWN: id, arguments; label and limits, if the task has any.
+# The first values of statement_texts.OWN: id, arguments; label and limits, if the task has any.
 Call = tuple[Any, ...]
 
 

@@ -10,6 +10,7 @@ from functools import cache
 from hashlib import sha1
 from importlib import import_module
 from itertools import count
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,13 +30,15 @@ class Prepared:
 
     cursor: of psycopg, for it costs more to make than to use. planned: when the plans were last
     made anew, by the monotonic clock. names: of the statements that go without the cursor, and
-    which `planned` each is of. values: what writes and reads their values.
+    which `planned` each is of. values: what writes and reads their values. commit: seconds that the
+    last commit took after its rows.
     """
 
     cursor: Any
     values: Any
     planned: float
     names: dict[str, tuple[bytes, float]] = field(default_factory=dict)
+    commit: float = inf
 
 
 @cache

@@ -5,7 +5,7 @@ The database says which are paused, so that no worker needs Redis to hear of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +46,13 @@ def queued_jobs(
     connection = connections[using]
     connection.ensure_connection()
     return iter(rows) if is_pooled(connection) else rows.iterator(chunk_size=2000)
+
+
+def without_claim(job_ids: Sequence[UUID], using: str) -> list[UUID]:
+    """Those of these jobs that are queued, or have no row that others see."""
+    rows = Job.objects.using(using).filter(pk__in=job_ids).exclude(state=State.QUEUED)
+    others = set(rows.values_list("pk", flat=True))
+    return [job_id for job_id in job_ids if job_id not in others]
 
 
 @retried

@@ -20,6 +20,11 @@ FIELDS = {field.attname: field for field in Job._meta.concrete_fields}
 WRITTEN = [name for name in FIELDS if name != "enqueued_at"]
 # What a row has of which nobody says otherwise.
 DEFAULTS = {name: FIELDS[name].get_default() for name in WRITTEN if name != "id"}
+# What a call has of limits, a sequence and a rate.
+OF_LIMITS = ("lane", "at_once", "lane_mode", "turn", "rate", "starts", "per")
+# What each of many calls of a task has of its own: the first three always, and then none of the
+# others, the label, or all of them.
+OWN = ("id", "args", "kwargs", "label", "state", "waits_for", *OF_LIMITS)
 # What a run does not need of its job's row: it is read if somebody asks for it.
 UNREAD = {
     *("state", "finished_at", "result", "dedup_slot", "dedup_until"),

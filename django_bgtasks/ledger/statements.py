@@ -48,12 +48,9 @@ from .statement_texts import (
     settle_sql,
 )
 
-# What a call has of limits, a sequence and a rate.
-OF_LIMITS = ("lane", "at_once", "lane_mode", "turn", "rate", "starts", "per")
-# What each of many calls of a task has of its own: the first three always, and then none of the
-# others, the label, or all of them.
-OWN = ("id", "args", "kwargs", "label", "state", "waits_for", *OF_LIMITS)
 BLANK = {"enqueued_at": None, **DEFAULTS}
+# So many seconds a commit may take to be short: a message is on its way to a worker as long.
+SHORT = 0.002
 CLAIMED = {"state": Transition.CLAIM.target.value, "finished_at": None, "result": None}
 Converters = Mapping[int, Callable[[Any], Any]]
 Make = Callable[[Any], Any]
@@ -63,10 +60,13 @@ class Meanwhile(threading.local):
     """Of each thread: what is called while its next statement is under way.
 
     It raises nothing, and does not ask the database: that would wait for the statement.
+    calls: while the database executes it. committing: when it has returned rows and is committed,
+    if that is the end of its transaction and is going to be short; else never.
     """
 
     def __init__(self) -> None:
         self.calls = deque[Callable[[], object]]()
+        self.committing: Callable[[], object] | None = None
         self._is_under_way = False
         self._later = deque[Callable[[], object]]()
 
@@ -75,10 +75,13 @@ class Meanwhile(threading.local):
         while self.calls:
             self.calls.popleft()()
 
+    def clear(self) -> None:
+        """Call nothing of what was to be called."""
+        self.calls.clear()
+        self.committing = None
+
     def later(self, call: Callable[[], object]) -> None:
-        """Call it now; or, while a statement has the session, after that. For what logs: a handler
-        may write to the database.
-        """
+        """Call it now; while a statement has the session, after that: a log may be kept there."""
         if self._is_under_way:
             self._later.append(call)
         else:
@@ -215,8 +218,10 @@ class PostgreSQL(Dialect):
         texts = ["NULL" if value is None else f'"{value}"' for value in values]
         array = ",".join(texts)
         if "\\" in array or array.count('"') != 2 * (len(texts) - texts.count("NULL")):
-            # Mostly there is nothing to be quoted in them.
-            array = ",".join(text if text == "NULL" else _quoted(text[1:-1]) for text in texts)
+            # Mostly there is nothing to be quoted in them, and then no value has to be looked at.
+            quoted = [text[1:-1].replace("\\", "\\\\").replace('"', '\\"') for text in texts]
+            pairs = zip(texts, quoted, strict=True)
+            array = ",".join(text if text == "NULL" else f'"{value}"' for text, value in pairs)
         return "{" + array + "}"
 
     def array_of_ends(self, done: Sequence[tuple[Job, Any]]) -> list[str]:
@@ -266,11 +271,6 @@ def unsaved(**values: Any) -> Job:
     job = _empty()
     job.__dict__.update(BLANK, id=clock.new_id(), **values)
     return job
-
-
-def is_plain(job: Job) -> bool:
-    """Whether the row holds values only: an expression is for the ORM to write."""
-    return _are_values(job, _own_values(job))
 
 
 def run_prepared(
@@ -348,10 +348,15 @@ def _run_alone(
         pgconn.pipeline_sync()
         meanwhile.run()
         result = (yield from psycopg.generators.execute(pgconn))[-1]
+        start = clock.monotonic()
         try:
-            return load(result)
+            rows = load(result)
+            if rows and meanwhile.committing is not None and prepared.commit < SHORT:
+                meanwhile.committing()
+            return rows
         finally:
             yield from _read_end(session)
+            prepared.commit = clock.monotonic() - start
 
     def load(result: Any) -> list[Any]:
         if result.status != psycopg.ExecStatus.TUPLES_OK:
@@ -412,10 +417,6 @@ def _faster(of_django: Any) -> Any:
                 return super().load(data)
 
     return Loader
-
-
-def _quoted(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _own_values(job: Job) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from .connection import retried
 from .expiry import that_expire
 from .lifecycle import holder_of
 from .returning import current, skipping_locked, update_returning
-from .statements import OF_LIMITS
+from .statement_texts import OF_LIMITS
 from .times import Now, SecondsBetween
 
 # How often a job is looked at again that changes its state at the same moment.

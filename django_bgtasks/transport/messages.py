@@ -46,6 +46,8 @@ T = TypeVar("T")
 FUNCTION = "django_bgtasks.transport.run_by_bgworker"
 # A message nobody takes must not stay for ever; the ledger has the job.
 MESSAGE_SECONDS = 7 * 24 * 3600
+# So long a message may be ahead of the row of its job, which is about to be committed then.
+AHEAD_SECONDS = 0.25
 # While a script runs Redis serves nobody else, and its client does not wait for ever.
 AT_ONCE = 1000
 # Seconds until scripts are tried again: somebody may have allowed them.

@@ -19,7 +19,15 @@ from rq.serializers import JSONSerializer
 from rq.utils import now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
-from .messages import QUEUES_KEY, SUSPENDED_KEY, Namespace, job_id_of, message_key
+from .messages import (
+    AHEAD_SECONDS,
+    MESSAGE_SECONDS,
+    QUEUES_KEY,
+    SUSPENDED_KEY,
+    Namespace,
+    job_id_of,
+    message_key,
+)
 from .queues import Rank, in_use
 from .sender import Outgoing
 
@@ -126,6 +134,20 @@ class RQWorker(SimpleWorker):
         else:
             yield ("HSET", self.key, "state", WorkerStatus.BUSY.value)
             yield ("HDEL", self.key, "current_job")
+
+    def ahead(self, ids: Sequence[UUID]) -> list[UUID]:
+        """Those of these jobs whose messages are so new that their rows may still be on their way.
+
+        By the clock of Redis, which knows since when it keeps a message.
+        """
+        with self.connection.pipeline(transaction=False) as pipeline:
+            for job_id in ids:
+                pipeline.pttl(message_key(job_id))
+            left = pipeline.execute()
+        newest = 1000 * (MESSAGE_SECONDS - AHEAD_SECONDS)
+        return [
+            job_id for job_id, milliseconds in zip(ids, left, strict=True) if milliseconds > newest
+        ]
 
     def put_back(self, rq_queue: str, ids: Sequence[UUID]) -> None:
         """Return messages to the head of the RQ queue that they came from, in their order."""

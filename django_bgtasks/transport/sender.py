@@ -270,6 +270,22 @@ class Sender:
         """Send what prepare() has made of messages. False if Redis is away."""
         return self.tell(outgoing)
 
+    @fault_point("push")
+    def push_early(self, outgoing: Outgoing) -> None:
+        """Send what prepare() has made of messages, if there is a link that takes it at once: then
+        it has its `sent_at`. Otherwise push() sends it.
+        """
+
+        def send(link: Link | None) -> bool:
+            if link is not None:
+                link.send(outgoing)
+            return True
+
+        try:
+            self._try(partial(self._with_link, send))
+        except RedisError as error:
+            self._fail(error)
+
     def tell(self, outgoing: Outgoing) -> bool:
         """Send these commands, whatever becomes of them. False if Redis is away."""
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from ..ledger import identity
 from ..ledger.connection import retry_until_connected
 from ..ledger.database_errors import DISCONNECTED
 from ..ledger.lifecycle import plan_claims
+from ..ledger.queues import without_claim
 from ..ledger.statements import meanwhile
 from ..sandbox.connections import give_back_connections
 from ..transport.connection import (
@@ -163,6 +164,20 @@ class MessageFetcher:
         """Show the job as running. That must not hold it up."""
         if self.worker is not None:
             senders.of(self.config.backend).tell(self.worker.begin(job_id))
+
+    def ahead(self, ids: Sequence[UUID]) -> list[UUID]:
+        """Those of these messages, of which there was nothing to claim, that may be ahead of their
+        rows: who enqueues a job sends it while it is committed.
+        """
+        if self.worker is None:
+            return []
+        try:
+            new = self.worker.ahead(ids)
+        except RedisError as error:
+            self._away(error)
+            return []
+        using = self.config.using
+        return retry_until_connected(lambda: without_claim(new, using), using) if new else []
 
     def put_back(self, ids: list[UUID]) -> None:
         """Return messages that were popped and not begun; maintenance sends again what is lost

@@ -60,6 +60,8 @@ from .shared_state import SharedState
 logger = logging.getLogger("django_bgtasks.worker")
 POLL_SECONDS = 0.5
 BURST_PROMOTE = 1000
+# Seconds until a job is looked for again whose message was ahead of its row.
+LOOK_AGAIN = 0.0002
 # Exit codes by which the supervisor knows an end that is no crash.
 OUT_OF_WORK, SPENT = 0, 75
 Choosable = TypeVar("Choosable", Job | Admitted, Heir)
@@ -228,11 +230,20 @@ class JobProcess:
 
     def _claim(self, ids: list[UUID]) -> list[Job]:
         config = self.config
-        jobs = claim_jobs(ids, config.worker, config.using, config.queues, config.backend)
+        claim = partial(claim_jobs, ids, config.worker, config.using, config.queues, config.backend)
+        jobs = claim()
+        if not jobs:
+            # Mostly the commit is a moment away: to ask takes longer.
+            time.sleep(LOOK_AGAIN)
+            jobs = claim()
         for job in jobs:
             self.shared.claimed(job.pk, job.claims)
         if len(jobs) < len(ids):
-            for job_id in set(ids).difference(job.pk for job in jobs):
+            claimed = {job.pk for job in jobs}
+            missing = [job_id for job_id in ids if job_id not in claimed]
+            ahead = self.fetcher.ahead(missing)
+            self.inline.prefetched.extend(ahead)
+            for job_id in set(missing).difference(ahead):
                 self.settler.forget(job_id)
                 self.inline.sizer.ran(self.fetcher.source, 0.0)
         return jobs

@@ -171,11 +171,13 @@ def test_very_many_messages_do_not_hold_redis_up_in_one_command(redis_client: re
 
 
 def test_the_messages_of_jobs_that_were_deleted_go_many_at_a_time(
-    redis_client: redis.Redis,
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = JobProcess(WorkerConfig("default", "default", queues=("emails",)), SharedState())
     add.using(queue_name="emails").enqueue_many([(number, 1) for number in range(1000)])
     Job.objects.all().delete()
+    # As if they had been sent longer ago.
+    monkeypatch.setattr("django_bgtasks.transport.rq_worker.AHEAD_SECONDS", 0.0)
     with CaptureQueriesContext(connection) as queries:
         while redis_client.llen(waiting_in("emails")):
             assert process.step()

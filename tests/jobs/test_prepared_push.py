@@ -43,13 +43,16 @@ def link(redis_client: redis.Redis) -> Iterator[None]:
 def pushed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each push whether it was ready."""
     found: list[bool] = []
-    push = Sender.push
 
-    def note(sender: Sender, outgoing: Outgoing) -> bool:
-        found.append(bool(outgoing.packed))
-        return push(sender, outgoing)
+    def noting(push: Callable[[Sender, Outgoing], Any]) -> Callable[[Sender, Outgoing], Any]:
+        def note(sender: Sender, outgoing: Outgoing) -> Any:
+            found.append(bool(outgoing.packed))
+            return push(sender, outgoing)
 
-    monkeypatch.setattr(Sender, "push", note)
+        return note
+
+    for name in ("push", "push_early"):
+        monkeypatch.setattr(Sender, name, noting(getattr(Sender, name)))
     return found
 
 

@@ -32,6 +32,7 @@ from .state import (
     POPPED,
     PROCESSES,
     SETTLING,
+    UNCOMMITTED,
     UNKNOWN,
     WORKERS,
     Broken,
@@ -44,7 +45,7 @@ from .state import (
     without,
 )
 
-MAINTENANCE, WIRE = "maintenance", "the wire"
+MAINTENANCE, WIRE, SITE = "maintenance", "the wire", "the site"
 
 
 def steps(model: Model, world: World) -> Iterator[Step]:
@@ -57,6 +58,8 @@ def steps(model: Model, world: World) -> Iterator[Step]:
             yield from _orphaned_claims(model, world, worker)
         yield from _lives(model, world, worker)
     for job, row in enumerate(world.rows):
+        if row.state == UNCOMMITTED:
+            yield from _commit(model, world, job, row)
         yield from _maintenance(model, world, job, row)
         if row.expiry:
             yield from _time(world, job, row)
@@ -189,6 +192,21 @@ def _maintenance(model: Model, world: World, job: int, row: Row) -> Iterator[Ste
         yield Step(
             True, what, MAINTENANCE, written(model, world, job, "crash", ref, what, MAINTENANCE)
         )
+
+
+def _commit(model: Model, world: World, job: int, row: Row) -> Iterator[Step]:
+    """jobs.enqueue: the message is sent while the row is committed, and again if that took long."""
+
+    def becomes(changed: Row) -> World:
+        return world._replace(rows=put(world.rows, job, changed._replace(dropped=0)))
+
+    committed = row._replace(state=State.QUEUED)
+    again = 1 if row.dropped and model.rules.sends_again else row.message
+    yield Step(True, f"commit job {job}", SITE, becomes(committed._replace(message=again)))
+    if world.left:
+        yield Step(False, f"death after the commit of job {job}", SITE, becomes(committed))
+        refused = Row(DELETED, message=row.message)
+        yield Step(False, f"the commit of job {job} is refused", SITE, becomes(refused))
 
 
 def _time(world: World, job: int, row: Row) -> Iterator[Step]:

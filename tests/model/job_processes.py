@@ -22,6 +22,7 @@ from .state import (
     PROCESSES,
     REREAD,
     SETTLING,
+    UNCOMMITTED,
     UNKNOWN,
     Broken,
     Late,
@@ -70,6 +71,12 @@ def _pop(world: World, seat: int) -> Iterator[Step]:
 def _claim(model: Model, world: World, seat: int) -> Iterator[Step]:
     """jobs.execute.claim_jobs: claim_many until answered, then SharedState.claimed or drop."""
     job, worker = world.seats[seat].job, model.worker_of(seat)
+    if world.rows[job].state == UNCOMMITTED and model.rules.looks_for_rows:
+        # It looks again and again, which changes nothing, and gives up.
+        dropped = put(world.rows, job, world.rows[job]._replace(dropped=1))
+        gives_up = _rest(world, seat)._replace(rows=dropped)
+        yield Step(True, f"claim job {job}: no row for long", PROCESSES[seat], gives_up)
+        return
     if not may_claim(world.rows[job], model.rules):
         yield Step(True, f"claim job {job}: not queued", PROCESSES[seat], _rest(world, seat))
         return

@@ -39,7 +39,9 @@ class Rules:
     whether a run that has ended and is not settled costs its attempt when its process dies.
     looks_again: whether a prune deletes only what is still final. claims_in_time: whether a claim
     leaves out what has expired. takes_expiry_away: whether a task that has begun and gives its
-    attempt back keeps no expiry. without: a task that nobody does.
+    attempt back keeps no expiry. looks_for_rows: whether a worker looks again for the row of a
+    message that may be ahead of it. sends_again: whether who has enqueued a job does so when its
+    commit took longer than a worker looks for it. without: a task that nobody does.
     """
 
     fence: Literal["claims", "attempt", "state", "id", "lease"] = "claims"
@@ -53,13 +55,15 @@ class Rules:
     looks_again: bool = True
     claims_in_time: bool = True
     takes_expiry_away: bool = True
+    looks_for_rows: bool = True
+    sends_again: bool = True
     without: str = ""
 
 
 @dataclass(frozen=True)
 class Model:
     """modes: of each job: "plain", "atomic", or with " fail" behind it: on_crash="fail"; with
-    " expires" it must begin in time.
+    " expires" it must begin in time; with " early" its message is sent while it is committed.
 
     faults: how many may strike in one history; None for any number. late: how many statements may
     be under way with nobody waiting for their answer. prunes: whether maintenance prunes what is
@@ -84,7 +88,7 @@ class Model:
 
     def may_stay_open(self, job: int) -> bool:
         """Whether its success may wait for those of its group: execute.may_stay_open."""
-        return self.modes[job] in ("plain", "plain expires")
+        return self.modes[job] in ("plain", "plain expires", "plain early")
 
     def worker_of(self, seat: int) -> int:
         """The worker that this process belongs to."""

@@ -11,7 +11,7 @@ from django_bgtasks.core.states import FINAL
 
 from . import environment, job_processes
 from .protocol import Model, Rules
-from .state import DELETED, IN_TIME, Broken, Row, Seat, Step, Worker, World
+from .state import DELETED, IN_TIME, UNCOMMITTED, Broken, Row, Seat, Step, Worker, World
 
 ENDED = {*FINAL, DELETED}
 
@@ -44,14 +44,19 @@ class Found:
 
 
 def first(model: Model) -> World:
-    """All jobs are enqueued, their messages sent, all processes idle."""
+    """All jobs are enqueued, some not committed yet, their messages sent, all processes idle."""
     left = -1 if model.faults is None else model.faults
     return World(
-        rows=tuple(Row(expiry=IN_TIME * mode.endswith("expires")) for mode in model.modes),
+        rows=tuple(map(_first_row, model.modes)),
         seats=(Seat(),) * (model.workers * model.processes),
         workers=(Worker(),) * model.workers,
         left=left,
     )
+
+
+def _first_row(mode: str) -> Row:
+    row = Row(expiry=IN_TIME * mode.endswith("expires"))
+    return row._replace(state=UNCOMMITTED) if mode.endswith("early") else row
 
 
 def search(model: Model) -> Found:

@@ -9,6 +9,7 @@ from django_bgtasks.core.states import State
 T = TypeVar("T")
 
 DELETED = "deleted"  # Row.state: of a row that is no more
+UNCOMMITTED = "uncommitted"  # Row.state: nobody but who has inserted it sees it yet
 IN_TIME, LATE = 1, 2
 NOBODY, GONE = -2, -1  # Row.worker: nobody runs it; its worker has ended or was restarted
 
@@ -36,7 +37,8 @@ class Row(NamedTuple):
     done: settlements as succeeded. begun: for on_crash="fail" how often the task began, for others
     in how many attempts the process died. suspect: seen by one look of OrphanedClaims. chosen: read
     by the first statement of a prune, which has yet to delete it. expiry: of one that must begin in
-    time, IN_TIME or LATE. ran: whether such a one has begun.
+    time, IN_TIME or LATE. ran: whether such a one has begun. dropped: whether a worker has looked
+    for it until it gave up, for it was not committed.
     """
 
     state: str = State.QUEUED
@@ -49,6 +51,7 @@ class Row(NamedTuple):
     chosen: int = 0
     expiry: int = 0
     ran: int = 0
+    dropped: int = 0
 
 
 class Seat(NamedTuple):

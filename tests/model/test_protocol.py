@@ -47,6 +47,13 @@ SIZES = {
     "plain that expires, 2 faults, one worker": Size(
         10_000, Model(("plain expires",), faults=2, **SIBLINGS)
     ),
+    "plain, sent while it is committed, 2 faults": Size(7_700, Model(("plain early",), faults=2)),
+    "plain, sent while it is committed, 3 faults, one worker": Size(
+        23_000, Model(("plain early",), faults=3, **SIBLINGS), long=True
+    ),
+    "sent while they are committed, and nobody sends lost messages again": Size(
+        500, Model(("plain early",) * 2, faults=0, rules=Rules(without="redispatch"))
+    ),
     "plain that expires, 3 faults": Size(83_000, Model(("plain expires",), faults=3), long=True),
     "atomic, pruned and retried, 3 faults": Size(
         64_000, Model(("atomic",), faults=3, prunes=True), long=True
@@ -141,6 +148,16 @@ TWINS = {
         Model(("plain expires",), workers=1, rules=Rules(takes_expiry_away=False)),
         "job 0 expired although it had begun",
         "expire job 0",
+    ),
+    "a worker drops a message that is ahead of its row": (
+        Model(("plain early",), faults=0, rules=Rules(looks_for_rows=False, without="redispatch")),
+        "a job is lost",
+        "claim job 0: not queued",
+    ),
+    "nobody sends again a message that was long ahead of its row": (
+        Model(("plain early",), faults=0, rules=Rules(sends_again=False, without="redispatch")),
+        "a job is lost",
+        "no row for long",
     ),
     "nobody sends lost messages again": (
         Model(ONE, rules=Rules(without="redispatch")),
