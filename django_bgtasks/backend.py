@@ -121,7 +121,7 @@ class RQBackend(BaseTaskBackend):
             validate(task)
 
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobResult[Any]:
-        """Insert a job in the current transaction and dispatch it after the commit."""
+        """Insert a job in the current transaction and dispatch it with the commit."""
         enqueue, inline = _ways()
         background_task = self._of_this_backend(task)
         insert = inline.enqueue_inline if runs_inline(background_task) else enqueue.enqueue

@@ -1,4 +1,4 @@
-"""Steps 2 and 3: a call becomes a row in the caller's transaction, and a message after its commit.
+"""Steps 2 and 3: a call becomes a row in the caller's transaction, and a message with its commit.
 
 Next: worker/job_process.py (4 the pop).
 """
@@ -425,6 +425,7 @@ class _Push:
         A worker that comes too early looks again for a while. The message is no more than a hint:
         should the commit come to nothing, it leads to no row.
         """
+        meanwhile.committing = None
         if self.outgoing is not None:
             senders.of(self.backend).push_early(self.outgoing)
 

@@ -225,7 +225,7 @@ class BackgroundTask(Task, Generic[P, T], metaclass=ForBoth):  # type: ignore[ty
         return Step(self, args, kwargs)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobResult[T]:
-        """Insert a job in the current transaction and dispatch it after the commit.
+        """Insert a job in the current transaction and dispatch it with the commit.
 
         Returns the TaskResult; its `.deduplicated` says whether an earlier job stands for it.
         Raises InvalidArguments, DuplicateJob or QueueFull, and then nothing was enqueued.

@@ -270,7 +270,7 @@ class Sender:
         """Send what prepare() has made of messages. False if Redis is away."""
         return self.tell(outgoing)
 
-    @fault_point("push")
+    @fault_point("push early")
     def push_early(self, outgoing: Outgoing) -> None:
         """Send what prepare() has made of messages, if there is a link that takes it at once: then
         it has its `sent_at`. Otherwise push() sends it.

@@ -11,6 +11,7 @@ import pytest
 
 from django_bgtasks.models import Job
 from tests.maintenance import wait_for_maintenance
+from tests.waiting import wait_until
 from tests.workers import ROOT, environment
 
 from . import tasks
@@ -113,12 +114,33 @@ def test_a_site_killed_while_it_enqueues_has_the_job_if_and_only_if_it_committed
     case: Case, point: str, mode: str
 ) -> None:
     case.row("Kills", "SIGKILL of the site that enqueues, at 3 points, in 3 modes")
-    command = [sys.executable, "-m", "tests.faults.producer", MODES[mode].func.__name__]
+    enqueue_until_killed(case, point, MODES[mode].func.__name__)
+    assert Job.objects.count() == (0 if point == "after insert" else 1)
+    confirm_that_all_begin_once(case)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("point", ["before push early", "after push early"])
+def test_a_site_killed_while_its_row_is_committed_has_the_job_whether_its_message_was_sent_or_not(
+    case: Case, point: str
+) -> None:
+    case.row("Kills", "SIGKILL of the site while its row is committed, at 2 points")
+    enqueue_until_killed(case, point, MODES["default"].func.__name__, "early")
+    wait_until(lambda: Job.objects.count() == 2, 10, "the database has committed what it was sent")
+    confirm_that_all_begin_once(case)
+
+
+def enqueue_until_killed(case: Case, point: str, *arguments: str) -> None:
+    """Run a producer, which is killed at this point."""
+    command = [sys.executable, "-m", "tests.faults.producer", *arguments]
     strike = Strike(point, "self").env
     env = {**environment(), EFFECTS: str(case.effects.path), **strike}
     assert subprocess.run(command, cwd=ROOT, env=env, check=False, timeout=60).returncode == -9
+
+
+def confirm_that_all_begin_once(case: Case) -> None:
+    """Start a worker, and wait until it has run each job that was committed, in time."""
     committed = [str(pk) for pk in Job.objects.values_list("pk", flat=True)]
-    assert len(committed) == (0 if point == "after insert" else 1)
     case.committed += committed
     case.worker()
     start = case.now()
