@@ -24,7 +24,7 @@ COMMANDS: tuple[tuple[Any, ...], ...] = (
     ("rpush", "m"), ("lpush", "m"), ("llen",), ("lrange", 0, 0), ("blpop", 0.01),
     ("ltrim", 1, 0), ("del",),
     ("zadd", 1, "m"), ("zrange", 0, 0), ("zremrangebyscore", 0, 0), ("del",),
-    ("set", 1, "EX", 1), ("get",), ("expire", 1), ("exists",), ("del",),
+    ("set", 1, "EX", 1), ("get",), ("expire", 1), ("pttl",), ("exists",), ("del",),
 )  # fmt: skip
 KEYLESS: tuple[tuple[Any, ...], ...] = (
     ("ping",), ("info", "memory"), ("eval", "return 1", 0), ("evalsha", "0" * 40, 0),
