@@ -29,14 +29,7 @@ from ..core.values import COPIED_BY, TYPED
 from ..ledger.admission import LANE, RATE, Kind
 from ..ledger.connection import retry_on_conflict
 from ..ledger.lanes import Admitted, admit
-from ..ledger.lifecycle import (
-    holder_of,
-    insert,
-    ledger_database,
-    set_dedup,
-    set_limits,
-    waiting_in,
-)
+from ..ledger.lifecycle import holder_of, insert, ledger_database, set_dedup, set_limits, waiting_in
 from ..ledger.statements import meanwhile, unsaved
 from ..ledger.transitions import replace_call
 from ..models import Job
@@ -397,6 +390,19 @@ def _last_push(connection: Any) -> _Push | None:
     return hook if isinstance(hook, _Push) and same_fate else None
 
 
+def _met_later(act: Callable[[_Push], None]) -> Callable[[_Push], None]:
+    """What fails is met again, and told, when the message is sent after the commit."""
+
+    def call(push: _Push) -> None:
+        try:
+            act(push)
+        except Exception as error:
+            if isinstance(error, Interruption):
+                raise
+
+    return call
+
+
 @dataclass(slots=True)
 class _Push:
     """What a transaction pushes when it has committed."""
@@ -406,19 +412,15 @@ class _Push:
     using: str
     outgoing: Outgoing | None = None
 
+    @_met_later
     def prepare(self) -> None:
         """Make all ready but the sending. While a statement is under way: it asks no database."""
-        try:
-            namespace = known_namespace(self.backend, self.using)
-            if namespace is not None:
-                sender = senders.of(self.backend)
-                self.outgoing = sender.prepare(self.messages, namespace, self.using)
-        except Interruption:
-            raise
-        except Exception:
-            # It is met again, and told, when the message is sent.
-            self.outgoing = None
+        namespace = known_namespace(self.backend, self.using)
+        if namespace is not None:
+            sender = senders.of(self.backend)
+            self.outgoing = sender.prepare(self.messages, namespace, self.using)
 
+    @_met_later
     def send_early(self) -> None:
         """Send it while its row is committed: the way to a worker takes about as long.
 

@@ -247,3 +247,44 @@ def test_a_message_whose_job_is_gone_is_dropped_at_once(
     run_until(process, lambda: bool(claims))
     assert claims == [(1, 0)]
     assert not messages(redis_client)
+
+
+def test_what_goes_wrong_while_the_row_is_committed_is_met_by_the_message_after_that(
+    commits: Commits,
+    enqueue: Enqueue,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def breaks(*args: Any) -> None:
+        raise ValueError("early")
+
+    redis_client.flushdb()
+    monkeypatch.setattr(Sender, "push_early", breaks)
+    commits(0.0)
+    job = enqueue().result(20)
+    senders.flush(10)
+    assert messages(redis_client) == [job.id]
+    assert Job.objects.get().pk == UUID(job.id)
+
+
+def test_a_link_that_is_lost_while_the_row_is_committed_is_made_anew(
+    commits: Commits,
+    enqueue: Enqueue,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    push_early, ready = Sender.push_early, list[bool]()
+
+    def cut(sender: Sender, outgoing: Outgoing) -> None:
+        assert sender._link is not None
+        sender._link._socket.close()
+        push_early(sender, outgoing)
+        ready.append(bool(outgoing.sent_at))
+
+    redis_client.flushdb()
+    monkeypatch.setattr(Sender, "push_early", cut)
+    commits(0.0)
+    job = enqueue().result(20)
+    senders.flush(10)
+    assert ready == [False]
+    assert messages(redis_client) == [job.id]
