@@ -153,10 +153,10 @@ def _insert(job: Job, task: AnyTask, using: str) -> Job:
     """Insert the job, or find the live one that stands for it, and return that."""
     is_message = job.state == State.QUEUED and not runs_inline(task)
     push = _push_of([message_for(job)], job.backend, using) if is_message else None
-    if push is not None and _commits_at_once(using):
-        meanwhile.calls.append(push.prepare)
-        meanwhile.committing = push.send_early
     try:
+        if push is not None and _commits_at_once(using):
+            meanwhile.calls.append(push.prepare)
+            meanwhile.committing = push.send_early
         is_inserted = retry_on_conflict(lambda: insert(job, using), using)
     finally:
         meanwhile.clear()
@@ -411,6 +411,7 @@ class _Push:
     backend: str
     using: str
     outgoing: Outgoing | None = None
+    is_sent: bool = False
 
     @_met_later
     def prepare(self) -> None:
@@ -429,17 +430,17 @@ class _Push:
         """
         meanwhile.committing = None
         if self.outgoing is not None:
-            senders.of(self.backend).push_early(self.outgoing)
+            self.is_sent = senders.of(self.backend).push_early(self.outgoing)
 
     def after_commit(self) -> None:
         """Push after the commit of the current transaction, if it was not just sent: a crash here
         delays a job, never loses one, for maintenance finds its row.
         """
-        if self.outgoing is not None and self.outgoing.sent_at:
+        if self.outgoing is not None and self.is_sent:
             if clock.monotonic() - self.outgoing.sent_at < SENT_JUST_NOW:
                 return
             # Who has taken it may have given up looking for its row.
-            self.outgoing = None
+            self.outgoing, self.is_sent = None, False
         connection: Any = connections[self.using]
         last = _last_push(connection)
         if last is not None and last.backend == self.backend:

@@ -22,8 +22,9 @@ from .connection import retried
 from .times import Now
 
 logger = logging.getLogger("django_bgtasks")
-# A process that doubts the id asks the database again, not more often than this. Seconds.
-DOUBT_EVERY = 60.0
+# A process that doubts the id asks the database again, not more often than this. Seconds: a few
+# statements, and only while Redis has heard of no workers.
+DOUBT_EVERY = 2.0
 # So many places are remembered: a cluster may show another of its servers each time.
 PLACES = 50
 known_ids: dict[str, tuple[UUID, float]] = {}

@@ -16,6 +16,7 @@ from ..core.options import stored_backends
 from ..core.states import State
 from ..models import Job, QueuePause
 from .connection import retried
+from .expiry import not_expired
 from .pooler import is_pooled
 from .times import Now
 
@@ -49,8 +50,9 @@ def queued_jobs(
 
 
 def without_claim(job_ids: Sequence[UUID], using: str) -> list[UUID]:
-    """Those of these jobs that are queued, or have no row that others see."""
-    rows = Job.objects.using(using).filter(pk__in=job_ids).exclude(state=State.QUEUED)
+    """Those of these jobs that are there to be claimed by now, or have no row that others see."""
+    rows = Job.objects.using(using).filter(pk__in=job_ids)
+    rows = rows.exclude(not_expired(), state=State.QUEUED)
     others = set(rows.values_list("pk", flat=True))
     return [job_id for job_id in job_ids if job_id not in others]
 

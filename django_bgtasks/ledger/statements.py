@@ -348,15 +348,16 @@ def _run_alone(
         pgconn.pipeline_sync()
         meanwhile.run()
         result = (yield from psycopg.generators.execute(pgconn))[-1]
-        start = clock.monotonic()
+        committing, start = meanwhile.committing, clock.monotonic()
         try:
             rows = load(result)
-            if rows and meanwhile.committing is not None and prepared.commit < SHORT:
-                meanwhile.committing()
-            return rows
+            if rows and committing is not None and prepared.commit < SHORT:
+                committing()
         finally:
             yield from _read_end(session)
+        if rows and committing is not None:
             prepared.commit = clock.monotonic() - start
+        return rows
 
     def load(result: Any) -> list[Any]:
         if result.status != psycopg.ExecStatus.TUPLES_OK:

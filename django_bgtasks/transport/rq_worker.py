@@ -19,6 +19,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now, utcformat
 from rq.worker import SimpleWorker, WorkerStatus
 
+from ..core import clock
 from .messages import (
     AHEAD_SECONDS,
     MESSAGE_SECONDS,
@@ -135,16 +136,15 @@ class RQWorker(SimpleWorker):
             yield ("HSET", self.key, "state", WorkerStatus.BUSY.value)
             yield ("HDEL", self.key, "current_job")
 
-    def ahead(self, ids: Sequence[UUID]) -> list[UUID]:
-        """Those of these jobs whose messages are so new that their rows may still be on their way.
-
-        By the clock of Redis, which knows since when it keeps a message.
+    def ahead(self, ids: Sequence[UUID], looked_at: float) -> list[UUID]:
+        """Those of these jobs whose messages were so new at that time, by the monotonic clock, that
+        their rows may have been on their way. Redis knows since when it keeps a message.
         """
         with self.connection.pipeline(transaction=False) as pipeline:
             for job_id in ids:
                 pipeline.pttl(message_key(job_id))
             left = pipeline.execute()
-        newest = 1000 * (MESSAGE_SECONDS - AHEAD_SECONDS)
+        newest = 1000 * (MESSAGE_SECONDS - AHEAD_SECONDS - (clock.monotonic() - looked_at))
         return [
             job_id for job_id, milliseconds in zip(ids, left, strict=True) if milliseconds > newest
         ]

@@ -32,6 +32,7 @@ from redis.connection import DefaultParser
 from redis.exceptions import RedisError
 
 from ..core import clock
+from ..core.errors import Interruption
 from ..core.faultpoints import fault_point
 from ..core.options import CACHED
 from ..ledger import identity
@@ -124,8 +125,9 @@ class Link:
         if not outgoing.packed or outgoing.by_script != self._by_script:
             self.pack(outgoing)
         data, outgoing.packed = outgoing.packed, b""
+        start = clock.monotonic()
         self._write(data)
-        outgoing.is_refused, outgoing.sent_at = False, clock.monotonic()
+        outgoing.is_refused, outgoing.sent_at = False, start
         if outgoing.size > AT_ONCE:
             # Too many to be kept for another try.
             outgoing.commands = None
@@ -271,20 +273,25 @@ class Sender:
         return self.tell(outgoing)
 
     @fault_point("push early")
-    def push_early(self, outgoing: Outgoing) -> None:
-        """Send what prepare() has made of messages, if there is a link that takes it at once: then
-        it has its `sent_at`. Otherwise push() sends it.
+    def push_early(self, outgoing: Outgoing) -> bool:
+        """Send what prepare() has made of messages, if there is a link that takes it at once. False
+        if not: push() sends it then.
         """
 
         def send(link: Link | None) -> bool:
-            if link is not None:
-                link.send(outgoing)
+            if link is None:
+                return False
+            link.send(outgoing)
+            # It may have been closed while the statement waited for a lock.
+            if not link.was_read:
+                self._read(link)
             return True
 
         try:
-            self._try(partial(self._with_link, send))
+            return self._try(partial(self._with_link, send))
         except RedisError as error:
             self._fail(error)
+            return False
 
     def tell(self, outgoing: Outgoing) -> bool:
         """Send these commands, whatever becomes of them. False if Redis is away."""
@@ -347,8 +354,7 @@ class Sender:
         except Unanswered:
             self._is_well = False
         except exceptions.ConnectionError as error:
-            why = reason(error)
-            meanwhile.later(lambda: logger.debug("The connection to Redis is made again: %s", why))
+            _tell(logging.DEBUG, "The connection to Redis is made again: %s", reason(error))
         return False
 
     def _with_link(self, act: Callable[[Link | None], T]) -> T:
@@ -413,8 +419,22 @@ class Sender:
             self._is_well, was, self._logged = False, self._logged, kind
         if was != kind:
             text = "Redis at %s is away (%s). The job is stored; workers find it in the database."
-            place, why = describe(self.backend), reason(error)
-            meanwhile.later(lambda: logger.warning(text, place, why))
+            _tell(logging.WARNING, text, describe(self.backend), reason(error))
+
+
+def _tell(level: int, text: str, *args: object) -> None:
+    """Log it when no statement has the session, for a handler may write to the database. What the
+    handler raises is no failure of the statement.
+    """
+
+    def log() -> None:
+        try:
+            logger.log(level, text, *args)
+        except Exception as error:
+            if isinstance(error, Interruption):
+                raise
+
+    meanwhile.later(log)
 
 
 def _push_of(messages: Sequence[Message], namespace: Namespace, using: str) -> Outgoing:

@@ -165,18 +165,18 @@ class MessageFetcher:
         if self.worker is not None:
             senders.of(self.config.backend).tell(self.worker.begin(job_id))
 
-    def ahead(self, ids: Sequence[UUID]) -> list[UUID]:
-        """Those of these messages, of which there was nothing to claim, that may be ahead of their
-        rows: who enqueues a job sends it while it is committed.
+    def ahead(self, ids: Sequence[UUID], looked_at: float) -> list[UUID]:
+        """Those of these messages, of which there was nothing to claim at that time, that may have
+        been ahead of their rows then: PostgreSQL's are sent while they are committed.
         """
-        if self.worker is None:
+        worker, using = self.worker, self.config.using
+        if worker is None or connections[using].vendor != "postgresql":
             return []
         try:
-            new = self.worker.ahead(ids)
+            new = worker.ahead(ids, looked_at)
         except RedisError as error:
             self._away(error)
             return []
-        using = self.config.using
         return retry_until_connected(lambda: without_claim(new, using), using) if new else []
 
     def put_back(self, ids: list[UUID]) -> None:

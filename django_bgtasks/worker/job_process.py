@@ -231,17 +231,17 @@ class JobProcess:
     def _claim(self, ids: list[UUID]) -> list[Job]:
         config = self.config
         claim = partial(claim_jobs, ids, config.worker, config.using, config.queues, config.backend)
-        jobs = claim()
+        looked_at, jobs = clock.monotonic(), claim()
         if not jobs:
             # Mostly the commit is a moment away: to ask takes longer.
             time.sleep(LOOK_AGAIN)
-            jobs = claim()
+            looked_at, jobs = clock.monotonic(), claim()
         for job in jobs:
             self.shared.claimed(job.pk, job.claims)
         if len(jobs) < len(ids):
             claimed = {job.pk for job in jobs}
             missing = [job_id for job_id in ids if job_id not in claimed]
-            ahead = self.fetcher.ahead(missing)
+            ahead = self.fetcher.ahead(missing, looked_at)
             self.inline.prefetched.extend(ahead)
             for job_id in set(missing).difference(ahead):
                 self.settler.forget(job_id)

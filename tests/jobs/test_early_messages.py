@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -17,6 +19,7 @@ from django_bgtasks.ledger.prepared import ATTRIBUTE
 from django_bgtasks.models import Job
 from django_bgtasks.transport.messages import AHEAD_SECONDS, MESSAGE_SECONDS, message_key
 from django_bgtasks.transport.queues import mark
+from django_bgtasks.transport.rq_worker import RQWorker
 from django_bgtasks.transport.sender import Outgoing, Sender, senders
 from django_bgtasks.worker.config import WorkerConfig
 from django_bgtasks.worker.job_process import JobProcess
@@ -110,10 +113,11 @@ def early(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     found: list[bool] = []
     push_early = Sender.push_early
 
-    def note(sender: Sender, outgoing: Outgoing) -> None:
-        push_early(sender, outgoing)
+    def note(sender: Sender, outgoing: Outgoing) -> bool:
+        is_sent = push_early(sender, outgoing)
         with ThreadPoolExecutor(1) as thread:
             found.append(thread.submit(is_there).result(20))
+        return is_sent
 
     def is_there() -> bool:
         try:
@@ -267,7 +271,9 @@ def test_what_goes_wrong_while_the_row_is_committed_is_met_by_the_message_after_
     assert Job.objects.get().pk == UUID(job.id)
 
 
+@pytest.mark.parametrize("by", ["us", "redis"])
 def test_a_link_that_is_lost_while_the_row_is_committed_is_made_anew(
+    by: str,
     commits: Commits,
     enqueue: Enqueue,
     redis_client: redis.Redis,
@@ -275,11 +281,16 @@ def test_a_link_that_is_lost_while_the_row_is_committed_is_made_anew(
 ) -> None:
     push_early, ready = Sender.push_early, list[bool]()
 
-    def cut(sender: Sender, outgoing: Outgoing) -> None:
-        assert sender._link is not None
-        sender._link._socket.close()
-        push_early(sender, outgoing)
-        ready.append(bool(outgoing.sent_at))
+    def cut(sender: Sender, outgoing: Outgoing) -> bool:
+        if by == "us":
+            assert sender._link is not None
+            sender._link._socket.close()
+        else:
+            redis_client.client_kill_filter(_type="normal", skipme=True)
+            # As if the statement had waited for a lock meanwhile.
+            time.sleep(0.05)
+        ready.append(push_early(sender, outgoing))
+        return ready[-1]
 
     redis_client.flushdb()
     monkeypatch.setattr(Sender, "push_early", cut)
@@ -287,4 +298,59 @@ def test_a_link_that_is_lost_while_the_row_is_committed_is_made_anew(
     job = enqueue().result(20)
     senders.flush(10)
     assert ready == [False]
+    assert messages(redis_client) == [job.id]
+
+
+def test_a_worker_that_is_held_up_before_it_gives_up_looks_once_more(
+    commits: Commits,
+    enqueue: Enqueue,
+    process: JobProcess,
+    claims: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead = RQWorker.ahead
+
+    def hold_up(worker: RQWorker, ids: list[UUID], looked_at: float) -> list[UUID]:
+        time.sleep(AHEAD_SECONDS + 0.1)
+        return ahead(worker, ids, looked_at)
+
+    monkeypatch.setattr(RQWorker, "ahead", hold_up)
+    commits(0.05)
+    job = enqueue()
+    run_until(process, lambda: len(claims) > 1)
+    assert claims == [(1, 0), (1, 1)]
+    assert Job.objects.get(pk=job.result(20).id).state == State.SUCCEEDED
+
+
+def test_a_job_that_has_expired_is_not_looked_for_again(
+    process: JobProcess, claims: list[tuple[int, int]]
+) -> None:
+    add.using(expires=0.02).enqueue(1, 2)
+    senders.flush(10)
+    time.sleep(0.05)
+    run_until(process, lambda: bool(claims))
+    process.step()
+    assert claims == [(1, 0)]
+
+
+def test_a_handler_of_logs_that_raises_does_not_undo_what_is_committed(
+    commits: Commits, enqueue: Enqueue, redis_client: redis.Redis
+) -> None:
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError(record.getMessage())
+
+    redis_client.flushdb()
+    commits(0.0)
+    handler, logger = Handler(), logging.getLogger("django_bgtasks.dispatch")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        redis_client.client_kill_filter(_type="normal", skipme=True)
+        job = enqueue().result(20)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+    senders.flush(10)
     assert messages(redis_client) == [job.id]
