@@ -253,7 +253,7 @@ def push_commands(
         if by_script:
             # Whole: by its digest it would have to be sent again where Redis does not know it yet,
             # and nobody waits to hear of that.
-            yield ("EVAL", PUSH, len(keys), *keys, *args)
+            yield ("EVAL", PUSH, str(len(keys)), *keys, *args)
             continue
         before, after, description, origin, time, seconds, *ids = args
         for job_id in ids:
@@ -284,7 +284,8 @@ def _parts(
     now = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
     for (rq_queue, task), group in groupby(messages, _queue_and_task):
         keys, constants = _constants(namespace, rq_queue, task)
-        args = [*constants, now, MESSAGE_SECONDS]
+        # No numbers: hiredis crashes where a signal is handled while it writes one.
+        args = [*constants, now, str(MESSAGE_SECONDS)]
         ids = [str(message.job_id) for message in group]
         for start in range(0, len(ids), AT_ONCE):
             yield keys, [*args, *ids[start : start + AT_ONCE]]

@@ -131,7 +131,7 @@ class RQWorker(SimpleWorker):
 
     def _begin(self, job_id: UUID, by_script: bool) -> Iterator[tuple[Any, ...]]:
         if by_script:
-            yield ("EVAL", BEGIN, 2, self.key, message_key(job_id), str(job_id))
+            yield ("EVAL", BEGIN, "2", self.key, message_key(job_id), str(job_id))
         else:
             yield ("HSET", self.key, "state", WorkerStatus.BUSY.value)
             yield ("HDEL", self.key, "current_job")
@@ -144,10 +144,10 @@ class RQWorker(SimpleWorker):
             for job_id in ids:
                 pipeline.pttl(message_key(job_id))
             left = pipeline.execute()
-        newest = 1000 * (MESSAGE_SECONDS - AHEAD_SECONDS - (clock.monotonic() - looked_at))
-        return [
-            job_id for job_id, milliseconds in zip(ids, left, strict=True) if milliseconds > newest
-        ]
+        oldest = AHEAD_SECONDS + clock.monotonic() - looked_at
+        ages = [MESSAGE_SECONDS - milliseconds / 1000 for milliseconds in left]
+        # Less than none: the clock of Redis was put back.
+        return [job_id for job_id, age in zip(ids, ages, strict=True) if 0 <= age < oldest]
 
     def put_back(self, rq_queue: str, ids: Sequence[UUID]) -> None:
         """Return messages to the head of the RQ queue that they came from, in their order."""

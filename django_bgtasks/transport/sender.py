@@ -385,6 +385,10 @@ class Sender:
         except RuntimeError:
             # There are too many, or the interpreter ends.
             self._connect_and_send()
+        except BaseException:
+            # It was interrupted, and nobody may connect.
+            self._connecting = None
+            raise
         if self._is_well:
             connecting.wait(CONNECT_SECONDS)
 

@@ -242,6 +242,8 @@ class JobProcess:
             claimed = {job.pk for job in jobs}
             missing = [job_id for job_id in ids if job_id not in claimed]
             ahead = self.fetcher.ahead(missing, looked_at)
+            if ahead and not jobs:
+                time.sleep(10 * LOOK_AGAIN)
             self.inline.prefetched.extend(ahead)
             for job_id in set(missing).difference(ahead):
                 self.settler.forget(job_id)
